@@ -1,0 +1,46 @@
+// Package attempt is the seam between the worker actor and the user's step
+// functions: what one execution of a step is given, and what it may ask of
+// the engine while it runs. The SDK turns typed functions into Function; the
+// worker actor calls them.
+//
+// Imports only messages.
+package attempt
+
+import (
+	"context"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Function executes one attempt of a step and returns its output as JSON. The
+// context ends on a cancel, on the execution timeout and when the worker stops.
+// A panic is caught by the caller and reported as STEP_PANICKED.
+type Function func(ctx context.Context, a *Attempt) ([]byte, error)
+
+// Functions of a worker, by workflow and step name.
+type Functions map[string]map[string]Function
+
+// Attempt is one execution of a step. It belongs to the function until the
+// function returns.
+type Attempt struct {
+	// Dispatch is what the run sent; not to be changed.
+	Dispatch *messages.Dispatch
+	// Worker is the process that executes the attempt.
+	Worker *messages.WorkerInfo
+	// Engine answers what the step asks while it runs.
+	Engine Engine
+}
+
+// Engine is the way of a running step to its run and to others. Its methods
+// try again by themselves until ctx ends.
+type Engine interface {
+	// SpawnChild starts a child run, or returns the earlier one of the same
+	// step and key. It returns the child's run id once the child is durable.
+	// Errors: CHILD_NOT_STICKY, CHILD_NOT_ON_WORKER, UNKNOWN_WORKFLOW,
+	// INVALID_INPUT, PAYLOAD_TOO_LARGE, STALE_ATTEMPT.
+	SpawnChild(ctx context.Context, s *messages.SpawnChild) (childRun string, err error)
+	// AwaitRun returns when the run has ended: its end, and the outputs of its
+	// succeeded steps by name. The slot of the attempt is free while it waits
+	// and taken again, ahead of the queue, before it returns.
+	AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error)
+}

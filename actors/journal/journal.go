@@ -1,0 +1,165 @@
+// Package journal is the contract of the append-only, compare-and-swap history
+// of runs, the only source of truth of a cluster.
+//
+// A run's history is a list of entries, numbered from 1. An entry holds the
+// events of one turn of the run and becomes durable as a whole. Beside the
+// history stands a row, the projection of a run that listings, recovery and
+// wake-ups are answered from; it changes in the same commit as the entry that
+// changes it.
+//
+// Data flow: run → Committer (gathers what arrives while a commit is in
+// flight) → Store.Append (one durable commit a batch) → callbacks.
+//
+// Stores: Memory here, sqlite beside it; journaltest holds the conformance
+// suite that each of them passes and a store that fails on purpose.
+//
+// Imports only messages.
+package journal
+
+import (
+	"context"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Shards is the fixed number of shards that run ids fall into. It is part of
+// the stored format.
+const Shards = 1024
+
+// Row is the projection of a run.
+type Row struct {
+	RunID          string
+	Shard          int
+	Workflow       string
+	DefinitionHash string
+	Pool           string
+	Sticky         messages.Sticky
+	Status         messages.RunStatus
+	Priority       int32
+	ParentRun      string
+	Trigger        string
+	// Worker id of the binding of a live sticky run; empty otherwise.
+	BoundWorker string
+	Epoch       uint64
+	// Dormant: unfinished, but nothing in memory until one of the three below.
+	Dormant bool
+	// WakeAt brings a dormant run back at a time; zero means no time.
+	WakeAt time.Time
+	// WakeOnUp brings it back when the worker with this id comes up.
+	WakeOnUp string
+	// WakeOnGone brings it back when the worker with this id is lost.
+	WakeOnGone string
+	CreatedAt  time.Time
+	FinishedAt time.Time
+	// Failure of a failed or canceled run.
+	FailureCode    string
+	FailureMessage string
+}
+
+// Append is one entry to be added, with the row as it is after it.
+type Append struct {
+	RunID string
+	// Number of the new entry; the run must have exactly Number-1. The entry
+	// with Number 1 creates the run.
+	Number uint64
+	// Entry is a marshalled messages.Entry. The store keeps it as it is and
+	// does not hold on to the slice after Append has returned.
+	Entry []byte
+	// Row is nil if the entry changes nothing in it. Required for Number 1.
+	Row *Row
+}
+
+// Record is a run as stored.
+type Record struct {
+	Row Row
+	// Entries in order; Entries[i] is number i+1.
+	Entries [][]byte
+}
+
+// Filter selects rows of a listing; zero fields select all.
+type Filter struct {
+	Workflow      string
+	Statuses      []messages.RunStatus
+	BoundWorker   string
+	ParentRun     string
+	CreatedAfter  time.Time
+	CreatedBefore time.Time
+}
+
+// Definition is a recorded version of a workflow.
+type Definition struct {
+	Hash string
+	Name string
+	// Data is a marshalled messages.WorkflowDefinition.
+	Data []byte
+	// RegisteredAt is the last registration: of the versions of a name the
+	// one with the newest is current.
+	RegisteredAt time.Time
+}
+
+// Store keeps histories, rows and definitions on stable storage. All methods
+// may be called concurrently and block until done or until ctx ends; slices
+// and maps that they return belong to the caller. Errors carry a code:
+// JOURNAL_UNAVAILABLE when trying again may help, JOURNAL_CORRUPT when not.
+type Store interface {
+	// Append makes the batch durable in one commit and returns one error for
+	// each element, in order. An element whose Number is not the next of its
+	// run gets JOURNAL_CONFLICT and does not harm the others; elements of one
+	// run may follow each other in a batch. A failure of the whole commit is
+	// returned for every element. JOURNAL_UNAVAILABLE means that it is not
+	// known whether the element was stored (the connection broke during the
+	// commit): the same Append may be tried again, and then conflicts with
+	// itself; Committer settles that by comparing what is stored.
+	Append(ctx context.Context, batch []Append) []error
+
+	// Load returns a run; UNKNOWN_RUN if there is none.
+	Load(ctx context.Context, runID string) (Record, error)
+
+	// Entries returns the entries of a run after a number, at most limit, and
+	// the run's row; UNKNOWN_RUN if there is none.
+	Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, Row, error)
+
+	// Active returns unfinished runs that are not dormant, of the given
+	// shards (nil means all), in the order of run ids after the given one, at
+	// most limit.
+	Active(ctx context.Context, shards []int, after string, limit int) ([]Record, error)
+
+	// Due returns the ids of dormant runs whose WakeAt is not after now, the
+	// earliest first, at most limit, and the earliest WakeAt of those left
+	// (zero if none).
+	Due(ctx context.Context, shards []int, now time.Time, limit int) (due []string, next time.Time, err error)
+
+	// WokenByUp and WokenByGone return ids of dormant runs that wait for the
+	// worker to come up or to be lost, in the order of run ids after the given
+	// one, at most limit.
+	WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
+	WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
+
+	// WatchedWorkers returns the distinct WakeOnGone of dormant runs.
+	WatchedWorkers(ctx context.Context, shards []int) ([]string, error)
+
+	// BoundCounts returns how many unfinished runs of a pool are bound to each
+	// worker id.
+	BoundCounts(ctx context.Context, pool string) (map[string]int, error)
+
+	// List returns rows, newest first (CreatedAt, then RunID, descending), at
+	// most limit, from a page token ("" for the first page), and the token of
+	// the next page ("" at the end). A token that the store did not make is
+	// INVALID_ARGUMENT.
+	List(ctx context.Context, f Filter, limit int, token string) ([]Row, string, error)
+
+	// PutDefinition records a definition, or its newer registration.
+	PutDefinition(ctx context.Context, d Definition) error
+	// Definition returns a version by hash; UNKNOWN_WORKFLOW if there is none.
+	Definition(ctx context.Context, hash string) (Definition, error)
+	// CurrentDefinitions returns the current version of every name.
+	CurrentDefinitions(ctx context.Context) ([]Definition, error)
+
+	// DeleteFinished deletes runs that finished before the time, at most
+	// limit, and returns how many.
+	DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error)
+
+	// Close waits for running calls and releases the store.
+	Close() error
+}

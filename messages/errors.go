@@ -1,0 +1,218 @@
+package messages
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Code names a kind of error across the wire, in the journal, in the CLI and
+// in the SDK. Codes are stable: they may be matched by programs.
+type Code string
+
+// The catalogue. Kind, retryability and the hint of each are in catalogue.
+const (
+	CodeUnknownWorkflow      Code = "UNKNOWN_WORKFLOW"
+	CodeUnknownRun           Code = "UNKNOWN_RUN"
+	CodeUnknownStep          Code = "UNKNOWN_STEP"
+	CodeInvalidArgument      Code = "INVALID_ARGUMENT"
+	CodeInvalidInput         Code = "INVALID_INPUT"
+	CodeInvalidDefinition    Code = "INVALID_DEFINITION"
+	CodePayloadTooLarge      Code = "PAYLOAD_TOO_LARGE"
+	CodeLimitExceeded        Code = "LIMIT_EXCEEDED"
+	CodeIdempotencyMismatch  Code = "IDEMPOTENCY_MISMATCH"
+	CodeRunFinished          Code = "RUN_FINISHED"
+	CodeRunNotFinished       Code = "RUN_NOT_FINISHED"
+	CodeRunSetAside          Code = "RUN_SET_ASIDE"
+	CodeWorkerIDTaken        Code = "WORKER_ID_TAKEN"
+	CodeWorkerSuperseded     Code = "WORKER_SUPERSEDED"
+	CodeChildNotSticky       Code = "CHILD_NOT_STICKY"
+	CodeChildNotOnWorker     Code = "CHILD_NOT_ON_WORKER"
+	CodeStickyNeedsLongLived Code = "STICKY_NEEDS_LONG_LIVED_WORKER"
+	CodeStaleAttempt         Code = "STALE_ATTEMPT"
+	CodeUserError            Code = "USER_ERROR"
+	CodeStepPanicked         Code = "STEP_PANICKED"
+	CodeScheduleTimeout      Code = "SCHEDULE_TIMEOUT"
+	CodeExecutionTimeout     Code = "EXECUTION_TIMEOUT"
+	CodeWorkerLost           Code = "WORKER_LOST"
+	CodeCanceled             Code = "CANCELED"
+	CodeStepFailed           Code = "STEP_FAILED"
+	CodeJournalCorrupt       Code = "JOURNAL_CORRUPT"
+	CodeJournalNewer         Code = "JOURNAL_NEWER"
+	CodeJournalInUse         Code = "JOURNAL_IN_USE"
+	CodeJournalUnavailable   Code = "JOURNAL_UNAVAILABLE"
+	CodeJournalConflict      Code = "JOURNAL_CONFLICT"
+	CodeAddressInUse         Code = "ADDRESS_IN_USE"
+	CodeSecretRequired       Code = "SECRET_REQUIRED"
+	CodeUnauthenticated      Code = "UNAUTHENTICATED"
+	CodeJoinFailed           Code = "JOIN_FAILED"
+	CodeUnavailable          Code = "UNAVAILABLE"
+	CodeDeadline             Code = "DEADLINE_EXCEEDED"
+	CodeInternal             Code = "INTERNAL"
+)
+
+// Kind says how a code appears over HTTP and gRPC; the names are those of the
+// Connect protocol.
+type Kind string
+
+const (
+	KindInvalidArgument    Kind = "invalid_argument"
+	KindNotFound           Kind = "not_found"
+	KindAlreadyExists      Kind = "already_exists"
+	KindFailedPrecondition Kind = "failed_precondition"
+	KindResourceExhausted  Kind = "resource_exhausted"
+	KindUnauthenticated    Kind = "unauthenticated"
+	KindUnavailable        Kind = "unavailable"
+	KindDeadlineExceeded   Kind = "deadline_exceeded"
+	KindAborted            Kind = "aborted"
+	KindCanceled           Kind = "canceled"
+	KindDataLoss           Kind = "data_loss"
+	KindInternal           Kind = "internal"
+)
+
+type entry struct {
+	kind      Kind
+	retryable bool
+	hint      string
+}
+
+var catalogue = map[Code]entry{
+	CodeUnknownWorkflow:      {KindNotFound, false, "start a worker that registers the workflow, or check the name with `limpet workflow list`"},
+	CodeUnknownRun:           {KindNotFound, false, "check the id with `limpet run list`; finished runs are deleted after the retention time"},
+	CodeUnknownStep:          {KindNotFound, false, "check the step names with `limpet run get`"},
+	CodeInvalidArgument:      {KindInvalidArgument, false, "correct the argument that the message names"},
+	CodeInvalidInput:         {KindInvalidArgument, false, "send JSON that fits the workflow's input type"},
+	CodeInvalidDefinition:    {KindInvalidArgument, false, "correct every fault that the message lists, then register again"},
+	CodePayloadTooLarge:      {KindResourceExhausted, false, "store the data elsewhere and pass a reference, or keep it in the worker: that is what a sticky run is for"},
+	CodeLimitExceeded:        {KindResourceExhausted, false, "stay below the limit that the message names"},
+	CodeIdempotencyMismatch:  {KindAlreadyExists, false, "use a new idempotency key for a different workflow or input"},
+	CodeRunFinished:          {KindFailedPrecondition, false, "the run has ended; `limpet run replay` runs it again"},
+	CodeRunNotFinished:       {KindFailedPrecondition, false, "wait for the end of the run, or cancel it first"},
+	CodeRunSetAside:          {KindDataLoss, false, "the history holds what this version cannot read; upgrade the server"},
+	CodeWorkerIDTaken:        {KindAlreadyExists, false, "give this process another worker id, or stop the one that holds it"},
+	CodeWorkerSuperseded:     {KindAborted, false, "another process was admitted under this worker id; give this one another id"},
+	CodeChildNotSticky:       {KindFailedPrecondition, false, "declare the child workflow with Sticky: Soft or Hard, or spawn it without Sticky"},
+	CodeChildNotOnWorker:     {KindFailedPrecondition, false, "register the child workflow on the worker of its parent"},
+	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
+	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
+	CodeUserError:            {KindAborted, true, "the step function returned this error"},
+	CodeStepPanicked:         {KindAborted, true, "the step function panicked; the stack is in the failure"},
+	CodeScheduleTimeout:      {KindDeadlineExceeded, false, "start a worker that fits, free slots, or raise the step's schedule timeout"},
+	CodeExecutionTimeout:     {KindDeadlineExceeded, true, "make the step honour its context, or raise its execution timeout"},
+	CodeWorkerLost:           {KindAborted, false, "the step may be what kills its workers: look at their exits, then replay the run"},
+	CodeCanceled:             {KindCanceled, false, "the run was canceled; `limpet run replay` runs it again"},
+	CodeStepFailed:           {KindAborted, false, "see the failed step with `limpet run get`"},
+	CodeJournalCorrupt:       {KindDataLoss, false, "restore the journal file from a backup; it was not changed"},
+	CodeJournalNewer:         {KindFailedPrecondition, false, "start the version of limpet that wrote the journal, or a newer one"},
+	CodeJournalInUse:         {KindFailedPrecondition, false, "stop the server that holds the journal, or give this one another file"},
+	CodeJournalUnavailable:   {KindUnavailable, true, "try again; nothing was stored"},
+	CodeJournalConflict:      {KindAborted, true, "another activation of the run went on; try again"},
+	CodeAddressInUse:         {KindFailedPrecondition, false, "stop the process that listens there, or choose another port"},
+	CodeSecretRequired:       {KindFailedPrecondition, false, "set a secret to listen beyond loopback, or bind to 127.0.0.1"},
+	CodeUnauthenticated:      {KindUnauthenticated, false, "give the cluster's secret"},
+	CodeJoinFailed:           {KindUnavailable, true, "check that a server listens at the join address and that the secrets are the same"},
+	CodeUnavailable:          {KindUnavailable, true, "try again"},
+	CodeDeadline:             {KindDeadlineExceeded, true, "try again, or wait longer"},
+	CodeInternal:             {KindInternal, false, "this is a fault of limpet: please report it with the message"},
+}
+
+// Kind returns how the code appears over the wire; an unknown code is internal.
+func (c Code) Kind() Kind {
+	if e, ok := catalogue[c]; ok {
+		return e.kind
+	}
+	return KindInternal
+}
+
+// Retryable says whether the same call may succeed later without a change.
+func (c Code) Retryable() bool { return catalogue[c].retryable }
+
+// Hint says what to do next.
+func (c Code) Hint() string { return catalogue[c].hint }
+
+// Known says whether the code is in the catalogue.
+func (c Code) Known() bool { _, ok := catalogue[c]; return ok }
+
+// HTTPStatus returns the status that plain HTTP callers see for the code.
+func (c Code) HTTPStatus() int {
+	switch c.Kind() {
+	case KindInvalidArgument, KindFailedPrecondition:
+		return http.StatusBadRequest
+	case KindNotFound:
+		return http.StatusNotFound
+	case KindAlreadyExists, KindAborted:
+		return http.StatusConflict
+	case KindResourceExhausted:
+		return http.StatusTooManyRequests
+	case KindUnauthenticated:
+		return http.StatusUnauthorized
+	case KindUnavailable:
+		return http.StatusServiceUnavailable
+	case KindDeadlineExceeded:
+		return http.StatusGatewayTimeout
+	case KindCanceled:
+		return 499
+	}
+	return http.StatusInternalServerError
+}
+
+// Error is an error of the catalogue. Two are the same to errors.Is when their
+// codes are.
+type Error struct {
+	Code    Code
+	Message string
+	// Stack of a panic in user code; empty otherwise.
+	Stack string
+	cause error
+}
+
+// Errorf makes an error of the catalogue. Its message says what, which and
+// why, in lower case; the hint comes with the code. %w wraps a cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+}
+
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+
+// Unwrap returns the wrapped cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Is compares codes, so that errors.Is works across the wire.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// CodeOf returns the code of the first catalogue error in err's chain,
+// INTERNAL for another error and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeInternal
+}
+
+// ToFailure turns an error into the form that is kept and sent.
+func ToFailure(err error) *Failure {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return &Failure{Code: string(e.Code), Message: e.Message, Stack: e.Stack}
+	}
+	return &Failure{Code: string(CodeInternal), Message: err.Error()}
+}
+
+// FromFailure turns a kept or received failure back into an error; nil for nil.
+func FromFailure(f *Failure) error {
+	if f == nil {
+		return nil
+	}
+	return &Error{Code: Code(f.Code), Message: f.Message, Stack: f.Stack}
+}
