@@ -157,6 +157,7 @@ type Event struct {
 	//	*Event_RunDormant
 	//	*Event_RunEnded
 	//	*Event_RunReplayed
+	//	*Event_BindingRestored
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -361,6 +362,15 @@ func (x *Event) GetRunReplayed() *RunReplayed {
 	return nil
 }
 
+func (x *Event) GetBindingRestored() *BindingRestored {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_BindingRestored); ok {
+			return x.BindingRestored
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -437,6 +447,10 @@ type Event_RunReplayed struct {
 	RunReplayed *RunReplayed `protobuf:"bytes,18,opt,name=run_replayed,json=runReplayed,proto3,oneof"`
 }
 
+type Event_BindingRestored struct {
+	BindingRestored *BindingRestored `protobuf:"bytes,19,opt,name=binding_restored,json=bindingRestored,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -472,6 +486,8 @@ func (*Event_RunDormant) isEvent_Kind() {}
 func (*Event_RunEnded) isEvent_Kind() {}
 
 func (*Event_RunReplayed) isEvent_Kind() {}
+
+func (*Event_BindingRestored) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -884,6 +900,52 @@ func (x *BindingLost) GetReason() string {
 	return ""
 }
 
+// BindingRestored says that the very process that a HARD run is bound to is
+// back: it was out of reach, not gone. The epoch stays.
+type BindingRestored struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BindingRestored) Reset() {
+	*x = BindingRestored{}
+	mi := &file_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BindingRestored) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BindingRestored) ProtoMessage() {}
+
+func (x *BindingRestored) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BindingRestored.ProtoReflect.Descriptor instead.
+func (*BindingRestored) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BindingRestored) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type StepDispatched struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
@@ -897,7 +959,7 @@ type StepDispatched struct {
 
 func (x *StepDispatched) Reset() {
 	*x = StepDispatched{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +971,7 @@ func (x *StepDispatched) String() string {
 func (*StepDispatched) ProtoMessage() {}
 
 func (x *StepDispatched) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +984,7 @@ func (x *StepDispatched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDispatched.ProtoReflect.Descriptor instead.
 func (*StepDispatched) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StepDispatched) GetStep() string {
@@ -966,7 +1028,7 @@ type StepStarted struct {
 
 func (x *StepStarted) Reset() {
 	*x = StepStarted{}
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1040,7 @@ func (x *StepStarted) String() string {
 func (*StepStarted) ProtoMessage() {}
 
 func (x *StepStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1053,7 @@ func (x *StepStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStarted.ProtoReflect.Descriptor instead.
 func (*StepStarted) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StepStarted) GetStep() string {
@@ -1027,7 +1089,7 @@ type StepSucceeded struct {
 
 func (x *StepSucceeded) Reset() {
 	*x = StepSucceeded{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1101,7 @@ func (x *StepSucceeded) String() string {
 func (*StepSucceeded) ProtoMessage() {}
 
 func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1114,7 @@ func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSucceeded.ProtoReflect.Descriptor instead.
 func (*StepSucceeded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StepSucceeded) GetStep() string {
@@ -1098,7 +1160,7 @@ type AttemptFailed struct {
 
 func (x *AttemptFailed) Reset() {
 	*x = AttemptFailed{}
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1172,7 @@ func (x *AttemptFailed) String() string {
 func (*AttemptFailed) ProtoMessage() {}
 
 func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1185,7 @@ func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFailed.ProtoReflect.Descriptor instead.
 func (*AttemptFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttemptFailed) GetStep() string {
@@ -1175,7 +1237,7 @@ type AttemptLost struct {
 
 func (x *AttemptLost) Reset() {
 	*x = AttemptLost{}
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1249,7 @@ func (x *AttemptLost) String() string {
 func (*AttemptLost) ProtoMessage() {}
 
 func (x *AttemptLost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1262,7 @@ func (x *AttemptLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptLost.ProtoReflect.Descriptor instead.
 func (*AttemptLost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AttemptLost) GetStep() string {
@@ -1243,7 +1305,7 @@ type AttemptRevoked struct {
 
 func (x *AttemptRevoked) Reset() {
 	*x = AttemptRevoked{}
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1317,7 @@ func (x *AttemptRevoked) String() string {
 func (*AttemptRevoked) ProtoMessage() {}
 
 func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1330,7 @@ func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptRevoked.ProtoReflect.Descriptor instead.
 func (*AttemptRevoked) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AttemptRevoked) GetStep() string {
@@ -1302,7 +1364,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1376,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1389,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepFailed) GetStep() string {
@@ -1354,7 +1416,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1428,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1441,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepSkipped) GetStep() string {
@@ -1406,7 +1468,7 @@ type StepCanceled struct {
 
 func (x *StepCanceled) Reset() {
 	*x = StepCanceled{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1480,7 @@ func (x *StepCanceled) String() string {
 func (*StepCanceled) ProtoMessage() {}
 
 func (x *StepCanceled) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1493,7 @@ func (x *StepCanceled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCanceled.ProtoReflect.Descriptor instead.
 func (*StepCanceled) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StepCanceled) GetStep() string {
@@ -1466,7 +1528,7 @@ type ChildSpawned struct {
 
 func (x *ChildSpawned) Reset() {
 	*x = ChildSpawned{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1540,7 @@ func (x *ChildSpawned) String() string {
 func (*ChildSpawned) ProtoMessage() {}
 
 func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1553,7 @@ func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildSpawned.ProtoReflect.Descriptor instead.
 func (*ChildSpawned) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChildSpawned) GetStep() string {
@@ -1559,7 +1621,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1633,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1646,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -1611,7 +1673,7 @@ type ResultRefused struct {
 
 func (x *ResultRefused) Reset() {
 	*x = ResultRefused{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1685,7 @@ func (x *ResultRefused) String() string {
 func (*ResultRefused) ProtoMessage() {}
 
 func (x *ResultRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1698,7 @@ func (x *ResultRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultRefused.ProtoReflect.Descriptor instead.
 func (*ResultRefused) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResultRefused) GetStep() string {
@@ -1703,7 +1765,7 @@ type RunDormant struct {
 
 func (x *RunDormant) Reset() {
 	*x = RunDormant{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +1777,7 @@ func (x *RunDormant) String() string {
 func (*RunDormant) ProtoMessage() {}
 
 func (x *RunDormant) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +1790,7 @@ func (x *RunDormant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunDormant.ProtoReflect.Descriptor instead.
 func (*RunDormant) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RunDormant) GetWakeAtUs() int64 {
@@ -1762,7 +1824,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1836,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1849,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -1815,7 +1877,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1889,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1902,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -1857,7 +1919,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xea\b\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xb3\t\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -1880,7 +1942,8 @@ const file_event_proto_rawDesc = "" +
 	"\vrun_dormant\x18\x10 \x01(\v2\x15.limpet.v1.RunDormantH\x00R\n" +
 	"runDormant\x122\n" +
 	"\trun_ended\x18\x11 \x01(\v2\x13.limpet.v1.RunEndedH\x00R\brunEnded\x12;\n" +
-	"\frun_replayed\x18\x12 \x01(\v2\x16.limpet.v1.RunReplayedH\x00R\vrunReplayedB\x06\n" +
+	"\frun_replayed\x18\x12 \x01(\v2\x16.limpet.v1.RunReplayedH\x00R\vrunReplayed\x12G\n" +
+	"\x10binding_restored\x18\x13 \x01(\v2\x1a.limpet.v1.BindingRestoredH\x00R\x0fbindingRestoredB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -1921,7 +1984,9 @@ const file_event_proto_rawDesc = "" +
 	"\x10from_incarnation\x18\x05 \x01(\tR\x0ffromIncarnation\";\n" +
 	"\vBindingLost\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x82\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"'\n" +
+	"\x0fBindingRestored\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"\x82\x01\n" +
 	"\x0eStepDispatched\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
@@ -2017,7 +2082,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_event_proto_goTypes = []any{
 	(RunStatus)(0),          // 0: limpet.v1.RunStatus
 	(*Entry)(nil),           // 1: limpet.v1.Entry
@@ -2027,58 +2092,60 @@ var file_event_proto_goTypes = []any{
 	(*RunStarted)(nil),      // 5: limpet.v1.RunStarted
 	(*Bound)(nil),           // 6: limpet.v1.Bound
 	(*BindingLost)(nil),     // 7: limpet.v1.BindingLost
-	(*StepDispatched)(nil),  // 8: limpet.v1.StepDispatched
-	(*StepStarted)(nil),     // 9: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 10: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 11: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 12: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 13: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 14: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 15: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 16: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 17: limpet.v1.ChildSpawned
-	(*CancelRequested)(nil), // 18: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 19: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 20: limpet.v1.RunDormant
-	(*RunEnded)(nil),        // 21: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 22: limpet.v1.RunReplayed
-	nil,                     // 23: limpet.v1.RunStarted.MetadataEntry
-	(Sticky)(0),             // 24: limpet.v1.Sticky
+	(*BindingRestored)(nil), // 8: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),  // 9: limpet.v1.StepDispatched
+	(*StepStarted)(nil),     // 10: limpet.v1.StepStarted
+	(*StepSucceeded)(nil),   // 11: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),   // 12: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),     // 13: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),  // 14: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),      // 15: limpet.v1.StepFailed
+	(*StepSkipped)(nil),     // 16: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),    // 17: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),    // 18: limpet.v1.ChildSpawned
+	(*CancelRequested)(nil), // 19: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 20: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 21: limpet.v1.RunDormant
+	(*RunEnded)(nil),        // 22: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 23: limpet.v1.RunReplayed
+	nil,                     // 24: limpet.v1.RunStarted.MetadataEntry
+	(Sticky)(0),             // 25: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
 	2,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
 	5,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
 	6,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
 	7,  // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	8,  // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	9,  // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	10, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	11, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	12, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	13, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	14, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	15, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	16, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	17, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	18, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	19, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	20, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	21, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	22, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	24, // 19: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	4,  // 20: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	23, // 21: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	4,  // 22: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	4,  // 23: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	3,  // 24: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	3,  // 25: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 26: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	3,  // 27: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	9,  // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	10, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	11, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	12, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	13, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	14, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	15, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	16, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	17, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	18, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	19, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	20, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	21, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	22, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	23, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	8,  // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	25, // 20: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	4,  // 21: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	24, // 22: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	4,  // 23: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	4,  // 24: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	3,  // 25: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	3,  // 26: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 27: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	3,  // 28: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2106,6 +2173,7 @@ func file_event_proto_init() {
 		(*Event_RunDormant)(nil),
 		(*Event_RunEnded)(nil),
 		(*Event_RunReplayed)(nil),
+		(*Event_BindingRestored)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2113,7 +2181,7 @@ func file_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
