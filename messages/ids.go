@@ -1,0 +1,80 @@
+package messages
+
+import (
+	"bufio"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Ids of runs. A drawn id is a ULID and sorts by the time of its making. A
+// derived id is a hash of what makes the run unique, so that starting it twice
+// meets itself in the journal. A ULID begins with a digit, a derived id with a
+// letter: the two never meet.
+
+// runIDBytesMax is the length from which on a child's id no longer carries its
+// parent's: ids stay below the limit of names however deep runs are nested.
+const runIDBytesMax = 100
+
+// crockford32 is the alphabet of ULIDs in lower case.
+var crockford32 = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+var runIDs = struct {
+	sync.Mutex
+	entropy *ulid.MonotonicEntropy
+}{entropy: ulid.Monotonic(bufio.NewReader(rand.Reader), 0)}
+
+// NewRunID draws a run id: a lower-case ULID, greater than all that this
+// process drew before within the same millisecond.
+func NewRunID() string {
+	runIDs.Lock()
+	defer runIDs.Unlock()
+	id, err := ulid.New(ulid.Timestamp(time.Now()), runIDs.entropy)
+	if err != nil {
+		// The monotonic part overflowed: the order within the millisecond is
+		// given up, uniqueness is not.
+		id = ulid.MustNew(ulid.Timestamp(time.Now()), rand.Reader)
+	}
+	return strings.ToLower(id.String())
+}
+
+// NewEventID draws the id of an event that was pushed without one.
+func NewEventID() string { return NewRunID() }
+
+// RunIDForKey derives the id of the run that an idempotency key of a workflow
+// names.
+func RunIDForKey(workflow, key string) string { return "k" + digest(16, "key", workflow, key) }
+
+// RunIDForEvent derives the id of the run that an event starts of a workflow.
+func RunIDForEvent(eventID, workflow string) string {
+	return "e" + digest(16, "event", eventID, workflow)
+}
+
+// RunIDForChild derives the id of the child that a step of a run spawned under
+// a key. It begins with the parent's id and a dot, unless that grows too long.
+func RunIDForChild(parentRun, step, key string) string {
+	id := parentRun + "." + digest(10, "child", parentRun, step, key)
+	if len(id) > runIDBytesMax {
+		return "c" + digest(16, "child", parentRun, step, key)
+	}
+	return id
+}
+
+// digest hashes the parts, each with its length before it, to n bytes.
+func digest(n int, parts ...string) string {
+	h := sha256.New()
+	var size [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
+		h.Write(size[:])
+		_, _ = io.WriteString(h, p)
+	}
+	return crockford32.EncodeToString(h.Sum(nil)[:n])
+}
