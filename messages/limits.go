@@ -16,6 +16,34 @@ const (
 	NameBytesMax = 128
 	// BulkRunsMax limits the runs of one StartRuns call.
 	BulkRunsMax = 10_000
+	// OnEventsMax limits the event keys of a workflow.
+	OnEventsMax = 100
+	// LabelRulesMax limits the label rules of a workflow or of a step.
+	LabelRulesMax = 100
+	// LabelValueBytesMax limits the value of a label or of a label rule.
+	LabelValueBytesMax = 256
+	// LabelWeightMax limits the weight of a preferred label rule; the least is 1.
+	LabelWeightMax = 1000
+	// LabelsMax limits the labels of a worker.
+	LabelsMax = 100
+	// DefinitionBytesMax limits an encoded workflow definition, its input
+	// schema included.
+	DefinitionBytesMax = 256 << 10
+	// WorkflowsMax limits the workflows of a worker.
+	WorkflowsMax = 1000
+	// SlotsMax limits the slots of a worker.
+	SlotsMax = 100_000
+	// MetadataMax limits the metadata entries of a run.
+	MetadataMax = 64
+	// MetadataBytesMax limits the metadata of a run, keys and values together.
+	MetadataBytesMax = 16 << 10
+	// KeyBytesMax limits an idempotency key, an event id and a spawn key.
+	KeyBytesMax = 256
+	// ReasonBytesMax limits the reason that is given with a cancel.
+	ReasonBytesMax = 1024
+	// DurationMsMax limits the timeouts, back-offs and patience of a
+	// definition: ten years of 365 days, in milliseconds.
+	DurationMsMax int64 = 10 * 365 * 24 * 3600 * 1000
 )
 
 // CheckName returns INVALID_ARGUMENT, naming what, unless the name has 1 to
