@@ -2615,6 +2615,258 @@ func (x *NumberedEntry) GetEntry() *Entry {
 	return nil
 }
 
+// MemberMeta is what a member gossips of itself; with the framing it has to
+// stay below 512 bytes. Its id and incarnation are in its name.
+type MemberMeta struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "server" or "worker"
+	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	// "joining", "ready" or "draining"
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Pool  string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Of its actors, host:port.
+	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberMeta) Reset() {
+	*x = MemberMeta{}
+	mi := &file_wire_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberMeta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberMeta) ProtoMessage() {}
+
+func (x *MemberMeta) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
+func (*MemberMeta) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *MemberMeta) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *MemberMeta) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MemberMeta) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *MemberMeta) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// Activate asks the owner of an identity for its actor, which it starts if it
+// does not run yet.
+type Activate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Identity      string                 `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Activate) Reset() {
+	*x = Activate{}
+	mi := &file_wire_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Activate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Activate) ProtoMessage() {}
+
+func (x *Activate) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Activate.ProtoReflect.Descriptor instead.
+func (*Activate) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Activate) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Activate) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+type ActivateReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	ActorId string                 `protobuf:"bytes,2,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"`
+	// By its own view the receiver does not own the identity: ask again, of
+	// whoever owns it then.
+	NotOwner      bool     `protobuf:"varint,3,opt,name=not_owner,json=notOwner,proto3" json:"not_owner,omitempty"`
+	Error         *Failure `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivateReply) Reset() {
+	*x = ActivateReply{}
+	mi := &file_wire_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivateReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivateReply) ProtoMessage() {}
+
+func (x *ActivateReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
+func (*ActivateReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ActivateReply) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ActivateReply) GetActorId() string {
+	if x != nil {
+		return x.ActorId
+	}
+	return ""
+}
+
+func (x *ActivateReply) GetNotOwner() bool {
+	if x != nil {
+		return x.NotOwner
+	}
+	return false
+}
+
+func (x *ActivateReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// DeclaredGone tells a member that came back that it had been declared gone
+// by the sender: what it did alone may have been taken over by others.
+type DeclaredGone struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the member that is told, and of the one that tells.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclaredGone) Reset() {
+	*x = DeclaredGone{}
+	mi := &file_wire_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclaredGone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclaredGone) ProtoMessage() {}
+
+func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
+func (*DeclaredGone) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DeclaredGone) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeclaredGone) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -2838,7 +3090,24 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"O\n" +
 	"\rNumberedEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12&\n" +
-	"\x05entry\x18\x02 \x01(\v2\x10.limpet.v1.EntryR\x05entryB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\x05entry\x18\x02 \x01(\v2\x10.limpet.v1.EntryR\x05entry\"d\n" +
+	"\n" +
+	"MemberMeta\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
+	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\":\n" +
+	"\bActivate\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\"\x8b\x01\n" +
+	"\rActivateReply\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x19\n" +
+	"\bactor_id\x18\x02 \x01(\tR\aactorId\x12\x1b\n" +
+	"\tnot_owner\x18\x03 \x01(\bR\bnotOwner\x12(\n" +
+	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"2\n" +
+	"\fDeclaredGone\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02byB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -2852,7 +3121,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_wire_proto_goTypes = []any{
 	(*Dispatch)(nil),         // 0: limpet.v1.Dispatch
 	(*Revoke)(nil),           // 1: limpet.v1.Revoke
@@ -2889,45 +3158,50 @@ var file_wire_proto_goTypes = []any{
 	(*WatchRun)(nil),         // 32: limpet.v1.WatchRun
 	(*WatchRunReply)(nil),    // 33: limpet.v1.WatchRunReply
 	(*NumberedEntry)(nil),    // 34: limpet.v1.NumberedEntry
-	nil,                      // 35: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 36: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 37: limpet.v1.SpawnChild.MetadataEntry
-	(Sticky)(0),              // 38: limpet.v1.Sticky
-	(*Failure)(nil),          // 39: limpet.v1.Failure
-	(*LabelRule)(nil),        // 40: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 41: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 42: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 43: limpet.v1.RunStarted
-	(RunStatus)(0),           // 44: limpet.v1.RunStatus
-	(*Entry)(nil),            // 45: limpet.v1.Entry
+	(*MemberMeta)(nil),       // 35: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 36: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 37: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 38: limpet.v1.DeclaredGone
+	nil,                      // 39: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 40: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 41: limpet.v1.SpawnChild.MetadataEntry
+	(Sticky)(0),              // 42: limpet.v1.Sticky
+	(*Failure)(nil),          // 43: limpet.v1.Failure
+	(*LabelRule)(nil),        // 44: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 45: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 46: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 47: limpet.v1.RunStarted
+	(RunStatus)(0),           // 48: limpet.v1.RunStatus
+	(*Entry)(nil),            // 49: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	38, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	35, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	36, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	39, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	37, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	39, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	38, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	40, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	41, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	42, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	39, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	42, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	43, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	42, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	39, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	40, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	43, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	41, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	43, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	42, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	44, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	45, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	46, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	43, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	46, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	47, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
 	25, // 13: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
 	28, // 14: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	39, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	39, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	43, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	43, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
 	34, // 17: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	44, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	39, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	45, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	48, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	43, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	49, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	43, // 21: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2947,7 +3221,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
