@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// ToConnect turns an error into the one that a handler returns: the Connect
+// code of the error's kind, its message and an ErrorDetail with the code of the
+// catalogue and its hint. A Connect error is returned as it is, an error that
+// is not of the catalogue becomes INTERNAL; nil for nil.
+func ToConnect(err error) *connect.Error {
+	if err == nil {
+		return nil
+	}
+	var done *connect.Error
+	if errors.As(err, &done) {
+		return done
+	}
+	var e *messages.Error
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, context.DeadlineExceeded):
+		e = messages.Errorf(messages.CodeDeadline, "the time of the call is over: %w", err)
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, err)
+	default:
+		e = messages.Errorf(messages.CodeInternal, "%w", err)
+	}
+	out := connect.NewError(connectCode(e.Code.Kind()), errors.New(e.Message))
+	detail, err := connect.NewErrorDetail(&ErrorDetail{
+		Code: string(e.Code), Hint: e.Code.Hint(), Retryable: e.Code.Retryable(),
+	})
+	if err == nil {
+		out.AddDetail(detail)
+	}
+	return out
+}
+
+// FromConnect turns what a client of the API got back into an error of the
+// catalogue, so that errors.Is works across the wire. What failed before it
+// reached a handler gets the code that fits: UNAVAILABLE when there was no
+// connection, DEADLINE_EXCEEDED when the context's time was over; a canceled
+// context stays context.Canceled. Any other error is returned as it is.
+func FromConnect(err error) error {
+	var e *connect.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	for _, d := range e.Details() {
+		value, err := d.Value()
+		if err != nil {
+			continue
+		}
+		if detail, ok := value.(*ErrorDetail); ok && detail.GetCode() != "" {
+			return &messages.Error{Code: messages.Code(detail.GetCode()), Message: e.Message()}
+		}
+	}
+	switch e.Code() {
+	case connect.CodeCanceled:
+		return fmt.Errorf("the call was canceled: %w", context.Canceled)
+	case connect.CodeDeadlineExceeded:
+		return messages.Errorf(messages.CodeDeadline, "%w", deadline{e.Message()})
+	case connect.CodeUnavailable:
+		return messages.Errorf(messages.CodeUnavailable, "%s", e.Message())
+	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
+		return messages.Errorf(messages.CodeUnauthenticated, "%s", e.Message())
+	case connect.CodeResourceExhausted:
+		return messages.Errorf(messages.CodeLimitExceeded, "%s", e.Message())
+	case connect.CodeInvalidArgument:
+		return messages.Errorf(messages.CodeInvalidArgument, "%s", e.Message())
+	case connect.CodeUnimplemented:
+		return messages.Errorf(messages.CodeInvalidArgument, "the address is not that of a limpet server: %s", e.Message())
+	default:
+		return messages.Errorf(messages.CodeInternal, "%s: %s", e.Code(), e.Message())
+	}
+}
+
+// deadline is context.DeadlineExceeded with the message of the transport.
+type deadline struct{ message string }
+
+func (d deadline) Error() string { return d.message }
+func (d deadline) Unwrap() error { return context.DeadlineExceeded }
+
+// connectCode of a kind: their names are the same.
+func connectCode(k messages.Kind) connect.Code {
+	var c connect.Code
+	if err := c.UnmarshalText([]byte(k)); err != nil {
+		return connect.CodeInternal
+	}
+	return c
+}
