@@ -1,0 +1,57 @@
+# Limpet. `make` alone lists the targets. All that a target needs beyond Go is
+# built by it, from versions pinned in go.mod and .tools/go.mod.
+
+GO    ?= go
+TOOL  := $(GO) tool -modfile=.tools/go.mod
+SEED  ?= 1
+BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
+TESTFLAGS ?= -timeout 12m
+
+# The race detector needs a C compiler; without one the tests run, and say so.
+RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo dev test sim bench lint generate fresh verify move-module
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the limpet command into .bin/limpet
+	$(GO) build -o .bin/limpet ./cmd/limpet
+
+demo: ## The main job on real input: a server, three workers, one killed on the way
+	$(GO) run ./cmd/limpet demo
+
+dev: ## A server with a throw-away store, on loopback
+	$(GO) run ./cmd/limpet dev
+
+test: ## All tests, with the race detector
+	@if [ -z "$(RACE)" ]; then echo "make test: no C compiler here, so the tests run WITHOUT the race detector" >&2; fi
+	$(GO) test $(RACE) $(TESTFLAGS) ./...
+
+sim: ## Replay one simulated cluster: make sim SEED=42
+	SEED=$(SEED) $(GO) test ./actors/sim -run 'Seed' -count=1 -v
+
+bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
+	$(GO) run ./cmd/limpet bench $(BENCH)
+
+lint: ## gofmt, go vet, staticcheck and the house rules
+	@bad=$$(find . -name '*.go' -not -path './.git/*' -exec gofmt -l {} +); \
+	if [ -n "$$bad" ]; then echo "not formatted with gofmt:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) run ./cmd/tidy
+
+generate: ## Generate Go from the .proto files
+	$(TOOL) buf generate messages --template .tools/buf.gen.yaml
+
+fresh: ## Check that the generated code is what `make generate` makes
+	GO=$(GO) .tools/fresh
+
+verify: lint fresh ## All checks but the tests: lint, generated code, go.mod
+	$(GO) mod tidy -diff
+	cd .tools && $(GO) mod tidy -diff
+
+move-module: ## Give the module another path: make move-module TO=example.com/limpet
+	GO=$(GO) .tools/move-module "$(TO)"
+	$(MAKE) generate

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"go/ast"
+	"go/token"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// checkPackageDocs: each package says what it is for, and what it imports.
+func checkPackageDocs(t *tree) []finding {
+	var found []finding
+	for _, p := range t.packages {
+		if generated(p) {
+			continue
+		}
+		switch at, doc := p.files[0].syntax.Package, docOf(p); {
+		case doc == "":
+			found = append(found, t.at(at, "package-doc", "package %s has no package doc", p.dir))
+		case !strings.Contains(doc, "Imports ") && p.files[0].syntax.Name.Name != "main":
+			found = append(found, t.at(at, "package-doc", "the doc of package %s does not say what it imports (\"Imports only …\")", p.dir))
+		}
+	}
+	return found
+}
+
+func generated(p *pkg) bool {
+	return !slices.ContainsFunc(p.files, func(f *file) bool { return !f.generated })
+}
+
+// docOf is the doc of the package's own files; generated ones and, unless there
+// are no others, tests do not count.
+func docOf(p *pkg) string {
+	for _, f := range p.files {
+		if !f.generated && (!f.test || onlyTests(p)) && f.syntax.Doc.Text() != "" {
+			return f.syntax.Doc.Text()
+		}
+	}
+	return ""
+}
+
+func onlyTests(p *pkg) bool {
+	return !slices.ContainsFunc(p.files, func(f *file) bool { return !f.test })
+}
+
+// checkImports: each package imports only what its layer may.
+func checkImports(t *tree) []finding {
+	var found []finding
+	for _, p := range t.packages {
+		l, ok := layerOf(p.dir)
+		if !ok {
+			found = append(found, t.at(p.files[0].syntax.Package, "import",
+				"package %s has no layer: add it to policy.go", p.dir))
+			continue
+		}
+		for _, f := range p.files {
+			for _, spec := range f.syntax.Imports {
+				dir, ours := t.ours(importPath(spec))
+				if !ours || dir == p.dir || covered(l.may, dir) || f.test && covered(testsMay, dir) {
+					continue
+				}
+				found = append(found, t.at(spec.Pos(), "import",
+					"package %s may not import %s (it may import %s)", p.dir, dir, orNothing(l.may)))
+			}
+		}
+	}
+	return found
+}
+
+func orNothing(may []string) string {
+	if len(may) == 0 {
+		return "nothing of ours"
+	}
+	return strings.Join(may, ", ")
+}
+
+func importPath(spec *ast.ImportSpec) string {
+	s, _ := strconv.Unquote(spec.Path.Value) // the parser has checked it
+	return s
+}
+
+// layerOf finds the exact layer first, then the one that covers the directory.
+func layerOf(dir string) (layer, bool) {
+	for _, l := range policy {
+		if l.dir == dir {
+			return l, true
+		}
+	}
+	for _, l := range policy {
+		if covered([]string{l.dir}, dir) {
+			return l, true
+		}
+	}
+	return layer{}, false
+}
+
+func covered(patterns []string, dir string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if pattern == "..." {
+			return true
+		}
+		if base, ok := strings.CutSuffix(pattern, "/..."); ok {
+			return dir == base || strings.HasPrefix(dir, base+"/")
+		}
+		return dir == pattern
+	})
+}
+
+// checkPurity: pure packages have no clock, network, files, goroutines,
+// randomness or actors.
+func checkPurity(t *tree) []finding {
+	var found []finding
+	for _, p := range t.packages {
+		l, _ := layerOf(p.dir)
+		for _, f := range p.files {
+			if f.test || f.generated || l.pure == shell {
+				continue
+			}
+			found = append(found, impureImportsIn(t, l, f)...)
+			if l.pure == pure {
+				found = append(found, impureCodeIn(t, l, f)...)
+			}
+		}
+	}
+	return found
+}
+
+func impureImportsIn(t *tree, l layer, f *file) []finding {
+	var found []finding
+	for _, spec := range f.syntax.Imports {
+		path := importPath(spec)
+		for level := inert; level <= l.pure; level++ {
+			for forbidden, why := range impureImports[level] {
+				if path == forbidden || strings.HasPrefix(path, forbidden+"/") {
+					found = append(found, t.at(spec.Pos(), "pure", "%s imports %s: %s", l.dir, path, why))
+				}
+			}
+		}
+	}
+	return found
+}
+
+func impureCodeIn(t *tree, l layer, f *file) []finding {
+	clock := localName(f, "time")
+	var found []finding
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			found = append(found, t.at(n.Pos(), "pure", "%s starts a goroutine", l.dir))
+		case *ast.SelectorExpr:
+			x, ok := n.X.(*ast.Ident)
+			if ok && clock != "" && x.Name == clock && slices.Contains(impureCalls, n.Sel.Name) {
+				found = append(found, t.at(n.Pos(), "pure", "%s uses time.%s: time comes in as an argument", l.dir, n.Sel.Name))
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// localName is the name under which a file imports a package; "" if it does not.
+func localName(f *file, path string) string {
+	for _, spec := range f.syntax.Imports {
+		if importPath(spec) != path {
+			continue
+		}
+		if spec.Name != nil {
+			return spec.Name.Name
+		}
+		return path[strings.LastIndexByte(path, '/')+1:]
+	}
+	return ""
+}
+
+// checkModulePath: outside import declarations the module path is written in
+// go.mod and the generator's template only, so that the repository can move.
+func checkModulePath(t *tree) []finding {
+	var found []finding
+	for _, p := range t.packages {
+		for _, f := range p.files {
+			if f.generated {
+				continue
+			}
+			imports := map[token.Pos]bool{}
+			for _, spec := range f.syntax.Imports {
+				imports[spec.Path.Pos()] = true
+			}
+			ast.Inspect(f.syntax, func(n ast.Node) bool {
+				lit, ok := n.(*ast.BasicLit)
+				if ok && lit.Kind == token.STRING && !imports[lit.Pos()] && strings.Contains(lit.Value, t.module) {
+					found = append(found, t.at(lit.Pos(), "module-path",
+						"the module path is written in a string: read it from the build info instead"))
+				}
+				return true
+			})
+		}
+	}
+	return found
+}

@@ -1,0 +1,98 @@
+package main
+
+// layer says what a package may import of this module, outside its tests. A
+// trailing "/..." takes in all packages below.
+type layer struct {
+	dir  string
+	may  []string
+	pure purity
+}
+
+// purity of a package, outside its tests.
+type purity int
+
+const (
+	// shell packages may do anything.
+	shell purity = iota
+	// inert packages touch neither the network, nor files, nor Proto.Actor.
+	inert
+	// pure packages also have no clock, no goroutine and no randomness of their own.
+	pure
+)
+
+// everything may be imported by the commands.
+var everything = []string{"..."}
+
+// policy lists every package of the module; one that is missing is a finding.
+// The order is from the leaves to the commands. A directory that ends in "/..."
+// stands for all packages below it.
+var policy = []layer{
+	{"messages", nil, shell}, // net/http for the names of statuses
+	{"messages/api", []string{"messages"}, shell},
+	{"messages/api/apiconnect", []string{"messages/api"}, shell},
+
+	{"cluster", []string{"messages"}, shell},
+
+	{"actors/run", []string{"messages"}, pure},
+	{"actors/placement", []string{"messages"}, pure},
+	{"actors/slots", []string{"messages"}, pure},
+	{"actors/attempt", []string{"messages"}, pure},
+	{"actors/journal", []string{"messages"}, inert},
+	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
+	{"actors/sim", []string{"actors/run", "actors/placement", "actors/slots", "actors/journal", "messages"}, pure},
+	{"actors", []string{"actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/journal",
+		"cluster", "messages", "messages/api"}, shell},
+
+	{"cluster/gateway", []string{"actors", "actors/journal", "cluster", "messages/..."}, shell},
+	{"cluster/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
+
+	{"sdk", []string{"messages/...", "actors/attempt"}, shell},
+	{"sdk/worker", []string{"sdk", "actors/...", "cluster", "messages/..."}, shell},
+	{"sdk/sdktest", []string{"sdk/...", "actors/...", "cluster/...", "messages/..."}, shell},
+
+	{"cmd/...", everything, shell},
+}
+
+// testsMay is what the tests of any package may import besides: suites and
+// stores made for tests.
+var testsMay = []string{"actors/journal/...", "actors/run", "sdk/...", "cluster/..."}
+
+// impureImports by purity, with the reason that is reported.
+var impureImports = map[purity]map[string]string{
+	inert: {
+		"net": "no network", "os": "no operating system", "syscall": "no operating system",
+		"io/ioutil":                         "no operating system",
+		"github.com/asynkron/protoactor-go": "no Proto.Actor",
+	},
+	pure: {
+		"math/rand": "randomness comes in as an argument", "crypto/rand": "randomness comes in as an argument",
+		"log/slog": "a core returns what is to be said", "log": "a core returns what is to be said",
+	},
+}
+
+// impureCalls of package time in a pure package.
+var impureCalls = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "NewTimer", "NewTicker", "Tick"}
+
+// topLevel is what may lie in the root, beside names that begin with a dot.
+var topLevel = []string{"actors", "cluster", "messages", "sdk", "cmd",
+	"go.mod", "go.sum", "Makefile", "README.md", "LICENSE"}
+
+// Lengths in lines. Tests are allowed more: a table is not a train of thought.
+const (
+	functionLinesMax     = 70
+	fileLinesMax         = 500
+	testFunctionLinesMax = 120
+	testFileLinesMax     = 800
+)
+
+// vagueNames say nothing of what a thing is.
+var vagueNames = []string{"util", "utils", "common", "manager", "managers", "helper", "helpers", "impl"}
+
+// foreignHosts are hosts of package registries: how a machine gets its modules
+// is not the repository's business. Written in two halves, for this file is
+// read as well.
+var foreignHosts = []string{
+	"proxy." + "golang.org", "sum." + "golang.org", "goproxy." + "io", "goproxy." + "cn",
+	"registry." + "npmjs.org", "pypi." + "org", "crates." + "io", "index." + "docker.io", "ghcr." + "io",
+	"artifact" + "ory", "nexus" + "-repo",
+}
