@@ -9,7 +9,8 @@
 package cluster
 
 import (
-	"sort"
+	"slices"
+	"strings"
 )
 
 // Role of a member.
@@ -69,20 +70,49 @@ type View struct {
 	Members []Member
 
 	servers []Member
+	owned   *ownership
 }
 
 // NewView makes a view of members.
 func NewView(version uint64, members []Member) *View {
-	v := &View{Version: version, Members: append([]Member(nil), members...)}
-	sort.Slice(v.Members, func(i, j int) bool { return v.Members[i].Name < v.Members[j].Name })
+	v := &View{Version: version, Members: slices.Clone(members)}
+	slices.SortFunc(v.Members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	for _, m := range v.Members {
-		if m.Role == RoleServer && m.State == StateReady {
-			v.servers = append(v.servers, m)
+		if m.Role != RoleServer || m.State != StateReady {
+			continue
 		}
+		// A server that was restarted replaces its earlier incarnation at once,
+		// before that one is declared gone: incarnations sort by time.
+		if n := len(v.servers); n > 0 && m.WorkerID != "" && v.servers[n-1].WorkerID == m.WorkerID {
+			v.servers[n-1] = m
+			continue
+		}
+		v.servers = append(v.servers, m)
 	}
+	v.owned = &ownership{servers: v.servers}
 	return v
+}
+
+// next makes the view that follows v; the table of owners is computed anew
+// only if the servers changed.
+func (v *View) next(members []Member) *View {
+	n := NewView(v.Version+1, members)
+	same := func(a, b Member) bool { return serverID(a) == serverID(b) }
+	if slices.EqualFunc(n.servers, v.servers, same) {
+		n.owned = v.owned
+	}
+	return n
 }
 
 // Servers returns the servers that own shards, in the order of their names.
 // Not to be changed.
 func (v *View) Servers() []Member { return v.servers }
+
+// Member returns the live member with a name.
+func (v *View) Member(name string) (Member, bool) {
+	i, ok := slices.BinarySearchFunc(v.Members, name, func(m Member, name string) int { return strings.Compare(m.Name, name) })
+	if !ok {
+		return Member{}, false
+	}
+	return v.Members[i], true
+}
