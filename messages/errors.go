@@ -163,6 +163,8 @@ type Error struct {
 	Message string
 	// Stack of a panic in user code; empty otherwise.
 	Stack string
+	// Final asks for no further retry of the step that returns the error.
+	Final bool
 	cause error
 }
 
@@ -204,7 +206,7 @@ func ToFailure(err error) *Failure {
 	}
 	var e *Error
 	if errors.As(err, &e) {
-		return &Failure{Code: string(e.Code), Message: e.Message, Stack: e.Stack}
+		return &Failure{Code: string(e.Code), Message: e.Message, Stack: e.Stack, Final: e.Final}
 	}
 	return &Failure{Code: string(CodeInternal), Message: err.Error()}
 }
@@ -214,5 +216,5 @@ func FromFailure(f *Failure) error {
 	if f == nil {
 		return nil
 	}
-	return &Error{Code: Code(f.Code), Message: f.Message, Stack: f.Stack}
+	return &Error{Code: Code(f.Code), Message: f.Message, Stack: f.Stack, Final: f.Final}
 }

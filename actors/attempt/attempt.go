@@ -14,7 +14,9 @@ import (
 
 // Function executes one attempt of a step and returns its output as JSON. The
 // context ends on a cancel, on the execution timeout and when the worker stops.
-// A panic is caught by the caller and reported as STEP_PANICKED.
+// A panic is caught by the caller and reported as STEP_PANICKED. The caller
+// reports a returned error by messages.ToFailure: what user code returned comes
+// as USER_ERROR wrapping the user's error, marked Final for no further retry.
 type Function func(ctx context.Context, a *Attempt) ([]byte, error)
 
 // Functions of a worker, by workflow and step name.
