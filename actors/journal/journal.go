@@ -27,7 +27,8 @@ import (
 // the stored format.
 const Shards = 1024
 
-// Row is the projection of a run.
+// Row is the projection of a run. Stores keep times to the microsecond and
+// return them in UTC; a zero time stays zero.
 type Row struct {
 	RunID          string
 	Shard          int
@@ -39,10 +40,12 @@ type Row struct {
 	Priority       int32
 	ParentRun      string
 	Trigger        string
-	// Worker id of the binding of a live sticky run; empty otherwise.
+	// Worker id of the binding of a live sticky run; empty otherwise: stores
+	// clear it in the row of a finished run.
 	BoundWorker string
 	Epoch       uint64
-	// Dormant: unfinished, but nothing in memory until one of the three below.
+	// Dormant: unfinished, but nothing in memory until one of the three below,
+	// which mean nothing unless it is set.
 	Dormant bool
 	// WakeAt brings a dormant run back at a time; zero means no time.
 	WakeAt time.Time
@@ -57,6 +60,18 @@ type Row struct {
 	FailureMessage string
 }
 
+// Finished says whether a run of this status has ended. A run that was set
+// aside has not: a version that can read it goes on with it.
+func Finished(s messages.RunStatus) bool {
+	switch s {
+	case messages.RunStatus_RUN_STATUS_SUCCEEDED,
+		messages.RunStatus_RUN_STATUS_FAILED,
+		messages.RunStatus_RUN_STATUS_CANCELED:
+		return true
+	}
+	return false
+}
+
 // Append is one entry to be added, with the row as it is after it.
 type Append struct {
 	RunID string
@@ -67,7 +82,48 @@ type Append struct {
 	// does not hold on to the slice after Append has returned.
 	Entry []byte
 	// Row is nil if the entry changes nothing in it. Required for Number 1.
+	// RunID, Shard and CreatedAt of a run never change.
 	Row *Row
+}
+
+// Limits of an append, each LIMIT_EXCEEDED or INVALID_ARGUMENT beyond it.
+const (
+	// EntryBytesMax is the largest entry, in bytes. One turn may gather many
+	// step results, so it is far above the payload limit of a step.
+	EntryBytesMax = 256 << 20
+	// EntriesMax is the largest number of entries of a run.
+	EntriesMax = 1<<20 - 1
+	// RunIDBytesMax is the longest run id, in bytes. Ids of children grow with
+	// the depth of the nesting.
+	RunIDBytesMax = 1024
+)
+
+// Validate reports what is wrong with an append whatever is stored:
+// INVALID_ARGUMENT for a run id that is empty or too long, a Number of 0, an
+// empty entry, a missing row for Number 1 and a row of another run or outside
+// the shards; LIMIT_EXCEEDED for an entry or a Number that is too large.
+func (a *Append) Validate() error {
+	switch {
+	case a.RunID == "" || len(a.RunID) > RunIDBytesMax:
+		return messages.Errorf(messages.CodeInvalidArgument, "append: run id of %d bytes, must have 1 to %d", len(a.RunID), RunIDBytesMax)
+	case a.Number == 0:
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: entry number 0, entries are numbered from 1", a.RunID)
+	case a.Number > EntriesMax:
+		return messages.Errorf(messages.CodeLimitExceeded, "append to run %q: entry number %d, the limit is %d", a.RunID, a.Number, EntriesMax)
+	case len(a.Entry) == 0:
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: entry %d is empty", a.RunID, a.Number)
+	case len(a.Entry) > EntryBytesMax:
+		return messages.Errorf(messages.CodeLimitExceeded, "append to run %q: entry %d has %d bytes, the limit is %d", a.RunID, a.Number, len(a.Entry), EntryBytesMax)
+	case a.Row == nil && a.Number == 1:
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: the first entry comes without a row", a.RunID)
+	case a.Row == nil:
+		return nil
+	case a.Row.RunID != a.RunID:
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: its row is of run %q", a.RunID, a.Row.RunID)
+	case a.Row.Shard < 0 || a.Row.Shard >= Shards:
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: shard %d, must be 0 to %d", a.RunID, a.Row.Shard, Shards-1)
+	}
+	return nil
 }
 
 // Record is a run as stored.
@@ -79,10 +135,11 @@ type Record struct {
 
 // Filter selects rows of a listing; zero fields select all.
 type Filter struct {
-	Workflow      string
-	Statuses      []messages.RunStatus
-	BoundWorker   string
-	ParentRun     string
+	Workflow    string
+	Statuses    []messages.RunStatus
+	BoundWorker string
+	ParentRun   string
+	// Rows created after, and before, these times.
 	CreatedAfter  time.Time
 	CreatedBefore time.Time
 }
@@ -105,8 +162,9 @@ type Definition struct {
 type Store interface {
 	// Append makes the batch durable in one commit and returns one error for
 	// each element, in order. An element whose Number is not the next of its
-	// run gets JOURNAL_CONFLICT and does not harm the others; elements of one
-	// run may follow each other in a batch. A failure of the whole commit is
+	// run gets JOURNAL_CONFLICT and one that Validate refuses gets its error;
+	// neither harms the others. Elements of one run may follow each other in
+	// a batch. A failure of the whole commit is
 	// returned for every element. JOURNAL_UNAVAILABLE means that it is not
 	// known whether the element was stored (the connection broke during the
 	// commit): the same Append may be tried again, and then conflicts with
@@ -117,7 +175,8 @@ type Store interface {
 	Load(ctx context.Context, runID string) (Record, error)
 
 	// Entries returns the entries of a run after a number, at most limit, and
-	// the run's row; UNKNOWN_RUN if there is none.
+	// the run's row; UNKNOWN_RUN if there is none. Here and below a limit that
+	// is not positive returns nothing.
 	Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, Row, error)
 
 	// Active returns unfinished runs that are not dormant, of the given
@@ -136,7 +195,7 @@ type Store interface {
 	WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
 	WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
 
-	// WatchedWorkers returns the distinct WakeOnGone of dormant runs.
+	// WatchedWorkers returns the distinct WakeOnGone of dormant runs, ordered.
 	WatchedWorkers(ctx context.Context, shards []int) ([]string, error)
 
 	// BoundCounts returns how many unfinished runs of a pool are bound to each
@@ -149,17 +208,23 @@ type Store interface {
 	// INVALID_ARGUMENT.
 	List(ctx context.Context, f Filter, limit int, token string) ([]Row, string, error)
 
-	// PutDefinition records a definition, or its newer registration.
+	// PutDefinition records a definition, or its newer registration; an older
+	// one changes nothing.
 	PutDefinition(ctx context.Context, d Definition) error
 	// Definition returns a version by hash; UNKNOWN_WORKFLOW if there is none.
 	Definition(ctx context.Context, hash string) (Definition, error)
-	// CurrentDefinitions returns the current version of every name.
+	// CurrentDefinitions returns the current version of every name, ordered by
+	// name. Of two versions registered in one microsecond the one with the
+	// greater hash is current.
 	CurrentDefinitions(ctx context.Context) ([]Definition, error)
 
-	// DeleteFinished deletes runs that finished before the time, at most
-	// limit, and returns how many.
+	// DeleteFinished deletes finished runs whose FinishedAt is before the time,
+	// the earliest first, at most limit, and returns how many; one without a
+	// FinishedAt stays. Nothing of a deleted run is left: its id could be used
+	// again.
 	DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error)
 
-	// Close waits for running calls and releases the store.
+	// Close waits for running calls and releases the store. Calls after it get
+	// JOURNAL_UNAVAILABLE, except from a store that is shared in memory.
 	Close() error
 }

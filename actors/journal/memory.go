@@ -1,0 +1,425 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/btree"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Memory is a Store that forgets everything with its process. Several servers
+// of one process may share one; Close leaves it as it is, for the others and
+// for a server that is started again.
+type Memory struct {
+	mu   sync.RWMutex
+	runs map[string]*memoryRun
+	// Ordered views of runs; a run is in those that its row puts it in.
+	active   *btree.BTreeG[*memoryRun] // unfinished, not dormant: by id
+	due      *btree.BTreeG[*memoryRun] // dormant with a WakeAt: by it, id
+	onUp     *btree.BTreeG[*memoryRun] // dormant with a WakeOnUp: by it, id
+	onGone   *btree.BTreeG[*memoryRun] // dormant with a WakeOnGone: by it, id
+	created  *btree.BTreeG[*memoryRun] // all: by CreatedAt, id
+	finished *btree.BTreeG[*memoryRun] // finished: by FinishedAt, id
+	// bound counts unfinished runs by pool and worker id.
+	bound       map[boundKey]int
+	definitions map[string]Definition
+}
+
+var _ Store = (*Memory)(nil)
+
+type boundKey struct{ pool, worker string }
+
+type memoryRun struct {
+	row     Row
+	entries [][]byte
+}
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	view := func(key func(a, b *Row) int) *btree.BTreeG[*memoryRun] {
+		return btree.NewG(32, func(a, b *memoryRun) bool {
+			return cmp.Or(key(&a.row, &b.row), cmp.Compare(a.row.RunID, b.row.RunID)) < 0
+		})
+	}
+	return &Memory{
+		runs:        make(map[string]*memoryRun),
+		active:      view(func(a, b *Row) int { return 0 }),
+		due:         view(func(a, b *Row) int { return a.WakeAt.Compare(b.WakeAt) }),
+		onUp:        view(func(a, b *Row) int { return cmp.Compare(a.WakeOnUp, b.WakeOnUp) }),
+		onGone:      view(func(a, b *Row) int { return cmp.Compare(a.WakeOnGone, b.WakeOnGone) }),
+		created:     view(func(a, b *Row) int { return a.CreatedAt.Compare(b.CreatedAt) }),
+		finished:    view(func(a, b *Row) int { return a.FinishedAt.Compare(b.FinishedAt) }),
+		bound:       make(map[boundKey]int),
+		definitions: make(map[string]Definition),
+	}
+}
+
+// Append implements Store.
+func (m *Memory) Append(ctx context.Context, batch []Append) []error {
+	errs := make([]error, len(batch))
+	if err := unavailable(ctx); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range batch {
+		errs[i] = m.append(&batch[i])
+	}
+	return errs
+}
+
+func (m *Memory) append(a *Append) error {
+	if err := a.Validate(); err != nil {
+		return err
+	}
+	run := m.runs[a.RunID]
+	var has uint64
+	if run != nil {
+		has = uint64(len(run.entries))
+	}
+	if a.Number != has+1 {
+		return Conflict(a.RunID, a.Number, has)
+	}
+	if run == nil {
+		run = &memoryRun{}
+		m.runs[a.RunID] = run
+	}
+	run.entries = append(run.entries, slices.Clone(a.Entry))
+	if a.Row != nil {
+		if has > 0 {
+			m.unlink(run)
+		}
+		shard, created := run.row.Shard, run.row.CreatedAt
+		run.row = *a.Row
+		run.row.Normalize()
+		if has > 0 {
+			run.row.Shard, run.row.CreatedAt = shard, created
+		}
+		m.link(run)
+	}
+	return nil
+}
+
+// views calls fn for every view that the run's row puts it in.
+func (m *Memory) views(run *memoryRun, fn func(*btree.BTreeG[*memoryRun])) {
+	row := &run.row
+	fn(m.created)
+	switch {
+	case Finished(row.Status):
+		if !row.FinishedAt.IsZero() {
+			fn(m.finished)
+		}
+		return
+	case !row.Dormant:
+		fn(m.active)
+		return
+	}
+	if !row.WakeAt.IsZero() {
+		fn(m.due)
+	}
+	if row.WakeOnUp != "" {
+		fn(m.onUp)
+	}
+	if row.WakeOnGone != "" {
+		fn(m.onGone)
+	}
+}
+
+func (m *Memory) link(run *memoryRun) {
+	m.views(run, func(v *btree.BTreeG[*memoryRun]) { v.ReplaceOrInsert(run) })
+	m.count(run, 1)
+}
+
+func (m *Memory) unlink(run *memoryRun) {
+	m.views(run, func(v *btree.BTreeG[*memoryRun]) { v.Delete(run) })
+	m.count(run, -1)
+}
+
+func (m *Memory) count(run *memoryRun, n int) {
+	if run.row.BoundWorker == "" {
+		return
+	}
+	key := boundKey{run.row.Pool, run.row.BoundWorker}
+	if m.bound[key] += n; m.bound[key] == 0 {
+		delete(m.bound, key)
+	}
+}
+
+// read locks the store for a method that reads.
+func (m *Memory) read(ctx context.Context) error {
+	if err := unavailable(ctx); err != nil {
+		return err
+	}
+	m.mu.RLock()
+	return nil
+}
+
+// Load implements Store.
+func (m *Memory) Load(ctx context.Context, runID string) (Record, error) {
+	if err := m.read(ctx); err != nil {
+		return Record{}, err
+	}
+	defer m.mu.RUnlock()
+	run := m.runs[runID]
+	if run == nil {
+		return Record{}, UnknownRun(runID)
+	}
+	return run.record(), nil
+}
+
+func (r *memoryRun) record() Record {
+	return Record{Row: r.row, Entries: cloneAll(r.entries)}
+}
+
+func cloneAll(entries [][]byte) [][]byte {
+	out := make([][]byte, len(entries))
+	for i, e := range entries {
+		out[i] = slices.Clone(e)
+	}
+	return out
+}
+
+// Entries implements Store.
+func (m *Memory) Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, Row, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, Row{}, err
+	}
+	defer m.mu.RUnlock()
+	run := m.runs[runID]
+	if run == nil {
+		return nil, Row{}, UnknownRun(runID)
+	}
+	from := min(after, uint64(len(run.entries)))
+	left := run.entries[from:]
+	return cloneAll(left[:min(len(left), max(limit, 0))]), run.row, nil
+}
+
+// Active implements Store.
+func (m *Memory) Active(ctx context.Context, shards []int, after string, limit int) ([]Record, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	set := NewShardSet(shards)
+	var out []Record
+	m.active.AscendGreaterOrEqual(&memoryRun{row: Row{RunID: after}}, func(run *memoryRun) bool {
+		if len(out) >= limit {
+			return false
+		}
+		if run.row.RunID > after && set.Has(run.row.Shard) {
+			out = append(out, run.record())
+		}
+		return true
+	})
+	return out, nil
+}
+
+// Due implements Store.
+func (m *Memory) Due(ctx context.Context, shards []int, now time.Time, limit int) (due []string, next time.Time, err error) {
+	if err := m.read(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	defer m.mu.RUnlock()
+	set := NewShardSet(shards)
+	m.due.Ascend(func(run *memoryRun) bool {
+		switch {
+		case !set.Has(run.row.Shard):
+			return true
+		case len(due) >= limit || run.row.WakeAt.After(now):
+			next = run.row.WakeAt
+			return false
+		}
+		due = append(due, run.row.RunID)
+		return true
+	})
+	return due, next, nil
+}
+
+// WokenByUp implements Store.
+func (m *Memory) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+	from := Row{RunID: after, WakeOnUp: workerID}
+	return m.woken(ctx, shards, m.onUp, from, limit, func(r *Row) string { return r.WakeOnUp })
+}
+
+// WokenByGone implements Store.
+func (m *Memory) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+	from := Row{RunID: after, WakeOnGone: workerID}
+	return m.woken(ctx, shards, m.onGone, from, limit, func(r *Row) string { return r.WakeOnGone })
+}
+
+func (m *Memory) woken(ctx context.Context, shards []int, view *btree.BTreeG[*memoryRun], from Row, limit int, key func(*Row) string) ([]string, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	set := NewShardSet(shards)
+	var out []string
+	view.AscendGreaterOrEqual(&memoryRun{row: from}, func(run *memoryRun) bool {
+		if len(out) >= limit || key(&run.row) != key(&from) {
+			return false
+		}
+		if run.row.RunID > from.RunID && set.Has(run.row.Shard) {
+			out = append(out, run.row.RunID)
+		}
+		return true
+	})
+	return out, nil
+}
+
+// WatchedWorkers implements Store.
+func (m *Memory) WatchedWorkers(ctx context.Context, shards []int) ([]string, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	set := NewShardSet(shards)
+	var out []string
+	m.onGone.Ascend(func(run *memoryRun) bool {
+		worker := run.row.WakeOnGone
+		if set.Has(run.row.Shard) && (len(out) == 0 || out[len(out)-1] != worker) {
+			out = append(out, worker)
+		}
+		return true
+	})
+	return out, nil
+}
+
+// BoundCounts implements Store.
+func (m *Memory) BoundCounts(ctx context.Context, pool string) (map[string]int, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	out := make(map[string]int)
+	for key, n := range m.bound {
+		if key.pool == pool {
+			out[key.worker] = n
+		}
+	}
+	return out, nil
+}
+
+// List implements Store.
+func (m *Memory) List(ctx context.Context, f Filter, limit int, token string) ([]Row, string, error) {
+	cursor, err := ParsePageToken(token)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := m.read(ctx); err != nil {
+		return nil, "", err
+	}
+	defer m.mu.RUnlock()
+	var out []Row
+	more := false
+	visit := func(run *memoryRun) bool {
+		switch {
+		case !cursor.before(&run.row) || !f.Matches(&run.row):
+			return true
+		case len(out) >= limit:
+			more = limit > 0
+			return false
+		}
+		out = append(out, run.row)
+		return true
+	}
+	if token == "" {
+		m.created.Descend(visit)
+	} else {
+		m.created.DescendLessOrEqual(&memoryRun{row: Row{RunID: cursor.RunID, CreatedAt: cursor.CreatedAt}}, visit)
+	}
+	if !more {
+		return out, "", nil
+	}
+	return out, NewPageToken(&out[len(out)-1]), nil
+}
+
+// PutDefinition implements Store.
+func (m *Memory) PutDefinition(ctx context.Context, d Definition) error {
+	if err := unavailable(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.RegisteredAt = FromMicros(Micros(d.RegisteredAt))
+	old, known := m.definitions[d.Hash]
+	if known && !d.RegisteredAt.After(old.RegisteredAt) {
+		return nil
+	}
+	d.Data = slices.Clone(d.Data)
+	m.definitions[d.Hash] = d
+	return nil
+}
+
+// Definition implements Store.
+func (m *Memory) Definition(ctx context.Context, hash string) (Definition, error) {
+	if err := m.read(ctx); err != nil {
+		return Definition{}, err
+	}
+	defer m.mu.RUnlock()
+	d, ok := m.definitions[hash]
+	if !ok {
+		return Definition{}, UnknownDefinition(hash)
+	}
+	d.Data = slices.Clone(d.Data)
+	return d, nil
+}
+
+// CurrentDefinitions implements Store.
+func (m *Memory) CurrentDefinitions(ctx context.Context) ([]Definition, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	current := make(map[string]Definition)
+	for _, d := range m.definitions {
+		old, known := current[d.Name]
+		if !known || cmp.Or(d.RegisteredAt.Compare(old.RegisteredAt), cmp.Compare(d.Hash, old.Hash)) > 0 {
+			current[d.Name] = d
+		}
+	}
+	out := slices.SortedFunc(maps.Values(current), func(a, b Definition) int { return strings.Compare(a.Name, b.Name) })
+	for i := range out {
+		out[i].Data = slices.Clone(out[i].Data)
+	}
+	return out, nil
+}
+
+// DeleteFinished implements Store.
+func (m *Memory) DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error) {
+	if err := unavailable(ctx); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for n < limit {
+		run, ok := m.finished.Min()
+		if !ok || !run.row.FinishedAt.Before(before) {
+			break
+		}
+		m.unlink(run)
+		delete(m.runs, run.row.RunID)
+		n++
+	}
+	return n, nil
+}
+
+// Close implements Store; the store goes on working.
+func (m *Memory) Close() error { return nil }
+
+func unavailable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return messages.Errorf(messages.CodeJournalUnavailable, "journal: %w", err)
+	}
+	return nil
+}
