@@ -36,7 +36,7 @@ bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
 	$(GO) run ./cmd/limpet bench $(BENCH)
 
 lint: ## gofmt, go vet, staticcheck and the house rules
-	@bad=$$(find . -name '*.go' -not -path './.git/*' -exec gofmt -l {} +); \
+	@bad=$$(find . -name '*.go' -not -path './.git/*' -exec $$($(GO) env GOROOT)/bin/gofmt -l {} +); \
 	if [ -n "$$bad" ]; then echo "not formatted with gofmt:"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...

@@ -40,14 +40,14 @@ func (s *InputSchema) Check(input []byte) error {
 	var value any
 	if len(input) > 0 {
 		if err := json.Unmarshal(input, &value); err != nil {
-			return Errorf(CodeInvalidInput, "the input is not JSON: %w", err)
+			return Errorf(CodeInvalidInput, "the input is not JSON: %s", jsonFault(input, err))
 		}
 	}
 	if s == nil || s.resolved == nil {
 		return nil
 	}
 	if err := s.resolved.Validate(value); err != nil {
-		return Errorf(CodeInvalidInput, "the input does not fit the workflow's schema: %w", err)
+		return Errorf(CodeInvalidInput, "the input does not fit the workflow's input type: %s", schemaFault(err))
 	}
 	return nil
 }
