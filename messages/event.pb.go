@@ -1148,12 +1148,14 @@ func (x *StepSucceeded) GetStartedUs() int64 {
 // AttemptFailed is charged to the step's retries. The next attempt is not
 // sent before retry_at_us; 0 means that none follows.
 type AttemptFailed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Failure       *Failure               `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
-	StartedUs     int64                  `protobuf:"varint,4,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
-	RetryAtUs     int64                  `protobuf:"varint,5,opt,name=retry_at_us,json=retryAtUs,proto3" json:"retry_at_us,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Step      string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt   int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Failure   *Failure               `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	StartedUs int64                  `protobuf:"varint,4,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
+	RetryAtUs int64                  `protobuf:"varint,5,opt,name=retry_at_us,json=retryAtUs,proto3" json:"retry_at_us,omitempty"`
+	// The worker never reported it: a late result is to be refused.
+	Abandoned     bool `protobuf:"varint,6,opt,name=abandoned,proto3" json:"abandoned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1221,6 +1223,13 @@ func (x *AttemptFailed) GetRetryAtUs() int64 {
 		return x.RetryAtUs
 	}
 	return 0
+}
+
+func (x *AttemptFailed) GetAbandoned() bool {
+	if x != nil {
+		return x.Abandoned
+	}
+	return false
 }
 
 // AttemptLost went down with its worker; it is not charged to the retries.
@@ -2002,14 +2011,15 @@ const file_event_proto_rawDesc = "" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\fR\x06output\x12\x1d\n" +
 	"\n" +
-	"started_us\x18\x04 \x01(\x03R\tstartedUs\"\xaa\x01\n" +
+	"started_us\x18\x04 \x01(\x03R\tstartedUs\"\xc8\x01\n" +
 	"\rAttemptFailed\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12,\n" +
 	"\afailure\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x1d\n" +
 	"\n" +
 	"started_us\x18\x04 \x01(\x03R\tstartedUs\x12\x1e\n" +
-	"\vretry_at_us\x18\x05 \x01(\x03R\tretryAtUs\"m\n" +
+	"\vretry_at_us\x18\x05 \x01(\x03R\tretryAtUs\x12\x1c\n" +
+	"\tabandoned\x18\x06 \x01(\bR\tabandoned\"m\n" +
 	"\vAttemptLost\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +

@@ -1,0 +1,251 @@
+package run
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Fold builds the state of a run from its entries. A history with an event
+// that this version does not know is refused with RUN_SET_ASIDE, never half
+// read.
+func Fold(runID string, def *messages.WorkflowDefinition, entries [][]byte) (*State, error) {
+	s := NewState(runID, def)
+	for i, data := range entries {
+		e, err := DecodeEntry(data)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeRunSetAside, "run %s, entry %d: %w", runID, i+1, err)
+		}
+		if err := s.known(e); err != nil {
+			return nil, messages.Errorf(messages.CodeRunSetAside, "run %s, entry %d: %w", runID, i+1, err)
+		}
+		s.ApplyEntry(e)
+	}
+	return s, nil
+}
+
+// DecodeEntry unmarshals an entry and refuses one with an event kind that
+// this version does not know.
+func DecodeEntry(data []byte) (*messages.Entry, error) {
+	e := new(messages.Entry)
+	if err := proto.Unmarshal(data, e); err != nil {
+		return nil, fmt.Errorf("unreadable entry: %w", err)
+	}
+	for i, ev := range e.Events {
+		if ev.Kind == nil {
+			return nil, fmt.Errorf("event %d is of a kind that this version does not know", i+1)
+		}
+	}
+	return e, nil
+}
+
+// known refuses an entry that names a step which the definition does not have.
+func (s *State) known(e *messages.Entry) error {
+	for _, ev := range e.Events {
+		if name, ok := stepOf(ev); ok && s.Step(name) == nil {
+			return fmt.Errorf("step %q is not in definition %q", name, s.Def.Name)
+		}
+	}
+	return nil
+}
+
+func stepOf(ev *messages.Event) (string, bool) {
+	switch k := ev.Kind.(type) {
+	case *messages.Event_StepDispatched:
+		return k.StepDispatched.Step, true
+	case *messages.Event_StepStarted:
+		return k.StepStarted.Step, true
+	case *messages.Event_StepSucceeded:
+		return k.StepSucceeded.Step, true
+	case *messages.Event_AttemptFailed:
+		return k.AttemptFailed.Step, true
+	case *messages.Event_AttemptLost:
+		return k.AttemptLost.Step, true
+	case *messages.Event_AttemptRevoked:
+		return k.AttemptRevoked.Step, true
+	case *messages.Event_StepFailed:
+		return k.StepFailed.Step, true
+	case *messages.Event_StepSkipped:
+		return k.StepSkipped.Step, true
+	case *messages.Event_StepCanceled:
+		return k.StepCanceled.Step, true
+	}
+	return "", false
+}
+
+// ApplyEntry folds one entry that decoded and whose steps are known.
+func (s *State) ApplyEntry(e *messages.Entry) {
+	at := time.UnixMicro(e.AtUs)
+	for _, ev := range e.Events {
+		s.apply(ev, at)
+	}
+	s.Number++
+}
+
+// apply folds one event. It cannot fail: what is in the journal is true.
+func (s *State) apply(ev *messages.Event, at time.Time) {
+	if _, sleeps := ev.Kind.(*messages.Event_RunDormant); !sleeps {
+		s.Dormant = nil
+	}
+	switch k := ev.Kind.(type) {
+	case *messages.Event_RunStarted:
+		s.Start, s.Status, s.CreatedAt = k.RunStarted, messages.RunStatus_RUN_STATUS_RUNNING, at
+		s.readyRoots(at)
+	case *messages.Event_Bound:
+		s.Epoch = k.Bound.Epoch
+		s.Binding = Binding{Worker: k.Bound.Worker, Epoch: k.Bound.Epoch, Reason: k.Bound.Reason, Since: at}
+	case *messages.Event_BindingLost:
+		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = true, k.BindingLost.Reason, at
+	case *messages.Event_BindingRestored:
+		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, "", time.Time{}
+	case *messages.Event_ChildSpawned:
+		c := k.ChildSpawned
+		s.Children = append(s.Children, Child{Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow,
+			Sticky: c.Sticky, KeepOnCancel: c.KeepOnCancel, generation: s.Generation})
+	case *messages.Event_CancelRequested:
+		s.Cancel, s.CancelAt = k.CancelRequested, at
+	case *messages.Event_ResultRefused:
+		s.Step(k.ResultRefused.Step).forgetLost(k.ResultRefused.Attempt)
+	case *messages.Event_RunDormant:
+		s.Dormant = k.RunDormant
+	case *messages.Event_RunEnded:
+		s.Status, s.Failure, s.FinishedAt = k.RunEnded.Status, k.RunEnded.Failure, at
+	case *messages.Event_RunReplayed:
+		s.applyReplay(k.RunReplayed, at)
+	default:
+		s.applyStep(ev, at)
+	}
+}
+
+func (s *State) applyStep(ev *messages.Event, at time.Time) {
+	name, _ := stepOf(ev)
+	st := s.Step(name)
+	switch k := ev.Kind.(type) {
+	case *messages.Event_StepDispatched:
+		d := k.StepDispatched
+		if st.Phase == Backoff {
+			st.ReadyAt = st.RetryAt
+		}
+		st.Phase, st.Attempt, st.Worker, st.Epoch = Live, d.Attempt, d.Worker, d.Epoch
+		st.DispatchedAt, st.StartedAt = at, time.Time{}
+		s.attempts++
+	case *messages.Event_StepStarted:
+		st.StartedAt = time.UnixMicro(k.StepStarted.StartedUs)
+	case *messages.Event_StepSucceeded:
+		st.Output, st.StartedAt = k.StepSucceeded.Output, time.UnixMicro(k.StepSucceeded.StartedUs)
+		s.endStep(st, Succeeded, nil, at)
+		s.worked(st)
+		s.readyChildren(st, at)
+	case *messages.Event_AttemptFailed:
+		f := k.AttemptFailed
+		st.Failures++
+		st.Failure = f.Failure
+		if f.Abandoned {
+			st.lost = append(st.lost, f.Attempt)
+		}
+		s.worked(st)
+		st.Phase, st.RetryAt, st.ReadyAt = Backoff, time.UnixMicro(f.RetryAtUs), time.UnixMicro(f.RetryAtUs)
+		if f.RetryAtUs == 0 {
+			st.Phase = Ready
+		}
+	case *messages.Event_AttemptLost:
+		st.lost = append(st.lost, st.Attempt)
+		st.Phase = Ready
+		if k.AttemptLost.Started {
+			st.Lost++
+			st.ReadyAt = at
+		}
+	case *messages.Event_AttemptRevoked:
+		st.Phase = Ready
+	case *messages.Event_StepFailed:
+		s.endStep(st, Failed, k.StepFailed.Failure, at)
+	case *messages.Event_StepSkipped:
+		st.SkipReason = k.StepSkipped.Reason
+		s.endStep(st, Skipped, nil, at)
+	case *messages.Event_StepCanceled:
+		st.SkipReason = k.StepCanceled.Reason
+		s.endStep(st, Canceled, nil, at)
+	}
+}
+
+func (s *State) endStep(st *Step, p Phase, f *messages.Failure, at time.Time) {
+	st.Phase, st.Failure, st.EndedAt = p, f, at
+}
+
+// worked notes that a step ended under its epoch: from here on the local
+// state of that epoch is not new.
+func (s *State) worked(st *Step) {
+	if st.Epoch > s.WorkedEpoch {
+		s.WorkedEpoch = st.Epoch
+	}
+	if st.Worker != nil {
+		s.workedWorker = st.Worker.WorkerId
+	}
+}
+
+func (s *State) readyRoots(at time.Time) {
+	for i := range s.Steps {
+		if st := &s.Steps[i]; st.Phase == Waiting && s.parentsSucceeded(st) {
+			st.Phase, st.ReadyAt = Ready, at
+		}
+	}
+}
+
+func (s *State) readyChildren(st *Step, at time.Time) {
+	for _, c := range st.children {
+		if child := &s.Steps[c]; child.Phase == Waiting && s.parentsSucceeded(child) {
+			child.Phase, child.ReadyAt = Ready, at
+		}
+	}
+}
+
+func (s *State) parentsSucceeded(st *Step) bool {
+	for _, p := range st.parents {
+		if s.Steps[p].Phase != Succeeded {
+			return false
+		}
+	}
+	return true
+}
+
+// applyReplay puts the named steps and their descendants back to the start,
+// all of them if none is named. Attempts go on counting, so that an answer
+// from before the replay is recognised.
+func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
+	for i := range s.replayed(r.Steps) {
+		st := &s.Steps[i]
+		*st = Step{Def: st.Def, parents: st.parents, children: st.children, Attempt: st.Attempt, lost: st.lost}
+	}
+	s.Status, s.Failure, s.FinishedAt = messages.RunStatus_RUN_STATUS_RUNNING, nil, time.Time{}
+	s.Cancel, s.CancelAt = nil, time.Time{}
+	s.Binding = Binding{}
+	s.Generation++
+	s.readyRoots(at)
+}
+
+// replayed returns the steps that a replay of the named ones runs again.
+func (s *State) replayed(names []string) map[int]bool {
+	again := map[int]bool{}
+	var add func(i int)
+	add = func(i int) {
+		if again[i] {
+			return
+		}
+		again[i] = true
+		for _, c := range s.Steps[i].children {
+			add(c)
+		}
+	}
+	for _, n := range names {
+		add(s.index[n])
+	}
+	if len(names) == 0 {
+		for i := range s.Steps {
+			add(i)
+		}
+	}
+	return again
+}

@@ -1,0 +1,306 @@
+package run
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// attemptMessage is what all messages about an attempt have.
+type attemptMessage interface {
+	proto.Message
+	GetRunId() string
+	GetStep() string
+	GetAttempt() int32
+}
+
+// fromWorker handles a worker's message about an attempt. Only Result is
+// answered; the others mean nothing unless the attempt is live.
+func (m *Machine) fromWorker(msg proto.Message) {
+	if r, ok := msg.(*messages.Result); ok {
+		m.result(r)
+		return
+	}
+	am, ok := msg.(attemptMessage)
+	if !ok {
+		return
+	}
+	i, live := m.live(am)
+	if !live {
+		return
+	}
+	c := &m.contacts[i]
+	c.heard = true
+	switch msg := msg.(type) {
+	case *messages.Queued:
+		c.queued, c.ahead, c.slots = true, msg.Ahead, msg.Slots
+	case *messages.Started:
+		m.started(i, msg)
+	case *messages.Revoked:
+		m.revoked(i)
+	case *messages.DispatchRefused:
+		m.dispatchRefused(i, msg.Reason)
+	case *messages.AttemptUnknown:
+		m.attemptUnknown(i)
+	}
+}
+
+// live returns the step whose live attempt the message is about.
+func (m *Machine) live(msg attemptMessage) (int, bool) {
+	i, ok := m.s.index[msg.GetStep()]
+	if !ok {
+		return 0, false
+	}
+	st := &m.s.Steps[i]
+	return i, st.Phase == Live && st.Attempt == msg.GetAttempt() && !m.s.Ended()
+}
+
+func (m *Machine) started(i int, msg *messages.Started) {
+	st, c := &m.s.Steps[i], &m.contacts[i]
+	c.queued, c.revoke, c.waitingChild = false, "", msg.WaitingForChild
+	if !m.s.Binding.Lost {
+		m.endMove()
+	}
+	if st.StartedAt.IsZero() {
+		m.emit(&messages.Event{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{
+			Step: st.Def.Name, Attempt: st.Attempt, StartedUs: msg.StartedUs}}})
+	}
+}
+
+// revoked: the attempt was withdrawn before it started.
+func (m *Machine) revoked(i int) {
+	st, c := &m.s.Steps[i], &m.contacts[i]
+	reason := c.revoke
+	if reason == "" {
+		reason = "revoked"
+	}
+	waited := m.waitingFor(i)
+	m.emitRevoked(i, reason)
+	if reason == revokeTimeout {
+		m.failScheduleTimeout(st, waited)
+	}
+}
+
+func (m *Machine) emitRevoked(i int, reason string) {
+	st := &m.s.Steps[i]
+	m.contacts[i] = contact{}
+	m.emit(&messages.Event{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{
+		Step: st.Def.Name, Attempt: st.Attempt, Reason: reason}}})
+}
+
+func (m *Machine) dispatchRefused(i int, reason string) {
+	st := &m.s.Steps[i]
+	worker := st.Worker
+	if reason == "superseded" {
+		m.gone(worker, "worker superseded")
+		return
+	}
+	m.emitRevoked(i, reason)
+	if !m.s.isSticky() {
+		return
+	}
+	switch reason {
+	case "draining":
+		m.draining, m.refused = true, true
+	case "step gone":
+		if m.s.bound() {
+			m.loseBinding("step gone")
+		}
+	}
+}
+
+// attemptUnknown: the process that should have the attempt never saw it, so
+// the same attempt is sent for good.
+func (m *Machine) attemptUnknown(i int) {
+	if m.s.Cancel != nil {
+		m.attemptLost(i, "unknown to its worker")
+		return
+	}
+	if m.s.Binding.Lost {
+		return
+	}
+	m.contacts[i] = contact{}
+	m.sendDispatch(i, 0)
+}
+
+// result records the result of a live attempt, refuses a late one and
+// acknowledges both once that is durable.
+func (m *Machine) result(r *messages.Result) {
+	// The next step's dispatch goes out before the acknowledgement, so that a
+	// draining worker does not think that it is done.
+	ack := func(to *messages.WorkerRef) {
+		m.acks = append(m.acks, SendWorker{to, &messages.ResultAck{RunId: r.RunId, Step: r.Step, Attempt: r.Attempt}})
+	}
+	i, live := m.live(r)
+	from := &messages.WorkerRef{WorkerId: r.WorkerId, Incarnation: r.Incarnation}
+	if !live || !sameProcess(m.s.Steps[i].Worker, from) || m.s.Steps[i].Epoch != r.Epoch {
+		m.refuseLate(r)
+		ack(from)
+		return
+	}
+	worker := m.s.Steps[i].Worker
+	m.contacts[i] = contact{}
+	m.endMove()
+	m.record(i, r)
+	ack(worker)
+}
+
+func (m *Machine) record(i int, r *messages.Result) {
+	st := &m.s.Steps[i]
+	f := r.GetFailure()
+	switch {
+	case f == nil && !r.Canceled:
+		m.emit(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{
+			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: r.StartedUs}}})
+	case m.s.Cancel != nil:
+		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
+			Step: st.Def.Name, Reason: "run canceled: " + m.s.Cancel.Reason}}})
+	case r.Canceled:
+		m.attemptLost(i, "canceled by its worker")
+	default:
+		m.attemptFailed(i, f, r.StartedUs, false)
+	}
+}
+
+// attemptFailed charges a failure and either schedules the retry or fails the
+// step.
+func (m *Machine) attemptFailed(i int, f *messages.Failure, startedUs int64, abandoned bool) {
+	st := &m.s.Steps[i]
+	var retryAt int64
+	again := !f.Final && st.Failures < st.Def.Retries
+	if again {
+		retryAt = m.now.Add(st.Def.Backoff(int(st.Failures) + 1)).UnixMicro()
+	}
+	m.contacts[i] = contact{}
+	m.emit(&messages.Event{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{
+		Step: st.Def.Name, Attempt: st.Attempt, Failure: f, StartedUs: startedUs, RetryAtUs: retryAt, Abandoned: abandoned}}})
+	if !again {
+		m.failStep(st, f)
+	}
+}
+
+func (m *Machine) failStep(st *Step, f *messages.Failure) {
+	m.emit(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: st.Def.Name, Failure: f}}})
+}
+
+// attemptLost records that a live attempt went down with its worker. A step
+// that loses its worker again and again fails.
+func (m *Machine) attemptLost(i int, reason string) {
+	st := &m.s.Steps[i]
+	started := !st.StartedAt.IsZero() || !m.contacts[i].queued
+	m.contacts[i] = contact{}
+	m.emit(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{
+		Step: st.Def.Name, Attempt: st.Attempt, Reason: reason, Started: started}}})
+	if most := st.Def.LossesMax(); started && int(st.Lost) >= most && m.s.Cancel == nil {
+		m.failStep(st, messages.ToFailure(messages.Errorf(messages.CodeWorkerLost,
+			"its worker was lost under it %d times, the limit lostAttemptsMax is %d; last on %q: %s", st.Lost, most, st.Worker.GetWorkerId(), reason)))
+	}
+}
+
+// refuseLate keeps a result of a lost attempt in the history, once; a
+// duplicate of a recorded one is only acknowledged.
+func (m *Machine) refuseLate(r *messages.Result) {
+	st := m.s.Step(r.Step)
+	if st == nil {
+		return
+	}
+	for _, n := range st.lost {
+		if n == r.Attempt {
+			m.emit(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{
+				Step: r.Step, Attempt: r.Attempt, Epoch: r.Epoch, WorkerId: r.WorkerId, Incarnation: r.Incarnation,
+				Reason: fmt.Sprintf("attempt was lost; epoch %d, newest %d", r.Epoch, m.s.Epoch), Succeeded: r.GetFailure() == nil && !r.Canceled}}})
+			return
+		}
+	}
+}
+
+// workerChanged handles the roster's news.
+func (m *Machine) workerChanged(in WorkerChanged) {
+	if m.s.Start == nil || m.s.Ended() {
+		return
+	}
+	switch in.State {
+	case WorkerGone:
+		m.gone(in.Worker, in.Reason)
+	case WorkerDraining:
+		if sameProcess(m.s.Binding.Worker, in.Worker) {
+			m.draining = true
+		}
+	case WorkerUp:
+		m.up(in)
+	}
+}
+
+// gone: the process will never answer again.
+func (m *Machine) gone(worker *messages.WorkerRef, reason string) {
+	if m.s.isSticky() {
+		if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
+			m.loseBinding(reason)
+		}
+		return
+	}
+	for i := range m.s.Steps {
+		if st := &m.s.Steps[i]; st.Phase == Live && sameProcess(st.Worker, worker) {
+			m.attemptLost(i, reason)
+		}
+	}
+}
+
+// loseBinding: a SOFT run gives its attempts up and binds again when a step is
+// ready; a HARD run keeps them in doubt until the worker is back.
+func (m *Machine) loseBinding(reason string) {
+	worker := m.s.Binding.Worker
+	m.move, m.draining, m.refused = nil, false, false
+	m.withdraw(bindQuestion)
+	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: m.s.Binding.Epoch, Reason: reason}}})
+	if m.s.hard() {
+		return
+	}
+	m.loseAttempts(reason)
+	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: worker.WorkerId}})
+	m.later(Unwatch{worker.WorkerId})
+}
+
+func (m *Machine) loseAttempts(reason string) {
+	for i := range m.s.Steps {
+		if m.s.Steps[i].Phase == Live {
+			m.attemptLost(i, reason)
+		}
+	}
+}
+
+// up: a process of the bound worker id is there. A SOFT run that was already
+// rebound, or waits to be, does not go back.
+func (m *Machine) up(in WorkerChanged) {
+	b := m.s.Binding
+	if b.Worker == nil || b.Worker.WorkerId != in.Worker.WorkerId {
+		return
+	}
+	same := sameProcess(b.Worker, in.Worker)
+	if same && !b.Lost {
+		m.draining, m.refused = false, false
+		return
+	}
+	if !b.Lost && !in.HasSteps {
+		m.loseBinding("step gone")
+	} else if !b.Lost {
+		m.loseBinding("worker restarted")
+	}
+	if !m.s.hard() || !in.HasSteps {
+		return
+	}
+	if !same {
+		m.loseAttempts("worker restarted")
+		m.bind(in.Worker, "worker restarted", 0)
+		return
+	}
+	m.emit(&messages.Event{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: b.Epoch}}})
+	for i := range m.s.Steps {
+		if m.s.Steps[i].Phase == Live {
+			m.contacts[i] = contact{takeUp: true}
+			m.sendDispatch(i, 0)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package run
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+func (m *Machine) start(in Start) {
+	if m.s.Start == nil {
+		m.emit(&messages.Event{Kind: &messages.Event_RunStarted{RunStarted: in.Started}})
+		m.later(Reply{Token: in.Token})
+		return
+	}
+	have := m.s.Start
+	if have.Workflow != in.Started.Workflow || !bytes.Equal(have.Input, in.Started.Input) {
+		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeIdempotencyMismatch,
+			"run %s was started with workflow %q and %d bytes of input; this start has workflow %q and another input of %d bytes",
+			m.s.RunID, have.Workflow, len(have.Input), in.Started.Workflow, len(in.Started.Input))})
+		return
+	}
+	m.later(Reply{Token: in.Token, Existed: true})
+}
+
+// takeUp resumes what an earlier activation left: attempts that live on
+// workers are asked for, not repeated.
+func (m *Machine) takeUp() {
+	s := m.s
+	if s.Start == nil || s.Ended() {
+		return
+	}
+	if b := s.Binding; b.Worker != nil && b.Lost {
+		if s.hard() {
+			m.later(Watch{b.Worker.WorkerId, ""})
+		}
+	} else if b.Worker != nil {
+		m.later(Watch{b.Worker.WorkerId, b.Worker.Incarnation})
+	}
+	for i := range s.Steps {
+		st := &s.Steps[i]
+		if st.Phase != Live {
+			continue
+		}
+		if !s.isSticky() {
+			m.later(Watch{st.Worker.WorkerId, st.Worker.Incarnation})
+		}
+		m.contacts[i] = contact{takeUp: true}
+		if !s.Binding.Lost {
+			m.sendDispatch(i, 0)
+		}
+	}
+	if s.Cancel != nil {
+		m.passCancel()
+	}
+}
+
+func (m *Machine) cancel(in Cancel) {
+	switch {
+	case m.s.Start == nil:
+		m.later(Reply{Token: in.Token, Err: unknownRun(m.s.RunID)})
+	case m.s.Ended():
+		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeRunFinished, "run %s has already %s", m.s.RunID, statusWord(m.s.Status))})
+	case m.s.Cancel != nil:
+		m.later(Reply{Token: in.Token})
+	default:
+		m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{Reason: in.Reason}}})
+		m.move = nil
+		m.passCancel()
+		m.later(Reply{Token: in.Token})
+	}
+}
+
+// passCancel tells live attempts and children.
+func (m *Machine) passCancel() {
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		if st.Phase == Live && !m.s.Binding.Lost {
+			m.contacts[i].heard, m.contacts[i].sentAt = false, m.now
+			m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: m.s.Cancel.Reason}})
+		}
+	}
+	for _, c := range m.s.Children {
+		if !c.KeepOnCancel && !m.childAcked[c.RunID] {
+			m.cancelChild(c.RunID)
+		}
+	}
+}
+
+func (m *Machine) cancelChild(runID string) {
+	if m.childAcks == nil {
+		m.childAcks = map[string]time.Time{}
+	}
+	m.childAcks[runID] = m.now
+	m.later(CancelChild{RunID: runID, Reason: "parent run " + m.s.RunID + " canceled: " + m.s.Cancel.Reason})
+}
+
+// advanceCancel ends what can be ended at once, and the run when nothing
+// lives and every child has taken note.
+func (m *Machine) advanceCancel() {
+	reason := "run canceled: " + m.s.Cancel.Reason
+	givenUp := !m.now.Before(m.s.CancelAt.Add(m.cfg.CancelGrace))
+	live := false
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		if st.Phase == Live && (m.s.Binding.Lost || givenUp) {
+			why := "worker did not answer the cancel"
+			if m.s.Binding.Lost {
+				why = m.s.Binding.LostReason
+			}
+			m.attemptLost(i, why)
+		}
+		if st.Phase == Live {
+			live = true
+		} else if !st.Phase.Ended() {
+			m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{Step: st.Def.Name, Reason: reason}}})
+		}
+	}
+	waiting := live
+	for _, c := range m.s.Children {
+		if c.KeepOnCancel || m.childAcked[c.RunID] {
+			continue
+		}
+		waiting = true
+		if at, ok := m.childAcks[c.RunID]; !ok || !m.now.Before(at.Add(m.cfg.ResendAfter)) {
+			m.cancelChild(c.RunID)
+		}
+	}
+	if !waiting {
+		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: reason})
+	}
+}
+
+func (m *Machine) replay(in Replay) {
+	if err := m.replayFault(in.Steps); err != nil {
+		m.later(Reply{Token: in.Token, Err: err})
+		return
+	}
+	m.emit(&messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: in.Steps}}})
+	for i := range m.contacts {
+		m.contacts[i] = contact{}
+	}
+	m.draining, m.refused, m.move = false, false, nil
+	m.later(Reply{Token: in.Token})
+}
+
+func (m *Machine) replayFault(steps []string) error {
+	if m.s.Start == nil {
+		return unknownRun(m.s.RunID)
+	}
+	if !m.s.Ended() {
+		return messages.Errorf(messages.CodeRunNotFinished, "run %s is still running: only a run that has ended can be replayed", m.s.RunID)
+	}
+	for _, n := range steps {
+		if m.s.Step(n) == nil {
+			return messages.Errorf(messages.CodeUnknownStep, "workflow %q has no step %q; it has %s", m.s.Def.Name, n, strings.Join(m.s.Def.StepNames(), ", "))
+		}
+	}
+	again := m.s.replayed(steps)
+	for i := range again {
+		for _, p := range m.s.Steps[i].parents {
+			if parent := &m.s.Steps[p]; !again[p] && parent.Phase != Succeeded {
+				return messages.Errorf(messages.CodeInvalidArgument, "step %q cannot be replayed: its parent %q has %s; replay that one", m.s.Steps[i].Def.Name, parent.Def.Name, parent.Phase)
+			}
+		}
+	}
+	return nil
+}
+
+// spawn records a child before it is started. The same step and key get their
+// earlier child back, started again in case the first start was lost.
+func (m *Machine) spawn(in Spawn) {
+	msg := in.Message
+	c, err := m.spawnable(in)
+	if err != nil {
+		m.later(Reply{Token: in.Token, Err: err})
+		return
+	}
+	if c == nil {
+		m.emit(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
+			Step: msg.Step, Attempt: msg.Attempt, Key: msg.Key, ChildRun: m.childID(msg), Workflow: msg.Workflow,
+			DefinitionHash: in.Hash, Sticky: msg.Sticky, KeepOnCancel: msg.KeepOnCancel}}})
+		c = m.s.child(msg.Step, msg.Key)
+	}
+	started := &messages.RunStarted{
+		Workflow: msg.Workflow, DefinitionHash: in.Hash, Input: msg.Input, Pool: in.Def.EffectivePool(), Sticky: in.Def.Sticky,
+		Priority:  messages.EffectivePriority(msg.Priority, in.Def.Priority, m.s.Start.Priority),
+		ParentRun: m.s.RunID, ParentStep: msg.Step, Trigger: "child", Metadata: msg.Metadata,
+	}
+	if msg.Sticky {
+		started.BindTo = m.s.Step(msg.Step).Worker
+	}
+	if m.spawns == nil {
+		m.spawns = map[string][]any{}
+	}
+	m.spawns[c.RunID] = append(m.spawns[c.RunID], in.Token)
+	m.later(StartChild{&messages.StartRun{RunId: c.RunID, Start: started}})
+}
+
+// spawnable checks the spawn; it returns the earlier child of the key, if any.
+func (m *Machine) spawnable(in Spawn) (*Child, error) {
+	msg := in.Message
+	st := m.s.Step(msg.Step)
+	switch {
+	case st == nil || st.Phase != Live || st.Attempt != msg.Attempt || st.Epoch != msg.Epoch || m.s.Cancel != nil:
+		return nil, messages.Errorf(messages.CodeStaleAttempt, "attempt %s/%s#%d is not live and may spawn nothing", m.s.RunID, msg.Step, msg.Attempt)
+	case in.Err != nil:
+		return nil, in.Err
+	case msg.Sticky && in.Def.Sticky == messages.Sticky_STICKY_NONE:
+		return nil, messages.Errorf(messages.CodeChildNotSticky, "workflow %q declares no sticky strategy, so its run cannot stick to worker %q", msg.Workflow, st.Worker.WorkerId)
+	case msg.Sticky && !in.OnWorker:
+		return nil, messages.Errorf(messages.CodeChildNotOnWorker, "workflow %q is not registered with all its steps on worker %q", msg.Workflow, st.Worker.WorkerId)
+	}
+	c := m.s.child(msg.Step, msg.Key)
+	if c != nil && c.Workflow != msg.Workflow {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "step %q spawned workflow %q under key %q before; it cannot spawn %q under the same key", msg.Step, c.Workflow, msg.Key, msg.Workflow)
+	}
+	return c, nil
+}
+
+func (m *Machine) childID(msg *messages.SpawnChild) string {
+	key := msg.Key
+	if m.s.Generation > 0 {
+		key = strconv.Itoa(m.s.Generation) + "/" + key
+	}
+	return messages.RunIDForChild(m.s.RunID, msg.Step, key)
+}
+
+func (m *Machine) childStarted(in ChildStarted) {
+	for _, t := range m.spawns[in.ChildRun] {
+		m.later(Reply{Token: t, ChildRun: in.ChildRun, Err: in.Err})
+	}
+	delete(m.spawns, in.ChildRun)
+}
+
+func unknownRun(runID string) error {
+	return messages.Errorf(messages.CodeUnknownRun, "there is no run %s", runID)
+}
+
+func statusWord(s messages.RunStatus) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "RUN_STATUS_"))
+}

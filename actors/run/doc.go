@@ -1,0 +1,27 @@
+// Package run is the core of a workflow run: a state folded from its journal,
+// and a machine that turns inputs (commands, worker messages, time) into
+// journal entries and actions. It knows no clock, network or goroutine: time
+// comes in as an argument, work leaves as data.
+//
+// Data flow: Input → Machine.Handle → decide → apply in memory → Append action
+// → (durable) Appended input → the actions that the entry caused. Inputs that
+// arrive while an append is in flight wait and are decided together afterwards,
+// into one entry. If the append fails for good the machine is thrown away with
+// its state. A question to placement is not an effect and goes out at once; a
+// turn that asks one holds its append for the answer, which is immediate, so
+// that "started, bound, dispatched" is one entry.
+//
+// Invariants, checked by State.Check:
+//
+//	I1  a run that ended stays as it is until it is replayed
+//	I2  a step has at most one live attempt; its number is the step's newest
+//	I3  a live attempt of a sticky run was dispatched under the binding of its
+//	    epoch, and no two live attempts of a sticky run are on two workers
+//	I4  a HARD run never changes its worker id, except by a replay
+//	I5  epochs grow by one; the binding's epoch is the newest
+//	I6  a step is sent only after all its parents have succeeded
+//	I7  a run that ended has no live attempt and no step that can still run
+//	I8  retries that were charged never exceed the step's retries plus one
+//
+// Imports only messages.
+package run

@@ -1,0 +1,171 @@
+package run
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Input is what a machine is told. Tokens are the shell's: they come back in
+// the Reply that answers the input.
+type Input interface{ input() }
+
+// Start starts the run, or asks whether it is the run that was started.
+type Start struct {
+	Started *messages.RunStarted
+	Token   any
+}
+
+// TakeUp is the first input of a machine restored from the journal.
+type TakeUp struct{}
+
+// Alarm says that the time of the last SetAlarm has come.
+type Alarm struct{}
+
+// Appended says that the last Append is durable, or failed for good.
+type Appended struct{ Err error }
+
+// FromWorker is a message of a worker about an attempt: Queued, Started,
+// Result, Revoked, DispatchRefused or AttemptUnknown.
+type FromWorker struct{ Message proto.Message }
+
+// Placed and PlaceWaiting are placement's answers; PlacementReset says that
+// placement forgot all questions.
+type (
+	Placed         struct{ Message *messages.Placed }
+	PlaceWaiting   struct{ Message *messages.PlaceWaiting }
+	PlacementReset struct{}
+)
+
+// WorkerState is what the roster says of a worker process.
+type WorkerState uint8
+
+// A draining worker finishes what it has; a gone one never answers again.
+const (
+	WorkerUp WorkerState = iota
+	WorkerDraining
+	WorkerGone
+)
+
+// WorkerChanged is news of a worker that the run watches.
+type WorkerChanged struct {
+	Worker *messages.WorkerRef
+	State  WorkerState
+	// Reason of WorkerGone: "worker left", "worker lost", "worker superseded".
+	Reason string
+	// HasSteps: the process has all steps of the run registered.
+	HasSteps bool
+}
+
+// Cancel asks for the end of the run.
+type Cancel struct {
+	Reason string
+	Token  any
+}
+
+// Replay runs steps of an ended run again; none named means all.
+type Replay struct {
+	Steps []string
+	Token any
+}
+
+// Spawn asks for a child. The shell has looked up the child's definition (or
+// says in Err why not) and whether it is registered on the spawning worker.
+type Spawn struct {
+	Message  *messages.SpawnChild
+	Def      *messages.WorkflowDefinition
+	Hash     string
+	OnWorker bool
+	Err      error
+	Token    any
+}
+
+// ChildStarted says that a child is durable, or was refused.
+type ChildStarted struct {
+	ChildRun string
+	Err      error
+}
+
+// ChildCanceled says that a child has taken note of the cancel, or has ended.
+type ChildCanceled struct{ ChildRun string }
+
+func (Start) input()          {}
+func (TakeUp) input()         {}
+func (Alarm) input()          {}
+func (Appended) input()       {}
+func (FromWorker) input()     {}
+func (Placed) input()         {}
+func (PlaceWaiting) input()   {}
+func (PlacementReset) input() {}
+func (WorkerChanged) input()  {}
+func (Cancel) input()         {}
+func (Replay) input()         {}
+func (Spawn) input()          {}
+func (ChildStarted) input()   {}
+func (ChildCanceled) input()  {}
+
+// Action is what a machine wants done, in order.
+type Action interface{ action() }
+
+// Append makes an entry durable; Appended is to follow. The state does not
+// change until then. RowChanged: the projection of the run is another one.
+type Append struct {
+	Number     uint64
+	Entry      *messages.Entry
+	RowChanged bool
+}
+
+// SendWorker sends to a worker actor: Dispatch, Revoke, CancelAttempt,
+// ResultAck or RunReleased. The shell fills in the reply address.
+type SendWorker struct {
+	To      *messages.WorkerRef
+	Message proto.Message
+}
+
+// Ask, Withdraw and Unbound go to the placement of the run's pool.
+type (
+	Ask      struct{ Message *messages.Place }
+	Withdraw struct{ Message *messages.WithdrawPlace }
+	Unbound  struct{ Message *messages.RunUnbound }
+)
+
+// Watch asks the roster for news of a worker; Unwatch ends it.
+type (
+	Watch   struct{ WorkerID, Incarnation string }
+	Unwatch struct{ WorkerID string }
+)
+
+// StartChild starts a run on its owner; ChildStarted is to follow.
+type StartChild struct{ Message *messages.StartRun }
+
+// CancelChild passes a cancel down; ChildCanceled is to follow.
+type CancelChild struct{ RunID, Reason string }
+
+// Reply answers the input with the token.
+type Reply struct {
+	Token    any
+	Existed  bool
+	ChildRun string
+	Err      error
+}
+
+// SetAlarm replaces the run's only alarm; the zero time takes it back.
+type SetAlarm struct{ At time.Time }
+
+// Stop says that nothing is left to do in memory: the run ended or is dormant.
+type Stop struct{}
+
+func (Append) action()      {}
+func (SendWorker) action()  {}
+func (Ask) action()         {}
+func (Withdraw) action()    {}
+func (Unbound) action()     {}
+func (Watch) action()       {}
+func (Unwatch) action()     {}
+func (StartChild) action()  {}
+func (CancelChild) action() {}
+func (Reply) action()       {}
+func (SetAlarm) action()    {}
+func (Stop) action()        {}

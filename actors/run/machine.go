@@ -1,0 +1,399 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Config holds the times of a machine. Zero fields take the defaults.
+type Config struct {
+	// ResendAfter: a message to a worker or placement that nothing was heard
+	// of is sent again. Default 2 s.
+	ResendAfter time.Duration
+	// HoldFor is how long a turn's append waits for placement's immediate
+	// answer. Default 50 ms.
+	HoldFor time.Duration
+	// DormantAfter: a run that waits for its worker or for children leaves
+	// memory. Default 1 s.
+	DormantAfter time.Duration
+	// DormantBackoff is the shortest back-off for which a run leaves memory.
+	// Default 5 s.
+	DormantBackoff time.Duration
+	// CancelGrace: attempts that do not answer a cancel are given up.
+	// Default 10 s.
+	CancelGrace time.Duration
+	// ExecutionGrace: an attempt of which the worker does not report the
+	// execution timeout is given up. Default 10 s.
+	ExecutionGrace time.Duration
+	// MoveFor is how long a grant for a move away from a busy worker is held
+	// while its attempts are revoked. Default 4 s.
+	MoveFor time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&c.ResendAfter, 2*time.Second)
+	set(&c.HoldFor, 50*time.Millisecond)
+	set(&c.DormantAfter, time.Second)
+	set(&c.DormantBackoff, 5*time.Second)
+	set(&c.CancelGrace, 10*time.Second)
+	set(&c.ExecutionGrace, 10*time.Second)
+	set(&c.MoveFor, 4*time.Second)
+	return c
+}
+
+// contact is what this activation knows of a live attempt beyond the journal.
+type contact struct {
+	// heard: the worker has answered the last message about it.
+	heard bool
+	// takeUp: the attempt was dispatched by an earlier activation.
+	takeUp bool
+	// queued at the worker, with so many ahead of so many slots.
+	queued       bool
+	ahead, slots int32
+	sentAt       time.Time
+	// revoke is the reason of an unanswered Revoke; empty if there is none.
+	revoke       string
+	waitingChild bool
+}
+
+// Machine runs one activation of a run. It is not safe for concurrent use.
+type Machine struct {
+	s   *State
+	cfg Config
+	now time.Time
+
+	// Of the turn: its time, its events, and the actions they cause.
+	turnAt   time.Time
+	events   []*messages.Event
+	after    []Action
+	acks     []Action
+	rowFrom  rowKey
+	boundNow bool
+
+	appending bool
+	dead      bool
+	queue     []Input
+	out       []Action
+
+	contacts  []contact
+	questions map[string]*question
+	asked     uint64
+	// draining: the roster says so of the bound worker. refused: it refused a
+	// dispatch for that reason.
+	draining, refused bool
+	move              *move
+	moveRetryAt       time.Time
+	spawns            map[string][]any
+	childAcks         map[string]time.Time
+	childAcked        map[string]bool
+	alarm             time.Time
+	idleSince         time.Time
+	stopped           bool
+}
+
+// New makes the machine of a run that has no entry yet.
+func New(runID string, def *messages.WorkflowDefinition, cfg Config) *Machine {
+	return over(NewState(runID, def), cfg)
+}
+
+// Restore makes the machine of a run from its entries; the first input is to
+// be TakeUp. Errors: RUN_SET_ASIDE.
+func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, cfg Config) (*Machine, error) {
+	s, err := Fold(runID, def, entries)
+	if err != nil {
+		return nil, err
+	}
+	return over(s, cfg), nil
+}
+
+func over(s *State, cfg Config) *Machine {
+	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, len(s.Steps)), questions: map[string]*question{}}
+	m.rowFrom = m.rowKey()
+	return m
+}
+
+// State is the run as it will be once the append in flight is durable. It is
+// the machine's and changes with the next input.
+func (m *Machine) State() *State { return m.s }
+
+// Appending says that an append is in flight.
+func (m *Machine) Appending() bool { return m.appending }
+
+// Handle takes an input and returns what is to be done, in order. The slice
+// belongs to the caller.
+func (m *Machine) Handle(in Input, now time.Time) []Action {
+	m.now = now.Truncate(time.Microsecond)
+	m.out = nil
+	switch done, ok := in.(Appended); {
+	case m.dead:
+		m.refuseDead(in)
+	case ok:
+		m.appended(done.Err)
+	case m.appending:
+		m.queue = append(m.queue, in)
+	default:
+		m.stopped = false
+		m.decide(in)
+		m.finish()
+	}
+	return m.out
+}
+
+// appended ends the turn whose entry was in flight.
+func (m *Machine) appended(err error) {
+	m.appending = false
+	if err != nil {
+		m.die(err)
+		return
+	}
+	m.out = append(m.out, m.after...)
+	m.after = nil
+	m.rowFrom = m.rowKey()
+	m.boundNow = false
+	queue := m.queue
+	m.queue = nil
+	for _, in := range queue {
+		m.decide(in)
+	}
+	m.finish()
+}
+
+// die throws the activation away: its state is ahead of what is stored.
+func (m *Machine) die(err error) {
+	m.dead = true
+	for _, a := range m.after {
+		if r, ok := a.(Reply); ok {
+			m.out = append(m.out, Reply{Token: r.Token, Err: err})
+		}
+	}
+	for _, tokens := range m.spawns {
+		for _, t := range tokens {
+			m.out = append(m.out, Reply{Token: t, Err: err})
+		}
+	}
+	for _, in := range m.queue {
+		m.refuseDead(in)
+	}
+	m.after, m.queue, m.spawns = nil, nil, nil
+	for _, q := range m.questions {
+		m.withdrawNow(q)
+	}
+	m.out = append(m.out, Stop{})
+}
+
+func (m *Machine) refuseDead(in Input) {
+	err := messages.Errorf(messages.CodeJournalConflict, "run %s is going on in another activation", m.s.RunID)
+	var token any
+	switch in := in.(type) {
+	case Start:
+		token = in.Token
+	case Cancel:
+		token = in.Token
+	case Replay:
+		token = in.Token
+	case Spawn:
+		token = in.Token
+	}
+	if token != nil {
+		m.out = append(m.out, Reply{Token: token, Err: err})
+	}
+}
+
+// finish ends the deciding part of a turn: what follows from the state, then
+// the append or, if there is nothing to append, the actions.
+func (m *Machine) finish() {
+	m.advance()
+	m.after, m.acks = append(m.after, m.acks...), nil
+	if len(m.events) > 0 {
+		if m.holding() {
+			m.setAlarm()
+			return
+		}
+		m.appending = true
+		m.out = append(m.out, Append{
+			Number:     m.s.Number + 1,
+			Entry:      &messages.Entry{AtUs: m.turnAt.UnixMicro(), Events: m.events},
+			RowChanged: m.rowFrom != m.rowKey(),
+		})
+		m.s.Number++
+		m.events = nil
+		m.setAlarm()
+		return
+	}
+	m.out = append(m.out, m.after...)
+	m.after = nil
+	m.boundNow = false
+	m.rest()
+	if len(m.events) > 0 {
+		m.finishDormant()
+		return
+	}
+	m.setAlarm()
+}
+
+// emit adds an event to the turn and folds it.
+func (m *Machine) emit(ev *messages.Event) {
+	if len(m.events) == 0 {
+		m.turnAt = m.now
+	}
+	m.events = append(m.events, ev)
+	m.s.apply(ev, m.turnAt)
+}
+
+// later adds an action to be done once the turn is durable.
+func (m *Machine) later(a Action) { m.after = append(m.after, a) }
+
+// rowKey is the part of the state that the stored row shows.
+type rowKey struct {
+	status       messages.RunStatus
+	worker       string
+	epoch        uint64
+	dormant      bool
+	wakeAt       int64
+	onUp, onGone string
+}
+
+func (m *Machine) rowKey() rowKey {
+	k := rowKey{status: m.s.Status, worker: m.s.BoundWorker(), epoch: m.s.Epoch}
+	if d := m.s.Dormant; d != nil {
+		k.dormant, k.wakeAt, k.onUp, k.onGone = true, d.WakeAtUs, d.WakeOnUp, d.WakeOnGone
+	}
+	return k
+}
+
+// BoundWorker is the worker id that counts the run among its bound runs;
+// empty for none.
+func (s *State) BoundWorker() string {
+	if s.Binding.Worker == nil || s.Ended() || (s.Binding.Lost && s.soft()) {
+		return ""
+	}
+	return s.Binding.Worker.WorkerId
+}
+
+// decide handles one input. What follows from the new state is advance's.
+func (m *Machine) decide(in Input) {
+	switch in := in.(type) {
+	case Start:
+		m.start(in)
+	case TakeUp:
+		m.takeUp()
+	case Alarm:
+		m.alarm = time.Time{}
+	case FromWorker:
+		m.fromWorker(in.Message)
+	case Placed:
+		m.placed(in.Message)
+	case PlaceWaiting:
+		m.placeWaiting(in.Message)
+	case PlacementReset:
+		m.askAll()
+	case WorkerChanged:
+		m.workerChanged(in)
+	case Cancel:
+		m.cancel(in)
+	case Replay:
+		m.replay(in)
+	case Spawn:
+		m.spawn(in)
+	case ChildStarted:
+		m.childStarted(in)
+	case ChildCanceled:
+		if m.childAcked == nil {
+			m.childAcked = map[string]bool{}
+		}
+		m.childAcked[in.ChildRun] = true
+	}
+}
+
+// advance does what the state asks for, until it asks for nothing more.
+func (m *Machine) advance() {
+	if m.s.Start == nil || m.s.Ended() {
+		m.withdrawAll()
+		return
+	}
+	if m.s.Cancel != nil {
+		m.withdrawAll()
+		m.advanceCancel()
+		return
+	}
+	m.expire()
+	m.place()
+	m.resend()
+	m.end()
+}
+
+// end ends the run once all its steps have: descendants of a failed step are
+// skipped, with the reason.
+func (m *Machine) end() {
+	var failed *Step
+	all := true
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		if st.Phase == Waiting {
+			m.skipIfDoomed(st)
+		}
+		if st.Phase == Failed && (failed == nil || st.EndedAt.Before(failed.EndedAt)) {
+			failed = st
+		}
+		all = all && st.Phase.Ended()
+	}
+	switch {
+	case !all && m.doomedLeft():
+		m.end()
+	case !all:
+	case failed != nil:
+		f := failed.Failure
+		m.endRun(messages.RunStatus_RUN_STATUS_FAILED, &messages.Failure{
+			Code: f.Code, Message: "step \"" + failed.Def.Name + "\": " + f.Message, Stack: f.Stack})
+	default:
+		m.endRun(messages.RunStatus_RUN_STATUS_SUCCEEDED, nil)
+	}
+}
+
+func (m *Machine) doomedBy(st *Step) *Step {
+	for _, p := range st.parents {
+		if parent := &m.s.Steps[p]; parent.Phase.Ended() && parent.Phase != Succeeded {
+			return parent
+		}
+	}
+	return nil
+}
+
+func (m *Machine) doomedLeft() bool {
+	for i := range m.s.Steps {
+		if st := &m.s.Steps[i]; st.Phase == Waiting && m.doomedBy(st) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) skipIfDoomed(st *Step) {
+	if p := m.doomedBy(st); p != nil {
+		m.emit(&messages.Event{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{
+			Step: st.Def.Name, Reason: "parent \"" + p.Def.Name + "\" " + p.Phase.String()}}})
+	}
+}
+
+// endRun records the end and lets go of worker and placement.
+func (m *Machine) endRun(status messages.RunStatus, f *messages.Failure) {
+	worker := m.s.Binding.Worker
+	usable := m.s.bound()
+	counted := m.s.BoundWorker()
+	m.emit(&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status, Failure: f}}})
+	m.withdrawAll()
+	if usable {
+		m.later(SendWorker{worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch, Reason: "run-ended"}})
+	}
+	if counted != "" {
+		m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: counted}})
+	}
+}
+
+func (m *Machine) pool() string { return m.s.Def.EffectivePool() }

@@ -1,0 +1,218 @@
+package run
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Phase of a step.
+type Phase uint8
+
+// A step waits for its parents, is ready (or backs off before a retry), has a
+// live attempt, and ends in one of the last four.
+const (
+	Waiting Phase = iota
+	Ready
+	Backoff
+	Live
+	Succeeded
+	Failed
+	Skipped
+	Canceled
+)
+
+var phaseNames = [...]string{"waiting", "ready", "backoff", "live", "succeeded", "failed", "skipped", "canceled"}
+
+func (p Phase) String() string { return phaseNames[p] }
+
+// Ended says that no attempt of the step will follow.
+func (p Phase) Ended() bool { return p >= Succeeded }
+
+// Step is the state of one step.
+type Step struct {
+	Def     *messages.StepDefinition
+	Phase   Phase
+	parents []int
+	// children are the steps that have this one as a parent.
+	children []int
+
+	// Attempt is the number of the newest attempt; attempts count from 1.
+	Attempt int32
+	// Failures charged to the retries; Lost attempts that had started.
+	Failures, Lost int32
+	// ReadyAt starts the schedule timeout. RetryAt ends a Backoff.
+	ReadyAt, RetryAt time.Time
+	// Worker and Epoch of the newest attempt.
+	Worker *messages.WorkerRef
+	Epoch  uint64
+	// StartedAt is zero until the start is known.
+	DispatchedAt, StartedAt, EndedAt time.Time
+	Output                           []byte
+	Failure                          *messages.Failure
+	SkipReason                       string
+	// lost holds numbers of attempts whose late result is still to be refused.
+	lost []int32
+}
+
+// Binding says which worker a sticky run is stuck to. The zero value is no
+// binding.
+type Binding struct {
+	Worker *messages.WorkerRef
+	Epoch  uint64
+	Reason string
+	Since  time.Time
+	// Lost: the worker cannot be used; LostReason says why, LostAt since when.
+	Lost       bool
+	LostReason string
+	LostAt     time.Time
+}
+
+// Child is a run that a step spawned.
+type Child struct {
+	Step, Key, RunID, Workflow string
+	Sticky, KeepOnCancel       bool
+	generation                 int
+}
+
+// State is a run, folded from its entries.
+type State struct {
+	RunID string
+	// Number of the newest entry.
+	Number  uint64
+	Def     *messages.WorkflowDefinition
+	Start   *messages.RunStarted
+	Status  messages.RunStatus
+	Failure *messages.Failure
+	// Cancel is set from the request on.
+	Cancel                *messages.CancelRequested
+	CancelAt              time.Time
+	CreatedAt, FinishedAt time.Time
+	Binding               Binding
+	// Epoch is the newest that was used.
+	Epoch    uint64
+	Steps    []Step
+	Children []Child
+	// Dormant holds what wakes the run; nil when it is not dormant.
+	Dormant *messages.RunDormant
+	// Generation counts replays.
+	Generation int
+	// WorkedEpoch is the newest epoch under which a step ended: local state of
+	// a later epoch is new to the run.
+	WorkedEpoch  uint64
+	workedWorker string
+
+	index    map[string]int
+	attempts int
+}
+
+// NewState is a run before its first entry.
+func NewState(runID string, def *messages.WorkflowDefinition) *State {
+	s := &State{RunID: runID, Def: def, index: make(map[string]int, len(def.Steps))}
+	s.Steps = make([]Step, len(def.Steps))
+	for i, d := range def.Steps {
+		s.Steps[i].Def = d
+		s.index[d.Name] = i
+	}
+	for i, d := range def.Steps {
+		for _, p := range d.Parents {
+			j := s.index[p]
+			s.Steps[i].parents = append(s.Steps[i].parents, j)
+			s.Steps[j].children = append(s.Steps[j].children, i)
+		}
+	}
+	return s
+}
+
+// Ended says that the run has a terminal status.
+func (s *State) Ended() bool {
+	return s.Status == messages.RunStatus_RUN_STATUS_SUCCEEDED ||
+		s.Status == messages.RunStatus_RUN_STATUS_FAILED ||
+		s.Status == messages.RunStatus_RUN_STATUS_CANCELED
+}
+
+// Step returns the step of a name, or nil.
+func (s *State) Step(name string) *Step {
+	if i, ok := s.index[name]; ok {
+		return &s.Steps[i]
+	}
+	return nil
+}
+
+func (s *State) sticky() messages.Sticky { return s.Def.Sticky }
+func (s *State) isSticky() bool          { return s.Def.Sticky != messages.Sticky_STICKY_NONE }
+func (s *State) soft() bool              { return s.Def.Sticky == messages.Sticky_STICKY_SOFT }
+func (s *State) hard() bool              { return s.Def.Sticky == messages.Sticky_STICKY_HARD }
+
+// bound says that the run has a binding that can be used.
+func (s *State) bound() bool { return s.Binding.Worker != nil && !s.Binding.Lost }
+
+// pending says that a HARD run waits for its worker.
+func (s *State) pending() bool { return s.hard() && s.Binding.Worker != nil && s.Binding.Lost }
+
+func (s *State) child(step, key string) *Child {
+	for i := range s.Children {
+		c := &s.Children[i]
+		if c.Step == step && c.Key == key && c.generation == s.Generation {
+			return c
+		}
+	}
+	return nil
+}
+
+func (st *Step) forgetLost(attempt int32) bool {
+	for i, n := range st.lost {
+		if n == attempt {
+			st.lost = append(st.lost[:i:i], st.lost[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// sameProcess compares two workers including the incarnation.
+func sameProcess(a, b *messages.WorkerRef) bool {
+	return a != nil && b != nil && a.WorkerId == b.WorkerId && a.Incarnation == b.Incarnation
+}
+
+// Check returns the first invariant of the package doc that the state breaks.
+// I1, I4, I5 and I6 concern transitions and are checked by Apply's callers in
+// tests with CheckTransition.
+func (s *State) Check() error {
+	var on *messages.WorkerRef
+	for i := range s.Steps {
+		st := &s.Steps[i]
+		if st.Failures > st.Def.Retries+1 {
+			return fmt.Errorf("I8: step %q charged %d failures, retries are %d", st.Def.Name, st.Failures, st.Def.Retries)
+		}
+		if st.Phase != Live {
+			if s.Ended() && !st.Phase.Ended() {
+				return fmt.Errorf("I7: run ended, step %q is %s", st.Def.Name, st.Phase)
+			}
+			continue
+		}
+		if s.Ended() {
+			return fmt.Errorf("I7: run ended, step %q is live", st.Def.Name)
+		}
+		for _, p := range st.parents {
+			if s.Steps[p].Phase != Succeeded {
+				return fmt.Errorf("I6: step %q is live, parent %q is %s", st.Def.Name, s.Steps[p].Def.Name, s.Steps[p].Phase)
+			}
+		}
+		if !s.isSticky() {
+			continue
+		}
+		if s.Binding.Worker == nil || st.Epoch != s.Binding.Epoch || !sameProcess(st.Worker, s.Binding.Worker) {
+			return fmt.Errorf("I3: live attempt %s#%d of epoch %d is not under the binding of epoch %d", st.Def.Name, st.Attempt, st.Epoch, s.Binding.Epoch)
+		}
+		if on != nil && !sameProcess(on, st.Worker) {
+			return fmt.Errorf("I3: live attempts on %s and %s", on.WorkerId, st.Worker.WorkerId)
+		}
+		on = st.Worker
+	}
+	if s.Binding.Worker != nil && s.Binding.Epoch != s.Epoch {
+		return fmt.Errorf("I5: binding of epoch %d, newest is %d", s.Binding.Epoch, s.Epoch)
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// reaskAfter is the safety net for a question whose waiting placement has
+// forgotten without saying so.
+const reaskAfter = 30 * time.Second
+
+// expire acts on deadlines that have passed.
+func (m *Machine) expire() {
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		if at, ok := m.scheduleDeadline(i); ok && !m.now.Before(at) {
+			m.scheduleExpired(i)
+			continue
+		}
+		if at, ok := m.executionDeadline(i); ok && !m.now.Before(at) {
+			limit, _ := st.Def.ExecutionTimeout()
+			m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: "execution timeout"}})
+			m.attemptFailed(i, messages.ToFailure(messages.Errorf(messages.CodeExecutionTimeout,
+				"ran longer than its execution timeout of %s and worker %q did not report its end", limit, st.Worker.WorkerId)), st.StartedAt.UnixMicro(), true)
+		}
+	}
+}
+
+// scheduleDeadline is when a step that has not started fails. A step that had
+// started on a HARD run's worker waits again from the loss of the worker.
+func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
+	st := &m.s.Steps[i]
+	timeout, ok := st.Def.ScheduleTimeout()
+	if !ok {
+		return time.Time{}, false
+	}
+	switch {
+	case st.Phase == Ready, st.Phase == Backoff:
+		return st.ReadyAt.Add(timeout), true
+	case st.Phase != Live:
+		return time.Time{}, false
+	case m.s.pending() && !st.StartedAt.IsZero():
+		return m.s.Binding.LostAt.Add(timeout), true
+	case !st.StartedAt.IsZero() || m.contacts[i].revoke != "":
+		return time.Time{}, false
+	}
+	return st.ReadyAt.Add(timeout), true
+}
+
+func (m *Machine) scheduleExpired(i int) {
+	st := &m.s.Steps[i]
+	waited := m.waitingFor(i)
+	switch {
+	case st.Phase != Live:
+		m.failScheduleTimeout(st, waited)
+	case m.s.pending():
+		m.attemptLost(i, m.s.Binding.LostReason)
+		if !st.Phase.Ended() {
+			m.failScheduleTimeout(st, waited)
+		}
+	default:
+		m.revoke(i, revokeTimeout)
+	}
+}
+
+func (m *Machine) failScheduleTimeout(st *Step, waitedFor string) {
+	limit, _ := st.Def.ScheduleTimeout()
+	m.failStep(st, messages.ToFailure(messages.Errorf(messages.CodeScheduleTimeout,
+		"not started within its schedule timeout of %s; it waited for %s", limit, waitedFor)))
+}
+
+// executionDeadline is the backstop behind the worker's own.
+func (m *Machine) executionDeadline(i int) (time.Time, bool) {
+	st := &m.s.Steps[i]
+	limit, ok := st.Def.ExecutionTimeout()
+	if !ok || st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost {
+		return time.Time{}, false
+	}
+	return st.StartedAt.Add(limit + m.cfg.ExecutionGrace), true
+}
+
+// resendAt is when a message about a live attempt is sent again.
+func (m *Machine) resendAt(i int) (time.Time, bool) {
+	if m.s.Steps[i].Phase != Live || m.contacts[i].heard || m.s.Binding.Lost {
+		return time.Time{}, false
+	}
+	return m.contacts[i].sentAt.Add(m.cfg.ResendAfter), true
+}
+
+// resend repeats what nothing was heard of: questions and dispatches.
+func (m *Machine) resend() {
+	for _, q := range m.questions {
+		if q.placed == nil && !m.now.Before(m.reaskAt(q)) {
+			q.askedAt = m.now
+			m.out = append(m.out, Ask{q.ask})
+		}
+	}
+	for i := range m.s.Steps {
+		at, ok := m.resendAt(i)
+		switch {
+		case !ok || m.now.Before(at):
+		case m.contacts[i].revoke != "":
+			m.revoke(i, m.contacts[i].revoke)
+		default:
+			m.sendDispatch(i, 0)
+		}
+	}
+}
+
+func (m *Machine) reaskAt(q *question) time.Time {
+	if q.answered {
+		return q.askedAt.Add(reaskAfter)
+	}
+	return q.askedAt.Add(m.cfg.ResendAfter)
+}
+
+// setAlarm asks for the earliest time at which something is to be done.
+func (m *Machine) setAlarm() {
+	at := m.nextAlarm()
+	if !at.Equal(m.alarm) {
+		m.alarm = at
+		m.out = append(m.out, SetAlarm{at})
+	}
+}
+
+func (m *Machine) nextAlarm() time.Time {
+	var next time.Time
+	want := func(at time.Time, ok bool) {
+		if ok && !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if m.appending || m.stopped || m.s.Start == nil || m.s.Ended() {
+		return next
+	}
+	if len(m.events) > 0 {
+		want(m.turnAt.Add(m.cfg.HoldFor), true)
+		return next
+	}
+	if m.s.Cancel != nil {
+		want(m.s.CancelAt.Add(m.cfg.CancelGrace), m.anyLive())
+		for _, c := range m.s.Children {
+			if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
+				want(at.Add(m.cfg.ResendAfter), true)
+			}
+		}
+		return next
+	}
+	want(m.stateDeadline())
+	for i := range m.s.Steps {
+		want(m.resendAt(i))
+	}
+	for _, q := range m.questions {
+		want(m.reaskAt(q), q.placed == nil)
+	}
+	if m.move != nil {
+		want(m.move.since.Add(m.cfg.MoveFor), true)
+	} else if at, wants := m.busyUntil(); wants && m.questions[bindQuestion] == nil && m.s.bound() {
+		want(at, true)
+	}
+	if !m.idleSince.IsZero() {
+		want(m.idleSince.Add(m.cfg.DormantAfter), true)
+	}
+	return next
+}
+
+// stateDeadline is the earliest deadline that follows from the journal alone:
+// what a dormant run has to wake up for.
+func (m *Machine) stateDeadline() (next time.Time, any bool) {
+	want := func(at time.Time, ok bool) {
+		if ok && (!any || at.Before(next)) {
+			next, any = at, true
+		}
+	}
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		if st.Phase == Backoff && !m.ready(st) {
+			want(st.RetryAt, !m.s.pending())
+		}
+		want(m.scheduleDeadline(i))
+		want(m.executionDeadline(i))
+	}
+	return next, any
+}
+
+// rest decides whether the run can leave memory: it has ended, or everything
+// in it waits for its worker, a distant time or a child.
+func (m *Machine) rest() {
+	if m.s.Ended() || m.s.Start == nil {
+		m.stop()
+		return
+	}
+	d := m.dormancy()
+	if d == nil {
+		m.idleSince = time.Time{}
+		return
+	}
+	if m.idleSince.IsZero() {
+		m.idleSince = m.now
+	}
+	if m.now.Before(m.idleSince.Add(m.cfg.DormantAfter)) {
+		return
+	}
+	if have := m.s.Dormant; have != nil && have.WakeAtUs == d.WakeAtUs && have.WakeOnUp == d.WakeOnUp && have.WakeOnGone == d.WakeOnGone {
+		m.stop()
+		return
+	}
+	m.emit(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: d}})
+}
+
+// finishDormant appends the turn in which the run became dormant.
+func (m *Machine) finishDormant() {
+	m.appending = true
+	m.out = append(m.out, Append{Number: m.s.Number + 1, RowChanged: true,
+		Entry: &messages.Entry{AtUs: m.turnAt.UnixMicro(), Events: m.events}})
+	m.s.Number++
+	m.events = nil
+	m.setAlarm()
+}
+
+func (m *Machine) stop() {
+	if !m.stopped {
+		m.stopped = true
+		m.idleSince = time.Time{}
+		m.out = append(m.out, Stop{})
+	}
+}
+
+// dormancy returns what would wake the run if it left memory now; nil if it
+// must stay.
+func (m *Machine) dormancy() *messages.RunDormant {
+	if len(m.questions) > 0 || len(m.spawns) > 0 || m.s.Cancel != nil || m.move != nil {
+		return nil
+	}
+	d := &messages.RunDormant{}
+	at, any := m.stateDeadline()
+	if any {
+		d.WakeAtUs = at.UnixMicro()
+	}
+	if m.s.pending() {
+		d.WakeOnUp = m.s.Binding.Worker.WorkerId
+		return d
+	}
+	backoffOnly := true
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		switch {
+		case st.Phase.Ended() || st.Phase == Waiting:
+		case st.Phase == Backoff && !m.ready(st):
+		case st.Phase == Live && m.contacts[i].waitingChild:
+			backoffOnly = false
+			if d.WakeOnGone != "" && d.WakeOnGone != st.Worker.WorkerId {
+				return nil
+			}
+			d.WakeOnGone = st.Worker.WorkerId
+		default:
+			return nil
+		}
+	}
+	if backoffOnly && (!any || at.Before(m.now.Add(m.cfg.DormantBackoff))) {
+		return nil
+	}
+	return d
+}
