@@ -1,0 +1,160 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// A try of Call gets twice the time of the one before.
+const (
+	callTryFirst = time.Second
+	callTryMost  = 8 * time.Second
+)
+
+var (
+	errDeadLetter  = errors.New("the actor is not there")
+	errTimeout     = errors.New("no answer in time")
+	errViewChanged = errors.New("the view changed before the answer")
+)
+
+// Call asks the actor of an identity and returns its answer. It resolves the
+// identity and asks again, with jittered pauses of milliseconds, whenever the
+// owner changes, the actor is gone or no answer comes, until ctx ends:
+// UNAVAILABLE then, with the last cause. So the actor may get msg more than
+// once, and msg has to be harmless when repeated. It is for goroutines outside
+// of actors: inside one it would stall the mailbox.
+func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (proto.Message, error) {
+	wait := backoff{first: 10 * time.Millisecond, most: 500 * time.Millisecond}
+	length := callTryFirst
+	for {
+		pid, err := n.Resolve(ctx, kind, id)
+		if err != nil {
+			return nil, err
+		}
+		state := n.membership.current.Load()
+		reply, err := n.tryOwned(ctx, state, kind, id, pid, msg, length)
+		if err == nil {
+			return reply, nil
+		}
+		n.lookup.evict(identity{kind, id}, pid)
+		if errors.Is(err, errTimeout) {
+			length = min(2*length, callTryMost)
+		}
+		if !waitForView(ctx, state, wait.next()) {
+			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q at %s did not answer: %w", kind, id, pid.Address, err)
+		}
+	}
+}
+
+// tryOwned is a try that a change of the view ends only if it gives the
+// identity another owner.
+func (n *Node) tryOwned(ctx context.Context, state *viewState, kind, id string, pid *actor.PID, msg proto.Message, length time.Duration) (proto.Message, error) {
+	owner, _ := state.view.OwnerOf(kind, id)
+	a := n.send(pid, msg)
+	defer a.close()
+	t := time.NewTimer(length)
+	defer t.Stop()
+	for {
+		select {
+		case reply := <-a.reply:
+			return asMessage(reply)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-t.C:
+			return nil, errTimeout
+		case <-state.changed:
+			state = n.membership.current.Load()
+			if now, ok := state.view.OwnerOf(kind, id); !ok || now.ID != owner.ID {
+				return nil, errViewChanged
+			}
+		}
+	}
+}
+
+// Request asks an actor once and waits for its answer until ctx ends: give it
+// a deadline, for a lost message is not noticed otherwise. UNAVAILABLE if the
+// actor is not there, ctx's own cause as DEADLINE_EXCEEDED or CANCELED. It is
+// for goroutines outside of actors: inside one it would stall the mailbox.
+func (n *Node) Request(ctx context.Context, pid *actor.PID, msg proto.Message) (proto.Message, error) {
+	a := n.send(pid, msg)
+	defer a.close()
+	select {
+	case reply := <-a.reply:
+		m, err := asMessage(reply)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeUnavailable, "%s/%s: %w", pid.Address, pid.Id, err)
+		}
+		return m, nil
+	case <-ctx.Done():
+		code := messages.CodeCanceled
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			code = messages.CodeDeadline
+		}
+		return nil, messages.Errorf(code, "%s/%s did not answer: %w", pid.Address, pid.Id, ctx.Err())
+	}
+}
+
+// try asks once, for at most d, and gives up when the view changes.
+func (n *Node) try(ctx context.Context, state *viewState, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
+	a := n.send(pid, msg)
+	defer a.close()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case reply := <-a.reply:
+		return asMessage(reply)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-t.C:
+		return nil, errTimeout
+	case <-state.changed:
+		return nil, errViewChanged
+	}
+}
+
+func asMessage(reply any) (proto.Message, error) {
+	switch m := reply.(type) {
+	case *actor.DeadLetterResponse:
+		return nil, errDeadLetter
+	case proto.Message:
+		return m, nil
+	}
+	return nil, messages.Errorf(messages.CodeInternal, "the answer is a %T, not a protobuf message", reply)
+}
+
+// answer is a process that takes one reply. The library's future races with a
+// second reply and cannot be given up when a context ends.
+type answer struct {
+	system *actor.ActorSystem
+	pid    *actor.PID
+	reply  chan any
+}
+
+var _ actor.Process = (*answer)(nil)
+
+func (n *Node) send(pid *actor.PID, msg proto.Message) *answer {
+	a := &answer{system: n.system, reply: make(chan any, 1)}
+	registry := n.system.ProcessRegistry
+	a.pid, _ = registry.Add(a, "answer"+registry.NextId())
+	n.system.Root.RequestWithCustomSender(pid, msg, a.pid)
+	return a
+}
+
+func (a *answer) close() { a.system.ProcessRegistry.Remove(a.pid) }
+
+func (a *answer) SendUserMessage(_ *actor.PID, message any) {
+	_, m, _ := actor.UnwrapEnvelope(message)
+	select {
+	case a.reply <- m:
+	default:
+	}
+}
+
+func (a *answer) SendSystemMessage(*actor.PID, any) {}
+func (a *answer) Stop(*actor.PID)                   {}

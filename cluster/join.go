@@ -1,0 +1,165 @@
+package cluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// How often a node that has seeds contacts them again: a partition that lasted
+// longer than memberlist remembers the dead heals by this alone.
+const (
+	rejoinInterval      = 10 * time.Second
+	rejoinIntervalAlone = 500 * time.Millisecond
+)
+
+// listConfig returns memberlist's configuration.
+func (m *membership) listConfig() (*memberlist.Config, error) {
+	c := m.config
+	mc := c.Preset.memberlist()
+	mc.Name = memberName(c.ID, c.Incarnation)
+	mc.Delegate, mc.Events = m.events, m.events
+	mc.Logger = listLogger(c.Logger)
+	mc.Transport = c.Transport
+	mc.RequireNodeNames = false
+	host, port, err := net.SplitHostPort(c.GossipAddress)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.GossipAddress, err)
+	}
+	mc.BindAddr = host
+	if mc.BindPort, err = net.LookupPort("tcp", port); err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.GossipAddress, err)
+	}
+	mc.AdvertisePort = mc.BindPort
+	if c.AdvertiseHost != "" {
+		ip, err := net.ResolveIPAddr("ip", c.AdvertiseHost)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeInvalidArgument, "advertised host %s: %w", c.AdvertiseHost, err)
+		}
+		mc.AdvertiseAddr = ip.String()
+	}
+	return mc, nil
+}
+
+// join contacts the seeds until one answers, JOIN_FAILED after the timeout.
+func (m *membership) join(ctx context.Context) error {
+	seeds, timeout := m.config.Join, m.config.JoinTimeout
+	if len(seeds) == 0 {
+		return nil
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	wait := backoff{first: 100 * time.Millisecond, most: 2 * time.Second}
+	for {
+		cause := m.contact(seeds)
+		if cause == "" {
+			return nil
+		}
+		pause := wait.next()
+		m.config.Logger.Warn("join " + cause + ", trying again in " + pause.Round(time.Millisecond).String())
+		if !sleep(ctx, pause) {
+			return messages.Errorf(messages.CodeJoinFailed, "join %s", cause)
+		}
+	}
+}
+
+// contact returns why none of the seeds answered: "" if one did.
+func (m *membership) contact(seeds []string) string {
+	var causes []string
+	answered := false
+	for _, seed := range seeds {
+		if _, err := m.list.Join([]string{seed}); err != nil {
+			causes = append(causes, seed+": "+rootCause(err))
+			continue
+		}
+		answered = true
+	}
+	if answered {
+		return ""
+	}
+	return strings.Join(causes, "; ")
+}
+
+// rootCause shortens memberlist's error, which is text around text, to what
+// the user can do something about.
+func rootCause(err error) string {
+	s := strings.TrimSpace(err.Error())
+	for _, known := range []string{"connection refused", "i/o timeout", "no such host", "no route to host", "network is unreachable"} {
+		if strings.Contains(s, known) {
+			return known
+		}
+	}
+	if i := strings.LastIndex(s, "failed to "); i >= 0 {
+		s = s[i:]
+	}
+	if strings.Contains(s, "EOF") || strings.Contains(s, "decrypt") || strings.Contains(s, "encrypt") {
+		s = "it answers but does not understand: is the secret the same? (" + s + ")"
+	}
+	return s
+}
+
+// rejoinLoop contacts the seeds for ever: seldom while all is well, often
+// while no server is in the view.
+func (m *membership) rejoinLoop(ctx context.Context) {
+	if len(m.config.Join) == 0 {
+		return
+	}
+	last := time.Now()
+	for {
+		interval := rejoinInterval
+		if len(m.current.Load().view.Servers()) == 0 {
+			interval = rejoinIntervalAlone
+		}
+		if pause := interval - time.Since(last); pause > 0 {
+			changed := m.current.Load().changed
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				continue
+			case <-time.After(pause):
+			}
+		}
+		last = time.Now()
+		if cause := m.contact(m.config.Join); cause != "" {
+			m.config.Logger.Debug("rejoin " + cause)
+		}
+	}
+}
+
+// backoff doubles from first to most; each pause is drawn between half of it
+// and the whole.
+type backoff struct {
+	first, most time.Duration
+	tries       int
+}
+
+func (b *backoff) next() time.Duration {
+	d := min(b.most, b.first<<min(b.tries, 30))
+	b.tries++
+	return d/2 + rand.N(d/2+1)
+}
+
+// sleep returns false if the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

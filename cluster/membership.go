@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"log"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// membership keeps the newest View by memberlist's events. It knows nothing of
+// actors.
+type membership struct {
+	config Config
+	self   atomic.Pointer[Member]
+	list   *memberlist.Memberlist
+	events *events
+
+	// current is the newest view; changed is closed when a newer one is there.
+	current atomic.Pointer[viewState]
+	// publish is called on one goroutine with each new view and its
+	// predecessor.
+	publish func(old, new *View)
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+type viewState struct {
+	view    *View
+	changed chan struct{}
+}
+
+// events is memberlist's delegate. memberlist calls it under its lock: it
+// copies, signals and returns, and one goroutine publishes.
+type events struct {
+	mu          sync.Mutex
+	live        map[string]heard
+	appearances map[string]int
+	signal      chan struct{}
+	meta        func() []byte
+}
+
+var (
+	_ memberlist.EventDelegate = (*events)(nil)
+	_ memberlist.Delegate      = (*events)(nil)
+)
+
+func (e *events) NotifyJoin(n *memberlist.Node) {
+	e.mu.Lock()
+	// Each return of a name is an appearance of its own, even when the
+	// publisher sees its leaving and its return at once: Proto.Actor's member
+	// list never again accepts a member id that left.
+	e.appearances[n.Name]++
+	e.live[n.Name] = e.hear(n)
+	e.mu.Unlock()
+	e.wake()
+}
+
+func (e *events) NotifyUpdate(n *memberlist.Node) {
+	e.mu.Lock()
+	e.live[n.Name] = e.hear(n)
+	e.mu.Unlock()
+	e.wake()
+}
+
+func (e *events) NotifyLeave(n *memberlist.Node) {
+	e.mu.Lock()
+	delete(e.live, n.Name)
+	e.mu.Unlock()
+	e.wake()
+}
+
+func (e *events) hear(n *memberlist.Node) heard {
+	return heard{name: n.Name, appearance: e.appearances[n.Name], address: joinHostPort(n.Addr, n.Port), meta: bytes.Clone(n.Meta)}
+}
+
+func (e *events) wake() {
+	select {
+	case e.signal <- struct{}{}:
+	default:
+	}
+}
+
+// NodeMeta returns what fits: Start has refused what would not.
+func (e *events) NodeMeta(limit int) []byte {
+	if meta := e.meta(); len(meta) <= limit {
+		return meta
+	}
+	return nil
+}
+
+func (e *events) NotifyMsg([]byte)                {}
+func (e *events) GetBroadcasts(_, _ int) [][]byte { return nil }
+func (e *events) LocalState(bool) []byte          { return nil }
+func (e *events) MergeRemoteState([]byte, bool)   {}
+func (e *events) snapshot() []heard {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.live))
+}
+
+// newMembership makes one with an empty view, which others may read at once.
+func newMembership(c Config, publish func(old, new *View)) *membership {
+	m := &membership{config: c, publish: publish}
+	m.self.Store(&Member{})
+	m.current.Store(&viewState{view: NewView(0, nil), changed: make(chan struct{})})
+	m.events = &events{
+		live: map[string]heard{}, appearances: map[string]int{}, signal: make(chan struct{}, 1),
+		meta: func() []byte { meta, _ := encodeMeta(m.Self()); return meta },
+	}
+	return m
+}
+
+// start listens and returns when the view holds this node; it has not joined
+// anybody yet.
+func (m *membership) start(self Member) error {
+	m.self.Store(&self)
+	mc, err := m.listConfig()
+	if err != nil {
+		return err
+	}
+	if m.list, err = memberlist.Create(mc); err != nil {
+		if strings.Contains(err.Error(), "address already in use") {
+			return messages.Errorf(messages.CodeAddressInUse, "gossip address %s is in use by another process", m.config.GossipAddress)
+		}
+		return messages.Errorf(messages.CodeInvalidArgument, "gossip on %s: %w", m.config.GossipAddress, err)
+	}
+	n := m.list.LocalNode()
+	self.GossipAddress = joinHostPort(n.Addr, n.Port)
+	m.self.Store(&self)
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	m.refresh()
+	m.running.Go(func() { m.publishLoop(ctx) })
+	return nil
+}
+
+func (m *membership) publishLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.events.signal:
+			m.refresh()
+		}
+	}
+}
+
+// refresh makes a new view if what was heard differs from the newest one.
+func (m *membership) refresh() {
+	var members []Member
+	for _, h := range m.events.snapshot() {
+		member, err := h.member()
+		if err != nil {
+			m.config.Logger.Warn("a member that cannot be read is left out", "error", err)
+			continue
+		}
+		members = append(members, member)
+	}
+	old := m.current.Load()
+	view := old.view.next(members)
+	if slices.Equal(view.Members, old.view.Members) {
+		return
+	}
+	m.current.Store(&viewState{view: view, changed: make(chan struct{})})
+	close(old.changed)
+	m.publish(old.view, view)
+}
+
+// Self returns this node as it describes itself now.
+func (m *membership) Self() Member { return *m.self.Load() }
+
+// setState gossips another state of this node.
+func (m *membership) setState(s State) error {
+	self := m.Self()
+	if self.State == s {
+		return nil
+	}
+	self.State = s
+	m.self.Store(&self)
+	// A timeout says only that no packet with the news was sent yet; it goes
+	// out with the next exchange at the latest.
+	if err := m.list.UpdateNode(time.Second); err != nil {
+		m.config.Logger.Debug("the new state is not gossiped yet", "error", err)
+	}
+	return nil
+}
+
+// leave tells others, as far as that can be done in the time, and stops.
+func (m *membership) leave(timeout time.Duration) {
+	if err := m.list.Leave(timeout); err != nil {
+		m.config.Logger.Debug("left without telling everybody", "error", err)
+	}
+	m.shutdown()
+}
+
+// shutdown stops without telling anybody.
+func (m *membership) shutdown() {
+	m.stop()
+	if err := m.list.Shutdown(); err != nil {
+		m.config.Logger.Debug("memberlist did not stop cleanly", "error", err)
+	}
+	m.running.Wait()
+}
+
+// listLogger passes memberlist's log lines on as debug records: what matters
+// of them reaches users by views and errors.
+func listLogger(l *slog.Logger) *log.Logger { return log.New(listWriter{l}, "", 0) }
+
+type listWriter struct{ *slog.Logger }
+
+func (w listWriter) Write(p []byte) (int, error) {
+	w.Debug(strings.TrimSpace(string(p)))
+	return len(p), nil
+}

@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"math"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Preset is the timing of failure detection. It trades the time until a dead
+// member is declared gone against the risk to declare one gone that is merely
+// slow: a member is declared gone once it left a probe unanswered and did not
+// refute the suspicion for the suspicion time.
+//
+// All members of a cluster should have the same preset: the observer's counts.
+type Preset struct {
+	// ProbeInterval between two probes of one random member each, and the
+	// time that the probed has for its direct answer.
+	ProbeInterval time.Duration
+	ProbeTimeout  time.Duration
+	// SuspicionMult × log10(members) (at least 1) × ProbeInterval is the
+	// shortest suspicion; SuspicionMaxTimeoutMult times that the longest, when
+	// nobody confirms it.
+	SuspicionMult           int
+	SuspicionMaxTimeoutMult int
+	// AwarenessMaxMultiplier is how far a member that is itself slow stretches
+	// its own probes, before it blames others.
+	AwarenessMaxMultiplier int
+	// IndirectChecks members are asked to probe who did not answer.
+	IndirectChecks int
+	// GossipInterval between packets of news, to GossipNodes members each.
+	GossipInterval time.Duration
+	GossipNodes    int
+	// GossipToTheDead goes on to tell the dead the news, so that a healed
+	// partition of less than this merges at once.
+	GossipToTheDead time.Duration
+	// PushPullInterval between exchanges of the whole state.
+	PushPullInterval time.Duration
+	// TCPTimeout of an exchange and of the fallback probe.
+	TCPTimeout time.Duration
+}
+
+// LocalConfig is for one machine or one rack, and what the promise to restart
+// the steps of a dead worker within 3 s is made with: a killed or frozen
+// process is declared gone after 1.2 to 1.8 s. A process that gets no
+// processor for about a second and a half is declared gone though it lives;
+// it comes back under a new member id, and what it held has moved.
+func LocalConfig() Preset {
+	return Preset{
+		ProbeInterval: 300 * time.Millisecond, ProbeTimeout: 150 * time.Millisecond,
+		SuspicionMult: 3, SuspicionMaxTimeoutMult: 2, AwarenessMaxMultiplier: 4, IndirectChecks: 2,
+		GossipInterval: 50 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 15 * time.Second,
+		PushPullInterval: 5 * time.Second, TCPTimeout: time.Second,
+	}
+}
+
+// LANConfig is for machines of one data centre that may be busy: gone after 4
+// to 9 s, and a pause of 3 s is forgiven.
+func LANConfig() Preset {
+	return Preset{
+		ProbeInterval: time.Second, ProbeTimeout: 500 * time.Millisecond,
+		SuspicionMult: 4, SuspicionMaxTimeoutMult: 2, AwarenessMaxMultiplier: 4, IndirectChecks: 3,
+		GossipInterval: 100 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 30 * time.Second,
+		PushPullInterval: 15 * time.Second, TCPTimeout: 3 * time.Second,
+	}
+}
+
+// WANConfig is for members far from each other: gone after 20 to 50 s, and a
+// pause of 15 s is forgiven.
+func WANConfig() Preset {
+	return Preset{
+		ProbeInterval: 4 * time.Second, ProbeTimeout: 2 * time.Second,
+		SuspicionMult: 5, SuspicionMaxTimeoutMult: 2, AwarenessMaxMultiplier: 8, IndirectChecks: 3,
+		GossipInterval: 400 * time.Millisecond, GossipNodes: 4, GossipToTheDead: 60 * time.Second,
+		PushPullInterval: 45 * time.Second, TCPTimeout: 20 * time.Second,
+	}
+}
+
+// Suspicion returns the shortest time between the first unanswered probe of a
+// member and the verdict, in a cluster of n members.
+func (p Preset) Suspicion(n int) time.Duration {
+	scale := max(1, math.Log10(max(1, float64(n))))
+	return time.Duration(scale * float64(p.SuspicionMult) * float64(p.ProbeInterval))
+}
+
+func (p Preset) memberlist() *memberlist.Config {
+	c := memberlist.DefaultLANConfig()
+	c.ProbeInterval, c.ProbeTimeout = p.ProbeInterval, p.ProbeTimeout
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = p.SuspicionMult, p.SuspicionMaxTimeoutMult
+	c.AwarenessMaxMultiplier, c.IndirectChecks = p.AwarenessMaxMultiplier, p.IndirectChecks
+	c.GossipInterval, c.GossipNodes, c.GossipToTheDeadTime = p.GossipInterval, p.GossipNodes, p.GossipToTheDead
+	c.PushPullInterval, c.TCPTimeout = p.PushPullInterval, p.TCPTimeout
+	return c
+}
