@@ -1,6 +1,10 @@
 package messages
 
-import "fmt"
+import (
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Limits. Each is named, with its value, in the error that it causes.
 const (
@@ -71,6 +75,20 @@ func nameRune(r rune) bool {
 		return true
 	}
 	return r == '.' || r == '_' || r == ':' || r == '/' || r == '-'
+}
+
+// CheckKey returns INVALID_ARGUMENT, naming what, unless the key has at most
+// KeyBytesMax bytes of printable UTF-8. The empty key is the absence of one.
+func CheckKey(what, key string) error {
+	if len(key) > KeyBytesMax {
+		return Errorf(CodeInvalidArgument, "%s has %d bytes, more than KeyBytesMax = %d", what, len(key), KeyBytesMax)
+	}
+	for i, r := range key {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return Errorf(CodeInvalidArgument, "%s %q: the character at byte %d is not printable", what, key, i+1)
+		}
+	}
+	return nil
 }
 
 // CheckPayload returns PAYLOAD_TOO_LARGE, naming what, for more than
