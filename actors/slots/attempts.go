@@ -1,0 +1,321 @@
+package slots
+
+import (
+	"hash/fnv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+type phase uint8
+
+const (
+	phaseQueued    phase = iota + 1 // waits for its first slot
+	phaseRunning                    // holds a slot
+	phaseWaiting                    // waits for a child, or was canceled while it did
+	phaseReturning                  // queued to get a slot back
+	phaseEnded                      // has a result that is kept until it is acknowledged
+	phaseForgotten                  // of no interest; its function may not have returned
+)
+
+// attempt is one execution that the worker holds.
+type attempt struct {
+	id     uint64
+	run    *run
+	step   string
+	number int32
+	epoch  uint64
+	// dispatch is nil once the attempt has ended: inputs may be large.
+	dispatch *messages.Dispatch
+	reply    Address
+
+	phase  phase
+	holds  bool // a slot
+	waited bool // in the queue, before it started
+	told   bool // the run knows that it started
+	// cause of the cancel; nil while nobody asked for one.
+	cause error
+
+	started  time.Time
+	deadline time.Time // of the execution; zero for none
+	giveUp   time.Time // end of CancelGrace
+	result   *messages.Result
+	resendAt time.Time
+	resends  uint32
+
+	due        time.Time
+	heapIndex  int // in timers, -1 outside
+	queueIndex int // in queue, -1 outside
+	queueClass int
+	order      uint64
+}
+
+func (c *Core) find(runID, step string, number int32) (*attempt, markState) {
+	r := c.runs[runID]
+	if r == nil {
+		return nil, 0
+	}
+	if a := r.find(step, number); a != nil {
+		return a, markHeld
+	}
+	if m := r.mark(step); m != nil && m.number == number {
+		return nil, m.state
+	}
+	return nil, 0
+}
+
+// start gives an attempt a slot and asks for its function.
+func (c *Core) start(now time.Time, a *attempt) {
+	a.phase, a.started = phaseRunning, now
+	c.takeSlot(a)
+	c.byID[a.id] = a
+	if timeout := executionTimeout(a.dispatch.ExecutionTimeoutMs); timeout > 0 {
+		a.deadline = now.Add(timeout)
+	}
+	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
+	if a.waited {
+		c.sendStarted(a)
+	}
+	c.retime(a)
+}
+
+// executionTimeout reads the milliseconds of a Dispatch as a definition has
+// them; 0 means never.
+func executionTimeout(ms int64) time.Duration {
+	switch {
+	case ms < 0:
+		return 0
+	case ms == 0:
+		return messages.DefaultExecutionTimeout
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// abandon ends an attempt for a reason other than its function: at once while
+// it is queued, else by its context and CancelGrace.
+func (c *Core) abandon(now time.Time, a *attempt, cause error) {
+	switch {
+	case a.cause != nil:
+	case a.phase == phaseQueued:
+		a.cause = cause
+		c.dequeue(a)
+		c.conclude(now, a, nil, messages.ToFailure(cause))
+	default:
+		if a.phase == phaseReturning {
+			c.dequeue(a)
+			a.phase = phaseWaiting
+		}
+		c.cancel(a, cause)
+		a.giveUp = now.Add(CancelGrace)
+		c.retime(a)
+	}
+}
+
+// cancel ends the context of a function; the first cause stands.
+func (c *Core) cancel(a *attempt, cause error) {
+	if a.cause == nil {
+		a.cause = cause
+		c.out = append(c.out, Action{Kind: CancelContext, ID: a.id, Err: cause})
+	}
+}
+
+// conclude makes the result of an attempt and sends it for the first time.
+func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messages.Failure) {
+	res := &messages.Result{
+		RunId: a.run.id, Step: a.step, Attempt: a.number, Epoch: a.epoch,
+		WorkerId: c.cfg.WorkerID, Incarnation: c.cfg.Incarnation,
+	}
+	if !a.started.IsZero() {
+		res.StartedUs = a.started.UnixMicro()
+	}
+	if a.cause == nil && failure != nil && !a.deadline.IsZero() && !now.Before(a.deadline) {
+		// The function noticed the end of its context before the tick did.
+		a.cause = timeoutError(a)
+	}
+	timedOut := messages.CodeOf(a.cause) == messages.CodeExecutionTimeout
+	switch {
+	case timedOut, a.cause != nil && failure != nil:
+		res.Outcome = &messages.Result_Failure{Failure: messages.ToFailure(a.cause)}
+		res.Canceled = !timedOut
+	case failure != nil:
+		res.Outcome = &messages.Result_Failure{Failure: failure}
+	default:
+		setOutput(res, output)
+	}
+	a.result, a.phase, a.dispatch = res, phaseEnded, nil
+	c.unacked++
+	c.deliver(now, a)
+}
+
+func setOutput(res *messages.Result, output []byte) {
+	if err := messages.CheckPayload("output of step "+res.Step, output); err != nil {
+		f := messages.ToFailure(err)
+		f.Final = true
+		res.Outcome = &messages.Result_Failure{Failure: f}
+		return
+	}
+	res.Outcome = &messages.Result_Output{Output: output}
+}
+
+func timeoutError(a *attempt) error {
+	return messages.Errorf(messages.CodeExecutionTimeout, "step %q attempt %d ran longer than its execution timeout of %v",
+		a.step, a.number, a.deadline.Sub(a.started))
+}
+
+func staleError(a *attempt, d *messages.Dispatch) error {
+	return messages.Errorf(messages.CodeStaleAttempt, "step %q attempt %d epoch %d gave way to attempt %d epoch %d",
+		a.step, a.number, a.epoch, d.Attempt, d.Epoch)
+}
+
+func orUnnamed(reason string) string {
+	if reason == "" {
+		return "no reason given"
+	}
+	return reason
+}
+
+// deliver sends a result to whoever asked last, and has it repeated to whoever
+// owns the run.
+func (c *Core) deliver(now time.Time, a *attempt) {
+	c.send(a.reply, a.run.id, a.result)
+	a.resendAt = now.Add(ResendFirst)
+	c.retime(a)
+}
+
+func (c *Core) resend(now time.Time, a *attempt) {
+	c.send(Address{}, a.run.id, a.result)
+	a.resends++
+	a.resendAt = now.Add(ResendFirst + jitter(a, ResendMax-ResendFirst))
+	c.retime(a)
+}
+
+// jitter spreads repetitions over a span; it depends on nothing but the attempt
+// and the number of the repetition.
+func jitter(a *attempt, span time.Duration) time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(a.run.id))
+	_, _ = h.Write([]byte(a.step))
+	_, _ = h.Write([]byte{byte(a.number), byte(a.number >> 8), byte(a.resends), byte(a.resends >> 8)})
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return time.Duration(x % uint64(span))
+}
+
+// adopt moves an attempt into a later epoch.
+func (c *Core) adopt(a *attempt, epoch uint64) {
+	a.epoch = epoch
+	a.run.setMark(a.step, a.number, epoch, markHeld)
+	a.run.epoch = max(a.run.epoch, epoch)
+	if a.result != nil {
+		// Sent messages do not change.
+		res := a.result
+		a.result = &messages.Result{
+			RunId: res.RunId, Step: res.Step, Attempt: res.Attempt, Epoch: epoch,
+			WorkerId: res.WorkerId, Incarnation: res.Incarnation,
+			StartedUs: res.StartedUs, Outcome: res.Outcome, Canceled: res.Canceled,
+		}
+	}
+}
+
+// answer says what became of an attempt to whoever asked last.
+func (c *Core) answer(now time.Time, a *attempt) {
+	switch a.phase {
+	case phaseQueued:
+		c.sendQueued(a)
+	case phaseEnded:
+		c.deliver(now, a)
+	default:
+		c.sendStarted(a)
+	}
+}
+
+// forget lets go of an attempt and leaves a mark. A function that has not
+// returned keeps its slot.
+func (c *Core) forget(a *attempt, state markState) {
+	if a.phase == phaseEnded {
+		c.unacked--
+	}
+	a.phase, a.dispatch, a.result = phaseForgotten, nil, nil
+	c.untime(a)
+	a.run.drop(a)
+	a.run.setMark(a.step, a.number, a.epoch, state)
+	c.rest(a.run)
+}
+
+func (c *Core) takeSlot(a *attempt) {
+	a.holds = true
+	c.taken++
+	c.load.dirty = true
+}
+
+func (c *Core) freeSlot(a *attempt) {
+	if a.holds {
+		a.holds = false
+		c.taken--
+		c.load.dirty = true
+	}
+}
+
+// serve gives free slots to the queue.
+func (c *Core) serve(now time.Time) {
+	for c.taken < c.slots && len(c.queue) > 0 {
+		a := c.queue[0]
+		c.dequeue(a)
+		if a.phase == phaseReturning {
+			a.phase = phaseRunning
+			c.takeSlot(a)
+			c.out = append(c.out, Action{Kind: Resume, ID: a.id})
+			continue
+		}
+		c.start(now, a)
+	}
+}
+
+func (c *Core) send(to Address, runID string, m proto.Message) {
+	c.out = append(c.out, Action{Kind: Send, To: to, RunID: runID, Message: m})
+}
+
+func (c *Core) sendStarted(a *attempt) {
+	a.told = true
+	c.send(a.reply, a.run.id, &messages.Started{
+		RunId: a.run.id, Step: a.step, Attempt: a.number,
+		StartedUs: a.started.UnixMicro(), WaitingForChild: a.phase == phaseWaiting,
+	})
+}
+
+func (c *Core) sendQueued(a *attempt) {
+	c.send(a.reply, a.run.id, &messages.Queued{
+		RunId: a.run.id, Step: a.step, Attempt: a.number,
+		Ahead: int32(c.queue.ahead(a)), Slots: int32(c.slots),
+	})
+}
+
+func (c *Core) refuse(to Address, d *messages.Dispatch, reason string) {
+	c.send(to, d.RunId, &messages.DispatchRefused{RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Reason: reason})
+}
+
+func (c *Core) refusal() string {
+	if c.superseded {
+		return RefusedSuperseded
+	}
+	return RefusedDraining
+}
+
+// unknown answers for an attempt that the worker does not hold, and remembers
+// that: the run gives the attempt up, so its Dispatch must not start it later.
+func (c *Core) unknown(to Address, runID, step string, number int32) {
+	c.withdraw(runID, step, number)
+	c.send(to, runID, &messages.AttemptUnknown{RunId: runID, Step: step, Attempt: number})
+}
+
+func (c *Core) withdraw(runID, step string, number int32) {
+	r := c.touch(runID)
+	if m := r.mark(step); m == nil || m.number < number {
+		r.setMark(step, number, 0, markWithdrawn)
+	}
+	c.rest(r)
+}

@@ -1,0 +1,63 @@
+package slots
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Check returns every broken invariant of the package doc that the state alone
+// shows: W1, W3, W4, W5 and the consistency of the indexes.
+func (c *Core) Check() error {
+	if c.stopped {
+		return nil
+	}
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	taken := 0
+	for id, a := range c.byID {
+		if a.holds {
+			taken++
+		}
+		if a.id != id || a.phase == phaseQueued {
+			fail("function %d: phase %d", id, a.phase)
+		}
+	}
+	if taken != c.taken || taken > c.slots {
+		fail("W1: %d functions hold a slot, %d counted, %d slots", taken, c.taken, c.slots)
+	}
+	if len(c.queue) > 0 && c.taken < c.slots {
+		fail("W4: %d queued while %d of %d slots are taken", len(c.queue), c.taken, c.slots)
+	}
+	for i, a := range c.queue {
+		if a.queueIndex != i || a.phase != phaseQueued && a.phase != phaseReturning {
+			fail("W5: queue[%d]: index %d, phase %d", i, a.queueIndex, a.phase)
+		}
+		if parent := (i - 1) / 2; i > 0 && a.goesBefore(c.queue[parent]) {
+			fail("W5: queue[%d] goes before queue[%d]", i, parent)
+		}
+	}
+	unacked, bound, weight := 0, 0, 0
+	for _, r := range c.runs {
+		if r.bound {
+			bound++
+		}
+		if (r.resting == nil) != (len(r.held) > 0) {
+			fail("run %s rests: %v, held %d", r.id, r.resting != nil, len(r.held))
+		}
+		if r.resting != nil {
+			weight += r.weight
+		}
+		for _, a := range r.held {
+			if a.phase == phaseEnded {
+				unacked++
+				if a.result == nil || a.heapIndex < 0 {
+					fail("W3: result of %s/%s#%d is not kept", r.id, a.step, a.number)
+				}
+			}
+		}
+	}
+	if unacked != c.unacked || bound != c.bound || weight != c.idle.weight || weight > c.cfg.MarksMax {
+		fail("counts: unacked %d/%d bound %d/%d marks %d/%d", unacked, c.unacked, bound, c.bound, weight, c.idle.weight)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,482 @@
+package slots
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Times and bounds of a worker.
+const (
+	// StartedNotice is how long a function runs before its run is told so: a
+	// short one says it with its result.
+	StartedNotice = 100 * time.Millisecond
+	// CancelGrace is how long a function may take to return once its context
+	// was canceled. Then its attempt ends without it; the slot stays taken.
+	CancelGrace = 5 * time.Second
+	// ResendFirst is the time from a result to its first repetition; later
+	// ones follow after ResendFirst to ResendMax.
+	ResendFirst = time.Second
+	ResendMax   = 3 * time.Second
+	// ReportEvery is the least time between two load reports, unless slots
+	// that placement believes taken are free.
+	ReportEvery = 2 * time.Millisecond
+	// Heartbeat is the most time between two load reports.
+	Heartbeat = time.Second
+	// DrainLinger is how long a draining worker with HARD runs bound to it
+	// stays after its last attempt: their next step may be on its way.
+	DrainLinger = 250 * time.Millisecond
+	// MarksMax is the number of ended attempts that are remembered for runs
+	// with nothing in flight, so that a late message does not start them again.
+	MarksMax = 1 << 16
+)
+
+// Reasons of DispatchRefused.
+const (
+	RefusedDraining   = "draining"
+	RefusedStepGone   = "step gone"
+	RefusedRevoked    = "revoked"
+	RefusedSuperseded = "superseded"
+)
+
+// Config of a Core.
+type Config struct {
+	// WorkerID, Incarnation and Pool name the process in results and reports.
+	WorkerID    string
+	Incarnation string
+	Pool        string
+	// Slots is the number of functions that run at once; less than 1 counts
+	// as 1.
+	Slots int
+	// Knows says whether the worker has a step of a workflow; nil means all.
+	Knows func(workflow, step string) bool
+	// MarksMax replaces the constant of that name; 0 means the constant.
+	MarksMax int
+}
+
+// Address is the PID of an actor; zero for none.
+type Address struct{ Host, ID string }
+
+// ActionKind says which fields of an Action count.
+type ActionKind uint8
+
+const (
+	// Start asks for the function of Dispatch to be called, as number ID, with
+	// a context that ends at Deadline (zero: never).
+	Start ActionKind = iota + 1
+	// Resume lets function ID return from its wait for a child.
+	Resume
+	// CancelContext ends the context of function ID; Err is the cause.
+	CancelContext
+	// Send is for the run RunID: to the actor To, or, if that is zero, to
+	// whoever owns the run now.
+	Send
+	// Report is for placement.
+	Report
+	// Stopped says that the worker has nothing left to do: the end of a drain,
+	// or, with Err, of all else.
+	Stopped
+)
+
+// Action is work for the shell around a Core.
+type Action struct {
+	Kind     ActionKind
+	ID       uint64
+	Dispatch *messages.Dispatch
+	Deadline time.Time
+	Err      error
+	To       Address
+	RunID    string
+	Message  proto.Message
+	Load     *messages.LoadReport
+}
+
+// Core is the state of a worker. Its methods are not safe for concurrent use.
+// Each takes the present time, which must not go backwards, and returns
+// actions, in order; the slice is valid until the next call.
+type Core struct {
+	cfg   Config
+	slots int
+
+	runs      map[string]*run
+	idle      idleRuns
+	byID      map[uint64]*attempt // functions that have not returned
+	lastID    uint64
+	lastOrder uint64
+	queue     queue
+	taken     int // slots
+	unacked   int // ended attempts that are still sent
+	bound     int // sticky runs seen and not released
+	hard      int // HARD ones of these
+	timers    timers
+
+	draining   bool
+	deadline   time.Time // of the drain
+	quietSince time.Time // nothing left to do since then; zero while there is
+	superseded bool
+	stopped    bool
+
+	load loadState
+	out  []Action
+}
+
+// New makes the core of an idle worker.
+func New(cfg Config) *Core {
+	if cfg.MarksMax <= 0 {
+		cfg.MarksMax = MarksMax
+	}
+	if cfg.Knows == nil {
+		cfg.Knows = func(string, string) bool { return true }
+	}
+	c := &Core{
+		cfg: cfg, slots: max(cfg.Slots, 1),
+		runs: make(map[string]*run), byID: make(map[uint64]*attempt),
+	}
+	c.load.dirty = true
+	return c
+}
+
+// Running returns the number of functions that have not returned, those that
+// wait for a child included.
+func (c *Core) Running() int { return len(c.byID) }
+
+// Unacknowledged returns the number of results that are kept.
+func (c *Core) Unacknowledged() int { return c.unacked }
+
+// Draining says whether Drain was called.
+func (c *Core) Draining() bool { return c.draining }
+
+// Dispatch takes an attempt on, or repeats what became of it.
+func (c *Core) Dispatch(now time.Time, d *messages.Dispatch) []Action {
+	if !c.begin() {
+		c.refuse(Address{d.ReplyAddress, d.ReplyActorId}, d, c.refusal())
+		return c.out
+	}
+	c.sawGrant(d.GrantId)
+	c.dispatch(now, d)
+	return c.end(now)
+}
+
+func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
+	from := Address{d.ReplyAddress, d.ReplyActorId}
+	if r := c.runs[d.RunId]; r != nil {
+		if a := r.find(d.Step, d.Attempt); a != nil && !c.replaced(a, d) {
+			c.repeat(now, a, d, from)
+			return
+		}
+		if m := r.mark(d.Step); m != nil && !m.olderThan(d) {
+			c.late(from, d, m)
+			return
+		}
+	}
+	switch {
+	case d.TakeUp:
+		c.unknown(from, d.RunId, d.Step, d.Attempt)
+	case c.releasedUnder(d):
+		c.refuse(from, d, RefusedRevoked)
+	case !c.cfg.Knows(d.Workflow, d.Step):
+		c.refuse(from, d, RefusedStepGone)
+	case c.draining && d.Sticky != messages.Sticky_STICKY_HARD:
+		c.refuse(from, d, RefusedDraining)
+	default:
+		c.admit(now, d, from)
+	}
+}
+
+// replaced forgets an attempt that is dispatched anew under a later epoch: what
+// it returns would be refused.
+func (c *Core) replaced(a *attempt, d *messages.Dispatch) bool {
+	if d.TakeUp || d.Epoch <= a.epoch {
+		return false
+	}
+	c.dequeue(a)
+	if c.byID[a.id] != nil {
+		c.cancel(a, staleError(a, d))
+	}
+	c.forget(a, markAcknowledged)
+	return true
+}
+
+// repeat answers a Dispatch of an attempt that is held. A take-up under a later
+// epoch moves the attempt into it.
+func (c *Core) repeat(now time.Time, a *attempt, d *messages.Dispatch, from Address) {
+	if d.Epoch < a.epoch {
+		c.refuse(from, d, RefusedRevoked)
+		return
+	}
+	if d.Epoch > a.epoch {
+		c.adopt(a, d.Epoch)
+	}
+	a.reply = from
+	c.answer(now, a)
+}
+
+// late answers a Dispatch of an attempt that is no longer held.
+func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
+	switch {
+	case m.number == d.Attempt && m.state == markAcknowledged:
+		// The run has the result; whatever asks was overtaken by it.
+	case d.TakeUp:
+		c.send(from, d.RunId, &messages.AttemptUnknown{RunId: d.RunId, Step: d.Step, Attempt: d.Attempt})
+	default:
+		c.refuse(from, d, RefusedRevoked)
+	}
+}
+
+// admit makes an attempt of a Dispatch and starts or queues it. Older attempts
+// of the step are withdrawn: the run has given them up.
+func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
+	r := c.touch(d.RunId)
+	c.rebound(r, d)
+	c.lastID++
+	a := &attempt{
+		id: c.lastID, run: r, step: d.Step, number: d.Attempt, epoch: d.Epoch,
+		dispatch: d, reply: from, heapIndex: -1, queueIndex: -1,
+	}
+	r.held = append(r.held, a)
+	r.setMark(d.Step, d.Attempt, d.Epoch, markHeld)
+	for _, older := range slices.Clone(r.held) {
+		switch {
+		case older == a || older.step != d.Step || older.phase == phaseEnded:
+		case older.phase == phaseQueued:
+			c.dequeue(older)
+			c.forget(older, markWithdrawn)
+		default:
+			c.abandon(now, older, staleError(older, d))
+		}
+	}
+	if c.taken < c.slots {
+		c.start(now, a)
+		return
+	}
+	a.phase, a.waited = phaseQueued, true
+	c.enqueue(a)
+	c.sendQueued(a)
+}
+
+// Revoke withdraws an attempt that has not started.
+func (c *Core) Revoke(now time.Time, m *messages.Revoke) []Action {
+	if !c.begin() {
+		return nil
+	}
+	from := Address{m.ReplyAddress, m.ReplyActorId}
+	revoked := &messages.Revoked{RunId: m.RunId, Step: m.Step, Attempt: m.Attempt}
+	a, known := c.find(m.RunId, m.Step, m.Attempt)
+	switch {
+	case a != nil && a.phase == phaseQueued:
+		c.dequeue(a)
+		c.forget(a, markWithdrawn)
+		c.send(from, m.RunId, revoked)
+	case a != nil:
+		a.reply = from
+		c.answer(now, a)
+	case known == markAcknowledged:
+	default:
+		c.withdraw(m.RunId, m.Step, m.Attempt)
+		c.send(from, m.RunId, revoked)
+	}
+	return c.end(now)
+}
+
+// CancelAttempt cancels the context of an attempt; a queued one ends at once.
+func (c *Core) CancelAttempt(now time.Time, m *messages.CancelAttempt) []Action {
+	if !c.begin() {
+		return nil
+	}
+	from := Address{m.ReplyAddress, m.ReplyActorId}
+	a, known := c.find(m.RunId, m.Step, m.Attempt)
+	switch {
+	case a != nil && a.phase == phaseEnded:
+		a.reply = from
+		c.answer(now, a)
+	case a != nil:
+		a.reply = from
+		c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "step %q was canceled: %s", a.step, orUnnamed(m.Reason)))
+	case known == markAcknowledged:
+	default:
+		c.unknown(from, m.RunId, m.Step, m.Attempt)
+	}
+	return c.end(now)
+}
+
+// ResultAck forgets a result.
+func (c *Core) ResultAck(now time.Time, m *messages.ResultAck) []Action {
+	if !c.begin() {
+		return nil
+	}
+	if a, _ := c.find(m.RunId, m.Step, m.Attempt); a != nil && a.phase == phaseEnded {
+		c.forget(a, markAcknowledged)
+	}
+	return c.end(now)
+}
+
+// RunReleased withdraws what is left of a run that ended or moved away.
+// Results that it has not acknowledged are still sent.
+func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
+	if !c.begin() {
+		return nil
+	}
+	r := c.touch(m.RunId)
+	if m.Epoch > 0 && m.Epoch >= r.epoch {
+		c.unbind(r)
+	}
+	r.releasedEpoch = max(m.Epoch, r.releasedEpoch)
+	for _, a := range slices.Clone(r.held) {
+		switch {
+		case a.epoch > m.Epoch || a.phase == phaseEnded:
+		case a.phase == phaseQueued:
+			c.dequeue(a)
+			c.forget(a, markWithdrawn)
+		default:
+			c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "the run no longer needs step %q here: %s", a.step, orUnnamed(m.Reason)))
+		}
+	}
+	c.rest(r)
+	return c.end(now)
+}
+
+// FunctionEnded takes what the function that Start numbered returned: an output
+// or a failure.
+func (c *Core) FunctionEnded(now time.Time, id uint64, output []byte, failure *messages.Failure) []Action {
+	more := c.begin()
+	a := c.byID[id]
+	delete(c.byID, id)
+	if a == nil || !more {
+		return nil
+	}
+	c.dequeue(a)
+	c.freeSlot(a)
+	if a.phase != phaseEnded && a.phase != phaseForgotten {
+		c.conclude(now, a, output, failure)
+	}
+	c.serve(now)
+	return c.end(now)
+}
+
+// ChildWaitBegan frees the slot of a function that begins to wait for a child.
+func (c *Core) ChildWaitBegan(now time.Time, id uint64) []Action {
+	if !c.begin() {
+		return nil
+	}
+	if a := c.byID[id]; a != nil && a.phase == phaseRunning {
+		a.phase = phaseWaiting
+		c.freeSlot(a)
+		c.serve(now)
+	}
+	return c.end(now)
+}
+
+// ChildWaitEnded asks for the slot back; Resume follows. A function whose
+// context was canceled gets no slot for its way out, and no Resume.
+func (c *Core) ChildWaitEnded(now time.Time, id uint64) []Action {
+	if !c.begin() {
+		return nil
+	}
+	a := c.byID[id]
+	switch {
+	case a == nil:
+	case a.phase == phaseWaiting && a.cause == nil:
+		a.phase = phaseReturning
+		c.enqueue(a)
+		c.serve(now)
+	case a.phase == phaseRunning:
+		c.out = append(c.out, Action{Kind: Resume, ID: id})
+	}
+	return c.end(now)
+}
+
+// Drain lets the worker come to its end: steps of runs that may go elsewhere
+// are refused, those of HARD runs are served until the deadline.
+func (c *Core) Drain(now, deadline time.Time) []Action {
+	if !c.begin() {
+		return nil
+	}
+	if !c.draining {
+		c.draining, c.deadline, c.load.urgent = true, deadline, true
+		for _, a := range slices.Clone(c.queue) {
+			if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+				c.dequeue(a)
+				c.refuse(a.reply, a.dispatch, RefusedDraining)
+				c.forget(a, markWithdrawn)
+			}
+		}
+	}
+	c.deadline = minTime(c.deadline, deadline)
+	return c.end(now)
+}
+
+// Superseded ends everything without a further word to the runs: another
+// process was admitted under the worker's id, or this one was declared dead.
+func (c *Core) Superseded(now time.Time, cause error) []Action {
+	if c.begin() {
+		c.superseded = true
+		c.stop(cause)
+	}
+	return c.end(now)
+}
+
+// Tick does what is due.
+func (c *Core) Tick(now time.Time) []Action {
+	if !c.begin() {
+		return nil
+	}
+	c.expire(now)
+	return c.end(now)
+}
+
+// begin says whether there is anything left to do for an input.
+func (c *Core) begin() bool {
+	c.out = c.out[:0]
+	return !c.stopped
+}
+
+func (c *Core) end(now time.Time) []Action {
+	c.settle(now)
+	c.report(now)
+	return c.out
+}
+
+// settle ends a drain that has nothing left to wait for.
+func (c *Core) settle(now time.Time) {
+	if !c.draining || c.stopped {
+		return
+	}
+	if len(c.byID) > 0 || len(c.queue) > 0 || c.unacked > 0 {
+		c.quietSince = time.Time{}
+	} else if c.quietSince.IsZero() {
+		c.quietSince = now
+	}
+	if c.drained(now) {
+		c.stop(nil)
+	} else if !now.Before(c.deadline) {
+		c.stop(messages.Errorf(messages.CodeWorkerLost, "worker %q stops: its grace period is over", c.cfg.WorkerID))
+	}
+}
+
+func (c *Core) drained(now time.Time) bool {
+	if c.quietSince.IsZero() {
+		return false
+	}
+	return c.hard == 0 || now.Sub(c.quietSince) >= DrainLinger
+}
+
+// stop cancels all that runs, in the order in which it was started.
+func (c *Core) stop(cause error) {
+	c.stopped = true
+	ids := make([]uint64, 0, len(c.byID))
+	for id, a := range c.byID {
+		if a.cause == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		c.cancel(c.byID[id], cause)
+	}
+	c.queue = nil
+	c.timers = nil
+	c.out = append(c.out, Action{Kind: Stopped, Err: cause})
+}

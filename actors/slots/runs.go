@@ -1,0 +1,172 @@
+package slots
+
+import (
+	"container/list"
+	"slices"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// run is what a worker knows of a run: attempts that it holds, and for each
+// step the newest attempt that it heard of.
+type run struct {
+	id string
+	// held attempts: queued, running, or with a result that is kept.
+	held []*attempt
+	// marks by step; few enough to be searched one by one.
+	marks []mark
+	epoch uint64
+	// bound: a sticky run that was not released under its epoch.
+	bound bool
+	hard  bool
+	// releasedEpoch and those before it are over; 0 for none.
+	releasedEpoch uint64
+	// resting is the place among the runs with nothing held; nil outside.
+	resting *list.Element
+	weight  int // when it began to rest
+}
+
+type markState uint8
+
+const (
+	markHeld         markState = iota + 1
+	markAcknowledged           // its run has the result
+	markWithdrawn              // revoked, unknown, or given up: never to be started
+)
+
+// mark is the newest attempt of a step that the worker heard of.
+type mark struct {
+	step   string
+	number int32
+	epoch  uint64
+	state  markState
+}
+
+// olderThan says whether a Dispatch is news after the mark.
+func (m *mark) olderThan(d *messages.Dispatch) bool {
+	if d.Attempt != m.number {
+		return d.Attempt > m.number
+	}
+	return m.state != markWithdrawn && !d.TakeUp && d.Epoch > m.epoch
+}
+
+func (r *run) find(step string, number int32) *attempt {
+	for _, a := range r.held {
+		if a.number == number && a.step == step {
+			return a
+		}
+	}
+	return nil
+}
+
+func (r *run) drop(a *attempt) {
+	for i, h := range r.held {
+		if h == a {
+			last := len(r.held) - 1
+			copy(r.held[i:], r.held[i+1:])
+			r.held[last] = nil
+			r.held = r.held[:last]
+			return
+		}
+	}
+}
+
+func (r *run) mark(step string) *mark {
+	for i := range r.marks {
+		if r.marks[i].step == step {
+			return &r.marks[i]
+		}
+	}
+	return nil
+}
+
+// setMark records an attempt unless a newer one of the step is known.
+func (r *run) setMark(step string, number int32, epoch uint64, state markState) {
+	m := r.mark(step)
+	if m == nil {
+		r.marks = append(r.marks, mark{step: step})
+		m = &r.marks[len(r.marks)-1]
+	}
+	if number > m.number || number == m.number && epoch >= m.epoch {
+		m.number, m.epoch, m.state = number, epoch, state
+	}
+}
+
+// idleRuns are the runs with nothing held, the longest resting first.
+type idleRuns struct {
+	order  list.List
+	weight int
+}
+
+// touch returns the run with an id, made if it is not known, and lets it not
+// rest.
+func (c *Core) touch(runID string) *run {
+	r := c.runs[runID]
+	if r == nil {
+		r = &run{id: runID}
+		c.runs[runID] = r
+	}
+	c.wake(r)
+	return r
+}
+
+func (c *Core) wake(r *run) {
+	if r.resting != nil {
+		c.idle.order.Remove(r.resting)
+		c.idle.weight -= r.weight
+		r.resting = nil
+	}
+}
+
+// rest puts a run with nothing held among the idle ones and forgets the oldest
+// of those beyond MarksMax. The epoch of a released run stands for its marks,
+// except for those whose epoch is not known.
+func (c *Core) rest(r *run) {
+	if len(r.held) > 0 || r.resting != nil {
+		return
+	}
+	if r.releasedEpoch > 0 && !r.bound {
+		r.marks = slices.DeleteFunc(r.marks, func(m mark) bool { return m.epoch > 0 && m.epoch <= r.releasedEpoch })
+	}
+	r.held = nil
+	r.weight = max(1, len(r.marks))
+	r.resting = c.idle.order.PushBack(r)
+	c.idle.weight += r.weight
+	for c.idle.weight > c.cfg.MarksMax {
+		oldest := c.idle.order.Front().Value.(*run)
+		c.wake(oldest)
+		c.unbind(oldest)
+		delete(c.runs, oldest.id)
+	}
+}
+
+// rebound counts a run among those that are bound here.
+func (c *Core) rebound(r *run, d *messages.Dispatch) {
+	r.epoch = max(r.epoch, d.Epoch)
+	if d.Sticky != messages.Sticky_STICKY_NONE && !r.bound {
+		r.bound, r.hard = true, d.Sticky == messages.Sticky_STICKY_HARD
+		c.bound++
+		if r.hard {
+			c.hard++
+		}
+		c.load.dirty = true
+	}
+}
+
+// releasedUnder says whether the run was released under the epoch of a Dispatch
+// or a later one.
+func (c *Core) releasedUnder(d *messages.Dispatch) bool {
+	r := c.runs[d.RunId]
+	return r != nil && d.Sticky != messages.Sticky_STICKY_NONE && d.Epoch <= r.releasedEpoch
+}
+
+func (c *Core) unbind(r *run) {
+	if r.bound {
+		r.bound = false
+		c.bound--
+		if r.hard {
+			c.hard--
+		}
+		c.load.dirty = true
+	}
+}

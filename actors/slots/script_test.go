@@ -1,0 +1,271 @@
+package slots
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// TestScripts runs testdata/*.txt. Attempts are written run/step#number, times
+// are relative to the start of the script. Commands:
+//
+//	worker slots=N marks=N lacks=step reports   a new worker; reports shows them
+//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= take-up from=
+//	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release r epoch=
+//	ends r/s#1 output= | error= | bytes=        its function returns
+//	waits r/s#1, returns r/s#1                  it begins, ends a wait for a child
+//	advance 2s                                  ticks as often as Next asks
+//	asleep 2s                                   the same without a tick
+//	drain 30s, superseded, state
+func TestScripts(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			s := &script{}
+			datadriven.RunTest(t, path, s.run)
+		})
+	}
+}
+
+var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+type script struct {
+	core    *Core
+	now     time.Time
+	names   map[uint64]string
+	ids     map[string]uint64 // of functions
+	reports bool
+	out     strings.Builder
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	s.out.Reset()
+	if d.Cmd == "worker" {
+		s.worker(t, d)
+		return ""
+	}
+	switch d.Cmd {
+	case "advance":
+		s.advance(t, d)
+	case "asleep":
+		s.now = s.now.Add(span(t, d))
+	default:
+		s.print(s.input(t, d), "")
+	}
+	if err := s.core.Check(); err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	return s.out.String()
+}
+
+func (s *script) worker(t *testing.T, d *datadriven.TestData) {
+	cfg := Config{WorkerID: "w1", Incarnation: "i1", Pool: "default", Slots: 1}
+	var lacks string
+	d.MaybeScanArgs(t, "slots", &cfg.Slots)
+	d.MaybeScanArgs(t, "marks", &cfg.MarksMax)
+	d.MaybeScanArgs(t, "lacks", &lacks)
+	cfg.Knows = func(_, step string) bool { return step != lacks }
+	*s = script{core: New(cfg), now: epoch, names: map[uint64]string{}, ids: map[string]uint64{}, reports: d.HasArg("reports")}
+}
+
+func (s *script) advance(t *testing.T, d *datadriven.TestData) {
+	end := s.now.Add(span(t, d))
+	for {
+		next := s.core.Next()
+		if next.IsZero() || next.After(end) {
+			break
+		}
+		if next.After(s.now) {
+			s.now = next
+		}
+		s.print(s.core.Tick(s.now), fmt.Sprintf("%v: ", s.now.Sub(epoch)))
+	}
+	s.now = end
+}
+
+func span(t *testing.T, d *datadriven.TestData) time.Duration {
+	span, err := time.ParseDuration(d.CmdArgs[0].Key)
+	if err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	return span
+}
+
+func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
+	var run, step, reason, from string
+	var number int32
+	if len(d.CmdArgs) > 0 {
+		run, step, number = attemptName(d.CmdArgs[0].Key)
+	}
+	d.MaybeScanArgs(t, "reason", &reason)
+	d.MaybeScanArgs(t, "from", &from)
+	id := s.ids[fmt.Sprintf("%s/%s#%d", run, step, number)]
+	switch d.Cmd {
+	case "dispatch":
+		return s.core.Dispatch(s.now, s.dispatch(t, d, run, step, number, from))
+	case "revoke":
+		return s.core.Revoke(s.now, &messages.Revoke{RunId: run, Step: step, Attempt: number, Reason: reason, ReplyAddress: from})
+	case "cancel":
+		return s.core.CancelAttempt(s.now, &messages.CancelAttempt{RunId: run, Step: step, Attempt: number, Reason: reason, ReplyAddress: from})
+	case "ack":
+		return s.core.ResultAck(s.now, &messages.ResultAck{RunId: run, Step: step, Attempt: number})
+	case "release":
+		var e uint64
+		d.MaybeScanArgs(t, "epoch", &e)
+		return s.core.RunReleased(s.now, &messages.RunReleased{RunId: run, Epoch: e, Reason: reason})
+	case "ends":
+		return s.ends(t, d, id)
+	case "waits":
+		return s.core.ChildWaitBegan(s.now, id)
+	case "returns":
+		return s.core.ChildWaitEnded(s.now, id)
+	case "drain":
+		return s.core.Drain(s.now, s.now.Add(span(t, d)))
+	case "superseded":
+		return s.core.Superseded(s.now, messages.Errorf(messages.CodeWorkerSuperseded, "by i2"))
+	case "state":
+		fmt.Fprintf(&s.out, "taken=%d queued=%d functions=%d results=%d bound=%d runs=%d\n", s.core.taken,
+			len(s.core.queue), len(s.core.byID), s.core.unacked, s.core.bound, len(s.core.runs))
+		return nil
+	}
+	d.Fatalf(t, "unknown command %q", d.Cmd)
+	return nil
+}
+
+func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string, number int32, from string) *messages.Dispatch {
+	m := &messages.Dispatch{
+		RunId: run, Step: step, Attempt: number, Workflow: "w", ReplyAddress: from,
+		Bound: d.HasArg("bound"), TakeUp: d.HasArg("take-up"), ReadyUs: s.now.UnixMicro(),
+	}
+	var sticky, timeout string
+	d.MaybeScanArgs(t, "epoch", &m.Epoch)
+	d.MaybeScanArgs(t, "sticky", &sticky)
+	var priority int
+	d.MaybeScanArgs(t, "priority", &priority)
+	m.Priority = int32(priority)
+	d.MaybeScanArgs(t, "ready", &m.ReadyUs)
+	d.MaybeScanArgs(t, "grant", &m.GrantId)
+	if d.MaybeScanArgs(t, "timeout", &timeout) {
+		span, err := time.ParseDuration(timeout)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		m.ExecutionTimeoutMs = span.Milliseconds()
+	}
+	m.Sticky = map[string]messages.Sticky{"soft": messages.Sticky_STICKY_SOFT, "hard": messages.Sticky_STICKY_HARD}[sticky]
+	return m
+}
+
+func (s *script) ends(t *testing.T, d *datadriven.TestData, id uint64) []Action {
+	var output, text string
+	var size int
+	d.MaybeScanArgs(t, "output", &output)
+	if d.MaybeScanArgs(t, "bytes", &size) {
+		output = strings.Repeat("x", size)
+	}
+	if d.MaybeScanArgs(t, "error", &text) {
+		return s.core.FunctionEnded(s.now, id, nil, &messages.Failure{Code: string(messages.CodeUserError), Message: text})
+	}
+	return s.core.FunctionEnded(s.now, id, []byte(output), nil)
+}
+
+func attemptName(name string) (run, step string, number int32) {
+	run, rest, _ := strings.Cut(name, "/")
+	step, n, _ := strings.Cut(rest, "#")
+	i, _ := strconv.Atoi(n)
+	return run, step, int32(i)
+}
+
+func (s *script) print(actions []Action, prefix string) {
+	for _, a := range actions {
+		if a.Kind == Start {
+			name := fmt.Sprintf("%s/%s#%d", a.Dispatch.RunId, a.Dispatch.Step, a.Dispatch.Attempt)
+			s.names[a.ID], s.ids[name] = name, a.ID
+		}
+		if line := s.line(a); line != "" {
+			s.out.WriteString(prefix + line + "\n")
+		}
+	}
+}
+
+func (s *script) line(a Action) string {
+	switch a.Kind {
+	case Start:
+		return "start " + s.names[a.ID]
+	case Resume:
+		return "resume " + s.names[a.ID]
+	case CancelContext:
+		return fmt.Sprintf("cancel context of %s: %v", s.names[a.ID], a.Err)
+	case Send:
+		to := "owner of " + a.RunID
+		if a.To != (Address{}) {
+			to = a.To.Host
+		}
+		return fmt.Sprintf("to %s: %s", to, s.message(a.Message))
+	case Report:
+		if !s.reports {
+			return ""
+		}
+		l := a.Load
+		line := fmt.Sprintf("report slots=%d running=%d queued=%d bound=%d", l.Slots, l.Running, l.Queued, l.BoundRuns)
+		if l.Draining {
+			line += " draining"
+		}
+		if len(l.GrantsSeen) > 0 {
+			line += fmt.Sprintf(" grants=%v", l.GrantsSeen)
+		}
+		return line
+	}
+	if a.Err == nil {
+		return "stopped"
+	}
+	return fmt.Sprintf("stopped: %v", a.Err)
+}
+
+func (s *script) message(m proto.Message) string {
+	switch m := m.(type) {
+	case *messages.Queued:
+		return fmt.Sprintf("queued %s/%s#%d ahead=%d slots=%d", m.RunId, m.Step, m.Attempt, m.Ahead, m.Slots)
+	case *messages.Started:
+		line := fmt.Sprintf("started %s/%s#%d at %v", m.RunId, m.Step, m.Attempt, time.UnixMicro(m.StartedUs).Sub(epoch))
+		if m.WaitingForChild {
+			line += ", waits for a child"
+		}
+		return line
+	case *messages.Result:
+		line := fmt.Sprintf("result %s/%s#%d epoch=%d", m.RunId, m.Step, m.Attempt, m.Epoch)
+		if m.StartedUs == 0 {
+			line += " never started"
+		}
+		if m.Canceled {
+			line += " canceled"
+		}
+		if f := m.GetFailure(); f != nil {
+			line += fmt.Sprintf(" %s: %s", f.Code, f.Message)
+			if f.Final {
+				line += " (final)"
+			}
+			return line
+		}
+		return line + fmt.Sprintf(" output=%s", m.GetOutput())
+	case *messages.Revoked:
+		return fmt.Sprintf("revoked %s/%s#%d", m.RunId, m.Step, m.Attempt)
+	case *messages.DispatchRefused:
+		return fmt.Sprintf("refused %s/%s#%d: %s", m.RunId, m.Step, m.Attempt, m.Reason)
+	case *messages.AttemptUnknown:
+		return fmt.Sprintf("unknown %s/%s#%d", m.RunId, m.Step, m.Attempt)
+	}
+	return fmt.Sprintf("%T", m)
+}
