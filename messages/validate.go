@@ -3,6 +3,7 @@ package messages
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -36,8 +37,24 @@ func ValidateLabels(labels map[string]string) error {
 // ValidateDefinition reports every fault of a definition at once, in one
 // INVALID_DEFINITION that wraps them joined; nil if there is none.
 func ValidateDefinition(d *WorkflowDefinition) error {
+	return InvalidDefinition(d.GetName(), DefinitionFaults(d)...)
+}
+
+// InvalidDefinition makes one INVALID_DEFINITION of all faults of a workflow,
+// nil if there are none.
+func InvalidDefinition(workflow string, found ...error) error {
+	var f faults
+	for _, fault := range found {
+		f.add(fault)
+	}
+	return f.err(CodeInvalidDefinition, fmt.Sprintf("workflow %q", workflow))
+}
+
+// DefinitionFaults returns all that is wrong with a definition, each fault as
+// an error without a code.
+func DefinitionFaults(d *WorkflowDefinition) []error {
 	if d == nil {
-		return Errorf(CodeInvalidDefinition, "the definition is missing")
+		return []error{errors.New("the definition is missing")}
 	}
 	var f faults
 	f.add(nameFault("workflow name", d.GetName()))
@@ -62,7 +79,7 @@ func ValidateDefinition(d *WorkflowDefinition) error {
 	if size := proto.Size(d); size > DefinitionBytesMax {
 		f.addf("the definition has %d bytes: at most %d (DefinitionBytesMax)", size, DefinitionBytesMax)
 	}
-	return f.err(CodeInvalidDefinition, fmt.Sprintf("workflow %q", d.GetName()))
+	return f
 }
 
 // faults gathers all that is wrong with a definition.
@@ -180,7 +197,7 @@ func (f *faults) labels(what string, rules []*LabelRule) {
 		case !known:
 			f.addf("%s: comparison %d is not known", rule, r.GetOp())
 		case r.GetOp() >= LabelRule_LESS:
-			if _, err := strconv.ParseFloat(r.GetValue(), 64); err != nil {
+			if n, err := strconv.ParseFloat(r.GetValue(), 64); err != nil || math.IsNaN(n) {
 				f.addf("%s: %q is not a number, which %s needs", rule, r.GetValue(), r.GetOp())
 			}
 		}

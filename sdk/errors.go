@@ -1,0 +1,93 @@
+package sdk
+
+import (
+	"errors"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Error is an error of the engine: a Code and a message. Use errors.Is with
+// the values below, or errors.As with *Error for the code, the message and the
+// stack of a step that panicked.
+type Error = messages.Error
+
+// Code names a kind of Error. Code.Hint says what to do next.
+type Code = messages.Code
+
+// Errors to compare with errors.Is. They match whatever came back from a
+// client, a spawn or the result of a run, however far it travelled.
+var (
+	ErrUnknownWorkflow     = sentinel(messages.CodeUnknownWorkflow)
+	ErrUnknownRun          = sentinel(messages.CodeUnknownRun)
+	ErrUnknownStep         = sentinel(messages.CodeUnknownStep)
+	ErrInvalidArgument     = sentinel(messages.CodeInvalidArgument)
+	ErrInvalidInput        = sentinel(messages.CodeInvalidInput)
+	ErrInvalidDefinition   = sentinel(messages.CodeInvalidDefinition)
+	ErrPayloadTooLarge     = sentinel(messages.CodePayloadTooLarge)
+	ErrLimitExceeded       = sentinel(messages.CodeLimitExceeded)
+	ErrIdempotencyMismatch = sentinel(messages.CodeIdempotencyMismatch)
+	ErrRunFinished         = sentinel(messages.CodeRunFinished)
+	ErrRunNotFinished      = sentinel(messages.CodeRunNotFinished)
+	ErrRunSetAside         = sentinel(messages.CodeRunSetAside)
+	ErrWorkerIDTaken       = sentinel(messages.CodeWorkerIDTaken)
+	ErrWorkerSuperseded    = sentinel(messages.CodeWorkerSuperseded)
+	ErrChildNotSticky      = sentinel(messages.CodeChildNotSticky)
+	ErrChildNotOnWorker    = sentinel(messages.CodeChildNotOnWorker)
+	ErrStaleAttempt        = sentinel(messages.CodeStaleAttempt)
+	ErrUser                = sentinel(messages.CodeUserError)
+	ErrStepPanicked        = sentinel(messages.CodeStepPanicked)
+	ErrScheduleTimeout     = sentinel(messages.CodeScheduleTimeout)
+	ErrExecutionTimeout    = sentinel(messages.CodeExecutionTimeout)
+	ErrWorkerLost          = sentinel(messages.CodeWorkerLost)
+	ErrCanceled            = sentinel(messages.CodeCanceled)
+	ErrUnauthenticated     = sentinel(messages.CodeUnauthenticated)
+	ErrUnavailable         = sentinel(messages.CodeUnavailable)
+)
+
+func sentinel(c messages.Code) error { return &messages.Error{Code: c, Message: c.Hint()} }
+
+// CodeOf returns the code of the first Error in err's chain, INTERNAL for
+// another error and "" for nil.
+func CodeOf(err error) Code { return messages.CodeOf(err) }
+
+// NonRetryable marks an error that a step returns: the step fails for good,
+// whatever retries it has left. Nil for nil.
+func NonRetryable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &nonRetryable{err}
+}
+
+type nonRetryable struct{ err error }
+
+func (n *nonRetryable) Error() string { return n.err.Error() }
+func (n *nonRetryable) Unwrap() error { return n.err }
+
+// kept are the codes that say more about a step's failure than USER_ERROR: what
+// the engine refused to do for the step.
+var kept = map[Code]bool{
+	messages.CodeChildNotSticky:   true,
+	messages.CodeChildNotOnWorker: true,
+	messages.CodeUnknownWorkflow:  true,
+	messages.CodeInvalidInput:     true,
+	messages.CodeInvalidArgument:  true,
+	messages.CodePayloadTooLarge:  true,
+	messages.CodeLimitExceeded:    true,
+}
+
+// userError turns what a step function returned into the error that its run
+// records. Another run's failure that passes through stays a USER_ERROR: it is
+// this step that failed, for whatever reason.
+func userError(err error) error {
+	var final *nonRetryable
+	var engine *messages.Error
+	var ended *RunError
+	code := messages.CodeUserError
+	if !errors.As(err, &ended) && errors.As(err, &engine) && kept[engine.Code] {
+		code = engine.Code
+	}
+	out := messages.Errorf(code, "%w", err)
+	out.Final = errors.As(err, &final)
+	return out
+}

@@ -1,0 +1,121 @@
+package sdk
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// SpawnOptions describe a child run. The zero value, and nil, is a child that
+// is placed like any other run and canceled with its parent.
+type SpawnOptions struct {
+	// Sticky binds the child to the worker that the spawning step runs on. The
+	// child's workflow must be Soft or Hard (else ErrChildNotSticky) and
+	// registered on that worker (else ErrChildNotOnWorker). Afterwards the
+	// child follows its own strategy.
+	Sticky bool
+	// Key names the spawn within the step: a retried step gets the child back
+	// that an earlier attempt spawned with the key. Defaults to the index of
+	// the spawn among those of the workflow in the step, which is right as long
+	// as a retry spawns in the same order. It must not begin with "#".
+	Key string
+	// KeepOnCancel lets the child go on when its parent is canceled.
+	KeepOnCancel bool
+	// Priority defaults to that of the child's workflow.
+	Priority Priority
+	// Metadata of the child.
+	Metadata map[string]string
+}
+
+// Spawn starts a run of the workflow as a child of the step that ctx belongs
+// to and returns once the child is durable. At most one SpawnOptions may be
+// given.
+func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOptions) (*Child, error) {
+	c, err := stepOf(ctx, "Spawn")
+	if err != nil {
+		return nil, err
+	}
+	opts, err := onlyOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(opts.Key, "#") {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "spawn key %q: must not begin with #", opts.Key)
+	}
+	input, err := encodeInput(w.Name(), in)
+	if err != nil {
+		return nil, err
+	}
+	key := opts.Key
+	if key == "" {
+		key = c.spawnKey(w.Name())
+	}
+	d := c.attempt.Dispatch
+	id, err := c.attempt.Engine.SpawnChild(ctx, &messages.SpawnChild{
+		RunId: d.GetRunId(), Step: d.GetStep(), Attempt: d.GetAttempt(), Epoch: d.GetEpoch(),
+		Key: key, Workflow: w.Name(), Input: input,
+		Sticky: opts.Sticky, KeepOnCancel: opts.KeepOnCancel, Priority: int32(opts.Priority), Metadata: opts.Metadata,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Child{id: id, workflow: w.erased(), engine: c.attempt.Engine}, nil
+}
+
+// Child is a run that a step has spawned.
+type Child struct {
+	id       string
+	workflow *workflow
+	engine   attempt.Engine
+}
+
+// ID returns the id of the child run.
+func (c *Child) ID() string { return c.id }
+
+// Wait returns when the child has ended: nil if it succeeded, else a
+// *RunError. The waiting step gives its slot back meanwhile.
+func (c *Child) Wait(ctx context.Context) error { return wait(ctx, c) }
+
+// Result waits like Wait and stores the output of the last step of the child's
+// workflow in the value that into points to. A workflow with several last
+// steps has no such output: use Step.Result.
+func (c *Child) Result(ctx context.Context, into any) error { return result(ctx, c, into) }
+
+func (c *Child) outcome(ctx context.Context) (*outcome, error) {
+	ended, outputs, err := c.engine.AwaitRun(ctx, c.id)
+	if err != nil {
+		return nil, err
+	}
+	return &outcome{
+		runID: c.id, workflow: c.workflow.name, status: ended.GetStatus(), failure: ended.GetFailure(),
+		outputs: outputs, lasts: c.workflow.lasts(),
+	}, nil
+}
+
+// encodeInput encodes the input of a run; INVALID_INPUT or PAYLOAD_TOO_LARGE.
+func encodeInput(workflow string, in any) ([]byte, error) {
+	data, err := json.Marshal(in)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidInput, "the input of workflow %q does not encode as JSON: %w", workflow, err)
+	}
+	if err := messages.CheckPayload("the input of workflow "+workflow, data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// onlyOptions returns the one value that options may hold; none and nil are
+// the zero value.
+func onlyOptions[T any](options []*T) (T, error) {
+	var zero T
+	switch {
+	case len(options) > 1:
+		return zero, messages.Errorf(messages.CodeInvalidArgument, "%d options are given: at most one", len(options))
+	case len(options) == 0 || options[0] == nil:
+		return zero, nil
+	}
+	return *options[0], nil
+}

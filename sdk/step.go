@@ -1,0 +1,202 @@
+package sdk
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// StepConfig describes a step. The zero value is a step without parents that is
+// not retried.
+type StepConfig struct {
+	// Parents must all have succeeded before the step starts. They are steps of
+	// the same workflow; use Steps to list them.
+	Parents []AnyStep
+	// Retries is how often the step is tried again after it failed: returned an
+	// error, panicked or ran longer than ExecutionTimeout. Attempts that are
+	// lost with their worker are not counted. Defaults to 0.
+	Retries int
+	// Backoff is the wait before the first retry; it doubles with each one up
+	// to BackoffMax. Default to 1 s and 60 s.
+	Backoff    time.Duration
+	BackoffMax time.Duration
+	// ScheduleTimeout is the longest time from ready to started, after which
+	// the step fails with ErrScheduleTimeout. Defaults to the workflow's, and
+	// that to 5 min; Never is allowed.
+	ScheduleTimeout time.Duration
+	// ExecutionTimeout is the longest time that one attempt may take; then its
+	// context ends and it fails with ErrExecutionTimeout. Defaults to the
+	// workflow's, and that to 1 h; Never is allowed.
+	ExecutionTimeout time.Duration
+	// LostAttemptsMax is how often the step's worker may be lost under it until
+	// the step fails with ErrWorkerLost. Defaults to 5.
+	LostAttemptsMax int
+	// Labels of the step, beside those of the workflow. All rules of all steps
+	// apply when a sticky run is bound.
+	Labels []Label
+}
+
+// Step is a step of a workflow: takes the run's In, returns an Out. Make it
+// with AddStep.
+type Step[In, Out any] struct{ core *step }
+
+// AnyStep is a Step of whatever types.
+type AnyStep interface {
+	Name() string
+	erased() *step
+}
+
+// Steps lists steps of different types, as for StepConfig.Parents.
+func Steps(steps ...AnyStep) []AnyStep { return steps }
+
+// AddStep adds a step to a workflow. The function must honour its context and
+// expect to be called again for the same run: steps execute at least once. Out
+// is anything that encoding/json can encode. At most one config may be given.
+// Mistakes are reported by Validate, and when the workflow is registered.
+func AddStep[In, Out any](w *Workflow[In], name string, fn func(ctx Context, in In) (Out, error), config ...StepConfig) *Step[In, Out] {
+	wf := w.erased()
+	s := &step{workflow: wf, name: name}
+	s.config = only(config, func(n int) { wf.faultf("step %q: %d configs are given: at most one", name, n) })
+	if fn == nil {
+		wf.faultf("step %q: the function is nil", name)
+	} else {
+		s.function = func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
+			return execute(NewContext(ctx, a), a.Dispatch.GetInput(), fn)
+		}
+	}
+	out := reflect.TypeFor[Out]()
+	for _, fault := range unencodable(out) {
+		wf.faultf("step %q: output type %v: %w", name, out, fault)
+	}
+	wf.steps = append(wf.steps, s)
+	s.linkParents()
+	return &Step[In, Out]{core: s}
+}
+
+// execute is what the worker calls for one attempt.
+func execute[In, Out any](ctx Context, input []byte, fn func(Context, In) (Out, error)) ([]byte, error) {
+	var in In
+	if err := decode(input, &in); err != nil {
+		return nil, final(messages.Errorf(messages.CodeInvalidInput, "the input of the run is no %T: %w", in, err))
+	}
+	out, err := fn(ctx, in)
+	if err != nil {
+		return nil, userError(err)
+	}
+	data, err := json.Marshal(out)
+	if err != nil {
+		return nil, final(messages.Errorf(messages.CodeUserError, "the output does not encode as JSON: %w", err))
+	}
+	return data, nil
+}
+
+func final(err *messages.Error) error {
+	err.Final = true
+	return err
+}
+
+// decode treats no data as null: a run may be started without an input.
+func decode(data []byte, into any) error {
+	if len(data) == 0 {
+		data = []byte("null")
+	}
+	return json.Unmarshal(data, into)
+}
+
+// Name returns the name that the step was given.
+func (s *Step[In, Out]) Name() string { return s.erased().name }
+
+// Output returns what the step returned in the run that ctx, the context of
+// another step or one derived from it, belongs to. The other step must have
+// this one among its parents; else the error is INVALID_ARGUMENT.
+func (s *Step[In, Out]) Output(ctx context.Context) (Out, error) {
+	var out Out
+	c, err := stepOf(ctx, "Output")
+	if err != nil {
+		return out, err
+	}
+	d := c.attempt.Dispatch
+	data, ok := d.GetParents()[s.Name()]
+	if !ok || d.GetWorkflow() != s.erased().workflow.name {
+		return out, messages.Errorf(messages.CodeInvalidArgument, "step %q of workflow %q is not a parent of step %q of workflow %q: add it to its Parents",
+			s.Name(), s.erased().workflow.name, d.GetStep(), d.GetWorkflow())
+	}
+	if err := decode(data, &out); err != nil {
+		return out, messages.Errorf(messages.CodeInvalidArgument, "the output of step %q is no %T: %w", s.Name(), out, err)
+	}
+	return out, nil
+}
+
+// Result waits until the run has ended and returns what the step returned in
+// it: of a Run that a client holds, or of a Child that a step has spawned. A
+// step that succeeded has a result even if its run failed later. Else the error
+// is a *RunError, which wraps why the run failed; UNKNOWN_STEP if the run's
+// version of the workflow does not have the step.
+func (s *Step[In, Out]) Result(ctx context.Context, run AnyRun) (Out, error) {
+	var out Out
+	o, err := run.outcome(ctx)
+	if err != nil {
+		return out, err
+	}
+	if wf := s.erased().workflow.name; o.workflow != wf {
+		return out, messages.Errorf(messages.CodeInvalidArgument, "run %s is of workflow %q: step %q belongs to workflow %q", o.runID, o.workflow, s.Name(), wf)
+	}
+	return out, o.decode(s.Name(), &out)
+}
+
+func (s *Step[In, Out]) erased() *step {
+	if s == nil || s.core == nil {
+		return &step{workflow: &workflow{}}
+	}
+	return s.core
+}
+
+// step is a Step without its types.
+type step struct {
+	workflow *workflow
+	name     string
+	config   StepConfig
+	parents  []string
+	function attempt.Function
+}
+
+func (s *step) linkParents() {
+	for _, p := range s.config.Parents {
+		if p == nil || p.erased().workflow.name == "" && p.erased().name == "" {
+			s.workflow.faultf("step %q: a parent is nil or was not made by AddStep", s.name)
+			continue
+		}
+		parent := p.erased()
+		if parent.workflow != s.workflow {
+			s.workflow.faultf("step %q: parent %q is a step of workflow %q", s.name, parent.name, parent.workflow.name)
+			continue
+		}
+		s.parents = append(s.parents, parent.name)
+	}
+}
+
+func (s *step) definition() *messages.StepDefinition {
+	schedule, execution := s.config.ScheduleTimeout, s.config.ExecutionTimeout
+	if schedule == 0 {
+		schedule = s.workflow.config.ScheduleTimeout
+	}
+	if execution == 0 {
+		execution = s.workflow.config.ExecutionTimeout
+	}
+	return &messages.StepDefinition{
+		Name:               s.name,
+		Parents:            slices.Clone(s.parents),
+		Retries:            small(s.config.Retries),
+		BackoffMs:          millis(s.config.Backoff),
+		BackoffMaxMs:       millis(s.config.BackoffMax),
+		ScheduleTimeoutMs:  millis(schedule),
+		ExecutionTimeoutMs: millis(execution),
+		LostAttemptsMax:    small(s.config.LostAttemptsMax),
+		Labels:             labelRules(s.config.Labels),
+	}
+}

@@ -1,0 +1,229 @@
+package sdk
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Sticky is the affinity of a workflow's runs to the worker that holds their
+// state. The zero value is None.
+type Sticky = messages.Sticky
+
+const (
+	// None places each step on its own.
+	None = messages.Sticky_STICKY_NONE
+	// Soft keeps all steps of a run on one worker and moves the run to another
+	// one when that worker is lost, drains, or stays busy beyond BusyPatience.
+	Soft = messages.Sticky_STICKY_SOFT
+	// Hard keeps all steps of a run on one worker and waits for the worker to
+	// come back when it is lost.
+	Hard = messages.Sticky_STICKY_HARD
+)
+
+// Priority orders what waits for a slot. The zero value means Normal, or the
+// workflow's where a run is started.
+type Priority int32
+
+const (
+	High   Priority = 1
+	Normal Priority = 2
+	Low    Priority = 3
+)
+
+// Durations with a name.
+const (
+	// Never is a timeout or a patience that does not end.
+	Never time.Duration = -1
+	// AtOnce is a BusyPatience of none: a busy worker is left at once.
+	AtOnce time.Duration = -2
+)
+
+// AnyJSON is an InputSchema that accepts whatever is JSON.
+const AnyJSON = "true"
+
+// WorkflowConfig describes a workflow. The zero value is a workflow that is not
+// sticky and that no event starts.
+type WorkflowConfig struct {
+	// Sticky defaults to None.
+	Sticky Sticky
+	// OnEvents are the event keys that start a run with the event's payload as
+	// its input: exact ("user:create"), or a prefix that ends in "*" ("user:*").
+	OnEvents []string
+	// BusyPatience is how long a Soft run waits for a free slot of its worker
+	// before it moves. Defaults to 30 s; Never and AtOnce are allowed. Hard and
+	// None do not use it.
+	BusyPatience time.Duration
+	// Labels apply to every step.
+	Labels []Label
+	// Priority of runs that are started without one. Defaults to Normal.
+	Priority Priority
+	// Pool of workers that serves the workflow. Defaults to "default". Workers
+	// of another pool refuse to register it.
+	Pool string
+	// ScheduleTimeout and ExecutionTimeout of steps that set none.
+	ScheduleTimeout  time.Duration
+	ExecutionTimeout time.Duration
+	// InputSchema is the JSON Schema that a run's input must fit before it is
+	// accepted. Defaults to one inferred from the input type: fields without
+	// omitempty or omitzero are required, unknown ones are allowed, and types
+	// that encode themselves accept anything. AnyJSON turns the check off.
+	InputSchema string
+}
+
+// Workflow is the definition of a workflow whose runs take an In. Make it with
+// NewWorkflow, add all steps, then register or start it: once it is in use it
+// must not change, and may be used concurrently.
+type Workflow[In any] struct{ core *workflow }
+
+// AnyWorkflow is a Workflow of whatever input: what a worker registers.
+type AnyWorkflow interface {
+	Name() string
+	// Validate reports every mistake at once; INVALID_DEFINITION.
+	Validate() error
+	// Definition returns what the cluster keeps, or the error of Validate.
+	Definition() (*messages.WorkflowDefinition, error)
+	// Functions returns the step functions by name.
+	Functions() map[string]attempt.Function
+}
+
+// NewWorkflow starts the definition of a workflow. In is anything that
+// encoding/json can decode. At most one config may be given. Mistakes are
+// reported by Validate, and when the workflow is registered.
+func NewWorkflow[In any](name string, config ...WorkflowConfig) *Workflow[In] {
+	w := &workflow{name: name}
+	w.config = only(config, func(n int) { w.faultf("%d configs are given: at most one", n) })
+	w.input = reflect.TypeFor[In]()
+	for _, fault := range unencodable(w.input) {
+		w.faultf("input type %v: %w", w.input, fault)
+	}
+	return &Workflow[In]{core: w}
+}
+
+// Name returns the name that the workflow was given.
+func (w *Workflow[In]) Name() string { return w.erased().name }
+
+// Validate reports every mistake in the definition at once; INVALID_DEFINITION.
+func (w *Workflow[In]) Validate() error {
+	_, err := w.erased().definition()
+	return err
+}
+
+// Definition returns what the cluster keeps of the workflow, or the error of
+// Validate.
+func (w *Workflow[In]) Definition() (*messages.WorkflowDefinition, error) {
+	return w.erased().definition()
+}
+
+// Functions returns the step functions by name, as the worker actor calls them.
+func (w *Workflow[In]) Functions() map[string]attempt.Function {
+	functions := make(map[string]attempt.Function, len(w.erased().steps))
+	for _, s := range w.erased().steps {
+		if s.function != nil {
+			functions[s.name] = s.function
+		}
+	}
+	return functions
+}
+
+// erased returns the definition without its type; for a workflow that
+// NewWorkflow did not make, one that does not validate.
+func (w *Workflow[In]) erased() *workflow {
+	if w == nil || w.core == nil {
+		return &workflow{faults: []error{errors.New("the workflow was not made by NewWorkflow")}}
+	}
+	return w.core
+}
+
+// workflow is a Workflow without its type.
+type workflow struct {
+	name   string
+	config WorkflowConfig
+	input  reflect.Type
+	steps  []*step
+	// faults that only the Go values show.
+	faults []error
+}
+
+func (w *workflow) faultf(format string, args ...any) {
+	w.faults = append(w.faults, fmt.Errorf(format, args...))
+}
+
+func (w *workflow) definition() (*messages.WorkflowDefinition, error) {
+	d := &messages.WorkflowDefinition{
+		Name:           w.name,
+		Sticky:         w.config.Sticky,
+		OnEvents:       w.config.OnEvents,
+		BusyPatienceMs: millis(w.config.BusyPatience),
+		Labels:         labelRules(w.config.Labels),
+		Priority:       int32(w.config.Priority),
+		Pool:           w.config.Pool,
+		InputSchema:    w.config.InputSchema,
+	}
+	if d.InputSchema == "" && w.input != nil {
+		d.InputSchema = inferSchema(w.input)
+	}
+	for _, s := range w.steps {
+		d.Steps = append(d.Steps, s.definition())
+	}
+	faults := append(messages.DefinitionFaults(d), w.faults...)
+	if err := messages.InvalidDefinition(w.name, faults...); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// lasts returns the names of the steps that are nobody's parents.
+func (w *workflow) lasts() []string {
+	d := &messages.WorkflowDefinition{}
+	for _, s := range w.steps {
+		d.Steps = append(d.Steps, s.definition())
+	}
+	var names []string
+	for _, s := range d.Terminals() {
+		names = append(names, s.GetName())
+	}
+	return names
+}
+
+// only returns the one config that may be given, the zero value for none, and
+// tells how many there are if there are more.
+func only[T any](given []T, tooMany func(n int)) T {
+	var zero T
+	switch len(given) {
+	case 0:
+		return zero
+	case 1:
+	default:
+		tooMany(len(given))
+	}
+	return given[0]
+}
+
+// millis turns a duration of a config into milliseconds of a definition, at
+// least 1 for what is above zero. Negative ones that have no name stay out of
+// the range that validation allows.
+func millis(d time.Duration) int64 {
+	switch {
+	case d == Never:
+		return messages.TimeoutNeverMs
+	case d == AtOnce:
+		return messages.BusyPatienceAtOnceMs
+	case d < 0:
+		return min(d.Milliseconds(), messages.BusyPatienceAtOnceMs-1)
+	}
+	ms := d.Milliseconds()
+	if time.Duration(ms)*time.Millisecond < d {
+		ms++
+	}
+	return ms
+}
+
+// small turns a count into that of a definition; what does not fit stays out
+// of the range that validation allows.
+func small(n int) int32 { return int32(max(min(n, math.MaxInt32), math.MinInt32)) }
