@@ -1,0 +1,285 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
+)
+
+const (
+	// waitPiece is how long one call of a wait may take on the server.
+	waitPiece = 30 * time.Second
+	// waitSlack is what the answer of a wait may be late.
+	waitSlack = 10 * time.Second
+	// bulkTimeout ends one try to start many runs.
+	bulkTimeout = 2 * time.Minute
+	// bulkBytesMax is the size of the inputs of one call of StartMany.
+	bulkBytesMax = 8 << 20
+)
+
+// StartOptions describe a run. The zero value, and nil, is a run with a new id
+// and the priority of its workflow.
+type StartOptions struct {
+	// IdempotencyKey makes a second start with the same key and workflow return
+	// the first run. ErrIdempotencyMismatch if its input is another one. At
+	// most 256 bytes.
+	IdempotencyKey string
+	// Priority defaults to the workflow's.
+	Priority Priority
+	// Metadata is kept with the run and shown to its steps.
+	Metadata map[string]string
+}
+
+// Run is a run as its client knows it.
+type Run struct {
+	client *Client
+	id     string
+	// Existed says that an earlier start with the same idempotency key had
+	// started the run.
+	Existed bool
+}
+
+// ID returns the id of the run.
+func (r *Run) ID() string { return r.id }
+
+// Start starts a run of the workflow and returns once it is durable. At most
+// one StartOptions may be given.
+func (w *Workflow[In]) Start(ctx context.Context, c *Client, in In, options ...*StartOptions) (*Run, error) {
+	return c.Start(ctx, w.Name(), in, options...)
+}
+
+// StartManyOptions describe runs that are started together.
+type StartManyOptions struct {
+	// IdempotencyKey returns that of the i-th run, counted from 0; nil for none.
+	IdempotencyKey func(i int) string
+	// Priority defaults to the workflow's.
+	Priority Priority
+	// Metadata of every run.
+	Metadata map[string]string
+}
+
+// StartMany starts a run for each input, in calls of at most 10,000 runs and
+// 8 MiB of input. All runs of one call are checked before any is started. It
+// returns the runs in the order of their inputs; together with an error, those
+// that were started before it.
+func (w *Workflow[In]) StartMany(ctx context.Context, c *Client, inputs []In, options ...*StartManyOptions) ([]*Run, error) {
+	opts, err := onlyOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	runs := make([]*Run, 0, len(inputs))
+	var batch []*api.StartRunRequest
+	size := 0
+	flush := func() error {
+		started, err := c.startBatch(ctx, batch, opts.IdempotencyKey != nil)
+		runs = append(runs, started...)
+		batch, size = nil, 0
+		return err
+	}
+	for i, in := range inputs {
+		data, err := encodeInput(w.Name(), in)
+		if err != nil {
+			return runs, err
+		}
+		if len(batch) == messages.BulkRunsMax || size+len(data) > bulkBytesMax && size > 0 {
+			if err := flush(); err != nil {
+				return runs, err
+			}
+		}
+		req := &api.StartRunRequest{Workflow: w.Name(), Input: data, Priority: int32(opts.Priority), Metadata: opts.Metadata}
+		if opts.IdempotencyKey != nil {
+			req.IdempotencyKey = opts.IdempotencyKey(i)
+		}
+		batch, size = append(batch, req), size+len(data)
+	}
+	return runs, flush()
+}
+
+func (c *Client) startBatch(ctx context.Context, batch []*api.StartRunRequest, keyed bool) ([]*Run, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	for _, req := range batch {
+		keyed = keyed && req.GetIdempotencyKey() != ""
+	}
+	again, timeout := repeatUnsent, time.Duration(0)
+	if keyed {
+		again, timeout = repeatAlways, bulkTimeout
+	}
+	res, err := call(ctx, c, again, timeout, apiconnect.LimpetServiceClient.StartRuns, &api.StartRunsRequest{Runs: batch})
+	if err != nil {
+		return nil, err
+	}
+	runs := make([]*Run, 0, len(batch))
+	for _, r := range res.GetRuns() {
+		runs = append(runs, &Run{client: c, id: r.GetRunId(), Existed: r.GetExisted()})
+	}
+	return runs, nil
+}
+
+// Start starts a run of the workflow with the name; the input is encoded as
+// JSON (json.RawMessage passes as it is). At most one StartOptions may be given.
+func (c *Client) Start(ctx context.Context, workflow string, input any, options ...*StartOptions) (*Run, error) {
+	opts, err := onlyOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	data, err := encodeInput(workflow, input)
+	if err != nil {
+		return nil, err
+	}
+	again, timeout := repeatUnsent, time.Duration(0)
+	if opts.IdempotencyKey != "" {
+		again, timeout = repeatAlways, tryTimeout
+	}
+	res, err := call(ctx, c, again, timeout, apiconnect.LimpetServiceClient.StartRun, &api.StartRunRequest{
+		Workflow: workflow, Input: data, IdempotencyKey: opts.IdempotencyKey,
+		Priority: int32(opts.Priority), Metadata: opts.Metadata,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Run{client: c, id: res.GetRunId(), Existed: res.GetExisted()}, nil
+}
+
+// Run returns a handle of the run with the id, whether there is one or not.
+func (c *Client) Run(id string) *Run { return &Run{client: c, id: id} }
+
+// Get returns the run as it is now: steps, outputs, bindings, children.
+func (r *Run) Get(ctx context.Context) (*api.GetRunResponse, error) {
+	return call(ctx, r.client, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: r.id})
+}
+
+// Wait returns when the run has ended: nil if it succeeded, else a *RunError.
+func (r *Run) Wait(ctx context.Context) error { return wait(ctx, r) }
+
+// Result waits like Wait and stores the output of the workflow's last step in
+// the value that into points to. A workflow with several last steps has no such
+// output: use Step.Result.
+func (r *Run) Result(ctx context.Context, into any) error { return result(ctx, r, into) }
+
+// Ended waits for the run's end, however it ends, and returns the run.
+func (r *Run) Ended(ctx context.Context) (*api.GetRunResponse, error) {
+	for {
+		piece := waitPiece
+		if deadline, ok := ctx.Deadline(); ok {
+			piece = max(min(piece, time.Until(deadline)), time.Millisecond)
+		}
+		res, err := call(ctx, r.client, repeatAlways, piece+waitSlack, apiconnect.LimpetServiceClient.WaitRun,
+			&api.WaitRunRequest{RunId: r.id, Wait: durationpb.New(piece)})
+		if err != nil {
+			return nil, err
+		}
+		if res.GetEnded() {
+			return res.GetRun(), nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, messages.Errorf(messages.CodeDeadline, "run %s has not ended: %w", r.id, err)
+		}
+	}
+}
+
+// Cancel asks the run to end; nil once that is durable. Steps that run see
+// their context end. ErrRunFinished if the run has ended already.
+func (r *Run) Cancel(ctx context.Context, reason string) error {
+	_, err := call(ctx, r.client, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.CancelRun,
+		&api.CancelRunRequest{RunId: r.id, Reason: reason})
+	return err
+}
+
+// Replay runs the named steps of an ended run, and what descends from them,
+// again: all steps if none is named. The binding of a sticky run is cleared
+// first. ErrRunNotFinished if the run has not ended.
+func (r *Run) Replay(ctx context.Context, steps ...string) error {
+	_, err := call(ctx, r.client, repeatUnsent, 0, apiconnect.LimpetServiceClient.ReplayRun,
+		&api.ReplayRunRequest{RunId: r.id, Steps: steps})
+	return err
+}
+
+// Watch yields the entries of the run's history after the given one (0 for
+// all), as they become durable, until the run has ended or the loop is left. A
+// broken connection is made again; an error is the last that is yielded.
+func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunResponse, error] {
+	return func(yield func(*api.WatchRunResponse, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		var failingSince time.Time
+		wait := tryAgainFirst
+		for {
+			before := after
+			err := r.watch(ctx, &after, yield)
+			if err == nil || errors.Is(err, errLeft) {
+				return
+			}
+			if after != before || failingSince.IsZero() {
+				failingSince, wait = time.Now(), tryAgainFirst
+			}
+			mayGoOn := mayRepeat(err, repeatAlways) && time.Since(failingSince)+wait <= r.client.retryFor
+			if !mayGoOn || !pause(ctx, wait) {
+				yield(nil, api.FromConnect(err))
+				return
+			}
+			wait = min(2*wait, tryAgainMost)
+		}
+	}
+}
+
+// errLeft says that the caller of Watch left its loop.
+var errLeft = errors.New("the loop was left")
+
+// watch is one connection of Watch; nil when the stream has ended by itself.
+func (r *Run) watch(ctx context.Context, after *uint64, yield func(*api.WatchRunResponse, error) bool) error {
+	c := r.client
+	at := c.current.Load()
+	stream, err := c.services[at].WatchRun(ctx, connect.NewRequest(&api.WatchRunRequest{RunId: r.id, AfterEntry: *after}))
+	if err != nil {
+		c.current.CompareAndSwap(at, (at+1)%int64(len(c.services)))
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	for stream.Receive() {
+		if !yield(stream.Msg(), nil) {
+			return errLeft
+		}
+		*after = stream.Msg().GetEntry()
+	}
+	if err := stream.Err(); err != nil {
+		c.current.CompareAndSwap(at, (at+1)%int64(len(c.services)))
+		return err
+	}
+	return nil
+}
+
+func (r *Run) outcome(ctx context.Context) (*outcome, error) {
+	got, err := r.Ended(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{
+		runID: r.id, workflow: got.GetRun().GetWorkflow(), status: got.GetRun().GetStatus(),
+		failure: got.GetRun().GetFailure(), outputs: make(map[string][]byte),
+	}
+	isParent := make(map[string]bool)
+	for _, s := range got.GetSteps() {
+		for _, p := range s.GetParents() {
+			isParent[p] = true
+		}
+	}
+	for _, s := range got.GetSteps() {
+		if s.GetPhase() == "succeeded" {
+			o.outputs[s.GetName()] = s.GetOutput()
+		}
+		if !isParent[s.GetName()] {
+			o.lasts = append(o.lasts, s.GetName())
+		}
+	}
+	return o, nil
+}
