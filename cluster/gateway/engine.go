@@ -1,0 +1,39 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// Engine is what the gateway stands before. Its methods may be called
+// concurrently, block until done or until ctx ends, and return errors of the
+// catalogue. What they return belongs to the caller, except for definitions,
+// which are shared and not to be changed.
+type Engine interface {
+	// StartRuns starts runs and returns one reply for each, in order. What a
+	// reply without an error says is durable. An error means that nothing is
+	// known of any: the same call may be made again.
+	StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error)
+	// CancelRun records the wish to cancel. UNKNOWN_RUN, RUN_FINISHED.
+	CancelRun(ctx context.Context, runID, reason string) error
+	// ReplayRun runs steps of a finished run again; none means all.
+	// UNKNOWN_RUN, UNKNOWN_STEP, RUN_NOT_FINISHED.
+	ReplayRun(ctx context.Context, runID string, steps []string) error
+	// WatchRun is one long poll for entries. UNKNOWN_RUN, here or in the reply.
+	WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error)
+	// LoadRun returns a run folded from its history. UNKNOWN_RUN.
+	LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error)
+	// ListRuns returns rows, newest first, and the token of the next page.
+	ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error)
+	// Workflow returns the current version of a workflow and its hash.
+	// UNKNOWN_WORKFLOW, naming those with a similar name.
+	Workflow(ctx context.Context, name string) (def *messages.WorkflowDefinition, hash string, err error)
+	// Workflows returns the current version of every workflow.
+	Workflows(ctx context.Context) ([]*api.Workflow, error)
+	// Workers and Members return what this server sees now.
+	Workers(ctx context.Context) []*api.Worker
+	Members(ctx context.Context) []*api.Member
+}

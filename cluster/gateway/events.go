@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// PushEvent starts exactly one run of each workflow that the key matches. All
+// are durable before the answer; an event that no workflow wants is accepted
+// and starts nothing. Pushing again with the same event id completes what an
+// earlier push left out.
+func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
+	r := req.Msg
+	if err := messages.CheckName("event key", r.GetKey()); err != nil {
+		return nil, err
+	}
+	if err := messages.CheckKey("event_id", r.GetEventId()); err != nil {
+		return nil, err
+	}
+	if err := checkMetadata(r.GetMetadata()); err != nil {
+		return nil, err
+	}
+	// The payload is JSON even if no workflow wants it.
+	if _, err := (&workflow{}).input(r.GetPayload()); err != nil {
+		return nil, err
+	}
+	eventID := r.GetEventId()
+	if eventID == "" {
+		eventID = messages.NewEventID()
+	}
+	runs, err := g.triggered(ctx, r, eventID)
+	if err != nil {
+		return nil, err
+	}
+	replies, err := g.engineStart(ctx, runs)
+	if err != nil {
+		return nil, err
+	}
+	response := &api.PushEventResponse{EventId: eventID}
+	for i, run := range runs {
+		name := run.GetStart().GetWorkflow()
+		if f := replies[i].GetError(); f != nil {
+			return nil, messages.Errorf(messages.Code(f.GetCode()), "event %s for workflow %q: %s; others may have started: push again with this event id to complete it",
+				eventID, name, f.GetMessage())
+		}
+		response.Runs = append(response.Runs, &api.TriggeredRun{
+			RunId: run.GetRunId(), Workflow: name, Existed: replies[i].GetExisted(),
+		})
+	}
+	return connect.NewResponse(response), nil
+}
+
+// triggered returns the runs that an event starts, in the order of the names
+// of their workflows, each checked.
+func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventID string) ([]*messages.StartRun, error) {
+	known, err := g.engine.Workflows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var runs []*messages.StartRun
+	for _, k := range known {
+		def := k.GetDefinition()
+		if !slices.ContainsFunc(def.GetOnEvents(), func(pattern string) bool { return messages.MatchesEvent(pattern, r.GetKey()) }) {
+			continue
+		}
+		schema, err := g.schemas.get(k.GetHash(), def)
+		if err != nil {
+			return nil, err
+		}
+		w := &workflow{def, k.GetHash(), schema}
+		input, err := w.input(r.GetPayload())
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeOf(err), "event %q, which triggers workflow %q: %s", r.GetKey(), def.GetName(), messageOf(err))
+		}
+		runs = append(runs, &messages.StartRun{
+			RunId: messages.RunIDForEvent(eventID, def.GetName()),
+			Start: w.started("event:"+r.GetKey(), input, 0, r.GetMetadata()),
+		})
+	}
+	slices.SortFunc(runs, func(a, b *messages.StartRun) int {
+		return strings.Compare(a.GetStart().GetWorkflow(), b.GetStart().GetWorkflow())
+	})
+	return runs, nil
+}

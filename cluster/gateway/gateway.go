@@ -1,0 +1,148 @@
+// Package gateway is the API of a server: LimpetService over the Connect
+// protocol, gRPC and gRPC-Web on one port, with health checks beside it.
+//
+// Data flow: HTTP request → guard (host, origin, secret, size) → handler:
+// check everything → Engine → answer. Errors of the catalogue become Connect
+// errors with an ErrorDetail in one place, the interceptor.
+//
+// Invariants:
+//
+//	G1: nothing reaches the engine before the whole request has been checked.
+//	G2: a call that starts runs is answered after they are durable.
+//	G3: a request is accepted beyond loopback only with the cluster's secret.
+//	G4: no secret and no payload is logged.
+//
+// Imports only messages, messages/api, actors/journal (rows and filters) and
+// the Connect library; the engine comes in behind an interface.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
+)
+
+// Limits of requests; each is named in the error that it causes.
+const (
+	// requestBytesMax limits a request, unpacked.
+	requestBytesMax = 64 << 20
+	// pageSizeMax and pageSizeDefault limit the runs of one listing.
+	pageSizeMax     = 1000
+	pageSizeDefault = 50
+	// waitMax and waitDefault limit one WaitRun call.
+	waitMax     = 5 * time.Minute
+	waitDefault = 30 * time.Second
+	// pollMax is the longest single poll of the engine.
+	pollMax = 20 * time.Second
+)
+
+// Config of a gateway.
+type Config struct {
+	// Listen is the host:port of the API. Defaults to 127.0.0.1:7080; port 0
+	// takes any free port.
+	Listen string
+	// Secret, if not empty, is wanted as a bearer token in each call. Required
+	// to listen beyond loopback.
+	Secret string
+	// Ready returns why the server cannot serve yet, for /readyz. nil: always ready.
+	Ready func() error
+	// Logger gets internal errors and panics. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+// gateway implements apiconnect.LimpetServiceHandler.
+type gateway struct {
+	engine  Engine
+	config  Config
+	schemas schemaCache
+	// stopping ends long polls, so that a stop need not wait for them.
+	stopping context.Context
+}
+
+var _ apiconnect.LimpetServiceHandler = (*gateway)(nil)
+
+// handler returns all routes. local says that only this machine can connect.
+func (g *gateway) handler(local bool, address string) http.Handler {
+	path, service := apiconnect.NewLimpetServiceHandler(g,
+		connect.WithInterceptors(coded{g.config.Logger}),
+		connect.WithRecover(g.recovered),
+		connect.WithReadMaxBytes(requestBytesMax),
+	)
+	routes := http.NewServeMux()
+	routes.Handle(path, newGuard(g.config.Secret, local, address, service))
+	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	routes.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if g.config.Ready != nil {
+			if err := g.config.Ready(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return routes
+}
+
+// recovered turns a panic of a handler into INTERNAL.
+func (g *gateway) recovered(_ context.Context, spec connect.Spec, _ http.Header, value any) error {
+	g.config.Logger.Error("panic in the API", "procedure", spec.Procedure, "panic", value, "stack", string(debug.Stack()))
+	return api.ToConnect(messages.Errorf(messages.CodeInternal, "the handler of %s panicked; the server's log has the stack", spec.Procedure))
+}
+
+// untilStop returns a context that also ends when the server stops.
+func (g *gateway) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(g.stopping, func() { cancel(errStopping) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+var errStopping = messages.Errorf(messages.CodeUnavailable, "the server is stopping")
+
+// coded is the interceptor that turns errors into those of Connect.
+type coded struct{ logger *slog.Logger }
+
+func (c coded) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		resp, err := next(ctx, req)
+		if err != nil {
+			return nil, c.convert(ctx, req.Spec(), err)
+		}
+		return resp, nil
+	}
+}
+
+func (c coded) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		if err := next(ctx, conn); err != nil {
+			return c.convert(ctx, conn.Spec(), err)
+		}
+		return nil
+	}
+}
+
+func (c coded) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (c coded) convert(ctx context.Context, spec connect.Spec, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	out := api.ToConnect(err)
+	if out.Code() == connect.CodeInternal {
+		c.logger.Error("internal error in the API", "procedure", spec.Procedure, "error", err)
+	}
+	return out
+}

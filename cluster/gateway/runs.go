@@ -1,0 +1,277 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// GetRun returns a run with its steps, bindings and children.
+func (g *gateway) GetRun(ctx context.Context, req *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
+	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+		return nil, err
+	}
+	run, err := g.engine.LoadRun(ctx, req.Msg.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(run), nil
+}
+
+// ListRuns returns a page of runs, newest first.
+func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
+	r := req.Msg
+	filter, err := filterOf(r)
+	if err != nil {
+		return nil, err
+	}
+	size := int(r.GetPageSize())
+	switch {
+	case size == 0:
+		size = pageSizeDefault
+	case size < 0 || size > pageSizeMax:
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "page_size is %d, not 1 to %d", size, pageSizeMax)
+	}
+	rows, next, err := g.engine.ListRuns(ctx, filter, size, r.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	response := &api.ListRunsResponse{NextPageToken: next}
+	for i := range rows {
+		response.Runs = append(response.Runs, runOf(&rows[i]))
+	}
+	return connect.NewResponse(response), nil
+}
+
+func filterOf(r *api.ListRunsRequest) (journal.Filter, error) {
+	f := journal.Filter{
+		Workflow: r.GetWorkflow(), Statuses: r.GetStatuses(),
+		BoundWorker: r.GetWorkerId(), ParentRun: r.GetParentRun(),
+	}
+	for _, name := range [][2]string{{"workflow", f.Workflow}, {"worker_id", f.BoundWorker}, {"parent_run", f.ParentRun}} {
+		if name[1] == "" {
+			continue
+		}
+		if err := messages.CheckName(name[0], name[1]); err != nil {
+			return f, err
+		}
+	}
+	for _, s := range f.Statuses {
+		if _, ok := messages.RunStatus_name[int32(s)]; !ok || s == messages.RunStatus_RUN_STATUS_UNSPECIFIED {
+			return f, messages.Errorf(messages.CodeInvalidArgument, "status %d is not one that a run can have", s)
+		}
+	}
+	var err error
+	if f.CreatedAfter, err = timeOf("created_after", r.GetCreatedAfter()); err != nil {
+		return f, err
+	}
+	f.CreatedBefore, err = timeOf("created_before", r.GetCreatedBefore())
+	return f, err
+}
+
+// timeOf is the zero time for none.
+func timeOf(what string, at *timestamppb.Timestamp) (time.Time, error) {
+	if at == nil {
+		return time.Time{}, nil
+	}
+	if err := at.CheckValid(); err != nil {
+		return time.Time{}, messages.Errorf(messages.CodeInvalidArgument, "%s: %w", what, err)
+	}
+	return at.AsTime(), nil
+}
+
+// runOf turns a row of the journal into a run of a listing.
+func runOf(row *journal.Row) *api.Run {
+	run := &api.Run{
+		RunId: row.RunID, Workflow: row.Workflow, DefinitionHash: row.DefinitionHash,
+		Status: row.Status, Sticky: row.Sticky, WorkerId: row.BoundWorker, Epoch: row.Epoch,
+		CreatedAt: timestamp(row.CreatedAt), FinishedAt: timestamp(row.FinishedAt),
+		ParentRun: row.ParentRun, Trigger: row.Trigger, Priority: row.Priority, Pool: row.Pool,
+		Dormant: row.Dormant, WaitingFor: waitingFor(row),
+	}
+	if row.FailureCode != "" {
+		run.Failure = &messages.Failure{Code: row.FailureCode, Message: row.FailureMessage}
+	}
+	return run
+}
+
+func waitingFor(row *journal.Row) string {
+	switch {
+	case !row.Dormant:
+		return ""
+	case row.WakeOnUp != "":
+		return fmt.Sprintf("worker %s to come up", row.WakeOnUp)
+	case !row.WakeAt.IsZero():
+		return "until " + row.WakeAt.UTC().Format(time.RFC3339)
+	case row.WakeOnGone != "":
+		return fmt.Sprintf("a step on worker %s", row.WakeOnGone)
+	}
+	return ""
+}
+
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// WaitRun answers when the run has ended or the wait is over.
+func (g *gateway) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
+	runID := req.Msg.GetRunId()
+	if err := messages.CheckName("run id", runID); err != nil {
+		return nil, err
+	}
+	wait := waitDefault
+	if d := req.Msg.GetWait(); d != nil {
+		if err := d.CheckValid(); err != nil {
+			return nil, messages.Errorf(messages.CodeInvalidArgument, "wait: %w", err)
+		}
+		wait = d.AsDuration()
+	}
+	if wait < 0 || wait > waitMax {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "wait is %s, not 0 to %s", wait, waitMax)
+	}
+	if wait == 0 {
+		wait = waitDefault
+	}
+	ended, err := g.awaitEnd(ctx, runID, wait)
+	if err != nil {
+		return nil, err
+	}
+	run, err := g.engine.LoadRun(ctx, runID)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.WaitRunResponse{Ended: ended, Run: run}), nil
+}
+
+// awaitEnd polls the engine until the run has ended or the wait is over.
+func (g *gateway) awaitEnd(ctx context.Context, runID string, wait time.Duration) (ended bool, err error) {
+	ctx, cancel := g.untilStop(ctx)
+	defer cancel()
+	deadline := time.Now().Add(wait)
+	for {
+		poll := min(time.Until(deadline), pollMax)
+		if poll <= 0 {
+			return false, nil
+		}
+		reply, err := g.poll(ctx, &messages.WatchRun{
+			RunId: runID, After: math.MaxInt64, WaitMs: max(poll.Milliseconds(), 1), UntilEnded: true,
+		})
+		if err != nil || reply.GetEnded() {
+			return reply.GetEnded(), err
+		}
+	}
+}
+
+// poll asks the engine once; the error may also stand in the reply.
+func (g *gateway) poll(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	reply, err := g.engine.WatchRun(ctx, w)
+	if err == nil {
+		err = messages.FromFailure(reply.GetError())
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// WatchRun streams the entries of a run until it has ended.
+func (g *gateway) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest], stream *connect.ServerStream[api.WatchRunResponse]) error {
+	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+		return err
+	}
+	if req.Msg.GetAfterEntry() > math.MaxInt64 {
+		return messages.Errorf(messages.CodeInvalidArgument, "after_entry is %d, which no entry has", req.Msg.GetAfterEntry())
+	}
+	ctx, cancel := g.untilStop(ctx)
+	defer cancel()
+	after := req.Msg.GetAfterEntry()
+	for {
+		reply, err := g.poll(ctx, &messages.WatchRun{RunId: req.Msg.GetRunId(), After: after, WaitMs: pollMax.Milliseconds()})
+		if err != nil {
+			return err
+		}
+		for _, e := range reply.GetEntries() {
+			if e.GetNumber() <= after {
+				continue
+			}
+			after = e.GetNumber()
+			if err := stream.Send(&api.WatchRunResponse{
+				Entry: e.GetNumber(), At: timestamppb.New(time.UnixMicro(e.GetEntry().GetAtUs())), Events: e.GetEntry().GetEvents(),
+			}); err != nil {
+				return err
+			}
+		}
+		// A poll carries a part of a long history: the end has come when an
+		// ended run has no more.
+		if reply.GetEnded() && len(reply.GetEntries()) == 0 {
+			return nil
+		}
+	}
+}
+
+// CancelRun asks a run to end.
+func (g *gateway) CancelRun(ctx context.Context, req *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
+	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+		return nil, err
+	}
+	if n := len(req.Msg.GetReason()); n > messages.ReasonBytesMax {
+		return nil, messages.Errorf(messages.CodeLimitExceeded, "the reason has %d bytes, more than ReasonBytesMax = %d", n, messages.ReasonBytesMax)
+	}
+	if err := g.engine.CancelRun(ctx, req.Msg.GetRunId(), req.Msg.GetReason()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.CancelRunResponse{}), nil
+}
+
+// ReplayRun runs steps of a finished run again.
+func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
+	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+		return nil, err
+	}
+	if n := len(req.Msg.GetSteps()); n > messages.StepsMax {
+		return nil, messages.Errorf(messages.CodeLimitExceeded, "the call names %d steps, more than StepsMax = %d", n, messages.StepsMax)
+	}
+	for _, s := range req.Msg.GetSteps() {
+		if err := messages.CheckName("step", s); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.engine.ReplayRun(ctx, req.Msg.GetRunId(), req.Msg.GetSteps()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.ReplayRunResponse{}), nil
+}
+
+// ListWorkers returns the workers that this server sees.
+func (g *gateway) ListWorkers(ctx context.Context, _ *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
+	return connect.NewResponse(&api.ListWorkersResponse{Workers: g.engine.Workers(ctx)}), nil
+}
+
+// ListMembers returns the members of the cluster that this server sees.
+func (g *gateway) ListMembers(ctx context.Context, _ *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
+	return connect.NewResponse(&api.ListMembersResponse{Members: g.engine.Members(ctx)}), nil
+}
+
+// ListWorkflows returns the current version of every workflow.
+func (g *gateway) ListWorkflows(ctx context.Context, _ *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
+	workflows, err := g.engine.Workflows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.ListWorkflowsResponse{Workflows: workflows}), nil
+}

@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// DefaultListen is where the API is unless told otherwise.
+const DefaultListen = "127.0.0.1:7080"
+
+// Server is a gateway that listens.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+	stop     context.CancelFunc
+	done     chan error
+}
+
+// Start listens and serves. It returns SECRET_REQUIRED for an address beyond
+// loopback without a secret, ADDRESS_IN_USE for a port that is taken and
+// INVALID_ARGUMENT for what is no address; then nothing listens.
+func Start(ctx context.Context, engine Engine, c Config) (*Server, error) {
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "API address %q is not host:port: %w", c.Listen, err)
+	}
+	local := isLoopback(host)
+	if !local && c.Secret == "" {
+		return nil, messages.Errorf(messages.CodeSecretRequired, "API address %s is beyond loopback and no secret is set", c.Listen)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, listenError(c.Listen, err)
+	}
+	stopping, stop := context.WithCancel(context.Background())
+	g := &gateway{engine: engine, config: c, stopping: stopping}
+	s := &Server{listener: listener, stop: stop, done: make(chan error, 1)}
+	s.http = &http.Server{
+		Handler:           g.handler(local, listener.Addr().String()),
+		Protocols:         protocols(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.done <- err
+		}
+		close(s.done)
+	}()
+	return s, nil
+}
+
+// protocols: gRPC needs HTTP/2, here without TLS and by prior knowledge.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+func listenError(address string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return messages.Errorf(messages.CodeAddressInUse, "API address %s: another process listens there", address)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return messages.Errorf(messages.CodeInvalidArgument, "API address %s: %w", address, err)
+}
+
+// Address is the host:port that the API listens on.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// Done gives the error that ended serving, if it was not Stop, and is closed
+// when serving has ended.
+func (s *Server) Done() <-chan error { return s.done }
+
+// Stop takes no new calls, ends long polls with UNAVAILABLE and waits for the
+// other calls until ctx ends; then it breaks them off and returns ctx's error.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stop()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		_ = s.http.Close() // the listener is closed already
+	}
+	return err
+}

@@ -1,0 +1,255 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"connectrpc.com/connect"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// StartRun starts one run.
+func (g *gateway) StartRun(ctx context.Context, req *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error) {
+	runs, err := g.start(ctx, []*api.StartRunRequest{req.Msg}, "")
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(runs[0]), nil
+}
+
+// StartRuns starts many runs; all are checked before any is stored.
+func (g *gateway) StartRuns(ctx context.Context, req *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error) {
+	if n := len(req.Msg.GetRuns()); n > messages.BulkRunsMax {
+		return nil, messages.Errorf(messages.CodeLimitExceeded, "the call starts %d runs, more than BulkRunsMax = %d", n, messages.BulkRunsMax)
+	}
+	runs, err := g.start(ctx, req.Msg.GetRuns(), "runs[%d]: ")
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.StartRunsResponse{Runs: runs}), nil
+}
+
+// batch gathers checked runs for one call of the engine. A run that is named
+// twice, by its key, is started once.
+type batch struct {
+	runs []*messages.StartRun
+	// place of each requested run in runs.
+	place []int
+	known map[string]int
+}
+
+func (b *batch) add(run *messages.StartRun) error {
+	i, ok := b.known[run.GetRunId()]
+	if !ok {
+		i = len(b.runs)
+		b.runs = append(b.runs, run)
+		if b.known == nil {
+			b.known = map[string]int{}
+		}
+		b.known[run.GetRunId()] = i
+	} else if !bytes.Equal(b.runs[i].GetStart().GetInput(), run.GetStart().GetInput()) {
+		return messages.Errorf(messages.CodeIdempotencyMismatch, "the call has idempotency key %q twice, with different inputs",
+			run.GetStart().GetIdempotencyKey())
+	}
+	b.place = append(b.place, i)
+	return nil
+}
+
+// start checks and then starts runs. prefix is a format with the index of the
+// run for the errors of a bulk call.
+func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, prefix string) ([]*api.StartRunResponse, error) {
+	if len(requests) == 0 {
+		return nil, nil
+	}
+	var all batch
+	workflows := map[string]*workflow{}
+	for i, r := range requests {
+		run, err := g.checked(ctx, workflows, r)
+		if err == nil {
+			err = all.add(run)
+		}
+		if err != nil {
+			return nil, located(prefix, i, err)
+		}
+	}
+	replies, err := g.engineStart(ctx, all.runs)
+	if err != nil {
+		return nil, err
+	}
+	responses := make([]*api.StartRunResponse, len(requests))
+	for i, place := range all.place {
+		if f := replies[place].GetError(); f != nil {
+			return nil, located(prefix, i, messages.FromFailure(f))
+		}
+		responses[i] = &api.StartRunResponse{
+			RunId:   all.runs[place].GetRunId(),
+			Existed: replies[place].GetExisted(),
+		}
+	}
+	return responses, nil
+}
+
+// engineStart also holds the engine to one reply a run.
+func (g *gateway) engineStart(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+	if len(runs) == 0 {
+		return nil, nil
+	}
+	replies, err := g.engine.StartRuns(ctx, runs)
+	if err == nil && len(replies) != len(runs) {
+		err = messages.Errorf(messages.CodeInternal, "the engine answered %d of %d runs", len(replies), len(runs))
+	}
+	return replies, err
+}
+
+// located puts the place of a run in a bulk call before an error's message.
+func located(prefix string, i int, err error) error {
+	var e *messages.Error
+	if prefix == "" || !errors.As(err, &e) {
+		return err
+	}
+	return messages.Errorf(e.Code, prefix+"%s", i, e.Message)
+}
+
+// workflow is what the runs of one call share.
+type workflow struct {
+	definition *messages.WorkflowDefinition
+	hash       string
+	schema     *messages.InputSchema
+}
+
+// workflow looks one up, once a call.
+func (g *gateway) workflow(ctx context.Context, seen map[string]*workflow, name string) (*workflow, error) {
+	if w, ok := seen[name]; ok {
+		return w, nil
+	}
+	def, hash, err := g.engine.Workflow(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := g.schemas.get(hash, def)
+	if err != nil {
+		return nil, err
+	}
+	seen[name] = &workflow{def, hash, schema}
+	return seen[name], nil
+}
+
+// checked makes the message that starts a run, after checking all of it.
+func (g *gateway) checked(ctx context.Context, seen map[string]*workflow, r *api.StartRunRequest) (*messages.StartRun, error) {
+	if r == nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "the run is null")
+	}
+	if err := errors.Join(
+		messages.CheckName("workflow", r.GetWorkflow()),
+		messages.CheckKey("idempotency_key", r.GetIdempotencyKey()),
+		messages.ValidatePriority(r.GetPriority()),
+		checkMetadata(r.GetMetadata()),
+	); err != nil {
+		return nil, joined(err)
+	}
+	w, err := g.workflow(ctx, seen, r.GetWorkflow())
+	if err != nil {
+		return nil, err
+	}
+	input, err := w.input(r.GetInput())
+	if err != nil {
+		return nil, err
+	}
+	id := messages.NewRunID()
+	if key := r.GetIdempotencyKey(); key != "" {
+		id = messages.RunIDForKey(r.GetWorkflow(), key)
+	}
+	start := w.started("api", input, r.GetPriority(), r.GetMetadata())
+	start.IdempotencyKey = r.GetIdempotencyKey()
+	return &messages.StartRun{RunId: id, Start: start}, nil
+}
+
+// started makes the first event of a run of the workflow.
+func (w *workflow) started(trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
+	return &messages.RunStarted{
+		Workflow:       w.definition.GetName(),
+		DefinitionHash: w.hash,
+		Input:          input,
+		Priority:       messages.EffectivePriority(priority, w.definition.GetPriority()),
+		Pool:           messages.EffectivePool(w.definition.GetPool()),
+		Sticky:         w.definition.GetSticky(),
+		Trigger:        trigger,
+		Metadata:       metadata,
+	}
+}
+
+// input checks the input of a run and returns it without needless white space:
+// two inputs that differ only there are the same to an idempotency key.
+func (w *workflow) input(raw []byte) ([]byte, error) {
+	if err := messages.CheckPayload("the input", raw); err != nil {
+		return nil, err
+	}
+	if !utf8.Valid(raw) {
+		return nil, messages.Errorf(messages.CodeInvalidInput, "the input is not JSON: it is not UTF-8")
+	}
+	if err := w.schema.Check(raw); err != nil {
+		if len(raw) == 0 {
+			return nil, messages.Errorf(messages.CodeInvalidInput, "no input was given: %s", messageOf(err))
+		}
+		return nil, err
+	}
+	if len(raw) == 0 {
+		return []byte("null"), nil
+	}
+	var compact bytes.Buffer
+	compact.Grow(len(raw))
+	if err := json.Compact(&compact, raw); err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidInput, "the input is not JSON: %w", err)
+	}
+	return compact.Bytes(), nil
+}
+
+// checkMetadata returns INVALID_ARGUMENT or LIMIT_EXCEEDED.
+func checkMetadata(metadata map[string]string) error {
+	if n := len(metadata); n > messages.MetadataMax {
+		return messages.Errorf(messages.CodeLimitExceeded, "the metadata has %d entries, more than MetadataMax = %d", n, messages.MetadataMax)
+	}
+	size := 0
+	for k, v := range metadata {
+		if err := messages.CheckName("metadata key", k); err != nil {
+			return err
+		}
+		size += len(k) + len(v)
+	}
+	if size > messages.MetadataBytesMax {
+		return messages.Errorf(messages.CodeLimitExceeded, "the metadata has %d bytes, more than MetadataBytesMax = %d", size, messages.MetadataBytesMax)
+	}
+	return nil
+}
+
+// joined makes one error of several: the code of the first, all messages.
+func joined(err error) error {
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	faults := many.Unwrap()
+	if len(faults) == 1 {
+		return faults[0]
+	}
+	text := messageOf(faults[0])
+	for _, f := range faults[1:] {
+		text = fmt.Sprintf("%s; %s", text, messageOf(f))
+	}
+	return messages.Errorf(messages.CodeOf(faults[0]), "%s", text)
+}
+
+// messageOf is an error's message without its code.
+func messageOf(err error) string {
+	var e *messages.Error
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return err.Error()
+}
