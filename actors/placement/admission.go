@@ -1,0 +1,280 @@
+package placement
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// RivalState is what another process says of itself in the membership.
+type RivalState uint8
+
+const (
+	// RivalJoining has not been admitted as far as the membership knows.
+	RivalJoining RivalState = iota
+	RivalReady
+	RivalDraining
+)
+
+// Rival is another process of the membership with the same worker id.
+type Rival struct {
+	WorkerID, Incarnation string
+	// PID of its worker actor.
+	Address, ActorID string
+	State            RivalState
+}
+
+type entrantPhase uint8
+
+const (
+	phaseProbing entrantPhase = iota
+	phaseRecording
+)
+
+// entrant is a process on its way to be admitted.
+type entrant struct {
+	info   *messages.WorkerInfo
+	phase  entrantPhase
+	rivals []Rival // to be probed, the present one first
+	at     time.Time
+}
+
+// Register asks for a worker to be admitted; rivals are the other processes
+// that the membership has under its id. The answer, for this incarnation, is
+// Admit, Refuse or Wait, perhaps after Probe and Record.
+//
+// The first process of an id is admitted. A second one is refused as long as
+// the first answers, waits as long as the first is silent but the membership
+// has not given it up, and is admitted when it is gone.
+func (c *Core) Register(info *messages.WorkerInfo, rivals []Rival, now time.Time) []Action {
+	id, incarnation := info.GetWorkerId(), info.GetIncarnation()
+	if err := c.checkWorker(info); err != nil {
+		c.emit(Refuse{id, incarnation, err})
+		return c.take()
+	}
+	w, e := c.workers[id], c.entrants[id]
+	switch {
+	case w != nil && w.info.GetIncarnation() == incarnation:
+		c.emit(Admit{w.info})
+	case w != nil && w.replaced == incarnation:
+		c.emit(Refuse{id, incarnation, messages.Errorf(messages.CodeWorkerSuperseded,
+			"worker id %q: this process was given up, and the one at %s was admitted", id, where(w.info))})
+	case e != nil && e.info.GetIncarnation() == incarnation:
+		c.emit(Wait{id, incarnation, "worker " + id + " is being admitted"})
+	case e != nil && e.phase == phaseRecording:
+		c.emit(Wait{id, incarnation, fmt.Sprintf("the process at %s is being admitted as worker %s", where(e.info), id)})
+	default:
+		if e != nil {
+			c.emit(Wait{id, e.info.GetIncarnation(), fmt.Sprintf("the process at %s asks to be worker %s too", where(info), id)})
+		}
+		e = &entrant{info: info, rivals: c.serious(info, rivals, now), at: now}
+		c.entrants[id] = e
+		c.advance(e)
+	}
+	return c.take()
+}
+
+// serious returns the rivals that may have been admitted before.
+func (c *Core) serious(info *messages.WorkerInfo, rivals []Rival, now time.Time) []Rival {
+	var out []Rival
+	w := c.workers[info.GetWorkerId()]
+	for _, r := range rivals {
+		if r.Incarnation == info.GetIncarnation() {
+			continue
+		}
+		current := w != nil && w.info.GetIncarnation() == r.Incarnation
+		if current || r.State != RivalJoining {
+			out = append(out, r)
+		}
+		if current {
+			w = nil
+		}
+	}
+	// Admitted here, but the membership has not heard of it yet.
+	if w != nil && !w.confirmed && now.Sub(w.heardAt()) <= c.cfg.SilentAfter {
+		out = append(out, Rival{WorkerID: w.id(), Incarnation: w.info.GetIncarnation(),
+			Address: w.info.GetAddress(), ActorID: w.info.GetActorId(), State: RivalReady})
+	}
+	return out
+}
+
+// advance goes on to the next rival, or to the recording.
+func (c *Core) advance(e *entrant) {
+	id, incarnation := e.info.GetWorkerId(), e.info.GetIncarnation()
+	if len(e.rivals) == 0 {
+		e.phase = phaseRecording
+		c.emit(Record{e.info})
+		return
+	}
+	r := e.rivals[0]
+	if r.State == RivalDraining {
+		delete(c.entrants, id)
+		c.emit(Wait{id, incarnation, fmt.Sprintf("the process at %s is still worker %s and draining; waiting for it to leave", c.whereIs(r), id)})
+		return
+	}
+	e.phase = phaseProbing
+	c.emit(Probe{WorkerID: id, Incarnation: incarnation, Rival: r})
+}
+
+func (c *Core) entrantOf(workerID, incarnation string, phase entrantPhase) *entrant {
+	e := c.entrants[workerID]
+	if e == nil || e.info.GetIncarnation() != incarnation || e.phase != phase {
+		return nil
+	}
+	return e
+}
+
+// ProbeAnswered says that the probed rival lives: by is what it says of
+// itself.
+func (c *Core) ProbeAnswered(workerID, incarnation string, by *messages.WorkerInfo, draining bool, _ time.Time) []Action {
+	e := c.entrantOf(workerID, incarnation, phaseProbing)
+	if e == nil {
+		return c.take()
+	}
+	delete(c.entrants, workerID)
+	if draining {
+		c.emit(Wait{workerID, incarnation, fmt.Sprintf("the process at %s is still worker %s and draining; waiting for it to leave", where(by), workerID)})
+		return c.take()
+	}
+	c.emit(Refuse{workerID, incarnation, messages.Errorf(messages.CodeWorkerIDTaken,
+		"worker id %q is taken by the live process at %s", workerID, where(by))})
+	return c.take()
+}
+
+// ProbeFailed says that the probed rival did not answer; gone means that there
+// is certainly no such process any more (nobody listens at its address, or
+// somebody else does).
+func (c *Core) ProbeFailed(workerID, incarnation string, gone bool, now time.Time) []Action {
+	e := c.entrantOf(workerID, incarnation, phaseProbing)
+	if e == nil {
+		return c.take()
+	}
+	if gone {
+		e.rivals, e.at = e.rivals[1:], now
+		c.advance(e)
+		return c.take()
+	}
+	delete(c.entrants, workerID)
+	c.emit(Wait{workerID, incarnation, fmt.Sprintf(
+		"worker id %q belongs to the process at %s, which does not answer; waiting until the membership gives it up",
+		workerID, c.whereIs(e.rivals[0]))})
+	return c.take()
+}
+
+// Recorded says that the definitions of a worker are durable, or why not.
+func (c *Core) Recorded(workerID, incarnation string, err error, now time.Time) []Action {
+	e := c.entrantOf(workerID, incarnation, phaseRecording)
+	if e == nil {
+		return c.take()
+	}
+	delete(c.entrants, workerID)
+	switch {
+	case err == nil:
+		c.admit(e.info, now)
+	case messages.CodeOf(err).Retryable():
+		c.emit(Wait{workerID, incarnation, "the definitions of worker " + workerID + " could not be recorded yet: " + err.Error()})
+	default:
+		c.emit(Refuse{workerID, incarnation, err})
+	}
+	return c.take()
+}
+
+func (c *Core) admit(info *messages.WorkerInfo, now time.Time) {
+	replaced := ""
+	if w := c.workers[info.GetWorkerId()]; w != nil {
+		replaced = w.info.GetIncarnation()
+		c.removeWorker(w)
+	}
+	w := c.addWorker(info, now)
+	w.replaced = replaced
+	c.emit(Admit{info})
+	c.fill(w, now)
+}
+
+// checkWorker reports all that is wrong with what a worker says of itself.
+func (c *Core) checkWorker(info *messages.WorkerInfo) error {
+	var faults []error
+	check := func(err error) {
+		if err != nil {
+			faults = append(faults, err)
+		}
+	}
+	fault := func(format string, args ...any) { check(messages.Errorf(messages.CodeInvalidArgument, format, args...)) }
+	check(messages.CheckName("worker id", info.GetWorkerId()))
+	if info.GetIncarnation() == "" || info.GetAddress() == "" || info.GetActorId() == "" {
+		fault("worker %q: incarnation, address or actor id is missing", info.GetWorkerId())
+	}
+	if pool := messages.EffectivePool(info.GetPool()); pool != c.cfg.Pool {
+		fault("worker %q is of pool %q, this is pool %q", info.GetWorkerId(), pool, c.cfg.Pool)
+	}
+	if n := info.GetSlots(); n < 1 || n > messages.SlotsMax {
+		fault("slots %d: must be 1 to SlotsMax = %d", n, messages.SlotsMax)
+	}
+	if n := info.GetStickyRunsMax(); n < 0 {
+		fault("sticky runs max %d: must be positive, or 0 for no limit", n)
+	}
+	check(messages.ValidateLabels(info.GetLabels()))
+	if n := len(info.GetWorkflows()); n < 1 || n > messages.WorkflowsMax {
+		fault("%d workflows: must be 1 to WorkflowsMax = %d", n, messages.WorkflowsMax)
+	}
+	for _, err := range checkWorkflows(info) {
+		check(err)
+	}
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return faults[0]
+	}
+	texts := make([]string, len(faults))
+	for i, err := range faults {
+		texts[i] = err.Error()
+		var e *messages.Error
+		if errors.As(err, &e) {
+			texts[i] = e.Message
+		}
+	}
+	return messages.Errorf(messages.CodeOf(faults[0]), "%s", strings.Join(texts, "; "))
+}
+
+func checkWorkflows(info *messages.WorkerInfo) []error {
+	var faults []error
+	seen := map[string]bool{}
+	pool := messages.EffectivePool(info.GetPool())
+	for _, d := range info.GetWorkflows() {
+		name := d.GetName()
+		if err := messages.ValidateDefinition(d); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if seen[name] {
+			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is registered twice", name))
+		}
+		seen[name] = true
+		if d.EffectivePool() != pool {
+			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition,
+				"workflow %q is of pool %q, its worker of pool %q: no run would find it", name, d.EffectivePool(), pool))
+		}
+		if info.GetWebhook() && d.GetSticky() != messages.Sticky_STICKY_NONE {
+			faults = append(faults, messages.Errorf(messages.CodeStickyNeedsLongLived,
+				"workflow %q is sticky (%s), but worker %q serves its steps by webhook and cannot hold their state",
+				name, strings.TrimPrefix(d.GetSticky().String(), "STICKY_"), info.GetWorkerId()))
+		}
+	}
+	return faults
+}
+
+// where names a process: "127.0.0.1:4001 (host h, process 12)".
+func where(info *messages.WorkerInfo) string {
+	return fmt.Sprintf("%s (host %s, process %d)", info.GetAddress(), info.GetHost(), info.GetProcessId())
+}
+
+func (c *Core) whereIs(r Rival) string {
+	if w := c.workers[r.WorkerID]; w != nil && w.info.GetIncarnation() == r.Incarnation {
+		return where(w.info)
+	}
+	return r.Address
+}

@@ -1,0 +1,75 @@
+package placement
+
+import "fmt"
+
+// Check returns the first invariant of the package that does not hold.
+func (c *Core) Check() error {
+	for _, w := range c.seats {
+		if w == nil {
+			continue
+		}
+		if err := c.checkSeat(w); err != nil {
+			return err
+		}
+	}
+	waiting := 0
+	for p := range c.bands {
+		for _, l := range c.bands[p].lanes {
+			for _, cl := range l.classes {
+				if len(cl.queues[p]) == 0 {
+					return fmt.Errorf("class %q is in lane %q of priority %d without a question", cl.key, l.workflow, p+1)
+				}
+				waiting += len(cl.queues[p])
+				if err := c.checkClass(cl, p); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if waiting != c.waiting {
+		return fmt.Errorf("%d questions wait, %d are counted", waiting, c.waiting)
+	}
+	return nil
+}
+
+func (c *Core) checkSeat(w *worker) error {
+	if own := w.running + w.queued; len(w.unseen) > 0 && w.reported && w.load() > max(w.slots, own+len(w.unseen)) {
+		return fmt.Errorf("P1: worker %s has %d slots, runs and queues %d and is granted %d", w.id(), w.slots, own, len(w.unseen))
+	}
+	if w.isOpen() != (w.openAt >= 0) || w.openAt >= 0 && c.open[w.openAt] != w {
+		return fmt.Errorf("worker %s: open is %v, its place among the open %d", w.id(), w.isOpen(), w.openAt)
+	}
+	for id, q := range w.unseen {
+		if q.worker != w || q.grantID != id || q.state != stateGranted || q.seen {
+			return fmt.Errorf("worker %s: grant %d is not one of its own", w.id(), id)
+		}
+		if f := q.class.fitOf(w); !f.ok {
+			return fmt.Errorf("P2: worker %s does not fit %s of run %s", w.id(), q.class.workflow, q.key.run)
+		}
+	}
+	if s := w.sticky; s != nil && s.known && len(s.runs) > s.max {
+		for run, order := range s.runs {
+			if order > s.mark {
+				return fmt.Errorf("P3: worker %s has %d sticky runs, most %d, run %s among them", w.id(), len(s.runs), s.max, run)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Core) checkClass(cl *class, p int) error {
+	for _, w := range c.open {
+		if cl.eligible(w) {
+			return fmt.Errorf("P4: worker %s is open and fits, run %s waits", w.id(), cl.queues[p][0].key.run)
+		}
+	}
+	for i, q := range cl.queues[p] {
+		if q.heapAt != i || q.state != stateWaiting || c.questions[q.key] != q {
+			return fmt.Errorf("P5: question %d of run %s step %q waits, but is not the one that is kept", q.number, q.key.run, q.key.step)
+		}
+		if i > 0 && q.before(cl.queues[p][(i-1)/2]) {
+			return fmt.Errorf("question %d of run %s is out of order", q.number, q.key.run)
+		}
+	}
+	return nil
+}

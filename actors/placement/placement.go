@@ -1,0 +1,283 @@
+// Package placement decides which worker a run, or a step of a run that is
+// not sticky, goes to, and which process may act under a worker id. It is a
+// machine without a clock, a network or a goroutine: each input carries the
+// time, and what is to be done comes back as Actions for the caller to carry
+// out.
+//
+// Data flow: Register, LoadReport, Place, … → Core (workers, waiting
+// questions) → Placed, PlaceWaiting, Admit, Refuse, Probe, …
+//
+// Binding is late: a question is answered with a worker only when one that
+// fits has a free slot, and waits here otherwise. Waiting questions are
+// grouped into classes by what they require (workflow, steps, labels), so that
+// a freed slot finds its question by looking at classes, not at questions. Of
+// the workers that fit, the one with the greatest weight of preferred labels
+// wins, then the least loaded, then the one with the fewest bound runs. Of the
+// questions that fit, priority goes first, then the workflow that waited
+// longest for its turn, then the step that became ready first.
+//
+// Invariants, checked by Core.Check:
+//
+//	P1: the grants that a worker has not seen, and what it runs and queues,
+//	    do not exceed its slots, unless its own report already does.
+//	P2: a run is granted only a worker that has all its steps and every
+//	    required label, and that the question does not exclude.
+//	P3: runs known to be bound to a worker do not exceed its StickyRunsMax
+//	    by a grant.
+//	P4: no question waits while a worker that fits it is open.
+//	P5: at most one question of a run and step is kept.
+//
+// All of it is soft state: workers report again and runs ask again when a new
+// Core begins. The runs bound to a worker that has a StickyRunsMax are read
+// from the journal (ListBound) before the first sticky run is granted to it.
+//
+// Imports only messages.
+package placement
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Config of a Core. Zero fields take their defaults.
+type Config struct {
+	// Pool of workers that the core serves. Defaults to "default".
+	Pool string
+	// SeenWithin is the time in which a granted worker must report that the
+	// grant's dispatch arrived; after it the slot is free again. Answered and
+	// withdrawn questions are remembered as long. Defaults to 5 s.
+	SeenWithin time.Duration
+	// SilentAfter is the time without a LoadReport after which a worker gets
+	// no grants until it reports again. Defaults to 5 s.
+	SilentAfter time.Duration
+	// ReasonEvery is the least time between two rounds in which waiting
+	// questions are told that the reason why they wait has changed. Defaults
+	// to 1 s.
+	ReasonEvery time.Duration
+	// RelistEvery is the least time between two readings of the runs bound to
+	// one worker that succeeded. Defaults to 10 s.
+	RelistEvery time.Duration
+	// ConfirmWithin is the time in which an admitted worker must be seen in
+	// the membership; after it, silent, it is forgotten. Defaults to 10 s.
+	ConfirmWithin time.Duration
+	// QuestionsMax limits the questions that are kept. A question beyond it is
+	// answered PlaceWaiting and not kept. Defaults to 1,000,000.
+	QuestionsMax int
+	// ClassesMax is the number of classes above which those without waiting
+	// questions are dropped. Defaults to 1,024.
+	ClassesMax int
+}
+
+func (c Config) withDefaults() Config {
+	orDuration := func(d *time.Duration, value time.Duration) {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	c.Pool = messages.EffectivePool(c.Pool)
+	orDuration(&c.SeenWithin, 5*time.Second)
+	orDuration(&c.SilentAfter, 5*time.Second)
+	orDuration(&c.ReasonEvery, time.Second)
+	orDuration(&c.RelistEvery, 10*time.Second)
+	orDuration(&c.ConfirmWithin, 10*time.Second)
+	if c.QuestionsMax <= 0 {
+		c.QuestionsMax = 1_000_000
+	}
+	if c.ClassesMax <= 0 {
+		c.ClassesMax = 1024
+	}
+	return c
+}
+
+// Core is the placement of one pool. It is not safe for concurrent use: one
+// actor owns it. Times that are given to it must not go back.
+type Core struct {
+	cfg Config
+
+	workers map[string]*worker // by worker id
+	seats   []*worker          // by seat; nil where a worker has gone
+	vacant  []int              // free seats
+	open    []*worker          // with a free slot, not draining
+	// Grow when a reason to wait may change: fleet with the workers and their
+	// slots, caps when a worker reaches or leaves its StickyRunsMax.
+	fleet, caps uint64
+	// Last reports of workers that are not known yet.
+	early map[string]earlyReport
+
+	entrants map[string]*entrant // by worker id: being admitted
+
+	questions map[questionKey]*question // newest of each run and step
+	classes   map[string]*class         // by requirement
+	bands     [priorities]band          // waiting, by priority
+	expiring  fifo                      // answered or withdrawn, by time
+	waiting   int
+	seq       uint64 // order of arrival
+	grantID   uint64
+
+	// Of the last round in which changed reasons were told.
+	toldFleet, toldCaps uint64
+	toldAt              time.Time
+
+	out []Action
+}
+
+// New returns a placement that knows no worker and no question.
+func New(cfg Config) *Core {
+	return &Core{
+		cfg:       cfg.withDefaults(),
+		workers:   map[string]*worker{},
+		early:     map[string]earlyReport{},
+		entrants:  map[string]*entrant{},
+		questions: map[questionKey]*question{},
+		classes:   map[string]*class{},
+	}
+}
+
+// Action is something for the caller to do. Actions are to be carried out in
+// order.
+type Action interface{ action() }
+
+// Answer is to be sent to the asker of a question: exactly one of Placed and
+// Waiting is set.
+type Answer struct {
+	// PID of the run that asked.
+	Address, ActorID string
+	Placed           *messages.Placed
+	Waiting          *messages.PlaceWaiting
+}
+
+// Introduce says that a worker that is not known reported: it is to be asked
+// to register, or described.
+type Introduce struct{ WorkerID, Incarnation string }
+
+// ListBound asks for the ids of the unfinished runs bound to a worker as the
+// journal has them from now on, to be given to BoundRuns, or for
+// BoundRunsFailed.
+type ListBound struct{ WorkerID string }
+
+// Probe asks whether a process still lives under a worker id: describe it, to
+// ProbeAnswered or ProbeFailed.
+type Probe struct {
+	WorkerID string
+	// Incarnation that wants to be admitted.
+	Incarnation string
+	Rival       Rival
+}
+
+// Record asks for the worker's definitions to be made durable, then Recorded.
+type Record struct{ Worker *messages.WorkerInfo }
+
+// Admit answers the Register of a worker that is now placed on.
+type Admit struct{ Worker *messages.WorkerInfo }
+
+// Wait answers a Register that is to be repeated in a moment.
+type Wait struct{ WorkerID, Incarnation, Message string }
+
+// Refuse answers a Register for good.
+type Refuse struct {
+	WorkerID, Incarnation string
+	Err                   error
+}
+
+func (Answer) action()    {}
+func (Introduce) action() {}
+func (ListBound) action() {}
+func (Probe) action()     {}
+func (Record) action()    {}
+func (Admit) action()     {}
+func (Wait) action()      {}
+func (Refuse) action()    {}
+
+func (c *Core) emit(a Action) { c.out = append(c.out, a) }
+
+// take returns what the present input is answered with.
+func (c *Core) take() []Action {
+	out := c.out
+	c.out = nil
+	return out
+}
+
+// Waiting is the number of questions that wait for a worker.
+func (c *Core) Waiting() int { return c.waiting }
+
+// Load is a worker as placement sees it.
+type Load struct {
+	WorkerID, Incarnation string
+	Slots                 int
+	// As last reported.
+	Running, Queued int
+	// Granted, and not yet reported as seen.
+	Granted int
+	// Runs bound to the worker: as the journal has them if it has a
+	// StickyRunsMax, as last reported otherwise.
+	BoundRuns  int
+	Draining   bool
+	ReportedAt time.Time // zero before the first report
+}
+
+// Load returns the figures of a worker.
+func (c *Core) Load(workerID string) (Load, bool) {
+	w, ok := c.workers[workerID]
+	if !ok {
+		return Load{}, false
+	}
+	return w.figures(), true
+}
+
+// Loads returns the figures of all workers, in no order.
+func (c *Core) Loads() []Load {
+	out := make([]Load, 0, len(c.workers))
+	for _, w := range c.workers {
+		out = append(out, w.figures())
+	}
+	return out
+}
+
+// NeedsTick says whether Tick has something to wait for: questions that wait,
+// grants that may expire, workers or readings that are awaited. Without any
+// the caller may stop its ticker until the next input.
+func (c *Core) NeedsTick() bool {
+	if c.waiting > 0 || c.expiring.len() > 0 || len(c.entrants) > 0 || len(c.early) > 0 {
+		return true
+	}
+	for _, w := range c.workers {
+		if !w.confirmed || (w.sticky != nil && !w.sticky.known) {
+			return true
+		}
+	}
+	return false
+}
+
+// Tick lets time pass: some 10 times a second while NeedsTick.
+func (c *Core) Tick(now time.Time) []Action {
+	c.expire(now)
+	c.forgetUnconfirmed(now)
+	c.relist(now)
+	c.tellReasons(now)
+	c.dropIdleClasses()
+	return c.take()
+}
+
+// forgetUnconfirmed drops what announced itself and was never seen again.
+func (c *Core) forgetUnconfirmed(now time.Time) {
+	for _, w := range c.seats {
+		if w == nil {
+			continue
+		}
+		c.noteSilence(w, now)
+		if !w.confirmed && now.Sub(w.heardAt()) > c.cfg.ConfirmWithin {
+			c.removeWorker(w)
+		}
+	}
+	for id, e := range c.entrants {
+		if now.Sub(e.at) > c.cfg.ConfirmWithin {
+			delete(c.entrants, id)
+		}
+	}
+	for id, e := range c.early {
+		if now.Sub(e.at) > c.cfg.ConfirmWithin {
+			delete(c.early, id)
+		}
+	}
+}

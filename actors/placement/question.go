@@ -1,0 +1,237 @@
+package placement
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// questionKey: a run asks one question at a time for each of its steps, or one
+// for its binding (step "").
+type questionKey struct{ run, step string }
+
+type questionState uint8
+
+const (
+	stateWaiting questionState = iota
+	stateGranted
+	stateWithdrawn
+)
+
+type question struct {
+	key      questionKey
+	number   uint64
+	class    *class
+	priority int
+	readyUs  int64
+	seq      uint64
+	heapAt   int // place in its class's queue; -1 if not there
+	// PID that the answer goes to.
+	address, actorID string
+
+	state questionState
+	told  reasonKind
+
+	// Of a granted question.
+	grantID uint64
+	worker  *worker // nil when the worker has gone or the grant was given back
+	ref     *messages.WorkerRef
+	seen    bool
+	// When it was granted or withdrawn.
+	doneAt time.Time
+}
+
+// Ask takes a question. It is answered with Placed or Waiting at once, and
+// with Placed later if it waits. The same question asked again gets the same
+// answer; a newer one of the same run and step replaces it. A question from
+// another PID than the earlier one replaces it too, whatever its number: the
+// run has been activated anew.
+func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
+	key := questionKey{p.GetRunId(), p.GetStep()}
+	if old := c.questions[key]; old != nil {
+		again := old.address == p.GetReplyAddress() && old.actorID == p.GetReplyActorId()
+		if again && p.GetQuestion() < old.number {
+			return c.take()
+		}
+		if again && p.GetQuestion() == old.number && !old.void() {
+			c.answerAgain(old, now)
+			return c.take()
+		}
+		c.drop(old, now)
+	}
+	if p.GetUnboundWorker() != "" {
+		if w := c.workers[p.GetUnboundWorker()]; w != nil {
+			c.unbind(w, key.run, now)
+		}
+	}
+	q := c.newQuestion(key, p)
+	if len(c.questions) >= c.cfg.QuestionsMax {
+		c.emit(q.waitingFor(fmt.Sprintf("placement of pool %q holds %d questions, the most that it keeps (QuestionsMax): ask again",
+			c.cfg.Pool, len(c.questions))))
+		return c.take()
+	}
+	c.questions[key] = q
+	if w := c.choose(q, now); w != nil {
+		c.grant(q, w, now)
+		return c.take()
+	}
+	c.enqueue(q)
+	c.tell(q, now)
+	return c.take()
+}
+
+func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {
+	c.seq++
+	return &question{
+		key: key, number: p.GetQuestion(), class: c.classOf(p), priority: bandOf(p.GetPriority()),
+		readyUs: p.GetReadyUs(), seq: c.seq, heapAt: -1,
+		address: p.GetReplyAddress(), actorID: p.GetReplyActorId(),
+	}
+}
+
+// void: granted a worker that went before it saw the grant.
+func (q *question) void() bool {
+	return q.state == stateGranted && q.worker == nil && !q.seen
+}
+
+func (c *Core) answerAgain(q *question, now time.Time) {
+	switch q.state {
+	case stateGranted:
+		c.emit(q.placed())
+	case stateWaiting:
+		c.tell(q, now)
+	}
+}
+
+// drop forgets a question and gives its grant back.
+func (c *Core) drop(q *question, now time.Time) {
+	if c.questions[q.key] == q {
+		delete(c.questions, q.key)
+	}
+	switch q.state {
+	case stateWaiting:
+		c.dequeue(q)
+	case stateGranted:
+		c.giveBack(q, now)
+	}
+}
+
+// giveBack frees what a grant holds, if its dispatch was not seen.
+func (c *Core) giveBack(q *question, now time.Time) {
+	w := q.worker
+	if w == nil || q.seen {
+		return
+	}
+	q.worker = nil
+	delete(w.unseen, q.grantID)
+	c.touch(w)
+	if q.class.sticky {
+		c.unbind(w, q.key.run, now)
+	}
+	c.fill(w, now)
+}
+
+func (c *Core) grant(q *question, w *worker, now time.Time) {
+	c.grantID = max(c.grantID+1, uint64(now.UnixMicro()))
+	q.state, q.worker, q.grantID, q.doneAt = stateGranted, w, c.grantID, now
+	q.ref = &messages.WorkerRef{
+		WorkerId: w.id(), Incarnation: w.info.GetIncarnation(),
+		Address: w.info.GetAddress(), ActorId: w.info.GetActorId(),
+	}
+	w.unseen[q.grantID] = q
+	if q.class.sticky {
+		c.bind(w, q.key.run)
+	}
+	c.touch(w)
+	c.expiring.push(q)
+	c.emit(q.placed())
+}
+
+// Withdraw takes a question back, with its grant if the grant was not used.
+// The question is refused if it arrives afterwards.
+func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
+	key := questionKey{m.GetRunId(), m.GetStep()}
+	old := c.questions[key]
+	if old == nil || old.number > m.GetQuestion() || old.state == stateWithdrawn {
+		return c.take()
+	}
+	c.drop(old, now)
+	gone := &question{
+		key: key, number: m.GetQuestion(), class: old.class, heapAt: -1,
+		address: old.address, actorID: old.actorID, state: stateWithdrawn, doneAt: now,
+	}
+	c.questions[key] = gone
+	c.expiring.push(gone)
+	return c.take()
+}
+
+// RunUnbound says that a run does not count among the worker's bound runs.
+func (c *Core) RunUnbound(m *messages.RunUnbound, now time.Time) []Action {
+	if w := c.workers[m.GetWorkerId()]; w != nil {
+		c.unbind(w, m.GetRunId(), now)
+	}
+	return c.take()
+}
+
+// expire frees the grants that no worker saw in time and forgets the answered
+// and withdrawn questions of that age. The run of an unseen grant may be bound
+// all the same, its dispatch delayed: it counts as bound until the journal is
+// read again.
+func (c *Core) expire(now time.Time) {
+	for {
+		q := c.expiring.front()
+		if q == nil || now.Sub(q.doneAt) < c.cfg.SeenWithin {
+			return
+		}
+		c.expiring.pop()
+		if c.questions[q.key] == q {
+			delete(c.questions, q.key)
+		}
+		if w := q.worker; q.state == stateGranted && !q.seen && w != nil {
+			q.worker = nil
+			delete(w.unseen, q.grantID)
+			c.touch(w)
+			c.fill(w, now)
+		}
+	}
+}
+
+func (q *question) placed() Answer {
+	return Answer{Address: q.address, ActorID: q.actorID, Placed: &messages.Placed{
+		RunId: q.key.run, Question: q.number, Step: q.key.step, GrantId: q.grantID, Worker: q.ref,
+	}}
+}
+
+func (q *question) waitingFor(reason string) Answer {
+	return Answer{Address: q.address, ActorID: q.actorID, Waiting: &messages.PlaceWaiting{
+		RunId: q.key.run, Question: q.number, Step: q.key.step, Reason: reason,
+	}}
+}
+
+// fifo holds answered and withdrawn questions in the order of their time.
+type fifo struct {
+	items []*question
+	head  int
+}
+
+func (f *fifo) len() int { return len(f.items) - f.head }
+
+func (f *fifo) push(q *question) { f.items = append(f.items, q) }
+
+func (f *fifo) front() *question {
+	if f.head == len(f.items) {
+		return nil
+	}
+	return f.items[f.head]
+}
+
+func (f *fifo) pop() {
+	f.items[f.head] = nil
+	f.head++
+	if f.head > 1024 && f.head*2 > len(f.items) {
+		n := copy(f.items, f.items[f.head:])
+		clear(f.items[n:])
+		f.items, f.head = f.items[:n], 0
+	}
+}
