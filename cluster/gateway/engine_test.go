@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// fakeEngine keeps started runs in memory and ends none by itself.
+type fakeEngine struct {
+	mu        sync.Mutex
+	runs      map[string]*messages.RunStarted
+	order     []string
+	calls     int // of StartRuns
+	workflows []*api.Workflow
+	entries   map[string][]*messages.NumberedEntry
+	ended     map[string]bool
+	changed   chan struct{}
+	polls     []*messages.WatchRun
+	// fail, if set, is returned by StartRuns; replyFail is the reply to runs
+	// of that workflow.
+	fail      error
+	replyFail map[string]*messages.Failure
+	panics    bool
+	commands  []string
+	filter    journal.Filter
+	limit     int
+}
+
+func newFakeEngine(definitions ...*messages.WorkflowDefinition) *fakeEngine {
+	e := &fakeEngine{
+		runs: map[string]*messages.RunStarted{}, entries: map[string][]*messages.NumberedEntry{},
+		ended: map[string]bool{}, changed: make(chan struct{}),
+	}
+	for _, d := range definitions {
+		e.workflows = append(e.workflows, &api.Workflow{Definition: d, Hash: messages.HashDefinition(d)})
+	}
+	return e
+}
+
+func (e *fakeEngine) StartRuns(_ context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls++
+	if e.fail != nil {
+		return nil, e.fail
+	}
+	var replies []*messages.StartRunReply
+	for _, r := range runs {
+		reply := &messages.StartRunReply{Error: e.replyFail[r.GetStart().GetWorkflow()]}
+		if old, ok := e.runs[r.GetRunId()]; ok {
+			reply.Existed = true
+			if !bytes.Equal(old.GetInput(), r.GetStart().GetInput()) {
+				reply.Error = messages.ToFailure(messages.Errorf(messages.CodeIdempotencyMismatch, "run %s has another input", r.GetRunId()))
+			}
+		} else if reply.Error == nil {
+			e.runs[r.GetRunId()] = r.GetStart()
+			e.order = append(e.order, r.GetRunId())
+			e.appendLocked(r.GetRunId(), &messages.Event{Kind: &messages.Event_RunStarted{RunStarted: r.GetStart()}})
+		}
+		replies = append(replies, reply)
+	}
+	return replies, nil
+}
+
+// append adds an entry to a run; end also ends it.
+func (e *fakeEngine) append(runID string, event *messages.Event, end bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended[runID] = end
+	e.appendLocked(runID, event)
+}
+
+func (e *fakeEngine) appendLocked(runID string, event *messages.Event) {
+	e.entries[runID] = append(e.entries[runID], &messages.NumberedEntry{
+		Number: uint64(len(e.entries[runID]) + 1),
+		Entry:  &messages.Entry{AtUs: 1_700_000_000_000_000, Events: []*messages.Event{event}},
+	})
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+func (e *fakeEngine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	over := time.NewTimer(time.Duration(w.GetWaitMs()) * time.Millisecond)
+	defer over.Stop()
+	e.mu.Lock()
+	e.polls = append(e.polls, w)
+	e.mu.Unlock()
+	for waited := false; ; {
+		e.mu.Lock()
+		if _, ok := e.runs[w.GetRunId()]; !ok {
+			e.mu.Unlock()
+			return &messages.WatchRunReply{Error: messages.ToFailure(messages.Errorf(messages.CodeUnknownRun, "no run %q", w.GetRunId()))}, nil
+		}
+		reply := &messages.WatchRunReply{Ended: e.ended[w.GetRunId()]}
+		for _, n := range e.entries[w.GetRunId()] {
+			if n.GetNumber() > w.GetAfter() && len(reply.Entries) < 2 {
+				reply.Entries = append(reply.Entries, n)
+			}
+		}
+		changed := e.changed
+		e.mu.Unlock()
+		if reply.Ended || waited || !w.GetUntilEnded() && len(reply.Entries) > 0 {
+			return reply, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-over.C:
+			waited = true
+		case <-changed:
+		}
+	}
+}
+
+func (e *fakeEngine) LoadRun(_ context.Context, runID string) (*api.GetRunResponse, error) {
+	if e.panics {
+		panic("the engine broke")
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	start, ok := e.runs[runID]
+	if !ok {
+		return nil, messages.Errorf(messages.CodeUnknownRun, "no run %q", runID)
+	}
+	status := messages.RunStatus_RUN_STATUS_RUNNING
+	if e.ended[runID] {
+		status = messages.RunStatus_RUN_STATUS_SUCCEEDED
+	}
+	return &api.GetRunResponse{Run: &api.Run{RunId: runID, Workflow: start.GetWorkflow(), Input: start.GetInput(), Status: status}}, nil
+}
+
+func (e *fakeEngine) CancelRun(_ context.Context, runID, reason string) error {
+	return e.command("cancel", runID, reason)
+}
+
+func (e *fakeEngine) ReplayRun(_ context.Context, runID string, steps []string) error {
+	return e.command("replay", runID, fmt.Sprint(steps))
+}
+
+func (e *fakeEngine) command(name, runID, detail string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.runs[runID]; !ok {
+		return messages.Errorf(messages.CodeUnknownRun, "no run %q", runID)
+	}
+	if name == "replay" && !e.ended[runID] {
+		return messages.Errorf(messages.CodeRunNotFinished, "run %s is running", runID)
+	}
+	e.commands = append(e.commands, name+" "+detail)
+	return nil
+}
+
+func (e *fakeEngine) ListRuns(_ context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.filter, e.limit = f, limit
+	if token != "" {
+		return nil, "", messages.Errorf(messages.CodeInvalidArgument, "page token %q was not made here", token)
+	}
+	return []journal.Row{{
+		RunID: "r1", Workflow: "ask", Status: messages.RunStatus_RUN_STATUS_RUNNING, Sticky: messages.Sticky_STICKY_HARD,
+		BoundWorker: "gpu-1", Epoch: 2, Dormant: true, WakeOnUp: "gpu-1", CreatedAt: time.Unix(1_700_000_000, 0),
+	}}, "next", nil
+}
+
+func (e *fakeEngine) Workflow(_ context.Context, name string) (*messages.WorkflowDefinition, string, error) {
+	for _, w := range e.workflows {
+		if w.GetDefinition().GetName() == name {
+			return w.GetDefinition(), w.GetHash(), nil
+		}
+	}
+	return nil, "", messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
+}
+
+func (e *fakeEngine) Workflows(context.Context) ([]*api.Workflow, error) { return e.workflows, nil }
+
+func (e *fakeEngine) Workers(context.Context) []*api.Worker {
+	return []*api.Worker{{WorkerId: "gpu-1", State: "up"}}
+}
+
+func (e *fakeEngine) Members(context.Context) []*api.Member {
+	return []*api.Member{{Name: "server~1", Role: "server", ThisServer: true}}
+}
