@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,15 +22,17 @@ const (
 // listConfig returns memberlist's configuration.
 func (m *membership) listConfig() (*memberlist.Config, error) {
 	c := m.config
+	host, port, err := net.SplitHostPort(c.GossipAddress)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.GossipAddress, err)
+	}
 	mc := c.Preset.memberlist()
 	mc.Name = memberName(c.ID, c.Incarnation)
 	mc.Delegate, mc.Events = m.events, m.events
 	mc.Logger = listLogger(c.Logger)
 	mc.Transport = c.Transport
-	mc.RequireNodeNames = false
-	host, port, err := net.SplitHostPort(c.GossipAddress)
-	if err != nil {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.GossipAddress, err)
+	if mc.SecretKey, err = gossipKey(c.Secret); err != nil {
+		return nil, messages.Errorf(messages.CodeInternal, "deriving keys: %w", err)
 	}
 	mc.BindAddr = host
 	if mc.BindPort, err = net.LookupPort("tcp", port); err != nil {
@@ -161,5 +162,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -14,11 +14,10 @@ import (
 const metaBytesMax = 512
 
 func topologyMember(m Member) *protocluster.Member {
-	host, port, _ := net.SplitHostPort(m.Address)
-	number, _ := strconv.Atoi(port)
+	host, port := hostPort(m.Address)
 	// No kinds: the library's member strategies, which are skewed and racy,
 	// stay unused.
-	return &protocluster.Member{Id: m.ID, Host: host, Port: int32(number)}
+	return &protocluster.Member{Id: m.ID, Host: host, Port: int32(port)}
 }
 
 // libraryLogger passes the library's records on as debug ones, but errors.
@@ -48,3 +47,10 @@ func (h lowered) Handle(ctx context.Context, r slog.Record) error {
 
 func (h lowered) WithAttrs(a []slog.Attr) slog.Handler { return lowered{h.Handler.WithAttrs(a)} }
 func (h lowered) WithGroup(g string) slog.Handler      { return lowered{h.Handler.WithGroup(g)} }
+
+// hostPort splits an address for the library, which wants the parts.
+func hostPort(address string) (string, int) {
+	host, port, _ := net.SplitHostPort(address)
+	number, _ := strconv.Atoi(port)
+	return host, number
+}

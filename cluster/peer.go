@@ -1,0 +1,304 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// A batch ends with the message that reaches one of the two.
+	batchMessagesMax = 200
+	batchBytesMax    = 4 << 20
+	// queueBytesMax bounds what waits for one peer; more is dropped.
+	queueBytesMax = 256 << 20
+	// outgoingBytes is what a queued message costs beside its data.
+	outgoingBytes = 128
+)
+
+var (
+	errGone     = errors.New("the member is gone")
+	errStopped  = errors.New("this node stopped")
+	errFinished = errors.New("everything was sent")
+)
+
+// peer is the connection to one address for what this node sends there. It
+// connects once; when it ends, everything queued is answered as a dead letter,
+// every watcher gets Terminated, and the next message makes a new peer.
+type peer struct {
+	r       *remoting
+	address string
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	signal  chan struct{}
+	done    chan struct{}
+
+	mu        sync.Mutex
+	queue     []outgoing
+	queued    int // bytes
+	finishing bool
+	closed    bool
+	// name of the process at the other end, once it is known.
+	name string
+	// watches by the id of the watcher and of the watched.
+	watches map[watching]*actor.PID
+}
+
+type watching struct{ watcher, watchee string }
+
+// outgoing is a message on its way.
+type outgoing struct {
+	data           []byte
+	typeName       string
+	target, sender *actor.PID
+	header         map[string]string
+}
+
+func newPeer(r *remoting, address string) *peer {
+	p := &peer{r: r, address: address, signal: make(chan struct{}, 1), done: make(chan struct{}), watches: map[watching]*actor.PID{}}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	go p.run()
+	return p
+}
+
+// enqueue returns false if the peer has ended.
+func (p *peer) enqueue(o outgoing) bool {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return false
+	}
+	if p.queued >= queueBytesMax {
+		p.mu.Unlock()
+		p.r.log.Warn("the queue to a peer is full; a message is dropped", "peer", p.address, "bytes_max", queueBytesMax)
+		p.r.deadLetter(o.target, o.sender)
+		return true
+	}
+	p.queue = append(p.queue, o)
+	p.queued += len(o.data) + outgoingBytes
+	p.mu.Unlock()
+	p.wake()
+	return true
+}
+
+func (p *peer) wake() {
+	select {
+	case p.signal <- struct{}{}:
+	default:
+	}
+}
+
+// finish lets the peer end once its queue is empty.
+func (p *peer) finish() {
+	p.mu.Lock()
+	p.finishing = true
+	p.mu.Unlock()
+	p.wake()
+}
+
+func (p *peer) processName() string {
+	if p == nil {
+		return ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.name
+}
+
+// watch returns false if the peer has ended.
+func (p *peer) watch(watcher string, watchee *actor.PID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.watches[watching{watcher, watchee.Id}] = watchee
+	return true
+}
+
+// unwatch says whether there was a watch.
+func (p *peer) unwatch(watcher string, watchee *actor.PID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := watching{watcher, watchee.Id}
+	_, ok := p.watches[key]
+	delete(p.watches, key)
+	return ok
+}
+
+// run is the peer's goroutine.
+func (p *peer) run() {
+	defer close(p.done)
+	connected, err := p.converse()
+	if p.ctx.Err() != nil {
+		err = context.Cause(p.ctx)
+	}
+	p.cancel(err)
+	p.r.log.Debug("connection to peer ended", "peer", p.address, "name", p.name, "error", err)
+
+	p.mu.Lock()
+	p.closed = true
+	queue, watches := p.queue, p.watches
+	p.queue, p.watches = nil, nil
+	p.mu.Unlock()
+	p.r.forget(p, !connected)
+	for _, o := range queue {
+		p.r.deadLetter(o.target, o.sender)
+	}
+	for w, watchee := range watches {
+		p.r.tellTerminated(w.watcher, watchee, actor.TerminatedReason_AddressTerminated)
+	}
+}
+
+// converse connects and sends until something ends it.
+func (p *peer) converse() (connected bool, _ error) {
+	conn, err := grpc.NewClient("passthrough:///"+p.address,
+		grpc.WithTransportCredentials(p.r.credentials),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return p.r.dial(ctx, address) }),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytesMax), grpc.MaxCallSendMsgSize(messageBytesMax)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectTime}),
+		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
+		grpc.WithWriteBufferSize(128<<10),
+		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
+	)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close() }()
+	// Without WaitForReady: a refused connection fails at once.
+	stream, err := remote.NewRemotingClient(conn).Receive(p.ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := p.greet(stream); err != nil {
+		return false, err
+	}
+	return true, p.pump(stream)
+}
+
+// greet exchanges names.
+func (p *peer) greet(stream remote.Remoting_ReceiveClient) error {
+	timer := time.AfterFunc(connectTime, func() { p.cancel(errTimeout) })
+	defer timer.Stop()
+	err := stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectRequest{ConnectRequest: &remote.ConnectRequest{
+		ConnectionType: &remote.ConnectRequest_ServerConnection{ServerConnection: &remote.ServerConnection{
+			SystemId: p.r.name, Address: p.r.system.Address(),
+		}},
+	}}})
+	if err != nil {
+		return err
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	response := answer.GetConnectResponse()
+	if response == nil || response.Blocked {
+		return errors.New("the peer refused the connection")
+	}
+	p.mu.Lock()
+	p.name = response.MemberId
+	p.mu.Unlock()
+	return nil
+}
+
+// pump sends batches until the peer ends or the stream breaks.
+func (p *peer) pump(stream remote.Remoting_ReceiveClient) error {
+	ended := make(chan struct{})
+	defer func() { <-ended }()
+	go func() {
+		defer close(ended)
+		// Nothing but the end comes on this stream. Sending would not notice
+		// it before the next message.
+		for {
+			if _, err := stream.Recv(); err != nil {
+				p.cancel(err)
+				return
+			}
+		}
+	}()
+	for {
+		batch, last := p.take()
+		if len(batch) > 0 {
+			if err := stream.Send(encodeBatch(batch)); err != nil {
+				p.cancel(err)
+				return err
+			}
+			continue
+		}
+		if last {
+			// The other side answers the end of the stream with its own: until
+			// then closing the connection could cut off what was sent.
+			_ = stream.CloseSend()
+			<-ended
+			return errFinished
+		}
+		select {
+		case <-p.signal:
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+	}
+}
+
+// take returns the next batch; last says that none will follow an empty one.
+func (p *peer) take() (batch []outgoing, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(p.queue) && n < batchMessagesMax && bytes < batchBytesMax {
+		bytes += len(p.queue[n].data)
+		n++
+	}
+	batch, p.queue = p.queue[:n:n], p.queue[n:]
+	p.queued -= bytes + n*outgoingBytes
+	if len(p.queue) == 0 {
+		p.queue = nil
+	}
+	return batch, p.finishing
+}
+
+// encodeBatch names each type and actor of the batch once.
+func encodeBatch(batch []outgoing) *remote.RemoteMessage {
+	b := &remote.MessageBatch{Envelopes: make([]*remote.MessageEnvelope, 0, len(batch))}
+	types, targets, senders := map[string]int32{}, map[string]int32{}, map[string]int32{}
+	for _, o := range batch {
+		typeID, ok := types[o.typeName]
+		if !ok {
+			typeID = int32(len(b.TypeNames))
+			types[o.typeName] = typeID
+			b.TypeNames = append(b.TypeNames, o.typeName)
+		}
+		target, ok := targets[o.target.Id]
+		if !ok {
+			target = int32(len(b.Targets))
+			targets[o.target.Id] = target
+			b.Targets = append(b.Targets, &actor.PID{Address: o.target.Address, Id: o.target.Id})
+		}
+		e := &remote.MessageEnvelope{TypeId: typeID, MessageData: o.data, Target: target, TargetRequestId: o.target.RequestId}
+		if o.sender != nil {
+			key := o.sender.Address + "/" + o.sender.Id
+			// Counted from 1: 0 is no sender.
+			if e.Sender, ok = senders[key]; !ok {
+				b.Senders = append(b.Senders, &actor.PID{Address: o.sender.Address, Id: o.sender.Id})
+				e.Sender = int32(len(b.Senders))
+				senders[key] = e.Sender
+			}
+			e.SenderRequestId = o.sender.RequestId
+		}
+		if o.header != nil {
+			e.MessageHeader = &remote.MessageHeader{HeaderData: o.header}
+		}
+		b.Envelopes = append(b.Envelopes, e)
+	}
+	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: b}}
+}

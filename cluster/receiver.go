@@ -1,0 +1,127 @@
+package cluster
+
+import (
+	"errors"
+	"io"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// receiver is the server of the remoting service: what other nodes send here.
+type receiver struct {
+	remote.UnimplementedRemotingServer
+	r *remoting
+}
+
+// Receive takes the batches of one peer until it or this node ends.
+func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case m.GetConnectRequest() != nil:
+			answer := &remote.ConnectResponse{MemberId: s.r.name}
+			err = stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectResponse{ConnectResponse: answer}})
+		case m.GetMessageBatch() != nil:
+			err = s.deliver(m.GetMessageBatch())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// deliver passes on the messages of a batch. One of a type that this process
+// does not know, as a newer peer may send, is left out: the library panics,
+// which ends the process.
+func (s receiver) deliver(b *remote.MessageBatch) error {
+	types := make([]protoreflect.MessageType, len(b.TypeNames))
+	for i, name := range b.TypeNames {
+		t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))
+		if err != nil {
+			s.r.log.Warn("a peer sent a message of an unknown type; it is dropped", "type", name)
+			continue
+		}
+		types[i] = t
+	}
+	for _, e := range b.Envelopes {
+		if !within(e.TypeId, len(types)) || !within(e.Target, len(b.Targets)) || !within(e.Sender, len(b.Senders)+1) {
+			return status.Error(codes.InvalidArgument, "a batch that refers to what is not in it")
+		}
+		if e.SerializerId != 0 {
+			return status.Errorf(codes.InvalidArgument, "serializer %d is not supported", e.SerializerId)
+		}
+		if types[e.TypeId] == nil {
+			continue
+		}
+		m := types[e.TypeId].New().Interface()
+		if err := proto.Unmarshal(e.MessageData, m); err != nil {
+			s.r.log.Warn("a peer sent a message that cannot be read; it is dropped", "type", b.TypeNames[e.TypeId], "error", err)
+			continue
+		}
+		var sender *actor.PID
+		if e.Sender > 0 {
+			sender = withRequest(b.Senders[e.Sender-1], e.SenderRequestId)
+		}
+		var header map[string]string
+		if e.MessageHeader != nil {
+			header = e.MessageHeader.HeaderData
+		}
+		s.r.deliver(withRequest(b.Targets[e.Target], e.TargetRequestId), header, m, sender)
+	}
+	return nil
+}
+
+func within(i int32, n int) bool { return i >= 0 && int(i) < n }
+
+func withRequest(pid *actor.PID, request uint32) *actor.PID {
+	if request == 0 {
+		return pid
+	}
+	return &actor.PID{Address: pid.Address, Id: pid.Id, RequestId: request}
+}
+
+// deliver gives a message to an actor of this node, by its id alone: the
+// address is what the sender calls this node.
+func (r *remoting) deliver(target *actor.PID, header map[string]string, m proto.Message, sender *actor.PID) {
+	local, _ := r.system.ProcessRegistry.GetLocal(target.Id)
+	pid := &actor.PID{Address: r.system.Address(), Id: target.Id, RequestId: target.RequestId}
+	switch t := m.(type) {
+	case *actor.Terminated:
+		// Only who still watches is told: the connection's end may have told
+		// it already.
+		if r.unwatched(pid.Id, t.Who) {
+			local.SendSystemMessage(pid, t)
+		}
+	case actor.SystemMessage:
+		local.SendSystemMessage(pid, m)
+	default:
+		if sender == nil && header == nil {
+			local.SendUserMessage(pid, m)
+			return
+		}
+		local.SendUserMessage(pid, &actor.MessageEnvelope{Header: header, Message: m, Sender: sender})
+	}
+}
+
+// unwatched removes a watch and says whether there was one.
+func (r *remoting) unwatched(watcher string, watchee *actor.PID) bool {
+	if watchee == nil {
+		return false
+	}
+	r.mu.Lock()
+	p, ok := r.peers[watchee.Address]
+	r.mu.Unlock()
+	return ok && p.unwatch(watcher, watchee)
+}
