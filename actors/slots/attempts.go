@@ -305,13 +305,11 @@ func (c *Core) refusal() string {
 	return RefusedDraining
 }
 
-// unknown answers for an attempt that the worker does not hold, and remembers
-// that: the run gives the attempt up, so its Dispatch must not start it later.
-func (c *Core) unknown(to Address, runID, step string, number int32) {
-	c.withdraw(runID, step, number)
+func (c *Core) sendUnknown(to Address, runID, step string, number int32) {
 	c.send(to, runID, &messages.AttemptUnknown{RunId: runID, Step: step, Attempt: number})
 }
 
+// withdraw remembers that an attempt which was never seen must not be started.
 func (c *Core) withdraw(runID, step string, number int32) {
 	r := c.touch(runID)
 	if m := r.mark(step); m == nil || m.number < number {

@@ -174,7 +174,8 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	}
 	switch {
 	case d.TakeUp:
-		c.unknown(from, d.RunId, d.Step, d.Attempt)
+		// The run may send it for good now, so nothing is remembered.
+		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)
 	case !c.cfg.Knows(d.Workflow, d.Step):
@@ -220,7 +221,7 @@ func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
 	case m.number == d.Attempt && m.state == markAcknowledged:
 		// The run has the result; whatever asks was overtaken by it.
 	case d.TakeUp:
-		c.send(from, d.RunId, &messages.AttemptUnknown{RunId: d.RunId, Step: d.Step, Attempt: d.Attempt})
+		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
 	default:
 		c.refuse(from, d, RefusedRevoked)
 	}
@@ -297,7 +298,8 @@ func (c *Core) CancelAttempt(now time.Time, m *messages.CancelAttempt) []Action 
 		c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "step %q was canceled: %s", a.step, orUnnamed(m.Reason)))
 	case known == markAcknowledged:
 	default:
-		c.unknown(from, m.RunId, m.Step, m.Attempt)
+		c.withdraw(m.RunId, m.Step, m.Attempt)
+		c.sendUnknown(from, m.RunId, m.Step, m.Attempt)
 	}
 	return c.end(now)
 }

@@ -14,7 +14,7 @@
 //
 //	W1  functions that hold a slot are never more than the slots
 //	W2  the function of an attempt is started at most once, and never after the
-//	    attempt was revoked, answered as unknown, or followed by a newer one
+//	    attempt was revoked, canceled unseen, or followed by a newer one
 //	W3  a result is kept and sent again until it is acknowledged
 //	W4  nothing is queued while a slot is free
 //	W5  the queue is served in order: steps that come back from waiting for a

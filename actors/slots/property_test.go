@@ -48,7 +48,7 @@ type watched struct {
 	newest    map[string]int32
 	epochs    map[string]uint64
 	started   map[attemptID]bool
-	withdrawn map[attemptID]bool // revoked or unknown, as the run was told
+	withdrawn map[attemptID]bool // revoked or canceled unseen, as the run was told
 	functions map[uint64]attemptID
 	waiting   map[uint64]bool
 	results   map[attemptID]time.Time // the last time that each unacknowledged one was sent
@@ -98,8 +98,6 @@ func (w *watched) observeMessage(a Action) {
 		w.results[attemptID{m.RunId, m.Step, m.Attempt}] = w.now
 	case *messages.Revoked:
 		w.withdrawn[attemptID{m.RunId, m.Step, m.Attempt}] = true
-	case *messages.AttemptUnknown:
-		w.withdrawn[attemptID{m.RunId, m.Step, m.Attempt}] = true
 	}
 }
 
@@ -148,7 +146,13 @@ func (w *watched) withdraw(t *rapid.T) {
 		w.observe(w.core.Revoke(w.now, &messages.Revoke{RunId: run, Step: "a", Attempt: number}))
 		return
 	}
-	w.observe(w.core.CancelAttempt(w.now, &messages.CancelAttempt{RunId: run, Step: "a", Attempt: number}))
+	actions := w.core.CancelAttempt(w.now, &messages.CancelAttempt{RunId: run, Step: "a", Attempt: number})
+	for _, a := range actions {
+		if m, ok := a.Message.(*messages.AttemptUnknown); ok {
+			w.withdrawn[attemptID{m.RunId, m.Step, m.Attempt}] = true
+		}
+	}
+	w.observe(actions)
 }
 
 func (w *watched) release(t *rapid.T) {

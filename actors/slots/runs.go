@@ -31,7 +31,7 @@ type markState uint8
 const (
 	markHeld         markState = iota + 1
 	markAcknowledged           // its run has the result
-	markWithdrawn              // revoked, unknown, or given up: never to be started
+	markWithdrawn              // revoked, canceled unseen, or given up: never to be started
 )
 
 // mark is the newest attempt of a step that the worker heard of.
