@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,11 +39,11 @@ func anything() *jsonschema.Schema {
 	return &jsonschema.Schema{Types: []string{"null", "boolean", "number", "string", "array", "object"}}
 }
 
-func text() *jsonschema.Schema { return &jsonschema.Schema{Types: []string{"null", "string"}} }
+func text() *jsonschema.Schema { return &jsonschema.Schema{Type: "string"} }
 
 // loosen allows what encoding/json allows beyond the inferred schema: fields
 // that a struct does not have (clients may be newer, and one event may start
-// several workflows), and null for a map.
+// several workflows), null for a map, and no field at all where null would do.
 func loosen(s *jsonschema.Schema) {
 	if s == nil {
 		return
@@ -58,11 +59,17 @@ func loosen(s *jsonschema.Schema) {
 	for _, p := range s.Properties {
 		loosen(p)
 	}
+	s.Required = slices.DeleteFunc(s.Required, func(name string) bool { return nullable(s.Properties[name]) })
 	loosen(s.Items)
 	if s.MinItems != nil {
 		// encoding/json fills up or cuts off an array.
 		s.MinItems, s.MaxItems = nil, nil
 	}
+}
+
+// nullable says whether a schema as it is inferred accepts null.
+func nullable(s *jsonschema.Schema) bool {
+	return s == nil || s.Type == "" && len(s.Types) == 0 || slices.Contains(s.Types, "null")
 }
 
 // typeWalk finds the types that the inference cannot look into.
@@ -96,7 +103,7 @@ func (w *typeWalk) visit(t reflect.Type) {
 		w.visit(t.Elem())
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
-			w.opaque[t] = text() // base64
+			w.opaque[t] = &jsonschema.Schema{Types: []string{"null", "string"}} // base64
 			return
 		}
 		w.visit(t.Elem())

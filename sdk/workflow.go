@@ -70,9 +70,10 @@ type WorkflowConfig struct {
 	ScheduleTimeout  time.Duration
 	ExecutionTimeout time.Duration
 	// InputSchema is the JSON Schema that a run's input must fit before it is
-	// accepted. Defaults to one inferred from the input type: fields without
-	// omitempty or omitzero are required, unknown ones are allowed, and types
-	// that encode themselves accept anything. AnyJSON turns the check off.
+	// accepted. Defaults to one inferred from the input type: fields are
+	// required unless they have omitempty or omitzero or may be null (pointers,
+	// slices, maps), unknown fields are allowed, and types that encode
+	// themselves accept anything. AnyJSON turns the check off.
 	InputSchema string
 }
 
