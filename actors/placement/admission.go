@@ -202,7 +202,9 @@ func (c *Core) checkWorker(info *messages.WorkerInfo) error {
 			faults = append(faults, err)
 		}
 	}
-	fault := func(format string, args ...any) { check(messages.Errorf(messages.CodeInvalidArgument, format, args...)) }
+	fault := func(format string, args ...any) {
+		check(messages.Errorf(messages.CodeInvalidArgument, format, args...))
+	}
 	check(messages.CheckName("worker id", info.GetWorkerId()))
 	if info.GetIncarnation() == "" || info.GetAddress() == "" || info.GetActorId() == "" {
 		fault("worker %q: incarnation, address or actor id is missing", info.GetWorkerId())

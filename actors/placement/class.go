@@ -154,31 +154,34 @@ func better(q *question, a, b *worker) bool {
 	if fa, fb := q.class.fits[a.seat].weight, q.class.fits[b.seat].weight; fa != fb {
 		return fa > fb
 	}
-	if la, lb := int64(a.load())*int64(b.slots), int64(b.load())*int64(a.slots); la != lb {
+	if la, lb := int64(a.taken)*int64(b.slots), int64(b.taken)*int64(a.slots); la != lb {
 		return la < lb
 	}
 	if ra, rb := a.boundRuns(), b.boundRuns(); ra != rb {
 		return ra < rb
 	}
-	if ha, hb := mix(a.id(), q.key.run), mix(b.id(), q.key.run); ha != hb {
+	if ha, hb := scatter(a.hash^q.hash), scatter(b.hash^q.hash); ha != hb {
 		return ha < hb
 	}
 	return a.id() < b.id()
 }
 
-// mix hashes two texts to a number: FNV-1a with a finalizer.
-func mix(a, b string) uint64 {
+// hashText is FNV-1a.
+func hashText(s string) uint64 {
 	h := uint64(14695981039346656037)
-	for _, s := range [2]string{a, b} {
-		for i := range len(s) {
-			h = (h ^ uint64(s[i])) * 1099511628211
-		}
-		h = (h ^ 0xff) * 1099511628211
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
 	}
+	return h
+}
+
+// scatter is a finalizer: each bit of its input changes half of its output.
+func scatter(h uint64) uint64 {
 	h ^= h >> 33
 	h *= 0xff51afd7ed558ccd
 	h ^= h >> 33
-	return h
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }
 
 // lane holds the classes of one workflow that have questions of one priority.

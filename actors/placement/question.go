@@ -21,6 +21,7 @@ const (
 
 type question struct {
 	key      questionKey
+	hash     uint64 // of the run's id
 	number   uint64
 	class    *class
 	priority int
@@ -84,7 +85,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {
 	c.seq++
 	return &question{
-		key: key, number: p.GetQuestion(), class: c.classOf(p), priority: bandOf(p.GetPriority()),
+		key: key, hash: hashText(key.run), number: p.GetQuestion(), class: c.classOf(p), priority: bandOf(p.GetPriority()),
 		readyUs: p.GetReadyUs(), seq: c.seq, heapAt: -1,
 		address: p.GetReplyAddress(), actorID: p.GetReplyActorId(),
 	}

@@ -158,7 +158,7 @@ func (n *census) place(cl *class, w *worker) {
 		n.capOf += w.sticky.max
 	default:
 		n.busy.add(w.id())
-		n.slotsBusy += min(w.load(), w.slots)
+		n.slotsBusy += min(w.taken, w.slots)
 		n.slots += w.slots
 	}
 }

@@ -12,14 +12,18 @@ const earlyReportsMax = 10_000
 // worker is an admitted process.
 type worker struct {
 	info *messages.WorkerInfo
+	hash uint64 // of the id
 	seat int
 	// Place in Core.open; -1 while not open.
 	openAt int
 
 	slots, running, queued int
-	boundReported          int
-	draining               bool
-	silent                 bool
+	// What takes slots: executing, queued at the worker, or on its way. Kept
+	// by touch.
+	taken         int
+	boundReported int
+	draining      bool
+	silent        bool
 	// The membership has it, not only its own registration.
 	confirmed  bool
 	reported   bool
@@ -49,12 +53,9 @@ func (w *worker) heardAt() time.Time {
 	return w.upAt
 }
 
-// load is what takes slots: executing, queued at the worker, or on its way.
-func (w *worker) load() int { return w.running + w.queued + len(w.unseen) }
-
 // isOpen: it may get a grant now.
 func (w *worker) isOpen() bool {
-	return w.reported && !w.draining && !w.silent && w.load() < w.slots
+	return w.reported && !w.draining && !w.silent && w.taken < w.slots
 }
 
 // boundRuns is for choosing the worker with the fewest.
@@ -188,7 +189,7 @@ func (c *Core) applyReport(w *worker, r *messages.LoadReport, now time.Time) {
 // addWorker seats a process and finds out which classes it fits.
 func (c *Core) addWorker(info *messages.WorkerInfo, now time.Time) *worker {
 	w := &worker{
-		info: info, openAt: -1, slots: int(info.GetSlots()), upAt: now,
+		info: info, hash: hashText(info.GetWorkerId()), openAt: -1, slots: int(info.GetSlots()), upAt: now,
 		unseen: map[uint64]*question{}, steps: make(map[string]map[string]bool, len(info.GetWorkflows())),
 	}
 	for _, d := range info.GetWorkflows() {
@@ -239,8 +240,9 @@ func (c *Core) removeWorker(w *worker) {
 	c.fleet++
 }
 
-// touch keeps Core.open true to the worker's state.
+// touch keeps Core.open true to the worker's state after any change to it.
 func (c *Core) touch(w *worker) {
+	w.taken = w.running + w.queued + len(w.unseen)
 	switch isOpen := w.isOpen(); {
 	case isOpen && w.openAt < 0:
 		w.openAt = len(c.open)
