@@ -126,6 +126,22 @@ func (n *Node) Self() Member { return n.membership.Self() }
 // View returns the newest view.
 func (n *Node) View() *View { return n.membership.current.Load().view }
 
+// Await returns the first view, from now on, that satisfies the condition, or
+// ctx's cause. It is for goroutines outside of actors.
+func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, error) {
+	for {
+		state := n.membership.current.Load()
+		if condition(state.view) {
+			return state.view, nil
+		}
+		select {
+		case <-state.changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // SetState gossips the state of this node; it may wait for up to a second
 // until a packet with it was sent.
 func (n *Node) SetState(s State) error { return n.membership.setState(s) }

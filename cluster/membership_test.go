@@ -1,0 +1,244 @@
+package cluster_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/clustertest"
+)
+
+// bubble runs a test on fake time with a network in memory.
+func bubble(t *testing.T, f func(t *testing.T, net *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t}
+		f(t, w)
+		for _, n := range w.nodes {
+			_ = n.Stop(context.Background())
+		}
+		// The actor library leaves tickers that end by themselves.
+		time.Sleep(2 * time.Second)
+	})
+}
+
+type world struct {
+	t       *testing.T
+	network clustertest.Network
+	nodes   []*cluster.Node
+}
+
+func (w *world) server(id string, join ...string) (*cluster.Node, *clustertest.Host) {
+	h := w.network.Host(id)
+	return w.start(h, cluster.Config{Role: cluster.RoleServer, ID: id, Join: join}), h
+}
+
+func (w *world) worker(id string, join ...string) (*cluster.Node, *clustertest.Host) {
+	h := w.network.Host(id)
+	return w.start(h, cluster.Config{Role: cluster.RoleWorker, ID: id, Join: join}), h
+}
+
+func (w *world) start(h *clustertest.Host, c cluster.Config) *cluster.Node {
+	w.t.Helper()
+	c.Logger = slog.New(slog.DiscardHandler)
+	n, err := cluster.Start(w.t.Context(), h.Configure(c))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// sees waits until the view of n holds exactly the ids, and returns it.
+func (w *world) sees(n *cluster.Node, within time.Duration, ids ...string) *cluster.View {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), within)
+	defer cancel()
+	v, err := n.Await(ctx, func(v *cluster.View) bool { return slices.Equal(viewIDs(v), ids) })
+	if err != nil {
+		w.t.Fatalf("%s does not see %v within %v but %v", n.Self().Name, ids, within, viewIDs(n.View()))
+	}
+	return v
+}
+
+func viewIDs(v *cluster.View) []string {
+	var ids []string
+	for _, m := range v.Members {
+		ids = append(ids, m.WorkerID)
+	}
+	return ids
+}
+
+func TestMembersJoinByAnyAddressAndLeave(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b", a.Self().GossipAddress)
+		c, _ := w.worker("c", b.Self().GossipAddress)
+		d, _ := w.worker("d", c.Self().GossipAddress)
+		for _, n := range w.nodes {
+			w.sees(n, 2*time.Second, "a", "b", "c", "d")
+		}
+		start := time.Now()
+		if err := b.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 500*time.Millisecond {
+			t.Errorf("Stop took %v", took)
+		}
+		for _, n := range []*cluster.Node{a, c, d} {
+			w.sees(n, 100*time.Millisecond, "a", "c", "d")
+		}
+	})
+}
+
+func TestStateIsGossiped(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.worker("b", a.Self().GossipAddress)
+		w.sees(a, time.Second, "a", "b")
+		if m, _ := a.View().Member(b.Self().Name); m.State != cluster.StateJoining || m.Address != b.Self().Address {
+			t.Fatalf("a sees %+v", m)
+		}
+		if err := b.SetState(cluster.StateReady); err != nil {
+			t.Fatal(err)
+		}
+		ready := func(v *cluster.View) bool { m, _ := v.Member(b.Self().Name); return m.State == cluster.StateReady }
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		if _, err := a.Await(ctx, ready); err != nil {
+			t.Fatalf("a does not see that b is ready: %+v", a.View().Members)
+		}
+		before, _ := a.View().Member(b.Self().Name)
+		if before.ID != b.Self().Name+"#1" {
+			t.Fatalf("a change of state is not a new appearance: %s", before.ID)
+		}
+	})
+}
+
+func TestCrashedMemberIsDeclaredGone(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		_, host := w.worker("b", a.Self().GossipAddress)
+		c, _ := w.worker("c", a.Self().GossipAddress)
+		for _, n := range w.nodes {
+			w.sees(n, 2*time.Second, "a", "b", "c")
+		}
+		host.Crash()
+		w.sees(a, 2*time.Second, "a", "c")
+		w.sees(c, 2*time.Second, "a", "c")
+	})
+}
+
+// A member that was declared gone by mistake comes back as another member: the
+// library's member list never again accepts an id that left.
+func TestFrozenMemberComesBackUnderNewID(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, host := w.worker("b", a.Self().GossipAddress)
+		v := w.sees(a, 2*time.Second, "a", "b")
+		first, _ := v.Member(b.Self().Name)
+		for range 3 {
+			host.Freeze()
+			w.sees(a, 3*time.Second, "a")
+			host.Thaw()
+			v = w.sees(a, 12*time.Second, "a", "b")
+			w.sees(b, 12*time.Second, "a", "b")
+			next, _ := v.Member(b.Self().Name)
+			if next.ID == first.ID {
+				t.Fatalf("came back under its old id %s", next.ID)
+			}
+			if !libraryKnows(a, next.ID) || libraryKnows(a, first.ID) {
+				t.Fatalf("the library does not have %s instead of %s", next.ID, first.ID)
+			}
+			first = next
+		}
+	})
+}
+
+func TestRestartedMemberHasTheSameIDAndAnotherName(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, host := w.worker("b", a.Self().GossipAddress)
+		w.sees(a, 2*time.Second, "a", "b")
+		host.Crash()
+		again := w.start(host.Again(), cluster.Config{Role: cluster.RoleWorker, ID: "b", Join: []string{a.Self().GossipAddress}})
+		// Until the verdict on the old process both are there, then one.
+		w.sees(a, time.Second, "a", "b", "b")
+		v := w.sees(a, 3*time.Second, "a", "b")
+		if _, old := v.Member(b.Self().Name); old {
+			t.Fatal("the old process outlived the new one")
+		}
+		if m, ok := v.Member(again.Self().Name); !ok || m.Address != again.Self().Address {
+			t.Fatalf("a sees %+v", v.Members)
+		}
+	})
+}
+
+// Longer than the dead are told news: only the seeds can merge the two sides.
+func TestHealedPartitionMerges(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, hostB := w.server("b", a.Self().GossipAddress)
+		c, hostC := w.worker("c", a.Self().GossipAddress)
+		for _, n := range w.nodes {
+			w.sees(n, 2*time.Second, "a", "b", "c")
+		}
+		w.network.Split(hostB, hostC)
+		w.sees(a, 4*time.Second, "a")
+		w.sees(b, 4*time.Second, "b", "c")
+		w.sees(c, 4*time.Second, "b", "c")
+		time.Sleep(5 * time.Minute)
+		w.network.Heal()
+		for _, n := range w.nodes {
+			w.sees(n, 12*time.Second, "a", "b", "c")
+		}
+	})
+}
+
+// A worker that sees no server looks for one twice a second.
+func TestWorkerFindsRestartedServerSoon(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		_, host := w.server("a")
+		b, _ := w.worker("b", host.Gossip)
+		w.sees(b, 2*time.Second, "a", "b")
+		host.Crash()
+		w.sees(b, 3*time.Second, "b")
+		time.Sleep(time.Minute)
+		w.start(host.Again(), cluster.Config{Role: cluster.RoleServer, ID: "a"})
+		w.sees(b, 700*time.Millisecond, "a", "b")
+	})
+}
+
+func TestSubscribersGetTheNewestView(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		var got []uint64
+		cancel := a.Subscribe(func(v *cluster.View) { got = append(got, v.Version) })
+		synctest.Wait()
+		if len(got) != 1 || got[0] != a.View().Version {
+			t.Fatalf("a new subscriber got %v, the view is %d", got, a.View().Version)
+		}
+		w.worker("b", a.Self().GossipAddress)
+		w.sees(a, time.Second, "a", "b")
+		synctest.Wait()
+		if got[len(got)-1] != a.View().Version || !slices.IsSorted(got) {
+			t.Fatalf("got %v, the view is %d", got, a.View().Version)
+		}
+		cancel()
+		count := len(got)
+		w.worker("c", a.Self().GossipAddress)
+		w.sees(a, time.Second, "a", "b", "c")
+		synctest.Wait()
+		if len(got) != count {
+			t.Fatal("called after cancel")
+		}
+	})
+}
+
+func libraryKnows(n *cluster.Node, id string) bool {
+	synctest.Wait()
+	return slices.Contains(n.LibraryMembers(), id)
+}

@@ -1,0 +1,211 @@
+// Package node assembles a server, the only place where its parts meet:
+// membership, journal, runs, placement, roster and gateway.
+//
+// Data flow: Config → Start → Server; Stop takes the parts down in the
+// opposite order.
+//
+// Imports actors, actors/journal, cluster, cluster/gateway, messages.
+package node
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/gateway"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// DefaultRetention is how long finished runs are kept.
+const DefaultRetention = 7 * 24 * time.Hour
+
+// Config of a server. Store is required; zero fields take the defaults.
+type Config struct {
+	// ID of the server, stable across restarts. Default "server/" and the
+	// host's name.
+	ID string
+	// Store holds the journal. The caller closes it after Stop.
+	Store journal.Store
+	// APIListen is the address of the API. Default 127.0.0.1:7080; port 0
+	// takes a free one.
+	APIListen string
+	// Bind and Gossip are the addresses of remoting and membership. Default
+	// 127.0.0.1 with free ports.
+	Bind, Gossip string
+	// AdvertiseHost is how others reach Bind and Gossip; default their host.
+	AdvertiseHost string
+	// Join is gossip addresses of members to join.
+	Join []string
+	// Secret is required to listen beyond loopback.
+	Secret string
+	// Preset of the membership's timing. Default cluster.LocalConfig.
+	Preset cluster.Preset
+	// Retention of finished runs. Default DefaultRetention; negative keeps
+	// them for ever.
+	Retention time.Duration
+	// Settle is how long after the start a worker that a run is bound to may
+	// take to be seen again. Default 3 s.
+	Settle time.Duration
+	// Run holds the times of runs.
+	Run run.Config
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Transport of the membership, for tests.
+	Cluster func(*cluster.Config)
+}
+
+func (c Config) withDefaults() Config {
+	if c.ID == "" {
+		host, err := os.Hostname()
+		if err != nil || host == "" {
+			host = "localhost"
+		}
+		c.ID = "server/" + host
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Retention == 0 {
+		c.Retention = DefaultRetention
+	}
+	return c
+}
+
+// Server is a running server.
+type Server struct {
+	node      *cluster.Node
+	committer *journal.Committer
+	roster    *actors.Roster
+	host      *actors.Host
+	api       *gateway.Server
+	log       *slog.Logger
+}
+
+// Start starts a server and returns once it serves. Errors carry a code:
+// ADDRESS_IN_USE, SECRET_REQUIRED, JOIN_FAILED, INVALID_ARGUMENT; nothing is
+// left running then.
+func Start(ctx context.Context, c Config) (_ *Server, err error) {
+	c = c.withDefaults()
+	if c.Store == nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "a server needs a store for its journal")
+	}
+	s := &Server{log: c.Logger}
+	defer func() {
+		if err != nil {
+			stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			_ = s.Stop(stopCtx)
+		}
+	}()
+	var parts atomic.Pointer[kinds]
+	if s.node, err = startNode(ctx, c, &parts); err != nil {
+		return nil, err
+	}
+	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: committerHooks(c.Logger)})
+	s.roster = actors.NewRoster(actors.RosterConfig{Node: s.node, Settle: c.Settle, Logger: c.Logger})
+	definitions := actors.NewDefinitions(c.Store)
+	s.host = actors.NewHost(actors.HostConfig{
+		Node: s.node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
+		Run: c.Run, Retention: c.Retention, Logger: c.Logger,
+	})
+	placement := actors.NewPlacementKind(actors.PlacementDeps{
+		Node: s.node, Roster: s.roster, Store: c.Store, Logger: c.Logger,
+		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
+	})
+	if err := s.host.Start(); err != nil {
+		return nil, err
+	}
+	parts.Store(&kinds{run: s.host.Activate, placement: placement.Activate})
+	if s.api, err = gateway.Start(ctx, s.host.Engine(), gateway.Config{Listen: c.APIListen, Secret: c.Secret, Logger: c.Logger}); err != nil {
+		return nil, err
+	}
+	c.Logger.Info("server is up", "id", c.ID, "api", s.api.Address(), "gossip", s.node.Self().GossipAddress, "actors", s.node.Self().Address)
+	return s, nil
+}
+
+// kinds are what the node activates, known once all parts are there.
+type kinds struct {
+	run, placement func(string) (*actor.PID, error)
+}
+
+func startNode(ctx context.Context, c Config, parts *atomic.Pointer[kinds]) (*cluster.Node, error) {
+	activate := func(of func(*kinds) func(string) (*actor.PID, error)) func(string) (*actor.PID, error) {
+		return func(identity string) (*actor.PID, error) {
+			k := parts.Load()
+			if k == nil {
+				return nil, messages.Errorf(messages.CodeUnavailable, "the server is starting")
+			}
+			return of(k)(identity)
+		}
+	}
+	cfg := cluster.Config{
+		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
+		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Logger: c.Logger,
+		Kinds: []cluster.Kind{
+			{Name: cluster.KindRun, Activate: activate(func(k *kinds) func(string) (*actor.PID, error) { return k.run })},
+			{Name: cluster.KindPlacement, Activate: activate(func(k *kinds) func(string) (*actor.PID, error) { return k.placement })},
+		},
+	}
+	if c.Cluster != nil {
+		c.Cluster(&cfg)
+	}
+	return cluster.Start(ctx, cfg)
+}
+
+func committerHooks(log *slog.Logger) journal.CommitterHooks {
+	return journal.CommitterHooks{
+		Retrying: func(err error, try int, wait time.Duration) {
+			log.Warn("journal is out of reach, trying again", "try", try, "wait", wait.Round(time.Millisecond), "error", err)
+		},
+	}
+}
+
+// Stop takes the server down: the API first, so that nothing new comes in,
+// then the runs, whose next owner takes them up, then the membership.
+func (s *Server) Stop(ctx context.Context) error {
+	var first error
+	keep := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	if s.api != nil {
+		keep(s.api.Stop(ctx))
+	}
+	if s.host != nil {
+		s.host.Stop()
+	}
+	if s.committer != nil {
+		keep(s.committer.Close(ctx))
+	}
+	if s.roster != nil {
+		s.roster.Stop()
+	}
+	if s.node != nil {
+		keep(s.node.Stop(ctx))
+	}
+	return first
+}
+
+// APIAddress is where the API listens, host:port.
+func (s *Server) APIAddress() string { return s.api.Address() }
+
+// GossipAddress is what other members may join.
+func (s *Server) GossipAddress() string { return s.node.Self().GossipAddress }
+
+// Done tells when the server cannot serve any more, and why.
+func (s *Server) Done() <-chan error { return s.api.Done() }
+
+// ActiveRuns is the number of runs in memory.
+func (s *Server) ActiveRuns() int { return s.host.ActiveRuns() }
+
+// Node is the server's membership.
+func (s *Server) Node() *cluster.Node { return s.node }
