@@ -52,7 +52,13 @@ func (e *RunError) Unwrap() error { return e.Failure }
 // Is says that a canceled run is ErrCanceled and one that was set aside is
 // ErrRunSetAside.
 func (e *RunError) Is(target error) bool {
-	return e.Status == Canceled && target == ErrCanceled || e.Status == SetAside && target == ErrRunSetAside
+	switch messages.CodeOf(target) {
+	case messages.CodeCanceled:
+		return e.Status == Canceled
+	case messages.CodeRunSetAside:
+		return e.Status == SetAside
+	}
+	return false
 }
 
 // outcome is the end of a run.

@@ -1,0 +1,281 @@
+package sdk_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// fakeEngine answers spawns by key and waits by id.
+type fakeEngine struct {
+	spawned []*messages.SpawnChild
+	refuse  error
+	ended   *messages.RunEnded
+	outputs map[string][]byte
+	waited  []string
+}
+
+func (e *fakeEngine) SpawnChild(_ context.Context, s *messages.SpawnChild) (string, error) {
+	e.spawned = append(e.spawned, s)
+	if e.refuse != nil {
+		return "", e.refuse
+	}
+	return messages.RunIDForChild(s.RunId, s.Step, s.Key), nil
+}
+
+func (e *fakeEngine) AwaitRun(_ context.Context, id string) (*messages.RunEnded, map[string][]byte, error) {
+	e.waited = append(e.waited, id)
+	return e.ended, e.outputs, nil
+}
+
+// attemptOf makes an attempt of a step of workflow "w" on worker "gpu-1".
+func attemptOf(step, input string, e attempt.Engine) *attempt.Attempt {
+	return &attempt.Attempt{
+		Dispatch: &messages.Dispatch{
+			RunId: "run1", Workflow: "w", Step: step, Attempt: 2, Epoch: 3, Input: []byte(input),
+			StateNew: true, StateReason: "worker lost", PreviousWorker: "gpu-0",
+			Metadata: map[string]string{"user": "ada"}, ParentRun: "run0",
+		},
+		Worker: &messages.WorkerInfo{WorkerId: "gpu-1", Labels: map[string]string{"gpu": "a100"}},
+		Engine: e,
+	}
+}
+
+type point struct {
+	X int `json:"x"`
+}
+
+func TestStepFunctionDecodesAndEncodes(t *testing.T) {
+	w := sdk.NewWorkflow[point]("w")
+	sdk.AddStep(w, "double", func(_ sdk.Context, in point) (point, error) { return point{2 * in.X}, nil })
+	out, err := w.Functions()["double"](t.Context(), attemptOf("double", `{"x":21}`, nil))
+	if err != nil || string(out) != `{"x":42}` {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
+func TestStepContext(t *testing.T) {
+	var log bytes.Buffer
+	w := sdk.NewWorkflow[any]("w")
+	sdk.AddStep(w, "look", func(ctx sdk.Context, in any) (string, error) {
+		if in != nil {
+			t.Errorf("a run without input gave %v", in)
+		}
+		ctx.Logger().Info("here")
+		derived, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if same, ok := sdk.FromContext(derived); !ok || same.RunID() != ctx.RunID() {
+			t.Error("a derived context does not lead back to the step")
+		}
+		return fmt.Sprint(ctx.RunID(), ctx.Workflow(), ctx.Step(), ctx.Attempt(), ctx.WorkerID(), ctx.WorkerLabels(), ctx.Metadata(), ctx.ParentRun(), ctx.Binding()), nil
+	})
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	out, err := w.Functions()["look"](sdk.WithLogger(t.Context(), logger), attemptOf("look", "", nil))
+	want := `"run1wlook2gpu-1map[gpu:a100] map[user:ada]run0{3 true worker lost gpu-0}"`
+	if err != nil || string(out) != want {
+		t.Errorf("%s, %v", out, err)
+	}
+	if !strings.Contains(log.String(), "msg=here run=run1 step=look attempt=2") {
+		t.Errorf("log: %s", log.String())
+	}
+	if _, ok := sdk.FromContext(t.Context()); ok {
+		t.Error("a context of no step leads to one")
+	}
+}
+
+func TestErrorsOfSteps(t *testing.T) {
+	own := errors.New("disk full")
+	childFailed := &sdk.RunError{RunID: "c", Workflow: "child", Status: sdk.Failed,
+		Failure: messages.Errorf(messages.CodeInvalidInput, "of the child")}
+	for _, tc := range []struct {
+		name  string
+		err   error
+		code  messages.Code
+		final bool
+	}{
+		{"the user's own", own, messages.CodeUserError, false},
+		{"not to be retried", fmt.Errorf("give up: %w", sdk.NonRetryable(own)), messages.CodeUserError, true},
+		{"what the engine refused", fmt.Errorf("spawn: %w", messages.Errorf(messages.CodeChildNotSticky, "no")), messages.CodeChildNotSticky, false},
+		{"what means another thing at a step", messages.Errorf(messages.CodeWorkerLost, "no"), messages.CodeUserError, false},
+		{"a child's failure", fmt.Errorf("child: %w", childFailed), messages.CodeUserError, false},
+	} {
+		w := sdk.NewWorkflow[int]("w")
+		sdk.AddStep(w, "fail", func(sdk.Context, int) (int, error) { return 0, tc.err })
+		_, err := w.Functions()["fail"](t.Context(), attemptOf("fail", "1", nil))
+		f := messages.ToFailure(err)
+		if f.GetCode() != string(tc.code) || f.GetFinal() != tc.final || f.GetMessage() != tc.err.Error() || !errors.Is(err, tc.err) {
+			t.Errorf("%s: %v", tc.name, f)
+		}
+	}
+	if sdk.NonRetryable(nil) != nil {
+		t.Error("NonRetryable(nil) is an error")
+	}
+}
+
+func TestInputAndOutputThatDoNotFitAreFinal(t *testing.T) {
+	w := sdk.NewWorkflow[point]("w")
+	sdk.AddStep(w, "s", func(_ sdk.Context, in point) (any, error) { return func() {}, nil })
+	for input, code := range map[string]messages.Code{`{"x":"no"}`: messages.CodeInvalidInput, `{"x":1}`: messages.CodeUserError} {
+		_, err := w.Functions()["s"](t.Context(), attemptOf("s", input, nil))
+		if f := messages.ToFailure(err); f.GetCode() != string(code) || !f.GetFinal() {
+			t.Errorf("input %s: %v", input, f)
+		}
+	}
+}
+
+func TestOutputOfParents(t *testing.T) {
+	w := sdk.NewWorkflow[int]("w")
+	load := sdk.AddStep(w, "load", func(_ sdk.Context, in int) (point, error) { return point{in}, nil })
+	skip := sdk.AddStep(w, "skip", noop[int])
+	other := sdk.AddStep(sdk.NewWorkflow[int]("other"), "load", noop[int])
+	sdk.AddStep(w, "use", func(ctx sdk.Context, _ int) (int, error) {
+		derived, cancel := context.WithCancel(ctx)
+		defer cancel()
+		p, err := load.Output(derived)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := skip.Output(ctx); !errors.Is(err, sdk.ErrInvalidArgument) || !strings.Contains(err.Error(), `step "skip" of workflow "w" is not a parent of step "use"`) {
+			t.Errorf("a step that is no parent: %v", err)
+		}
+		if _, err := other.Output(ctx); !errors.Is(err, sdk.ErrInvalidArgument) {
+			t.Errorf("a step of another workflow: %v", err)
+		}
+		return p.X, nil
+	}, sdk.StepConfig{Parents: sdk.Steps(load)})
+	a := attemptOf("use", "1", nil)
+	a.Dispatch.Parents = map[string][]byte{"load": []byte(`{"x":7}`)}
+	out, err := w.Functions()["use"](t.Context(), a)
+	if err != nil || string(out) != "7" {
+		t.Errorf("%s, %v", out, err)
+	}
+	if _, err := load.Output(t.Context()); !errors.Is(err, sdk.ErrInvalidArgument) {
+		t.Errorf("outside of a step: %v", err)
+	}
+	a.Dispatch.Parents["load"] = []byte(`"text"`)
+	if _, err := w.Functions()["use"](t.Context(), a); err == nil || !strings.Contains(err.Error(), `the output of step "load"`) {
+		t.Errorf("an output of another type: %v", err)
+	}
+}
+
+func TestSpawn(t *testing.T) {
+	child := sdk.NewWorkflow[point]("child", sdk.WorkflowConfig{Sticky: sdk.Soft})
+	first := sdk.AddStep(child, "first", noop[point])
+	last := sdk.AddStep(child, "last", func(sdk.Context, point) (point, error) { return point{}, nil }, sdk.StepConfig{Parents: sdk.Steps(first)})
+	second := sdk.NewWorkflow[int]("second")
+	e := &fakeEngine{
+		ended:   &messages.RunEnded{Status: sdk.Succeeded},
+		outputs: map[string][]byte{"first": []byte(`{}`), "last": []byte(`{"x":5}`)},
+	}
+	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
+	a, err := child.Spawn(ctx, point{1}, &sdk.SpawnOptions{Sticky: true, KeepOnCancel: true, Priority: sdk.High, Metadata: map[string]string{"a": "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spawn := range []func() (*sdk.Child, error){
+		func() (*sdk.Child, error) { return child.Spawn(ctx, point{2}) },
+		func() (*sdk.Child, error) { return second.Spawn(ctx, 3, nil) },
+		func() (*sdk.Child, error) { return child.Spawn(ctx, point{4}, &sdk.SpawnOptions{Key: "mine"}) },
+	} {
+		if _, err := spawn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var keys []string
+	for _, s := range e.spawned {
+		keys = append(keys, s.Key)
+	}
+	if got := strings.Join(keys, " "); got != "#0:child #1:child #0:second mine" {
+		t.Errorf("keys: %s", got)
+	}
+	s := e.spawned[0]
+	if s.RunId != "run1" || s.Step != "spawner" || s.Attempt != 2 || s.Epoch != 3 || s.Workflow != "child" || string(s.Input) != `{"x":1}` ||
+		!s.Sticky || !s.KeepOnCancel || s.Priority != 1 || s.Metadata["a"] != "b" {
+		t.Errorf("spawn: %v", s)
+	}
+	out, err := last.Result(ctx, a)
+	var same point
+	if errResult := a.Result(ctx, &same); err != nil || errResult != nil || out.X != 5 || same != out || a.ID() != e.waited[0] {
+		t.Errorf("result %v %v, %v %v", out, err, same, errResult)
+	}
+	if _, err := sdk.AddStep(second, "x", noop[int]).Result(ctx, a); !errors.Is(err, sdk.ErrInvalidArgument) {
+		t.Errorf("a step of another workflow: %v", err)
+	}
+}
+
+func TestSpawnRefused(t *testing.T) {
+	child := sdk.NewWorkflow[any]("child")
+	e := &fakeEngine{refuse: messages.Errorf(messages.CodeChildNotSticky, "workflow child is not sticky")}
+	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
+	if _, err := child.Spawn(ctx, 1, &sdk.SpawnOptions{Sticky: true}); !errors.Is(err, sdk.ErrChildNotSticky) {
+		t.Error(err)
+	}
+	if _, err := child.Spawn(t.Context(), 1); !errors.Is(err, sdk.ErrInvalidArgument) {
+		t.Error(err)
+	}
+	if _, err := child.Spawn(ctx, 1, nil, nil); !errors.Is(err, sdk.ErrInvalidArgument) {
+		t.Error(err)
+	}
+	if _, err := child.Spawn(ctx, 1, &sdk.SpawnOptions{Key: "#0"}); !errors.Is(err, sdk.ErrInvalidArgument) {
+		t.Error(err)
+	}
+	if _, err := child.Spawn(ctx, func() {}); !errors.Is(err, sdk.ErrInvalidInput) {
+		t.Error(err)
+	}
+	if _, err := child.Spawn(ctx, strings.Repeat("x", messages.PayloadBytesMax)); !errors.Is(err, sdk.ErrPayloadTooLarge) {
+		t.Error(err)
+	}
+	if len(e.spawned) != 1 {
+		t.Errorf("%d spawns went out", len(e.spawned))
+	}
+}
+
+func TestFailedChild(t *testing.T) {
+	child := sdk.NewWorkflow[int]("child")
+	left := sdk.AddStep(child, "left", func(sdk.Context, int) (int, error) { return 0, nil })
+	right := sdk.AddStep(child, "right", noop[int])
+	e := &fakeEngine{
+		ended: &messages.RunEnded{Status: sdk.Failed, Failure: &messages.Failure{
+			Code: string(messages.CodeScheduleTimeout), Message: `step "right": no worker`}},
+		outputs: map[string][]byte{"left": []byte("9")},
+	}
+	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
+	ref, err := child.Spawn(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = ref.Wait(ctx)
+	var runError *sdk.RunError
+	if !errors.Is(err, sdk.ErrScheduleTimeout) || !errors.As(err, &runError) || runError.RunID != ref.ID() || errors.Is(err, sdk.ErrCanceled) {
+		t.Error(err)
+	}
+	if want := "run " + ref.ID() + ` of workflow "child" failed: SCHEDULE_TIMEOUT: step "right": no worker`; err.Error() != want {
+		t.Errorf("got %q\nwant %q", err, want)
+	}
+	if out, err := left.Result(ctx, ref); out != 9 || err != nil {
+		t.Errorf("the step that succeeded: %d, %v", out, err)
+	}
+	if _, err := right.Result(ctx, ref); !errors.Is(err, sdk.ErrScheduleTimeout) {
+		t.Errorf("the step that failed: %v", err)
+	}
+	e.ended = &messages.RunEnded{Status: sdk.Canceled}
+	if err := ref.Wait(ctx); !errors.Is(err, sdk.ErrCanceled) {
+		t.Errorf("a canceled child: %v", err)
+	}
+	e.ended = &messages.RunEnded{Status: sdk.Succeeded}
+	var out int
+	if err := ref.Result(ctx, &out); !errors.Is(err, sdk.ErrInvalidArgument) || !strings.Contains(err.Error(), "2 last steps (left, right)") {
+		t.Errorf("a workflow with two last steps: %v", err)
+	}
+	if _, err := right.Result(ctx, ref); !errors.Is(err, sdk.ErrUnknownStep) {
+		t.Errorf("a step that the child's version does not have: %v", err)
+	}
+}
