@@ -65,6 +65,13 @@ func (c *Core) listBound(w *worker, now time.Time) {
 	}
 	s.listing, s.listedAt, s.mark = true, now, c.seq
 	s.unbound = map[string]bool{}
+	// A grant that is on its way may become durable after the reading.
+	c.seq++
+	for _, q := range w.unseen {
+		if _, ok := s.runs[q.key.run]; ok && q.class.sticky {
+			s.runs[q.key.run] = c.seq
+		}
+	}
 	c.emit(ListBound{w.id()})
 }
 
@@ -99,11 +106,6 @@ func (c *Core) BoundRuns(workerID string, runs []string, now time.Time) []Action
 	for run, order := range s.runs {
 		if order > s.mark {
 			bound[run] = order
-		}
-	}
-	for _, q := range w.unseen {
-		if order, ok := s.runs[q.key.run]; ok && q.class.sticky {
-			bound[q.key.run] = order
 		}
 	}
 	s.runs, s.known, s.listing, s.unbound = bound, true, false, nil
