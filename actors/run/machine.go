@@ -89,6 +89,7 @@ type Machine struct {
 	draining, refused bool
 	move              *move
 	moveRetryAt       time.Time
+	bindAfter         time.Time
 	spawns            map[string][]any
 	childAcks         map[string]time.Time
 	childAcked        map[string]bool

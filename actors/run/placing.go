@@ -94,6 +94,10 @@ func (m *Machine) placeSteps() {
 	}
 }
 
+// bindPause is the wait before placement is asked again after it granted a
+// process that the run knows to be lost.
+const bindPause = 50 * time.Millisecond
+
 // bindByPlacement asks for a worker once a step is ready, and binds to it.
 func (m *Machine) bindByPlacement(reason, exclude string) {
 	since, any := m.readySince()
@@ -103,15 +107,16 @@ func (m *Machine) bindByPlacement(reason, exclude string) {
 	}
 	q := m.questions[bindQuestion]
 	if q == nil || q.placed == nil {
-		m.ask(bindQuestion, exclude, since)
+		if !m.now.Before(m.bindAfter) {
+			m.ask(bindQuestion, exclude, since)
+		}
 		return
 	}
 	delete(m.questions, bindQuestion)
 	if b := m.s.Binding; b.Lost && sameProcess(b.Worker, q.placed.Worker) {
 		// Placement does not know yet that the process is lost.
 		m.withdrawNow(q)
-		m.ask(bindQuestion, exclude, since)
-		m.questions[bindQuestion].hold = false
+		m.bindAfter = m.now.Add(bindPause)
 		return
 	}
 	m.bind(q.placed.Worker, reason, q.placed.GrantId)

@@ -154,6 +154,7 @@ func (m *Machine) nextAlarm() time.Time {
 	for _, q := range m.questions {
 		want(m.reaskAt(q), q.placed == nil)
 	}
+	want(m.bindAfter, m.now.Before(m.bindAfter))
 	if m.move != nil {
 		want(m.move.since.Add(m.cfg.MoveFor), true)
 	} else if at, wants := m.busyUntil(); wants && m.questions[bindQuestion] == nil && m.s.bound() {
