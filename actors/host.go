@@ -1,0 +1,366 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// HostConfig configures a Host. The first five are required.
+type HostConfig struct {
+	Node        *cluster.Node
+	Store       journal.Store
+	Committer   *journal.Committer
+	Roster      *Roster
+	Definitions *Definitions
+	// Run holds the times of the run machines.
+	Run run.Config
+	// CallTimeout bounds what a run asks of other runs. Default 30 s.
+	CallTimeout time.Duration
+	// Retention after which finished runs are deleted; 0 keeps them for ever.
+	Retention time.Duration
+	Hooks     HostHooks
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+// HostHooks are told what happens; nil ones are not called. They must not
+// block.
+type HostHooks struct {
+	// Recovered is called when the unfinished runs of newly owned shards have
+	// been brought back.
+	Recovered func(runs int, took time.Duration)
+	// LoadFailed is called for a run that could not be read.
+	LoadFailed func(runID string, err error)
+	// AppendFailed is called for an activation whose append was refused.
+	AppendFailed func(runID string, err error)
+}
+
+// Host is the part of a server that holds the activations of the runs whose
+// shards the server owns. It is safe for concurrent use.
+type Host struct {
+	cfg         HostConfig
+	root        *actor.RootContext
+	committer   *journal.Committer
+	roster      *Roster
+	definitions *Definitions
+	engine      *Engine
+	alarms      alarms
+	placements  *placementLinks
+	waker       *waker
+	log         *slog.Logger
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	pid    *actor.PID
+	stop   []func()
+
+	mu     sync.RWMutex
+	active map[string]*actor.PID
+	owned  map[int]bool
+	closed bool
+}
+
+// Messages to the host actor from its own server.
+type (
+	// placementReset says that placement forgot all questions.
+	placementReset struct{}
+)
+
+// NewHost makes the host of a server; Start brings the runs back. The node's
+// kind "run" is to activate by Activate.
+func NewHost(cfg HostConfig) *Host {
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = 30 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	h := &Host{cfg: cfg, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
+		active: map[string]*actor.PID{}, owned: map[int]bool{}}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.engine = &Engine{host: h}
+	return h
+}
+
+// Engine is the way of the API to the runs of the cluster.
+func (h *Host) Engine() *Engine { return h.engine }
+
+// Start takes up the shards that the server owns, now and at each change of
+// the view: their unfinished runs come back from the journal.
+func (h *Host) Start() error {
+	h.root = h.cfg.Node.System().Root
+	h.placements = newPlacementLinks(h.cfg.Node)
+	h.waker = newWaker(h)
+	pid, err := h.root.SpawnNamed(actor.PropsFromFunc(h.receive), cluster.HostActor)
+	if err != nil {
+		return messages.Errorf(messages.CodeInternal, "start the host of runs: %w", err)
+	}
+	h.pid = pid
+	h.stop = append(h.stop, h.roster.OnChange(h.workerChanged), h.cfg.Node.Subscribe(h.viewChanged))
+	h.viewChanged(h.cfg.Node.View())
+	h.work.Go(h.waker.loop)
+	if h.cfg.Retention > 0 {
+		h.work.Go(h.deleteLoop)
+	}
+	return nil
+}
+
+// Stop lets go of all runs; they go on elsewhere or at the next start.
+func (h *Host) Stop() {
+	for _, stop := range h.stop {
+		stop()
+	}
+	h.cancel()
+	h.alarms.close()
+	h.mu.Lock()
+	h.closed = true
+	pids := make([]*actor.PID, 0, len(h.active))
+	for _, pid := range h.active {
+		pids = append(pids, pid)
+	}
+	h.active = map[string]*actor.PID{}
+	h.mu.Unlock()
+	for _, pid := range pids {
+		h.root.Stop(pid)
+	}
+	h.work.Wait()
+}
+
+// receive handles what other members ask of the host. Nothing here waits.
+func (h *Host) receive(ctx actor.Context) {
+	switch msg := ctx.Message().(type) {
+	case *messages.StartRuns:
+		h.startRuns(msg.Runs, replyWith(ctx))
+	case *messages.WatchRun:
+		reply := replyWith(ctx)
+		h.work.Go(func() { reply(h.watch(h.ctx, msg)) })
+	case *messages.PlacementStarted:
+		h.placements.reset(msg.Pool)
+		h.broadcast(placementReset{})
+	}
+}
+
+// replyWith remembers the sender of the present message.
+func replyWith(ctx actor.Context) func(proto.Message) {
+	root, sender := ctx.ActorSystem().Root, ctx.Sender()
+	return func(m proto.Message) {
+		if sender != nil {
+			root.Send(sender, m)
+		}
+	}
+}
+
+// startRuns starts runs and replies once all are durable or refused.
+func (h *Host) startRuns(runs []*messages.StartRun, reply func(proto.Message)) {
+	out := &messages.StartRunsReply{Runs: make([]*messages.StartRunReply, len(runs))}
+	var left sync.WaitGroup
+	left.Add(len(runs))
+	for i, msg := range runs {
+		h.start(msg, func(r *messages.StartRunReply) {
+			out.Runs[i] = r
+			left.Done()
+		})
+	}
+	go func() {
+		left.Wait()
+		reply(out)
+	}()
+}
+
+// startTries bounds how often a start is repeated because another activation
+// of the same id came in between.
+const startTries = 3
+
+// start starts a run as if it were new. If it is not, its first entry
+// conflicts, and the stored run says whether it is the same.
+func (h *Host) start(msg *messages.StartRun, done func(*messages.StartRunReply)) {
+	fail := func(err error) { done(&messages.StartRunReply{Error: messages.ToFailure(err)}) }
+	if !h.owns(msg.RunId) {
+		fail(messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", msg.RunId))
+		return
+	}
+	def, err := h.definitions.ByHash(h.ctx, msg.Start.DefinitionHash)
+	if err != nil {
+		fail(err)
+		return
+	}
+	tries := 0
+	var try func(fresh *Definition)
+	try = func(fresh *Definition) {
+		tries++
+		pid := h.activation(msg.RunId, fresh)
+		if pid == nil {
+			fail(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))
+			return
+		}
+		h.root.Send(pid, &startRun{msg, func(r run.Reply) {
+			if messages.CodeOf(r.Err) == messages.CodeJournalConflict && tries < startTries {
+				try(nil)
+				return
+			}
+			done(&messages.StartRunReply{Existed: r.Existed, Error: messages.ToFailure(r.Err)})
+		}})
+	}
+	try(def)
+}
+
+// Activate returns the activation of a run, which it starts if there is none:
+// for the node's kind "run".
+func (h *Host) Activate(runID string) (*actor.PID, error) {
+	if pid := h.activation(runID, nil); pid != nil {
+		return pid, nil
+	}
+	return nil, messages.Errorf(messages.CodeUnavailable, "the server is stopping")
+}
+
+// stopOnPanic: an activation that panics is thrown away, not restarted with
+// half a state.
+var stopOnPanic = actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
+
+// activation returns the run's actor. It spawns one that loads the run, or,
+// given its definition, one that is about to be started. nil: the host stops.
+func (h *Host) activation(runID string, fresh *Definition) *actor.PID {
+	h.mu.RLock()
+	pid := h.active[runID]
+	h.mu.RUnlock()
+	if pid != nil {
+		return pid
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if pid := h.active[runID]; pid != nil || h.closed {
+		return pid
+	}
+	pid = h.root.Spawn(actor.PropsFromProducer(func() actor.Actor {
+		return &runActor{host: h, id: runID, fresh: fresh}
+	}, actor.WithGuardian(stopOnPanic)))
+	h.active[runID] = pid
+	return pid
+}
+
+// deliver sends to the run's activation, starting one if need be.
+func (h *Host) deliver(runID string, msg any, sender *actor.PID) {
+	pid := h.activation(runID, nil)
+	switch {
+	case pid == nil:
+	case sender == nil:
+		h.root.Send(pid, msg)
+	default:
+		h.root.RequestWithCustomSender(pid, msg, sender)
+	}
+}
+
+// forget takes an activation off the map; a later message starts a new one.
+func (h *Host) forget(runID string, pid *actor.PID) {
+	h.mu.Lock()
+	if h.active[runID] == pid {
+		delete(h.active, runID)
+	}
+	h.mu.Unlock()
+}
+
+// stopped is called when a run actor has stopped, for whatever reason.
+func (h *Host) stopped(runID string, pid *actor.PID, retired bool) {
+	h.forget(runID, pid)
+	if !retired {
+		h.again(runID, messages.Errorf(messages.CodeInternal, "the activation stopped by itself"))
+	}
+}
+
+// againAfter is the wait before a run whose activation failed is loaded anew.
+const againAfter = 500 * time.Millisecond
+
+// again loads a run anew after its activation failed.
+func (h *Host) again(runID string, err error) {
+	h.mu.RLock()
+	closed := h.closed
+	h.mu.RUnlock()
+	if closed {
+		return
+	}
+	h.log.Warn("run activation dropped, loading it again", "run", runID, "error", err)
+	time.AfterFunc(againAfter, func() {
+		if h.owns(runID) && h.ctx.Err() == nil {
+			h.activation(runID, nil)
+		}
+	})
+}
+
+// load reads a run and its definition.
+func (h *Host) load(runID string) *loaded {
+	record, err := h.cfg.Store.Load(h.ctx, runID)
+	if err != nil {
+		return &loaded{err: err}
+	}
+	def, err := h.definitions.ByHash(h.ctx, record.Row.DefinitionHash)
+	return &loaded{record: record, def: def, err: err}
+}
+
+// sendWorker sends to a worker actor; messages that want answers carry the
+// run's own address.
+func (h *Host) sendWorker(self *actor.PID, to *messages.WorkerRef, msg proto.Message) {
+	address, id := to.Address, to.ActorId
+	if address == "" {
+		w, ok := h.roster.Worker(to.WorkerId)
+		if !ok || w.Info.GetIncarnation() != to.Incarnation {
+			return
+		}
+		address, id = w.Info.Address, w.Info.ActorId
+	}
+	switch m := msg.(type) {
+	case *messages.Dispatch:
+		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
+	case *messages.Revoke:
+		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
+	case *messages.CancelAttempt:
+		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
+	}
+	h.root.Send(actor.NewPID(address, id), msg)
+}
+
+// broadcast sends to every activation.
+func (h *Host) broadcast(msg any) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, pid := range h.active {
+		h.root.Send(pid, msg)
+	}
+}
+
+// ActiveRuns is the number of runs in memory.
+func (h *Host) ActiveRuns() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.active)
+}
+
+func (h *Host) hooks() hostReports { return hostReports{h} }
+
+// hostReports tells log and hooks.
+type hostReports struct{ *Host }
+
+func (h hostReports) loadFailed(runID string, err error) {
+	if code := messages.CodeOf(err); code != messages.CodeUnknownRun {
+		h.log.Error("run cannot be read and is set aside", "run", runID, "error", err)
+	}
+	if f := h.cfg.Hooks.LoadFailed; f != nil {
+		f(runID, err)
+	}
+}
+
+func (h hostReports) appendFailed(runID string, err error) {
+	if f := h.cfg.Hooks.AppendFailed; f != nil {
+		f(runID, err)
+	}
+}

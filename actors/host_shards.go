@@ -1,0 +1,269 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// pageSize is how many runs are read from the journal at once.
+const pageSize = 500
+
+// owns says that the run's shard is this server's.
+func (h *Host) owns(runID string) bool {
+	m, ok := h.cfg.Node.View().OwnerOfRun(runID)
+	return ok && m.Name == h.cfg.Node.Self().Name
+}
+
+// viewChanged takes up shards that became this server's and drops the
+// activations of those that went elsewhere.
+func (h *Host) viewChanged(v *cluster.View) {
+	self := h.cfg.Node.Self().Name
+	var gained []int
+	lost := map[int]bool{}
+	h.mu.Lock()
+	for shard := range cluster.Shards {
+		m, ok := v.OwnerOfShard(shard)
+		mine := ok && m.Name == self
+		switch {
+		case mine && !h.owned[shard]:
+			h.owned[shard] = true
+			gained = append(gained, shard)
+		case !mine && h.owned[shard]:
+			delete(h.owned, shard)
+			lost[shard] = true
+		}
+	}
+	if len(lost) > 0 {
+		for id, pid := range h.active {
+			if lost[cluster.Shard(id)] {
+				h.root.Send(pid, dropRun{})
+			}
+		}
+	}
+	h.mu.Unlock()
+	h.placements.viewChanged()
+	if len(gained) > 0 {
+		h.work.Go(func() { h.recover(gained) })
+	}
+}
+
+// ownedShards returns the shards for queries; nil means all of them.
+func (h *Host) ownedShards() []int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if len(h.owned) == cluster.Shards {
+		return nil
+	}
+	shards := make([]int, 0, len(h.owned))
+	for s := range h.owned {
+		shards = append(shards, s)
+	}
+	return shards
+}
+
+// recover brings back the unfinished runs of shards; those that wait for
+// something stay where they are until it comes.
+func (h *Host) recover(shards []int) {
+	start := time.Now()
+	if len(shards) == cluster.Shards {
+		shards = nil
+	}
+	n := 0
+	h.pages("recover runs", func(ctx context.Context, after string) (string, int, error) {
+		records, err := h.cfg.Store.Active(ctx, shards, after, pageSize)
+		for i := range records {
+			h.takeUp(&records[i])
+			after = records[i].Row.RunID
+		}
+		n += len(records)
+		return after, len(records), err
+	})
+	h.wakeWatchers(shards)
+	h.waker.kick(time.Now())
+	if n > 0 {
+		h.log.Info("unfinished runs are back", "runs", n, "took", time.Since(start).Round(time.Millisecond))
+	}
+	if f := h.cfg.Hooks.Recovered; f != nil {
+		f(n, time.Since(start))
+	}
+}
+
+// takeUp activates a run that was already read.
+func (h *Host) takeUp(record *journal.Record) {
+	pid := h.activation(record.Row.RunID, nil)
+	if pid == nil {
+		return
+	}
+	def, err := h.definitions.ByHash(h.ctx, record.Row.DefinitionHash)
+	h.root.Send(pid, &loaded{record: *record, def: def, err: err})
+}
+
+// pages calls next with the last id of the page before until a page is short,
+// trying again while the journal is out of reach.
+func (h *Host) pages(what string, next func(ctx context.Context, after string) (last string, n int, err error)) {
+	after := ""
+	for h.ctx.Err() == nil {
+		last, n, err := next(h.ctx, after)
+		if err != nil {
+			h.log.Warn(what+": trying again", "error", err)
+			select {
+			case <-time.After(againAfter):
+			case <-h.ctx.Done():
+			}
+			continue
+		}
+		if n < pageSize {
+			return
+		}
+		after = last
+	}
+}
+
+// workerChanged wakes the dormant runs that wait for the worker.
+func (h *Host) workerChanged(c WorkerChanged) {
+	switch c.State {
+	case WorkerUp:
+		h.work.Go(func() { h.wakeBy("wake runs that wait for worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByUp) })
+	case WorkerGone:
+		h.work.Go(func() { h.wakeBy("wake runs that watch worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByGone) })
+	}
+}
+
+type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
+
+// wokenMax is the number of runs in memory above which no further dormant ones
+// are woken for a worker: a million may wait for one.
+const wokenMax = 20_000
+
+func (h *Host) wakeBy(what, workerID string, query wokenBy) {
+	shards := h.ownedShards()
+	h.pages(what, func(ctx context.Context, after string) (string, int, error) {
+		for h.ActiveRuns() > wokenMax && ctx.Err() == nil {
+			time.Sleep(busyPause)
+		}
+		ids, err := query(ctx, shards, workerID, after, pageSize)
+		if err != nil || len(ids) == 0 {
+			return after, 0, err
+		}
+		for _, id := range ids {
+			h.activation(id, nil)
+		}
+		return ids[len(ids)-1], len(ids), nil
+	})
+}
+
+// wakeWatchers wakes the dormant runs whose workers are not there when their
+// shard is taken up: their loss was nobody's to notice.
+func (h *Host) wakeWatchers(shards []int) {
+	workers, err := h.cfg.Store.WatchedWorkers(h.ctx, shards)
+	if err != nil {
+		h.log.Warn("look for workers that dormant runs watch", "error", err)
+		return
+	}
+	for _, id := range workers {
+		h.wakeBy("wake runs that watch worker "+id, id, h.cfg.Store.WokenByGone)
+	}
+}
+
+// deletePause is the time between two looks for runs past their retention.
+const deletePause = time.Minute
+
+// deleteLoop deletes finished runs after their retention, in batches.
+func (h *Host) deleteLoop() {
+	for {
+		n, err := h.cfg.Store.DeleteFinished(h.ctx, time.Now().Add(-h.cfg.Retention), pageSize)
+		if err != nil && h.ctx.Err() == nil {
+			h.log.Warn("delete finished runs", "error", err)
+		}
+		if n == pageSize && err == nil {
+			continue
+		}
+		select {
+		case <-time.After(deletePause):
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+// waker wakes dormant runs at their time.
+type waker struct {
+	host *Host
+	// next is when somebody wants a look; kicks that are later are in the
+	// journal anyway.
+	kicks chan time.Time
+}
+
+func newWaker(h *Host) *waker { return &waker{host: h, kicks: make(chan time.Time, 1024)} }
+
+// kick asks for a look at a time. A full queue looks at once.
+func (w *waker) kick(at time.Time) {
+	select {
+	case w.kicks <- at:
+	default:
+		select {
+		case <-w.kicks:
+		default:
+		}
+		select {
+		case w.kicks <- time.Now():
+		default:
+		}
+	}
+}
+
+// busyPause is the wait while woken runs are on their way.
+const busyPause = 50 * time.Millisecond
+
+func (w *waker) loop() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var next time.Time
+	for {
+		select {
+		case <-w.host.ctx.Done():
+			return
+		case at := <-w.kicks:
+			if next.IsZero() || at.Before(next) {
+				next = at
+				timer.Reset(time.Until(next))
+			}
+		case <-timer.C:
+			next = w.wake()
+			if !next.IsZero() {
+				timer.Reset(time.Until(next))
+			}
+		}
+	}
+}
+
+// wake activates what is due and returns when to look again; zero for never.
+func (w *waker) wake() time.Time {
+	now := time.Now()
+	due, next, err := w.host.cfg.Store.Due(w.host.ctx, w.host.ownedShards(), now, pageSize)
+	if err != nil {
+		if w.host.ctx.Err() == nil {
+			w.host.log.Warn("look for runs to wake", "error", err)
+		}
+		return now.Add(againAfter)
+	}
+	for _, id := range due {
+		w.host.activation(id, nil)
+	}
+	if len(due) > 0 {
+		// Woken runs stay listed until their first append.
+		return now.Add(busyPause)
+	}
+	return next
+}
+
+// rowWritten notes the wake-up time of a run that becomes dormant.
+func (h *Host) rowWritten(row *journal.Row) {
+	if row.Dormant && !row.WakeAt.IsZero() && row.Status == messages.RunStatus_RUN_STATUS_RUNNING {
+		h.waker.kick(row.WakeAt)
+	}
+}

@@ -1,0 +1,387 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Messages that a run actor gets from its own server only.
+type (
+	// startRun starts the run, or asks whether it is this one.
+	startRun struct {
+		msg   *messages.StartRun
+		token token
+	}
+	// loaded ends the loading of a run from the journal.
+	loaded struct {
+		record journal.Record
+		def    *Definition
+		err    error
+	}
+	appended      struct{ err error }
+	alarmRang     struct{}
+	spawnResolved struct {
+		msg   *messages.SpawnChild
+		def   *Definition
+		err   error
+		token token
+	}
+	askWaitingFor struct{}
+	// dropRun ends the activation without a word: the shard went to another
+	// server.
+	dropRun struct{}
+)
+
+// token answers an input of the machine.
+type token func(run.Reply)
+
+// runActor is the activation of one run: it turns messages into inputs of the
+// machine, and the machine's actions into messages and appends.
+type runActor struct {
+	host *Host
+	id   string
+	// fresh is the definition of a run that is about to be started; nil for
+	// one that is to be loaded.
+	fresh *Definition
+
+	m       *run.Machine
+	def     *Definition
+	self    *actor.PID
+	alarm   *alarm
+	watched map[string]bool
+	// early holds what came while the run was loaded.
+	early []envelope
+	// retired: the host has forgotten this activation.
+	retired bool
+	failed  error
+}
+
+type envelope struct {
+	message any
+	sender  *actor.PID
+}
+
+// Receive routes. While the run is loaded, and after it was retired, messages
+// are kept or passed on: none is lost between two activations.
+func (a *runActor) Receive(ctx actor.Context) {
+	switch msg := ctx.Message().(type) {
+	case *actor.Started:
+		a.start(ctx)
+	case *actor.Stopping, *actor.Restarting, actor.SystemMessage, actor.AutoReceiveMessage:
+	case *actor.Stopped:
+		a.host.stopped(a.id, a.self, a.retired)
+	case *loaded:
+		a.restore(ctx, msg)
+	default:
+		switch {
+		case a.retired:
+			a.passOn(ctx, msg)
+		case a.m == nil:
+			a.early = append(a.early, envelope{msg, ctx.Sender()})
+		default:
+			a.route(ctx, msg, ctx.Sender())
+		}
+	}
+}
+
+func (a *runActor) start(ctx actor.Context) {
+	a.self = ctx.Self()
+	root := ctx.ActorSystem().Root
+	self := a.self
+	a.alarm = newAlarm(func() { root.Send(self, alarmRang{}) })
+	a.watched = map[string]bool{}
+	if a.fresh != nil {
+		a.def = a.fresh
+		a.m = run.New(a.id, a.def.Def, a.host.cfg.Run)
+		return
+	}
+	go func() { root.Send(self, a.host.load(a.id)) }()
+}
+
+func (a *runActor) restore(ctx actor.Context, msg *loaded) {
+	if a.m != nil {
+		return
+	}
+	err := msg.err
+	if err == nil {
+		a.def = msg.def
+		a.m, err = run.Restore(a.id, msg.def.Def, msg.record.Entries, a.host.cfg.Run)
+	}
+	early := a.early
+	a.early = nil
+	if err != nil {
+		a.failed = err
+		a.host.hooks().loadFailed(a.id, err)
+		for _, e := range early {
+			a.refuse(ctx, e)
+		}
+		a.retire(ctx)
+		return
+	}
+	a.handle(ctx, run.TakeUp{})
+	for _, e := range early {
+		if a.retired {
+			a.host.deliver(a.id, e.message, e.sender)
+			continue
+		}
+		a.route(ctx, e.message, e.sender)
+	}
+}
+
+// refuse answers what cannot be handled because the run could not be loaded.
+func (a *runActor) refuse(ctx actor.Context, e envelope) {
+	switch msg := e.message.(type) {
+	case *startRun:
+		msg.token(run.Reply{Err: a.failed})
+	case *messages.CancelRun, *messages.ReplayRun:
+		respond(ctx, e.sender, &messages.CommandReply{Error: messages.ToFailure(a.failed)})
+	case *messages.SpawnChild:
+		respond(ctx, e.sender, &messages.SpawnChildReply{Error: messages.ToFailure(a.failed)})
+	case askWaitingFor:
+		respond(ctx, e.sender, waitingFor(""))
+	case *messages.Result:
+		if messages.CodeOf(a.failed) == messages.CodeUnknownRun {
+			// Deleted after its retention: nobody will ever want the result.
+			a.host.sendWorker(a.self, &messages.WorkerRef{WorkerId: msg.WorkerId, Incarnation: msg.Incarnation},
+				&messages.ResultAck{RunId: msg.RunId, Step: msg.Step, Attempt: msg.Attempt})
+		}
+	}
+}
+
+// passOn sends what reaches a retired activation to the next one.
+func (a *runActor) passOn(ctx actor.Context, msg any) {
+	switch msg := msg.(type) {
+	case alarmRang, appended, *WorkerChanged, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun:
+	default:
+		if a.failed != nil {
+			a.refuse(ctx, envelope{msg, ctx.Sender()})
+			return
+		}
+		a.host.deliver(a.id, msg, ctx.Sender())
+	}
+}
+
+// route turns a message into an input.
+func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
+	switch msg := msg.(type) {
+	case *startRun:
+		a.handle(ctx, run.Start{Started: msg.msg.Start, Token: msg.token})
+	case appended:
+		a.handleAppended(ctx, msg.err)
+	case alarmRang:
+		a.handle(ctx, run.Alarm{})
+	case *messages.Placed:
+		a.handle(ctx, run.Placed{Message: msg})
+	case *messages.PlaceWaiting:
+		a.handle(ctx, run.PlaceWaiting{Message: msg})
+	case placementReset:
+		a.handle(ctx, run.PlacementReset{})
+	case *WorkerChanged:
+		a.handle(ctx, a.workerChanged(msg))
+	case *messages.CancelRun:
+		a.handle(ctx, run.Cancel{Reason: msg.Reason, Token: commandToken(ctx, sender)})
+	case *messages.ReplayRun:
+		a.handle(ctx, run.Replay{Steps: msg.Steps, Token: commandToken(ctx, sender)})
+	case *messages.SpawnChild:
+		a.resolveSpawn(ctx, msg, sender)
+	case *spawnResolved:
+		a.handle(ctx, a.spawn(msg))
+	case run.ChildStarted:
+		a.handle(ctx, msg)
+	case run.ChildCanceled:
+		a.handle(ctx, msg)
+	case askWaitingFor:
+		respond(ctx, sender, waitingFor(a.m.WaitingFor()))
+	case dropRun:
+		a.retire(ctx)
+	case proto.Message:
+		a.handle(ctx, run.FromWorker{Message: msg})
+	}
+}
+
+func (a *runActor) handle(ctx actor.Context, in run.Input) {
+	for _, action := range a.m.Handle(in, time.Now()) {
+		a.do(ctx, action)
+	}
+}
+
+// handleAppended drops the activation when its append was refused: another
+// activation went on, or the journal is out of reach.
+func (a *runActor) handleAppended(ctx actor.Context, err error) {
+	if err != nil {
+		a.host.hooks().appendFailed(a.id, err)
+	}
+	a.handle(ctx, run.Appended{Err: err})
+	if err != nil {
+		a.host.again(a.id, err)
+	}
+}
+
+// do carries out one action.
+func (a *runActor) do(ctx actor.Context, action run.Action) {
+	switch act := action.(type) {
+	case run.Append:
+		a.append(ctx, act)
+	case run.SendWorker:
+		a.host.sendWorker(a.self, act.To, act.Message)
+	case run.Ask:
+		act.Message.ReplyAddress, act.Message.ReplyActorId = a.self.Address, a.self.Id
+		a.host.placements.send(act.Message.Pool, act.Message)
+	case run.Withdraw:
+		a.host.placements.send(act.Message.Pool, act.Message)
+	case run.Unbound:
+		a.host.placements.send(act.Message.Pool, act.Message)
+	case run.Watch:
+		a.watched[act.WorkerID] = true
+		a.host.roster.Watch(act.WorkerID, act.Incarnation, a.self)
+	case run.Unwatch:
+		delete(a.watched, act.WorkerID)
+		a.host.roster.Unwatch(act.WorkerID, a.self)
+	case run.StartChild:
+		a.startChild(ctx, act.Message)
+	case run.CancelChild:
+		a.cancelChild(ctx, act)
+	case run.Reply:
+		if t, ok := act.Token.(token); ok {
+			t(act)
+		}
+	case run.SetAlarm:
+		a.host.alarms.reset(a.alarm, act.At)
+	case run.Stop:
+		a.retire(ctx)
+	}
+}
+
+func (a *runActor) append(ctx actor.Context, act run.Append) {
+	data, err := proto.Marshal(act.Entry)
+	root, self := ctx.ActorSystem().Root, a.self
+	if err != nil {
+		root.Send(self, appended{messages.Errorf(messages.CodeInternal, "run %s, entry %d: %w", a.id, act.Number, err)})
+		return
+	}
+	var row *journal.Row
+	if act.RowChanged || act.Number == 1 {
+		row = rowOf(a.m.State())
+		a.host.rowWritten(row)
+	}
+	a.host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row}, func(err error) {
+		root.Send(self, appended{err})
+	})
+}
+
+// retire makes the host forget this activation. What is still in the mailbox
+// is passed on to the next one before the actor stops.
+func (a *runActor) retire(ctx actor.Context) {
+	if a.retired {
+		return
+	}
+	a.retired = true
+	a.host.alarms.reset(a.alarm, time.Time{})
+	for id := range a.watched {
+		a.host.roster.Unwatch(id, a.self)
+	}
+	a.host.forget(a.id, a.self)
+	ctx.Poison(a.self)
+}
+
+func (a *runActor) workerChanged(msg *WorkerChanged) run.WorkerChanged {
+	in := run.WorkerChanged{
+		Worker: &messages.WorkerRef{WorkerId: msg.WorkerID, Incarnation: msg.Incarnation,
+			Address: msg.Info.GetAddress(), ActorId: msg.Info.GetActorId()},
+		Reason: msg.Reason, HasSteps: hasSteps(msg.Info, a.def.Def),
+	}
+	switch msg.State {
+	case WorkerDraining:
+		in.State = run.WorkerDraining
+	case WorkerGone:
+		in.State = run.WorkerGone
+	default:
+		in.State = run.WorkerUp
+	}
+	return in
+}
+
+// resolveSpawn looks the child's definition up before the machine decides.
+func (a *runActor) resolveSpawn(ctx actor.Context, msg *messages.SpawnChild, sender *actor.PID) {
+	root, self := ctx.ActorSystem().Root, a.self
+	reply := func(r run.Reply) {
+		if sender != nil {
+			root.Send(sender, &messages.SpawnChildReply{ChildRun: r.ChildRun, Error: messages.ToFailure(r.Err)})
+		}
+	}
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		defer cancel()
+		def, err := a.host.definitions.Current(c, msg.Workflow)
+		if err == nil {
+			err = def.CheckInput(msg.Input)
+		}
+		root.Send(self, &spawnResolved{msg, def, err, reply})
+	}()
+}
+
+func (a *runActor) spawn(msg *spawnResolved) run.Spawn {
+	in := run.Spawn{Message: msg.msg, Err: msg.err, Token: msg.token}
+	if msg.err != nil {
+		return in
+	}
+	in.Def, in.Hash = msg.def.Def, msg.def.Hash
+	if st := a.m.State().Step(msg.msg.Step); st != nil && st.Worker != nil {
+		if w, ok := a.host.roster.Worker(st.Worker.WorkerId); ok && w.Info.GetIncarnation() == st.Worker.Incarnation {
+			in.OnWorker = hasSteps(w.Info, msg.def.Def)
+		}
+	}
+	return in
+}
+
+func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		defer cancel()
+		replies, err := a.host.engine.StartRuns(c, []*messages.StartRun{msg})
+		if err == nil {
+			err = messages.FromFailure(replies[0].Error)
+		}
+		root.Send(self, run.ChildStarted{ChildRun: msg.RunId, Err: err})
+	}()
+}
+
+func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		defer cancel()
+		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
+		switch messages.CodeOf(err) {
+		case "", messages.CodeRunFinished, messages.CodeUnknownRun:
+			root.Send(self, run.ChildCanceled{ChildRun: act.RunID})
+		}
+	}()
+}
+
+// commandToken answers CancelRun and ReplayRun once they are durable.
+func commandToken(ctx actor.Context, sender *actor.PID) token {
+	root := ctx.ActorSystem().Root
+	return func(r run.Reply) {
+		if sender != nil {
+			root.Send(sender, &messages.CommandReply{Error: messages.ToFailure(r.Err)})
+		}
+	}
+}
+
+func respond(ctx actor.Context, sender *actor.PID, msg any) {
+	if sender != nil {
+		ctx.Send(sender, msg)
+	}
+}
+
+// waitingFor answers askWaitingFor.
+type waitingFor string

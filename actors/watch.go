@@ -1,0 +1,82 @@
+package actors
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// watchEntriesMax bounds one reply of watch.
+const watchEntriesMax = 200
+
+// watchWaitMax bounds how long watch waits for the next entry.
+const watchWaitMax = 5 * time.Minute
+
+// watch returns the entries after a number, or waits for the next ones, or for
+// the run's end. Entries of this server come by the committer's feed.
+func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchRunReply {
+	news := make(chan struct{}, 1)
+	cancel := h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
+		if w.UntilEnded && (row == nil || !journal.Finished(row.Status)) {
+			return
+		}
+		select {
+		case news <- struct{}{}:
+		default:
+		}
+	})
+	defer cancel()
+	timeout := time.NewTimer(min(time.Duration(w.WaitMs)*time.Millisecond, watchWaitMax))
+	defer timeout.Stop()
+	for {
+		reply, err := h.read(ctx, w)
+		if err != nil {
+			return &messages.WatchRunReply{Error: messages.ToFailure(err)}
+		}
+		if reply.Ended || len(reply.Entries) > 0 && !w.UntilEnded {
+			return reply
+		}
+		select {
+		case <-news:
+		case <-timeout.C:
+			return reply
+		case <-ctx.Done():
+			return reply
+		}
+	}
+}
+
+// read returns what is stored. Of a run that is only waited for, the entries
+// are read once it has ended.
+func (h *Host) read(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	limit := watchEntriesMax
+	if w.UntilEnded {
+		limit = 1
+	}
+	entries, row, err := h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
+	ended := journal.Finished(row.Status)
+	if err == nil && w.UntilEnded && ended {
+		limit = math.MaxInt32
+		entries, row, err = h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	reply := &messages.WatchRunReply{Status: row.Status, Ended: ended && len(entries) < limit}
+	if w.UntilEnded && !reply.Ended {
+		return reply, nil
+	}
+	for i, data := range entries {
+		entry := new(messages.Entry)
+		if err := proto.Unmarshal(data, entry); err != nil {
+			return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", w.RunId, w.After+uint64(i)+1, err)
+		}
+		reply.Entries = append(reply.Entries, &messages.NumberedEntry{Number: w.After + uint64(i) + 1, Entry: entry})
+	}
+	return reply, nil
+}
