@@ -17,7 +17,7 @@
 //	w, err := worker.New(worker.Config{ID: "gpu-1", Join: []string{…}}, index)
 //	err = w.Run(ctx)
 //
-//	c, err := sdk.NewClient(sdk.ClientConfig{Address: "127.0.0.1:7411"})
+//	c, err := sdk.NewClient(sdk.ClientConfig{Address: "127.0.0.1:7080"})
 //	run, err := index.Start(ctx, c, Corpus{…})
 //	answer, err := ask.Result(ctx, run)
 //

@@ -1,0 +1,173 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// Hooks is told what happens at a worker.
+type Hooks = actors.WorkerHooks
+
+// NoGrace is a Config.Grace of none.
+const NoGrace time.Duration = -1
+
+// Config of a worker. Join is required; the zero value of every other field
+// has a default.
+type Config struct {
+	// ID names the worker for sticky runs and stays the same when the process
+	// is restarted: a Hard run waits for this id. No two live processes may
+	// have it. 1 to 128 of A-Z a-z 0-9 . _ : / - Defaults to the host's name, a
+	// slash and Name.
+	ID string
+	// Name tells workers of one host apart. Defaults to the name of the
+	// program; two workers of one program on one host need an ID or a Name.
+	Name string
+	// Join holds gossip addresses of members of the cluster, servers or
+	// workers, host:port; one that answers is enough.
+	Join []string
+	// JoinTimeout after which Run gives up to find a member of Join. Defaults
+	// to 30 s; sdk.Never tries on.
+	JoinTimeout time.Duration
+	// Slots is how many attempts run at once. Defaults to GOMAXPROCS.
+	Slots int
+	// StickyRunsMax is how many live sticky runs may be bound to the worker at
+	// once, which bounds what their state takes. 0 is no limit.
+	StickyRunsMax int
+	// Labels that steps may require or prefer.
+	Labels map[string]string
+	// Pool that the worker serves; its workflows must name the same. Defaults
+	// to "default".
+	Pool string
+
+	// BindAddress of the actors' remoting and GossipAddress of the membership,
+	// host:port. Default to 127.0.0.1:0, ports that the system chooses.
+	BindAddress   string
+	GossipAddress string
+	// AdvertiseHost is the host by which others reach both; required when they
+	// are bound to no specific one.
+	AdvertiseHost string
+	// Secret of the cluster. Required beyond loopback.
+	Secret string
+	// Preset of the membership's timing, the same as the servers'. Defaults to
+	// cluster.LocalConfig.
+	Preset cluster.Preset
+
+	// Grace is how long running attempts may go on after Run's context ended;
+	// then their contexts end. Defaults to 30 s; NoGrace is none.
+	Grace time.Duration
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Hooks may be nil.
+	Hooks *Hooks
+	// Cluster changes the configuration of the membership before it starts;
+	// nil does not. It is for tests that bring their own network.
+	Cluster func(*cluster.Config)
+}
+
+func (c Config) withDefaults() Config {
+	if c.ID == "" {
+		c.ID = defaultID(c.Name)
+	}
+	if c.Slots == 0 {
+		c.Slots = runtime.GOMAXPROCS(0)
+	}
+	if c.Pool == "" {
+		c.Pool = messages.DefaultPool
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// defaultID is host/name; without either of them there is no id that would stay
+// the same, so it is empty.
+func defaultID(name string) string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return ""
+	}
+	if name == "" && len(os.Args) > 0 {
+		name = strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	}
+	if name == "" {
+		return ""
+	}
+	return host + "/" + name
+}
+
+// validate returns everything that is wrong, the workflows included.
+func (c Config) validate(workflows []sdk.AnyWorkflow) error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.ID == "" {
+		fault("the worker has no id: give an ID that stays the same over restarts")
+	} else if err := messages.CheckName("worker id", c.ID); err != nil {
+		faults = append(faults, err)
+	}
+	if len(c.Join) == 0 {
+		fault("join is empty: give the gossip address of a server")
+	}
+	if c.Slots < 1 || c.Slots > messages.SlotsMax {
+		fault("%d slots: must be 1 to %d (SlotsMax)", c.Slots, messages.SlotsMax)
+	}
+	if c.StickyRunsMax < 0 || c.StickyRunsMax > math.MaxInt32 {
+		fault("sticky runs max is %d: must be 0 (no limit) to %d", c.StickyRunsMax, math.MaxInt32)
+	}
+	for _, err := range []error{messages.CheckName("pool", c.Pool), messages.ValidateLabels(c.Labels)} {
+		if err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(workflows) == 0 {
+		fault("no workflows: a worker serves at least one")
+	}
+	if len(workflows) > messages.WorkflowsMax {
+		fault("%d workflows: at most %d (WorkflowsMax)", len(workflows), messages.WorkflowsMax)
+	}
+	if len(faults) > 0 {
+		return messages.Errorf(messages.CodeInvalidArgument, "worker %q: %w", c.ID, errors.Join(faults...))
+	}
+	return nil
+}
+
+// register turns workflows into what the worker registers; an error names
+// everything that is wrong with any of them.
+func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefinition, attempt.Functions, error) {
+	var faults []error
+	var definitions []*messages.WorkflowDefinition
+	functions := make(attempt.Functions, len(workflows))
+	for _, w := range workflows {
+		if w == nil {
+			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "a workflow is nil"))
+			continue
+		}
+		d, err := w.Definition()
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if functions[d.GetName()] != nil {
+			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is given more than once", d.GetName()))
+		}
+		if pool := d.EffectivePool(); pool != c.Pool {
+			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is of pool %q, the worker of pool %q", d.GetName(), pool, c.Pool))
+		}
+		definitions = append(definitions, d)
+		functions[d.GetName()] = c.withLogger(w.Functions())
+	}
+	return definitions, functions, errors.Join(faults...)
+}

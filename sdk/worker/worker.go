@@ -1,0 +1,219 @@
+// Package worker is a process that executes steps: it joins the cluster as a
+// member, registers its workflows, and calls the step functions of the attempts
+// that runs send to it.
+//
+// Data flow: Config and workflows → New → Run: cluster.Node joins → the worker
+// actor is admitted by placement → attempts → results, kept until their runs
+// have them → drain when the context ends → leave.
+//
+// Invariants: nothing is started before everything has been validated; Run
+// leaves nothing running when it returns, but step functions that ignore the
+// end of their context.
+//
+// Imports sdk, actors, actors/attempt, cluster, messages.
+package worker
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"os/signal"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// stopSlack is what a worker may take beyond its grace to deliver its results
+// and leave, before it is given up.
+const stopSlack = 10 * time.Second
+
+// Worker serves workflows. Make it with New; each is run once.
+type Worker struct {
+	config    Config
+	info      *messages.WorkerInfo
+	functions attempt.Functions
+
+	ran      atomic.Bool
+	ready    chan struct{}
+	killOnce sync.Once
+	killed   chan struct{}
+}
+
+// New checks the configuration and all workflows, and reports everything that
+// is wrong at once: INVALID_ARGUMENT, INVALID_DEFINITION. It starts nothing.
+func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
+	config = config.withDefaults()
+	definitions, functions, err := config.register(workflows)
+	if err := errors.Join(config.validate(workflows), err); err != nil {
+		return nil, err
+	}
+	return &Worker{
+		config: config,
+		info: &messages.WorkerInfo{
+			Pool: config.Pool, Slots: int32(config.Slots), StickyRunsMax: int32(config.StickyRunsMax),
+			Labels: maps.Clone(config.Labels), Workflows: definitions, SdkVersion: version(),
+		},
+		functions: functions,
+		ready:     make(chan struct{}),
+		killed:    make(chan struct{}),
+	}, nil
+}
+
+// ID returns the worker's id.
+func (w *Worker) ID() string { return w.config.ID }
+
+// Ready is closed when the worker has been admitted and steps may come.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
+
+// Run joins the cluster and serves until ctx ends. Then it drains: it takes on
+// nothing new, lets running attempts end within the grace, delivers their
+// results, leaves, and returns nil; WORKER_LOST if attempts had to be given up.
+// It also returns nil if ctx was canceled before the worker was admitted.
+//
+// Other errors: JOIN_FAILED, ADDRESS_IN_USE, SECRET_REQUIRED, WORKER_ID_TAKEN
+// when another live process has the id, WORKER_SUPERSEDED when one took it over
+// while this process was out of reach.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.ran.Swap(true) {
+		return messages.Errorf(messages.CodeInvalidArgument, "worker %q was run before: make a new one", w.config.ID)
+	}
+	starting, cancel := w.orKilled(ctx)
+	defer cancel()
+	node, err := cluster.Start(starting, w.clusterConfig())
+	if err != nil {
+		return w.beforeReady(ctx, err)
+	}
+	defer func() {
+		leaving, cancel := context.WithTimeout(context.Background(), stopSlack)
+		defer cancel()
+		_ = node.Stop(leaving)
+	}()
+	serving, err := actors.StartWorker(starting, actors.WorkerConfig{
+		Node: node, Info: w.info, Functions: w.functions, Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks,
+	})
+	if err != nil {
+		return w.beforeReady(ctx, err)
+	}
+	self := node.Self()
+	w.config.Logger.Info("worker is ready", "worker", w.config.ID, "address", self.Address, "gossip", self.GossipAddress, "slots", w.config.Slots)
+	close(w.ready)
+	select {
+	case err := <-serving.Done():
+		return err
+	case <-w.killed:
+		node.Kill()
+		stopped, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = serving.Stop(stopped)
+		return errKilled(w.config.ID)
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.Background(), max(w.grace(), 0)+stopSlack)
+	defer cancel()
+	return serving.Stop(stopping)
+}
+
+// RunUntilSignal is Run until ctx ends or the process is told to stop by
+// SIGTERM or SIGINT. A second signal ends the process at once.
+func (w *Worker) RunUntilSignal(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return w.Run(ctx)
+}
+
+// Kill ends the worker as a crash of its process would, as far as others can
+// see: nobody is told, nothing is delivered. Contexts of running steps end. It
+// is for tests.
+func (w *Worker) Kill() { w.killOnce.Do(func() { close(w.killed) }) }
+
+// orKilled is ctx until the worker is killed.
+func (w *Worker) orKilled(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-w.killed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+func errKilled(id string) error {
+	return messages.Errorf(messages.CodeWorkerLost, "worker %q was killed", id)
+}
+
+// beforeReady is the result of Run for a worker that was not admitted.
+func (w *Worker) beforeReady(ctx context.Context, err error) error {
+	select {
+	case <-w.killed:
+		return errKilled(w.config.ID)
+	default:
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (w *Worker) clusterConfig() cluster.Config {
+	c := cluster.Config{
+		Role: cluster.RoleWorker, ID: w.config.ID, Pool: w.config.Pool,
+		BindAddress: w.config.BindAddress, GossipAddress: w.config.GossipAddress, AdvertiseHost: w.config.AdvertiseHost,
+		Join: w.config.Join, JoinTimeout: w.config.JoinTimeout, Secret: w.config.Secret,
+		Preset: w.config.Preset, Logger: w.config.Logger,
+	}
+	if w.config.Cluster != nil {
+		w.config.Cluster(&c)
+	}
+	return c
+}
+
+// grace as the worker actor counts it.
+func (w *Worker) grace() time.Duration {
+	if w.config.Grace == 0 {
+		return actors.WorkerGrace
+	}
+	return w.config.Grace
+}
+
+// withLogger lets the Context.Logger of steps derive from the worker's.
+func (c Config) withLogger(functions map[string]attempt.Function) map[string]attempt.Function {
+	wrapped := make(map[string]attempt.Function, len(functions))
+	for name, f := range functions {
+		wrapped[name] = func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
+			return f(sdk.WithLogger(ctx, c.Logger), a)
+		}
+	}
+	return wrapped
+}
+
+// version of this module in the program; empty if it was built without modules.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	module := strings.TrimSuffix(reflect.TypeFor[Worker]().PkgPath(), "/sdk/worker")
+	if info.Main.Path == module {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return ""
+}
