@@ -116,3 +116,10 @@ func (v *View) Member(name string) (Member, bool) {
 	}
 	return v.Members[i], true
 }
+
+// byID returns the live member with an id.
+func (v *View) byID(id string) (Member, bool) {
+	name, _, _ := strings.Cut(id, "#")
+	m, ok := v.Member(name)
+	return m, ok && m.ID == id
+}

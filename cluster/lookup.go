@@ -123,10 +123,13 @@ func (l *lookup) viewChanged(v *View) {
 	}
 }
 
-// receive answers Activate; it never waits.
+// receive answers other nodes; it never waits.
 func (l *lookup) receive(ctx actor.Context) {
-	if m, ok := ctx.Message().(*messages.Activate); ok {
+	switch m := ctx.Message().(type) {
+	case *messages.Activate:
 		ctx.Respond(l.activate(m))
+	case *messages.DeclaredGone:
+		l.node.heardVerdict(m)
 	}
 }
 

@@ -30,6 +30,9 @@ type membership struct {
 	// publish is called on one goroutine with each new view and its
 	// predecessor.
 	publish func(old, new *View)
+	// returned is called on the same goroutine for a member that had been
+	// declared gone and is back.
+	returned func(Member)
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -43,12 +46,19 @@ type viewState struct {
 // events is memberlist's delegate. memberlist calls it under its lock: it
 // copies, signals and returns, and one goroutine publishes.
 type events struct {
-	mu          sync.Mutex
-	live        map[string]heard
-	appearances map[string]int
-	signal      chan struct{}
-	meta        func() []byte
+	mu   sync.Mutex
+	live map[string]heard
+	// appearances counts all of them.
+	appearances int
+	// gone are names that left, at most goneMax.
+	gone   map[string]struct{}
+	signal chan struct{}
+	meta   func() []byte
 }
+
+// goneMax bounds the names that are remembered to tell who comes back that it
+// had been declared gone.
+const goneMax = 1024
 
 var (
 	_ memberlist.EventDelegate = (*events)(nil)
@@ -58,17 +68,22 @@ var (
 func (e *events) NotifyJoin(n *memberlist.Node) {
 	e.mu.Lock()
 	// Each return of a name is an appearance of its own, even when the
-	// publisher sees its leaving and its return at once: Proto.Actor's member
+	// publisher sees its leaving and its return at once: the library's member
 	// list never again accepts a member id that left.
-	e.appearances[n.Name]++
-	e.live[n.Name] = e.hear(n)
+	e.appearances++
+	h := e.hear(n, e.appearances)
+	_, h.returned = e.gone[n.Name]
+	delete(e.gone, n.Name)
+	e.live[n.Name] = h
 	e.mu.Unlock()
 	e.wake()
 }
 
 func (e *events) NotifyUpdate(n *memberlist.Node) {
 	e.mu.Lock()
-	e.live[n.Name] = e.hear(n)
+	h := e.hear(n, e.live[n.Name].appearance)
+	h.returned = e.live[n.Name].returned
+	e.live[n.Name] = h
 	e.mu.Unlock()
 	e.wake()
 }
@@ -76,12 +91,19 @@ func (e *events) NotifyUpdate(n *memberlist.Node) {
 func (e *events) NotifyLeave(n *memberlist.Node) {
 	e.mu.Lock()
 	delete(e.live, n.Name)
+	for name := range e.gone {
+		if len(e.gone) < goneMax {
+			break
+		}
+		delete(e.gone, name)
+	}
+	e.gone[n.Name] = struct{}{}
 	e.mu.Unlock()
 	e.wake()
 }
 
-func (e *events) hear(n *memberlist.Node) heard {
-	return heard{name: n.Name, appearance: e.appearances[n.Name], address: joinHostPort(n.Addr, n.Port), meta: bytes.Clone(n.Meta)}
+func (e *events) hear(n *memberlist.Node, appearance int) heard {
+	return heard{name: n.Name, appearance: appearance, address: joinHostPort(n.Addr, n.Port), meta: bytes.Clone(n.Meta)}
 }
 
 func (e *events) wake() {
@@ -110,12 +132,12 @@ func (e *events) snapshot() []heard {
 }
 
 // newMembership makes one with an empty view, which others may read at once.
-func newMembership(c Config, publish func(old, new *View)) *membership {
-	m := &membership{config: c, publish: publish}
+func newMembership(c Config, publish func(old, new *View), returned func(Member)) *membership {
+	m := &membership{config: c, publish: publish, returned: returned}
 	m.self.Store(&Member{})
 	m.current.Store(&viewState{view: NewView(0, nil), changed: make(chan struct{})})
 	m.events = &events{
-		live: map[string]heard{}, appearances: map[string]int{}, signal: make(chan struct{}, 1),
+		live: map[string]heard{}, gone: map[string]struct{}{}, signal: make(chan struct{}, 1),
 		meta: func() []byte { meta, _ := encodeMeta(m.Self()); return meta },
 	}
 	return m
@@ -158,7 +180,7 @@ func (m *membership) publishLoop(ctx context.Context) {
 
 // refresh makes a new view if what was heard differs from the newest one.
 func (m *membership) refresh() {
-	var members []Member
+	var members, returned []Member
 	for _, h := range m.events.snapshot() {
 		member, err := h.member()
 		if err != nil {
@@ -166,6 +188,9 @@ func (m *membership) refresh() {
 			continue
 		}
 		members = append(members, member)
+		if h.returned {
+			returned = append(returned, member)
+		}
 	}
 	old := m.current.Load()
 	view := old.view.next(members)
@@ -175,6 +200,11 @@ func (m *membership) refresh() {
 	m.current.Store(&viewState{view: view, changed: make(chan struct{})})
 	close(old.changed)
 	m.publish(old.view, view)
+	for _, member := range returned {
+		if _, known := old.view.byID(member.ID); !known {
+			m.returned(member)
+		}
+	}
 }
 
 // Self returns this node as it describes itself now.

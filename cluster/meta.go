@@ -31,10 +31,12 @@ func encodeMeta(m Member) ([]byte, error) {
 // heard is a member as memberlist tells of it, copied.
 type heard struct {
 	name string
-	// appearance counts how often the name came up here.
+	// appearance numbers the times that a member came up here.
 	appearance int
 	address    string
 	meta       []byte
+	// returned: the name had been declared gone here.
+	returned bool
 }
 
 // member decodes what was heard.

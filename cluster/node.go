@@ -27,6 +27,7 @@ type Node struct {
 	lookup     *lookup
 	listeners  listeners
 	pauses     pauses
+	verdicts   hooks[Member]
 
 	stopOnce sync.Once
 	stop     context.CancelFunc
@@ -46,7 +47,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
 	n := &Node{config: c}
 	n.system = newSystem(c)
-	n.membership = newMembership(c, n.publish)
+	n.membership = newMembership(c, n.publish, n.tellReturned)
 	n.lookup = newLookup(n)
 	n.cluster = protocluster.New(n.system, protocluster.Configure("limpet", provider{n}, n.lookup, nil, gossipOff))
 	var err error

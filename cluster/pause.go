@@ -5,17 +5,40 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 // pauseTick is how often the node looks at its clock.
 const pauseTick = 50 * time.Millisecond
 
-// pauses notices that this process did not run for so long that others may
-// have declared it gone: it was stopped, its machine slept, or it got no
-// processor.
-type pauses struct {
+// hooks are functions to call, nil-safe and in the order of their adding.
+type hooks[T any] struct {
 	mu    sync.Mutex
-	hooks []*func(time.Duration)
+	funcs []*func(T)
+}
+
+func (h *hooks[T]) add(f func(T)) (cancel func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hook := &f
+	h.funcs = append(slices.Clip(h.funcs), hook)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.funcs = slices.DeleteFunc(slices.Clone(h.funcs), func(g *func(T)) bool { return g == hook })
+	}
+}
+
+func (h *hooks[T]) call(value T) {
+	h.mu.Lock()
+	funcs := h.funcs
+	h.mu.Unlock()
+	for _, f := range funcs {
+		(*f)(value)
+	}
 }
 
 // OnPause calls f when this process was paused for longer than half of the
@@ -24,17 +47,39 @@ type pauses struct {
 // after the process goes on; what was under way then may go on before it.
 func (n *Node) OnPause(f func(d time.Duration)) (cancel func()) { return n.pauses.add(f) }
 
-func (p *pauses) add(f func(time.Duration)) (cancel func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	hook := &f
-	p.hooks = append(p.hooks, hook)
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.hooks = slices.DeleteFunc(slices.Clone(p.hooks), func(h *func(time.Duration)) bool { return h == hook })
-	}
+// OnDeclaredGone calls f when another member says that it had declared this
+// node gone and sees it again, as a new member: what this node owned may have
+// been taken over meanwhile. After a partition both sides hear it from each
+// other, so it is no reason to exit, but to drop activations and let the
+// journal decide. f is called inside an actor and must not wait.
+func (n *Node) OnDeclaredGone(f func(by Member)) (cancel func()) { return n.verdicts.add(f) }
+
+// tellReturned tells a member that came back of the verdict on it, which it
+// cannot know by itself: memberlist refutes on its own.
+func (n *Node) tellReturned(m Member) {
+	pid := actor.NewPID(m.Address, activatorActor)
+	n.system.Root.Send(pid, &messages.DeclaredGone{Name: m.Name, By: n.Self().Name})
 }
+
+// heardVerdict takes what tellReturned of another node sent.
+func (n *Node) heardVerdict(m *messages.DeclaredGone) {
+	self := n.Self()
+	if m.Name != self.Name {
+		return
+	}
+	by, ok := n.View().Member(m.By)
+	if !ok { // This node sees the other again a moment later.
+		by = Member{Name: m.By}
+		by.WorkerID, by.Incarnation, _ = splitName(m.By)
+	}
+	n.config.Logger.Warn("this node had been declared gone and is back", "by", m.By)
+	n.verdicts.call(by)
+}
+
+// pauses notices that this process did not run for so long that others may
+// have declared it gone: it was stopped, its machine slept, or it got no
+// processor.
+type pauses struct{ hooks[time.Duration] }
 
 func (p *pauses) loop(ctx context.Context, limit func() time.Duration) {
 	t := time.NewTicker(pauseTick)
@@ -53,12 +98,7 @@ func (p *pauses) loop(ctx context.Context, limit func() time.Duration) {
 		d := max(now.Sub(last), now.Round(0).Sub(last.Round(0)))
 		last = now
 		if d-pauseTick > limit() {
-			p.mu.Lock()
-			hooks := p.hooks
-			p.mu.Unlock()
-			for _, h := range hooks {
-				(*h)(d)
-			}
+			p.call(d)
 		}
 	}
 }

@@ -1,0 +1,266 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// spawn starts an actor that gives what it receives, and its sender, to f.
+func spawn(t *testing.T, n *cluster.Node, name string, f func(ctx actor.Context)) *actor.PID {
+	t.Helper()
+	pid, err := n.System().Root.SpawnNamed(actor.PropsFromFunc(f), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// echo answers Activate with the name of its node.
+func echo(n *cluster.Node) func(actor.Context) {
+	return func(ctx actor.Context) {
+		if m, ok := ctx.Message().(*messages.Activate); ok {
+			ctx.Respond(&messages.ActivateReply{Address: n.Self().Name, ActorId: m.Identity})
+		}
+	}
+}
+
+func remotely(pid *actor.PID) *actor.PID { return actor.NewPID(pid.Address, pid.Id) }
+
+func TestRequestAcrossNodes(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b")
+		pid := spawn(t, b, "echo", echo(b))
+		reply, err := a.Request(t.Context(), remotely(pid), &messages.Activate{Identity: "x"})
+		want := &messages.ActivateReply{Address: b.Self().Name, ActorId: "x"}
+		if err != nil || !proto.Equal(reply, want) {
+			t.Fatalf("got %v, %v", reply, err)
+		}
+	})
+}
+
+func TestRequestToWhatIsNotThere(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b")
+		for what, pid := range map[string]*actor.PID{
+			"a missing actor of another node": actor.NewPID(b.Self().Address, "none"),
+			"a missing actor of this node":    actor.NewPID(a.Self().Address, "none"),
+			"an address without a node":       actor.NewPID("127.0.0.1:9", "none"),
+		} {
+			start := time.Now()
+			_, err := a.Request(t.Context(), pid, &messages.Activate{})
+			if messages.CodeOf(err) != messages.CodeUnavailable || time.Since(start) > time.Millisecond {
+				t.Errorf("%s: after %v: %v", what, time.Since(start), err)
+			}
+		}
+		silent := spawn(t, b, "silent", func(actor.Context) {})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.Request(ctx, remotely(silent), &messages.Activate{}); messages.CodeOf(err) != messages.CodeDeadline {
+			t.Errorf("an actor that does not answer: %v", err)
+		}
+	})
+}
+
+// Terminated comes at once when a process ends and at the verdict when it only
+// hangs; and once.
+func TestWatchAcrossNodes(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, hostB := w.worker("b", a.Self().GossipAddress)
+		c, hostC := w.worker("c", a.Self().GossipAddress)
+		w.sees(a, time.Second, "a", "b", "c")
+		onB := spawn(t, b, "watched", func(actor.Context) {})
+		onC := spawn(t, c, "watched", func(actor.Context) {})
+		ending := spawn(t, c, "ending", func(actor.Context) {})
+		got := map[string][]actor.TerminatedReason{}
+		spawn(t, a, "watcher", func(ctx actor.Context) {
+			switch m := ctx.Message().(type) {
+			case *actor.Started:
+				ctx.Watch(remotely(onB))
+				ctx.Watch(remotely(onC))
+				ctx.Watch(remotely(ending))
+				ctx.Watch(actor.NewPID(c.Self().Address, "missing"))
+				ctx.Watch(actor.NewPID("127.0.0.1:9", "nowhere"))
+			case *actor.Terminated:
+				got[m.Who.Address+"/"+m.Who.Id] = append(got[m.Who.Address+"/"+m.Who.Id], m.Why)
+			}
+		})
+		expect := func(what, key string, why actor.TerminatedReason) {
+			t.Helper()
+			synctest.Wait()
+			if len(got[key]) != 1 || got[key][0] != why {
+				t.Fatalf("%s: Terminated of %s: %v", what, key, got[key])
+			}
+		}
+		expect("an address without a node", "127.0.0.1:9/nowhere", actor.TerminatedReason_AddressTerminated)
+		expect("a missing actor", c.Self().Address+"/missing", actor.TerminatedReason_NotFound)
+		c.System().Root.Stop(ending)
+		expect("an actor that ended", c.Self().Address+"/ending", actor.TerminatedReason_Stopped)
+		hostB.Crash()
+		expect("a crash", b.Self().Address+"/watched", actor.TerminatedReason_AddressTerminated)
+		hostC.Freeze()
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		if len(got[c.Self().Address+"/watched"]) != 0 {
+			t.Fatal("a hanging process was terminated before the verdict")
+		}
+		w.sees(a, 3*time.Second, "a")
+		expect("a verdict", c.Self().Address+"/watched", actor.TerminatedReason_AddressTerminated)
+	})
+}
+
+// The ids of answers and spawned actors are new to each process, so that one
+// that is restarted on an address does not get its predecessor's answers.
+func TestGeneratedIDsAreNewToTheProcess(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, host := w.server("a")
+		b, _ := w.server("b")
+		var late *actor.PID
+		slow := spawn(t, b, "slow", func(ctx actor.Context) {
+			if _, ok := ctx.Message().(*messages.Activate); ok {
+				late = ctx.Sender()
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = a.Request(ctx, remotely(slow), &messages.Activate{})
+		host.Crash()
+		again := w.start(host.Again(), cluster.Config{Role: cluster.RoleServer, ID: "a"})
+		ids := map[string]bool{}
+		for range 1000 {
+			ids[again.System().ProcessRegistry.NextId()] = true
+		}
+		if late == nil || ids[late.Id[len("answer"):]] {
+			t.Fatalf("the new process uses the id of the old one's answer %v", late)
+		}
+	})
+}
+
+func TestMessagesArriveInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b")
+		const count = 20_000
+		var next uint64
+		done := make(chan string, 1)
+		pid := spawn(t, b, "count", func(ctx actor.Context) {
+			m, ok := ctx.Message().(*messages.LoadReport)
+			switch {
+			case !ok:
+			case m.Serial != next:
+				done <- fmt.Sprintf("got %d, want %d", m.Serial, next)
+			default:
+				if next++; next == count {
+					done <- ""
+				}
+			}
+		})
+		for i := range count {
+			a.System().Root.Send(remotely(pid), &messages.LoadReport{Serial: uint64(i)})
+		}
+		if fault := <-done; fault != "" {
+			t.Fatal(fault)
+		}
+	})
+}
+
+// Batches of large messages stay below the receiver's limit.
+func TestLargeMessages(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b")
+		done := make(chan struct{}, 1)
+		got := 0
+		pid := spawn(t, b, "count", func(ctx actor.Context) {
+			if m, ok := ctx.Message().(*messages.Result); ok && len(m.GetOutput()) == 3<<20 {
+				if got++; got == 30 {
+					close(done)
+				}
+			}
+		})
+		output := make([]byte, 3<<20)
+		for range 30 {
+			a.System().Root.Send(remotely(pid), &messages.Result{Outcome: &messages.Result_Output{Output: output}})
+		}
+		<-done
+		tooLarge := &messages.Result{Outcome: &messages.Result_Output{Output: make([]byte, 40<<20)}}
+		if _, err := a.Request(t.Context(), remotely(pid), tooLarge); messages.CodeOf(err) != messages.CodeUnavailable {
+			t.Fatalf("a message over the limit: %v", err)
+		}
+	})
+}
+
+// What a peer sends cannot end the process: an unknown type is left out, as a
+// newer version may send it, and a malformed batch ends its connection.
+func TestBadBatches(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, host := w.server("a")
+		got := make(chan string, 10)
+		spawn(t, a, "target", func(ctx actor.Context) {
+			if m, ok := ctx.Message().(*messages.Activate); ok {
+				got <- m.Identity
+			}
+		})
+		stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address)
+		good, _ := proto.Marshal(&messages.Activate{Identity: "good"})
+		batch := func(types []string, envelopes ...*remote.MessageEnvelope) *remote.RemoteMessage {
+			return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: &remote.MessageBatch{
+				TypeNames: types, Targets: []*actor.PID{{Address: "any", Id: "target"}}, Envelopes: envelopes,
+			}}}
+		}
+		err := stream.Send(batch([]string{"limpet.v9.Unknown", "limpet.v1.Activate"},
+			&remote.MessageEnvelope{TypeId: 0, MessageData: []byte("?")},
+			&remote.MessageEnvelope{TypeId: 1, MessageData: []byte{0xff}},
+			&remote.MessageEnvelope{TypeId: 1, MessageData: good}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := <-got; m != "good" {
+			t.Fatalf("got %q", m)
+		}
+		for what, bad := range map[string]*remote.MessageEnvelope{
+			"type": {TypeId: 1}, "target": {Target: 7}, "sender": {Sender: 1}, "negative": {TypeId: -1}, "serializer": {SerializerId: 1},
+		} {
+			stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address)
+			if err := stream.Send(batch([]string{"limpet.v1.Activate"}, bad)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); err == nil || err == io.EOF {
+				t.Errorf("bad %s: %v", what, err)
+			}
+		}
+		if _, err := a.Request(t.Context(), actor.NewPID(a.Self().Address, "none"), &messages.Activate{}); messages.CodeOf(err) != messages.CodeUnavailable {
+			t.Fatal(err)
+		}
+	})
+}
+
+// rawStream speaks to a node's remoting as another implementation would.
+func rawStream(t *testing.T, c cluster.Config, address string) remote.Remoting_ReceiveClient {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(c.Dial))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	stream, err := remote.NewRemotingClient(conn).Receive(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
