@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// eventText says an event in words, with a colour.
+func eventText(e *messages.Event) (text, color string) {
+	switch k := e.GetKind().(type) {
+	case *messages.Event_RunStarted:
+		return fmt.Sprintf("run of %s started by %s, input %s", k.RunStarted.GetWorkflow(), k.RunStarted.GetTrigger(), brief(string(k.RunStarted.GetInput()), 60)), ""
+	case *messages.Event_CancelRequested:
+		return "cancel requested" + because(k.CancelRequested.GetReason()), yellow
+	case *messages.Event_RunDormant:
+		return "asleep until " + wakeText(k.RunDormant), dim
+	case *messages.Event_RunReplayed:
+		if steps := k.RunReplayed.GetSteps(); len(steps) > 0 {
+			return "replayed: " + strings.Join(steps, ", "), ""
+		}
+		return "replayed", ""
+	case *messages.Event_RunEnded:
+		return runEndedText(k.RunEnded)
+	case *messages.Event_Bound:
+		return boundText(k.Bound), cyan
+	case *messages.Event_BindingLost:
+		return fmt.Sprintf("binding lost (epoch %d)%s", k.BindingLost.GetEpoch(), because(k.BindingLost.GetReason())), yellow
+	case *messages.Event_ChildSpawned:
+		return childText(k.ChildSpawned), ""
+	}
+	if text, color, ok := stepText(e); ok {
+		return text, color
+	}
+	return fmt.Sprintf("an event that this version does not know: %v", e), yellow
+}
+
+func stepText(e *messages.Event) (text, color string, ok bool) {
+	switch k := e.GetKind().(type) {
+	case *messages.Event_StepDispatched:
+		d := k.StepDispatched
+		return fmt.Sprintf("step %s sent to %s (attempt %d)", d.GetStep(), d.GetWorker().GetWorkerId(), d.GetAttempt()), "", true
+	case *messages.Event_StepStarted:
+		return fmt.Sprintf("step %s runs (attempt %d)", k.StepStarted.GetStep(), k.StepStarted.GetAttempt()), "", true
+	case *messages.Event_StepSucceeded:
+		return fmt.Sprintf("step %s succeeded: %s", k.StepSucceeded.GetStep(), brief(string(k.StepSucceeded.GetOutput()), 60)), green, true
+	case *messages.Event_AttemptFailed:
+		return attemptFailedText(k.AttemptFailed), yellow, true
+	case *messages.Event_AttemptLost:
+		return fmt.Sprintf("step %s lost with its worker (attempt %d)%s", k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), because(k.AttemptLost.GetReason())), yellow, true
+	case *messages.Event_AttemptRevoked:
+		return fmt.Sprintf("step %s withdrawn (attempt %d)%s", k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), because(k.AttemptRevoked.GetReason())), yellow, true
+	case *messages.Event_StepFailed:
+		return fmt.Sprintf("step %s failed: %s", k.StepFailed.GetStep(), failureText(k.StepFailed.GetFailure())), red, true
+	case *messages.Event_StepSkipped:
+		return fmt.Sprintf("step %s skipped%s", k.StepSkipped.GetStep(), because(k.StepSkipped.GetReason())), yellow, true
+	case *messages.Event_StepCanceled:
+		return fmt.Sprintf("step %s canceled%s", k.StepCanceled.GetStep(), because(k.StepCanceled.GetReason())), yellow, true
+	case *messages.Event_ResultRefused:
+		r := k.ResultRefused
+		return fmt.Sprintf("a late result of step %s was refused (attempt %d, epoch %d, worker %s)%s",
+			r.GetStep(), r.GetAttempt(), r.GetEpoch(), r.GetWorkerId(), because(r.GetReason())), yellow, true
+	}
+	return "", "", false
+}
+
+func boundText(b *messages.Bound) string {
+	text := fmt.Sprintf("bound to %s (epoch %d)", b.GetWorker().GetWorkerId(), b.GetEpoch())
+	if from := b.GetFromWorker(); from != "" && from != b.GetWorker().GetWorkerId() {
+		text += ", from " + from
+	}
+	return text + because(b.GetReason())
+}
+
+func attemptFailedText(f *messages.AttemptFailed) string {
+	text := fmt.Sprintf("step %s: attempt %d failed: %s", f.GetStep(), f.GetAttempt(), failureText(f.GetFailure()))
+	if at := f.GetRetryAtUs(); at > 0 {
+		text += ", again at " + time.UnixMicro(at).UTC().Format("15:04:05.000") + " UTC"
+	}
+	return text
+}
+
+func childText(s *messages.ChildSpawned) string {
+	kind := "child"
+	if s.GetSticky() {
+		kind = "sticky child"
+	}
+	return fmt.Sprintf("step %s spawned %s %s of %s", s.GetStep(), kind, s.GetChildRun(), s.GetWorkflow())
+}
+
+func runEndedText(e *messages.RunEnded) (text, color string) {
+	text = "run " + statusName(e.GetStatus())
+	if e.GetFailure() != nil {
+		text += ": " + failureText(e.GetFailure())
+	}
+	return text, phaseColor(statusName(e.GetStatus()))
+}
+
+// wakeText says what wakes a dormant run.
+func wakeText(d *messages.RunDormant) string {
+	var ways []string
+	if at := d.GetWakeAtUs(); at > 0 {
+		ways = append(ways, time.UnixMicro(at).UTC().Format("15:04:05")+" UTC")
+	}
+	if w := d.GetWakeOnUp(); w != "" {
+		ways = append(ways, "worker "+w+" is up")
+	}
+	if w := d.GetWakeOnGone(); w != "" {
+		ways = append(ways, "worker "+w+" answers or is gone")
+	}
+	return strings.Join(ways, " or ")
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}

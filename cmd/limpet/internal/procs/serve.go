@@ -1,0 +1,138 @@
+package procs
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Orders that every child knows.
+const (
+	orderStart = "start"
+	orderStop  = "stop"
+)
+
+// stopTimeout is how long a child that lost its parent may take to stop.
+const stopTimeout = 5 * time.Second
+
+// Child is what a child process does.
+type Child interface {
+	// Start begins by the configuration; the reply goes to the parent.
+	Start(ctx context.Context, config json.RawMessage) (reply any, err error)
+	// Do follows an order.
+	Do(ctx context.Context, order string, body json.RawMessage) (reply any, err error)
+	// Done says that the child ended by itself, and why. Not called before
+	// Start has returned.
+	Done() <-chan error
+	// Stop ends the child in order.
+	Stop(ctx context.Context) error
+}
+
+// Serve is the main function of a child process: it follows the orders of in
+// and answers on out, until it is told to stop, in ends, the child is done or
+// ctx ends. An end of in without an order to stop means that the parent is
+// gone: it returns at once then, with an error.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
+	s := &server{child: c, out: out, profiles: &profiles{}}
+	defer s.profiles.stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	orders := make(chan order)
+	go func() {
+		defer close(orders)
+		read(ctx, in, orders)
+	}()
+	var done <-chan error
+	for {
+		select {
+		case o, ok := <-orders:
+			if !ok {
+				return messages.Errorf(messages.CodeUnavailable, "the parent process is gone")
+			}
+			stop, err := s.follow(ctx, o)
+			if stop || err != nil {
+				return err
+			}
+			if o.Do == orderStart {
+				done = c.Done()
+			}
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			stopCtx, stopped := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+			defer stopped()
+			return c.Stop(stopCtx)
+		}
+	}
+}
+
+func read(ctx context.Context, in io.Reader, orders chan<- order) {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, lineBytesMax)
+	for lines.Scan() {
+		var o order
+		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
+			continue
+		}
+		select {
+		case orders <- o:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+type server struct {
+	child    Child
+	profiles *profiles
+
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// follow executes one order and answers it; stop says that it was the last.
+func (s *server) follow(ctx context.Context, o order) (stop bool, err error) {
+	var reply any
+	switch o.Do {
+	case orderStart:
+		if reply, err = s.child.Start(ctx, o.Body); err != nil {
+			// The parent has the error; this process has nothing more to do.
+			return true, errors.Join(s.answer(nil, err), err)
+		}
+	case orderStop:
+		err := s.child.Stop(ctx)
+		return true, errors.Join(s.answer(nil, err), err)
+	case orderUsage:
+		reply, err = usage()
+	case orderProfile:
+		err = s.profiles.start(o.Body)
+	case orderProfileEnd:
+		err = s.profiles.stop()
+	default:
+		reply, err = s.child.Do(ctx, o.Do, o.Body)
+	}
+	return false, s.answer(reply, err)
+}
+
+func (s *server) answer(reply any, err error) error {
+	var a answer
+	if err != nil {
+		a.Code, a.Error = messages.CodeOf(err), err.Error()
+	} else if a.Body, err = json.Marshal(reply); err != nil {
+		return err
+	}
+	line, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err = s.out.Write(append(line, '\n'))
+	return err
+}

@@ -1,0 +1,61 @@
+// Command limpet is the whole of Limpet on the command line: the server, the
+// commands that talk to one, the demo and the bench.
+//
+// Data flow: arguments → cobra command, one file each → the API of a server →
+// a table for eyes or JSON for programs on stdout; progress, errors and hints
+// on stderr.
+//
+// Imports everything; nothing imports it.
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	// The first signal ends the command in order, the second at once.
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, restore)
+	c := &cli{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		now: time.Now, zone: time.Local, getenv: os.Getenv,
+		outTerminal: isTerminal(os.Stdout), errTerminal: isTerminal(os.Stderr),
+		start: startServer,
+	}
+	os.Exit(c.execute(ctx, os.Args[1:]))
+}
+
+// cli is what all commands share: the streams and the flags of the root.
+type cli struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+	// now and zone are the clock that times are shown by.
+	now    func() time.Time
+	zone   *time.Location
+	getenv func(string) string
+	// outTerminal and errTerminal: somebody reads along.
+	outTerminal, errTerminal bool
+	// start starts the server of the commands server and dev.
+	start func(context.Context, serverFlags, *slog.Logger) (runningServer, error)
+
+	address string
+	secret  string
+	json    bool
+	color   string
+	// began marks that the command's own code ran: what failed before was the
+	// command line.
+	began bool
+}
+
+// isTerminal says whether a file is a terminal (or a device like one).
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Colours of a terminal.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+	dim    = "2"
+	bold   = "1"
+)
+
+// colored says whether a stream gets colours.
+func (c *cli) colored(terminal bool) bool {
+	switch c.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return terminal && c.getenv("NO_COLOR") == "" && c.getenv("TERM") != "dumb"
+}
+
+func paint(on bool, color, text string) string {
+	if !on || color == "" || text == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+func (c *cli) paintOut(color, text string) string {
+	return paint(c.colored(c.outTerminal), color, text)
+}
+func (c *cli) paintErr(color, text string) string {
+	return paint(c.colored(c.errTerminal), color, text)
+}
+
+// cell of a table; the colour does not count for its width.
+type cell struct {
+	text  string
+	color string
+}
+
+func plain(text string) cell { return cell{text: text} }
+
+func number[N int32 | uint64](n N) cell { return cell{text: fmt.Sprint(n)} }
+
+// nonZero leaves out a zero.
+func nonZero[N int32 | uint64](n N) cell {
+	if n == 0 {
+		return cell{}
+	}
+	return number(n)
+}
+
+// table is printed with columns as wide as their widest cell; empty columns
+// are left out.
+type table struct {
+	header []string
+	rows   [][]cell
+}
+
+func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
+
+func (c *cli) printTable(t *table) {
+	width := make([]int, len(t.header))
+	for _, row := range t.rows {
+		for i, cell := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(cell.text))
+		}
+	}
+	head := make([]cell, len(t.header))
+	for i, h := range t.header {
+		head[i] = cell{h, bold}
+		if width[i] > 0 {
+			width[i] = max(width[i], len(h))
+		}
+	}
+	for _, row := range append([][]cell{head}, t.rows...) {
+		var line strings.Builder
+		for i, cell := range row {
+			if width[i] == 0 {
+				continue
+			}
+			line.WriteString(c.paintOut(cell.color, cell.text))
+			line.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell.text)+2))
+		}
+		fmt.Fprintln(c.out, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// printJSON prints a message of the API for programs, over several lines.
+func (c *cli) printJSON(m proto.Message) error {
+	data, err := messageJSON(m)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, data, "", "  "); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.out, out.String())
+	return err
+}
+
+// printJSONLine prints it on one line.
+func (c *cli) printJSONLine(m proto.Message) error {
+	data, err := messageJSON(m)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.out, string(data))
+	return err
+}
+
+// messageJSON is the JSON of protobuf with its keys in order, and with inputs
+// and outputs as the JSON that they are, not in base64.
+func messageJSON(m proto.Message) ([]byte, error) {
+	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
+	}
+	unpackPayloads(value)
+	return json.Marshal(value)
+}
+
+// unpackPayloads replaces the bytes fields of the API, in place.
+func unpackPayloads(value any) {
+	switch value := value.(type) {
+	case []any:
+		for _, v := range value {
+			unpackPayloads(v)
+		}
+	case map[string]any:
+		for k, v := range value {
+			text, isText := v.(string)
+			if k != "input" && k != "output" || !isText {
+				unpackPayloads(v)
+				continue
+			}
+			switch raw, err := base64.StdEncoding.DecodeString(text); {
+			case err == nil && len(raw) == 0:
+				delete(value, k)
+			case err == nil && json.Valid(raw):
+				value[k] = json.RawMessage(raw)
+			}
+		}
+	}
+}
+
+func statusName(s messages.RunStatus) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "RUN_STATUS_")), "_", "-")
+}
+
+func stickyName(s messages.Sticky) string { return strings.TrimPrefix(s.String(), "STICKY_") }
+
+func statusCell(s messages.RunStatus) cell { return cell{statusName(s), phaseColor(statusName(s))} }
+
+// phaseColor colours a run's status, a step's phase and a worker's state.
+func phaseColor(phase string) string {
+	switch phase {
+	case "succeeded", "up", "ready":
+		return green
+	case "failed", "gone", "set-aside":
+		return red
+	case "canceled", "skipped", "draining", "backoff", "joining":
+		return yellow
+	case "running", "dispatched":
+		return cyan
+	}
+	return ""
+}
+
+// clock shows a time by day and second; empty for none.
+func (c *cli) clock(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().In(c.zone).Format("2006-01-02 15:04:05")
+}
+
+// lasted shows the time from one moment to another, or to now.
+func (c *cli) lasted(from, to *timestamppb.Timestamp) string {
+	if from == nil {
+		return ""
+	}
+	end := c.now()
+	if to != nil {
+		end = to.AsTime()
+	}
+	return span(end.Sub(from.AsTime()))
+}
+
+// span shows a duration with about three digits.
+func span(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Second:
+		return d.Round(time.Millisecond / 10).String()
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond).String()
+	case d < 24*time.Hour:
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+// failureText is a failure on one line.
+func failureText(f *messages.Failure) string {
+	if f == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(f.GetMessage(), "\n")
+	return f.GetCode() + ": " + line
+}
+
+// brief cuts a text for a table.
+func brief(s string, runes int) string {
+	if utf8.RuneCountInString(s) <= runes {
+		return s
+	}
+	return string([]rune(s)[:runes-1]) + "…"
+}
+
+// progress is a line on a terminal that is written over; elsewhere it is silent.
+type progress struct {
+	w    io.Writer
+	on   bool
+	last string
+}
+
+func (c *cli) newProgress() *progress { return &progress{w: c.err, on: c.errTerminal} }
+
+func (p *progress) say(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); p.on && text != p.last {
+		fmt.Fprint(p.w, "\r\x1b[K"+text)
+		p.last = text
+	}
+}
+
+func (p *progress) clear() {
+	if p.on && p.last != "" {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.last = ""
+	}
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+const defaultAddress = "127.0.0.1:7080"
+
+// execute runs a command line and returns the exit code of the process.
+func (c *cli) execute(ctx context.Context, args []string) int {
+	root := c.rootCommand()
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	return c.exit(ctx, command, err)
+}
+
+func (c *cli) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "limpet",
+		Short: "A durable workflow engine whose runs come back to the worker that holds their state",
+		Long: `Limpet runs durable workflows on a cluster of workers. A sticky run comes back to
+the one worker that holds its state: SOFT moves when that worker is lost, HARD
+waits for it.
+
+Environment:
+  LIMPET_ADDRESS   API of the server to talk to (--address)
+  LIMPET_SECRET    secret of the cluster (--secret)
+  NO_COLOR         no colours
+
+` + exitCodesHelp,
+		Example: `  limpet dev                                       # a server to try things out
+  limpet run start index-and-ask --input '{"dir":"/src"}' --wait
+  limpet run list --status running`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return c.checkGlobals() },
+	}
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.address, "address", orDefault(c.getenv("LIMPET_ADDRESS"), defaultAddress), "API of the server: host:port or URL [LIMPET_ADDRESS]")
+	flags.StringVar(&c.secret, "secret", "", "secret of the cluster; better given as LIMPET_SECRET, for others can see the arguments of a process")
+	flags.BoolVar(&c.json, "json", false, "print JSON for programs")
+	flags.StringVar(&c.color, "color", "auto", "colours: auto, always or never")
+	root.AddCommand(
+		c.serverCommand(), c.devCommand(),
+		c.runCommand(), c.eventCommand(),
+		c.workerCommand(), c.memberCommand(), c.workflowCommand(),
+		c.versionCommand(),
+	)
+	return root
+}
+
+// checkGlobals completes the flags of the root from the environment.
+func (c *cli) checkGlobals() error {
+	if c.secret == "" {
+		c.secret = c.getenv("LIMPET_SECRET")
+	}
+	switch c.color {
+	case "auto", "always", "never":
+		return nil
+	}
+	return messages.Errorf(messages.CodeInvalidArgument, "--color is %q, not auto, always or never", c.color)
+}
+
+// group is a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		Example: commands[0].Example,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	g.AddCommand(commands...)
+	return g
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		return messages.Errorf(messages.CodeInvalidArgument, "unknown command %q for %q; did you mean %s?", name, cmd.CommandPath(), strings.Join(near, " or "))
+	}
+	return messages.Errorf(messages.CodeInvalidArgument, "unknown command %q for %q", name, cmd.CommandPath())
+}
+
+// action is the code of a command.
+type action func(ctx context.Context, args []string) error
+
+// does wraps an action for cobra.
+func (c *cli) does(run action) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c.began = true
+		return run(cmd.Context(), args)
+	}
+}
+
+// oneArg wants exactly one argument and says which.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return errors.New("missing argument: " + what)
+		case 1:
+			return nil
+		}
+		return errors.New("too many arguments: want one, " + what)
+	}
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+func (c *cli) runGetCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "get RUN",
+		Short: "Show a run: its steps, bindings and children",
+		Example: `  limpet run get 01k9w2c5m0
+  limpet run get 01k9w2c5m0 --output ask        # only the JSON that step "ask" returned
+  limpet run get 01k9w2c5m0 --json`,
+		Args: oneArg("the id of a run"),
+		RunE: c.does(func(ctx context.Context, args []string) error {
+			conn, err := c.connect()
+			if err != nil {
+				return err
+			}
+			run, err := call(ctx, conn, conn.GetRun, &api.GetRunRequest{RunId: args[0]})
+			switch {
+			case err != nil:
+				return err
+			case output != "":
+				return c.printOutput(run, output)
+			case c.json:
+				return c.printJSON(run)
+			}
+			c.printRun(run)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&output, "output", "", "print only the output of this step, as JSON")
+	return cmd
+}
+
+func (c *cli) printOutput(run *api.GetRunResponse, step string) error {
+	var names []string
+	for _, s := range run.GetSteps() {
+		if s.GetName() != step {
+			names = append(names, s.GetName())
+			continue
+		}
+		if s.GetPhase() != "succeeded" {
+			return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output", step, s.GetPhase())
+		}
+		_, err := fmt.Fprintln(c.out, string(s.GetOutput()))
+		return err
+	}
+	return messages.Errorf(messages.CodeUnknownStep, "run %s has no step %q; it has %s", run.GetRun().GetRunId(), step, quoteAll(names))
+}
+
+// printRun shows a run for eyes.
+func (c *cli) printRun(r *api.GetRunResponse) {
+	c.printSummary(r.GetRun())
+	if len(r.GetSteps()) > 0 {
+		fmt.Fprintln(c.out)
+		c.printSteps(r.GetSteps())
+	}
+	if len(r.GetBindings()) > 0 {
+		fmt.Fprintln(c.out)
+		t := &table{header: []string{"EPOCH", "WORKER", "FROM", "REASON", "AT", "ADDRESS", "INCARNATION"}}
+		for _, b := range r.GetBindings() {
+			t.add(number(b.GetEpoch()), plain(b.GetWorkerId()), plain(b.GetFromWorker()),
+				plain(b.GetReason()), plain(c.clock(b.GetAt())), plain(b.GetAddress()), plain(b.GetIncarnation()))
+		}
+		c.printTable(t)
+	}
+	if len(r.GetChildren()) > 0 {
+		fmt.Fprintln(c.out)
+		t := &table{header: []string{"CHILD", "WORKFLOW", "STEP", "KEY", "STICKY"}}
+		for _, k := range r.GetChildren() {
+			sticky := ""
+			if k.GetSticky() {
+				sticky = "sticky"
+			}
+			t.add(plain(k.GetRunId()), plain(k.GetWorkflow()), plain(k.GetStep()), plain(k.GetKey()), plain(sticky))
+		}
+		c.printTable(t)
+	}
+}
+
+func (c *cli) printSummary(r *api.Run) {
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(c.out, "%s %s\n", c.paintOut(bold, fmt.Sprintf("%-11s", name)), value)
+		}
+	}
+	status := statusCell(r.GetStatus())
+	line("run", r.GetRunId())
+	line("workflow", r.GetWorkflow()+" (version "+brief(r.GetDefinitionHash(), 12)+")")
+	line("status", c.paintOut(status.color, status.text))
+	line("sticky", strings.TrimSpace(stickyName(r.GetSticky())))
+	if r.GetWorkerId() != "" {
+		line("worker", fmt.Sprintf("%s (epoch %d)", r.GetWorkerId(), r.GetEpoch()))
+	}
+	line("waits for", r.GetWaitingFor())
+	line("failure", failureText(r.GetFailure()))
+	line("started by", r.GetTrigger())
+	line("parent", r.GetParentRun())
+	line("created", c.clock(r.GetCreatedAt()))
+	line("took", c.lasted(r.GetCreatedAt(), r.GetFinishedAt()))
+	line("input", brief(string(r.GetInput()), 100))
+	line("metadata", pairs(r.GetMetadata()))
+}
+
+func (c *cli) printSteps(steps []*api.Step) {
+	t := &table{header: []string{"STEP", "PHASE", "WORKER", "ATTEMPTS", "FAILED", "LOST", "TOOK", "OUTPUT OR FAILURE"}}
+	for _, s := range steps {
+		outcome := string(s.GetOutput())
+		if s.GetFailure() != nil {
+			outcome = failureText(s.GetFailure())
+		}
+		t.add(plain(s.GetName()), cell{s.GetPhase(), phaseColor(s.GetPhase())}, plain(s.GetWorkerId()),
+			number(s.GetAttempts()), nonZero(s.GetFailures()), nonZero(s.GetLost()),
+			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(brief(outcome, 60)))
+	}
+	c.printTable(t)
+}
+
+// pairs is a map as key=value, in the order of the keys.
+func pairs(m map[string]string) string {
+	all := make([]string, 0, len(m))
+	for k, v := range m {
+		all = append(all, k+"="+v)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+func (c *cli) runStartCommand() *cobra.Command {
+	var (
+		input inputFlags
+		wait  waitFlags
+		req   api.StartRunRequest
+	)
+	cmd := &cobra.Command{
+		Use:   "start WORKFLOW",
+		Short: "Start a run; it is durable when the command returns",
+		Example: `  limpet run start index-and-ask --input '{"dir":"/src"}'
+  limpet run start index-and-ask --input-file corpus.json --wait --timeout 5m
+  limpet run start charge --input '{"order":7}' --key order-7   # once, however often it is called`,
+		Args: oneArg("the name of a workflow"),
+		RunE: c.does(func(ctx context.Context, args []string) error {
+			if err := wait.check(); err != nil {
+				return err
+			}
+			payload, err := input.read(c.in)
+			if err != nil {
+				return err
+			}
+			conn, err := c.connect()
+			if err != nil {
+				return err
+			}
+			req.Workflow, req.Input = args[0], payload
+			started, err := call(ctx, conn, conn.StartRun, &req)
+			if err != nil {
+				return err
+			}
+			if wait.wait {
+				return c.finish(ctx, conn, started.GetRunId(), wait)
+			}
+			return c.printStarted(started)
+		}),
+	}
+	input.add(cmd, "input")
+	wait.add(cmd)
+	cmd.Flags().StringVar(&req.IdempotencyKey, "key", "", "idempotency key: a second start with the same key returns the first run")
+	cmd.Flags().Int32Var(&req.Priority, "priority", 0, "1 (high) to 3 (low); 0 means the workflow's")
+	cmd.Flags().StringToStringVar(&req.Metadata, "meta", nil, "metadata, as key=value; may be repeated")
+	return cmd
+}
+
+func (c *cli) printStarted(started *api.StartRunResponse) error {
+	if c.json {
+		return c.printJSON(started)
+	}
+	verb := "started"
+	if started.GetExisted() {
+		verb = "exists already"
+	}
+	fmt.Fprintf(c.out, "run %s %s\n", started.GetRunId(), verb)
+	if c.outTerminal {
+		fmt.Fprintln(c.err, c.paintErr(dim, "watch it with: limpet run watch "+started.GetRunId()))
+	}
+	return nil
+}
+
+// inputFlags say where JSON comes from: an argument, a file or stdin.
+type inputFlags struct {
+	name string
+	text string
+	file string
+}
+
+func (i *inputFlags) add(cmd *cobra.Command, name string) {
+	i.name = name
+	cmd.Flags().StringVar(&i.text, name, "", name+" as JSON")
+	cmd.Flags().StringVar(&i.file, name+"-file", "", name+" from a file with JSON; - reads stdin")
+	cmd.MarkFlagsMutuallyExclusive(name, name+"-file")
+}
+
+func (i *inputFlags) read(stdin io.Reader) ([]byte, error) {
+	if i.file == "" {
+		return []byte(i.text), nil
+	}
+	from := stdin
+	if i.file != "-" {
+		f, err := os.Open(i.file)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeInvalidArgument, "--%s-file: %w", i.name, err)
+		}
+		defer f.Close()
+		from = f
+	}
+	// One byte more than the limit is enough for the server to refuse it.
+	data, err := io.ReadAll(io.LimitReader(from, messages.PayloadBytesMax+1))
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "--%s-file %s: %w", i.name, i.file, err)
+	}
+	if err := messages.CheckPayload("--"+i.name+"-file "+strings.TrimSpace(i.file), data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
