@@ -62,7 +62,7 @@ func (c *cli) awaitRun(ctx context.Context, conn *connection, runID string, time
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case err != nil && again(err):
+		case err != nil && (again(err) || messages.CodeOf(err) == messages.CodeDeadline):
 			line.say("%s  server not reachable, trying again (%s)", runID, span(c.now().Sub(began).Round(time.Second)))
 			if err := pause(ctx, pollFirst); err != nil {
 				return nil, err

@@ -71,7 +71,7 @@ func (c *cli) printRun(r *api.GetRunResponse) {
 		t := &table{header: []string{"EPOCH", "WORKER", "FROM", "REASON", "AT", "ADDRESS", "INCARNATION"}}
 		for _, b := range r.GetBindings() {
 			t.add(number(b.GetEpoch()), plain(b.GetWorkerId()), plain(b.GetFromWorker()),
-				plain(b.GetReason()), plain(c.clock(b.GetAt())), plain(b.GetAddress()), plain(b.GetIncarnation()))
+				plain(b.GetReason()), plain(b.GetAt().AsTime().In(c.zone).Format("2006-01-02 15:04:05.000")), plain(b.GetAddress()), plain(b.GetIncarnation()))
 		}
 		c.printTable(t)
 	}

@@ -83,12 +83,14 @@ func (i *inputFlags) add(cmd *cobra.Command, name string) {
 	i.name = name
 	cmd.Flags().StringVar(&i.text, name, "", name+" as JSON")
 	cmd.Flags().StringVar(&i.file, name+"-file", "", name+" from a file with JSON; - reads stdin")
-	cmd.MarkFlagsMutuallyExclusive(name, name+"-file")
 }
 
 func (i *inputFlags) read(stdin io.Reader) ([]byte, error) {
 	if i.file == "" {
 		return []byte(i.text), nil
+	}
+	if i.text != "" {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "--%s and --%[1]s-file cannot both be given", i.name)
 	}
 	from := stdin
 	if i.file != "-" {

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
+)
+
+// fakeAPI answers with fixed runs and remembers what it was asked.
+type fakeAPI struct {
+	apiconnect.UnimplementedLimpetServiceHandler
+	secret string
+
+	mu      sync.Mutex
+	started []*api.StartRunRequest
+	pushed  []*api.PushEventRequest
+	listed  []*api.ListRunsRequest
+	calls   []string
+	empty   bool
+	// breakWatch breaks the next watch after two entries.
+	breakWatch bool
+	waits      int
+}
+
+var epoch = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
+
+func at(seconds float64) *timestamppb.Timestamp {
+	return timestamppb.New(epoch.Add(time.Duration(seconds * float64(time.Second))))
+}
+
+// serve starts it and returns its address.
+func (f *fakeAPI) serve(t *testing.T) string {
+	t.Helper()
+	_, handler := apiconnect.NewLimpetServiceHandler(f)
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func (f *fakeAPI) note(header interface{ Get(string) string }, call string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call)
+	if f.secret != "" && header.Get("Authorization") != "Bearer "+f.secret {
+		return api.ToConnect(messages.Errorf(messages.CodeUnauthenticated, "the call does not carry the cluster's secret"))
+	}
+	return nil
+}
+
+func run(id string) (*api.GetRunResponse, error) {
+	r := &api.GetRunResponse{
+		Run: &api.Run{
+			RunId: id, Workflow: "index-and-ask", DefinitionHash: "0123456789abcdef0123456789abcdef",
+			Status: messages.RunStatus_RUN_STATUS_SUCCEEDED, Sticky: messages.Sticky_STICKY_SOFT,
+			WorkerId: "gpu-2", Epoch: 2, CreatedAt: at(0), FinishedAt: at(4.25), Trigger: "api", Priority: 2, Pool: "default",
+			Input: []byte(`{"dir":"/src"}`), Metadata: map[string]string{"by": "me", "a": "b"},
+		},
+		Steps: []*api.Step{
+			{Name: "load", Phase: "succeeded", Attempts: 2, Lost: 1, WorkerId: "gpu-2", StartedAt: at(1), EndedAt: at(3), Output: []byte(`{"files":7}`)},
+			{Name: "ask", Phase: "succeeded", Attempts: 1, WorkerId: "gpu-2", StartedAt: at(3), EndedAt: at(4.25), Output: []byte(`"yes"`), Parents: []string{"load"}},
+		},
+		Bindings: []*api.BindingRecord{
+			{Epoch: 1, WorkerId: "gpu-1", Incarnation: "i1", Address: "127.0.0.1:1", Reason: "first", At: at(0)},
+			{Epoch: 2, WorkerId: "gpu-2", Incarnation: "i2", Address: "127.0.0.1:2", Reason: "worker lost", FromWorker: "gpu-1", At: at(0.9)},
+		},
+		Children: []*api.Child{{RunId: id + ".c1", Workflow: "child", Step: "ask", Key: "0", Sticky: true}},
+	}
+	switch id {
+	case "good":
+	case "pending":
+		r.Run.Status, r.Run.FinishedAt, r.Run.Sticky = messages.RunStatus_RUN_STATUS_RUNNING, nil, messages.Sticky_STICKY_HARD
+		r.Run.WaitingFor, r.Run.Dormant = "worker gpu-2 to come back", true
+		r.Steps[1] = &api.Step{Name: "ask", Phase: "ready", Parents: []string{"load"}}
+		r.Children = nil
+	case "bad":
+		failure := &messages.Failure{Code: "STEP_FAILED", Message: `step "ask" failed: no such file`}
+		r.Run.Status, r.Run.Failure = messages.RunStatus_RUN_STATUS_FAILED, failure
+		r.Steps[1].Phase, r.Steps[1].Output, r.Steps[1].Failures = "failed", nil, 3
+		r.Steps[1].Failure = &messages.Failure{Code: "USER_ERROR", Message: "no such file\nsecond line"}
+	default:
+		return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownRun, "there is no run %q", id))
+	}
+	return r, nil
+}
+
+func (f *fakeAPI) StartRun(_ context.Context, req *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error) {
+	if err := f.note(req.Header(), "start"); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.started = append(f.started, req.Msg)
+	switch req.Msg.GetWorkflow() {
+	case "typed":
+		return nil, api.ToConnect(messages.Errorf(messages.CodeInvalidInput, "the input does not fit the workflow's input type: $.dir: want string, got integer"))
+	case "index-and-ask":
+		return connect.NewResponse(&api.StartRunResponse{RunId: "good", Existed: req.Msg.GetIdempotencyKey() != ""}), nil
+	case "fails":
+		return connect.NewResponse(&api.StartRunResponse{RunId: "bad"}), nil
+	case "waits":
+		return connect.NewResponse(&api.StartRunResponse{RunId: "pending"}), nil
+	}
+	return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q", req.Msg.GetWorkflow()))
+}
+
+func (f *fakeAPI) GetRun(_ context.Context, req *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
+	if err := f.note(req.Header(), "get"); err != nil {
+		return nil, err
+	}
+	r, err := run(req.Msg.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(r), nil
+}
+
+func (f *fakeAPI) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
+	f.mu.Lock()
+	f.waits++
+	first := f.waits == 1
+	f.mu.Unlock()
+	if first {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))
+	}
+	r, err := run(req.Msg.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	ended := r.GetRun().GetFinishedAt() != nil
+	if !ended {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return connect.NewResponse(&api.WaitRunResponse{Ended: ended, Run: r}), nil
+}
+
+func (f *fakeAPI) WatchRun(_ context.Context, req *connect.Request[api.WatchRunRequest], stream *connect.ServerStream[api.WatchRunResponse]) error {
+	if _, err := run(req.Msg.GetRunId()); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	broken := f.breakWatch
+	f.breakWatch = false
+	f.mu.Unlock()
+	for i, events := range history {
+		number := uint64(i + 1)
+		if number <= req.Msg.GetAfterEntry() {
+			continue
+		}
+		if broken && number > 2 {
+			return api.ToConnect(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))
+		}
+		if err := stream.Send(&api.WatchRunResponse{Entry: number, At: at(float64(i)), Events: events}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fakeAPI) ListRuns(_ context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
+	if err := f.note(req.Header(), "list"); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listed = append(f.listed, req.Msg)
+	if f.empty {
+		return connect.NewResponse(&api.ListRunsResponse{}), nil
+	}
+	if req.Msg.GetPageToken() == "" {
+		r, _ := run("pending")
+		bad, _ := run("bad")
+		return connect.NewResponse(&api.ListRunsResponse{Runs: []*api.Run{r.GetRun(), bad.GetRun()}, NextPageToken: "p2"}), nil
+	}
+	r, _ := run("good")
+	return connect.NewResponse(&api.ListRunsResponse{Runs: []*api.Run{r.GetRun()}}), nil
+}
+
+func (f *fakeAPI) CancelRun(_ context.Context, req *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
+	if err := f.note(req.Header(), "cancel "+req.Msg.GetReason()); err != nil {
+		return nil, err
+	}
+	if _, err := run(req.Msg.GetRunId()); err != nil {
+		return nil, err
+	}
+	if req.Msg.GetRunId() == "good" {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeRunFinished, "run good has succeeded"))
+	}
+	return connect.NewResponse(&api.CancelRunResponse{}), nil
+}
+
+func (f *fakeAPI) ReplayRun(_ context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
+	if err := f.note(req.Header(), "replay"); err != nil {
+		return nil, err
+	}
+	if req.Msg.GetRunId() == "pending" {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeRunNotFinished, "run pending is running"))
+	}
+	return connect.NewResponse(&api.ReplayRunResponse{}), nil
+}
+
+func (f *fakeAPI) PushEvent(_ context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pushed = append(f.pushed, req.Msg)
+	resp := &api.PushEventResponse{EventId: "e1"}
+	if req.Msg.GetKey() == "user:create" {
+		resp.Runs = []*api.TriggeredRun{{RunId: "r1", Workflow: "ask"}, {RunId: "r2", Workflow: "index", Existed: true}}
+	}
+	return connect.NewResponse(resp), nil
+}
+
+func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
+	if f.empty {
+		return connect.NewResponse(&api.ListWorkersResponse{}), nil
+	}
+	return connect.NewResponse(&api.ListWorkersResponse{Workers: []*api.Worker{
+		{WorkerId: "gpu-1", State: "up", Pool: "default", Slots: 8, Running: 3, BoundRuns: 4, StickyRunsMax: 10, Address: "127.0.0.1:4001",
+			Labels: map[string]string{"gpu": "a100", "zone": "b"}, Workflows: []string{"ask", "index"}, StartedAt: at(-3600)},
+		{WorkerId: "host/längst", State: "draining", Pool: "default", Slots: 1, Running: 1, Queued: 2, Address: "127.0.0.1:4002", StartedAt: at(0)},
+	}}), nil
+}
+
+func (f *fakeAPI) ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
+	return connect.NewResponse(&api.ListMembersResponse{Members: []*api.Member{
+		{Name: "server/a~01k", Role: "server", State: "ready", Address: "127.0.0.1:5001", GossipAddress: "127.0.0.1:7946", Shards: 1024, ThisServer: true},
+		{Name: "gpu-1~01k", Role: "worker", State: "joining", Address: "127.0.0.1:4001", GossipAddress: "127.0.0.1:7947"},
+	}}), nil
+}
+
+func (f *fakeAPI) ListWorkflows(context.Context, *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
+	if f.empty {
+		return connect.NewResponse(&api.ListWorkflowsResponse{}), nil
+	}
+	return connect.NewResponse(&api.ListWorkflowsResponse{Workflows: []*api.Workflow{{
+		Hash: "0123456789abcdef0123456789abcdef",
+		Definition: &messages.WorkflowDefinition{Name: "index-and-ask", Sticky: messages.Sticky_STICKY_SOFT, OnEvents: []string{"corpus:new", "user:*"},
+			Steps: []*messages.StepDefinition{{Name: "load"}, {Name: "ask", Parents: []string{"load"}}}},
+	}}}), nil
+}
+
+// history has one event of each kind.
+var history = [][]*messages.Event{
+	{
+		{Kind: &messages.Event_RunStarted{RunStarted: &messages.RunStarted{Workflow: "index-and-ask", Trigger: "api", Input: []byte(`{"dir":"/src"}`)}}},
+		{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1, Worker: &messages.WorkerRef{WorkerId: "gpu-1"}, Reason: "first"}}},
+		{Kind: &messages.Event_StepDispatched{StepDispatched: &messages.StepDispatched{Step: "load", Attempt: 1, Epoch: 1, Worker: &messages.WorkerRef{WorkerId: "gpu-1"}}}},
+	},
+	{{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{Step: "load", Attempt: 1}}}},
+	{
+		{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{Step: "load", Attempt: 1, Reason: "worker lost"}}},
+		{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: "worker lost"}}},
+		{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 2, Worker: &messages.WorkerRef{WorkerId: "gpu-2"}, FromWorker: "gpu-1", Reason: "worker lost"}}},
+	},
+	{{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{Step: "load", Attempt: 1, Epoch: 1, WorkerId: "gpu-1", Reason: "stale attempt"}}}},
+	{{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{Step: "load", Attempt: 2, Failure: &messages.Failure{Code: "USER_ERROR", Message: "busy"}, RetryAtUs: epoch.UnixMicro()}}}},
+	{{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{Step: "load", Attempt: 3, Reason: "worker busy"}}}},
+	{{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{Step: "load", Attempt: 4, Output: []byte(`{"files":7}`)}}}},
+	{{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{Step: "ask", ChildRun: "good.c1", Workflow: "child", Sticky: true}}}},
+	{{Kind: &messages.Event_RunDormant{RunDormant: &messages.RunDormant{WakeAtUs: epoch.UnixMicro(), WakeOnUp: "gpu-2"}}}},
+	{{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{Reason: "enough"}}}},
+	{
+		{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: "ask", Failure: &messages.Failure{Code: "SCHEDULE_TIMEOUT", Message: "no worker"}}}},
+		{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "tell", Reason: "ask failed"}}},
+		{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{Step: "last", Reason: "run canceled"}}},
+	},
+	{{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: []string{"ask"}}}}, {}},
+	{{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_CANCELED, Failure: &messages.Failure{Code: "CANCELED", Message: "enough"}}}}},
+}
