@@ -236,3 +236,13 @@ func (e *Engine) Members(context.Context) []*api.Member {
 	}
 	return out
 }
+
+// Workers returns the workers that this server knows of, gone ones included.
+func (e *Engine) Workers(context.Context) []*api.Worker {
+	all := e.host.roster.Workers()
+	out := make([]*api.Worker, len(all))
+	for i := range all {
+		out[i] = workerView(&all[i])
+	}
+	return out
+}

@@ -108,3 +108,17 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 	}
 	return timestamppb.New(t)
 }
+
+// workerView is a worker as listings show it.
+func workerView(w *WorkerStatus) *api.Worker {
+	v := &api.Worker{
+		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
+		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
+		StartedAt: timestamp(time.UnixMicro(w.Info.GetStartedUs())),
+		Running:   w.Load.GetRunning(), Queued: w.Load.GetQueued(), BoundRuns: w.Load.GetBoundRuns(),
+	}
+	for _, d := range w.Info.GetWorkflows() {
+		v.Workflows = append(v.Workflows, d.Name)
+	}
+	return v
+}
