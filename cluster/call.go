@@ -32,6 +32,7 @@ var (
 func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (proto.Message, error) {
 	wait := backoff{first: 10 * time.Millisecond, most: 500 * time.Millisecond}
 	length := callTryFirst
+	var cause error
 	for {
 		pid, err := n.Resolve(ctx, kind, id)
 		if err != nil {
@@ -42,12 +43,15 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 		if err == nil {
 			return reply, nil
 		}
+		if cause == nil || ctx.Err() == nil { // The end of ctx says less than why it came to that.
+			cause = err
+		}
 		n.lookup.evict(identity{kind, id}, pid)
 		if errors.Is(err, errTimeout) {
 			length = min(2*length, callTryMost)
 		}
 		if !waitForView(ctx, state, wait.next()) {
-			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q at %s did not answer: %w", kind, id, pid.Address, err)
+			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q at %s did not answer: %w", kind, id, pid.Address, cause)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,10 +145,10 @@ func TestFrozenMemberComesBackUnderNewID(t *testing.T) {
 		b, host := w.worker("b", a.Self().GossipAddress)
 		v := w.sees(a, 2*time.Second, "a", "b")
 		first, _ := v.Member(b.Self().Name)
-		told := 0
+		var told atomic.Int32
 		b.OnDeclaredGone(func(by cluster.Member) {
 			if by.WorkerID == "a" {
-				told++
+				told.Add(1)
 			}
 		})
 		for range 3 {
@@ -165,8 +167,8 @@ func TestFrozenMemberComesBackUnderNewID(t *testing.T) {
 			first = next
 		}
 		synctest.Wait()
-		if told != 3 {
-			t.Fatalf("b was told %d times that it had been declared gone, want 3", told)
+		if told.Load() != 3 {
+			t.Fatalf("b was told %d times that it had been declared gone, want 3", told.Load())
 		}
 	})
 }
@@ -228,15 +230,22 @@ func TestWorkerFindsRestartedServerSoon(t *testing.T) {
 func TestSubscribersGetTheNewestView(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
-		var got []uint64
-		cancel := a.Subscribe(func(v *cluster.View) { got = append(got, v.Version) })
-		synctest.Wait()
+		var mu sync.Mutex
+		var all []uint64
+		cancel := a.Subscribe(func(v *cluster.View) { mu.Lock(); all = append(all, v.Version); mu.Unlock() })
+		seen := func() []uint64 {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(all)
+		}
+		got := seen()
 		if len(got) != 1 || got[0] != a.View().Version {
 			t.Fatalf("a new subscriber got %v, the view is %d", got, a.View().Version)
 		}
 		w.worker("b", a.Self().GossipAddress)
 		w.sees(a, time.Second, "a", "b")
-		synctest.Wait()
+		got = seen()
 		if got[len(got)-1] != a.View().Version || !slices.IsSorted(got) {
 			t.Fatalf("got %v, the view is %d", got, a.View().Version)
 		}
@@ -244,8 +253,7 @@ func TestSubscribersGetTheNewestView(t *testing.T) {
 		count := len(got)
 		w.worker("c", a.Self().GossipAddress)
 		w.sees(a, time.Second, "a", "b", "c")
-		synctest.Wait()
-		if len(got) != count {
+		if got = seen(); len(got) != count {
 			t.Fatal("called after cancel")
 		}
 	})

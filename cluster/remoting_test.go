@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,7 @@ func TestWatchAcrossNodes(t *testing.T) {
 		onB := spawn(t, b, "watched", func(actor.Context) {})
 		onC := spawn(t, c, "watched", func(actor.Context) {})
 		ending := spawn(t, c, "ending", func(actor.Context) {})
+		var mu sync.Mutex
 		got := map[string][]actor.TerminatedReason{}
 		spawn(t, a, "watcher", func(ctx actor.Context) {
 			switch m := ctx.Message().(type) {
@@ -97,12 +99,16 @@ func TestWatchAcrossNodes(t *testing.T) {
 				ctx.Watch(actor.NewPID(c.Self().Address, "missing"))
 				ctx.Watch(actor.NewPID("127.0.0.1:9", "nowhere"))
 			case *actor.Terminated:
+				mu.Lock()
+				defer mu.Unlock()
 				got[m.Who.Address+"/"+m.Who.Id] = append(got[m.Who.Address+"/"+m.Who.Id], m.Why)
 			}
 		})
 		expect := func(what, key string, why actor.TerminatedReason) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if len(got[key]) != 1 || got[key][0] != why {
 				t.Fatalf("%s: Terminated of %s: %v", what, key, got[key])
 			}
@@ -116,7 +122,10 @@ func TestWatchAcrossNodes(t *testing.T) {
 		hostC.Freeze()
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()
-		if len(got[c.Self().Address+"/watched"]) != 0 {
+		mu.Lock()
+		early := len(got[c.Self().Address+"/watched"])
+		mu.Unlock()
+		if early != 0 {
 			t.Fatal("a hanging process was terminated before the verdict")
 		}
 		w.sees(a, 3*time.Second, "a")

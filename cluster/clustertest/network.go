@@ -94,6 +94,21 @@ func (n *Network) Split(hosts ...*Host) {
 	}
 }
 
+// SplitAddress cuts off the host with an address of a node's listeners.
+func (n *Network) SplitAddress(address string) {
+	n.mu.Lock()
+	var found *Host
+	if l := n.listeners[address]; l != nil {
+		found = l.host
+	} else if t := n.transports[address]; t != nil {
+		found = t.host
+	}
+	n.mu.Unlock()
+	if found != nil {
+		n.Split(found)
+	}
+}
+
 // Heal ends all cuts.
 func (n *Network) Heal() {
 	n.mu.Lock()
