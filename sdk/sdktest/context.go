@@ -1,0 +1,61 @@
+package sdktest
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// Attempt describes the execution of a step that a test makes up. The zero
+// value is the first attempt of a step without a name.
+type Attempt struct {
+	RunID    string
+	Workflow string
+	Step     string
+	// Number defaults to 1.
+	Number    int
+	WorkerID  string
+	Labels    map[string]string
+	Binding   sdk.Binding
+	Metadata  map[string]string
+	ParentRun string
+	// Outputs of the step's parents, by name, that Step.Output decodes.
+	Outputs map[string]any
+}
+
+// Context makes what a step function is given, to test the function alone.
+// Outputs that do not encode as JSON are an error. Spawns answer UNAVAILABLE,
+// for there is no engine.
+func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
+	if a.Number == 0 {
+		a.Number = 1
+	}
+	d := &messages.Dispatch{
+		RunId: a.RunID, Workflow: a.Workflow, Step: a.Step, Attempt: int32(a.Number),
+		Epoch: a.Binding.Epoch, StateNew: a.Binding.StateNew, StateReason: a.Binding.StateReason, PreviousWorker: a.Binding.PreviousWorker,
+		Metadata: a.Metadata, ParentRun: a.ParentRun, Parents: make(map[string][]byte, len(a.Outputs)),
+	}
+	for name, out := range a.Outputs {
+		data, err := json.Marshal(out)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeInvalidArgument, "the output of step %q does not encode as JSON: %w", name, err)
+		}
+		d.Parents[name] = data
+	}
+	return sdk.NewContext(ctx, &attempt.Attempt{
+		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Engine: noEngine{},
+	}), nil
+}
+
+type noEngine struct{}
+
+func (noEngine) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {
+	return "", messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
+}
+
+func (noEngine) AwaitRun(context.Context, string) (*messages.RunEnded, map[string][]byte, error) {
+	return nil, nil, messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
+}
