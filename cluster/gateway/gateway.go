@@ -77,6 +77,7 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		connect.WithInterceptors(coded{g.config.Logger}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(requestBytesMax),
+		jsonCodecs(),
 	)
 	routes := http.NewServeMux()
 	routes.Handle(path, newGuard(g.config.Secret, local, address, service))

@@ -463,12 +463,32 @@ func post(t *testing.T, s *Server, procedure, body string, header map[string]str
 }
 
 func TestPlainJSON(t *testing.T) {
-	e := newFakeEngine(ask)
+	e := newFakeEngine(ask, free)
 	s := serve(t, e, Config{})
 	input := base64.StdEncoding.EncodeToString([]byte(`{"dir":"x"}`))
 	status, body := post(t, s, "StartRun", `{"workflow":"ask","input":"`+input+`"}`, nil)
 	if status != 200 || !strings.Contains(body, `"runId":"`) {
 		t.Errorf("%d %s", status, body)
+	}
+	for _, tc := range []struct{ procedure, body string }{
+		{"StartRun", `{"workflow":"ask", "input": {"dir":"x"}, "idempotencyKey":"a"}`},
+		{"StartRuns", `{"runs":[{"workflow":"ask","input":"` + input + `"},{"workflow":"ask","input":{"dir":"x"}}]}`},
+		{"PushEvent", `{"key":"corpus:new","payload":{"dir":"x"}}`},
+		{"PushEvent", `{"key":"corpus:new","payload":"` + input + `","unknown":1}`},
+	} {
+		before := len(e.order)
+		status, body = post(t, s, tc.procedure, tc.body, map[string]string{"Content-Type": "application/json; charset=utf-8"})
+		if status != 200 || len(e.order) == before || string(e.runs[e.order[len(e.order)-1]].GetInput()) != `{"dir":"x"}` {
+			t.Errorf("%s %s: %d %s", tc.procedure, tc.body, status, body)
+		}
+	}
+	for body, want := range map[string]string{`7`: "7", `[1, 2]`: "[1,2]", `null`: "null", `false`: "false"} {
+		if status, text := post(t, s, "StartRun", `{"workflow":"free","input":`+body+`}`, nil); status != 200 || string(e.runs[e.order[len(e.order)-1]].GetInput()) != want {
+			t.Errorf("input %s: %d %s", body, status, text)
+		}
+	}
+	if status, body = post(t, s, "StartRun", `{"workflow":"free","input":"not base64!"}`, nil); status != 400 {
+		t.Errorf("a string that is not base64: %d %s", status, body)
 	}
 	status, body = post(t, s, "StartRun", `{"workflow":"nope"}`, nil)
 	if status != 404 || !strings.Contains(body, `"code":"not_found"`) || !strings.Contains(body, "UNKNOWN_WORKFLOW") {

@@ -32,6 +32,7 @@ var policy = []layer{
 	{"messages/api/apiconnect", []string{"messages/api"}, shell},
 
 	{"cluster", []string{"messages"}, shell},
+	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"messages"}, pure},
