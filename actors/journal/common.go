@@ -35,7 +35,7 @@ func (r *Row) Normalize() {
 	r.CreatedAt = FromMicros(Micros(r.CreatedAt))
 	r.FinishedAt = FromMicros(Micros(r.FinishedAt))
 	if Finished(r.Status) {
-		r.BoundWorker = ""
+		r.BoundWorker, r.Dormant = "", false
 	}
 }
 

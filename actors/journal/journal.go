@@ -45,7 +45,8 @@ type Row struct {
 	BoundWorker string
 	Epoch       uint64
 	// Dormant: unfinished, but nothing in memory until one of the three below,
-	// which mean nothing unless it is set.
+	// which mean nothing unless it is set. Stores clear it in the row of a
+	// finished run.
 	Dormant bool
 	// WakeAt brings a dormant run back at a time; zero means no time.
 	WakeAt time.Time

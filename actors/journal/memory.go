@@ -404,7 +404,7 @@ func (m *Memory) DeleteFinished(ctx context.Context, before time.Time, limit int
 	n := 0
 	for n < limit {
 		run, ok := m.finished.Min()
-		if !ok || !run.row.FinishedAt.Before(before) {
+		if !ok || Micros(run.row.FinishedAt) >= Micros(before) {
 			break
 		}
 		m.unlink(run)

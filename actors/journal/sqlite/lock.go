@@ -1,0 +1,58 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// acquire takes the lock that says that a Store has the file. It ends with the
+// process or when the returned file is closed. The lock file stays: to remove
+// it would let two processes hold locks on different files of the same name.
+func acquire(path string) (*os.File, error) {
+	name := path + ".lock"
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, failed(path, "open its lock file", err)
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return file, errors.Join(file.Truncate(0), writePID(file))
+	}
+	defer file.Close()
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, failed(path, "lock "+name, err)
+	}
+	holder := "another process"
+	if pid := readPID(file); pid > 0 {
+		holder = fmt.Sprintf("the process %d", pid)
+	}
+	if readPID(file) == os.Getpid() {
+		holder = "this process"
+	}
+	return nil, messages.Errorf(messages.CodeJournalInUse, "journal %q: %s has it", path, holder)
+}
+
+func writePID(file *os.File) error {
+	_, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// readPID returns 0 if the file names no process.
+func readPID(file *os.File) int {
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}

@@ -1,0 +1,395 @@
+package sqlite
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/limpetrun/limpet/actors/journal"
+)
+
+// read calls fn with a connection on which everything is read from one
+// snapshot.
+func (s *Store) read(ctx context.Context, what string, fn func(*sqlite.Conn) error) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.calls.RUnlock()
+	conn, err := s.readers.Take(ctx)
+	if err != nil {
+		return s.fail(what, err)
+	}
+	defer s.readers.Put(conn)
+	if err := sqlitex.Execute(conn, "BEGIN", nil); err != nil {
+		return s.fail(what, err)
+	}
+	err = fn(conn)
+	// An interrupted connection can still do this; nothing is lost if not,
+	// for the next BEGIN would say so.
+	conn.SetInterrupt(nil)
+	if end := sqlitex.Execute(conn, "ROLLBACK", nil); err == nil {
+		err = end
+	}
+	return s.fail(what, err)
+}
+
+// each calls fn for every row of a query until it returns false.
+func each(conn *sqlite.Conn, sql string, fn func(*sqlite.Stmt) (more bool), args ...any) error {
+	stmt, err := conn.Prepare(sql)
+	if err != nil {
+		return err
+	}
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case string:
+			stmt.BindText(i+1, v)
+		case int64:
+			stmt.BindInt64(i+1, v)
+		}
+	}
+	for {
+		found, err := stmt.Step()
+		if err != nil {
+			return err
+		}
+		if !found || !fn(stmt) {
+			return stmt.Reset()
+		}
+	}
+}
+
+const selectRows = "SELECT seq, "
+
+// findRun returns a run's seq and row; UNKNOWN_RUN if there is none.
+func findRun(conn *sqlite.Conn, runID string) (seq int64, row journal.Row, err error) {
+	found := false
+	err = each(conn, selectRows+rowColumns+" FROM runs WHERE run_id = ?", func(s *sqlite.Stmt) bool {
+		seq, row, found = s.ColumnInt64(0), readRow(s, 1), true
+		return false
+	}, runID)
+	if err == nil && !found {
+		err = journal.UnknownRun(runID)
+	}
+	return seq, row, err
+}
+
+func readEntries(conn *sqlite.Conn, seq int64, after uint64, limit int64) (entries [][]byte, err error) {
+	err = each(conn, "SELECT data FROM entries WHERE run = ? AND number > ? ORDER BY number LIMIT ?", func(s *sqlite.Stmt) bool {
+		entry := make([]byte, s.ColumnLen(0))
+		s.ColumnBytes(0, entry)
+		entries = append(entries, entry)
+		return true
+	}, seq, int64(min(after, journal.EntriesMax)), limit)
+	return entries, err
+}
+
+// Load implements journal.Store.
+func (s *Store) Load(ctx context.Context, runID string) (rec journal.Record, err error) {
+	err = s.read(ctx, "load a run", func(conn *sqlite.Conn) error {
+		seq, row, err := findRun(conn, runID)
+		if err != nil {
+			return err
+		}
+		rec.Row = row
+		rec.Entries, err = readEntries(conn, seq, 0, -1)
+		return err
+	})
+	if err != nil {
+		return journal.Record{}, err
+	}
+	return rec, nil
+}
+
+// Entries implements journal.Store.
+func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit int) (entries [][]byte, row journal.Row, err error) {
+	err = s.read(ctx, "read entries", func(conn *sqlite.Conn) error {
+		seq, found, err := findRun(conn, runID)
+		if err != nil {
+			return err
+		}
+		row = found
+		entries, err = readEntries(conn, seq, after, int64(max(limit, 0)))
+		return err
+	})
+	if err != nil {
+		return nil, journal.Row{}, err
+	}
+	return entries, row, nil
+}
+
+// Active implements journal.Store.
+func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) (out []journal.Record, err error) {
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, "read active runs", func(conn *sqlite.Conn) error {
+		var seqs []int64
+		err := each(conn, selectRows+rowColumns+" FROM runs INDEXED BY runs_live WHERE phase = 0 AND run_id > ? ORDER BY run_id", func(s *sqlite.Stmt) bool {
+			if len(out) >= limit {
+				return false
+			}
+			if row := readRow(s, 1); set.Has(row.Shard) {
+				seqs = append(seqs, s.ColumnInt64(0))
+				out = append(out, journal.Record{Row: row})
+			}
+			return len(out) < limit
+		}, after)
+		if err != nil {
+			return err
+		}
+		for i, seq := range seqs {
+			if out[i].Entries, err = readEntries(conn, seq, 0, -1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Due implements journal.Store.
+func (s *Store) Due(ctx context.Context, shards []int, now time.Time, limit int) (due []string, next time.Time, err error) {
+	const sql = "SELECT run_id, shard, wake_at FROM runs INDEXED BY runs_due " +
+		"WHERE phase = 1 AND wake_at IS NOT NULL ORDER BY wake_at, run_id"
+	set, nowMicros := journal.NewShardSet(shards), journal.Micros(now)
+	err = s.read(ctx, "read due runs", func(conn *sqlite.Conn) error {
+		return each(conn, sql, func(s *sqlite.Stmt) bool {
+			if !set.Has(s.ColumnInt(1)) {
+				return true
+			}
+			if at := s.ColumnInt64(2); len(due) >= limit || at > nowMicros {
+				next = journal.FromMicros(at)
+				return false
+			}
+			due = append(due, s.ColumnText(0))
+			return true
+		})
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return due, next, nil
+}
+
+// WokenByUp implements journal.Store.
+func (s *Store) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+	return s.woken(ctx, "SELECT run_id, shard FROM runs INDEXED BY runs_on_up "+
+		"WHERE phase = 1 AND wake_on_up = ? AND run_id > ? ORDER BY run_id", shards, workerID, after, limit)
+}
+
+// WokenByGone implements journal.Store.
+func (s *Store) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+	return s.woken(ctx, "SELECT run_id, shard FROM runs INDEXED BY runs_on_gone "+
+		"WHERE phase = 1 AND wake_on_gone = ? AND run_id > ? ORDER BY run_id", shards, workerID, after, limit)
+}
+
+func (s *Store) woken(ctx context.Context, sql string, shards []int, workerID, after string, limit int) (out []string, err error) {
+	if workerID == "" {
+		return nil, nil
+	}
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, "read waiting runs", func(conn *sqlite.Conn) error {
+		return each(conn, sql, func(s *sqlite.Stmt) bool {
+			if len(out) < limit && set.Has(s.ColumnInt(1)) {
+				out = append(out, s.ColumnText(0))
+			}
+			return len(out) < limit
+		}, workerID, after)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// WatchedWorkers implements journal.Store.
+func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string, err error) {
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, "read watched workers", func(conn *sqlite.Conn) error {
+		// Step from worker to worker instead of reading all their runs.
+		const first = "SELECT wake_on_gone FROM runs INDEXED BY runs_on_gone " +
+			"WHERE phase = 1 AND wake_on_gone > ? ORDER BY wake_on_gone LIMIT 1"
+		const ofShard = "SELECT shard FROM runs INDEXED BY runs_on_gone WHERE phase = 1 AND wake_on_gone = ?"
+		for worker := ""; ; {
+			next := ""
+			if err := each(conn, first, func(s *sqlite.Stmt) bool { next = s.ColumnText(0); return false }, worker); err != nil {
+				return err
+			}
+			if next == "" {
+				return nil
+			}
+			worker = next
+			if err := each(conn, ofShard, func(s *sqlite.Stmt) bool {
+				if !set.Has(s.ColumnInt(0)) {
+					return true
+				}
+				out = append(out, worker)
+				return false
+			}, worker); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// BoundCounts implements journal.Store.
+func (s *Store) BoundCounts(ctx context.Context, pool string) (map[string]int, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.calls.RUnlock()
+	counts, err := s.bound.of(ctx, pool)
+	if err != nil {
+		return nil, s.fail("count bound runs", err)
+	}
+	return counts, nil
+}
+
+// List implements journal.Store.
+func (s *Store) List(ctx context.Context, f journal.Filter, limit int, token string) (rows []journal.Row, next string, err error) {
+	cursor, err := journal.ParsePageToken(token)
+	if err != nil || limit <= 0 {
+		return nil, "", err
+	}
+	sql, args := listSQL(f, cursor, limit+1)
+	err = s.read(ctx, "list runs", func(conn *sqlite.Conn) error {
+		return sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{
+			Args: args,
+			ResultFunc: func(s *sqlite.Stmt) error {
+				rows = append(rows, readRow(s, 0))
+				return nil
+			},
+		})
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = journal.NewPageToken(&rows[limit-1])
+	}
+	return rows, next, nil
+}
+
+// listSQL makes the query of a page. Only unfinished runs are bound, so those
+// of a worker are looked for among the live ones.
+func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string, args []any) {
+	index := "runs_created"
+	var where []string
+	add := func(condition string, values ...any) {
+		where = append(where, condition)
+		args = append(args, values...)
+	}
+	if f.BoundWorker != "" {
+		index = "runs_live"
+		add("phase < 2 AND bound_worker = ?", f.BoundWorker)
+	}
+	if f.ParentRun != "" {
+		index = "runs_parent"
+		add("parent_run = ?", f.ParentRun)
+	}
+	if f.Workflow != "" {
+		add("workflow = ?", f.Workflow)
+	}
+	if len(f.Statuses) > 0 {
+		var statuses []any
+		for _, status := range f.Statuses {
+			statuses = append(statuses, int64(status))
+		}
+		add("status IN ("+placeholders(len(statuses))+")", statuses...)
+	}
+	if !f.CreatedAfter.IsZero() {
+		add("created_at > ?", journal.Micros(f.CreatedAfter))
+	}
+	if !f.CreatedBefore.IsZero() {
+		add("created_at < ?", journal.Micros(f.CreatedBefore))
+	}
+	if cursor.Set {
+		add("(created_at, run_id) < (?, ?)", journal.Micros(cursor.CreatedAt), cursor.RunID)
+	}
+	sql = "SELECT " + rowColumns + " FROM runs INDEXED BY " + index
+	if len(where) > 0 {
+		sql += " WHERE " + strings.Join(where, " AND ")
+	}
+	args = append(args, int64(limit))
+	return sql + " ORDER BY created_at DESC, run_id DESC LIMIT ?", args
+}
+
+// PutDefinition implements journal.Store.
+func (s *Store) PutDefinition(ctx context.Context, d journal.Definition) error {
+	return s.write(ctx, "put a definition", func(w *writer) error {
+		stmt, err := w.conn.Prepare("INSERT INTO definitions (hash, name, registered_at, data) VALUES (?, ?, ?, ?) " +
+			"ON CONFLICT (hash) DO UPDATE SET name = excluded.name, registered_at = excluded.registered_at, data = excluded.data " +
+			"WHERE excluded.registered_at > registered_at")
+		if err != nil {
+			return err
+		}
+		stmt.BindText(1, d.Hash)
+		stmt.BindText(2, d.Name)
+		stmt.BindInt64(3, journal.Micros(d.RegisteredAt))
+		stmt.BindBytes(4, d.Data)
+		return run(stmt)
+	})
+}
+
+// Definition implements journal.Store.
+func (s *Store) Definition(ctx context.Context, hash string) (d journal.Definition, err error) {
+	found := false
+	err = s.read(ctx, "read a definition", func(conn *sqlite.Conn) error {
+		return each(conn, "SELECT hash, name, registered_at, data FROM definitions WHERE hash = ?", func(s *sqlite.Stmt) bool {
+			d, found = readDefinition(s), true
+			return false
+		}, hash)
+	})
+	if err != nil {
+		return journal.Definition{}, err
+	}
+	if !found {
+		return journal.Definition{}, journal.UnknownDefinition(hash)
+	}
+	return d, nil
+}
+
+// CurrentDefinitions implements journal.Store.
+func (s *Store) CurrentDefinitions(ctx context.Context) (out []journal.Definition, err error) {
+	err = s.read(ctx, "read the current definitions", func(conn *sqlite.Conn) error {
+		var hashes []string
+		err := each(conn, "SELECT name, hash FROM definitions INDEXED BY definitions_by_name ORDER BY name, registered_at, hash", func(s *sqlite.Stmt) bool {
+			if n := len(out); n == 0 || out[n-1].Name != s.ColumnText(0) {
+				out = append(out, journal.Definition{Name: s.ColumnText(0)})
+				hashes = append(hashes, "")
+			}
+			hashes[len(hashes)-1] = s.ColumnText(1)
+			return true
+		})
+		for i, hash := range hashes {
+			if err != nil {
+				return err
+			}
+			err = each(conn, "SELECT hash, name, registered_at, data FROM definitions WHERE hash = ?", func(s *sqlite.Stmt) bool {
+				out[i] = readDefinition(s)
+				return false
+			}, hash)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func readDefinition(s *sqlite.Stmt) journal.Definition {
+	d := journal.Definition{Hash: s.ColumnText(0), Name: s.ColumnText(1), RegisteredAt: journal.FromMicros(s.ColumnInt64(2))}
+	d.Data = make([]byte, s.ColumnLen(3))
+	s.ColumnBytes(3, d.Data)
+	return d
+}

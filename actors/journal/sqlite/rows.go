@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"strings"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// column is one of runs beside seq.
+type column struct {
+	name string
+	// fixed columns are written once.
+	fixed bool
+	same  func(a, b *journal.Row) bool
+	bind  func(s *sqlite.Stmt, param int, r *journal.Row)
+	read  func(s *sqlite.Stmt, col int, r *journal.Row)
+}
+
+// columns in the order in which rowColumns names them.
+var columns = []column{
+	fixed(text("run_id", func(r *journal.Row) *string { return &r.RunID })),
+	fixed(column{
+		name: "shard",
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, int64(r.Shard)) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.Shard = s.ColumnInt(c) },
+	}),
+	{
+		name: "phase",
+		same: func(a, b *journal.Row) bool { return phase(a) == phase(b) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, phase(r)) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.Dormant = s.ColumnInt64(c) == phaseDormant },
+	},
+	integer("status", func(r *journal.Row) *messages.RunStatus { return &r.Status }),
+	fixed(column{
+		name: "created_at",
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, journal.Micros(r.CreatedAt)) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.CreatedAt = journal.FromMicros(s.ColumnInt64(c)) },
+	}),
+	{
+		name: "finished_at",
+		same: func(a, b *journal.Row) bool { return a.FinishedAt.Equal(b.FinishedAt) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { bindMicros(s, p, journal.Micros(r.FinishedAt)) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.FinishedAt = journal.FromMicros(s.ColumnInt64(c)) },
+	},
+	{
+		name: "wake_at",
+		same: func(a, b *journal.Row) bool { return a.WakeAt.Equal(b.WakeAt) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { bindMicros(s, p, journal.Micros(r.WakeAt)) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.WakeAt = journal.FromMicros(s.ColumnInt64(c)) },
+	},
+	text("wake_on_up", func(r *journal.Row) *string { return &r.WakeOnUp }),
+	text("wake_on_gone", func(r *journal.Row) *string { return &r.WakeOnGone }),
+	text("bound_worker", func(r *journal.Row) *string { return &r.BoundWorker }),
+	integer("epoch", func(r *journal.Row) *uint64 { return &r.Epoch }),
+	text("workflow", func(r *journal.Row) *string { return &r.Workflow }),
+	text("pool", func(r *journal.Row) *string { return &r.Pool }),
+	text("parent_run", func(r *journal.Row) *string { return &r.ParentRun }),
+	integer("sticky", func(r *journal.Row) *messages.Sticky { return &r.Sticky }),
+	integer("priority", func(r *journal.Row) *int32 { return &r.Priority }),
+	text("started_by", func(r *journal.Row) *string { return &r.Trigger }),
+	text("definition_hash", func(r *journal.Row) *string { return &r.DefinitionHash }),
+	text("failure_code", func(r *journal.Row) *string { return &r.FailureCode }),
+	text("failure_message", func(r *journal.Row) *string { return &r.FailureMessage }),
+}
+
+// rowColumns is the column list of every statement that reads or writes rows.
+var rowColumns = func() string {
+	names := make([]string, len(columns))
+	for i := range columns {
+		names[i] = columns[i].name
+	}
+	return strings.Join(names, ", ")
+}()
+
+func fixed(c column) column {
+	c.fixed = true
+	return c
+}
+
+func text(name string, field func(*journal.Row) *string) column {
+	return column{
+		name: name,
+		same: func(a, b *journal.Row) bool { return *field(a) == *field(b) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) {
+			if v := *field(r); v != "" {
+				s.BindText(p, v)
+			} else {
+				s.BindNull(p)
+			}
+		},
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { *field(r) = s.ColumnText(c) },
+	}
+}
+
+func integer[T ~int32 | ~uint64](name string, field func(*journal.Row) *T) column {
+	return column{
+		name: name,
+		same: func(a, b *journal.Row) bool { return *field(a) == *field(b) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, int64(*field(r))) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { *field(r) = T(s.ColumnInt64(c)) },
+	}
+}
+
+func bindMicros(s *sqlite.Stmt, param int, us int64) {
+	if us == 0 {
+		s.BindNull(param)
+	} else {
+		s.BindInt64(param, us)
+	}
+}
+
+func phase(r *journal.Row) int64 {
+	switch {
+	case journal.Finished(r.Status):
+		return phaseFinished
+	case r.Dormant:
+		return phaseDormant
+	}
+	return phaseActive
+}
+
+// readRow reads the columns of rowColumns, the first of which is number from.
+func readRow(s *sqlite.Stmt, from int) (r journal.Row) {
+	for i := range columns {
+		columns[i].read(s, from+i, &r)
+	}
+	return r
+}
+
+// changed returns the columns, as bits, in which a row is not the same.
+func changed(old, now *journal.Row) (mask uint32) {
+	for i := range columns {
+		if c := &columns[i]; !c.fixed && !c.same(old, now) {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// updateSQL sets the columns of a mask; the parameters are those columns and
+// the seq of the run.
+func updateSQL(mask uint32) string {
+	var sets []string
+	for i := range columns {
+		if mask&(1<<i) != 0 {
+			sets = append(sets, columns[i].name+" = ?")
+		}
+	}
+	return "UPDATE runs SET " + strings.Join(sets, ", ") + " WHERE seq = ?"
+}

@@ -1,0 +1,82 @@
+package sqlite
+
+import "zombiezen.com/go/sqlite/sqlitemigration"
+
+// applicationID marks a database as a journal: "Lim" and the generation of the
+// format. A change that older versions could not survive even by refusing to
+// open the file (user_version is enough for that) would get the next one.
+const (
+	applicationID         = applicationFamily | 1
+	applicationFamily     = 0x4c696d00
+	applicationGeneration = 0xff
+)
+
+// schema is brought up to date when a journal is opened. Migrations are only
+// ever added; each runs in one transaction.
+var schema = sqlitemigration.Schema{
+	AppID:      applicationID,
+	Migrations: []string{schema1},
+}
+
+// Phases of a run, what the partial indexes tell rows apart by.
+const (
+	phaseActive   = 0
+	phaseDormant  = 1
+	phaseFinished = 2
+)
+
+// schema1. Entries are stored in the order in which they are committed: a
+// commit writes few pages, however many runs are in it, which makes up for the
+// index that finds those of a run. Empty texts and zero times are NULL, which
+// keeps them out of the partial indexes and costs nothing to bind.
+const schema1 = `
+CREATE TABLE runs (
+	seq             INTEGER PRIMARY KEY,
+	run_id          TEXT NOT NULL UNIQUE,
+	shard           INTEGER NOT NULL,
+	phase           INTEGER NOT NULL,
+	status          INTEGER NOT NULL,
+	created_at      INTEGER NOT NULL,
+	finished_at     INTEGER,
+	wake_at         INTEGER,
+	wake_on_up      TEXT,
+	wake_on_gone    TEXT,
+	bound_worker    TEXT,
+	epoch           INTEGER NOT NULL,
+	workflow        TEXT,
+	pool            TEXT,
+	parent_run      TEXT,
+	sticky          INTEGER NOT NULL,
+	priority        INTEGER NOT NULL,
+	started_by      TEXT,
+	definition_hash TEXT,
+	failure_code    TEXT,
+	failure_message TEXT
+) STRICT;
+
+CREATE INDEX runs_live ON runs(phase, run_id) WHERE phase < 2;
+CREATE INDEX runs_created ON runs(created_at, run_id);
+CREATE INDEX runs_finished ON runs(finished_at) WHERE phase = 2;
+CREATE INDEX runs_due ON runs(wake_at, run_id, shard) WHERE phase = 1 AND wake_at IS NOT NULL;
+CREATE INDEX runs_on_up ON runs(wake_on_up, run_id, shard) WHERE phase = 1 AND wake_on_up IS NOT NULL;
+CREATE INDEX runs_on_gone ON runs(wake_on_gone, run_id, shard) WHERE phase = 1 AND wake_on_gone IS NOT NULL;
+CREATE INDEX runs_parent ON runs(parent_run, created_at, run_id) WHERE parent_run IS NOT NULL;
+
+CREATE TABLE entries (
+	pos    INTEGER PRIMARY KEY,
+	run    INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	data   BLOB NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX entries_by_run ON entries(run, number);
+
+CREATE TABLE definitions (
+	hash          TEXT PRIMARY KEY,
+	name          TEXT NOT NULL,
+	registered_at INTEGER NOT NULL,
+	data          BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX definitions_by_name ON definitions(name, registered_at, hash);
+`

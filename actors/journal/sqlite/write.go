@@ -1,0 +1,350 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/limpetrun/limpet/actors/journal"
+)
+
+// liveRun is what the writer knows about a run.
+type liveRun struct {
+	seq  int64
+	last uint64
+	row  journal.Row
+}
+
+// liveMax bounds each of the two generations of runs that the writer knows.
+const liveMax = 1 << 14
+
+// writer owns the writing connection.
+type writer struct {
+	conn                    *sqlite.Conn
+	begin, commit, rollback *sqlite.Stmt
+	insertRun, insertEntry  *sqlite.Stmt
+	selectRun, lastEntry    *sqlite.Stmt
+	// updates by the columns that they set.
+	updates map[uint32]*sqlite.Stmt
+
+	// young and old are runs that entries were lately added to; when young is
+	// full it becomes old. Finished and dormant runs are not in them.
+	young, old map[string]*liveRun
+	// leaving are runs to be forgotten after the transaction.
+	leaving []string
+	bound   *boundCounts
+}
+
+func (w *writer) prepare() error {
+	w.updates = make(map[uint32]*sqlite.Stmt)
+	w.forget()
+	for _, p := range []struct {
+		stmt **sqlite.Stmt
+		sql  string
+	}{
+		{&w.begin, "BEGIN IMMEDIATE"},
+		{&w.commit, "COMMIT"},
+		{&w.rollback, "ROLLBACK"},
+		{&w.insertRun, "INSERT INTO runs (" + rowColumns + ") VALUES (" + placeholders(len(columns)) + ")"},
+		{&w.insertEntry, "INSERT INTO entries (run, number, data) VALUES (?, ?, ?)"},
+		{&w.selectRun, "SELECT seq, " + rowColumns + " FROM runs WHERE run_id = ?"},
+		{&w.lastEntry, "SELECT max(number) FROM entries WHERE run = ?"},
+	} {
+		stmt, err := w.conn.Prepare(p.sql)
+		if err != nil {
+			return err
+		}
+		*p.stmt = stmt
+	}
+	return nil
+}
+
+// Append implements journal.Store.
+func (s *Store) Append(ctx context.Context, batch []journal.Append) []error {
+	errs := make([]error, len(batch))
+	err := s.write(ctx, "append", func(w *writer) error {
+		for i := range batch {
+			refused, err := w.append(&batch[i])
+			if err != nil {
+				return err
+			}
+			errs[i] = refused
+		}
+		return nil
+	})
+	if err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	s.ckpt.wrote(batch)
+	return errs
+}
+
+// write runs fn in a transaction that is durable when write returns nil, and
+// has left nothing when it does not. The writer is not interrupted: a
+// transaction takes milliseconds.
+func (s *Store) write(ctx context.Context, what string, fn func(*writer) error) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.calls.RUnlock()
+	if err := s.beginWriting(ctx); err != nil {
+		return err
+	}
+	defer func() { <-s.writing }()
+	return s.fail(what, s.w.transact(fn))
+}
+
+func (w *writer) transact(fn func(*writer) error) error {
+	err := run(w.begin)
+	if err == nil {
+		if err = fn(w); err == nil {
+			err = run(w.commit)
+		}
+	}
+	if err != nil {
+		w.forget()
+		w.bound.settle(false)
+		if !w.conn.AutocommitEnabled() {
+			// If this fails the next BEGIN does, and comes here again.
+			_ = run(w.rollback)
+		}
+		return err
+	}
+	for _, id := range w.leaving {
+		w.drop(id)
+	}
+	clear(w.leaving)
+	w.leaving = w.leaving[:0]
+	w.bound.settle(true)
+	return nil
+}
+
+// forget drops all that is known about runs: after a failed transaction it may
+// not be true.
+func (w *writer) forget() {
+	w.young, w.old = make(map[string]*liveRun), nil
+	w.leaving = w.leaving[:0]
+}
+
+func (w *writer) drop(runID string) {
+	delete(w.young, runID)
+	delete(w.old, runID)
+}
+
+// append adds one entry. refused concerns this one only, err the transaction.
+func (w *writer) append(a *journal.Append) (refused, err error) {
+	if refused := a.Validate(); refused != nil {
+		return refused, nil
+	}
+	known, err := w.find(a.RunID)
+	if err != nil {
+		return nil, err
+	}
+	if has := known.entries(); a.Number != has+1 {
+		return journal.Conflict(a.RunID, a.Number, has), nil
+	}
+	switch {
+	case known == nil:
+		known, err = w.create(a)
+	case a.Row != nil:
+		err = w.update(known, a.Row)
+	}
+	if err != nil {
+		return nil, err
+	}
+	known.last = a.Number
+	w.insertEntry.BindInt64(1, known.seq)
+	w.insertEntry.BindInt64(2, int64(a.Number))
+	w.insertEntry.BindBytes(3, a.Entry)
+	return nil, run(w.insertEntry)
+}
+
+func (l *liveRun) entries() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.last
+}
+
+// find returns what is known about a run, nil if there is no such run.
+func (w *writer) find(runID string) (*liveRun, error) {
+	if known := w.young[runID]; known != nil {
+		return known, nil
+	}
+	if known := w.old[runID]; known != nil {
+		w.know(runID, known)
+		return known, nil
+	}
+	w.selectRun.BindText(1, runID)
+	found, err := w.selectRun.Step()
+	if err != nil || !found {
+		return nil, reset(w.selectRun, err)
+	}
+	known := &liveRun{seq: w.selectRun.ColumnInt64(0), row: readRow(w.selectRun, 1)}
+	if err := reset(w.selectRun, nil); err != nil {
+		return nil, err
+	}
+	w.lastEntry.BindInt64(1, known.seq)
+	if _, err := w.lastEntry.Step(); err != nil {
+		return nil, err
+	}
+	known.last = uint64(w.lastEntry.ColumnInt64(0))
+	if err := reset(w.lastEntry, nil); err != nil {
+		return nil, err
+	}
+	w.know(runID, known)
+	return known, nil
+}
+
+func (w *writer) know(runID string, known *liveRun) {
+	if len(w.young) >= liveMax {
+		w.old, w.young = w.young, make(map[string]*liveRun, liveMax)
+	}
+	w.young[runID] = known
+	if phase(&known.row) != phaseActive {
+		w.leaving = append(w.leaving, runID)
+	}
+}
+
+func (w *writer) create(a *journal.Append) (*liveRun, error) {
+	row := *a.Row
+	row.Normalize()
+	for i := range columns {
+		columns[i].bind(w.insertRun, i+1, &row)
+	}
+	if err := run(w.insertRun); err != nil {
+		return nil, err
+	}
+	known := &liveRun{seq: w.conn.LastInsertRowID(), row: row}
+	w.know(a.RunID, known)
+	w.bound.moved(nil, &row)
+	return known, nil
+}
+
+func (w *writer) update(known *liveRun, now *journal.Row) error {
+	row := *now
+	row.Normalize()
+	row.Shard, row.CreatedAt = known.row.Shard, known.row.CreatedAt
+	mask := changed(&known.row, &row)
+	if mask == 0 {
+		return nil
+	}
+	stmt := w.updates[mask]
+	if stmt == nil {
+		var err error
+		if stmt, err = w.conn.Prepare(updateSQL(mask)); err != nil {
+			return err
+		}
+		w.updates[mask] = stmt
+	}
+	param := 1
+	for i := range columns {
+		if mask&(1<<i) != 0 {
+			columns[i].bind(stmt, param, &row)
+			param++
+		}
+	}
+	stmt.BindInt64(param, known.seq)
+	if err := run(stmt); err != nil {
+		return err
+	}
+	w.bound.moved(&known.row, &row)
+	known.row = row
+	if phase(&row) != phaseActive {
+		w.leaving = append(w.leaving, row.RunID)
+	}
+	return nil
+}
+
+// deleteChunk is how many runs one transaction of DeleteFinished deletes:
+// commits of runs get in between.
+const deleteChunk = 100
+
+// DeleteFinished implements journal.Store. The space is used again, the file
+// does not shrink.
+func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error) {
+	deleted := 0
+	for deleted < limit {
+		n, want := 0, min(limit-deleted, deleteChunk)
+		err := s.write(ctx, "delete finished runs", func(w *writer) (err error) {
+			n, err = w.deleteFinished(journal.Micros(before), want)
+			return err
+		})
+		if err != nil {
+			return deleted, err
+		}
+		s.ckpt.deleted(n)
+		deleted += n
+		if n < want {
+			break
+		}
+	}
+	return deleted, nil
+}
+
+func (w *writer) deleteFinished(before int64, limit int) (int, error) {
+	find, err := w.conn.Prepare("SELECT seq, run_id FROM runs INDEXED BY runs_finished " +
+		"WHERE phase = 2 AND finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?")
+	if err != nil {
+		return 0, err
+	}
+	find.BindInt64(1, before)
+	find.BindInt64(2, int64(limit))
+	var seqs []int64
+	for {
+		more, err := find.Step()
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+		seqs = append(seqs, find.ColumnInt64(0))
+		w.drop(find.ColumnText(1))
+	}
+	if err := find.Reset(); err != nil {
+		return 0, err
+	}
+	for _, table := range []string{"DELETE FROM entries WHERE run = ?", "DELETE FROM runs WHERE seq = ?"} {
+		stmt, err := w.conn.Prepare(table)
+		if err != nil {
+			return 0, err
+		}
+		for _, seq := range seqs {
+			stmt.BindInt64(1, seq)
+			if err := run(stmt); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return len(seqs), nil
+}
+
+// run executes a statement that returns nothing.
+func run(stmt *sqlite.Stmt) error {
+	_, err := stmt.Step()
+	return reset(stmt, err)
+}
+
+// reset readies a statement for its next use; a failed step has done so.
+func reset(stmt *sqlite.Stmt, err error) error {
+	if err != nil {
+		return err
+	}
+	return stmt.Reset()
+}
+
+func placeholders(n int) string {
+	out := make([]byte, 0, 2*n)
+	for i := range n {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, '?')
+	}
+	return string(out)
+}
