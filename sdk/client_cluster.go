@@ -64,9 +64,12 @@ func (c *Client) PushEvent(ctx context.Context, key string, payload any, options
 	return event, nil
 }
 
-// ListRuns returns runs, newest first, a page at a time. The zero request is
-// the first page of all runs.
+// ListRuns returns runs, newest first, a page at a time. The zero request, and
+// nil, is the first page of all runs.
 func (c *Client) ListRuns(ctx context.Context, req *api.ListRunsRequest) (*api.ListRunsResponse, error) {
+	if req == nil {
+		req = &api.ListRunsRequest{}
+	}
 	return call(ctx, c, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.ListRuns, req)
 }
 
