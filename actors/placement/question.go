@@ -154,7 +154,8 @@ func (c *Core) grant(q *question, w *worker, now time.Time) {
 func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
 	key := questionKey{m.GetRunId(), m.GetStep()}
 	old := c.questions[key]
-	if old == nil || old.number > m.GetQuestion() || old.state == stateWithdrawn {
+	// Another number is that of an earlier activation of the run, or overtaken.
+	if old == nil || old.number != m.GetQuestion() || old.state == stateWithdrawn {
 		return c.take()
 	}
 	c.drop(old, now)

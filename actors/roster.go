@@ -1,0 +1,383 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// WorkerState is what the roster knows of a process of a worker.
+type WorkerState uint8
+
+const (
+	// WorkerUp is admitted and described.
+	WorkerUp WorkerState = iota + 1
+	// WorkerDraining takes nothing new and serves the HARD runs bound to it.
+	WorkerDraining
+	// WorkerGone left, was declared dead or was superseded.
+	WorkerGone
+)
+
+func (s WorkerState) String() string {
+	switch s {
+	case WorkerUp:
+		return "up"
+	case WorkerDraining:
+		return "draining"
+	case WorkerGone:
+		return "gone"
+	}
+	return "unknown"
+}
+
+// Reasons of WorkerGone and WorkerDraining.
+const (
+	reasonWorkerLost       = "worker lost"
+	reasonWorkerLeft       = "worker left"
+	reasonWorkerSuperseded = "worker superseded"
+	reasonWorkerDraining   = "worker draining"
+)
+
+// WorkerChanged is news of one process of a worker. It must not be changed.
+type WorkerChanged struct {
+	WorkerID, Incarnation string
+	State                 WorkerState
+	// Reason of WorkerGone: "worker lost", "worker left" or "worker
+	// superseded"; of WorkerDraining: "worker draining".
+	Reason string
+	// Info as last described; nil for a process that this server never saw.
+	Info *messages.WorkerInfo
+}
+
+// WorkerStatus is a worker as listings show it. It must not be changed.
+type WorkerStatus struct {
+	WorkerID, Incarnation string
+	State                 WorkerState
+	Reason                string
+	Info                  *messages.WorkerInfo
+	// Load is the last report, if placement of the worker's pool is on this
+	// server; nil otherwise.
+	Load *messages.LoadReport
+}
+
+// RosterConfig configures a Roster.
+type RosterConfig struct {
+	// Node whose view tells of workers. Required.
+	Node *cluster.Node
+	// Settle is the time that a worker which a run watches, and which this
+	// server has not seen, has to appear before it counts as gone. Defaults to
+	// 3 s.
+	Settle time.Duration
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Hooks may be zero.
+	Hooks RosterHooks
+}
+
+// RosterHooks are told what happens; nil ones are not called. They must not
+// block.
+type RosterHooks struct {
+	Changed func(WorkerChanged)
+}
+
+const (
+	// describeTry bounds one question to a worker who it is.
+	describeTry     = time.Second
+	describePause   = 20 * time.Millisecond
+	describePauseTo = time.Second
+	// supersedeEvery is the pause between two messages to a superseded process.
+	supersedeEvery = time.Second
+	// pastMax is how many earlier processes of a worker id are remembered.
+	pastMax = 8
+	// idsMax is how many worker ids are remembered; those that are neither
+	// there nor watched are forgotten above it.
+	idsMax = 100_000
+)
+
+// Roster is a server's one watcher of workers: the view tells which processes
+// are there, each is asked who it is, and runs are told what becomes of theirs.
+// It is safe for concurrent use; news of one worker arrives in order.
+type Roster struct {
+	cfg     RosterConfig
+	root    *actor.RootContext
+	news    *newsroom
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	unwatch func() // the view
+
+	mu      sync.Mutex
+	closed  bool
+	version uint64 // of the newest view
+	workers map[string]*rosterWorker
+	readied uint64 // counts processes in the order in which they became ready
+}
+
+// rosterWorker is all that is known of a worker id.
+type rosterWorker struct {
+	id string
+	// The process that holds the id, and whether it is there; nil if none was
+	// ever seen.
+	current *rosterProcess
+	// Processes of the id in the view that are admitted, by incarnation.
+	there map[string]*rosterProcess
+	// Why earlier processes went, the newest last.
+	past     []WorkerChanged
+	watchers map[string]*actor.PID
+	// Processes that are watched and were never seen, and the timers after
+	// which they count as gone.
+	doubted map[string]*time.Timer
+	load    *messages.LoadReport
+}
+
+// rosterProcess is one process of a worker id.
+type rosterProcess struct {
+	member  cluster.Member
+	readied uint64
+	info    *messages.WorkerInfo // nil until described
+	told    WorkerState          // last state that was told; 0 for none
+	reason  string
+	// Ends the describing, or the telling that it is superseded.
+	stop context.CancelFunc
+}
+
+// NewRoster starts to watch the workers of a node's view.
+func NewRoster(c RosterConfig) *Roster {
+	if c.Settle <= 0 {
+		c.Settle = 3 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	r := &Roster{cfg: c, root: c.Node.System().Root, workers: map[string]*rosterWorker{}}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.news = newNewsroom(r.root)
+	r.work.Go(r.news.loop)
+	r.unwatch = c.Node.Subscribe(r.viewChanged)
+	r.viewChanged(c.Node.View())
+	return r
+}
+
+// Stop ends the watching. Nobody is told anything afterwards.
+func (r *Roster) Stop() {
+	r.unwatch()
+	r.cancel()
+	r.mu.Lock()
+	r.closed = true
+	for _, w := range r.workers {
+		for _, t := range w.doubted {
+			t.Stop()
+		}
+	}
+	r.mu.Unlock()
+	r.news.close()
+	r.work.Wait()
+}
+
+// Watch sends news of a worker to a run, an actor of this process, as
+// *WorkerChanged, until Unwatch. What the run does not expect is told at once:
+// that the given process is draining or gone, and that another one is up. A
+// process that was never seen counts as gone after the settle time.
+func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	w := r.worker(workerID)
+	w.watchers[run.Id] = run
+	only := []*actor.PID{run}
+	p := w.current
+	same := p != nil && p.member.Incarnation == incarnation
+	if same && p.told == WorkerGone {
+		r.news.tell(p.changed(WorkerGone), only)
+		return
+	}
+	if !same {
+		r.tellAbsence(w, incarnation, only)
+	}
+	if p == nil || p.info == nil || p.told == WorkerGone {
+		return
+	}
+	if !same {
+		r.news.tell(p.changed(WorkerUp), only)
+	}
+	if p.told == WorkerDraining {
+		r.news.tell(p.changed(WorkerDraining), only)
+	}
+}
+
+// tellAbsence tells a run that the process it watches is not the one that
+// holds the id, or begins to doubt that it is there. Called with mu held.
+func (r *Roster) tellAbsence(w *rosterWorker, incarnation string, run []*actor.PID) {
+	for i := len(w.past) - 1; i >= 0; i-- {
+		if w.past[i].Incarnation == incarnation {
+			r.news.tell(w.past[i], run)
+			return
+		}
+	}
+	if p := w.current; p != nil && p.info != nil && p.told != WorkerGone && p.member.Incarnation > incarnation {
+		r.news.tell(WorkerChanged{WorkerID: w.id, Incarnation: incarnation, State: WorkerGone, Reason: reasonWorkerSuperseded}, run)
+		return
+	}
+	if w.doubted[incarnation] == nil {
+		r.doubt(w, incarnation)
+	}
+}
+
+// doubt gives a process the settle time to appear. Called with mu held.
+func (r *Roster) doubt(w *rosterWorker, incarnation string) {
+	w.doubted[incarnation] = time.AfterFunc(r.cfg.Settle, func() { r.giveUp(w.id, incarnation) })
+}
+
+// giveUp declares gone what was never seen.
+func (r *Roster) giveUp(workerID, incarnation string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.workers[workerID]
+	if r.closed || w == nil || w.doubted[incarnation] == nil {
+		return
+	}
+	if _, alive := r.cfg.Node.View().Member(workerID + "~" + incarnation); alive {
+		// Not admitted yet, or the news of it is on its way.
+		r.doubt(w, incarnation)
+		return
+	}
+	delete(w.doubted, incarnation)
+	reason := reasonWorkerLost
+	if w.current != nil && w.current.told != WorkerGone {
+		reason = reasonWorkerSuperseded
+	}
+	gone := WorkerChanged{WorkerID: workerID, Incarnation: incarnation, State: WorkerGone, Reason: reason}
+	w.remember(gone)
+	r.tell(w, gone)
+}
+
+// Unwatch ends the news of a worker to a run.
+func (r *Roster) Unwatch(workerID string, run *actor.PID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.workers[workerID]
+	if w == nil {
+		return
+	}
+	delete(w.watchers, run.Id)
+	if len(w.watchers) == 0 && len(w.there) == 0 && w.current == nil {
+		r.drop(w)
+	}
+}
+
+// Worker returns the process that holds a worker id, or held it last; false if
+// none was seen and described.
+func (r *Roster) Worker(workerID string) (WorkerStatus, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.workers[workerID]
+	if w == nil || w.current == nil || w.current.info == nil {
+		return WorkerStatus{}, false
+	}
+	return w.status(), true
+}
+
+// Workers returns all workers that were seen, by id, those that have gone
+// included.
+func (r *Roster) Workers() []WorkerStatus {
+	r.mu.Lock()
+	out := make([]WorkerStatus, 0, len(r.workers))
+	for _, w := range r.workers {
+		if w.current != nil && w.current.info != nil {
+			out = append(out, w.status())
+		}
+	}
+	r.mu.Unlock()
+	sort.Slice(out, func(i, j int) bool { return out[i].WorkerID < out[j].WorkerID })
+	return out
+}
+
+// OnChange calls f with each change of a worker, before the runs that watch it
+// are told. All calls come from one goroutine, in order: f has to be quick.
+// After cancel at most one call that is under way ends.
+func (r *Roster) OnChange(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f) }
+
+// noteLoad keeps the last report of a worker, for listings.
+func (r *Roster) noteLoad(report *messages.LoadReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w := r.workers[report.GetWorkerId()]; w != nil {
+		w.load = report
+	}
+}
+
+// worker returns the entry of an id. Called with mu held.
+func (r *Roster) worker(id string) *rosterWorker {
+	w := r.workers[id]
+	if w == nil {
+		if len(r.workers) >= idsMax {
+			r.forgetAbsent()
+		}
+		w = &rosterWorker{id: id, there: map[string]*rosterProcess{}, watchers: map[string]*actor.PID{}, doubted: map[string]*time.Timer{}}
+		r.workers[id] = w
+	}
+	return w
+}
+
+func (r *Roster) forgetAbsent() {
+	for _, w := range r.workers {
+		if len(w.there) == 0 && len(w.watchers) == 0 {
+			r.drop(w)
+		}
+	}
+}
+
+func (r *Roster) drop(w *rosterWorker) {
+	for _, t := range w.doubted {
+		t.Stop()
+	}
+	delete(r.workers, w.id)
+}
+
+func (w *rosterWorker) status() WorkerStatus {
+	p := w.current
+	s := WorkerStatus{WorkerID: w.id, Incarnation: p.member.Incarnation, State: p.told, Reason: p.reason, Info: p.info}
+	if w.load.GetIncarnation() == p.member.Incarnation {
+		s.Load = w.load
+	}
+	return s
+}
+
+func (w *rosterWorker) remember(gone WorkerChanged) {
+	w.past = append(w.past, gone)
+	if len(w.past) > pastMax {
+		w.past = w.past[1:]
+	}
+}
+
+func (p *rosterProcess) changed(s WorkerState) WorkerChanged {
+	c := WorkerChanged{WorkerID: p.member.WorkerID, Incarnation: p.member.Incarnation, State: s, Info: p.info}
+	switch s {
+	case WorkerGone:
+		c.Reason = p.reason
+	case WorkerDraining:
+		c.Reason = reasonWorkerDraining
+	}
+	return c
+}
+
+// tell tells everybody who watches the worker. Called with mu held.
+func (r *Roster) tell(w *rosterWorker, c WorkerChanged) {
+	if f := r.cfg.Hooks.Changed; f != nil {
+		f(c)
+	}
+	pids := make([]*actor.PID, 0, len(w.watchers))
+	for _, pid := range w.watchers {
+		pids = append(pids, pid)
+	}
+	r.news.announce(c, pids)
+}
