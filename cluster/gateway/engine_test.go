@@ -111,7 +111,7 @@ func (e *fakeEngine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messa
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return reply, nil
 		case <-over.C:
 			waited = true
 		case <-changed:

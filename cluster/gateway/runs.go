@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -180,7 +179,8 @@ func (g *gateway) poll(ctx context.Context, w *messages.WatchRun) (*messages.Wat
 	if err == nil {
 		err = messages.FromFailure(reply.GetError())
 	}
-	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	// An engine may answer a poll that was broken off as one that is over.
+	if ctx.Err() != nil && !reply.GetEnded() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {

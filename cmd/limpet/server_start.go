@@ -2,12 +2,69 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strings"
 
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/journal/sqlite"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/node"
 	"github.com/limpetrun/limpet/messages"
 )
 
+// storedServer is a server with the store that it was started on.
+type storedServer struct {
+	*node.Server
+	store journal.Store
+}
+
+// Stop stops the server, then closes the store.
+func (s *storedServer) Stop(ctx context.Context) error {
+	return errors.Join(s.Server.Stop(ctx), s.store.Close())
+}
+
 // startServer opens the store and starts a server on it.
-func startServer(context.Context, serverFlags, *slog.Logger) (runningServer, error) {
-	return nil, messages.Errorf(messages.CodeInternal, "not assembled")
+func startServer(ctx context.Context, f serverFlags, log *slog.Logger) (runningServer, error) {
+	preset, err := presetOf(f.preset)
+	if err != nil {
+		return nil, err
+	}
+	store, err := openStore(ctx, f.store)
+	if err != nil {
+		return nil, err
+	}
+	server, err := node.Start(ctx, node.Config{
+		ID: f.id, Store: store, APIListen: f.listen, Bind: f.bind, Gossip: f.gossip, AdvertiseHost: f.advertiseHost,
+		Join: f.join, Secret: f.secret, Preset: preset, Retention: f.retention, Logger: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return &storedServer{server, store}, nil
+}
+
+// openStore opens what --store names: memory or sqlite:PATH.
+func openStore(ctx context.Context, name string) (journal.Store, error) {
+	if name == "memory" {
+		return journal.NewMemory(), nil
+	}
+	path, ok := strings.CutPrefix(name, "sqlite:")
+	if !ok || path == "" {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "--store %q is neither memory nor sqlite:PATH", name)
+	}
+	return sqlite.Open(ctx, sqlite.Config{Path: path})
+}
+
+// presetOf is the membership's timing by its name.
+func presetOf(name string) (cluster.Preset, error) {
+	switch name {
+	case "local":
+		return cluster.LocalConfig(), nil
+	case "lan":
+		return cluster.LANConfig(), nil
+	case "wan":
+		return cluster.WANConfig(), nil
+	}
+	return cluster.Preset{}, messages.Errorf(messages.CodeInvalidArgument, "--preset %q is not local, lan or wan", name)
 }

@@ -1,7 +1,9 @@
-//go:build !unix
+//go:build !linux
 
 package procs
 
 import "syscall"
 
-func ownGroup() *syscall.SysProcAttr { return nil }
+// ownGroup keeps the terminal's Ctrl-C from the children, which their parent
+// ends in order.
+func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

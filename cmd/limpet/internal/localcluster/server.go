@@ -1,0 +1,93 @@
+package localcluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/journal/sqlite"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/node"
+	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Stores that a server process can keep its journal in.
+const (
+	StoreSQLite = "sqlite"
+	StoreMemory = "memory"
+)
+
+// serverConfig goes to a server process.
+type serverConfig struct {
+	ID    string
+	Store string
+	// Journal is the file of a SQLite store.
+	Journal string
+	// Addresses to listen at; those of an earlier process after its death.
+	Addresses addresses
+}
+
+// addresses of a server process.
+type addresses struct{ API, Gossip, Actors string }
+
+// serverChild is a server process.
+type serverChild struct {
+	store  journal.Store
+	server *node.Server
+}
+
+// ServerChild is the code of a server process.
+func ServerChild() procs.Child { return &serverChild{} }
+
+var _ procs.Child = (*serverChild)(nil)
+
+func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, error) {
+	var c serverConfig
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.store, err = openStore(ctx, c); err != nil {
+		return nil, err
+	}
+	s.server, err = node.Start(ctx, node.Config{
+		ID: c.ID, Store: s.store, APIListen: c.Addresses.API, Bind: c.Addresses.Actors, Gossip: c.Addresses.Gossip,
+		Preset: cluster.LocalConfig(), Logger: processLogger(),
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	return addresses{API: s.server.APIAddress(), Gossip: s.server.GossipAddress(), Actors: s.server.Node().Self().Address}, nil
+}
+
+func openStore(ctx context.Context, c serverConfig) (journal.Store, error) {
+	switch c.Store {
+	case StoreMemory:
+		return journal.NewMemory(), nil
+	case StoreSQLite:
+		return sqlite.Open(ctx, sqlite.Config{Path: c.Journal})
+	}
+	return nil, messages.Errorf(messages.CodeInvalidArgument, "store %q is not %s or %s", c.Store, StoreSQLite, StoreMemory)
+}
+
+func (s *serverChild) Do(_ context.Context, order string, _ json.RawMessage) (any, error) {
+	return nil, messages.Errorf(messages.CodeInvalidArgument, "a server process knows no order %q", order)
+}
+
+func (s *serverChild) Done() <-chan error { return s.server.Done() }
+
+func (s *serverChild) Stop(ctx context.Context) error {
+	if s.server == nil {
+		return nil
+	}
+	return errors.Join(s.server.Stop(ctx), s.store.Close())
+}
+
+// processLogger logs what the parent's log file of the process is to hold.
+func processLogger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
