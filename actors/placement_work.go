@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"net"
 	"syscall"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -44,7 +44,7 @@ func (a *placementActor) probe(p placement.Probe) {
 			}
 		}
 		refused := make(chan bool, 1)
-		go func() { refused <- connectionRefused(ctx, p.Rival.Address) }()
+		go func() { refused <- connectionRefused(ctx, node, p.Rival.Address) }()
 		if !out.gone {
 			reply, err := node.Request(ctx, actor.NewPID(p.Rival.Address, p.Rival.ActorID), &messages.Describe{})
 			d, ok := reply.(*messages.DescribeReply)
@@ -59,8 +59,8 @@ func (a *placementActor) probe(p placement.Probe) {
 }
 
 // connectionRefused says that certainly nobody listens at the address.
-func connectionRefused(ctx context.Context, address string) bool {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+func connectionRefused(ctx context.Context, node *cluster.Node, address string) bool {
+	conn, err := node.Dial(ctx, address)
 	if err == nil {
 		_ = conn.Close()
 	}
