@@ -73,6 +73,10 @@ type Config struct {
 	Preset Preset
 	// Kinds that a server activates.
 	Kinds []Kind
+	// Prepare is called when the node has its actor system and address, but
+	// before anybody can know of it: for what others will send to, and for
+	// what Activate needs. Start returns its error. Nil does nothing.
+	Prepare func(*Node) error
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Transport of memberlist. Defaults to TCP and UDP; tests give one in
@@ -141,6 +145,11 @@ func (c Config) Validate() error {
 	checkAddress(fault, "bind address", c.BindAddress)
 	if host := checkAddress(fault, "gossip address", c.GossipAddress); host != "" && net.ParseIP(host) == nil {
 		fault("gossip address %q: the host has to be an IP", c.GossipAddress)
+	}
+	for _, address := range []string{c.BindAddress, c.GossipAddress} {
+		if host, _, _ := net.SplitHostPort(address); c.AdvertiseHost == "" && (host == "" || net.ParseIP(host).IsUnspecified()) && strings.Contains(address, ":") {
+			fault("%s is every address of this machine: name the one to advertise", address)
+		}
 	}
 	for _, seed := range c.Join {
 		checkAddress(fault, "join address", seed)

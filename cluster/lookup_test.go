@@ -19,7 +19,8 @@ import (
 func (w *world) grains(id string, activated *atomic.Int32, join ...string) (*cluster.Node, func()) {
 	h := w.network.Host(id)
 	var n *cluster.Node
-	n = w.start(h, cluster.Config{Role: cluster.RoleServer, ID: id, Join: join, Kinds: []cluster.Kind{{
+	prepare := func(node *cluster.Node) error { n = node; return nil }
+	w.start(h, cluster.Config{Role: cluster.RoleServer, ID: id, Join: join, Prepare: prepare, Kinds: []cluster.Kind{{
 		Name: cluster.KindRun,
 		Activate: func(identity string) (*actor.PID, error) {
 			if strings.HasPrefix(identity, "bad") {

@@ -67,6 +67,11 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 // memberlist's, which would block members that were paused.
 func (n *Node) startMember(ctx context.Context) error {
 	n.cluster.IdentityLookup = n.lookup
+	if n.config.Prepare != nil {
+		if err := n.config.Prepare(n); err != nil {
+			return err
+		}
+	}
 	n.lookup.Setup(n.cluster, nil, len(n.config.Kinds) == 0)
 	if err := n.cluster.Config.ClusterProvider.StartMember(n.cluster); err != nil {
 		return err

@@ -139,10 +139,10 @@ func TestGeneratedIDsAreNewToTheProcess(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		a, host := w.server("a")
 		b, _ := w.server("b")
-		var late *actor.PID
+		asked := make(chan string, 1)
 		slow := spawn(t, b, "slow", func(ctx actor.Context) {
 			if _, ok := ctx.Message().(*messages.Activate); ok {
-				late = ctx.Sender()
+				asked <- ctx.Sender().Id
 			}
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -154,8 +154,8 @@ func TestGeneratedIDsAreNewToTheProcess(t *testing.T) {
 		for range 1000 {
 			ids[again.System().ProcessRegistry.NextId()] = true
 		}
-		if late == nil || ids[late.Id[len("answer"):]] {
-			t.Fatalf("the new process uses the id of the old one's answer %v", late)
+		if late := <-asked; ids[late[len("answer"):]] {
+			t.Fatalf("the new process uses the id of the old one's answer %s", late)
 		}
 	})
 }

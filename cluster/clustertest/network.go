@@ -177,7 +177,7 @@ func (h *Host) listen() (net.Listener, error) {
 	return l, nil
 }
 
-var errRefused = errors.New("connect: connection refused")
+var errRefused error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 
 // dial opens a connection to a listener; across a cut it waits.
 func (h *Host) dial(ctx context.Context, address string) (net.Conn, error) {

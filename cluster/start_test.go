@@ -1,0 +1,242 @@
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// onLoopback starts a node on real sockets.
+func onLoopback(t *testing.T, c cluster.Config) *cluster.Node {
+	t.Helper()
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	n, err := cluster.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Stop(context.Background()) })
+	return n
+}
+
+func TestBadConfigurationIsRefused(t *testing.T) {
+	long := strings.Repeat("x", 129)
+	_, err := cluster.Start(t.Context(), cluster.Config{
+		Role: "king", ID: long, Incarnation: "a~b", Pool: "two words", BindAddress: "nowhere", GossipAddress: "localhost:0", Join: []string{"nowhere"},
+	})
+	if messages.CodeOf(err) != messages.CodeInvalidArgument {
+		t.Fatal(err)
+	}
+	for _, fault := range []string{`role "king"`, "id of 129 bytes", `incarnation "a~b": '~'`, `pool "two words": ' '`, `bind address "nowhere"`, `gossip address "localhost:0"`, `join address "nowhere"`} {
+		if !strings.Contains(err.Error(), fault) {
+			t.Errorf("%q is not in %v", fault, err)
+		}
+	}
+}
+
+// The longest names that are allowed fit into what memberlist gossips.
+func TestLongestNamesFit(t *testing.T) {
+	long := strings.Repeat("x", 128)
+	a := onLoopback(t, cluster.Config{Role: cluster.RoleWorker, ID: long, Incarnation: long, Pool: long})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Join: []string{a.Self().GossipAddress}})
+	if err := a.SetState(cluster.StateDraining); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Await(t.Context(), func(v *cluster.View) bool {
+		m, ok := v.Member(a.Self().Name)
+		return ok && m.WorkerID == long && m.Incarnation == long && m.Pool == long && m.State == cluster.StateDraining
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBeyondLoopbackNeedsASecret(t *testing.T) {
+	for _, c := range []cluster.Config{
+		{BindAddress: "0.0.0.0:0", AdvertiseHost: "127.0.0.1"}, {BindAddress: ":0", AdvertiseHost: "127.0.0.1"},
+		{GossipAddress: "0.0.0.0:0", AdvertiseHost: "127.0.0.1"}, {GossipAddress: "[::]:0", AdvertiseHost: "127.0.0.1"},
+		{AdvertiseHost: "10.1.2.3"}, {BindAddress: "example.org:0"},
+	} {
+		c.Role, c.ID = cluster.RoleServer, "a"
+		if _, err := cluster.Start(t.Context(), c); messages.CodeOf(err) != messages.CodeSecretRequired {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	c := cluster.Config{Role: cluster.RoleServer, ID: "a", Secret: "s", BindAddress: "0.0.0.0:0"}
+	if _, err := cluster.Start(t.Context(), c); messages.CodeOf(err) != messages.CodeInvalidArgument || !strings.Contains(err.Error(), "advertise") {
+		t.Errorf("an address that is not specific: %v", err)
+	}
+}
+
+func TestAdvertisedAddresses(t *testing.T) {
+	a := onLoopback(t, cluster.Config{
+		Role: cluster.RoleServer, ID: "a", Secret: "secret", BindAddress: "0.0.0.0:0", GossipAddress: "0.0.0.0:0", AdvertiseHost: "127.0.0.1",
+	})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Secret: "secret", Join: []string{a.Self().GossipAddress}})
+	for _, address := range []string{a.Self().Address, a.Self().GossipAddress} {
+		if host, port, err := net.SplitHostPort(address); err != nil || host != "127.0.0.1" || port == "0" {
+			t.Fatalf("advertises %s", address)
+		}
+	}
+	pid := spawn(t, a, "echo", echo(a))
+	if _, err := b.Request(t.Context(), remotely(pid), &messages.Activate{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	a := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "a"})
+	for _, c := range []cluster.Config{{BindAddress: a.Self().Address}, {GossipAddress: a.Self().GossipAddress}} {
+		c.Role, c.ID, c.Logger = cluster.RoleServer, "b", slog.New(slog.DiscardHandler)
+		_, err := cluster.Start(t.Context(), c)
+		if messages.CodeOf(err) != messages.CodeAddressInUse || !strings.Contains(err.Error(), c.BindAddress+c.GossipAddress) {
+			t.Errorf("%v", err)
+		}
+	}
+	// What the failed start had bound is free again.
+	free := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "c"})
+	c := cluster.Config{Role: cluster.RoleServer, ID: "c", BindAddress: free.Self().Address, GossipAddress: free.Self().GossipAddress}
+	_ = free.Stop(t.Context())
+	onLoopback(t, c)
+}
+
+// lines collects log records.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestJoinFailsWithTheCause(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	var log lines
+	_, err = cluster.Start(t.Context(), cluster.Config{
+		Role: cluster.RoleWorker, ID: "w", Join: []string{address}, JoinTimeout: 300 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if messages.CodeOf(err) != messages.CodeJoinFailed || !strings.Contains(err.Error(), "join "+address+": connection refused") {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "join "+address+": connection refused, trying again in ") {
+		t.Fatalf("log: %s", log.String())
+	}
+}
+
+func TestJoinEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := cluster.Start(ctx, cluster.Config{
+		Role: cluster.RoleWorker, ID: "w", Join: []string{"127.0.0.1:1"}, JoinTimeout: -1, Logger: slog.New(slog.DiscardHandler),
+	})
+	if messages.CodeOf(err) != messages.CodeJoinFailed {
+		t.Fatal(err)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	const secret, other = "correct-horse-battery-staple-0123", "another-secret-altogether-987654"
+	var log lines
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "a", Secret: secret, Logger: logger})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Secret: secret, Logger: logger, Join: []string{a.Self().GossipAddress}})
+	pid := spawn(t, a, "echo", echo(a))
+	if _, err := b.Request(t.Context(), remotely(pid), &messages.Activate{}); err != nil {
+		t.Fatal(err)
+	}
+	for what, wrong := range map[string]string{"another secret": other, "no secret": ""} {
+		_, err := cluster.Start(t.Context(), cluster.Config{
+			Role: cluster.RoleWorker, ID: "w", Secret: wrong, Join: []string{a.Self().GossipAddress}, JoinTimeout: 300 * time.Millisecond, Logger: logger,
+		})
+		if messages.CodeOf(err) != messages.CodeJoinFailed || !strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s joins: %v", what, err)
+		}
+		alone := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "alone", Secret: wrong, Logger: logger})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := alone.Request(ctx, remotely(pid), &messages.Activate{}); messages.CodeOf(err) != messages.CodeUnavailable {
+			t.Errorf("%s sends: %v", what, err)
+		}
+		back := spawn(t, alone, "echo", echo(alone))
+		if _, err := a.Request(ctx, actor.NewPID(back.Address, back.Id), &messages.Activate{}); messages.CodeOf(err) != messages.CodeUnavailable {
+			t.Errorf("a sends to who has %s: %v", what, err)
+		}
+	}
+	if got := len(a.View().Members); got != 2 {
+		t.Errorf("%d members", got)
+	}
+	for _, s := range []string{secret, other} {
+		if strings.Contains(log.String(), s) {
+			t.Error("the log holds a secret")
+		}
+	}
+}
+
+// A panic of what a message reaches ends its connection, not the process.
+func TestPanicInDelivery(t *testing.T) {
+	a := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "a"})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b"})
+	pid, _ := a.System().ProcessRegistry.Add(panicking{}, "panicking")
+	good := spawn(t, a, "echo", echo(a))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := b.Request(ctx, remotely(pid), &messages.Activate{}); err == nil {
+		t.Fatal("an answer")
+	}
+	if _, err := b.Request(t.Context(), remotely(good), &messages.Activate{}); err != nil && !errors.Is(err, &messages.Error{Code: messages.CodeUnavailable}) {
+		t.Fatal(err)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) SendUserMessage(*actor.PID, any)   { panic("user") }
+func (panicking) SendSystemMessage(*actor.PID, any) { panic("system") }
+func (panicking) Stop(*actor.PID)                   {}
+
+func TestStopIsQuickAndRepeatable(t *testing.T) {
+	a := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "a"})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Join: []string{a.Self().GossipAddress}})
+	both := func(v *cluster.View) bool { return len(v.Members) == 2 }
+	if _, err := a.Await(t.Context(), both); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := b.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("Stop took %v", time.Since(start))
+	if _, err := a.Await(t.Context(), func(v *cluster.View) bool { return len(v.Members) == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("seen after %v", time.Since(start))
+	if err := b.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
