@@ -38,8 +38,12 @@ import (
 	"github.com/limpetrun/limpet/sdk/worker"
 )
 
-// closeTimeout is how long Close waits for the server to stop.
-const closeTimeout = 10 * time.Second
+const (
+	// closeTimeout is how long Close waits for the server to stop.
+	closeTimeout = 10 * time.Second
+	// upInterval is how often a starting worker is looked for.
+	upInterval = 5 * time.Millisecond
+)
 
 // Config of an engine. The zero value is a server with one worker, "worker-1".
 type Config struct {
@@ -76,7 +80,7 @@ type TB interface {
 }
 
 // Start runs an engine until the test ends. All its workers serve all the
-// workflows, and have been admitted when it returns.
+// workflows, and are up when it returns.
 func Start(t TB, config Config, workflows ...sdk.AnyWorkflow) *Engine {
 	t.Helper()
 	e, err := New(t.Context(), config, workflows...)
@@ -114,7 +118,7 @@ type member struct {
 }
 
 // New runs an engine until Close, for use outside of tests: examples, say. It
-// returns once all workers have been admitted, or with the first error.
+// returns once all workers are up, or with every error.
 func New(ctx context.Context, config Config, workflows ...sdk.AnyWorkflow) (*Engine, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -220,8 +224,8 @@ func (e *Engine) members() []*member {
 	return out
 }
 
-// StartWorker starts a worker, as those of Config, and returns when it has been
-// admitted; the error of its end if it ends before that.
+// StartWorker starts a worker, as those of Config, and returns when it is up;
+// the error of its end if it ends before that.
 func (e *Engine) StartWorker(ctx context.Context, config worker.Config) error {
 	if config.Slots == 0 {
 		config.Slots = 4
@@ -243,20 +247,39 @@ func (e *Engine) StartWorker(ctx context.Context, config worker.Config) error {
 		m.err = w.Run(living)
 		close(m.ended)
 	}()
-	select {
-	case <-w.Ready():
-	case <-m.ended:
-		stop()
-		return m.err
-	case <-ctx.Done():
+	if err := e.untilUp(ctx, m); err != nil {
 		stop()
 		<-m.ended
-		return messages.Errorf(messages.CodeDeadline, "worker %q was not admitted: %w", w.ID(), ctx.Err())
+		if m.err != nil {
+			return m.err
+		}
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.workers[w.ID()] = m
 	return nil
+}
+
+// untilUp returns when the server counts on the worker: that follows its
+// admission by a round of gossip.
+func (e *Engine) untilUp(ctx context.Context, m *member) error {
+	for {
+		workers, err := e.client.ListWorkers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, w := range workers {
+			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == "up" {
+				return nil
+			}
+		}
+		select {
+		case <-m.ended:
+			return messages.Errorf(messages.CodeUnavailable, "worker %q ended before it was up", m.worker.ID())
+		case <-time.After(upInterval):
+		}
+	}
 }
 
 // KillWorker ends a worker as SIGKILL would, as far as the cluster can see, and
@@ -288,7 +311,7 @@ func (e *Engine) endWorker(id string, end func(*member)) error {
 
 // RestartWorker starts a worker that was killed or stopped again, with its id
 // and configuration: a new process of the same worker. It returns when the
-// worker has been admitted.
+// worker is up.
 func (e *Engine) RestartWorker(ctx context.Context, id string) error {
 	m, err := e.member(id)
 	if err != nil {

@@ -40,9 +40,11 @@ const stopSlack = 10 * time.Second
 
 // Worker serves workflows. Make it with New; each is run once.
 type Worker struct {
-	config    Config
-	info      *messages.WorkerInfo
-	functions attempt.Functions
+	config Config
+	// incarnation is a ULID: those of one id sort by the time of their start.
+	incarnation string
+	info        *messages.WorkerInfo
+	functions   attempt.Functions
 
 	ran      atomic.Bool
 	ready    chan struct{}
@@ -59,7 +61,7 @@ func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 		return nil, err
 	}
 	return &Worker{
-		config: config,
+		config: config, incarnation: messages.NewRunID(),
 		info: &messages.WorkerInfo{
 			Pool: config.Pool, Slots: int32(config.Slots), StickyRunsMax: int32(config.StickyRunsMax),
 			Labels: maps.Clone(config.Labels), Workflows: definitions, SdkVersion: version(),
@@ -72,6 +74,9 @@ func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 
 // ID returns the worker's id.
 func (w *Worker) ID() string { return w.config.ID }
+
+// Incarnation tells this process of the worker from its earlier ones.
+func (w *Worker) Incarnation() string { return w.incarnation }
 
 // Ready is closed when the worker has been admitted and steps may come.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
@@ -170,7 +175,7 @@ func (w *Worker) beforeReady(ctx context.Context, err error) error {
 
 func (w *Worker) clusterConfig() cluster.Config {
 	c := cluster.Config{
-		Role: cluster.RoleWorker, ID: w.config.ID, Pool: w.config.Pool,
+		Role: cluster.RoleWorker, ID: w.config.ID, Incarnation: w.incarnation, Pool: w.config.Pool,
 		BindAddress: w.config.BindAddress, GossipAddress: w.config.GossipAddress, AdvertiseHost: w.config.AdvertiseHost,
 		Join: w.config.Join, JoinTimeout: w.config.JoinTimeout, Secret: w.config.Secret,
 		Preset: w.config.Preset, Logger: w.config.Logger,
