@@ -67,11 +67,12 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
 }
 
-// packField writes a field that is JSON, but not a string, in base64.
+// packField writes a field that is JSON, but not a string, in base64. null is
+// the absence of the field to protobuf, and the input null to the gateway.
 func packField(object json.RawMessage, name string) json.RawMessage {
 	return replaceField(object, name, func(value json.RawMessage) json.RawMessage {
 		value = bytes.TrimSpace(value)
-		if len(value) == 0 || value[0] == '"' {
+		if len(value) == 0 || value[0] == '"' || string(value) == "null" {
 			return value
 		}
 		return marshalled(base64.StdEncoding.EncodeToString(value), value)
