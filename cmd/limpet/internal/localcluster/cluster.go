@@ -274,3 +274,15 @@ func (c *Cluster) Close() {
 	c.group.Close()
 	c.watching.Wait()
 }
+
+// Live says whether the process with the id is one of the cluster and runs.
+func (c *Cluster) Live(process int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.processes {
+		if p.ID() == process {
+			return p.How() == ""
+		}
+	}
+	return false
+}

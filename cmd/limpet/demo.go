@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/limpetrun/limpet/cmd/limpet/internal/demo"
+)
+
+func (c *cli) demoCommand() *cobra.Command {
+	var config demo.Config
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show what sticky runs are for: index Go's library in workers' memory, and kill a worker",
+		Long: `Start a server and worker processes on this machine. Each run reads its share of
+the source of Go's standard library (of the installed toolchain), builds an index
+in the memory of its worker and answers questions from there. Half-way one worker,
+which holds the HARD run and some SOFT ones, is killed; later it is restarted
+under the same id.
+
+It ends with a table of the runs and a verdict: what the steps themselves recorded,
+against what was promised. The exit code is 1 if a promise was broken.`,
+		Example: `  limpet demo
+  limpet demo --runs 40 --pace 200ms
+  limpet demo --keep           # and look at the journal, the ledgers and the logs`,
+		Args: cobra.NoArgs,
+		RunE: c.does(func(ctx context.Context, _ []string) error {
+			config.Out, config.Terminal = c.out, c.outTerminal
+			config.ServerArgs, config.WorkerArgs = processArgs(processServer), processArgs(processDemoWorker)
+			return demo.Run(ctx, config)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&config.Runs, "runs", 20, "SOFT runs, beside one HARD and one with a sticky child")
+	flags.IntVar(&config.Workers, "workers", 3, "worker processes")
+	flags.IntVar(&config.Slots, "slots", 4, "slots of each worker")
+	flags.DurationVar(&config.Pace, "pace", 500*time.Millisecond, "pause after the answers of a step")
+	flags.BoolVar(&config.Keep, "keep", false, "leave the directory with the journal, the ledgers and the logs")
+	return cmd
+}
