@@ -1,0 +1,278 @@
+package actors
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+const (
+	// outboxSendersMax bounds the runs that are looked up at once.
+	outboxSendersMax = 64
+	// outboxTry bounds a look-up: the core sends again by itself.
+	outboxTry = 3 * time.Second
+)
+
+// resultKey names what is sent: of one attempt only the newest message waits.
+type resultKey struct {
+	run, step string
+	attempt   int32
+}
+
+// outbox sends to whoever owns a run now. It looks the owner up off the
+// worker's mailbox.
+type outbox struct {
+	worker  *Worker
+	mu      sync.Mutex
+	waiting map[resultKey]proto.Message
+	order   []resultKey
+	senders int
+	closed  bool
+}
+
+// close drops what comes later.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+}
+
+// deliver sends a message about an attempt to the actor of the run, or drops it
+// if that is not found in time.
+func (o *outbox) deliver(runID string, m proto.Message) {
+	key := resultKey{run: runID}
+	if about, ok := m.(interface {
+		GetStep() string
+		GetAttempt() int32
+	}); ok {
+		key.step, key.attempt = about.GetStep(), about.GetAttempt()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	if _, ok := o.waiting[key]; !ok {
+		o.order = append(o.order, key)
+	}
+	o.waiting[key] = m
+	if o.senders < outboxSendersMax {
+		o.senders++
+		o.worker.loops.Go(o.run)
+	}
+}
+
+// run sends until nothing waits.
+func (o *outbox) run() {
+	for {
+		o.mu.Lock()
+		if len(o.order) == 0 || o.worker.life.Err() != nil {
+			o.senders--
+			o.mu.Unlock()
+			return
+		}
+		key := o.order[0]
+		m := o.waiting[key]
+		o.order = o.order[1:]
+		delete(o.waiting, key)
+		o.mu.Unlock()
+		o.send(key.run, m)
+	}
+}
+
+func (o *outbox) send(runID string, m proto.Message) {
+	w := o.worker
+	ctx, cancel := context.WithTimeout(w.life, outboxTry)
+	defer cancel()
+	// A remembered actor may have ended since, and would drop the message
+	// without a word.
+	w.node.Forget(cluster.KindRun, runID)
+	pid, err := w.node.Resolve(ctx, cluster.KindRun, runID)
+	if err != nil {
+		w.cfg.Logger.Debug("a message to a run was not delivered; it is sent again", "run", runID, "error", err)
+		return
+	}
+	w.root.RequestWithCustomSender(pid, m, w.pid)
+}
+
+// reporter keeps placement informed: it registers the worker, again whenever
+// placement may not know it, and passes on the newest load.
+type reporter struct {
+	worker *Worker
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	ready   bool // admitted once, so that loads may be sent
+	again   bool
+	pending *messages.LoadReport
+	owner   string     // member that placement was registered with
+	target  *actor.PID // of the last report
+}
+
+func newReporter(w *Worker) *reporter { return &reporter{worker: w, wake: make(chan struct{}, 1)} }
+
+// put replaces the load that waits to be sent; grants add up.
+func (r *reporter) put(load *messages.LoadReport) {
+	r.mu.Lock()
+	if r.pending != nil {
+		load.GrantsSeen = append(r.pending.GrantsSeen, load.GrantsSeen...)
+	}
+	r.pending = load
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *reporter) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// admitted lets reports begin.
+func (r *reporter) admitted() {
+	r.mu.Lock()
+	r.ready = true
+	r.mu.Unlock()
+	r.signal()
+}
+
+// registerAgain asks placement whether the worker is still admitted.
+func (r *reporter) registerAgain() {
+	r.mu.Lock()
+	r.again = true
+	r.mu.Unlock()
+	r.signal()
+}
+
+// describedTo: an actor asked who the worker is. If it is the one that gets the
+// reports, it does not know the worker.
+func (r *reporter) describedTo(pid *actor.PID) {
+	r.mu.Lock()
+	asked := r.target != nil && r.target.Equal(pid)
+	r.mu.Unlock()
+	if asked {
+		r.registerAgain()
+	}
+}
+
+func (r *reporter) loop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+		if r.mustRegister() {
+			if err := r.register(ctx); err != nil {
+				if ctx.Err() == nil {
+					r.worker.abandon(err)
+				}
+				return
+			}
+		}
+		r.send(ctx)
+	}
+}
+
+func (r *reporter) mustRegister() bool {
+	owner, ok := r.worker.node.View().OwnerOf(cluster.KindPlacement, r.worker.info.Pool)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ready && ok && (r.again || owner.ID != r.owner)
+}
+
+// send passes the newest load on.
+func (r *reporter) send(ctx context.Context) {
+	r.mu.Lock()
+	load := r.pending
+	if !r.ready || load == nil {
+		r.mu.Unlock()
+		return
+	}
+	r.pending = nil
+	r.mu.Unlock()
+	w := r.worker
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	pid, err := w.node.Resolve(ctx, cluster.KindPlacement, w.info.Pool)
+	r.mu.Lock()
+	if err != nil {
+		if r.pending == nil {
+			r.pending = load
+		} else {
+			r.pending.GrantsSeen = append(load.GrantsSeen, r.pending.GrantsSeen...)
+		}
+		r.mu.Unlock()
+		return
+	}
+	r.target = pid
+	r.mu.Unlock()
+	w.root.RequestWithCustomSender(pid, load, w.pid)
+}
+
+// register asks placement to admit the worker until it does or refuses, or ctx
+// ends.
+func (r *reporter) register(ctx context.Context) error {
+	w := r.worker
+	var saidAt time.Time
+	wait := func(message string) {
+		w.cfg.Hooks.waiting(message)
+		if time.Since(saidAt) >= time.Second {
+			saidAt = time.Now()
+			w.cfg.Logger.Info("the worker is not admitted yet", "waits for", message)
+		}
+	}
+	for {
+		owner, _ := w.node.View().OwnerOf(cluster.KindPlacement, w.info.Pool)
+		reply, err := r.askAdmission(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return messages.Errorf(messages.CodeUnavailable, "worker %q was not admitted: %w", w.info.WorkerId, context.Cause(ctx))
+		case err != nil:
+			wait(err.Error())
+		case reply.Refused != nil:
+			if !messages.Code(reply.Refused.Code).Retryable() {
+				return messages.FromFailure(reply.Refused)
+			}
+			wait(reply.Refused.Message)
+		case reply.Admitted:
+			r.mu.Lock()
+			r.owner, r.again = owner.ID, false
+			r.mu.Unlock()
+			w.cfg.Hooks.admitted()
+			return nil
+		default:
+			wait(reply.Message)
+		}
+		t := time.NewTimer(admissionRetry)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// askAdmission is one question to placement, of at most a second, so that the
+// wait for a server is noticed.
+func (r *reporter) askAdmission(ctx context.Context) (*messages.RegisterReply, error) {
+	w := r.worker
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	reply, err := w.node.Call(ctx, cluster.KindPlacement, w.info.Pool, &messages.Register{Worker: w.info})
+	if err != nil {
+		return nil, err
+	}
+	answer, ok := reply.(*messages.RegisterReply)
+	if !ok {
+		return nil, messages.Errorf(messages.CodeInternal, "placement answered with %T", reply)
+	}
+	return answer, nil
+}
