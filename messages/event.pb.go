@@ -158,6 +158,7 @@ type Event struct {
 	//	*Event_RunEnded
 	//	*Event_RunReplayed
 	//	*Event_BindingRestored
+	//	*Event_RunWoken
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -371,6 +372,15 @@ func (x *Event) GetBindingRestored() *BindingRestored {
 	return nil
 }
 
+func (x *Event) GetRunWoken() *RunWoken {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_RunWoken); ok {
+			return x.RunWoken
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -451,6 +461,10 @@ type Event_BindingRestored struct {
 	BindingRestored *BindingRestored `protobuf:"bytes,19,opt,name=binding_restored,json=bindingRestored,proto3,oneof"`
 }
 
+type Event_RunWoken struct {
+	RunWoken *RunWoken `protobuf:"bytes,20,opt,name=run_woken,json=runWoken,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -488,6 +502,8 @@ func (*Event_RunEnded) isEvent_Kind() {}
 func (*Event_RunReplayed) isEvent_Kind() {}
 
 func (*Event_BindingRestored) isEvent_Kind() {}
+
+func (*Event_RunWoken) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -1823,6 +1839,44 @@ func (x *RunDormant) GetWakeOnGone() string {
 	return ""
 }
 
+// RunWoken says that a dormant run is in memory again and waits there, for
+// placement for example.
+type RunWoken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunWoken) Reset() {
+	*x = RunWoken{}
+	mi := &file_event_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunWoken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunWoken) ProtoMessage() {}
+
+func (x *RunWoken) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunWoken.ProtoReflect.Descriptor instead.
+func (*RunWoken) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{21}
+}
+
 type RunEnded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        RunStatus              `protobuf:"varint,1,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
@@ -1833,7 +1887,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1899,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1912,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -1886,7 +1940,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +1952,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +1965,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -1928,7 +1982,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xb3\t\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xe7\t\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -1952,7 +2006,8 @@ const file_event_proto_rawDesc = "" +
 	"runDormant\x122\n" +
 	"\trun_ended\x18\x11 \x01(\v2\x13.limpet.v1.RunEndedH\x00R\brunEnded\x12;\n" +
 	"\frun_replayed\x18\x12 \x01(\v2\x16.limpet.v1.RunReplayedH\x00R\vrunReplayed\x12G\n" +
-	"\x10binding_restored\x18\x13 \x01(\v2\x1a.limpet.v1.BindingRestoredH\x00R\x0fbindingRestoredB\x06\n" +
+	"\x10binding_restored\x18\x13 \x01(\v2\x1a.limpet.v1.BindingRestoredH\x00R\x0fbindingRestored\x122\n" +
+	"\trun_woken\x18\x14 \x01(\v2\x13.limpet.v1.RunWokenH\x00R\brunWokenB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -2065,7 +2120,9 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"wake_on_up\x18\x02 \x01(\tR\bwakeOnUp\x12 \n" +
 	"\fwake_on_gone\x18\x03 \x01(\tR\n" +
-	"wakeOnGone\"f\n" +
+	"wakeOnGone\"\n" +
+	"\n" +
+	"\bRunWoken\"f\n" +
 	"\bRunEnded\x12,\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12,\n" +
 	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"#\n" +
@@ -2092,7 +2149,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_event_proto_goTypes = []any{
 	(RunStatus)(0),          // 0: limpet.v1.RunStatus
 	(*Entry)(nil),           // 1: limpet.v1.Entry
@@ -2116,10 +2173,11 @@ var file_event_proto_goTypes = []any{
 	(*CancelRequested)(nil), // 19: limpet.v1.CancelRequested
 	(*ResultRefused)(nil),   // 20: limpet.v1.ResultRefused
 	(*RunDormant)(nil),      // 21: limpet.v1.RunDormant
-	(*RunEnded)(nil),        // 22: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 23: limpet.v1.RunReplayed
-	nil,                     // 24: limpet.v1.RunStarted.MetadataEntry
-	(Sticky)(0),             // 25: limpet.v1.Sticky
+	(*RunWoken)(nil),        // 22: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 23: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 24: limpet.v1.RunReplayed
+	nil,                     // 25: limpet.v1.RunStarted.MetadataEntry
+	(Sticky)(0),             // 26: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
 	2,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
@@ -2139,23 +2197,24 @@ var file_event_proto_depIdxs = []int32{
 	19, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
 	20, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
 	21, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	22, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	23, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	23, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	24, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
 	8,  // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	25, // 20: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	4,  // 21: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	24, // 22: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	4,  // 23: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	4,  // 24: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	3,  // 25: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	3,  // 26: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 27: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	3,  // 28: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	22, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	26, // 21: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	4,  // 22: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	25, // 23: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	4,  // 24: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	4,  // 25: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	3,  // 26: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	3,  // 27: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 28: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	3,  // 29: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2184,6 +2243,7 @@ func file_event_proto_init() {
 		(*Event_RunEnded)(nil),
 		(*Event_RunReplayed)(nil),
 		(*Event_BindingRestored)(nil),
+		(*Event_RunWoken)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2191,7 +2251,7 @@ func file_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,11 +42,21 @@ func DecodeEntry(data []byte) (*messages.Entry, error) {
 	return e, nil
 }
 
-// known refuses an entry that names a step which the definition does not have.
+// known refuses an entry that names a step which the definition does not have,
+// and a history that does not begin with a start.
 func (s *State) known(e *messages.Entry) error {
-	for _, ev := range e.Events {
-		if name, ok := stepOf(ev); ok && s.Step(name) == nil {
-			return fmt.Errorf("step %q is not in definition %q", name, s.Def.Name)
+	for i, ev := range e.Events {
+		names := ev.GetRunReplayed().GetSteps()
+		if name, ok := stepOf(ev); ok {
+			names = []string{name}
+		}
+		for _, name := range names {
+			if s.Step(name) == nil {
+				return fmt.Errorf("step %q is not in definition %q", name, s.Def.Name)
+			}
+		}
+		if first := s.Number == 0 && i == 0; first != (ev.GetRunStarted() != nil) {
+			return fmt.Errorf("event %d: a run starts once, with its first event", i+1)
 		}
 	}
 	return nil
@@ -72,6 +82,10 @@ func stepOf(ev *messages.Event) (string, bool) {
 		return k.StepSkipped.Step, true
 	case *messages.Event_StepCanceled:
 		return k.StepCanceled.Step, true
+	case *messages.Event_ChildSpawned:
+		return k.ChildSpawned.Step, true
+	case *messages.Event_ResultRefused:
+		return k.ResultRefused.Step, true
 	}
 	return "", false
 }
@@ -103,6 +117,7 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, "", time.Time{}
 	case *messages.Event_ChildSpawned:
 		c := k.ChildSpawned
+		s.childAt[childKey{c.Step, c.Key, s.Generation}] = len(s.Children)
 		s.Children = append(s.Children, Child{Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow,
 			Sticky: c.Sticky, KeepOnCancel: c.KeepOnCancel, generation: s.Generation})
 	case *messages.Event_CancelRequested:
@@ -111,6 +126,7 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 		s.Step(k.ResultRefused.Step).forgetLost(k.ResultRefused.Attempt)
 	case *messages.Event_RunDormant:
 		s.Dormant = k.RunDormant
+	case *messages.Event_RunWoken:
 	case *messages.Event_RunEnded:
 		s.Status, s.Failure, s.FinishedAt = k.RunEnded.Status, k.RunEnded.Failure, at
 	case *messages.Event_RunReplayed:

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -32,10 +33,10 @@ func (m *Machine) fromWorker(msg proto.Message) {
 		return
 	}
 	c := &m.contacts[i]
-	c.heard = true
+	c.heard, c.heardAt = true, m.now
 	switch msg := msg.(type) {
 	case *messages.Queued:
-		c.queued, c.ahead, c.slots = true, msg.Ahead, msg.Slots
+		c.queued, c.ahead, c.slots = m.s.Steps[i].StartedAt.IsZero(), msg.Ahead, msg.Slots
 	case *messages.Started:
 		m.started(i, msg)
 	case *messages.Revoked:
@@ -60,9 +61,7 @@ func (m *Machine) live(msg attemptMessage) (int, bool) {
 func (m *Machine) started(i int, msg *messages.Started) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
 	c.queued, c.revoke, c.waitingChild = false, "", msg.WaitingForChild
-	if !m.s.Binding.Lost {
-		m.endMove()
-	}
+	m.endMove()
 	if st.StartedAt.IsZero() {
 		m.emit(&messages.Event{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{
 			Step: st.Def.Name, Attempt: st.Attempt, StartedUs: msg.StartedUs}}})
@@ -93,12 +92,15 @@ func (m *Machine) emitRevoked(i int, reason string) {
 func (m *Machine) dispatchRefused(i int, reason string) {
 	st := &m.s.Steps[i]
 	worker := st.Worker
+	m.emitRevoked(i, reason)
 	if reason == "superseded" {
-		m.gone(worker, "worker superseded")
+		m.workerGone(worker, "worker superseded")
 		return
 	}
-	m.emitRevoked(i, reason)
 	if !m.s.isSticky() {
+		if reason != "revoked" {
+			m.gone[process(worker)] = true
+		}
 		return
 	}
 	switch reason {
@@ -106,6 +108,7 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 		m.draining, m.refused = true, true
 	case "step gone":
 		if m.s.bound() {
+			m.gone[process(worker)] = true
 			m.loseBinding("step gone")
 		}
 	}
@@ -138,6 +141,10 @@ func (m *Machine) result(r *messages.Result) {
 	if !live || !sameProcess(m.s.Steps[i].Worker, from) || m.s.Steps[i].Epoch != r.Epoch {
 		m.refuseLate(r)
 		ack(from)
+		if b := m.s.Binding; m.s.isSticky() && !m.s.Ended() && !sameProcess(b.Worker, from) {
+			// It may not have heard that the run left.
+			m.later(SendWorker{from, &messages.RunReleased{RunId: r.RunId, Epoch: r.Epoch, Reason: "rebound"}})
+		}
 		return
 	}
 	worker := m.s.Steps[i].Worker
@@ -150,6 +157,7 @@ func (m *Machine) result(r *messages.Result) {
 func (m *Machine) record(i int, r *messages.Result) {
 	st := &m.s.Steps[i]
 	f := r.GetFailure()
+	m.turnBytes += len(r.GetOutput())
 	switch {
 	case f == nil && !r.Canceled:
 		m.emit(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{
@@ -200,20 +208,24 @@ func (m *Machine) attemptLost(i int, reason string) {
 }
 
 // refuseLate keeps a result of a lost attempt in the history, once; a
-// duplicate of a recorded one is only acknowledged.
+// duplicate of a recorded one is only acknowledged. An attempt that this
+// activation has not made is another one's: the append of the refusal fails
+// then, and the worker is not told to forget the result.
 func (m *Machine) refuseLate(r *messages.Result) {
 	st := m.s.Step(r.Step)
 	if st == nil {
 		return
 	}
-	for _, n := range st.lost {
-		if n == r.Attempt {
-			m.emit(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{
-				Step: r.Step, Attempt: r.Attempt, Epoch: r.Epoch, WorkerId: r.WorkerId, Incarnation: r.Incarnation,
-				Reason: fmt.Sprintf("attempt was lost; epoch %d, newest %d", r.Epoch, m.s.Epoch), Succeeded: r.GetFailure() == nil && !r.Canceled}}})
+	reason := "attempt is not known"
+	if r.Attempt <= st.Attempt {
+		if !slices.Contains(st.lost, r.Attempt) {
 			return
 		}
+		reason = fmt.Sprintf("attempt was lost; epoch %d, newest %d", r.Epoch, m.s.Epoch)
 	}
+	m.emit(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{
+		Step: r.Step, Attempt: r.Attempt, Epoch: r.Epoch, WorkerId: r.WorkerId, Incarnation: r.Incarnation,
+		Reason: reason, Succeeded: r.GetFailure() == nil && !r.Canceled}}})
 }
 
 // workerChanged handles the roster's news.
@@ -223,18 +235,38 @@ func (m *Machine) workerChanged(in WorkerChanged) {
 	}
 	switch in.State {
 	case WorkerGone:
-		m.gone(in.Worker, in.Reason)
+		m.workerGone(in.Worker, in.Reason)
 	case WorkerDraining:
-		if sameProcess(m.s.Binding.Worker, in.Worker) {
-			m.draining = true
-		}
+		m.workerDraining(in.Worker)
 	case WorkerUp:
-		m.up(in)
+		delete(m.gone, process(in.Worker))
+		m.workerUp(in)
 	}
 }
 
-// gone: the process will never answer again.
-func (m *Machine) gone(worker *messages.WorkerRef, reason string) {
+// process names a worker with its incarnation.
+func process(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }
+
+// workerDraining: what still waits in its queue may go elsewhere, unless the
+// run is HARD; what runs there goes on.
+func (m *Machine) workerDraining(worker *messages.WorkerRef) {
+	if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
+		m.draining = true
+	}
+	if m.s.hard() || m.s.Cancel != nil {
+		return
+	}
+	m.endMove()
+	for i := range m.s.Steps {
+		if st := &m.s.Steps[i]; st.Phase == Live && m.contacts[i].queued && sameProcess(st.Worker, worker) {
+			m.revoke(i, revokeDrain)
+		}
+	}
+}
+
+// workerGone: the process will never answer again.
+func (m *Machine) workerGone(worker *messages.WorkerRef, reason string) {
+	m.gone[process(worker)] = true
 	if m.s.isSticky() {
 		if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
 			m.loseBinding(reason)
@@ -252,15 +284,14 @@ func (m *Machine) gone(worker *messages.WorkerRef, reason string) {
 // ready; a HARD run keeps them in doubt until the worker is back.
 func (m *Machine) loseBinding(reason string) {
 	worker := m.s.Binding.Worker
-	m.move, m.draining, m.refused = nil, false, false
-	m.withdraw(bindQuestion)
+	m.draining, m.refused = false, false
+	m.withdrawAll()
 	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: m.s.Binding.Epoch, Reason: reason}}})
 	if m.s.hard() {
 		return
 	}
 	m.loseAttempts(reason)
 	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: worker.WorkerId}})
-	m.later(Unwatch{worker.WorkerId})
 }
 
 func (m *Machine) loseAttempts(reason string) {
@@ -271,9 +302,9 @@ func (m *Machine) loseAttempts(reason string) {
 	}
 }
 
-// up: a process of the bound worker id is there. A SOFT run that was already
-// rebound, or waits to be, does not go back.
-func (m *Machine) up(in WorkerChanged) {
+// workerUp: a process of the bound worker id is there. A SOFT run that was already
+// rebound does not go back; one that waits to be may be placed there anew.
+func (m *Machine) workerUp(in WorkerChanged) {
 	b := m.s.Binding
 	if b.Worker == nil || b.Worker.WorkerId != in.Worker.WorkerId {
 		return

@@ -30,12 +30,13 @@ func (m *Machine) start(in Start) {
 func (m *Machine) takeUp() {
 	s := m.s
 	if s.Start == nil || s.Ended() {
+		m.lingerTo = m.now.Add(m.cfg.DormantAfter)
 		return
 	}
 	if b := s.Binding; b.Worker != nil && b.Lost {
-		if s.hard() {
-			m.later(Watch{b.Worker.WorkerId, ""})
-		}
+		// The news is whether any process of the worker is up.
+		m.gone[process(b.Worker)] = true
+		m.later(Watch{b.Worker.WorkerId, ""})
 	} else if b.Worker != nil {
 		m.later(Watch{b.Worker.WorkerId, b.Worker.Incarnation})
 	}
@@ -67,7 +68,7 @@ func (m *Machine) cancel(in Cancel) {
 		m.later(Reply{Token: in.Token})
 	default:
 		m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{Reason: in.Reason}}})
-		m.move = nil
+		m.withdrawAll()
 		m.passCancel()
 		m.later(Reply{Token: in.Token})
 	}
@@ -78,8 +79,7 @@ func (m *Machine) passCancel() {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		if st.Phase == Live && !m.s.Binding.Lost {
-			m.contacts[i].heard, m.contacts[i].sentAt = false, m.now
-			m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: m.s.Cancel.Reason}})
+			m.cancelAttempt(i)
 		}
 	}
 	for _, c := range m.s.Children {
@@ -87,6 +87,24 @@ func (m *Machine) passCancel() {
 			m.cancelChild(c.RunID)
 		}
 	}
+}
+
+func (m *Machine) cancelAttempt(i int) {
+	st := &m.s.Steps[i]
+	m.contacts[i].sentAt = m.now
+	m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: m.s.Cancel.Reason}})
+}
+
+// childCanceled: the child has taken note, or there is none. While its start
+// is under way, the latter may not last.
+func (m *Machine) childCanceled(runID string) {
+	if len(m.spawns[runID]) > 0 {
+		return
+	}
+	if m.childAcked == nil {
+		m.childAcked = map[string]bool{}
+	}
+	m.childAcked[runID] = true
 }
 
 func (m *Machine) cancelChild(runID string) {
@@ -114,6 +132,9 @@ func (m *Machine) advanceCancel() {
 		}
 		if st.Phase == Live {
 			live = true
+			if at, _ := m.resendAt(i); !m.now.Before(at) {
+				m.cancelAttempt(i)
+			}
 		} else if !st.Phase.Ended() {
 			m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{Step: st.Def.Name, Reason: reason}}})
 		}

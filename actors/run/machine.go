@@ -1,6 +1,8 @@
 package run
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -29,6 +31,10 @@ type Config struct {
 	// MoveFor is how long a grant for a move away from a busy worker is held
 	// while its attempts are revoked. Default 4 s.
 	MoveFor time.Duration
+	// ReassureAfter: a worker that has said nothing about a live attempt for
+	// so long is asked what became of it, for what it said may have been lost.
+	// Default 30 s.
+	ReassureAfter time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -44,13 +50,16 @@ func (c Config) withDefaults() Config {
 	set(&c.CancelGrace, 10*time.Second)
 	set(&c.ExecutionGrace, 10*time.Second)
 	set(&c.MoveFor, 4*time.Second)
+	set(&c.ReassureAfter, 30*time.Second)
 	return c
 }
 
 // contact is what this activation knows of a live attempt beyond the journal.
 type contact struct {
-	// heard: the worker has answered the last message about it.
-	heard bool
+	// heard: the worker has answered the last message about it; heardAt: when
+	// it last said anything.
+	heard   bool
+	heardAt time.Time
 	// takeUp: the attempt was dispatched by an earlier activation.
 	takeUp bool
 	// queued at the worker, with so many ahead of so many slots.
@@ -81,22 +90,40 @@ type Machine struct {
 	queue     []Input
 	out       []Action
 
-	contacts  []contact
-	questions map[string]*question
+	contacts []contact
+	// questions by the index of their step; the one for a binding is the last.
+	// used holds the number of the newest one whose grant was used.
+	questions []*question
+	used      []uint64
 	asked     uint64
+	// askFrom: placement is not asked before it.
+	askFrom time.Time
+	// gone holds the processes that cannot be used, although placement may not
+	// know it yet.
+	gone map[string]bool
 	// draining: the roster says so of the bound worker. refused: it refused a
 	// dispatch for that reason.
 	draining, refused bool
 	move              *move
 	moveRetryAt       time.Time
-	bindAfter         time.Time
 	spawns            map[string][]any
 	childAcks         map[string]time.Time
 	childAcked        map[string]bool
 	alarm             time.Time
 	idleSince         time.Time
-	stopped           bool
+	// awakeSince: the row says that the run is dormant, and it is not.
+	awakeSince time.Time
+	// lingerTo: an ended run that was brought back stays in memory until then,
+	// for whatever it was brought back for.
+	lingerTo time.Time
+	stopped  bool
+	// turnBytes are the outputs that the turn records.
+	turnBytes int
 }
+
+// turnBytesMax bounds the outputs that one entry records: beyond it the rest
+// of the queue waits for the next turn.
+const turnBytesMax = 32 << 20
 
 // New makes the machine of a run that has no entry yet.
 func New(runID string, def *messages.WorkflowDefinition, cfg Config) *Machine {
@@ -114,7 +141,9 @@ func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, c
 }
 
 func over(s *State, cfg Config) *Machine {
-	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, len(s.Steps)), questions: map[string]*question{}}
+	n := len(s.Steps)
+	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, n),
+		questions: make([]*question, n+1), used: make([]uint64, n+1), gone: map[string]bool{}}
 	m.rowFrom = m.rowKey()
 	return m
 }
@@ -129,7 +158,7 @@ func (m *Machine) Appending() bool { return m.appending }
 // Handle takes an input and returns what is to be done, in order. The slice
 // belongs to the caller.
 func (m *Machine) Handle(in Input, now time.Time) []Action {
-	m.now = now.Truncate(time.Microsecond)
+	m.now = time.UnixMicro(now.UnixMicro())
 	m.out = nil
 	switch done, ok := in.(Appended); {
 	case m.dead:
@@ -159,8 +188,12 @@ func (m *Machine) appended(err error) {
 	m.boundNow = false
 	queue := m.queue
 	m.queue = nil
-	for _, in := range queue {
+	for i, in := range queue {
 		m.decide(in)
+		if m.turnBytes > turnBytesMax {
+			m.queue = queue[i+1:]
+			break
+		}
 	}
 	m.finish()
 }
@@ -173,8 +206,8 @@ func (m *Machine) die(err error) {
 			m.out = append(m.out, Reply{Token: r.Token, Err: err})
 		}
 	}
-	for _, tokens := range m.spawns {
-		for _, t := range tokens {
+	for _, child := range slices.Sorted(maps.Keys(m.spawns)) {
+		for _, t := range m.spawns[child] {
 			m.out = append(m.out, Reply{Token: t, Err: err})
 		}
 	}
@@ -182,8 +215,8 @@ func (m *Machine) die(err error) {
 		m.refuseDead(in)
 	}
 	m.after, m.queue, m.spawns = nil, nil, nil
-	for _, q := range m.questions {
-		m.withdrawNow(q)
+	for k := range m.questions {
+		m.withdraw(k)
 	}
 	m.out = append(m.out, Stop{})
 }
@@ -216,15 +249,7 @@ func (m *Machine) finish() {
 			m.setAlarm()
 			return
 		}
-		m.appending = true
-		m.out = append(m.out, Append{
-			Number:     m.s.Number + 1,
-			Entry:      &messages.Entry{AtUs: m.turnAt.UnixMicro(), Events: m.events},
-			RowChanged: m.rowFrom != m.rowKey(),
-		})
-		m.s.Number++
-		m.events = nil
-		m.setAlarm()
+		m.append()
 		return
 	}
 	m.out = append(m.out, m.after...)
@@ -232,10 +257,23 @@ func (m *Machine) finish() {
 	m.boundNow = false
 	m.rest()
 	if len(m.events) > 0 {
-		m.finishDormant()
+		m.append()
 		return
 	}
 	m.setAlarm()
+}
+
+// append makes the turn's events durable. An alarm that is set stays: if it
+// rings meanwhile it is decided in the next turn.
+func (m *Machine) append() {
+	m.appending = true
+	m.out = append(m.out, Append{
+		Number:     m.s.Number + 1,
+		Entry:      &messages.Entry{AtUs: m.turnAt.UnixMicro(), Events: m.events},
+		RowChanged: m.rowFrom != m.rowKey(),
+	})
+	m.s.Number++
+	m.events, m.turnBytes = nil, 0
 }
 
 // emit adds an event to the turn and folds it.
@@ -305,10 +343,7 @@ func (m *Machine) decide(in Input) {
 	case ChildStarted:
 		m.childStarted(in)
 	case ChildCanceled:
-		if m.childAcked == nil {
-			m.childAcked = map[string]bool{}
-		}
-		m.childAcked[in.ChildRun] = true
+		m.childCanceled(in.ChildRun)
 	}
 }
 

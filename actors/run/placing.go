@@ -9,14 +9,11 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// bindQuestion is the key of the question for a binding; questions for steps
-// of runs that are not sticky have the step's name.
-const bindQuestion = ""
-
 // Reasons of a Revoke.
 const (
 	revokeTimeout = "schedule timeout"
 	revokeBusy    = "worker busy"
+	revokeDrain   = "worker draining"
 )
 
 // question is one that placement was asked.
@@ -80,46 +77,47 @@ func (m *Machine) placeSteps() {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		if !m.ready(st) {
-			m.withdraw(st.Def.Name)
+			m.withdraw(i)
 			continue
 		}
-		q := m.questions[st.Def.Name]
-		if q == nil || q.placed == nil {
-			m.ask(st.Def.Name, "", st.ReadyAt)
-			continue
+		if p := m.placement(i, "", st.ReadyAt); p != nil {
+			m.later(Watch{p.Worker.WorkerId, p.Worker.Incarnation})
+			m.dispatch(i, p.Worker, p.GrantId)
 		}
-		delete(m.questions, st.Def.Name)
-		m.later(Watch{q.placed.Worker.WorkerId, q.placed.Worker.Incarnation})
-		m.dispatch(i, q.placed.Worker, q.placed.GrantId)
 	}
 }
 
-// bindPause is the wait before placement is asked again after it granted a
-// process that the run knows to be lost.
-const bindPause = 50 * time.Millisecond
+// placement returns the answer to a question, which it asks if need be; nil if
+// there is none yet.
+func (m *Machine) placement(k int, exclude string, since time.Time) *messages.Placed {
+	q := m.questions[k]
+	switch {
+	case q == nil || q.placed == nil:
+		m.ask(k, exclude, since)
+		return nil
+	case m.gone[process(q.placed.Worker)]:
+		// Placement does not know yet that the process cannot be used.
+		m.withdraw(k)
+		m.askFrom = m.now.Add(askPause)
+		return nil
+	}
+	m.questions[k], m.used[k] = nil, q.ask.Question
+	return q.placed
+}
+
+// bindQuestion is the index of the question for a binding.
+func (m *Machine) bindQuestion() int { return len(m.s.Steps) }
 
 // bindByPlacement asks for a worker once a step is ready, and binds to it.
 func (m *Machine) bindByPlacement(reason, exclude string) {
 	since, any := m.readySince()
 	if !any {
-		m.withdraw(bindQuestion)
+		m.withdraw(m.bindQuestion())
 		return
 	}
-	q := m.questions[bindQuestion]
-	if q == nil || q.placed == nil {
-		if !m.now.Before(m.bindAfter) {
-			m.ask(bindQuestion, exclude, since)
-		}
-		return
+	if p := m.placement(m.bindQuestion(), exclude, since); p != nil {
+		m.bind(p.Worker, reason, p.GrantId)
 	}
-	delete(m.questions, bindQuestion)
-	if b := m.s.Binding; b.Lost && sameProcess(b.Worker, q.placed.Worker) {
-		// Placement does not know yet that the process is lost.
-		m.withdrawNow(q)
-		m.bindAfter = m.now.Add(bindPause)
-		return
-	}
-	m.bind(q.placed.Worker, reason, q.placed.GrantId)
 }
 
 // bind records the binding and dispatches under it; both become durable
@@ -134,6 +132,8 @@ func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
 	if old.Worker != nil && !old.Lost {
 		m.later(SendWorker{old.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: old.Epoch, Reason: "rebound"}})
 		m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: old.Worker.WorkerId}})
+	}
+	if old.Worker != nil && old.Worker.WorkerId != to.WorkerId {
 		m.later(Unwatch{old.Worker.WorkerId})
 	}
 	m.later(Watch{to.WorkerId, to.Incarnation})
@@ -192,10 +192,19 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 	d := &messages.Dispatch{
 		RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Epoch: st.Epoch, TakeUp: c.takeUp,
 		Workflow: m.s.Def.Name, DefinitionHash: m.s.Start.DefinitionHash, Sticky: m.s.Def.Sticky,
-		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority), Input: m.s.Start.Input,
-		Bound: m.s.isSticky() && !(m.boundNow && grantable(m.s.Binding.Reason)), GrantId: grant,
-		ReadyUs: st.ReadyAt.UnixMicro(), ParentRun: m.s.Start.ParentRun, Metadata: m.s.Start.Metadata,
+		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority),
+		Bound:    m.s.isSticky() && !(m.boundNow && grantable(m.s.Binding.Reason)), GrantId: grant,
+		ReadyUs: st.ReadyAt.UnixMicro(), ParentRun: m.s.Start.ParentRun,
 	}
+	if !c.takeUp {
+		m.fill(d, st)
+	}
+	m.later(SendWorker{st.Worker, d})
+}
+
+// fill adds what only the execution of an attempt needs.
+func (m *Machine) fill(d *messages.Dispatch, st *Step) {
+	d.Input, d.Metadata = m.s.Start.Input, m.s.Start.Metadata
 	d.ExecutionTimeoutMs = messages.TimeoutNeverMs
 	if t, ok := st.Def.ExecutionTimeout(); ok {
 		d.ExecutionTimeoutMs = t.Milliseconds()
@@ -210,7 +219,6 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 		d.StateNew, d.StateReason = true, m.s.Binding.Reason
 		d.PreviousWorker = m.s.workedWorker
 	}
-	m.later(SendWorker{st.Worker, d})
 }
 
 // grantable: a first step under such a binding competes with other new runs;
@@ -240,49 +248,84 @@ func (m *Machine) anyLive() bool {
 	return false
 }
 
-// ask asks placement, unless the same question is open.
-func (m *Machine) ask(key, exclude string, since time.Time) {
-	if q := m.questions[key]; q != nil && q.ask.ExcludeWorker == exclude {
+// ask asks placement, unless the same question is open. Questions are numbered
+// by the clock, so that a later activation's are newer.
+func (m *Machine) ask(k int, exclude string, since time.Time) {
+	if q := m.questions[k]; q != nil && q.ask.ExcludeWorker == exclude || m.now.Before(m.askFrom) {
 		return
 	}
-	m.asked++
+	m.asked = max(m.asked+1, uint64(m.now.UnixMicro()))
 	p := &messages.Place{
-		RunId: m.s.RunID, Question: m.asked, Step: key, Workflow: m.s.Def.Name, Pool: m.pool(), Sticky: m.s.Def.Sticky,
+		RunId: m.s.RunID, Question: m.asked, Workflow: m.s.Def.Name, Pool: m.pool(), Sticky: m.s.Def.Sticky,
 		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority), ExcludeWorker: exclude, ReadyUs: since.UnixMicro(),
 	}
-	if key == bindQuestion {
+	if k == m.bindQuestion() {
 		p.Steps, p.Labels = m.s.Def.StepNames(), m.s.Def.LabelsOfRun()
 	} else {
-		st := m.s.Step(key)
-		p.Steps, p.Labels = []string{key}, m.s.Def.LabelsOfStep(st.Def)
+		st := m.s.Steps[k].Def
+		p.Step, p.Steps, p.Labels = st.Name, []string{st.Name}, m.s.Def.LabelsOfStep(st)
 	}
-	m.questions[key] = &question{ask: p, askedAt: m.now, hold: true}
+	m.questions[k] = &question{ask: p, askedAt: m.now, hold: true}
 	m.out = append(m.out, Ask{p})
+}
+
+// askAgain repeats a question; what was sent is not changed any more.
+func (m *Machine) askAgain(q *question) {
+	q.askedAt = m.now
+	m.out = append(m.out, Ask{proto.Clone(q.ask).(*messages.Place)})
 }
 
 // askAll asks every open question again.
 func (m *Machine) askAll() {
 	for _, q := range m.questions {
-		if q.placed == nil {
-			q.askedAt = m.now
-			m.out = append(m.out, Ask{proto.Clone(q.ask).(*messages.Place)})
+		if q != nil && q.placed == nil {
+			m.askAgain(q)
 		}
 	}
 }
 
-func (m *Machine) placed(p *messages.Placed) {
-	q := m.questions[p.Step]
-	if q == nil || q.ask.Question != p.Question || q.placed != nil {
-		if q == nil || q.ask.Question != p.Question {
-			m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: p.Step, Pool: m.pool(), Question: p.Question}})
+// asking says that a question is open.
+func (m *Machine) asking() bool {
+	for _, q := range m.questions {
+		if q != nil {
+			return true
 		}
+	}
+	return m.now.Before(m.askFrom)
+}
+
+// questionOf returns the index of the questions for a step, or for the binding.
+func (m *Machine) questionOf(step string) (int, bool) {
+	if m.s.isSticky() {
+		return m.bindQuestion(), step == ""
+	}
+	k, ok := m.s.index[step]
+	return k, ok
+}
+
+// placed takes a grant. One that is not wanted any more is given back, unless
+// it is the double of one that was used.
+func (m *Machine) placed(p *messages.Placed) {
+	k, ok := m.questionOf(p.Step)
+	if !ok {
 		return
 	}
-	q.answered, q.placed = true, p
+	switch q := m.questions[k]; {
+	case q != nil && q.ask.Question == p.Question:
+		if q.placed == nil {
+			q.answered, q.placed = true, p
+		}
+	case p.Question > m.used[k]:
+		m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: p.Step, Pool: m.pool(), Question: p.Question}})
+	}
 }
 
 func (m *Machine) placeWaiting(p *messages.PlaceWaiting) {
-	if q := m.questions[p.Step]; q != nil && q.ask.Question == p.Question {
+	k, ok := m.questionOf(p.Step)
+	if !ok {
+		return
+	}
+	if q := m.questions[k]; q != nil && q.ask.Question == p.Question {
 		q.answered, q.reason = true, p.Reason
 	}
 }
@@ -293,27 +336,24 @@ func (m *Machine) holding() bool {
 		return false
 	}
 	for _, q := range m.questions {
-		if q.hold && !q.answered {
+		if q != nil && q.hold && !q.answered {
 			return true
 		}
 	}
 	return false
 }
 
-func (m *Machine) withdraw(key string) {
-	if q := m.questions[key]; q != nil {
-		delete(m.questions, key)
-		m.withdrawNow(q)
+// withdraw takes a question back, if there is one.
+func (m *Machine) withdraw(k int) {
+	if q := m.questions[k]; q != nil {
+		m.questions[k] = nil
+		m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: q.ask.Step, Pool: m.pool(), Question: q.ask.Question}})
 	}
 }
 
-func (m *Machine) withdrawNow(q *question) {
-	m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: q.ask.Step, Pool: m.pool(), Question: q.ask.Question}})
-}
-
 func (m *Machine) withdrawAll() {
-	for key := range m.questions {
-		m.withdraw(key)
+	for k := range m.questions {
+		m.withdraw(k)
 	}
 	m.endMove()
 }
@@ -336,16 +376,14 @@ func (m *Machine) moveWhenBusy() {
 	}
 	at, wants := m.busyUntil()
 	if !wants || m.now.Before(at) {
-		m.withdraw(bindQuestion)
+		m.withdraw(m.bindQuestion())
 		return
 	}
-	q := m.questions[bindQuestion]
-	if q == nil || q.placed == nil {
-		m.ask(bindQuestion, m.s.Binding.Worker.WorkerId, at)
+	p := m.placement(m.bindQuestion(), m.s.Binding.Worker.WorkerId, at)
+	if p == nil {
 		return
 	}
-	delete(m.questions, bindQuestion)
-	m.move = &move{to: q.placed, since: m.now}
+	m.move = &move{to: p, since: m.now}
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
 			m.revoke(i, revokeBusy)
@@ -406,14 +444,13 @@ func (m *Machine) waitingFor(i int) string {
 		return fmt.Sprintf("a slot of worker %q: all %d are busy, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.ahead)
 	case st.Phase == Live:
 		return fmt.Sprintf("worker %q to start it", st.Worker.WorkerId)
-	case m.refused:
+	case m.refused && m.s.hard():
 		return fmt.Sprintf("worker %q, which is draining", b.Worker.WorkerId)
 	}
-	key := bindQuestion
-	if !m.s.isSticky() {
-		key = st.Def.Name
+	if m.s.isSticky() {
+		i = m.bindQuestion()
 	}
-	if q := m.questions[key]; q != nil && q.reason != "" {
+	if q := m.questions[i]; q != nil && q.reason != "" {
 		return q.reason
 	}
 	return fmt.Sprintf("a worker of pool %q", m.pool())
@@ -423,7 +460,7 @@ func (m *Machine) waitingFor(i int) string {
 func (m *Machine) WaitingFor() string {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		inDoubt := st.Phase == Live && m.s.pending()
+		inDoubt := !st.Phase.Ended() && st.Phase != Waiting && m.s.pending()
 		if m.ready(st) || inDoubt || st.Phase == Live && m.contacts[i].queued {
 			return m.waitingFor(i)
 		}

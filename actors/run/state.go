@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -104,12 +103,18 @@ type State struct {
 	workedWorker string
 
 	index    map[string]int
+	childAt  map[childKey]int
 	attempts int
+}
+
+type childKey struct {
+	step, key  string
+	generation int
 }
 
 // NewState is a run before its first entry.
 func NewState(runID string, def *messages.WorkflowDefinition) *State {
-	s := &State{RunID: runID, Def: def, index: make(map[string]int, len(def.Steps))}
+	s := &State{RunID: runID, Def: def, index: make(map[string]int, len(def.Steps)), childAt: map[childKey]int{}}
 	s.Steps = make([]Step, len(def.Steps))
 	for i, d := range def.Steps {
 		s.Steps[i].Def = d
@@ -152,13 +157,11 @@ func (s *State) bound() bool { return s.Binding.Worker != nil && !s.Binding.Lost
 func (s *State) pending() bool { return s.hard() && s.Binding.Worker != nil && s.Binding.Lost }
 
 func (s *State) child(step, key string) *Child {
-	for i := range s.Children {
-		c := &s.Children[i]
-		if c.Step == step && c.Key == key && c.generation == s.Generation {
-			return c
-		}
+	i, ok := s.childAt[childKey{step, key, s.Generation}]
+	if !ok {
+		return nil
 	}
-	return nil
+	return &s.Children[i]
 }
 
 func (st *Step) forgetLost(attempt int32) bool {
@@ -174,45 +177,4 @@ func (st *Step) forgetLost(attempt int32) bool {
 // sameProcess compares two workers including the incarnation.
 func sameProcess(a, b *messages.WorkerRef) bool {
 	return a != nil && b != nil && a.WorkerId == b.WorkerId && a.Incarnation == b.Incarnation
-}
-
-// Check returns the first invariant of the package doc that the state breaks.
-// I1, I4, I5 and I6 concern transitions and are checked by Apply's callers in
-// tests with CheckTransition.
-func (s *State) Check() error {
-	var on *messages.WorkerRef
-	for i := range s.Steps {
-		st := &s.Steps[i]
-		if st.Failures > st.Def.Retries+1 {
-			return fmt.Errorf("I8: step %q charged %d failures, retries are %d", st.Def.Name, st.Failures, st.Def.Retries)
-		}
-		if st.Phase != Live {
-			if s.Ended() && !st.Phase.Ended() {
-				return fmt.Errorf("I7: run ended, step %q is %s", st.Def.Name, st.Phase)
-			}
-			continue
-		}
-		if s.Ended() {
-			return fmt.Errorf("I7: run ended, step %q is live", st.Def.Name)
-		}
-		for _, p := range st.parents {
-			if s.Steps[p].Phase != Succeeded {
-				return fmt.Errorf("I6: step %q is live, parent %q is %s", st.Def.Name, s.Steps[p].Def.Name, s.Steps[p].Phase)
-			}
-		}
-		if !s.isSticky() {
-			continue
-		}
-		if s.Binding.Worker == nil || st.Epoch != s.Binding.Epoch || !sameProcess(st.Worker, s.Binding.Worker) {
-			return fmt.Errorf("I3: live attempt %s#%d of epoch %d is not under the binding of epoch %d", st.Def.Name, st.Attempt, st.Epoch, s.Binding.Epoch)
-		}
-		if on != nil && !sameProcess(on, st.Worker) {
-			return fmt.Errorf("I3: live attempts on %s and %s", on.WorkerId, st.Worker.WorkerId)
-		}
-		on = st.Worker
-	}
-	if s.Binding.Worker != nil && s.Binding.Epoch != s.Epoch {
-		return fmt.Errorf("I5: binding of epoch %d, newest is %d", s.Binding.Epoch, s.Epoch)
-	}
-	return nil
 }

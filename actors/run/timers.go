@@ -10,6 +10,9 @@ import (
 // forgotten without saying so.
 const reaskAfter = 30 * time.Second
 
+// askPause is the wait after a grant of a worker that is known to be gone.
+const askPause = 50 * time.Millisecond
+
 // expire acts on deadlines that have passed.
 func (m *Machine) expire() {
 	for i := range m.s.Steps {
@@ -42,7 +45,8 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 		return time.Time{}, false
 	case m.s.pending() && !st.StartedAt.IsZero():
 		return m.s.Binding.LostAt.Add(timeout), true
-	case !st.StartedAt.IsZero() || m.contacts[i].revoke != "":
+	case m.s.pending():
+	case !st.StartedAt.IsZero() || m.contacts[i].revoke == revokeTimeout:
 		return time.Time{}, false
 	}
 	return st.ReadyAt.Add(timeout), true
@@ -80,20 +84,24 @@ func (m *Machine) executionDeadline(i int) (time.Time, bool) {
 	return st.StartedAt.Add(limit + m.cfg.ExecutionGrace), true
 }
 
-// resendAt is when a message about a live attempt is sent again.
+// resendAt is when a message about a live attempt is sent again, or its worker
+// is asked what became of it.
 func (m *Machine) resendAt(i int) (time.Time, bool) {
-	if m.s.Steps[i].Phase != Live || m.contacts[i].heard || m.s.Binding.Lost {
+	c := &m.contacts[i]
+	switch {
+	case m.s.Steps[i].Phase != Live || m.s.Binding.Lost:
 		return time.Time{}, false
+	case c.heard && m.s.Cancel == nil:
+		return c.heardAt.Add(m.cfg.ReassureAfter), true
 	}
-	return m.contacts[i].sentAt.Add(m.cfg.ResendAfter), true
+	return c.sentAt.Add(m.cfg.ResendAfter), true
 }
 
 // resend repeats what nothing was heard of: questions and dispatches.
 func (m *Machine) resend() {
 	for _, q := range m.questions {
-		if q.placed == nil && !m.now.Before(m.reaskAt(q)) {
-			q.askedAt = m.now
-			m.out = append(m.out, Ask{q.ask})
+		if q != nil && q.placed == nil && !m.now.Before(m.reaskAt(q)) {
+			m.askAgain(q)
 		}
 	}
 	for i := range m.s.Steps {
@@ -102,6 +110,9 @@ func (m *Machine) resend() {
 		case !ok || m.now.Before(at):
 		case m.contacts[i].revoke != "":
 			m.revoke(i, m.contacts[i].revoke)
+		case m.contacts[i].heard:
+			m.contacts[i].takeUp = true
+			m.sendDispatch(i, 0)
 		default:
 			m.sendDispatch(i, 0)
 		}
@@ -131,7 +142,8 @@ func (m *Machine) nextAlarm() time.Time {
 			next = at
 		}
 	}
-	if m.appending || m.stopped || m.s.Start == nil || m.s.Ended() {
+	if m.stopped || m.s.Start == nil || m.s.Ended() {
+		want(m.lingerTo, !m.stopped && m.s.Ended())
 		return next
 	}
 	if len(m.events) > 0 {
@@ -140,6 +152,9 @@ func (m *Machine) nextAlarm() time.Time {
 	}
 	if m.s.Cancel != nil {
 		want(m.s.CancelAt.Add(m.cfg.CancelGrace), m.anyLive())
+		for i := range m.s.Steps {
+			want(m.resendAt(i))
+		}
 		for _, c := range m.s.Children {
 			if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
 				want(at.Add(m.cfg.ResendAfter), true)
@@ -152,16 +167,21 @@ func (m *Machine) nextAlarm() time.Time {
 		want(m.resendAt(i))
 	}
 	for _, q := range m.questions {
-		want(m.reaskAt(q), q.placed == nil)
+		if q != nil && q.placed == nil {
+			want(m.reaskAt(q), true)
+		}
 	}
-	want(m.bindAfter, m.now.Before(m.bindAfter))
+	want(m.askFrom, m.now.Before(m.askFrom))
 	if m.move != nil {
 		want(m.move.since.Add(m.cfg.MoveFor), true)
-	} else if at, wants := m.busyUntil(); wants && m.questions[bindQuestion] == nil && m.s.bound() {
+	} else if at, wants := m.busyUntil(); wants && m.now.Before(at) {
 		want(at, true)
 	}
 	if !m.idleSince.IsZero() {
 		want(m.idleSince.Add(m.cfg.DormantAfter), true)
+	}
+	if !m.awakeSince.IsZero() {
+		want(m.awakeSince.Add(m.cfg.DormantAfter), true)
 	}
 	return next
 }
@@ -189,14 +209,18 @@ func (m *Machine) stateDeadline() (next time.Time, any bool) {
 // in it waits for its worker, a distant time or a child.
 func (m *Machine) rest() {
 	if m.s.Ended() || m.s.Start == nil {
-		m.stop()
+		if !m.s.Ended() || !m.now.Before(m.lingerTo) {
+			m.stop()
+		}
 		return
 	}
 	d := m.dormancy()
 	if d == nil {
 		m.idleSince = time.Time{}
+		m.noteAwake()
 		return
 	}
+	m.awakeSince = time.Time{}
 	if m.idleSince.IsZero() {
 		m.idleSince = m.now
 	}
@@ -210,14 +234,18 @@ func (m *Machine) rest() {
 	m.emit(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: d}})
 }
 
-// finishDormant appends the turn in which the run became dormant.
-func (m *Machine) finishDormant() {
-	m.appending = true
-	m.out = append(m.out, Append{Number: m.s.Number + 1, RowChanged: true,
-		Entry: &messages.Entry{AtUs: m.turnAt.UnixMicro(), Events: m.events}})
-	m.s.Number++
-	m.events = nil
-	m.setAlarm()
+// noteAwake corrects the row of a run that was dormant and now waits for
+// something else in memory, so that nobody tries to wake it again and again.
+func (m *Machine) noteAwake() {
+	switch {
+	case m.s.Dormant == nil:
+		m.awakeSince = time.Time{}
+	case m.awakeSince.IsZero():
+		m.awakeSince = m.now
+	case !m.now.Before(m.awakeSince.Add(m.cfg.DormantAfter)):
+		m.awakeSince = time.Time{}
+		m.emit(&messages.Event{Kind: &messages.Event_RunWoken{RunWoken: &messages.RunWoken{}}})
+	}
 }
 
 func (m *Machine) stop() {
@@ -231,7 +259,7 @@ func (m *Machine) stop() {
 // dormancy returns what would wake the run if it left memory now; nil if it
 // must stay.
 func (m *Machine) dormancy() *messages.RunDormant {
-	if len(m.questions) > 0 || len(m.spawns) > 0 || m.s.Cancel != nil || m.move != nil {
+	if m.asking() || len(m.spawns) > 0 || m.s.Cancel != nil || m.move != nil {
 		return nil
 	}
 	d := &messages.RunDormant{}
