@@ -141,12 +141,14 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 // start gives a function an actor of its own, a child of this one.
 func (a *workerActor) start(ctx actor.Context, act slots.Action) {
 	shell := &attemptActor{worker: a.worker, id: act.ID, dispatch: act.Dispatch, deadline: act.Deadline}
+	// Before the spawn: the function may have returned by the end of it.
+	a.worker.functions.Add(1)
 	pid, err := ctx.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }), strconv.FormatUint(act.ID, 10))
 	if err != nil {
+		a.worker.functions.Done()
 		panic(fmt.Sprintf("actor of function %d: %v", act.ID, err))
 	}
 	a.attempts[act.ID] = pid
-	a.worker.functions.Add(1)
 }
 
 // arm sets the timer to the next time at which the core has something to do.
