@@ -35,7 +35,7 @@ against what was promised. The exit code is 1 if a promise was broken.`,
 	flags := cmd.Flags()
 	flags.IntVar(&config.Runs, "runs", 20, "SOFT runs, beside one HARD and one with a sticky child")
 	flags.IntVar(&config.Workers, "workers", 3, "worker processes")
-	flags.IntVar(&config.Slots, "slots", 4, "slots of each worker")
+	flags.IntVar(&config.Slots, "slots", 8, "slots of each worker")
 	flags.DurationVar(&config.Pace, "pace", 500*time.Millisecond, "pause after the answers of a step")
 	flags.BoolVar(&config.Keep, "keep", false, "leave the directory with the journal, the ledgers and the logs")
 	return cmd
