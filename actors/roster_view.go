@@ -167,7 +167,7 @@ func (w *rosterWorker) supersededBefore(p *rosterProcess) bool {
 func (r *Roster) describe(p *rosterProcess) {
 	ctx, stop := context.WithCancel(r.ctx)
 	p.stop = stop
-	pid := workerPID(p.member)
+	pid, incarnation := workerPID(p.member), p.member.Incarnation
 	r.work.Go(func() {
 		defer stop()
 		pause := describePause
@@ -175,7 +175,7 @@ func (r *Roster) describe(p *rosterProcess) {
 			try, cancel := context.WithTimeout(ctx, describeTry)
 			reply, err := r.cfg.Node.Request(try, pid, &messages.Describe{})
 			cancel()
-			if d, ok := reply.(*messages.DescribeReply); ok && err == nil && d.GetWorker().GetIncarnation() == p.member.Incarnation {
+			if d, ok := reply.(*messages.DescribeReply); ok && err == nil && d.GetWorker().GetIncarnation() == incarnation {
 				r.described(p, d)
 				return
 			}
