@@ -571,3 +571,38 @@ func TestStartRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestServerThatDies: what a client sees of a stream that breaks off is
+// UNAVAILABLE, so that it asks again.
+func TestServerThatDies(t *testing.T) {
+	for name, options := range map[string][]connect.ClientOption{"connect": nil, "grpc": {connect.WithGRPC()}} {
+		e := newFakeEngine(free)
+		s, err := Start(t.Context(), e, Config{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client(t, s, options...)
+		started, err := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := c.WatchRun(t.Context(), connect.NewRequest(&api.WatchRunRequest{RunId: started.Msg.GetRunId()}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !stream.Receive() {
+			t.Fatal(stream.Err())
+		}
+		_ = s.http.Close() // as a SIGKILL does
+		if stream.Receive() || codeOf(stream.Err()) != messages.CodeUnavailable {
+			t.Errorf("%s: the broken stream: %v", name, stream.Err())
+		}
+		_ = stream.Close()
+		if _, err := c.GetRun(t.Context(), connect.NewRequest(&api.GetRunRequest{RunId: "x"})); codeOf(err) != messages.CodeUnavailable {
+			t.Errorf("%s: a call to nobody: %v", name, err)
+		}
+		if err := s.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}

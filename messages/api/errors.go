@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -61,6 +63,9 @@ func FromConnect(err error) error {
 			return &messages.Error{Code: messages.Code(detail.GetCode()), Message: e.Message()}
 		}
 	}
+	if broken(err) {
+		return messages.Errorf(messages.CodeUnavailable, "the connection broke: %s", e.Message())
+	}
 	switch e.Code() {
 	case connect.CodeCanceled:
 		return fmt.Errorf("the call was canceled: %w", context.Canceled)
@@ -79,6 +84,13 @@ func FromConnect(err error) error {
 	default:
 		return messages.Errorf(messages.CodeInternal, "%s: %s", e.Code(), e.Message())
 	}
+}
+
+// broken says whether the connection ended in the middle of an answer, which
+// Connect reports as an internal error of the protocol.
+func broken(err error) bool {
+	return !connect.IsWireError(err) && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }
 
 // deadline is context.DeadlineExceeded with the message of the transport.
