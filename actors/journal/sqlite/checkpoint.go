@@ -17,9 +17,11 @@ import (
 type checkpointer struct {
 	store *Store
 	conn  *sqlite.Conn
-	// frames is about how many pages the WAL has got since the last time.
-	frames atomic.Int64
-	wake   chan struct{}
+	// work is what was written since the last time, in units of which limit
+	// are about CheckpointFrames pages: how many pages a commit writes depends
+	// on how many of its runs share pages, so every checkpoint corrects limit.
+	work, limit atomic.Int64
+	wake        chan struct{}
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -36,32 +38,39 @@ func startCheckpointer(s *Store) (*checkpointer, error) {
 		return nil, err
 	}
 	c := &checkpointer{store: s, conn: conn, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	c.limit.Store(int64(s.cfg.CheckpointFrames))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	go c.loop()
 	return c, nil
 }
 
-// wrote notes a commit. The number of pages is a guess from what commits were
-// measured to write; the checkpoint learns the true one.
+// wrote notes a commit.
 func (c *checkpointer) wrote(batch []journal.Append) {
-	pages := 4
+	units := 4
 	for i := range batch {
-		pages += 1 + len(batch[i].Entry)/4096
+		units += 1 + len(batch[i].Entry)/4096
 	}
-	c.grew(pages)
+	c.grew(units)
 }
 
 // deleted notes a transaction that deleted runs.
 func (c *checkpointer) deleted(runs int) { c.grew(4 + 4*runs) }
 
-func (c *checkpointer) grew(pages int) {
-	if c.frames.Add(int64(pages)) < int64(c.store.cfg.CheckpointFrames) {
+func (c *checkpointer) grew(units int) {
+	if c.work.Add(int64(units)) < c.limit.Load() {
 		return
 	}
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
+}
+
+// correct sets limit after work units have turned out to be so many pages.
+func (c *checkpointer) correct(work int64, pages int) {
+	want := int64(c.store.cfg.CheckpointFrames)
+	limit := want * work / int64(max(pages, 1))
+	c.limit.Store(min(max(limit, want/4), want*16))
 }
 
 func (c *checkpointer) loop() {
@@ -72,7 +81,6 @@ func (c *checkpointer) loop() {
 		case <-c.ctx.Done():
 			return
 		}
-		c.frames.Store(0)
 		hooks := &c.store.cfg.Hooks
 		start := time.Now()
 		pages, stalled, err := c.checkpoint()
@@ -88,20 +96,24 @@ func (c *checkpointer) loop() {
 }
 
 func (c *checkpointer) checkpoint() (pages int, stalled time.Duration, err error) {
-	if _, err := c.copy(); err != nil {
+	work := c.work.Swap(0)
+	if pages, err = c.copy(); err != nil {
 		return 0, 0, err
 	}
+	c.correct(work, pages)
 	if err := c.store.beginWriting(c.ctx); err != nil {
 		return 0, 0, err
 	}
 	defer func() { <-c.store.writing }()
 	start := time.Now()
 	pages, err = c.copy()
+	c.work.Store(0)
 	return pages, time.Since(start), err
 }
 
 // copy copies what can be copied without waiting for anyone and returns how
-// many pages of the WAL are copied now.
+// many pages of the WAL have been copied by now. When it is all of them the
+// next commit starts the WAL over.
 func (c *checkpointer) copy() (pages int, err error) {
 	err = sqlitex.Execute(c.conn, "PRAGMA wal_checkpoint(PASSIVE)", &sqlitex.ExecOptions{
 		ResultFunc: func(s *sqlite.Stmt) error {

@@ -123,9 +123,10 @@ func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit i
 // Active implements journal.Store.
 func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) (out []journal.Record, err error) {
 	set := journal.NewShardSet(shards)
+	// "phase < 2" is what lets SQLite use the partial index.
 	err = s.read(ctx, "read active runs", func(conn *sqlite.Conn) error {
 		var seqs []int64
-		err := each(conn, selectRows+rowColumns+" FROM runs INDEXED BY runs_live WHERE phase = 0 AND run_id > ? ORDER BY run_id", func(s *sqlite.Stmt) bool {
+		err := each(conn, selectRows+rowColumns+" FROM runs INDEXED BY runs_live WHERE phase < 2 AND phase = 0 AND run_id > ? ORDER BY run_id", func(s *sqlite.Stmt) bool {
 			if len(out) >= limit {
 				return false
 			}

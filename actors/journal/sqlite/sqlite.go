@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -310,9 +311,15 @@ func failed(path, what string, err error) error {
 		return err
 	}
 	code := messages.CodeJournalUnavailable
+	var errno syscall.Errno
 	switch sqlite.ErrCode(err).ToPrimary() {
 	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
 		code = messages.CodeJournalCorrupt
+	case sqlite.ResultError:
+		// Also what ErrCode says of an error that is not SQLite's.
+		if !errors.As(err, &errno) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			code = messages.CodeInternal
+		}
 	case sqlite.ResultConstraint, sqlite.ResultMismatch, sqlite.ResultMisuse, sqlite.ResultRange, sqlite.ResultSchema:
 		code = messages.CodeInternal
 	}

@@ -1,0 +1,202 @@
+package journaltest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+func shard(n int) func(*journal.Row) { return func(r *journal.Row) { r.Shard = n } }
+func status(s messages.RunStatus) func(*journal.Row) {
+	return func(r *journal.Row) { r.Status = s }
+}
+func created(after time.Duration) func(*journal.Row) {
+	return func(r *journal.Row) { r.CreatedAt = epoch.Add(after) }
+}
+func finished(after time.Duration) func(*journal.Row) {
+	return func(r *journal.Row) { r.Status, r.FinishedAt = succeeded, epoch.Add(after) }
+}
+func bound(worker string) func(*journal.Row) {
+	return func(r *journal.Row) { r.BoundWorker = worker }
+}
+func dormant(wake func(*journal.Row)) func(*journal.Row) {
+	return func(r *journal.Row) { r.Dormant = true; wake(r) }
+}
+func at(after time.Duration) func(*journal.Row) {
+	return func(r *journal.Row) { r.WakeAt = epoch.Add(after) }
+}
+func onUp(worker string) func(*journal.Row)   { return func(r *journal.Row) { r.WakeOnUp = worker } }
+func onGone(worker string) func(*journal.Row) { return func(r *journal.Row) { r.WakeOnGone = worker } }
+
+func testActive(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	create(t, s,
+		newRow("e", shard(3)), newRow("a", shard(1)), newRow("d", shard(2)), newRow("c", shard(1), status(setAside)),
+		newRow("b", shard(1), finished(0)), newRow("f", shard(1), dormant(at(0))), newRow("g", shard(1), status(failed)))
+	put(t, s, "a", 2, nil)
+	names := func(recs []journal.Record) (out []string) {
+		for _, r := range recs {
+			out = append(out, fmt.Sprintf("%s%d", r.Row.RunID, len(r.Entries)))
+		}
+		return out
+	}
+	for _, c := range []struct {
+		shards []int
+		after  string
+		limit  int
+		want   []string
+	}{
+		{nil, "", 10, []string{"a2", "c1", "d1", "e1"}},
+		{nil, "", 2, []string{"a2", "c1"}},
+		{nil, "c", 10, []string{"d1", "e1"}},
+		{nil, "bb", 1, []string{"c1"}},
+		{nil, "e", 10, nil},
+		{nil, "", 0, nil},
+		{[]int{1}, "", 10, []string{"a2", "c1"}},
+		{[]int{3, 2}, "", 10, []string{"d1", "e1"}},
+		{[]int{1, 3}, "a", 1, []string{"c1"}},
+		{[]int{}, "", 10, nil},
+		{[]int{7}, "", 10, nil},
+	} {
+		got := must[[]journal.Record](t)(s.Active(ctx, c.shards, c.after, c.limit))
+		wantEqual(t, fmt.Sprintf("active of %v after %q, limit %d", c.shards, c.after, c.limit), names(got), c.want)
+	}
+	rec := must[[]journal.Record](t)(s.Active(ctx, nil, "", 1))[0]
+	wantEqual(t, "record", rec, must[journal.Record](t)(s.Load(ctx, "a")))
+	// A dormant run that wakes is active, one that falls asleep is not.
+	put(t, s, "f", 2, newRow("f", shard(1)))
+	put(t, s, "a", 3, newRow("a", shard(1), dormant(at(0))))
+	wantEqual(t, "active", names(must[[]journal.Record](t)(s.Active(ctx, []int{1}, "", 10))), []string{"c1", "f2"})
+}
+
+func testDue(t *testing.T, s journal.Store) {
+	create(t, s,
+		newRow("late", shard(1), dormant(at(3*time.Second))), newRow("b", shard(1), dormant(at(time.Second))),
+		newRow("first", shard(2), dormant(at(-time.Second))), newRow("a", shard(2), dormant(at(time.Second))),
+		newRow("awake", shard(1), at(0)), newRow("worker", shard(1), dormant(onUp("w"))),
+		newRow("done", shard(1), finished(0), at(0)))
+	us := time.Microsecond
+	for _, c := range []struct {
+		shards []int
+		now    time.Duration
+		limit  int
+		due    []string
+		next   time.Duration
+	}{
+		{nil, time.Second, 10, []string{"first", "a", "b"}, 3 * time.Second},
+		{nil, time.Second - us, 10, []string{"first"}, time.Second},
+		{nil, time.Second + 999, 10, []string{"first", "a", "b"}, 3 * time.Second},
+		{nil, time.Second, 2, []string{"first", "a"}, time.Second},
+		{nil, time.Second, 3, []string{"first", "a", "b"}, 3 * time.Second},
+		{nil, time.Hour, 4, []string{"first", "a", "b", "late"}, 0},
+		{nil, time.Hour, 0, nil, -time.Second},
+		{[]int{1}, time.Second, 10, []string{"b"}, 3 * time.Second},
+		{[]int{2}, time.Second, 10, []string{"first", "a"}, 0},
+		{[]int{2}, time.Second, 1, []string{"first"}, time.Second},
+		{[]int{}, time.Hour, 10, nil, 0},
+	} {
+		due, next, err := s.Due(t.Context(), c.shards, epoch.Add(c.now), c.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want time.Time
+		if c.next != 0 {
+			want = epoch.Add(c.next)
+		}
+		if !slices.Equal(due, c.due) || !next.Equal(want) {
+			t.Errorf("due of %v at %v, limit %d: %v, next %v; want %v, next %v", c.shards, c.now, c.limit, due, next, c.due, want)
+		}
+	}
+	put(t, s, "first", 2, newRow("first", shard(2)))
+	put(t, s, "b", 2, newRow("b", shard(1), dormant(at(2*time.Second))))
+	due, next, err := s.Due(t.Context(), nil, epoch.Add(time.Second), 10)
+	if err != nil || !slices.Equal(due, []string{"a"}) || !next.Equal(epoch.Add(2*time.Second)) {
+		t.Errorf("due after changes: %v, next %v, %v", due, next, err)
+	}
+}
+
+func testWoken(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	create(t, s,
+		newRow("c", shard(1), dormant(onUp("w1"))), newRow("a", shard(1), dormant(onUp("w1"))), newRow("b", shard(2), dormant(onUp("w1"))),
+		newRow("d", shard(1), dormant(onUp("w2"))), newRow("awake", shard(1), onUp("w1"), onGone("w1")), newRow("done", shard(1), finished(0), onUp("w1")),
+		newRow("g", shard(1), dormant(onGone("w1"))), newRow("f", shard(2), dormant(onGone("w3"))), newRow("e", shard(2), dormant(onGone("w1"))),
+		newRow("both", shard(3), dormant(onUp("w4")), onGone("w2"), at(0)))
+	up := func(shards []int, worker, after string, limit int) ([]string, error) {
+		return s.WokenByUp(ctx, shards, worker, after, limit)
+	}
+	gone := func(shards []int, worker, after string, limit int) ([]string, error) {
+		return s.WokenByGone(ctx, shards, worker, after, limit)
+	}
+	for _, c := range []struct {
+		by            func(shards []int, worker, after string, limit int) ([]string, error)
+		shards        []int
+		worker, after string
+		limit         int
+		want          []string
+	}{
+		{up, nil, "w1", "", 10, []string{"a", "b", "c"}},
+		{up, nil, "w1", "", 2, []string{"a", "b"}},
+		{up, nil, "w1", "b", 10, []string{"c"}},
+		{up, nil, "w1", "", 0, nil},
+		{up, []int{1}, "w1", "", 10, []string{"a", "c"}},
+		{up, []int{2, 3}, "w1", "", 10, []string{"b"}},
+		{up, []int{}, "w1", "", 10, nil},
+		{up, nil, "w2", "", 10, []string{"d"}},
+		{up, nil, "w3", "", 10, nil},
+		{up, nil, "", "", 10, nil},
+		{up, nil, "w4", "", 10, []string{"both"}},
+		{gone, nil, "w1", "", 10, []string{"e", "g"}},
+		{gone, nil, "w1", "e", 1, []string{"g"}},
+		{gone, []int{2}, "w1", "", 10, []string{"e"}},
+		{gone, nil, "w2", "", 10, []string{"both"}},
+		{gone, nil, "", "", 10, nil},
+	} {
+		got, err := c.by(c.shards, c.worker, c.after, c.limit)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("woken by %q of %v after %q, limit %d: %v %v, want %v", c.worker, c.shards, c.after, c.limit, got, err, c.want)
+		}
+	}
+	watched := func(shards []int, want ...string) {
+		t.Helper()
+		if got := must[[]string](t)(s.WatchedWorkers(ctx, shards)); !slices.Equal(got, want) {
+			t.Errorf("watched of %v: %v, want %v", shards, got, want)
+		}
+	}
+	watched(nil, "w1", "w2", "w3")
+	watched([]int{1}, "w1")
+	watched([]int{3, 2}, "w1", "w2", "w3")
+	watched([]int{})
+	put(t, s, "g", 2, newRow("g", shard(1)))
+	put(t, s, "e", 2, newRow("e", shard(2), finished(0)))
+	watched(nil, "w2", "w3")
+}
+
+func testBoundCounts(t *testing.T, s journal.Store) {
+	gpu := func(r *journal.Row) { r.Pool = "gpu" }
+	want := func(pool string, counts map[string]int) {
+		t.Helper()
+		wantEqual(t, "bound in "+pool, must[map[string]int](t)(s.BoundCounts(t.Context(), pool)), counts)
+	}
+	create(t, s,
+		newRow("a", bound("w1")), newRow("b", bound("w1")), newRow("c", bound("w2")), newRow("d"),
+		newRow("e", bound("w1"), gpu), newRow("f", bound("w1"), dormant(onUp("w1"))), newRow("g", bound("w1"), finished(0)))
+	want("default", map[string]int{"w1": 3, "w2": 1})
+	want("gpu", map[string]int{"w1": 1})
+	want("none", map[string]int{})
+	put(t, s, "a", 2, newRow("a", bound("w2")))
+	put(t, s, "b", 2, newRow("b", bound("w1"), finished(0)))
+	put(t, s, "c", 2, newRow("c"))
+	put(t, s, "d", 2, newRow("d", bound("w3")))
+	put(t, s, "e", 2, newRow("e", bound("w1")))
+	want("default", map[string]int{"w1": 2, "w2": 1, "w3": 1})
+	want("gpu", map[string]int{})
+	// A refused append counts for nothing.
+	errs := s.Append(t.Context(), []journal.Append{{RunID: "d", Number: 2, Entry: []byte("x"), Row: newRow("d", bound("w9"))}})
+	wantCode(t, "stale append", errs[0], messages.CodeJournalConflict)
+	want("default", map[string]int{"w1": 2, "w2": 1, "w3": 1})
+}

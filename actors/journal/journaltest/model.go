@@ -1,0 +1,320 @@
+package journaltest
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// model is the contract in its plainest form: maps and scans.
+type model struct {
+	store   journal.Store
+	rows    map[string]journal.Row
+	entries map[string][]string
+}
+
+// testModel makes random changes to the store and to a model of it and
+// compares all that can be asked.
+func testModel(t *testing.T, s journal.Store) {
+	m := &model{store: s}
+	rapid.Check(t, func(t *rapid.T) {
+		m.drain(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"append": m.append,
+			"delete": m.delete,
+			"":       func(*rapid.T) {},
+			"check":  m.check,
+		})
+		m.check(t)
+	})
+}
+
+// drain ends and deletes what an earlier round left, so that one store does
+// for all rounds.
+func (m *model) drain(t *rapid.T) {
+	var batch []journal.Append
+	for id, row := range m.rows {
+		row.Status, row.FinishedAt = canceled, epoch
+		batch = append(batch, journal.Append{RunID: id, Number: uint64(len(m.entries[id]) + 1), Entry: []byte("end"), Row: &row})
+	}
+	for _, err := range m.store.Append(t.Context(), batch) {
+		if err != nil {
+			t.Fatalf("end a run: %v", err)
+		}
+	}
+	if n, err := m.store.DeleteFinished(t.Context(), epoch.Add(1), 1000); err == nil && n > 0 {
+		t.Fatalf("deleted %d runs that finished at, not before, the time", n)
+	}
+	if n, err := m.store.DeleteFinished(t.Context(), epoch.Add(time.Hour), 1000); err != nil || n != len(batch) {
+		t.Fatalf("deleted %d of %d: %v", n, len(batch), err)
+	}
+	m.rows, m.entries = make(map[string]journal.Row), make(map[string][]string)
+}
+
+var (
+	drawRun    = rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"})
+	drawWorker = rapid.SampledFrom([]string{"", "w1", "w2", "w3"})
+	drawTime   = rapid.Custom(func(t *rapid.T) time.Time {
+		if rapid.IntRange(0, 4).Draw(t, "zero") == 0 {
+			return time.Time{}
+		}
+		return epoch.Add(time.Duration(rapid.IntRange(-3, 3).Draw(t, "at")) * time.Microsecond)
+	})
+	drawRow = rapid.Custom(func(t *rapid.T) journal.Row {
+		return journal.Row{
+			Shard:       rapid.IntRange(0, 3).Draw(t, "shard"),
+			Workflow:    rapid.SampledFrom([]string{"x", "y"}).Draw(t, "workflow"),
+			Pool:        rapid.SampledFrom([]string{"default", "gpu"}).Draw(t, "pool"),
+			Status:      rapid.SampledFrom([]messages.RunStatus{running, running, running, succeeded, failed, canceled, setAside}).Draw(t, "status"),
+			ParentRun:   rapid.SampledFrom([]string{"", "p1", "p2"}).Draw(t, "parent"),
+			BoundWorker: drawWorker.Draw(t, "bound"),
+			Epoch:       uint64(rapid.IntRange(0, 3).Draw(t, "epoch")),
+			Dormant:     rapid.Bool().Draw(t, "dormant"),
+			WakeAt:      drawTime.Draw(t, "wake at"),
+			WakeOnUp:    drawWorker.Draw(t, "on up"),
+			WakeOnGone:  drawWorker.Draw(t, "on gone"),
+			CreatedAt:   epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "created")) * time.Microsecond),
+			FinishedAt:  drawTime.Draw(t, "finished"),
+		}
+	})
+)
+
+func (m *model) append(t *rapid.T) {
+	var batch []journal.Append
+	var want []bool
+	for i := range rapid.IntRange(1, 5).Draw(t, "batch") {
+		id := drawRun.Draw(t, "run")
+		has := uint64(len(m.entries[id]))
+		number := has + 1
+		if rapid.IntRange(0, 4).Draw(t, "stale") == 0 {
+			number = uint64(rapid.IntRange(1, 6).Draw(t, "number"))
+		}
+		a := journal.Append{RunID: id, Number: number, Entry: fmt.Appendf(nil, "%s#%d.%d", id, number, i)}
+		row := drawRow.Draw(t, "row")
+		row.RunID = id
+		if number == 1 || rapid.Bool().Draw(t, "with row") {
+			given := row
+			a.Row = &given
+		}
+		batch, want = append(batch, a), append(want, number == has+1)
+		if number == has+1 {
+			m.apply(a)
+		}
+	}
+	for i, err := range m.store.Append(t.Context(), batch) {
+		if want[i] != (err == nil) || err != nil && messages.CodeOf(err) != messages.CodeJournalConflict {
+			t.Fatalf("append %s#%d: %v, want success %v", batch[i].RunID, batch[i].Number, err, want[i])
+		}
+	}
+}
+
+func (m *model) apply(a journal.Append) {
+	m.entries[a.RunID] = append(m.entries[a.RunID], string(a.Entry))
+	if a.Row == nil {
+		return
+	}
+	row, old := *a.Row, m.rows[a.RunID]
+	if a.Number > 1 {
+		row.Shard, row.CreatedAt = old.Shard, old.CreatedAt
+	}
+	if journal.Finished(row.Status) {
+		row.BoundWorker, row.Dormant = "", false
+	}
+	m.rows[a.RunID] = row
+}
+
+func (m *model) delete(t *rapid.T) {
+	before, limit := epoch.Add(time.Duration(rapid.IntRange(-3, 4).Draw(t, "before"))*time.Microsecond), rapid.IntRange(0, 4).Draw(t, "limit")
+	doomed := m.where(func(r *journal.Row) bool {
+		return journal.Finished(r.Status) && !r.FinishedAt.IsZero() && r.FinishedAt.Before(before)
+	})
+	n, err := m.store.DeleteFinished(t.Context(), before, limit)
+	if want := min(len(doomed), limit); err != nil || n != want {
+		t.Fatalf("deleted %d, want %d: %v", n, want, err)
+	}
+	// Of runs that finished at the same time any may go first.
+	slices.SortFunc(doomed, func(a, b journal.Row) int { return a.FinishedAt.Compare(b.FinishedAt) })
+	gone := 0
+	for i, row := range doomed {
+		_, err := m.store.Load(t.Context(), row.RunID)
+		if err == nil {
+			if n > 0 && row.FinishedAt.Before(doomed[n-1].FinishedAt) {
+				t.Fatalf("run %s is still there, though it finished before others that were deleted", row.RunID)
+			}
+			continue
+		}
+		if gone++; messages.CodeOf(err) != messages.CodeUnknownRun || n == 0 || row.FinishedAt.After(doomed[n-1].FinishedAt) {
+			t.Fatalf("run %s, number %d to be deleted: %v", row.RunID, i, err)
+		}
+		delete(m.rows, row.RunID)
+		delete(m.entries, row.RunID)
+	}
+	if gone != n {
+		t.Fatalf("%d runs are gone, %d were reported", gone, n)
+	}
+}
+
+// where returns the rows that a condition holds for, by run id.
+func (m *model) where(holds func(*journal.Row) bool) (out []journal.Row) {
+	for _, id := range slices.Sorted(maps.Keys(m.rows)) {
+		if row := m.rows[id]; holds(&row) {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+func (m *model) check(t *rapid.T) {
+	var shards []int
+	if rapid.Bool().Draw(t, "some shards") {
+		shards = rapid.SliceOfNDistinct(rapid.IntRange(0, 3), 0, 3, rapid.ID[int]).Draw(t, "shards")
+	}
+	in := func(r *journal.Row) bool { return shards == nil || slices.Contains(shards, r.Shard) }
+	asleep := func(r *journal.Row) bool { return r.Dormant && !journal.Finished(r.Status) && in(r) }
+	limit := rapid.IntRange(0, 9).Draw(t, "limit")
+	after := rapid.SampledFrom([]string{"", "b", "e"}).Draw(t, "after")
+	m.checkRuns(t)
+	m.checkActive(t, shards, after, limit, in)
+	m.checkDue(t, shards, limit, asleep)
+	m.checkWoken(t, shards, after, limit, asleep)
+	m.checkBound(t)
+	m.checkList(t)
+}
+
+func (m *model) checkRuns(t *rapid.T) {
+	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		rec, err := m.store.Load(t.Context(), id)
+		if row, there := m.rows[id]; !there {
+			if messages.CodeOf(err) != messages.CodeUnknownRun {
+				t.Fatalf("load %s: %v, want UNKNOWN_RUN", id, err)
+			}
+		} else if err != nil || !same1(rec, row, m.entries[id]) {
+			t.Fatalf("load %s: %v\n got %v\nwant %v %v", id, err, rec, row, m.entries[id])
+		}
+	}
+}
+
+func same1(rec journal.Record, row journal.Row, entries []string) bool {
+	return rec.Row == row && slices.EqualFunc(rec.Entries, entries, func(a []byte, b string) bool { return string(a) == b })
+}
+
+func firstIDs(rows []journal.Row, after string, limit int) []string {
+	out := []string{}
+	for _, r := range rows {
+		if r.RunID > after && len(out) < limit {
+			out = append(out, r.RunID)
+		}
+	}
+	return out
+}
+
+func equalIDs(t *rapid.T, what string, got, want []string, err error) {
+	if err != nil || !slices.Equal(got, want) {
+		t.Fatalf("%s: %v %v, want %v", what, got, err, want)
+	}
+}
+
+func (m *model) checkActive(t *rapid.T, shards []int, after string, limit int, in func(*journal.Row) bool) {
+	recs, err := m.store.Active(t.Context(), shards, after, limit)
+	var got []string
+	for _, rec := range recs {
+		got = append(got, rec.Row.RunID)
+		if !same1(rec, m.rows[rec.Row.RunID], m.entries[rec.Row.RunID]) {
+			t.Fatalf("active: got %v, want %v", rec, m.rows[rec.Row.RunID])
+		}
+	}
+	want := m.where(func(r *journal.Row) bool { return !journal.Finished(r.Status) && !r.Dormant && in(r) })
+	equalIDs(t, fmt.Sprintf("active of %v after %q, limit %d", shards, after, limit), got, firstIDs(want, after, limit), err)
+}
+
+func (m *model) checkDue(t *rapid.T, shards []int, limit int, asleep func(*journal.Row) bool) {
+	now := epoch.Add(time.Duration(rapid.IntRange(-4, 4).Draw(t, "now")) * time.Microsecond)
+	timed := m.where(func(r *journal.Row) bool { return asleep(r) && !r.WakeAt.IsZero() })
+	slices.SortStableFunc(timed, func(a, b journal.Row) int { return a.WakeAt.Compare(b.WakeAt) })
+	n := 0
+	for n < len(timed) && n < limit && !timed[n].WakeAt.After(now) {
+		n++
+	}
+	var wantNext time.Time
+	if n < len(timed) {
+		wantNext = timed[n].WakeAt
+	}
+	due, next, err := m.store.Due(t.Context(), shards, now, limit)
+	equalIDs(t, fmt.Sprintf("due of %v at %v, limit %d", shards, now, limit), due, firstIDs(timed[:n], "", n), err)
+	if !next.Equal(wantNext) {
+		t.Fatalf("next due: %v, want %v", next, wantNext)
+	}
+}
+
+func (m *model) checkWoken(t *rapid.T, shards []int, after string, limit int, asleep func(*journal.Row) bool) {
+	watched := make(map[string]bool)
+	for _, worker := range []string{"w1", "w2", "w3"} {
+		up := m.where(func(r *journal.Row) bool { return asleep(r) && r.WakeOnUp == worker })
+		got, err := m.store.WokenByUp(t.Context(), shards, worker, after, limit)
+		equalIDs(t, "woken by "+worker+" up", got, firstIDs(up, after, limit), err)
+		gone := m.where(func(r *journal.Row) bool { return asleep(r) && r.WakeOnGone == worker })
+		got, err = m.store.WokenByGone(t.Context(), shards, worker, after, limit)
+		equalIDs(t, "woken by "+worker+" gone", got, firstIDs(gone, after, limit), err)
+		if len(gone) > 0 {
+			watched[worker] = true
+		}
+	}
+	got, err := m.store.WatchedWorkers(t.Context(), shards)
+	equalIDs(t, "watched workers", got, slices.Sorted(maps.Keys(watched)), err)
+}
+
+func (m *model) checkBound(t *rapid.T) {
+	for _, pool := range []string{"default", "gpu"} {
+		want := make(map[string]int)
+		for _, row := range m.rows {
+			if row.Pool == pool && row.BoundWorker != "" {
+				want[row.BoundWorker]++
+			}
+		}
+		got, err := m.store.BoundCounts(t.Context(), pool)
+		if err != nil || !maps.Equal(got, want) {
+			t.Fatalf("bound in %s: %v %v, want %v", pool, got, err, want)
+		}
+	}
+}
+
+func (m *model) checkList(t *rapid.T) {
+	f := journal.Filter{
+		Workflow:    rapid.SampledFrom([]string{"", "x"}).Draw(t, "of workflow"),
+		BoundWorker: drawWorker.Draw(t, "bound to"),
+		ParentRun:   rapid.SampledFrom([]string{"", "", "p1"}).Draw(t, "of parent"),
+	}
+	if rapid.Bool().Draw(t, "by status") {
+		f.Statuses = []messages.RunStatus{running, failed}
+	}
+	if rapid.Bool().Draw(t, "by time") {
+		f.CreatedAfter, f.CreatedBefore = epoch, epoch.Add(2*time.Microsecond)
+	}
+	want := m.where(f.Matches)
+	slices.SortFunc(want, func(a, b journal.Row) int {
+		return -cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
+	})
+	var got []journal.Row
+	limit := rapid.IntRange(1, 9).Draw(t, "page")
+	for token := ""; ; {
+		page, next, err := m.store.List(t.Context(), f, limit, token)
+		if err != nil || len(page) > limit {
+			t.Fatalf("list by %d: %d rows, %v", limit, len(page), err)
+		}
+		got = append(got, page...)
+		if token = next; token == "" {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("list %+v by %d:\n got %v\nwant %v", f, limit, got, want)
+	}
+}
