@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -83,22 +84,48 @@ func (b *Board) add(ctx context.Context, v *runView) {
 	v.results = make(map[string][]result)
 	b.runs = append(b.runs, v)
 	b.watching.Go(func() {
-		for entry, err := range b.client.Run(v.id).Watch(ctx, 0) {
-			b.mu.Lock()
-			if err != nil {
-				if b.failed == nil {
-					b.failed = fmt.Errorf("watch run %s (%s): %w", v.name, v.id, err)
-				}
-			} else {
-				for _, e := range entry.GetEvents() {
-					b.apply(ctx, v, e, entry)
-				}
+		for try := 0; b.watch(ctx, v); try++ {
+			// A child is made after its parent's history names it.
+			time.Sleep(unbornPause)
+			if try == unbornTries {
+				b.told(func() { b.failed = fmt.Errorf("%s (%s) was named by its parent, but does not exist", v.name, v.id) })
+				return
 			}
-			close(b.changed)
-			b.changed = make(chan struct{})
-			b.mu.Unlock()
 		}
 	})
+}
+
+// How often, and in which distance, a child is looked for.
+const (
+	unbornTries = 100
+	unbornPause = 50 * time.Millisecond
+)
+
+// watch follows a run until it has ended; unborn says that there is none yet.
+func (b *Board) watch(ctx context.Context, v *runView) (unborn bool) {
+	for entry, err := range b.client.Run(v.id).Watch(ctx, 0) {
+		if v.parent != "" && errors.Is(err, sdk.ErrUnknownRun) {
+			return true
+		}
+		b.told(func() {
+			if err != nil && b.failed == nil {
+				b.failed = fmt.Errorf("watch %s (%s): %w", v.name, v.id, err)
+			}
+			for _, e := range entry.GetEvents() {
+				b.apply(ctx, v, e, entry)
+			}
+		})
+	}
+	return false
+}
+
+// told changes the board and wakes who waits for a change.
+func (b *Board) told(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
 // apply folds one event. The lock is held.
