@@ -77,7 +77,13 @@ func (a *workerActor) Receive(ctx actor.Context) {
 	case supersede:
 		a.do(ctx, a.core.Superseded(now, m.cause))
 	case *messages.RegisterReply:
-		a.worker.reporter.registerAgain()
+		// Placement got a report of a worker that it does not know.
+		if !m.Admitted {
+			a.worker.reporter.registerAgain()
+		}
+	case *actor.DeadLetterResponse:
+		a.worker.reporter.notDelivered(m.Target)
+		a.do(ctx, a.core.ReplyGone(now, slots.Address{Host: m.Target.GetAddress(), ID: m.Target.GetId()}))
 	case *actor.Stopping:
 		if a.timer != nil {
 			a.timer.Stop()

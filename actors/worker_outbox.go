@@ -162,6 +162,21 @@ func (r *reporter) describedTo(pid *actor.PID) {
 	}
 }
 
+// notDelivered: a message to an actor was lost. If it is the one that gets the
+// reports, there is another by now.
+func (r *reporter) notDelivered(to *actor.PID) {
+	r.mu.Lock()
+	lost := r.target != nil && r.target.Equal(to)
+	if lost {
+		r.target = nil
+	}
+	r.mu.Unlock()
+	if lost {
+		r.worker.node.Forget(cluster.KindPlacement, r.worker.info.Pool)
+		r.registerAgain()
+	}
+}
+
 func (r *reporter) loop(ctx context.Context) {
 	for {
 		select {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -25,6 +26,8 @@ const workerTestPatience = 20 * time.Second
 type workerServer struct {
 	t    *testing.T
 	node *cluster.Node
+	// up is closed once node is set: the cluster may ask before.
+	up chan struct{}
 	// heard by run actors, by name: "reply" for the one that dispatches name,
 	// else the run id.
 	heard chan heardByRun
@@ -55,6 +58,7 @@ func startWorkerServer(t *testing.T, join ...string) *workerServer {
 }
 
 func (s *workerServer) start(c cluster.Config) {
+	s.up = make(chan struct{})
 	c.Role, c.ID, c.Logger = cluster.RoleServer, "s1", slog.New(slog.DiscardHandler)
 	c.Kinds = []cluster.Kind{{Name: cluster.KindRun, Activate: s.spawn}, {Name: cluster.KindPlacement, Activate: s.spawn}}
 	node, err := cluster.Start(s.t.Context(), c)
@@ -62,6 +66,7 @@ func (s *workerServer) start(c cluster.Config) {
 		s.t.Fatal(err)
 	}
 	s.node = node
+	close(s.up)
 	for _, name := range []string{"reply", cluster.HostActor} {
 		if _, err := s.spawn(name); err != nil {
 			s.t.Fatal(err)
@@ -71,6 +76,7 @@ func (s *workerServer) start(c cluster.Config) {
 }
 
 func (s *workerServer) spawn(name string) (*actor.PID, error) {
+	<-s.up
 	pid, err := s.node.System().Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) { s.receive(ctx, name) }), name)
 	if errors.Is(err, actor.ErrNameExists) {
 		err = nil
@@ -299,6 +305,10 @@ func TestWorkerCancelsContexts(t *testing.T) {
 // doubled Dispatch does not execute the step again.
 func TestWorkerResendsToOwner(t *testing.T) {
 	s := startWorkerServer(t)
+	deaf := actor.PropsFromFunc(func(actor.Context) {})
+	if _, err := s.node.System().Root.SpawnNamed(deaf, "deaf"); err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	calls := 0
 	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, functions: map[string]attempt.Function{
@@ -308,11 +318,22 @@ func TestWorkerResendsToOwner(t *testing.T) {
 			calls++
 			return []byte("1"), nil
 		}}})
-	nobody := func(d *messages.Dispatch) { d.ReplyActorId = "nobody" }
-	w.dispatch("r1", "a", nobody)
+	// Nothing says that this one is not there: the result is sent again.
+	w.dispatch("r0", "a", func(d *messages.Dispatch) { d.ReplyActorId = "deaf" })
+	if r, by := nextHeard[*messages.Result](s); by != "r0" {
+		t.Fatalf("the result went to %q", by)
+	} else {
+		w.ack(r)
+	}
+	// This one is known not to be there.
+	sent := time.Now()
+	w.dispatch("r1", "a", func(d *messages.Dispatch) { d.ReplyActorId = "nobody" })
 	r, by := nextHeard[*messages.Result](s)
 	if by != "r1" {
 		t.Fatalf("the result went to %q", by)
+	}
+	if took := time.Since(sent); took >= slots.ResendFirst {
+		t.Fatalf("the result took %v", took)
 	}
 	w.dispatch("r1", "a", func(d *messages.Dispatch) { d.TakeUp = true })
 	if _, by = nextHeard[*messages.Result](s); by != "reply" {
@@ -325,7 +346,7 @@ func TestWorkerResendsToOwner(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if calls != 2 {
+	if calls != 3 {
 		t.Fatalf("the function was called %d times", calls)
 	}
 }

@@ -95,7 +95,7 @@ func withRequest(pid *actor.PID, request uint32) *actor.PID {
 // deliver gives a message to an actor of this node, by its id alone: the
 // address is what the sender calls this node.
 func (r *remoting) deliver(target *actor.PID, header map[string]string, m proto.Message, sender *actor.PID) {
-	local, _ := r.system.ProcessRegistry.GetLocal(target.Id)
+	local, found := r.system.ProcessRegistry.GetLocal(target.Id)
 	pid := &actor.PID{Address: r.system.Address(), Id: target.Id, RequestId: target.RequestId}
 	switch t := m.(type) {
 	case *actor.Terminated:
@@ -109,6 +109,11 @@ func (r *remoting) deliver(target *actor.PID, header map[string]string, m proto.
 	default:
 		if sender == nil && header == nil {
 			local.SendUserMessage(pid, m)
+			return
+		}
+		if _, answer := m.(*actor.DeadLetterResponse); !found && sender != nil && !answer {
+			// The library's own answer does not say which actor was not there.
+			r.system.Root.Send(sender, &actor.DeadLetterResponse{Target: target})
 			return
 		}
 		local.SendUserMessage(pid, &actor.MessageEnvelope{Header: header, Message: m, Sender: sender})

@@ -29,7 +29,6 @@ type attempt struct {
 	epoch  uint64
 	// dispatch is nil once the attempt has ended: inputs may be large.
 	dispatch *messages.Dispatch
-	reply    Address
 
 	phase  phase
 	holds  bool // a slot
@@ -176,10 +175,10 @@ func orUnnamed(reason string) string {
 	return reason
 }
 
-// deliver sends a result to whoever asked last, and has it repeated to whoever
-// owns the run.
+// deliver sends a result to the actor of the run that was heard last, and has
+// it repeated to whoever owns the run then.
 func (c *Core) deliver(now time.Time, a *attempt) {
-	c.send(a.reply, a.run.id, a.result)
+	c.send(a.run.reply, a.run.id, a.result)
 	a.resendAt = now.Add(ResendFirst)
 	c.retime(a)
 }
@@ -221,7 +220,7 @@ func (c *Core) adopt(a *attempt, epoch uint64) {
 	}
 }
 
-// answer says what became of an attempt to whoever asked last.
+// answer says what became of an attempt.
 func (c *Core) answer(now time.Time, a *attempt) {
 	switch a.phase {
 	case phaseQueued:
@@ -281,14 +280,14 @@ func (c *Core) send(to Address, runID string, m proto.Message) {
 
 func (c *Core) sendStarted(a *attempt) {
 	a.told = true
-	c.send(a.reply, a.run.id, &messages.Started{
+	c.send(a.run.reply, a.run.id, &messages.Started{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
 		StartedUs: a.started.UnixMicro(), WaitingForChild: a.phase == phaseWaiting,
 	})
 }
 
 func (c *Core) sendQueued(a *attempt) {
-	c.send(a.reply, a.run.id, &messages.Queued{
+	c.send(a.run.reply, a.run.id, &messages.Queued{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
 		Ahead: int32(c.queue.ahead(a)), Slots: int32(c.slots),
 	})

@@ -36,6 +36,11 @@ func (c *Core) Check() error {
 			fail("W5: queue[%d] goes before queue[%d]", i, parent)
 		}
 	}
+	for to, r := range c.replies {
+		if r.reply != to || c.runs[r.id] != r {
+			fail("answers to %v go to run %s, which expects them at %v", to, r.id, r.reply)
+		}
+	}
 	unacked, bound, weight := 0, 0, 0
 	for _, r := range c.runs {
 		if r.bound {

@@ -102,6 +102,7 @@ type Core struct {
 	slots int
 
 	runs      map[string]*run
+	replies   map[Address]*run // by the actor that answers go to
 	idle      idleRuns
 	byID      map[uint64]*attempt // functions that have not returned
 	lastID    uint64
@@ -133,7 +134,7 @@ func New(cfg Config) *Core {
 	}
 	c := &Core{
 		cfg: cfg, slots: max(cfg.Slots, 1),
-		runs: make(map[string]*run), byID: make(map[uint64]*attempt),
+		runs: make(map[string]*run), replies: make(map[Address]*run), byID: make(map[uint64]*attempt),
 	}
 	c.load.dirty = true
 	return c
@@ -211,7 +212,7 @@ func (c *Core) repeat(now time.Time, a *attempt, d *messages.Dispatch, from Addr
 	if d.Epoch > a.epoch {
 		c.adopt(a, d.Epoch)
 	}
-	a.reply = from
+	c.replyTo(a.run, from)
 	c.answer(now, a)
 }
 
@@ -232,10 +233,11 @@ func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
 func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 	r := c.touch(d.RunId)
 	c.rebound(r, d)
+	c.replyTo(r, from)
 	c.lastID++
 	a := &attempt{
 		id: c.lastID, run: r, step: d.Step, number: d.Attempt, epoch: d.Epoch,
-		dispatch: d, reply: from, heapIndex: -1, queueIndex: -1,
+		dispatch: d, heapIndex: -1, queueIndex: -1,
 	}
 	r.held = append(r.held, a)
 	r.setMark(d.Step, d.Attempt, d.Epoch, markHeld)
@@ -272,7 +274,7 @@ func (c *Core) Revoke(now time.Time, m *messages.Revoke) []Action {
 		c.forget(a, markWithdrawn)
 		c.send(from, m.RunId, revoked)
 	case a != nil:
-		a.reply = from
+		c.replyTo(a.run, from)
 		c.answer(now, a)
 	case known == markAcknowledged:
 	default:
@@ -291,10 +293,10 @@ func (c *Core) CancelAttempt(now time.Time, m *messages.CancelAttempt) []Action 
 	a, known := c.find(m.RunId, m.Step, m.Attempt)
 	switch {
 	case a != nil && a.phase == phaseEnded:
-		a.reply = from
+		c.replyTo(a.run, from)
 		c.answer(now, a)
 	case a != nil:
-		a.reply = from
+		c.replyTo(a.run, from)
 		c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "step %q was canceled: %s", a.step, orUnnamed(m.Reason)))
 	case known == markAcknowledged:
 	default:
@@ -337,6 +339,23 @@ func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
 		}
 	}
 	c.rest(r)
+	return c.end(now)
+}
+
+// ReplyGone says that a message to an actor of a run was not delivered: results
+// go to whoever owns the run now, those that wait at once.
+func (c *Core) ReplyGone(now time.Time, to Address) []Action {
+	if !c.begin() {
+		return nil
+	}
+	if r := c.replies[to]; r != nil {
+		c.forgetReply(r)
+		for _, a := range r.held {
+			if a.phase == phaseEnded {
+				c.resend(now, a)
+			}
+		}
+	}
 	return c.end(now)
 }
 
@@ -390,36 +409,6 @@ func (c *Core) ChildWaitEnded(now time.Time, id uint64) []Action {
 	return c.end(now)
 }
 
-// Drain lets the worker come to its end: steps of runs that may go elsewhere
-// are refused, those of HARD runs are served until the deadline.
-func (c *Core) Drain(now, deadline time.Time) []Action {
-	if !c.begin() {
-		return nil
-	}
-	if !c.draining {
-		c.draining, c.deadline, c.load.urgent = true, deadline, true
-		for _, a := range slices.Clone(c.queue) {
-			if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
-				c.dequeue(a)
-				c.refuse(a.reply, a.dispatch, RefusedDraining)
-				c.forget(a, markWithdrawn)
-			}
-		}
-	}
-	c.deadline = minTime(c.deadline, deadline)
-	return c.end(now)
-}
-
-// Superseded ends everything without a further word to the runs: another
-// process was admitted under the worker's id, or this one was declared dead.
-func (c *Core) Superseded(now time.Time, cause error) []Action {
-	if c.begin() {
-		c.superseded = true
-		c.stop(cause)
-	}
-	return c.end(now)
-}
-
 // Tick does what is due.
 func (c *Core) Tick(now time.Time) []Action {
 	if !c.begin() {
@@ -439,46 +428,4 @@ func (c *Core) end(now time.Time) []Action {
 	c.settle(now)
 	c.report(now)
 	return c.out
-}
-
-// settle ends a drain that has nothing left to wait for.
-func (c *Core) settle(now time.Time) {
-	if !c.draining || c.stopped {
-		return
-	}
-	if len(c.byID) > 0 || len(c.queue) > 0 || c.unacked > 0 {
-		c.quietSince = time.Time{}
-	} else if c.quietSince.IsZero() {
-		c.quietSince = now
-	}
-	if c.drained(now) {
-		c.stop(nil)
-	} else if !now.Before(c.deadline) {
-		c.stop(messages.Errorf(messages.CodeWorkerLost, "worker %q stops: its grace period is over", c.cfg.WorkerID))
-	}
-}
-
-func (c *Core) drained(now time.Time) bool {
-	if c.quietSince.IsZero() {
-		return false
-	}
-	return c.hard == 0 || now.Sub(c.quietSince) >= DrainLinger
-}
-
-// stop cancels all that runs, in the order in which it was started.
-func (c *Core) stop(cause error) {
-	c.stopped = true
-	ids := make([]uint64, 0, len(c.byID))
-	for id, a := range c.byID {
-		if a.cause == nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		c.cancel(c.byID[id], cause)
-	}
-	c.queue = nil
-	c.timers = nil
-	c.out = append(c.out, Action{Kind: Stopped, Err: cause})
 }

@@ -16,6 +16,8 @@ type run struct {
 	// marks by step; few enough to be searched one by one.
 	marks []mark
 	epoch uint64
+	// reply is the actor of the run that was heard last; zero for none.
+	reply Address
 	// bound: a sticky run that was not released under its epoch.
 	bound bool
 	hard  bool
@@ -136,8 +138,26 @@ func (c *Core) rest(r *run) {
 		oldest := c.idle.order.Front().Value.(*run)
 		c.wake(oldest)
 		c.unbind(oldest)
+		c.forgetReply(oldest)
 		delete(c.runs, oldest.id)
 	}
+}
+
+// replyTo makes an actor of a run the one that answers go to.
+func (c *Core) replyTo(r *run, from Address) {
+	if from == (Address{}) || from == r.reply {
+		return
+	}
+	c.forgetReply(r)
+	r.reply = from
+	c.replies[from] = r
+}
+
+func (c *Core) forgetReply(r *run) {
+	if c.replies[r.reply] == r {
+		delete(c.replies, r.reply)
+	}
+	r.reply = Address{}
 }
 
 // rebound counts a run among those that are bound here.

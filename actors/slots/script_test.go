@@ -21,6 +21,7 @@ import (
 //	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= take-up from=
 //	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release r epoch=
 //	ends r/s#1 output= | error= | bytes=        its function returns
+//	gone s1                                     a message to this actor was not delivered
 //	waits r/s#1, returns r/s#1                  it begins, ends a wait for a child
 //	advance 2s                                  ticks as often as Next asks
 //	asleep 2s                                   the same without a tick
@@ -121,6 +122,8 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		return s.core.CancelAttempt(s.now, &messages.CancelAttempt{RunId: run, Step: step, Attempt: number, Reason: reason, ReplyAddress: from})
 	case "ack":
 		return s.core.ResultAck(s.now, &messages.ResultAck{RunId: run, Step: step, Attempt: number})
+	case "gone":
+		return s.core.ReplyGone(s.now, Address{Host: d.CmdArgs[0].Key})
 	case "release":
 		var e uint64
 		d.MaybeScanArgs(t, "epoch", &e)

@@ -1,0 +1,80 @@
+package slots
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Drain lets the worker come to its end: steps of runs that may go elsewhere
+// are refused, those of HARD runs are served until the deadline.
+func (c *Core) Drain(now, deadline time.Time) []Action {
+	if !c.begin() {
+		return nil
+	}
+	if !c.draining {
+		c.draining, c.deadline, c.load.urgent = true, deadline, true
+		for _, a := range slices.Clone(c.queue) {
+			if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+				c.dequeue(a)
+				c.refuse(a.run.reply, a.dispatch, RefusedDraining)
+				c.forget(a, markWithdrawn)
+			}
+		}
+	}
+	c.deadline = minTime(c.deadline, deadline)
+	return c.end(now)
+}
+
+// Superseded ends everything without a further word to the runs: another
+// process was admitted under the worker's id, or this one was declared dead.
+func (c *Core) Superseded(now time.Time, cause error) []Action {
+	if c.begin() {
+		c.superseded = true
+		c.stop(cause)
+	}
+	return c.end(now)
+}
+
+// settle ends a drain that has nothing left to wait for.
+func (c *Core) settle(now time.Time) {
+	if !c.draining || c.stopped {
+		return
+	}
+	if len(c.byID) > 0 || len(c.queue) > 0 || c.unacked > 0 {
+		c.quietSince = time.Time{}
+	} else if c.quietSince.IsZero() {
+		c.quietSince = now
+	}
+	if c.drained(now) {
+		c.stop(nil)
+	} else if !now.Before(c.deadline) {
+		c.stop(messages.Errorf(messages.CodeWorkerLost, "worker %q stops: its grace period is over", c.cfg.WorkerID))
+	}
+}
+
+func (c *Core) drained(now time.Time) bool {
+	if c.quietSince.IsZero() {
+		return false
+	}
+	return c.hard == 0 || now.Sub(c.quietSince) >= DrainLinger
+}
+
+// stop cancels all that runs, in the order in which it was started.
+func (c *Core) stop(cause error) {
+	c.stopped = true
+	ids := make([]uint64, 0, len(c.byID))
+	for id, a := range c.byID {
+		if a.cause == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		c.cancel(c.byID[id], cause)
+	}
+	c.queue = nil
+	c.timers = nil
+	c.out = append(c.out, Action{Kind: Stopped, Err: cause})
+}
