@@ -110,11 +110,12 @@ type Engine struct {
 
 // member is a worker that runs, or ran last under its id.
 type member struct {
-	config worker.Config
-	worker *worker.Worker
-	stop   context.CancelFunc
-	ended  chan struct{}
-	err    error // valid once ended is closed
+	config    worker.Config
+	workflows []sdk.AnyWorkflow
+	worker    *worker.Worker
+	stop      context.CancelFunc
+	ended     chan struct{}
+	err       error // valid once ended is closed
 }
 
 // New runs an engine until Close, for use outside of tests: examples, say. It
@@ -225,8 +226,12 @@ func (e *Engine) members() []*member {
 }
 
 // StartWorker starts a worker, as those of Config, and returns when it is up;
-// the error of its end if it ends before that.
-func (e *Engine) StartWorker(ctx context.Context, config worker.Config) error {
+// the error of its end if it ends before that. It serves the given workflows,
+// or those of the engine if none is given.
+func (e *Engine) StartWorker(ctx context.Context, config worker.Config, workflows ...sdk.AnyWorkflow) error {
+	if len(workflows) == 0 {
+		workflows = e.workflows
+	}
 	if config.Slots == 0 {
 		config.Slots = 4
 	}
@@ -237,12 +242,12 @@ func (e *Engine) StartWorker(ctx context.Context, config worker.Config) error {
 	if config.Logger == nil {
 		config.Logger = e.config.Logger
 	}
-	w, err := worker.New(config, e.workflows...)
+	w, err := worker.New(config, workflows...)
 	if err != nil {
 		return err
 	}
 	living, stop := context.WithCancel(context.Background())
-	m := &member{config: config, worker: w, stop: stop, ended: make(chan struct{})}
+	m := &member{config: config, workflows: workflows, worker: w, stop: stop, ended: make(chan struct{})}
 	go func() {
 		m.err = w.Run(living)
 		close(m.ended)
@@ -317,7 +322,7 @@ func (e *Engine) RestartWorker(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return e.StartWorker(ctx, m.config)
+	return e.StartWorker(ctx, m.config, m.workflows...)
 }
 
 func (e *Engine) member(id string) (*member, error) {

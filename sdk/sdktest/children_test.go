@@ -1,0 +1,186 @@
+package sdktest_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/sdktest"
+	"github.com/limpetrun/limpet/sdk/worker"
+)
+
+func one(id string) sdktest.Config {
+	return sdktest.Config{Workers: []worker.Config{{ID: id, Slots: 1}}}
+}
+
+// whereabouts is a workflow of one step that returns its worker's id.
+func whereabouts(name string, sticky sdk.Sticky) (*sdk.Workflow[int], *sdk.Step[int, string]) {
+	w := sdk.NewWorkflow[int](name, sdk.WorkflowConfig{Sticky: sticky})
+	return w, sdk.AddStep(w, "here", func(ctx sdk.Context, _ int) (string, error) { return ctx.WorkerID(), nil })
+}
+
+func TestParentWithAStickyHardChildCompletesOnOneSlot(t *testing.T) {
+	child, here := whereabouts("child", sdk.Hard)
+	parent := sdk.NewWorkflow[int]("parent", sdk.WorkflowConfig{Sticky: sdk.Hard})
+	spawn := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) ([]string, error) {
+		ref, err := child.Spawn(ctx, in, &sdk.SpawnOptions{Sticky: true})
+		if err != nil {
+			return nil, err
+		}
+		at, err := here.Result(ctx, ref)
+		return []string{ctx.WorkerID(), at}, err
+	})
+	e := sdktest.Start(t, one("w1"), parent, child)
+	run, err := parent.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, err := spawn.Result(t.Context(), run); err != nil || at[0] != "w1" || at[1] != "w1" {
+		t.Error(at, err)
+	}
+}
+
+func TestStickyChildIsCheckedAtTheSpawn(t *testing.T) {
+	loose, _ := whereabouts("loose", sdk.None)
+	elsewhere, _ := whereabouts("elsewhere", sdk.Soft)
+	nowhere, _ := whereabouts("nowhere", sdk.Soft)
+	parent := sdk.NewWorkflow[int]("parent")
+	var errs [3]error
+	spawn := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int, error) {
+		for i, child := range []*sdk.Workflow[int]{loose, elsewhere, nowhere} {
+			_, errs[i] = child.Spawn(ctx, in, &sdk.SpawnOptions{Sticky: true})
+		}
+		return 0, errs[0]
+	})
+	e := sdktest.Start(t, one("w1"), parent, loose)
+	if err := e.StartWorker(t.Context(), worker.Config{ID: "w2"}, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	run, err := parent.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := spawn.Result(t.Context(), run); !errors.Is(err, sdk.ErrChildNotSticky) {
+		t.Errorf("the spawn's error at the client: %v", err)
+	}
+	for i, want := range []error{sdk.ErrChildNotSticky, sdk.ErrChildNotOnWorker, sdk.ErrUnknownWorkflow} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("spawn %d: %v, want %v", i, errs[i], want)
+		}
+	}
+}
+
+func TestRetriedStepGetsItsChildBack(t *testing.T) {
+	var children atomic.Int32
+	child := sdk.NewWorkflow[int]("child")
+	count := sdk.AddStep(child, "count", func(sdk.Context, int) (int32, error) { return children.Add(1), nil })
+	parent := sdk.NewWorkflow[int]("parent")
+	spawn := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int32, error) {
+		first, err := child.Spawn(ctx, in)
+		if err != nil {
+			return 0, err
+		}
+		if ctx.Attempt() < 3 {
+			return 0, errors.New("again")
+		}
+		second, err := child.Spawn(ctx, in, &sdk.SpawnOptions{Key: "second"})
+		if err != nil {
+			return 0, err
+		}
+		if err := first.Wait(ctx); err != nil {
+			return 0, err
+		}
+		if _, err := count.Result(ctx, second); err != nil {
+			return 0, err
+		}
+		return children.Load(), nil
+	}, sdk.StepConfig{Retries: 3, Backoff: 1})
+	e := sdktest.Start(t, one("w1"), parent, child)
+	run, err := parent.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := spawn.Result(t.Context(), run); n != 2 || err != nil {
+		t.Errorf("%d children ran, %v", n, err)
+	}
+	got, err := run.Get(t.Context())
+	if err != nil || len(got.Children) != 2 {
+		t.Errorf("children %v, %v", got.GetChildren(), err)
+	}
+}
+
+func TestCancelIsPassedDownUnlessTheChildIsToGoOn(t *testing.T) {
+	canceled, goOn := make(chan string, 2), make(chan struct{})
+	child := sdk.NewWorkflow[string]("child")
+	sdk.AddStep(child, "wait", func(ctx sdk.Context, name string) (int, error) {
+		select {
+		case <-ctx.Done():
+			canceled <- name
+			return 0, ctx.Err()
+		case <-goOn:
+			return 0, nil
+		}
+	})
+	spawned := make(chan [2]string, 1)
+	parent := sdk.NewWorkflow[int]("parent")
+	sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int, error) {
+		a, err := child.Spawn(ctx, "goes down")
+		if err != nil {
+			return 0, err
+		}
+		b, err := child.Spawn(ctx, "goes on", &sdk.SpawnOptions{KeepOnCancel: true})
+		if err != nil {
+			return 0, err
+		}
+		spawned <- [2]string{a.ID(), b.ID()}
+		return 0, a.Wait(ctx)
+	})
+	e := sdktest.Start(t, sdktest.Config{}, parent, child)
+	run, err := parent.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := <-spawned
+	if err := run.Cancel(t.Context(), "not needed"); err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Wait(t.Context()); !errors.Is(err, sdk.ErrCanceled) {
+		t.Errorf("the parent: %v", err)
+	}
+	if err := e.Client().Run(ids[0]).Wait(t.Context()); !errors.Is(err, sdk.ErrCanceled) {
+		t.Errorf("the child that goes down: %v", err)
+	}
+	close(goOn)
+	if err := e.Client().Run(ids[1]).Wait(t.Context()); err != nil {
+		t.Errorf("the child that goes on: %v", err)
+	}
+}
+
+func TestErrorsOfAChildReachItsParent(t *testing.T) {
+	child := sdk.NewWorkflow[int]("child")
+	sdk.AddStep(child, "boom", func(sdk.Context, int) (int, error) { panic("boom") })
+	parent := sdk.NewWorkflow[int]("parent")
+	var waited error
+	spawn := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int, error) {
+		ref, err := child.Spawn(ctx, in)
+		if err != nil {
+			return 0, err
+		}
+		waited = ref.Wait(ctx)
+		return 0, waited
+	})
+	e := sdktest.Start(t, one("w1"), parent, child)
+	run, err := parent.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := spawn.Result(t.Context(), run); !errors.Is(err, sdk.ErrUser) {
+		t.Errorf("the parent: %v", err)
+	}
+	var failed *sdk.RunError
+	var panicked *sdk.Error
+	if !errors.Is(waited, sdk.ErrStepPanicked) || !errors.As(waited, &failed) || !errors.As(waited, &panicked) || panicked.Stack == "" {
+		t.Errorf("the child: %v", waited)
+	}
+}
