@@ -58,6 +58,7 @@ type Host struct {
 	placements  *placementLinks
 	waker       *waker
 	log         *slog.Logger
+	dispatcher  actor.Dispatcher
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -87,7 +88,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Logger = slog.Default()
 	}
 	h := &Host{cfg: cfg, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		active: map[string]*actor.PID{}, owned: map[int]bool{}}
+		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	return h
@@ -244,7 +245,7 @@ func (h *Host) activation(runID string, fresh *Definition) *actor.PID {
 	}
 	pid = h.root.Spawn(actor.PropsFromProducer(func() actor.Actor {
 		return &runActor{host: h, id: runID, fresh: fresh}
-	}, actor.WithGuardian(stopOnPanic)))
+	}, actor.WithGuardian(stopOnPanic), actor.WithDispatcher(h.dispatcher)))
 	h.active[runID] = pid
 	return pid
 }
