@@ -115,15 +115,16 @@ type Worker struct {
 	outbox   *outbox
 	reporter *reporter
 
-	life      context.Context // of everything that serves the worker
-	end       context.CancelFunc
-	loops     sync.WaitGroup
-	functions sync.WaitGroup
-	drainOnce sync.Once
-	endOnce   sync.Once
-	err       error // valid once finished is closed
-	finished  chan struct{}
-	done      chan error
+	life       context.Context // of everything that serves the worker
+	end        context.CancelFunc
+	loops      sync.WaitGroup
+	functions  sync.WaitGroup
+	drainOnce  sync.Once
+	endOnce    sync.Once
+	err        error // valid once finished is closed
+	finished   chan struct{}
+	done       chan error
+	dispatcher actor.Dispatcher
 }
 
 // StartWorker starts the worker's actor and returns once placement has admitted
@@ -227,7 +228,7 @@ func WorkerActorID(workerID, incarnation string) string {
 func newWorker(c WorkerConfig) *Worker {
 	w := &Worker{
 		cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
-		finished: make(chan struct{}), done: make(chan error, 1),
+		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: newPooled(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.views = newViewSignal()
@@ -242,7 +243,7 @@ func (w *Worker) spawn() error {
 		WorkerID: w.info.WorkerId, Incarnation: w.info.Incarnation, Pool: w.info.Pool,
 		Slots: int(w.info.Slots), Knows: w.knows,
 	})
-	pid, err := w.root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }), w.info.ActorId)
+	pid, err := w.root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }, actor.WithDispatcher(w.dispatcher)), w.info.ActorId)
 	if err != nil {
 		return messages.Errorf(messages.CodeInternal, "worker actor %s: %w", w.info.ActorId, err)
 	}

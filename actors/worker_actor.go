@@ -149,7 +149,7 @@ func (a *workerActor) start(ctx actor.Context, act slots.Action) {
 	shell := &attemptActor{worker: a.worker, id: act.ID, dispatch: act.Dispatch, deadline: act.Deadline}
 	// Before the spawn: the function may have returned by the end of it.
 	a.worker.functions.Add(1)
-	pid, err := ctx.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }), strconv.FormatUint(act.ID, 10))
+	pid, err := ctx.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }, actor.WithDispatcher(a.worker.dispatcher)), strconv.FormatUint(act.ID, 10))
 	if err != nil {
 		a.worker.functions.Done()
 		panic(fmt.Sprintf("actor of function %d: %v", act.ID, err))

@@ -62,7 +62,7 @@ func (a *attemptActor) start() {
 			"step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt))
 	}
 	a.engine = &attemptEngine{worker: a.worker, id: a.id, dispatch: a.dispatch, life: ctx}
-	go a.run(ctx, release)
+	a.worker.dispatcher.Schedule(func() { a.run(ctx, release) })
 }
 
 // run calls the function and tells the worker's actor, even if the function
