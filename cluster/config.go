@@ -28,7 +28,8 @@ type Kind struct {
 	Name string
 	// Activate returns the actor of an identity that this server owns, which
 	// it starts if it does not run yet. It is called from several goroutines,
-	// also inside an actor of the node: it must not wait for anything.
+	// also inside an actor of the node: it must not wait for anything. An
+	// error UNAVAILABLE is asked again, others go to whoever resolves.
 	Activate func(identity string) (*actor.PID, error)
 }
 

@@ -155,7 +155,8 @@ func (n *Node) Forget(kind, id string) { n.lookup.evict(identity{kind, id}, nil)
 // Resolve returns the actor of an identity, which its owner starts if it does
 // not run yet. It asks again in short tries, and at once when the view
 // changes, until ctx ends: UNAVAILABLE then, with the last cause. An error of
-// the kind's Activate is returned as it is. It is for goroutines outside of
+// the kind's Activate is returned as it is, but UNAVAILABLE, which is tried
+// again. It is for goroutines outside of
 // actors: inside one it would stall the mailbox.
 func (n *Node) Resolve(ctx context.Context, kind, id string) (*actor.PID, error) {
 	key := identity{kind, id}
@@ -204,7 +205,8 @@ func (l *lookup) ask(ctx context.Context, state *viewState, owner Member, id ide
 	case answer.NotOwner:
 		return nil, false, messages.Errorf(messages.CodeUnavailable, "%s does not own it by its view, or has no such kind", owner.Name)
 	case answer.Error != nil:
-		return nil, true, messages.FromFailure(answer.Error)
+		err := messages.FromFailure(answer.Error)
+		return nil, messages.CodeOf(err) != messages.CodeUnavailable, err
 	}
 	return actor.NewPID(answer.Address, answer.ActorId), false, nil
 }

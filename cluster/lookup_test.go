@@ -23,6 +23,9 @@ func (w *world) grains(id string, activated *atomic.Int32, join ...string) (*clu
 	w.start(h, cluster.Config{Role: cluster.RoleServer, ID: id, Join: join, Prepare: prepare, Kinds: []cluster.Kind{{
 		Name: cluster.KindRun,
 		Activate: func(identity string) (*actor.PID, error) {
+			if identity == "later" && activated.Add(1) < 3 {
+				return nil, messages.Errorf(messages.CodeUnavailable, "starting")
+			}
 			if strings.HasPrefix(identity, "bad") {
 				return nil, messages.Errorf(messages.CodeUnknownRun, "run %s is unknown", identity)
 			}
@@ -73,6 +76,9 @@ func TestResolveReturnsTheErrorOfActivation(t *testing.T) {
 			if _, err := n.Resolve(t.Context(), cluster.KindRun, "bad"); messages.CodeOf(err) != messages.CodeUnknownRun {
 				t.Errorf("%s: %v", n.Self().Name, err)
 			}
+		}
+		if _, err := b.Resolve(t.Context(), cluster.KindRun, "later"); err != nil {
+			t.Errorf("an owner that is starting: %v", err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -86,7 +86,8 @@ func (n *Node) startMember(ctx context.Context) error {
 		return err
 	}
 	n.running.Go(func() { n.membership.rejoinLoop(loops) })
-	n.running.Go(func() { n.pauses.loop(loops, n.pauseLimit) })
+	started := time.Now()
+	n.running.Go(func() { n.pauses.loop(loops, started, n.pauseLimit) })
 	return nil
 }
 

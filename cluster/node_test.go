@@ -66,7 +66,8 @@ func echoKind(n **Node) Kind {
 
 func TestCallLocalAndRemote(t *testing.T) {
 	var server *Node
-	server = startNode(t, Config{Role: RoleServer, ID: "s1", Kinds: []Kind{echoKind(&server)}})
+	prepare := func(n *Node) error { server = n; return nil }
+	startNode(t, Config{Role: RoleServer, ID: "s1", Prepare: prepare, Kinds: []Kind{echoKind(&server)}})
 	worker := startNode(t, Config{Role: RoleWorker, ID: "w1", Join: []string{server.Self().GossipAddress}})
 	for _, n := range []*Node{server, worker} {
 		await(t, n, "both", members(2))

@@ -81,10 +81,11 @@ func (n *Node) heardVerdict(m *messages.DeclaredGone) {
 // processor.
 type pauses struct{ hooks[time.Duration] }
 
-func (p *pauses) loop(ctx context.Context, limit func() time.Duration) {
+// loop takes the time of its start from the caller: a pause may come before
+// the goroutine runs.
+func (p *pauses) loop(ctx context.Context, last time.Time, limit func() time.Duration) {
 	t := time.NewTicker(pauseTick)
 	defer t.Stop()
-	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():

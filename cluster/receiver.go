@@ -66,7 +66,7 @@ func (s receiver) deliver(b *remote.MessageBatch) error {
 			continue
 		}
 		m := types[e.TypeId].New().Interface()
-		if err := proto.Unmarshal(e.MessageData, m); err != nil {
+		if err := messages.Unmarshal(e.MessageData, m); err != nil {
 			s.r.log.Warn("a peer sent a message that cannot be read; it is dropped", "type", b.TypeNames[e.TypeId], "error", err)
 			continue
 		}

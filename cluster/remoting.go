@@ -129,7 +129,7 @@ func (r *remoting) send(target *actor.PID, header actor.ReadonlyMessageHeader, m
 	}
 	// Marshalled here and not by the connection's goroutine: senders share the
 	// work, and queues know their size.
-	data, err := proto.Marshal(m)
+	data, err := messages.Marshal(m)
 	if err != nil || len(data) > messageBytesMax/2 {
 		r.log.Error("a message cannot be sent to another node", "type", string(proto.MessageName(m)), "bytes", len(data), "error", err)
 		r.deadLetter(target, sender)
