@@ -31,7 +31,7 @@ func Fold(runID string, def *messages.WorkflowDefinition, entries [][]byte) (*St
 // this version does not know.
 func DecodeEntry(data []byte) (*messages.Entry, error) {
 	e := new(messages.Entry)
-	if err := proto.Unmarshal(data, e); err != nil {
+	if err := messages.Unmarshal(data, e); err != nil {
 		return nil, fmt.Errorf("unreadable entry: %w", err)
 	}
 	for i, ev := range e.Events {

@@ -1,0 +1,162 @@
+package run
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+func workerRef(name string) *messages.WorkerRef {
+	id, inc, ok := strings.Cut(name, "~")
+	if !ok {
+		inc = "i1"
+	}
+	return &messages.WorkerRef{WorkerId: id, Incarnation: inc, Address: id + "." + inc, ActorId: "worker"}
+}
+
+func processName(w *messages.WorkerRef) string {
+	if w.GetIncarnation() == "i1" {
+		return w.WorkerId
+	}
+	return process(w)
+}
+
+// input makes an input of a line.
+func (s *script) input(w words) Input {
+	switch w.at(0) {
+	case "start":
+		return s.start(w)
+	case "placed":
+		step := w.named["step"]
+		return Placed{&messages.Placed{RunId: scriptRun, Question: s.question(w, step), Step: step, GrantId: 7, Worker: workerRef(w.at(1))}}
+	case "waiting":
+		step := w.named["step"]
+		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Reason: w.rest(1)}}
+	case "placement":
+		return PlacementReset{}
+	case "up":
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerUp, HasSteps: !w.has("lacking-steps")}
+	case "draining":
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerDraining, HasSteps: true}
+	case "gone":
+		reason := w.rest(2)
+		if reason == "" {
+			reason = "worker lost"
+		}
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerGone, Reason: reason}
+	case "cancel":
+		return Cancel{Reason: w.rest(1), Token: "cancel"}
+	case "replay":
+		return Replay{Steps: w.plain[1:], Token: "replay"}
+	case "spawn":
+		return s.spawn(w)
+	case "child":
+		id := messages.RunIDForChild(scriptRun, w.named["of"], w.at(2))
+		switch w.at(1) {
+		case "started":
+			return ChildStarted{ChildRun: id}
+		case "refused":
+			return ChildStarted{ChildRun: id, Err: messages.Errorf(messages.CodeInvalidInput, "input does not fit")}
+		}
+		return ChildCanceled{ChildRun: id}
+	}
+	return FromWorker{s.fromWorker(w)}
+}
+
+func (s *script) question(w words, step string) uint64 {
+	if name := w.named["question"]; name != "" {
+		for n, q := range s.names {
+			if q == name {
+				return n
+			}
+		}
+		s.fatal("no question %q", name)
+	}
+	return s.open[step]
+}
+
+func (s *script) start(w words) Input {
+	started := &messages.RunStarted{Workflow: "wf", DefinitionHash: "h", Input: []byte(w.named["input"]), Sticky: s.def.Sticky, Trigger: "api"}
+	if name := w.named["workflow"]; name != "" {
+		started.Workflow = name
+	}
+	if parent := w.named["child-of"]; parent != "" {
+		started.Trigger = "child"
+		started.ParentRun, started.ParentStep, _ = strings.Cut(parent, "/")
+	}
+	if name := w.named["bind-to"]; name != "" {
+		started.BindTo = workerRef(name)
+	}
+	return Start{Started: started, Token: "start"}
+}
+
+func (s *script) fromWorker(w words) proto.Message {
+	step, number, _ := strings.Cut(w.at(1), "#")
+	var n int32
+	_, _ = fmt.Sscan(number, &n)
+	switch w.at(0) {
+	case "queued":
+		return &messages.Queued{RunId: scriptRun, Step: step, Attempt: n, Ahead: 3, Slots: 1}
+	case "started":
+		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), WaitingForChild: w.has("waiting-for-child")}
+	case "unknown":
+		return &messages.AttemptUnknown{RunId: scriptRun, Step: step, Attempt: n}
+	case "revoked":
+		return &messages.Revoked{RunId: scriptRun, Step: step, Attempt: n}
+	case "refused":
+		return &messages.DispatchRefused{RunId: scriptRun, Step: step, Attempt: n, Reason: w.rest(2)}
+	case "result":
+		return s.result(w, step, n)
+	}
+	s.fatal("unknown command %q", w.at(0))
+	return nil
+}
+
+// result is from the worker and epoch of the step's newest attempt, unless
+// told otherwise.
+func (s *script) result(w words, step string, n int32) *messages.Result {
+	r := &messages.Result{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), Canceled: w.has("canceled")}
+	if st := s.m.State().Step(step); st != nil {
+		r.Epoch, r.WorkerId, r.Incarnation = st.Epoch, st.Worker.GetWorkerId(), st.Worker.GetIncarnation()
+	}
+	if by := w.named["by"]; by != "" {
+		ref := workerRef(by)
+		r.WorkerId, r.Incarnation = ref.WorkerId, ref.Incarnation
+	}
+	if e := w.named["epoch"]; e != "" {
+		_, _ = fmt.Sscan(e, &r.Epoch)
+	}
+	switch text, failed := w.named["error"]; {
+	case failed || r.Canceled:
+		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: w.has("final")}}
+	default:
+		r.Outcome = &messages.Result_Output{Output: []byte(w.named["output"])}
+	}
+	return r
+}
+
+// spawn a#1 KEY [sticky] [plain] [keep] [not-there] [unknown] [workflow=…]
+func (s *script) spawn(w words) Input {
+	step, number, _ := strings.Cut(w.at(1), "#")
+	var n int32
+	_, _ = fmt.Sscan(number, &n)
+	in := Spawn{Token: "spawn " + w.at(2), Hash: "ch", OnWorker: !w.has("not-there"), Message: &messages.SpawnChild{
+		RunId: scriptRun, Step: step, Attempt: n, Key: w.at(2), Workflow: "child", Sticky: w.has("sticky"), KeepOnCancel: w.has("keep")}}
+	if st := s.m.State().Step(step); st != nil {
+		in.Message.Epoch = st.Epoch
+	}
+	if name := w.named["workflow"]; name != "" {
+		in.Message.Workflow = name
+	}
+	in.Def = &messages.WorkflowDefinition{Name: in.Message.Workflow, Sticky: messages.Sticky_STICKY_SOFT}
+	if w.has("plain") {
+		in.Def.Sticky = messages.Sticky_STICKY_NONE
+	}
+	if w.has("unknown") {
+		in.Def, in.Err = nil, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", in.Message.Workflow)
+	}
+	return in
+}

@@ -1,0 +1,329 @@
+package run
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// TestScripts runs testdata/*.txt. Record what changed with
+// go test ./actors/run -run TestScripts -rewrite, and read the diff: the
+// scripts are the specification of a run.
+//
+// Two directives. "workflow" declares a definition, one step a line:
+//
+//	workflow sticky=soft|hard patience=10s|never|at-once priority=1 label=gpu
+//	load
+//	ask parents=load retries=2 backoff=1s schedule=5m execution=1h lost-max=5
+//
+// "do" lets things happen, one a line, and prints what the run does about each:
+// the entry that it appends, with its events, then what it sends. Nothing that
+// an entry caused is sent before "durable"; that happens by itself unless
+// "appends wait" was said. Times are relative to the start of the script.
+//
+//	start input=… workflow=… child-of=run/step bind-to=w1
+//	placed w1 step=a question=q1, waiting reason… , placement restarted
+//	queued a#1, started a#1 waiting-for-child, unknown a#1, revoked a#1,
+//	refused a#1 reason, result a#1 output | error=… final | canceled by=w1 epoch=1
+//	up w1 lacking-steps, draining w1, gone w1 reason
+//	pass 10s                     time passes, alarms ring
+//	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
+//	child started|refused|canceled key
+//	appends wait|work, durable, conflict
+//	server restarts              the run is read from its entries and taken up
+//	shows a | shows run | waits-for
+//
+// A worker process is written w1 (its first incarnation) or w1~i2.
+func TestScripts(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			s := &script{}
+			datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+				s.t, s.d = t, d
+				switch d.Cmd {
+				case "workflow":
+					s.workflow()
+					return ""
+				case "do":
+					return s.do()
+				}
+				d.Fatalf(t, "unknown directive %q", d.Cmd)
+				return ""
+			})
+		})
+	}
+}
+
+var scriptEpoch = time.UnixMicro(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
+
+const scriptRun = "r"
+
+type script struct {
+	t *testing.T
+	d *datadriven.TestData
+
+	def  *messages.WorkflowDefinition
+	m    *Machine
+	now  time.Time
+	out  strings.Builder
+	when string // prefix of lines that an alarm caused
+
+	alarm    time.Time
+	stored   [][]byte
+	folded   *State
+	inFlight *Append
+	manual   bool
+	stopped  bool
+	names    map[uint64]string // of questions
+	open     map[string]uint64 // newest question by step
+}
+
+func (s *script) fatal(format string, args ...any) { s.d.Fatalf(s.t, format, args...) }
+
+// ---- workflow --------------------------------------------------------------
+
+func (s *script) workflow() {
+	def := &messages.WorkflowDefinition{Name: "wf"}
+	for _, arg := range s.d.CmdArgs {
+		v := ""
+		if len(arg.Vals) > 0 {
+			v = arg.Vals[0]
+		}
+		switch arg.Key {
+		case "sticky":
+			def.Sticky = map[string]messages.Sticky{"none": 0, "soft": messages.Sticky_STICKY_SOFT, "hard": messages.Sticky_STICKY_HARD}[v]
+		case "patience":
+			switch v {
+			case "never":
+				def.BusyPatienceMs = messages.BusyPatienceNeverMs
+			case "at-once":
+				def.BusyPatienceMs = messages.BusyPatienceAtOnceMs
+			default:
+				def.BusyPatienceMs = s.millis(v)
+			}
+		case "priority":
+			def.Priority = int32(v[0] - '0')
+		case "label":
+			def.Labels = []*messages.LabelRule{{Key: v, Value: "yes", Required: true}}
+		default:
+			s.fatal("unknown argument %q", arg.Key)
+		}
+	}
+	for _, line := range strings.Split(s.d.Input, "\n") {
+		fields := strings.Fields(line)
+		if len(fields) > 0 {
+			def.Steps = append(def.Steps, s.step(fields))
+		}
+	}
+	if err := messages.ValidateDefinition(def); err != nil {
+		s.fatal("%v", err)
+	}
+	*s = script{t: s.t, d: s.d, def: def, m: New(scriptRun, def, Config{}), now: scriptEpoch,
+		folded: NewState(scriptRun, def), names: map[uint64]string{}, open: map[string]uint64{}}
+}
+
+func (s *script) step(fields []string) *messages.StepDefinition {
+	st := &messages.StepDefinition{Name: fields[0]}
+	for _, f := range fields[1:] {
+		k, v, _ := strings.Cut(f, "=")
+		switch k {
+		case "parents":
+			st.Parents = strings.Split(v, ",")
+		case "retries":
+			_, _ = fmt.Sscan(v, &st.Retries)
+		case "backoff":
+			st.BackoffMs = s.millis(v)
+		case "backoff-max":
+			st.BackoffMaxMs = s.millis(v)
+		case "schedule":
+			st.ScheduleTimeoutMs = s.millis(v)
+		case "execution":
+			st.ExecutionTimeoutMs = s.millis(v)
+		case "lost-max":
+			_, _ = fmt.Sscan(v, &st.LostAttemptsMax)
+		case "label":
+			st.Labels = []*messages.LabelRule{{Key: v, Value: "yes", Required: true}}
+		default:
+			s.fatal("unknown argument %q of step %q", k, st.Name)
+		}
+	}
+	return st
+}
+
+func (s *script) millis(v string) int64 {
+	if v == "never" {
+		return -1
+	}
+	return s.span(v).Milliseconds()
+}
+
+func (s *script) span(v string) time.Duration {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	return d
+}
+
+// ---- do --------------------------------------------------------------------
+
+func (s *script) do() string {
+	s.out.Reset()
+	if s.m == nil {
+		s.fatal("no workflow")
+	}
+	for _, line := range strings.Split(s.d.Input, "\n") {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		s.when = ""
+		fmt.Fprintf(&s.out, "> %s\n", line)
+		s.command(newWords(line))
+	}
+	return s.out.String()
+}
+
+// words are the fields of a line: plain ones and key=value.
+type words struct {
+	plain []string
+	named map[string]string
+}
+
+func newWords(line string) words {
+	w := words{named: map[string]string{}}
+	for _, f := range strings.Fields(line) {
+		if k, v, ok := strings.Cut(f, "="); ok {
+			w.named[k] = v
+			continue
+		}
+		w.plain = append(w.plain, f)
+	}
+	return w
+}
+
+func (w words) at(i int) string {
+	if i < len(w.plain) {
+		return w.plain[i]
+	}
+	return ""
+}
+
+func (w words) rest(i int) string {
+	if i < len(w.plain) {
+		return strings.Join(w.plain[i:], " ")
+	}
+	return ""
+}
+
+func (w words) has(name string) bool {
+	for _, p := range w.plain {
+		if p == name {
+			return true
+		}
+	}
+	_, ok := w.named[name]
+	return ok
+}
+
+func (s *script) command(w words) {
+	switch w.at(0) {
+	case "pass":
+		s.pass(s.span(w.at(1)))
+	case "appends":
+		s.manual = w.at(1) == "wait"
+	case "durable":
+		s.durable()
+	case "conflict":
+		s.inFlight = nil
+		s.handle(Appended{Err: messages.Errorf(messages.CodeJournalConflict, "another activation went on")})
+	case "server":
+		s.restart()
+	case "shows":
+		s.shows(w.at(1))
+	case "waits-for":
+		s.printf("%s", s.m.WaitingFor())
+	default:
+		s.handle(s.input(w))
+	}
+}
+
+func (s *script) pass(d time.Duration) {
+	end := s.now.Add(d)
+	for !s.alarm.IsZero() && !s.alarm.After(end) {
+		if s.alarm.After(s.now) {
+			s.now = s.alarm
+		}
+		s.alarm = time.Time{}
+		s.when = fmt.Sprintf("%v: ", s.now.Sub(scriptEpoch))
+		s.handle(Alarm{})
+	}
+	s.now = end
+}
+
+func (s *script) restart() {
+	s.inFlight = nil
+	m, err := Restore(scriptRun, s.def, s.stored, Config{})
+	if err != nil {
+		s.printf("refused: %v", err)
+		return
+	}
+	s.m, s.alarm = m, time.Time{}
+	s.handle(TakeUp{})
+}
+
+func (s *script) handle(in Input) {
+	if s.stopped {
+		s.printf("(the run is brought back from the journal)")
+		s.stopped = false
+		s.restart()
+	}
+	for _, a := range s.m.Handle(in, s.now) {
+		s.print(a)
+	}
+	if err := s.m.State().Check(); err != nil {
+		s.fatal("%v", err)
+	}
+	if s.inFlight != nil && !s.manual {
+		s.durable()
+	}
+}
+
+// durable makes the entry in flight durable, checks it and compares what it
+// folds to with the live state.
+func (s *script) durable() {
+	if s.inFlight == nil {
+		s.fatal("no append is in flight")
+	}
+	a := s.inFlight
+	s.inFlight = nil
+	data, err := proto.Marshal(a.Entry)
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	s.stored = append(s.stored, data)
+	e, err := DecodeEntry(data)
+	if err == nil {
+		err = s.folded.ApplyChecked(e)
+	}
+	if err != nil {
+		s.fatal("%v", err)
+	}
+	if !s.m.Appending() {
+		s.fatal("the machine has forgotten its append")
+	}
+	if diff := difference(s.folded, s.m.State()); diff != "" {
+		s.fatal("the entries do not fold to the live state: %s", diff)
+	}
+	s.handle(Appended{})
+}
