@@ -316,6 +316,9 @@ func (f *Faulty) List(ctx context.Context, filter journal.Filter, limit int, tok
 
 // PutDefinition implements journal.Store.
 func (f *Faulty) PutDefinition(ctx context.Context, d journal.Definition) (err error) {
+	if err := (Fault{}).wait(ctx); err != nil {
+		return err
+	}
 	d.Data = slices.Clone(d.Data)
 	if down := f.change(true, func(m *journal.Memory) { err = m.PutDefinition(context.Background(), d) }); down != nil {
 		return down
@@ -343,6 +346,9 @@ func (f *Faulty) CurrentDefinitions(ctx context.Context) ([]journal.Definition, 
 
 // DeleteFinished implements journal.Store.
 func (f *Faulty) DeleteFinished(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	if err := (Fault{}).wait(ctx); err != nil {
+		return 0, err
+	}
 	if down := f.change(true, func(m *journal.Memory) { n, err = m.DeleteFinished(context.Background(), before, limit) }); down != nil {
 		return 0, down
 	}

@@ -1,0 +1,272 @@
+package sqlite_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	zombie "zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/journal/journaltest"
+	"github.com/limpetrun/limpet/actors/journal/sqlite"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// fill writes chains of three steps, each in a commit of its own.
+func fill(t *testing.T, store journal.Store, from, runs int) {
+	t.Helper()
+	for i := range runs {
+		var batch []journal.Append
+		for n := uint64(1); n <= 5; n++ {
+			batch = append(batch, journaltest.ChainAppend(fmt.Sprintf("run-%06d", from+i), n, bytes.Repeat([]byte{byte(i)}, 300)))
+		}
+		for _, err := range store.Append(t.Context(), batch) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// crashed returns the path of a journal that a server left without closing it.
+func crashed(t *testing.T, checkpointed bool) string {
+	t.Helper()
+	live := filepath.Join(t.TempDir(), "live.db")
+	store := open(t, sqlite.Config{Path: live})
+	fill(t, store, 0, 50)
+	if checkpointed {
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		store = open(t, sqlite.Config{Path: live})
+		put := journaltest.ChainAppend("last", 1, []byte("x"))
+		if errs := store.Append(t.Context(), []journal.Append{put}); errs[0] != nil {
+			t.Fatal(errs[0])
+		}
+	}
+	path := filepath.Join(t.TempDir(), "crashed.db")
+	for _, suffix := range []string{"", "-wal"} {
+		data, err := os.ReadFile(live + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+suffix, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// edit changes a file.
+func edit(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func execute(t *testing.T, path, script string) {
+	t.Helper()
+	conn, err := zombie.OpenConn(path, zombie.OpenReadWrite, zombie.OpenCreate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlitex.ExecuteScript(conn, script, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
+	damage := func(change func([]byte) []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) { edit(t, path, change) }
+	}
+	script := func(sql string) func(*testing.T, string) {
+		return func(t *testing.T, path string) { execute(t, path, sql) }
+	}
+	for _, c := range []struct {
+		name   string
+		damage func(*testing.T, string)
+		want   messages.Code
+		says   string
+	}{
+		{"no database", damage(func([]byte) []byte { return []byte(strings.Repeat("not a database. ", 100)) }), messages.CodeJournalCorrupt, "not a database"},
+		{"few bytes", damage(func(b []byte) []byte { return b[:50] }), messages.CodeJournalCorrupt, "50 bytes"},
+		{"magic", damage(func(b []byte) []byte { b[3] ^= 1; return b }), messages.CodeJournalCorrupt, "header"},
+		{"page size", damage(func(b []byte) []byte { b[16] = 77; return b }), messages.CodeJournalCorrupt, ""},
+		{"schema page", damage(func(b []byte) []byte { clear(b[100:4000]); return b }), messages.CodeJournalCorrupt, ""},
+		{"page in the middle", damage(func(b []byte) []byte { m := len(b) / 2 / 4096 * 4096; clear(b[m : m+4096]); return b }), messages.CodeJournalCorrupt, ""},
+		{"cut off", damage(func(b []byte) []byte { return b[:len(b)/2] }), messages.CodeJournalCorrupt, "cut off"},
+		{"newer schema", script("PRAGMA user_version = 9999"), messages.CodeJournalNewer, "1.9999"},
+		{"newer generation", script(fmt.Sprintf("PRAGMA application_id = %d", 0x4c696d02)), messages.CodeJournalNewer, "2."},
+		{"other application", script("PRAGMA application_id = 1"), messages.CodeInvalidArgument, "another application"},
+		{"no application", script("PRAGMA application_id = 0"), messages.CodeInvalidArgument, "another application"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := crashed(t, true)
+			c.damage(t, path)
+			before := snapshot(t, path)
+			for range 2 {
+				store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+				if err == nil {
+					store.Close()
+				}
+				if messages.CodeOf(err) != c.want || !strings.Contains(fmt.Sprint(err), path) || !strings.Contains(fmt.Sprint(err), c.says) {
+					t.Errorf("open: %v, want %s saying %q", err, c.want, c.says)
+				}
+			}
+			for suffix, data := range snapshot(t, path) {
+				if !bytes.Equal(data, before[suffix]) {
+					t.Errorf("opening changed journal%s", suffix)
+				}
+			}
+		})
+	}
+}
+
+func snapshot(t *testing.T, path string) map[string][]byte {
+	t.Helper()
+	out := make(map[string][]byte)
+	for _, suffix := range []string{"", "-wal"} {
+		data, err := os.ReadFile(path + suffix)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		out[suffix] = data
+	}
+	return out
+}
+
+func TestDamageFoundLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	store := open(t, sqlite.Config{Path: path})
+	fill(t, store, 0, 50)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(b []byte) []byte {
+		// Every page but that of the schema, whose tables then lead nowhere.
+		clear(b[4096:])
+		return b
+	})
+	_, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, CheckBytesMax: -1})
+	if messages.CodeOf(err) != messages.CodeJournalCorrupt {
+		t.Errorf("open with a check: %v", err)
+	}
+	// Too large to be checked, it opens or is refused; whatever is asked of
+	// it then must say that it is corrupt.
+	store, err = sqlite.Open(t.Context(), sqlite.Config{Path: path, CheckBytesMax: 1})
+	if err == nil {
+		defer store.Close()
+		_, err = store.Load(t.Context(), "run-000001")
+	}
+	if messages.CodeOf(err) != messages.CodeJournalCorrupt {
+		t.Errorf("without a check: %v", err)
+	}
+}
+
+func TestOpenAfterCrash(t *testing.T) {
+	for _, checkpointed := range []bool{false, true} {
+		store := open(t, sqlite.Config{Path: crashed(t, checkpointed)})
+		for i := range 50 {
+			rec, err := store.Load(t.Context(), fmt.Sprintf("run-%06d", i))
+			if err != nil || len(rec.Entries) != 5 {
+				t.Errorf("checkpointed %v, run %d: %d entries, %v", checkpointed, i, len(rec.Entries), err)
+			}
+		}
+	}
+}
+
+func TestOpenInUse(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "journal.db")
+	store := open(t, sqlite.Config{Path: path})
+	link := filepath.Join(dir, "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path, link} {
+		_, err := sqlite.Open(t.Context(), sqlite.Config{Path: p})
+		if messages.CodeOf(err) != messages.CodeJournalInUse || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "this process") {
+			t.Errorf("open %s again: %v", p, err)
+		}
+	}
+	fill(t, store, 0, 1) // it goes on
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, sqlite.Config{Path: link})
+}
+
+func TestOpenPaths(t *testing.T) {
+	dir := t.TempDir()
+	for path, want := range map[string]messages.Code{
+		"":  messages.CodeInvalidArgument,
+		dir: messages.CodeInvalidArgument,
+		filepath.Join(dir, "file", "below", "a", "file"): messages.CodeJournalUnavailable,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: path}); messages.CodeOf(err) != want {
+			t.Errorf("open %q: %v, want %s", path, err, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "canceled.db")}); messages.CodeOf(err) != messages.CodeJournalUnavailable {
+		t.Errorf("open with a context that has ended: %v", err)
+	}
+	// Odd names, an empty file and a directory to be made are all good.
+	odd := filepath.Join(dir, "new", "a?b=c#d %20 'e'.db")
+	store := open(t, sqlite.Config{Path: odd})
+	fill(t, store, 0, 1)
+	for name, want := range map[string]os.FileMode{odd: 0o600, odd + "-wal": 0o600, odd + ".lock": 0o600, filepath.Dir(odd): 0o700 | os.ModeDir} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode() != want {
+			t.Errorf("%s: %v %v, want mode %v", name, info.Mode(), err, want)
+		}
+	}
+	open(t, sqlite.Config{Path: filepath.Join(dir, "file")})
+}
+
+// TestCheckpoint sees the WAL start over again and again.
+func TestCheckpoint(t *testing.T) {
+	done := make(chan int, 1000)
+	path := filepath.Join(t.TempDir(), "journal.db")
+	store := open(t, sqlite.Config{Path: path, CheckpointFrames: 100, Hooks: sqlite.Hooks{
+		Checkpointed:     func(pages int, _, _ time.Duration) { done <- pages },
+		CheckpointFailed: func(err error) { t.Error(err) },
+	}})
+	for i := range 5 {
+		fill(t, store, i*80, 80)
+		if pages := <-done; pages == 0 {
+			t.Error("a checkpoint copied nothing")
+		}
+	}
+	info, err := os.Stat(path + "-wal")
+	if err != nil || info.Size() > 9<<20 {
+		t.Errorf("the WAL has %d bytes, %v", info.Size(), err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pages := binary.BigEndian.Uint32(data[28:]); int(pages)*4096 < 512<<10 {
+		t.Errorf("after 400 runs the file has %d pages", pages)
+	}
+}
