@@ -165,6 +165,7 @@ func (w *Worker) join(ctx context.Context) error {
 	}
 	w.reporter.admitted()
 	context.AfterFunc(w.life, w.node.OnPause(w.paused))
+	context.AfterFunc(w.life, w.node.OnDeclaredGone(w.declaredGone))
 	return nil
 }
 
@@ -305,6 +306,15 @@ func (w *Worker) abandon(cause error) { w.root.Send(w.pid, supersede{cause}) }
 // up. Placement says whether it is still the worker of its id.
 func (w *Worker) paused(d time.Duration) {
 	w.cfg.Logger.Warn("the process was paused; asking whether its worker id still belongs to it", "for", d)
+	w.reporter.registerAgain()
+}
+
+// declaredGone: runs that may go elsewhere have left, by a server's word.
+func (w *Worker) declaredGone(by cluster.Member) {
+	if by.Role == cluster.RoleWorker {
+		return
+	}
+	w.root.Send(w.pid, givenUp{messages.Errorf(messages.CodeWorkerLost, "worker %q had been declared gone by %s", w.info.WorkerId, by.Name)})
 	w.reporter.registerAgain()
 }
 

@@ -24,6 +24,7 @@ type (
 	workerTick     struct{}
 	beginDrain     struct{ deadline time.Time }
 	supersede      struct{ cause error }
+	givenUp        struct{ cause error }
 )
 
 // workerActor is the shell around slots.Core: messages in, actions out.
@@ -74,6 +75,8 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.describe(ctx)
 	case *messages.Superseded:
 		a.superseded(ctx, now, m)
+	case givenUp:
+		a.do(ctx, a.core.GivenUp(now, m.cause))
 	case supersede:
 		a.do(ctx, a.core.Superseded(now, m.cause))
 	case *messages.RegisterReply:

@@ -548,6 +548,33 @@ func TestWorkerSuperseded(t *testing.T) {
 	}
 }
 
+// A process that had been declared gone and is back ends what was lost with it,
+// keeps what HARD runs have waited for, and registers again.
+func TestWorkerDeclaredGone(t *testing.T) {
+	s := startWorkerServer(t)
+	entered, admitted := make(chan string, 10), make(chan struct{}, 10)
+	w := mustStartTestWorker(t, s, workerTestConfig{slots: 2, functions: map[string]attempt.Function{"a": untilCanceled(entered)},
+		hooks: &WorkerHooks{Admitted: func() { admitted <- struct{}{} }}})
+	<-admitted
+	w.dispatch("hard", "a", func(d *messages.Dispatch) { d.Sticky, d.Epoch = messages.Sticky_STICKY_HARD, 1 })
+	w.dispatch("soft", "a", func(d *messages.Dispatch) { d.Sticky, d.Epoch = messages.Sticky_STICKY_SOFT, 1 })
+	<-entered
+	<-entered
+	s.node.System().Root.Send(actor.NewPID(w.pid.Address, "limpet-activator"),
+		&messages.DeclaredGone{Name: w.node.Self().Name, By: s.node.Self().Name})
+	r, _ := nextHeard[*messages.Result](s)
+	if r.RunId != "soft" || !r.Canceled || r.GetFailure().GetCode() != "WORKER_LOST" {
+		t.Fatalf("heard %v", r)
+	}
+	<-admitted
+	w.dispatch("hard", "a", func(d *messages.Dispatch) {
+		d.Sticky, d.Epoch, d.TakeUp = messages.Sticky_STICKY_HARD, 1, true
+	})
+	if m, _ := nextHeard[*messages.Started](s); m.RunId != "hard" {
+		t.Fatalf("heard %v", m)
+	}
+}
+
 func TestWorkerDrains(t *testing.T) {
 	s := startWorkerServer(t)
 	entered, release := make(chan string, 10), make(chan struct{})

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -17,9 +18,7 @@ func (c *Core) Drain(now, deadline time.Time) []Action {
 		c.draining, c.deadline, c.load.urgent = true, deadline, true
 		for _, a := range slices.Clone(c.queue) {
 			if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
-				c.dequeue(a)
-				c.refuse(a.run.reply, a.dispatch, RefusedDraining)
-				c.forget(a, markWithdrawn)
+				c.turnAway(a, RefusedDraining)
 			}
 		}
 	}
@@ -36,6 +35,38 @@ func (c *Core) Superseded(now time.Time, cause error) []Action {
 	}
 	return c.end(now)
 }
+
+// GivenUp says that others had declared this process gone, and see it again.
+// Attempts of runs that go elsewhere then are lost and tried again there: here
+// they end. HARD runs have waited for this process, and go on.
+func (c *Core) GivenUp(now time.Time, cause error) []Action {
+	if !c.begin() {
+		return nil
+	}
+	for _, a := range slices.Clone(c.queue) {
+		if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+			c.turnAway(a, RefusedRevoked)
+		}
+	}
+	for _, id := range c.functionIDs() {
+		if a := c.byID[id]; a.phase != phaseEnded && a.phase != phaseForgotten && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+			c.abandon(now, a, cause)
+		}
+	}
+	c.serve(now)
+	return c.end(now)
+}
+
+// turnAway refuses a queued attempt after all.
+func (c *Core) turnAway(a *attempt, reason string) {
+	c.dequeue(a)
+	c.refuse(a.run.reply, a.dispatch, reason)
+	c.forget(a, markWithdrawn)
+}
+
+// functionIDs returns the functions that have not returned, in the order of
+// their starts.
+func (c *Core) functionIDs() []uint64 { return slices.Sorted(maps.Keys(c.byID)) }
 
 // settle ends a drain that has nothing left to wait for.
 func (c *Core) settle(now time.Time) {
@@ -64,14 +95,7 @@ func (c *Core) drained(now time.Time) bool {
 // stop cancels all that runs, in the order in which it was started.
 func (c *Core) stop(cause error) {
 	c.stopped = true
-	ids := make([]uint64, 0, len(c.byID))
-	for id, a := range c.byID {
-		if a.cause == nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, id := range c.functionIDs() {
 		c.cancel(c.byID[id], cause)
 	}
 	c.queue = nil

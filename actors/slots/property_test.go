@@ -26,6 +26,7 @@ func TestProperties(t *testing.T) {
 			"wait":     w.wait,
 			"ack":      w.ack,
 			"advance":  w.advance,
+			"given up": w.givenUp,
 			"":         w.check,
 		})
 		w.finish()
@@ -211,6 +212,10 @@ func (w *watched) ack(t *rapid.T) {
 func (w *watched) acked(id attemptID) {
 	delete(w.results, id)
 	w.observe(w.core.ResultAck(w.now, &messages.ResultAck{RunId: id.run, Step: id.step, Attempt: id.number}))
+}
+
+func (w *watched) givenUp(*rapid.T) {
+	w.observe(w.core.GivenUp(w.now, messages.Errorf(messages.CodeWorkerLost, "declared gone")))
 }
 
 func (w *watched) advance(t *rapid.T) {

@@ -25,7 +25,7 @@ import (
 //	waits r/s#1, returns r/s#1                  it begins, ends a wait for a child
 //	advance 2s                                  ticks as often as Next asks
 //	asleep 2s                                   the same without a tick
-//	drain 30s, superseded, state
+//	drain 30s, given-up, superseded, state
 func TestScripts(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -136,6 +136,8 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		return s.core.ChildWaitEnded(s.now, id)
 	case "drain":
 		return s.core.Drain(s.now, s.now.Add(span(t, d)))
+	case "given-up":
+		return s.core.GivenUp(s.now, messages.Errorf(messages.CodeWorkerLost, "declared gone"))
 	case "superseded":
 		return s.core.Superseded(s.now, messages.Errorf(messages.CodeWorkerSuperseded, "by i2"))
 	case "state":
