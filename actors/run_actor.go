@@ -260,7 +260,7 @@ func (a *runActor) do(ctx actor.Context, action run.Action) {
 }
 
 func (a *runActor) append(ctx actor.Context, act run.Append) {
-	data, err := proto.Marshal(act.Entry)
+	data, err := messages.Marshal(act.Entry)
 	root, self := ctx.ActorSystem().Root, a.self
 	if err != nil {
 		root.Send(self, appended{messages.Errorf(messages.CodeInternal, "run %s, entry %d: %w", a.id, act.Number, err)})
@@ -334,9 +334,16 @@ func (a *runActor) spawn(msg *spawnResolved) run.Spawn {
 	}
 	in.Def, in.Hash = msg.def.Def, msg.def.Hash
 	if st := a.m.State().Step(msg.msg.Step); st != nil && st.Worker != nil {
-		if w, ok := a.host.roster.Worker(st.Worker.WorkerId); ok && w.Info.GetIncarnation() == st.Worker.Incarnation {
-			in.OnWorker = hasSteps(w.Info, msg.def.Def)
+		w, ok := a.host.roster.Worker(st.Worker.WorkerId)
+		if !ok || w.Info.GetIncarnation() != st.Worker.Incarnation {
+			// A server that has just started has yet to ask the worker what
+			// it serves; the step asks again.
+			if msg.msg.Sticky {
+				in.Err = messages.Errorf(messages.CodeUnavailable, "worker %q has not told this server yet what it serves", st.Worker.WorkerId)
+			}
+			return in
 		}
+		in.OnWorker = hasSteps(w.Info, msg.def.Def)
 	}
 	return in
 }
