@@ -118,7 +118,9 @@ func Run(ctx context.Context, config Config) error {
 	}
 	defer s.cluster.Close()
 	if err := s.play(ctx, corpora); err != nil {
-		s.explain()
+		if !errors.Is(err, context.Canceled) {
+			s.explain()
+		}
 		return err
 	}
 	return s.finish(ctx)
