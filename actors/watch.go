@@ -73,7 +73,7 @@ func (h *Host) read(ctx context.Context, w *messages.WatchRun) (*messages.WatchR
 	}
 	for i, data := range entries {
 		entry := new(messages.Entry)
-		if err := proto.Unmarshal(data, entry); err != nil {
+		if err := messages.Unmarshal(data, entry); err != nil {
 			return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", w.RunId, w.After+uint64(i)+1, err)
 		}
 		reply.Entries = append(reply.Entries, &messages.NumberedEntry{Number: w.After + uint64(i) + 1, Entry: entry})

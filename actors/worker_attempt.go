@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -128,8 +129,10 @@ func failureOf(err error) *messages.Failure {
 	return f
 }
 
-// truncate cuts s to most bytes, at the end of a character, and says so.
+// truncate cuts s to most bytes, at the end of a character, and says so. What
+// is not UTF-8 is replaced: it could not be sent.
 func truncate(s string, most int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= most {
 		return s
 	}

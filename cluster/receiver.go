@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 // receiver is the server of the remoting service: what other nodes send here.
