@@ -1,0 +1,364 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// rosterWorld is a cluster in memory on fake time: a server with a roster, and
+// worker processes that answer who they are and do nothing else.
+type rosterWorld struct {
+	t       *testing.T
+	network clustertest.Network
+	server  *cluster.Node
+	roster  *Roster
+	nodes   []*cluster.Node
+	stops   []func()
+}
+
+func rosterBubble(t *testing.T, f func(w *rosterWorld)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &rosterWorld{t: t}
+		defer func() {
+			w.network.Heal()
+			for _, stop := range w.stops {
+				stop()
+			}
+			for _, n := range w.nodes {
+				_ = n.Stop(context.Background())
+			}
+			// The actor library leaves tickers that end by themselves.
+			time.Sleep(2 * time.Second)
+		}()
+		w.server = w.node("s1", cluster.Config{Role: cluster.RoleServer})
+		w.roster = NewRoster(RosterConfig{Node: w.server, Logger: slog.New(slog.DiscardHandler)})
+		w.stops = append(w.stops, w.roster.Stop)
+		f(w)
+	})
+}
+
+func (w *rosterWorld) node(id string, c cluster.Config) *cluster.Node {
+	w.t.Helper()
+	return w.nodeOn(w.network.Host(id), id, c)
+}
+
+func (w *rosterWorld) nodeOn(h *clustertest.Host, id string, c cluster.Config) *cluster.Node {
+	w.t.Helper()
+	c.ID, c.Logger = id, slog.New(slog.DiscardHandler)
+	if w.server != nil {
+		c.Join = []string{w.server.Self().GossipAddress}
+	}
+	n, err := cluster.Start(w.t.Context(), h.Configure(c))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// testWorker is a worker process.
+type testWorker struct {
+	w          *rosterWorld
+	node       *cluster.Node
+	host       *clustertest.Host
+	info       *messages.WorkerInfo
+	draining   atomic.Bool
+	superseded chan *messages.Superseded
+}
+
+// worker starts a process of a worker that has not been admitted yet.
+func (w *rosterWorld) worker(id string) *testWorker {
+	w.t.Helper()
+	p := &testWorker{w: w, host: w.network.Host(id), superseded: make(chan *messages.Superseded, 100)}
+	p.node = w.nodeOn(p.host, id, cluster.Config{Role: cluster.RoleWorker, Pool: "default"})
+	self := p.node.Self()
+	p.info = &messages.WorkerInfo{
+		WorkerId: id, Incarnation: self.Incarnation, Pool: "default", Address: self.Address, Slots: 2, Host: "h", ProcessId: 7,
+		ActorId: WorkerActorID(id, self.Incarnation), StartedUs: time.Now().UnixMicro(),
+		Workflows: []*messages.WorkflowDefinition{{Name: "build", Steps: []*messages.StepDefinition{{Name: "s1"}}}},
+	}
+	_, err := p.node.System().Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
+		switch m := ctx.Message().(type) {
+		case *messages.Describe:
+			ctx.Respond(&messages.DescribeReply{Worker: p.info, Draining: p.draining.Load()})
+		case *messages.Superseded:
+			p.superseded <- m
+		}
+	}), p.info.ActorId)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func (w *rosterWorld) ready(id string) *testWorker {
+	w.t.Helper()
+	p := w.worker(id)
+	p.set(cluster.StateReady)
+	return p
+}
+
+// watched starts a process, and a run that has heard that it is up.
+func (w *rosterWorld) watched(id string) (*testWorker, *testRun) {
+	w.t.Helper()
+	p, run := w.worker(id), w.run()
+	w.roster.Watch(id, p.info.Incarnation, run.pid)
+	p.set(cluster.StateReady)
+	run.hears(time.Second, p, "up")
+	return p, run
+}
+
+func (p *testWorker) set(s cluster.State) {
+	p.w.t.Helper()
+	if err := p.node.SetState(s); err != nil {
+		p.w.t.Fatal(err)
+	}
+}
+
+// testRun is an actor that hears of workers.
+type testRun struct {
+	w    *rosterWorld
+	pid  *actor.PID
+	news chan *WorkerChanged
+}
+
+func (w *rosterWorld) run() *testRun {
+	r := &testRun{w: w, news: make(chan *WorkerChanged, 1000)}
+	r.pid = w.server.System().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		if c, ok := ctx.Message().(*WorkerChanged); ok {
+			r.news <- c
+		}
+	}))
+	return r
+}
+
+// hears waits for the next news: "up", "draining", or "gone: reason".
+func (r *testRun) hears(within time.Duration, p *testWorker, want string) {
+	r.w.t.Helper()
+	r.hearsOf(within, p.info.Incarnation, want)
+}
+
+func (r *testRun) hearsOf(within time.Duration, incarnation, want string) {
+	r.w.t.Helper()
+	select {
+	case c := <-r.news:
+		got := c.State.String()
+		if c.State == WorkerGone {
+			got += ": " + c.Reason
+		}
+		if got != want || c.Incarnation != incarnation {
+			r.w.t.Fatalf("heard %q of %s, want %q of %s", got, c.Incarnation, want, incarnation)
+		}
+		if c.State != WorkerGone && c.Info.GetIncarnation() != incarnation {
+			r.w.t.Fatalf("%q comes with the info of %q", got, c.Info.GetIncarnation())
+		}
+	case <-time.After(within):
+		r.w.t.Fatalf("did not hear %q within %v", want, within)
+	}
+}
+
+func (r *testRun) hearsNothing(for_ time.Duration) {
+	r.w.t.Helper()
+	select {
+	case c := <-r.news:
+		r.w.t.Fatalf("heard %v of %s: %s", c.State, c.Incarnation, c.Reason)
+	case <-time.After(for_):
+	}
+}
+
+func TestRosterUpDrainingLeft(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		p := w.worker("w1")
+		run := w.run()
+		w.roster.Watch("w1", p.info.Incarnation, run.pid)
+		run.hearsNothing(time.Second) // joining is not up
+		p.set(cluster.StateReady)
+		run.hears(time.Second, p, "up")
+		if s, ok := w.roster.Worker("w1"); !ok || s.State != WorkerUp || s.Info.GetSlots() != 2 {
+			t.Fatalf("the roster has %+v", s)
+		}
+		p.set(cluster.StateDraining)
+		run.hears(time.Second, p, "draining")
+		late := w.run()
+		w.roster.Watch("w1", p.info.Incarnation, late.pid)
+		late.hears(time.Second, p, "draining")
+		_ = p.node.Stop(t.Context())
+		run.hears(time.Second, p, "gone: worker left")
+		late.hears(time.Second, p, "gone: worker left")
+		w.roster.Unwatch("w1", run.pid)
+		later := w.run()
+		w.roster.Watch("w1", p.info.Incarnation, later.pid)
+		later.hears(time.Second, p, "gone: worker left")
+	})
+}
+
+func TestRosterLostWithinThreeSeconds(t *testing.T) {
+	for name, fail := range map[string]func(*clustertest.Host){"crash": (*clustertest.Host).Crash, "freeze": (*clustertest.Host).Freeze} {
+		t.Run(name, func(t *testing.T) {
+			rosterBubble(t, func(w *rosterWorld) {
+				p, run := w.watched("w1")
+				fail(p.host)
+				run.hears(3*time.Second, p, "gone: worker lost")
+			})
+		})
+	}
+}
+
+// The same process, declared gone by mistake, is up again when it is back.
+func TestRosterBackAfterVerdict(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		p, run := w.watched("w1")
+		p.host.Freeze()
+		run.hears(3*time.Second, p, "gone: worker lost")
+		p.host.Thaw()
+		run.hears(15*time.Second, p, "up")
+		select {
+		case m := <-p.superseded:
+			t.Fatalf("superseded by %s", m.ByIncarnation)
+		default:
+		}
+	})
+}
+
+func TestRosterUnknownWorkerSettles(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		gone, comes := w.run(), w.run()
+		w.roster.Watch("w1", "never-seen", gone.pid)
+		gone.hearsNothing(2900 * time.Millisecond)
+		gone.hearsOf(200*time.Millisecond, "never-seen", "gone: worker lost")
+
+		p := w.worker("w2")
+		w.roster.Watch("w2", p.info.Incarnation, comes.pid)
+		comes.hearsNothing(2 * time.Second)
+		p.set(cluster.StateReady)
+		comes.hears(time.Second, p, "up")
+		comes.hearsNothing(5 * time.Second)
+	})
+}
+
+// A process that is joining is not given up as long as it is there.
+func TestRosterJoiningIsNotGone(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		p, run := w.worker("w1"), w.run()
+		w.roster.Watch("w1", p.info.Incarnation, run.pid)
+		run.hearsNothing(10 * time.Second)
+		p.host.Crash()
+		run.hears(7*time.Second, p, "gone: worker lost")
+	})
+}
+
+func TestRosterSuperseded(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		old, run := w.watched("w1")
+		time.Sleep(10 * time.Millisecond) // incarnations are in the order of time
+		fresh := w.ready("w1")
+		run.hears(time.Second, old, "gone: worker superseded")
+		run.hears(time.Second, fresh, "up")
+		if m := <-old.superseded; m.ByIncarnation != fresh.info.Incarnation || m.Incarnation != old.info.Incarnation {
+			t.Fatalf("told %v", m)
+		}
+		// Whoever watches the old process later hears of both at once.
+		late := w.run()
+		w.roster.Watch("w1", old.info.Incarnation, late.pid)
+		late.hears(time.Second, old, "gone: worker superseded")
+		late.hears(time.Second, fresh, "up")
+		// And whoever watches an even older one that was never seen.
+		older := w.run()
+		w.roster.Watch("w1", "00000000000000000000000000", older.pid)
+		older.hearsOf(time.Second, "00000000000000000000000000", "gone: worker superseded")
+		older.hears(time.Second, fresh, "up")
+	})
+}
+
+// A process that was frozen while another one took its id over does not get
+// the id back when it wakes, and is told.
+func TestRosterZombieStaysSuperseded(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		old, run := w.watched("w1")
+		old.host.Freeze()
+		run.hears(3*time.Second, old, "gone: worker lost")
+		fresh := w.ready("w1")
+		run.hears(time.Second, fresh, "up")
+		old.host.Thaw()
+		select {
+		case m := <-old.superseded:
+			if m.ByIncarnation != fresh.info.Incarnation {
+				t.Fatalf("told %v", m)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the zombie was not told")
+		}
+		if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != WorkerUp {
+			t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
+		}
+	})
+}
+
+func TestRosterListsAndListeners(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		var heard []string
+		done := make(chan struct{}, 100)
+		cancel := w.roster.OnChange(func(c WorkerChanged) {
+			heard = append(heard, c.WorkerID+" "+c.State.String())
+			done <- struct{}{}
+		})
+		w.ready("w1")
+		<-done
+		b := w.ready("w2")
+		<-done
+		b.host.Crash()
+		<-done
+		if got := strings.Join(heard, ", "); got != "w1 up, w2 up, w2 gone" {
+			t.Fatalf("heard %s", got)
+		}
+		cancel()
+		all := w.roster.Workers()
+		if len(all) != 2 || all[0].State != WorkerUp || all[1].State != WorkerGone || all[1].Reason != "worker lost" {
+			t.Fatalf("listed %+v", all)
+		}
+	})
+}
+
+// BenchmarkRosterFanOut tells 100,000 runs that their worker has gone; Watch
+// goes on meanwhile.
+func BenchmarkRosterFanOut(b *testing.B) {
+	const runs = 100_000
+	root := actor.NewActorSystem().Root
+	heard := make(chan struct{}, runs)
+	sink := root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		if _, ok := ctx.Message().(*WorkerChanged); ok {
+			heard <- struct{}{}
+		}
+	}))
+	r := &Roster{root: root, news: newNewsroom(root), workers: map[string]*rosterWorker{}}
+	go r.news.loop()
+	defer r.news.close()
+	w := r.worker("w1")
+	for i := range runs {
+		w.watchers[strconv.Itoa(i)] = sink
+	}
+	var locked time.Duration
+	for b.Loop() {
+		start := time.Now()
+		r.mu.Lock()
+		r.tell(w, WorkerChanged{WorkerID: "w1", State: WorkerGone})
+		r.mu.Unlock()
+		locked += time.Since(start)
+		for range runs {
+			<-heard
+		}
+	}
+	b.ReportMetric(float64(locked.Microseconds())/float64(b.N), "µs-locked/op")
+}
