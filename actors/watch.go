@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/messages"
 )
