@@ -20,7 +20,7 @@ const (
 var (
 	errDeadLetter  = errors.New("the actor is not there")
 	errTimeout     = errors.New("no answer in time")
-	errViewChanged = errors.New("the view changed before the answer")
+	errViewChanged = errors.New("its owner changed before the answer")
 )
 
 // Call asks the actor of an identity and returns its answer. It resolves the
@@ -39,7 +39,7 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 			return nil, err
 		}
 		state := n.membership.current.Load()
-		reply, err := n.tryOwned(ctx, state, kind, id, pid, msg, length)
+		reply, err := n.try(ctx, state, identity{kind, id}, pid, msg, length)
 		if err == nil {
 			return reply, nil
 		}
@@ -50,19 +50,19 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 		if errors.Is(err, errTimeout) {
 			length = min(2*length, callTryMost)
 		}
-		if !waitForView(ctx, state, wait.next()) {
+		if !n.waitForView(ctx, state, wait.next()) {
 			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q at %s did not answer: %w", kind, id, pid.Address, cause)
 		}
 	}
 }
 
-// tryOwned is a try that a change of the view ends only if it gives the
-// identity another owner.
-func (n *Node) tryOwned(ctx context.Context, state *viewState, kind, id string, pid *actor.PID, msg proto.Message, length time.Duration) (proto.Message, error) {
-	owner, _ := state.view.OwnerOf(kind, id)
+// try asks once, for at most d, and gives up when the view gives the identity
+// another owner than it had in state, or when the node stops.
+func (n *Node) try(ctx context.Context, state *viewState, id identity, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
+	owner, _ := state.view.OwnerOf(id.kind, id.identity)
 	a := n.send(pid, msg)
 	defer a.close()
-	t := time.NewTimer(length)
+	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
 		select {
@@ -72,9 +72,11 @@ func (n *Node) tryOwned(ctx context.Context, state *viewState, kind, id string, 
 			return nil, ctx.Err()
 		case <-t.C:
 			return nil, errTimeout
+		case <-n.membership.stopped:
+			return nil, errStopped
 		case <-state.changed:
 			state = n.membership.current.Load()
-			if now, ok := state.view.OwnerOf(kind, id); !ok || now.ID != owner.ID {
+			if now, ok := state.view.OwnerOf(id.kind, id.identity); !ok || now.ID != owner.ID {
 				return nil, errViewChanged
 			}
 		}
@@ -95,30 +97,14 @@ func (n *Node) Request(ctx context.Context, pid *actor.PID, msg proto.Message) (
 			return nil, messages.Errorf(messages.CodeUnavailable, "%s/%s: %w", pid.Address, pid.Id, err)
 		}
 		return m, nil
+	case <-n.membership.stopped:
+		return nil, messages.Errorf(messages.CodeUnavailable, "%s/%s: %w", pid.Address, pid.Id, errStopped)
 	case <-ctx.Done():
 		code := messages.CodeCanceled
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			code = messages.CodeDeadline
 		}
 		return nil, messages.Errorf(code, "%s/%s did not answer: %w", pid.Address, pid.Id, ctx.Err())
-	}
-}
-
-// try asks once, for at most d, and gives up when the view changes.
-func (n *Node) try(ctx context.Context, state *viewState, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
-	a := n.send(pid, msg)
-	defer a.close()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case reply := <-a.reply:
-		return asMessage(reply)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-t.C:
-		return nil, errTimeout
-	case <-state.changed:
-		return nil, errViewChanged
 	}
 }
 

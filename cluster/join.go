@@ -2,9 +2,12 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -17,6 +20,8 @@ import (
 const (
 	rejoinInterval      = 10 * time.Second
 	rejoinIntervalAlone = 500 * time.Millisecond
+	lostMax             = 16
+	lostAge             = 24 * time.Hour
 )
 
 // listConfig returns memberlist's configuration.
@@ -64,6 +69,7 @@ func (m *membership) join(ctx context.Context) error {
 	for {
 		cause := m.contact(seeds)
 		if cause == "" {
+			m.flush()
 			return nil
 		}
 		pause := wait.next()
@@ -77,7 +83,7 @@ func (m *membership) join(ctx context.Context) error {
 // contact returns why none of the seeds answered: "" if one did.
 func (m *membership) contact(seeds []string) string {
 	var causes []string
-	answered := false
+	answered := len(seeds) == 0
 	for _, seed := range seeds {
 		if _, err := m.list.Join([]string{seed}); err != nil {
 			causes = append(causes, seed+": "+rootCause(err))
@@ -109,33 +115,93 @@ func rootCause(err error) string {
 	return s
 }
 
-// rejoinLoop contacts the seeds for ever: seldom while all is well, often
-// while no server is in the view.
+// rejoinLoop contacts the seeds, and servers that were lost, for ever: seldom
+// while all is well, often while no other server is in the view.
 func (m *membership) rejoinLoop(ctx context.Context) {
-	if len(m.config.Join) == 0 {
-		return
-	}
 	last := time.Now()
 	for {
+		state := m.current.Load()
 		interval := rejoinInterval
-		if len(m.current.Load().view.Servers()) == 0 {
+		if !m.seesAnotherServer(state.view) {
 			interval = rejoinIntervalAlone
 		}
 		if pause := interval - time.Since(last); pause > 0 {
-			changed := m.current.Load().changed
+			t := time.NewTimer(pause)
 			select {
 			case <-ctx.Done():
+				t.Stop()
 				return
-			case <-changed:
+			case <-state.changed:
+				t.Stop()
 				continue
-			case <-time.After(pause):
+			case <-t.C:
 			}
 		}
 		last = time.Now()
-		if cause := m.contact(m.config.Join); cause != "" {
+		self := m.Self().GossipAddress
+		seeds := slices.DeleteFunc(slices.Clone(m.config.Join), func(seed string) bool { return seed == self })
+		if cause := m.contact(seeds); cause != "" {
 			m.config.Logger.Debug("rejoin " + cause)
 		}
+		m.contactLost()
 	}
+}
+
+func (m *membership) seesAnotherServer(v *View) bool {
+	name := m.Self().Name
+	return slices.ContainsFunc(v.servers, func(s Member) bool { return s.Name != name })
+}
+
+// lostServer was in the view until a time.
+type lostServer struct {
+	address string
+	at      time.Time
+}
+
+// rememberServers keeps the servers that left the view, at most lostMax for at
+// most lostAge: when the only seed is gone for good, they are the way back
+// into the cluster after a partition.
+func (m *membership) rememberServers(old, new *View) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range new.Members {
+		delete(m.lost, s.Name)
+	}
+	for _, s := range old.Members {
+		if _, live := new.Member(s.Name); !live && s.Role == RoleServer && len(m.lost) < lostMax {
+			m.lost[s.Name] = lostServer{s.GossipAddress, time.Now()}
+		}
+	}
+}
+
+// contactLost joins the lost servers that answer. A ping carries the name of
+// who is meant, so another process at the address, which may be of another
+// cluster, does not answer.
+func (m *membership) contactLost() {
+	m.mu.Lock()
+	for name, s := range m.lost {
+		if time.Since(s.at) > lostAge {
+			delete(m.lost, name)
+		}
+	}
+	lost := maps.Clone(m.lost)
+	m.mu.Unlock()
+	var asked sync.WaitGroup
+	for name, s := range lost {
+		asked.Go(func() {
+			address, err := net.ResolveUDPAddr("udp", s.address)
+			if err != nil {
+				return
+			}
+			if _, err := m.list.Ping(name, address); err != nil {
+				return
+			}
+			if cause := m.contact([]string{s.address}); cause != "" {
+				m.config.Logger.Debug("rejoin " + cause)
+			}
+		})
+	}
+	asked.Wait()
 }
 
 // backoff doubles from first to most; each pause is drawn between half of it

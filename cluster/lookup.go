@@ -179,7 +179,7 @@ func (n *Node) Resolve(ctx context.Context, kind, id string) (*actor.PID, error)
 			}
 			cause = err.Error()
 		}
-		if !waitForView(ctx, state, wait.next()) {
+		if !n.waitForView(ctx, state, wait.next()) {
 			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q was not found: %s", kind, id, cause)
 		}
 	}
@@ -192,7 +192,7 @@ func (l *lookup) ask(ctx context.Context, state *viewState, owner Member, id ide
 	if owner.Name == l.node.Self().Name {
 		answer = l.activate(question)
 	} else {
-		reply, err := l.node.try(ctx, state, actor.NewPID(owner.Address, activatorActor), question, resolveTry)
+		reply, err := l.node.try(ctx, state, id, actor.NewPID(owner.Address, activatorActor), question, resolveTry)
 		if err != nil {
 			return nil, false, messages.Errorf(messages.CodeUnavailable, "owner %s: %w", owner.Name, err)
 		}
@@ -211,12 +211,15 @@ func (l *lookup) ask(ctx context.Context, state *viewState, owner Member, id ide
 	return actor.NewPID(answer.Address, answer.ActorId), false, nil
 }
 
-// waitForView waits for the next view, at most d; false if ctx ended first.
-func waitForView(ctx context.Context, state *viewState, d time.Duration) bool {
+// waitForView waits for the next view, at most d; false if ctx ended or the
+// node stopped first.
+func (n *Node) waitForView(ctx context.Context, state *viewState, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+		return false
+	case <-n.membership.stopped:
 		return false
 	case <-state.changed:
 	case <-t.C:

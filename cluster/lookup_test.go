@@ -191,3 +191,20 @@ func TestCallNamesTheLastCause(t *testing.T) {
 		}
 	})
 }
+
+func TestCallsEndWithTheNode(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.worker("a")
+		go func() {
+			time.Sleep(time.Second)
+			_ = a.Stop(context.Background())
+		}()
+		start := time.Now()
+		if _, err := a.Call(t.Context(), cluster.KindRun, "r1", &messages.Activate{}); messages.CodeOf(err) != messages.CodeUnavailable {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Fatalf("took %v", took)
+		}
+	})
+}

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"log"
 	"log/slog"
 	"maps"
@@ -34,8 +33,13 @@ type membership struct {
 	// declared gone and is back.
 	returned func(Member)
 
-	stop    context.CancelFunc
+	// stopped is closed when the node leaves.
+	stopped chan struct{}
+	flushes chan chan struct{}
 	running sync.WaitGroup
+
+	mu   sync.Mutex
+	lost map[string]lostServer
 }
 
 type viewState struct {
@@ -133,7 +137,10 @@ func (e *events) snapshot() []heard {
 
 // newMembership makes one with an empty view, which others may read at once.
 func newMembership(c Config, publish func(old, new *View), returned func(Member)) *membership {
-	m := &membership{config: c, publish: publish, returned: returned}
+	m := &membership{
+		config: c, publish: publish, returned: returned,
+		stopped: make(chan struct{}), flushes: make(chan chan struct{}), lost: map[string]lostServer{},
+	}
 	m.self.Store(&Member{})
 	m.current.Store(&viewState{view: NewView(0, nil), changed: make(chan struct{})})
 	m.events = &events{
@@ -160,22 +167,30 @@ func (m *membership) start(self Member) error {
 	n := m.list.LocalNode()
 	self.GossipAddress = joinHostPort(n.Addr, n.Port)
 	m.self.Store(&self)
-	ctx, stop := context.WithCancel(context.Background())
-	m.stop = stop
 	m.refresh()
-	m.running.Go(func() { m.publishLoop(ctx) })
+	m.running.Go(m.publishLoop)
 	return nil
 }
 
-func (m *membership) publishLoop(ctx context.Context) {
+func (m *membership) publishLoop() {
 	for {
 		select {
-		case <-ctx.Done():
+		case <-m.stopped:
 			return
 		case <-m.events.signal:
 			m.refresh()
+		case done := <-m.flushes:
+			m.refresh()
+			close(done)
 		}
 	}
+}
+
+// flush returns when the view holds what was heard before.
+func (m *membership) flush() {
+	done := make(chan struct{})
+	m.flushes <- done
+	<-done
 }
 
 // refresh makes a new view if what was heard differs from the newest one.
@@ -199,6 +214,7 @@ func (m *membership) refresh() {
 	}
 	m.current.Store(&viewState{view: view, changed: make(chan struct{})})
 	close(old.changed)
+	m.rememberServers(old.view, view)
 	m.publish(old.view, view)
 	for _, member := range returned {
 		if _, known := old.view.byID(member.ID); !known {
@@ -236,7 +252,7 @@ func (m *membership) leave(timeout time.Duration) {
 
 // shutdown stops without telling anybody.
 func (m *membership) shutdown() {
-	m.stop()
+	close(m.stopped)
 	if err := m.list.Shutdown(); err != nil {
 		m.config.Logger.Debug("memberlist did not stop cleanly", "error", err)
 	}

@@ -213,6 +213,39 @@ func TestHealedPartitionMerges(t *testing.T) {
 	})
 }
 
+// The seed is gone for good: the servers that were known are the way back.
+func TestHealedPartitionMergesWithoutTheSeed(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		seed, hostA := w.server("a")
+		b, _ := w.server("b", seed.Self().GossipAddress)
+		c, hostC := w.worker("c", seed.Self().GossipAddress)
+		for _, n := range w.nodes {
+			w.sees(n, 2*time.Second, "a", "b", "c")
+		}
+		hostA.Crash()
+		w.network.Split(hostC)
+		w.sees(b, 4*time.Second, "b")
+		w.sees(c, 4*time.Second, "c")
+		time.Sleep(time.Hour)
+		w.network.Heal()
+		w.sees(c, 3*time.Second, "b", "c")
+		w.sees(b, time.Second, "b", "c")
+	})
+}
+
+// What the seed knows is in the view when Start returns.
+func TestStartReturnsWithTheSeedsView(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b", a.Self().GossipAddress)
+		w.sees(a, time.Second, "a", "b")
+		c, _ := w.worker("c", b.Self().GossipAddress)
+		if got := viewIDs(c.View()); !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Fatalf("c starts with %v", got)
+		}
+	})
+}
+
 // A worker that sees no server looks for one twice a second.
 func TestWorkerFindsRestartedServerSoon(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
