@@ -43,7 +43,7 @@ lint: ## gofmt, go vet, staticcheck and the house rules
 	$(GO) run ./cmd/tidy
 
 generate: ## Generate Go from the .proto files
-	$(TOOL) buf generate messages --template .tools/buf.gen.yaml
+	GO=$(GO) .tools/generate
 
 fresh: ## Check that the generated code is what `make generate` makes
 	GO=$(GO) .tools/fresh
