@@ -115,6 +115,7 @@ func workerView(w *WorkerStatus) *api.Worker {
 		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
 		StartedAt: timestamp(time.UnixMicro(w.Info.GetStartedUs())),
+		Reported:  w.Load != nil && w.Load.GetIncarnation() == w.Incarnation,
 		Running:   w.Load.GetRunning(), Queued: w.Load.GetQueued(), BoundRuns: w.Load.GetBoundRuns(),
 	}
 	for _, d := range w.Info.GetWorkflows() {

@@ -1726,6 +1726,9 @@ type Worker struct {
 	Labels        map[string]string      `protobuf:"bytes,11,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Workflows     []string               `protobuf:"bytes,12,rep,name=workflows,proto3" json:"workflows,omitempty"`
 	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// The worker has told placement its load: from then on it gets new runs.
+	// False too if placement of its pool is on another server.
+	Reported      bool `protobuf:"varint,14,opt,name=reported,proto3" json:"reported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1849,6 +1852,13 @@ func (x *Worker) GetStartedAt() *timestamppb.Timestamp {
 		return x.StartedAt
 	}
 	return nil
+}
+
+func (x *Worker) GetReported() bool {
+	if x != nil {
+		return x.Reported
+	}
+	return false
 }
 
 type ListMembersRequest struct {
@@ -2297,7 +2307,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\aexisted\x18\x03 \x01(\bR\aexisted\"\x14\n" +
 	"\x12ListWorkersRequest\"F\n" +
 	"\x13ListWorkersResponse\x12/\n" +
-	"\aworkers\x18\x01 \x03(\v2\x15.limpet.api.v1.WorkerR\aworkers\"\xe9\x03\n" +
+	"\aworkers\x18\x01 \x03(\v2\x15.limpet.api.v1.WorkerR\aworkers\"\x85\x04\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
@@ -2314,7 +2324,8 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06labels\x18\v \x03(\v2!.limpet.api.v1.Worker.LabelsEntryR\x06labels\x12\x1c\n" +
 	"\tworkflows\x18\f \x03(\tR\tworkflows\x129\n" +
 	"\n" +
-	"started_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x1a9\n" +
+	"started_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1a\n" +
+	"\breported\x18\x0e \x01(\bR\breported\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x14\n" +

@@ -267,7 +267,7 @@ func (e *Engine) StartWorker(ctx context.Context, config worker.Config, workflow
 }
 
 // untilUp returns when the server counts on the worker: that follows its
-// admission by a round of gossip.
+// admission by a round of gossip and the first report of its load.
 func (e *Engine) untilUp(ctx context.Context, m *member) error {
 	for {
 		workers, err := e.client.ListWorkers(ctx)
@@ -275,7 +275,7 @@ func (e *Engine) untilUp(ctx context.Context, m *member) error {
 			return err
 		}
 		for _, w := range workers {
-			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == "up" {
+			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == "up" && w.GetReported() {
 				return nil
 			}
 		}
