@@ -31,9 +31,11 @@ func testModel(t *testing.T, s journal.Store) {
 			"append": m.append,
 			"delete": m.delete,
 			"":       func(*rapid.T) {},
-			"check":  m.check,
+			"check":  func(t *rapid.T) { m.check(t, rapid.IntRange(0, len(checks)-1).Draw(t, "which")) },
 		})
-		m.check(t)
+		for which := range checks {
+			m.check(t, which)
+		}
 	})
 }
 
@@ -172,37 +174,50 @@ func (m *model) where(holds func(*journal.Row) bool) (out []journal.Row) {
 	return out
 }
 
-func (m *model) check(t *rapid.T) {
-	var shards []int
-	if rapid.Bool().Draw(t, "some shards") {
-		shards = rapid.SliceOfNDistinct(rapid.IntRange(0, 3), 0, 3, rapid.ID[int]).Draw(t, "shards")
-	}
-	in := func(r *journal.Row) bool { return shards == nil || slices.Contains(shards, r.Shard) }
-	asleep := func(r *journal.Row) bool { return r.Dormant && !journal.Finished(r.Status) && in(r) }
-	limit := rapid.IntRange(0, 9).Draw(t, "limit")
-	after := rapid.SampledFrom([]string{"", "b", "e"}).Draw(t, "after")
-	m.checkRuns(t)
-	m.checkActive(t, shards, after, limit, in)
-	m.checkDue(t, shards, limit, asleep)
-	m.checkWoken(t, shards, after, limit, asleep)
-	m.checkBound(t)
-	m.checkList(t)
+// question is what the checks ask with.
+type question struct {
+	shards []int
+	after  string
+	limit  int
 }
 
-func (m *model) checkRuns(t *rapid.T) {
+func (q *question) in(r *journal.Row) bool {
+	return q.shards == nil || slices.Contains(q.shards, r.Shard)
+}
+
+func (q *question) asleep(r *journal.Row) bool {
+	return r.Dormant && !journal.Finished(r.Status) && q.in(r)
+}
+
+var checks = []func(*model, *rapid.T, *question){
+	(*model).checkRuns, (*model).checkActive, (*model).checkDue, (*model).checkWoken, (*model).checkBound, (*model).checkList,
+}
+
+func (m *model) check(t *rapid.T, which int) {
+	q := &question{
+		limit: rapid.IntRange(0, 9).Draw(t, "limit"),
+		after: rapid.SampledFrom([]string{"", "b", "e"}).Draw(t, "after"),
+	}
+	if rapid.Bool().Draw(t, "some shards") {
+		q.shards = rapid.SliceOfNDistinct(rapid.IntRange(0, 3), 0, 3, rapid.ID[int]).Draw(t, "shards")
+	}
+	checks[which](m, t, q)
+}
+
+func (m *model) checkRuns(t *rapid.T, _ *question) {
 	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		rec, err := m.store.Load(t.Context(), id)
 		if row, there := m.rows[id]; !there {
 			if messages.CodeOf(err) != messages.CodeUnknownRun {
 				t.Fatalf("load %s: %v, want UNKNOWN_RUN", id, err)
 			}
-		} else if err != nil || !same1(rec, row, m.entries[id]) {
+		} else if err != nil || !sameRecord(rec, row, m.entries[id]) {
 			t.Fatalf("load %s: %v\n got %v\nwant %v %v", id, err, rec, row, m.entries[id])
 		}
 	}
 }
 
-func same1(rec journal.Record, row journal.Row, entries []string) bool {
+func sameRecord(rec journal.Record, row journal.Row, entries []string) bool {
 	return rec.Row == row && slices.EqualFunc(rec.Entries, entries, func(a []byte, b string) bool { return string(a) == b })
 }
 
@@ -222,56 +237,56 @@ func equalIDs(t *rapid.T, what string, got, want []string, err error) {
 	}
 }
 
-func (m *model) checkActive(t *rapid.T, shards []int, after string, limit int, in func(*journal.Row) bool) {
-	recs, err := m.store.Active(t.Context(), shards, after, limit)
+func (m *model) checkActive(t *rapid.T, q *question) {
+	recs, err := m.store.Active(t.Context(), q.shards, q.after, q.limit)
 	var got []string
 	for _, rec := range recs {
 		got = append(got, rec.Row.RunID)
-		if !same1(rec, m.rows[rec.Row.RunID], m.entries[rec.Row.RunID]) {
+		if !sameRecord(rec, m.rows[rec.Row.RunID], m.entries[rec.Row.RunID]) {
 			t.Fatalf("active: got %v, want %v", rec, m.rows[rec.Row.RunID])
 		}
 	}
-	want := m.where(func(r *journal.Row) bool { return !journal.Finished(r.Status) && !r.Dormant && in(r) })
-	equalIDs(t, fmt.Sprintf("active of %v after %q, limit %d", shards, after, limit), got, firstIDs(want, after, limit), err)
+	want := m.where(func(r *journal.Row) bool { return !journal.Finished(r.Status) && !r.Dormant && q.in(r) })
+	equalIDs(t, fmt.Sprintf("active of %v after %q, limit %d", q.shards, q.after, q.limit), got, firstIDs(want, q.after, q.limit), err)
 }
 
-func (m *model) checkDue(t *rapid.T, shards []int, limit int, asleep func(*journal.Row) bool) {
+func (m *model) checkDue(t *rapid.T, q *question) {
 	now := epoch.Add(time.Duration(rapid.IntRange(-4, 4).Draw(t, "now")) * time.Microsecond)
-	timed := m.where(func(r *journal.Row) bool { return asleep(r) && !r.WakeAt.IsZero() })
+	timed := m.where(func(r *journal.Row) bool { return q.asleep(r) && !r.WakeAt.IsZero() })
 	slices.SortStableFunc(timed, func(a, b journal.Row) int { return a.WakeAt.Compare(b.WakeAt) })
 	n := 0
-	for n < len(timed) && n < limit && !timed[n].WakeAt.After(now) {
+	for n < len(timed) && n < q.limit && !timed[n].WakeAt.After(now) {
 		n++
 	}
 	var wantNext time.Time
 	if n < len(timed) {
 		wantNext = timed[n].WakeAt
 	}
-	due, next, err := m.store.Due(t.Context(), shards, now, limit)
-	equalIDs(t, fmt.Sprintf("due of %v at %v, limit %d", shards, now, limit), due, firstIDs(timed[:n], "", n), err)
+	due, next, err := m.store.Due(t.Context(), q.shards, now, q.limit)
+	equalIDs(t, fmt.Sprintf("due of %v at %v, limit %d", q.shards, now, q.limit), due, firstIDs(timed[:n], "", n), err)
 	if !next.Equal(wantNext) {
 		t.Fatalf("next due: %v, want %v", next, wantNext)
 	}
 }
 
-func (m *model) checkWoken(t *rapid.T, shards []int, after string, limit int, asleep func(*journal.Row) bool) {
+func (m *model) checkWoken(t *rapid.T, q *question) {
 	watched := make(map[string]bool)
 	for _, worker := range []string{"w1", "w2", "w3"} {
-		up := m.where(func(r *journal.Row) bool { return asleep(r) && r.WakeOnUp == worker })
-		got, err := m.store.WokenByUp(t.Context(), shards, worker, after, limit)
-		equalIDs(t, "woken by "+worker+" up", got, firstIDs(up, after, limit), err)
-		gone := m.where(func(r *journal.Row) bool { return asleep(r) && r.WakeOnGone == worker })
-		got, err = m.store.WokenByGone(t.Context(), shards, worker, after, limit)
-		equalIDs(t, "woken by "+worker+" gone", got, firstIDs(gone, after, limit), err)
+		up := m.where(func(r *journal.Row) bool { return q.asleep(r) && r.WakeOnUp == worker })
+		got, err := m.store.WokenByUp(t.Context(), q.shards, worker, q.after, q.limit)
+		equalIDs(t, "woken by "+worker+" up", got, firstIDs(up, q.after, q.limit), err)
+		gone := m.where(func(r *journal.Row) bool { return q.asleep(r) && r.WakeOnGone == worker })
+		got, err = m.store.WokenByGone(t.Context(), q.shards, worker, q.after, q.limit)
+		equalIDs(t, "woken by "+worker+" gone", got, firstIDs(gone, q.after, q.limit), err)
 		if len(gone) > 0 {
 			watched[worker] = true
 		}
 	}
-	got, err := m.store.WatchedWorkers(t.Context(), shards)
+	got, err := m.store.WatchedWorkers(t.Context(), q.shards)
 	equalIDs(t, "watched workers", got, slices.Sorted(maps.Keys(watched)), err)
 }
 
-func (m *model) checkBound(t *rapid.T) {
+func (m *model) checkBound(t *rapid.T, _ *question) {
 	for _, pool := range []string{"default", "gpu"} {
 		want := make(map[string]int)
 		for _, row := range m.rows {
@@ -286,7 +301,7 @@ func (m *model) checkBound(t *rapid.T) {
 	}
 }
 
-func (m *model) checkList(t *rapid.T) {
+func (m *model) checkList(t *rapid.T, _ *question) {
 	f := journal.Filter{
 		Workflow:    rapid.SampledFrom([]string{"", "x"}).Draw(t, "of workflow"),
 		BoundWorker: drawWorker.Draw(t, "bound to"),

@@ -20,18 +20,18 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// fill writes chains of three steps, each in a commit of its own.
+// fill writes chains of three steps in one commit.
 func fill(t *testing.T, store journal.Store, from, runs int) {
 	t.Helper()
+	var batch []journal.Append
 	for i := range runs {
-		var batch []journal.Append
 		for n := uint64(1); n <= 5; n++ {
 			batch = append(batch, journaltest.ChainAppend(fmt.Sprintf("run-%06d", from+i), n, bytes.Repeat([]byte{byte(i)}, 300)))
 		}
-		for _, err := range store.Append(t.Context(), batch) {
-			if err != nil {
-				t.Fatal(err)
-			}
+	}
+	for _, err := range store.Append(t.Context(), batch) {
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -253,7 +253,9 @@ func TestCheckpoint(t *testing.T) {
 		CheckpointFailed: func(err error) { t.Error(err) },
 	}})
 	for i := range 5 {
-		fill(t, store, i*80, 80)
+		for k := range 40 {
+			fill(t, store, i*80+k*2, 2)
+		}
 		if pages := <-done; pages == 0 {
 			t.Error("a checkpoint copied nothing")
 		}

@@ -243,13 +243,17 @@ func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string,
 
 // BoundCounts implements journal.Store.
 func (s *Store) BoundCounts(ctx context.Context, pool string) (map[string]int, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer s.calls.RUnlock()
-	counts, err := s.bound.of(ctx, pool)
+	const sql = "SELECT bound_worker, count(*) FROM runs INDEXED BY runs_bound " +
+		"WHERE bound_worker IS NOT NULL AND pool = ? GROUP BY bound_worker"
+	counts := make(map[string]int)
+	err := s.read(ctx, "count bound runs", func(conn *sqlite.Conn) error {
+		return each(conn, sql, func(s *sqlite.Stmt) bool {
+			counts[s.ColumnText(0)] = s.ColumnInt(1)
+			return true
+		}, pool)
+	})
 	if err != nil {
-		return nil, s.fail("count bound runs", err)
+		return nil, err
 	}
 	return counts, nil
 }
@@ -280,8 +284,9 @@ func (s *Store) List(ctx context.Context, f journal.Filter, limit int, token str
 	return rows, next, nil
 }
 
-// listSQL makes the query of a page. Only unfinished runs are bound, so those
-// of a worker are looked for among the live ones.
+// listSQL makes the query of a page. Every index that it may use holds the
+// rows in the order of the listing, so that a page reads little more than its
+// rows, but for filters that few rows pass.
 func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string, args []any) {
 	index := "runs_created"
 	var where []string
@@ -290,8 +295,8 @@ func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string
 		args = append(args, values...)
 	}
 	if f.BoundWorker != "" {
-		index = "runs_live"
-		add("phase < 2 AND bound_worker = ?", f.BoundWorker)
+		index = "runs_bound"
+		add("bound_worker = ?", f.BoundWorker)
 	}
 	if f.ParentRun != "" {
 		index = "runs_parent"

@@ -60,6 +60,7 @@ CREATE INDEX runs_finished ON runs(finished_at) WHERE phase = 2;
 CREATE INDEX runs_due ON runs(wake_at, run_id, shard) WHERE phase = 1 AND wake_at IS NOT NULL;
 CREATE INDEX runs_on_up ON runs(wake_on_up, run_id, shard) WHERE phase = 1 AND wake_on_up IS NOT NULL;
 CREATE INDEX runs_on_gone ON runs(wake_on_gone, run_id, shard) WHERE phase = 1 AND wake_on_gone IS NOT NULL;
+CREATE INDEX runs_bound ON runs(bound_worker, created_at, run_id, pool) WHERE bound_worker IS NOT NULL;
 CREATE INDEX runs_parent ON runs(parent_run, created_at, run_id) WHERE parent_run IS NOT NULL;
 
 CREATE TABLE entries (

@@ -94,7 +94,6 @@ type Store struct {
 	writing chan struct{}
 	w       *writer
 	readers *sqlitex.Pool
-	bound   *boundCounts
 	ckpt    *checkpointer
 }
 
@@ -136,10 +135,6 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}); err != nil {
 		return nil, s.fail("open", err)
 	}
-	if s.bound, err = countBound(path); err != nil {
-		return nil, s.fail("open", err)
-	}
-	s.w.bound = s.bound
 	if s.ckpt, err = startCheckpointer(s); err != nil {
 		return nil, s.fail("open", err)
 	}
@@ -255,9 +250,6 @@ func (s *Store) release() error {
 	var errs []error
 	if s.ckpt != nil {
 		errs = append(errs, s.ckpt.stop())
-	}
-	if s.bound != nil {
-		s.bound.stop()
 	}
 	if s.readers != nil {
 		errs = append(errs, s.readers.Close())

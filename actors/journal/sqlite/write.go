@@ -33,7 +33,6 @@ type writer struct {
 	young, old map[string]*liveRun
 	// leaving are runs to be forgotten after the transaction.
 	leaving []string
-	bound   *boundCounts
 }
 
 func (w *writer) prepare() error {
@@ -107,7 +106,6 @@ func (w *writer) transact(fn func(*writer) error) error {
 	}
 	if err != nil {
 		w.forget()
-		w.bound.settle(false)
 		if !w.conn.AutocommitEnabled() {
 			// If this fails the next BEGIN does, and comes here again.
 			_ = run(w.rollback)
@@ -119,7 +117,6 @@ func (w *writer) transact(fn func(*writer) error) error {
 	}
 	clear(w.leaving)
 	w.leaving = w.leaving[:0]
-	w.bound.settle(true)
 	return nil
 }
 
@@ -221,7 +218,6 @@ func (w *writer) create(a *journal.Append) (*liveRun, error) {
 	}
 	known := &liveRun{seq: w.conn.LastInsertRowID(), row: row}
 	w.know(a.RunID, known)
-	w.bound.moved(nil, &row)
 	return known, nil
 }
 
@@ -252,7 +248,6 @@ func (w *writer) update(known *liveRun, now *journal.Row) error {
 	if err := run(stmt); err != nil {
 		return err
 	}
-	w.bound.moved(&known.row, &row)
 	known.row = row
 	if phase(&row) != phaseActive {
 		w.leaving = append(w.leaving, row.RunID)
