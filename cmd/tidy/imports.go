@@ -143,6 +143,7 @@ func impureImportsIn(t *tree, l layer, f *file) []finding {
 
 func impureCodeIn(t *tree, l layer, f *file) []finding {
 	clock := localName(f, "time")
+	random := orDefault(localName(f, "math/rand"), localName(f, "math/rand/v2"))
 	var found []finding
 	ast.Inspect(f.syntax, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -150,8 +151,12 @@ func impureCodeIn(t *tree, l layer, f *file) []finding {
 			found = append(found, t.at(n.Pos(), "pure", "%s starts a goroutine", l.dir))
 		case *ast.SelectorExpr:
 			x, ok := n.X.(*ast.Ident)
-			if ok && clock != "" && x.Name == clock && slices.Contains(impureCalls, n.Sel.Name) {
+			switch {
+			case !ok:
+			case clock != "" && x.Name == clock && slices.Contains(impureCalls, n.Sel.Name):
 				found = append(found, t.at(n.Pos(), "pure", "%s uses time.%s: time comes in as an argument", l.dir, n.Sel.Name))
+			case random != "" && x.Name == random && !slices.Contains(seededRand, n.Sel.Name):
+				found = append(found, t.at(n.Pos(), "pure", "%s uses rand.%s: randomness comes from a seed", l.dir, n.Sel.Name))
 			}
 		}
 		return true
@@ -168,9 +173,17 @@ func localName(f *file, path string) string {
 		if spec.Name != nil {
 			return spec.Name.Name
 		}
+		path = strings.TrimSuffix(path, "/v2")
 		return path[strings.LastIndexByte(path, '/')+1:]
 	}
 	return ""
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
 }
 
 // checkModulePath: outside import declarations the module path is written in

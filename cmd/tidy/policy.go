@@ -66,13 +66,16 @@ var impureImports = map[purity]map[string]string{
 		"github.com/asynkron/protoactor-go": "no Proto.Actor",
 	},
 	pure: {
-		"math/rand": "randomness comes in as an argument", "crypto/rand": "randomness comes in as an argument",
+		"crypto/rand": "randomness comes in as an argument",
 		"log/slog": "a core returns what is to be said", "log": "a core returns what is to be said",
 	},
 }
 
 // impureCalls of package time in a pure package.
 var impureCalls = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "NewTimer", "NewTicker", "Tick"}
+
+// seededRand are the names of math/rand that draw from a given seed only.
+var seededRand = []string{"New", "NewPCG", "NewChaCha8", "NewSource", "NewZipf", "Rand", "Source", "PCG", "ChaCha8", "Zipf"}
 
 // topLevel is what may lie in the root, beside names that begin with a dot.
 var topLevel = []string{"actors", "cluster", "messages", "sdk", "cmd",

@@ -60,7 +60,10 @@ func TestRules(t *testing.T) {
 		{"files in the journal contract", "actors/journal/a.go", doc + `package journal; import "os"`, "no operating system"},
 		{"goroutine in a pure package", "actors/slots/a.go", doc + "package slots\nfunc f() { go f() }", "starts a goroutine"},
 		{"goroutine in the journal", "actors/journal/a.go", doc + "package journal\nfunc f() { go f() }", ""},
-		{"randomness in a pure package", "actors/sim/a.go", doc + `package sim; import "math/rand/v2"`, "randomness"},
+		{"randomness in a pure package", "actors/sim/a.go", doc + "package sim\nimport \"math/rand/v2\"\nvar n = rand.IntN(7)", "uses rand.IntN"},
+		{"old randomness in a pure package", "actors/sim/a.go", doc + "package sim\nimport r \"math/rand\"\nvar n = r.Intn(7)", "uses rand.Intn"},
+		{"seeded randomness in a pure package", "actors/sim/a.go", doc + "package sim\nimport \"math/rand/v2\"\nvar n = rand.New(rand.NewPCG(1, 2))", ""},
+		{"real randomness in a pure package", "actors/run/a.go", doc + `package run; import "crypto/rand"`, "randomness comes in"},
 		{"actors in a pure package", "actors/run/a.go", doc + `package run; import "github.com/asynkron/protoactor-go/actor"`, "no Proto.Actor"},
 		{"clock in a test", "actors/run/a_test.go", doc + "package run\nimport \"time\"\nvar now = time.Now()", ""},
 
