@@ -67,7 +67,7 @@ var impureImports = map[purity]map[string]string{
 	},
 	pure: {
 		"crypto/rand": "randomness comes in as an argument",
-		"log/slog": "a core returns what is to be said", "log": "a core returns what is to be said",
+		"log/slog":    "a core returns what is to be said", "log": "a core returns what is to be said",
 	},
 }
 
