@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -62,10 +63,25 @@ func (m *Machine) started(i int, msg *messages.Started) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
 	c.queued, c.revoke, c.waitingChild = false, "", msg.WaitingForChild
 	m.endMove()
-	if st.StartedAt.IsZero() {
-		m.emit(&messages.Event{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{
-			Step: st.Def.Name, Attempt: st.Attempt, StartedUs: msg.StartedUs}}})
+	if !st.StartedAt.IsZero() {
+		return
 	}
+	c.startedUs, c.recordAt = msg.StartedUs, time.UnixMicro(msg.StartedUs).Add(m.cfg.RecordStartAfter)
+	if msg.WaitingForChild || m.s.Binding.Lost {
+		m.recordStart(i)
+	}
+}
+
+// recordStart records a start that is known. A short attempt ends before that
+// is due, and its result says when it started.
+func (m *Machine) recordStart(i int) {
+	st, c := &m.s.Steps[i], &m.contacts[i]
+	if c.startedUs == 0 || !st.StartedAt.IsZero() {
+		return
+	}
+	m.emit(&messages.Event{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{
+		Step: st.Def.Name, Attempt: st.Attempt, StartedUs: c.startedUs}}})
+	c.startedUs, c.recordAt = 0, time.Time{}
 }
 
 // revoked: the attempt was withdrawn before it started.
@@ -286,6 +302,11 @@ func (m *Machine) loseBinding(reason string) {
 	worker := m.s.Binding.Worker
 	m.draining, m.refused = false, false
 	m.withdrawAll()
+	for i := range m.s.Steps {
+		if m.s.Steps[i].Phase == Live {
+			m.recordStart(i)
+		}
+	}
 	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: m.s.Binding.Epoch, Reason: reason}}})
 	if m.s.hard() {
 		return

@@ -28,6 +28,9 @@ type Config struct {
 	// ExecutionGrace: an attempt of which the worker does not report the
 	// execution timeout is given up. Default 10 s.
 	ExecutionGrace time.Duration
+	// RecordStartAfter: a start is recorded once the attempt has run for so
+	// long. Default 100 ms.
+	RecordStartAfter time.Duration
 	// MoveFor is how long a grant for a move away from a busy worker is held
 	// while its attempts are revoked. Default 4 s.
 	MoveFor time.Duration
@@ -49,6 +52,7 @@ func (c Config) withDefaults() Config {
 	set(&c.DormantBackoff, 5*time.Second)
 	set(&c.CancelGrace, 10*time.Second)
 	set(&c.ExecutionGrace, 10*time.Second)
+	set(&c.RecordStartAfter, 100*time.Millisecond)
 	set(&c.MoveFor, 4*time.Second)
 	set(&c.ReassureAfter, 30*time.Second)
 	return c
@@ -66,6 +70,9 @@ type contact struct {
 	queued       bool
 	ahead, slots int32
 	sentAt       time.Time
+	// startedUs is a start that is not recorded before recordAt; 0 for none.
+	startedUs int64
+	recordAt  time.Time
 	// revoke is the reason of an unanswered Revoke; empty if there is none.
 	revoke       string
 	waitingChild bool

@@ -17,6 +17,9 @@ const askPause = 50 * time.Millisecond
 func (m *Machine) expire() {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
+		if c := &m.contacts[i]; c.startedUs != 0 && st.Phase == Live && !m.now.Before(c.recordAt) {
+			m.recordStart(i)
+		}
 		if at, ok := m.scheduleDeadline(i); ok && !m.now.Before(at) {
 			m.scheduleExpired(i)
 			continue
@@ -46,7 +49,7 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	case m.s.pending() && !st.StartedAt.IsZero():
 		return m.s.Binding.LostAt.Add(timeout), true
 	case m.s.pending():
-	case !st.StartedAt.IsZero() || m.contacts[i].revoke == revokeTimeout:
+	case !st.StartedAt.IsZero() || m.contacts[i].startedUs != 0 || m.contacts[i].revoke == revokeTimeout:
 		return time.Time{}, false
 	}
 	return st.ReadyAt.Add(timeout), true
@@ -154,6 +157,7 @@ func (m *Machine) nextAlarm() time.Time {
 		want(m.s.CancelAt.Add(m.cfg.CancelGrace), m.anyLive())
 		for i := range m.s.Steps {
 			want(m.resendAt(i))
+			want(m.contacts[i].recordAt, m.s.Steps[i].Phase == Live)
 		}
 		for _, c := range m.s.Children {
 			if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
