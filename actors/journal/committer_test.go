@@ -385,7 +385,6 @@ func TestFeedTellsWhatBecameDurable(t *testing.T) {
 func BenchmarkCommitterMemory(b *testing.B) {
 	c := journal.NewCommitter(journal.NewMemory(), journal.CommitterConfig{QueueMax: 1 << 30, QueueBytesMax: 1 << 40})
 	var wg sync.WaitGroup
-	wg.Add(b.N)
 	payload := make([]byte, 200)
 	done := func(error) { wg.Done() }
 	ids := make([]string, 256)
@@ -394,6 +393,7 @@ func BenchmarkCommitterMemory(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
+		wg.Add(1)
 		c.Append(journal.Append{RunID: ids[i%256], Number: uint64(i/256 + 1), Entry: payload, Row: row(ids[i%256])}, done)
 	}
 	wg.Wait()

@@ -23,18 +23,19 @@ func acquire(path string) (*os.File, error) {
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == nil {
-		return file, errors.Join(file.Truncate(0), writePID(file))
+		err := errors.Join(file.Truncate(0), writePID(file))
+		return file, failed(path, "write its lock file", err)
 	}
 	defer file.Close()
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, failed(path, "lock "+name, err)
 	}
 	holder := "another process"
-	if pid := readPID(file); pid > 0 {
-		holder = fmt.Sprintf("the process %d", pid)
-	}
-	if readPID(file) == os.Getpid() {
+	switch pid := readPID(file); {
+	case pid == os.Getpid():
 		holder = "this process"
+	case pid > 0:
+		holder = fmt.Sprintf("the process %d", pid)
 	}
 	return nil, messages.Errorf(messages.CodeJournalInUse, "journal %q: %s has it", path, holder)
 }

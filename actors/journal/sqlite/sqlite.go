@@ -126,7 +126,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, s.fail("open", err)
 	}
-	s.w = &writer{conn: conn}
+	s.w = &writer{conn: conn, liveMax: liveMax}
 	if err := s.w.prepare(); err != nil {
 		return nil, s.fail("open", err)
 	}
@@ -195,7 +195,21 @@ func openWriter(ctx context.Context, path string) (_ *sqlite.Conn, err error) {
 	if err := sqlitex.ExecuteTransient(conn, "PRAGMA wal_checkpoint(TRUNCATE)", nil); err != nil {
 		return nil, err
 	}
-	return conn, extendWAL(path + "-wal")
+	if err := extendWAL(path + "-wal"); err != nil {
+		return nil, err
+	}
+	return conn, syncDirectory(filepath.Dir(path))
+}
+
+// syncDirectory makes the names of new files durable; SQLite does not do so
+// for a database and its WAL.
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
 var writerPragmas = []string{

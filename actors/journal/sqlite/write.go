@@ -31,6 +31,7 @@ type writer struct {
 	// young and old are runs that entries were lately added to; when young is
 	// full it becomes old. Finished and dormant runs are not in them.
 	young, old map[string]*liveRun
+	liveMax    int
 	// leaving are runs to be forgotten after the transaction.
 	leaving []string
 }
@@ -198,8 +199,8 @@ func (w *writer) find(runID string) (*liveRun, error) {
 }
 
 func (w *writer) know(runID string, known *liveRun) {
-	if len(w.young) >= liveMax {
-		w.old, w.young = w.young, make(map[string]*liveRun, liveMax)
+	if len(w.young) >= w.liveMax {
+		w.old, w.young = w.young, make(map[string]*liveRun)
 	}
 	w.young[runID] = known
 	if phase(&known.row) != phaseActive {
