@@ -37,7 +37,7 @@ func (m *Machine) fromWorker(msg proto.Message) {
 	c.heard, c.heardAt = true, m.now
 	switch msg := msg.(type) {
 	case *messages.Queued:
-		c.queued, c.ahead, c.slots = m.s.Steps[i].StartedAt.IsZero(), msg.Ahead, msg.Slots
+		c.queued, c.ahead, c.slots = m.s.Steps[i].StartedAt.IsZero() && c.startedUs == 0, msg.Ahead, msg.Slots
 	case *messages.Started:
 		m.started(i, msg)
 	case *messages.Revoked:
