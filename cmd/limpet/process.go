@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/cmd/limpet/internal/bench"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/demo"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
@@ -13,8 +14,10 @@ import (
 
 // Processes that the demo and the bench start from this executable.
 const (
-	processServer     = "server"
-	processDemoWorker = "demo-worker"
+	processServer      = "server"
+	processDemoWorker  = "demo-worker"
+	processBenchWorker = "bench-worker"
+	processBenchPeer   = "bench-peer"
 )
 
 // processArgs are the arguments that make this executable such a process.
@@ -23,8 +26,10 @@ func processArgs(what string) []string { return []string{"process", what} }
 // processCommand is what demo and bench start; nobody else has a use for it.
 func (c *cli) processCommand() *cobra.Command {
 	children := map[string]func() procs.Child{
-		processServer:     localcluster.ServerChild,
-		processDemoWorker: func() procs.Child { return localcluster.WorkerChild(demo.Workflows) },
+		processServer:      localcluster.ServerChild,
+		processDemoWorker:  func() procs.Child { return localcluster.WorkerChild(demo.Workflows) },
+		processBenchWorker: func() procs.Child { return localcluster.WorkerChild(bench.Workflows) },
+		processBenchPeer:   bench.PeerChild,
 	}
 	return &cobra.Command{
 		Use:    "process",

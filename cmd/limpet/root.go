@@ -60,7 +60,7 @@ Environment:
 		c.serverCommand(), c.devCommand(),
 		c.runCommand(), c.eventCommand(),
 		c.workerCommand(), c.memberCommand(), c.workflowCommand(),
-		c.demoCommand(), c.processCommand(),
+		c.demoCommand(), c.benchCommand(), c.processCommand(),
 		c.versionCommand(),
 	)
 	return root

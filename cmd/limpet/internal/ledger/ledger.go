@@ -127,6 +127,13 @@ func (w *Writer) End(number int64, failed bool, note string) {
 	w.write(append(l, strings.NewReplacer("\t", " ", "\n", " ").Replace(note)...))
 }
 
+// Count is the number of calls that have begun.
+func (w *Writer) Count() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
 // ID is the Execution.ID of the call with the number.
 func (w *Writer) ID(number int64) string { return executionID(w.incarnation, number) }
 

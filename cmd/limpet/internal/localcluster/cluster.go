@@ -215,16 +215,8 @@ func (c *Cluster) Client() (*sdk.Client, error) {
 // Ledger returns what the steps of all worker processes, dead ones included,
 // have recorded so far.
 func (c *Cluster) Ledger(ctx context.Context) ([]ledger.Execution, error) {
-	c.mu.Lock()
-	var workers []*procs.Process
-	for name, p := range c.processes {
-		if name != serverName && p.How() == "" {
-			workers = append(workers, p)
-		}
-	}
-	c.mu.Unlock()
 	if c.config.FlushEvery > 0 {
-		for _, p := range workers {
+		for _, p := range c.liveWorkers() {
 			// A worker that dies now takes its last lines with it, as one
 			// that died before.
 			if err := p.Ask(ctx, orderFlush, nil, nil); err != nil && ctx.Err() != nil {
@@ -273,6 +265,31 @@ func (c *Cluster) Close() {
 	c.cancel()
 	c.group.Close()
 	c.watching.Wait()
+}
+
+// Executions is how many calls of step functions the worker processes that now
+// run have recorded.
+func (c *Cluster) Executions(ctx context.Context) int64 {
+	all := int64(0)
+	for _, p := range c.liveWorkers() {
+		var n int64
+		if err := p.Ask(ctx, orderCount, nil, &n); err == nil {
+			all += n
+		}
+	}
+	return all
+}
+
+func (c *Cluster) liveWorkers() []*procs.Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var workers []*procs.Process
+	for name, p := range c.processes {
+		if name != serverName && p.How() == "" {
+			workers = append(workers, p)
+		}
+	}
+	return workers
 }
 
 // Live says whether the process with the id is one of the cluster and runs.

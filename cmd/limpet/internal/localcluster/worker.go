@@ -84,11 +84,20 @@ func (w *workerChild) Start(ctx context.Context, config json.RawMessage) (any, e
 	}
 }
 
-const orderFlush = "flush"
+// Orders that a worker process knows.
+const (
+	// orderFlush writes the ledger.
+	orderFlush = "flush"
+	// orderCount asks for the number of executions.
+	orderCount = "count"
+)
 
 func (w *workerChild) Do(_ context.Context, order string, _ json.RawMessage) (any, error) {
-	if order == orderFlush {
+	switch order {
+	case orderFlush:
 		return nil, w.ledger.Flush()
+	case orderCount:
+		return w.ledger.Count(), nil
 	}
 	return nil, messages.Errorf(messages.CodeInvalidArgument, "a worker process knows no order %q", order)
 }

@@ -23,12 +23,15 @@ const logTailLines = 12
 
 // order is a line to a child.
 type order struct {
+	ID   int64           `json:"id"`
 	Do   string          `json:"do"`
 	Body json.RawMessage `json:"body,omitempty"`
 }
 
 // answer is a line from a child.
 type answer struct {
+	// ID is the order's.
+	ID    int64           `json:"id"`
 	Body  json.RawMessage `json:"body,omitempty"`
 	Code  messages.Code   `json:"code,omitempty"`
 	Error string          `json:"error,omitempty"`
@@ -43,6 +46,7 @@ type Process struct {
 
 	// mu lets one order and its answer pass at a time.
 	mu      sync.Mutex
+	last    int64
 	stdin   io.WriteCloser
 	answers chan answer
 	gone    chan struct{}
@@ -87,36 +91,40 @@ func (p *Process) How() string {
 }
 
 // Ask gives the child an order and stores its answer in what reply points to;
-// nil for none. The error is the child's own, or UNAVAILABLE if it ended. When
-// ctx ends before the answer the process is of no more use and is killed.
+// nil for none. The error is the child's own, UNAVAILABLE if it ended, or ctx's
+// cause; an answer that comes later is dropped.
 func (p *Process) Ask(ctx context.Context, do string, body, reply any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	line, err := json.Marshal(order{Do: do, Body: data})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	line, err := json.Marshal(order{ID: p.last, Do: do, Body: data})
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if _, err := p.stdin.Write(append(line, '\n')); err != nil {
 		<-p.gone
 		return p.ended()
 	}
-	select {
-	case a := <-p.answers:
-		return a.store(reply)
-	case <-p.gone:
+	for {
 		select {
 		case a := <-p.answers:
-			return a.store(reply)
-		default:
-			return p.ended()
+			if a.ID == p.last {
+				return a.store(reply)
+			}
+		case <-p.gone:
+			select {
+			case a := <-p.answers:
+				return a.store(reply)
+			default:
+				return p.ended()
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-	case <-ctx.Done():
-		p.Kill()
-		return context.Cause(ctx)
 	}
 }
 

@@ -103,11 +103,11 @@ func (s *server) follow(ctx context.Context, o order) (stop bool, err error) {
 	case orderStart:
 		if reply, err = s.child.Start(ctx, o.Body); err != nil {
 			// The parent has the error; this process has nothing more to do.
-			return true, errors.Join(s.answer(nil, err), err)
+			return true, errors.Join(s.answer(o.ID, nil, err), err)
 		}
 	case orderStop:
 		err := s.child.Stop(ctx)
-		return true, errors.Join(s.answer(nil, err), err)
+		return true, errors.Join(s.answer(o.ID, nil, err), err)
 	case orderUsage:
 		reply, err = usage()
 	case orderProfile:
@@ -117,11 +117,11 @@ func (s *server) follow(ctx context.Context, o order) (stop bool, err error) {
 	default:
 		reply, err = s.child.Do(ctx, o.Do, o.Body)
 	}
-	return false, s.answer(reply, err)
+	return false, s.answer(o.ID, reply, err)
 }
 
-func (s *server) answer(reply any, err error) error {
-	var a answer
+func (s *server) answer(id int64, reply any, err error) error {
+	a := answer{ID: id}
 	if err != nil {
 		a.Code, a.Error = messages.CodeOf(err), err.Error()
 	} else if a.Body, err = json.Marshal(reply); err != nil {

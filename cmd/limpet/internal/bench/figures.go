@@ -1,0 +1,161 @@
+package bench
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+)
+
+// Figures are the result of a measurement.
+type Figures struct {
+	Workload   string `json:"workload"`
+	Store      string `json:"store"`
+	Sticky     string `json:"sticky"`
+	Runs       int    `json:"runs"`
+	Workers    int    `json:"workers"`
+	Slots      int    `json:"slots"`
+	Sequential bool   `json:"sequential"`
+
+	// Seconds from the first call to start a run to the end of the last run.
+	Seconds       float64 `json:"seconds"`
+	RunsPerS      float64 `json:"runs_per_s"`
+	StepsPerS     float64 `json:"steps_per_s"`
+	StartsPerS    float64 `json:"starts_per_s"`
+	P50Ms         float64 `json:"p50_ms"`
+	P95Ms         float64 `json:"p95_ms"`
+	P99Ms         float64 `json:"p99_ms"`
+	RunsFailed    int     `json:"runs_failed"`
+	ProcessesDied int     `json:"processes_died"`
+
+	// SameWorkerRatio is the part of the runs whose steps all executed on one
+	// worker; StepsRunTwice the steps that were executed more than once.
+	SameWorkerRatio float64 `json:"same_worker_ratio"`
+	StepsRunTwice   int     `json:"steps_run_twice"`
+	// StepsMissing were not executed, by the ledger.
+	StepsMissing int `json:"steps_missing"`
+
+	// ServerRSSMB is the most memory that the server had while measuring.
+	ServerRSSMB       float64 `json:"server_rss_mb"`
+	CPUMsPerRun       float64 `json:"cpu_ms_per_run"`
+	ServerCPUMsPerRun float64 `json:"server_cpu_ms_per_run"`
+	WorkerCPUMsPerRun float64 `json:"worker_cpu_ms_per_run"`
+	ClientCPUMsPerRun float64 `json:"client_cpu_ms_per_run"`
+	// EntriesPerRun is the mean length of the histories of some runs.
+	EntriesPerRun float64 `json:"entries_per_run"`
+
+	*Limits
+}
+
+// Limits of the machine, measured in the same call, and how near the
+// measurement came to them.
+type Limits struct {
+	// FsyncPerSLimit is a loop of one file: append 4 KiB, fdatasync.
+	FsyncPerSLimit float64 `json:"fsync_per_s_limit"`
+	// SQLiteAppendsPerSLimit is the store alone: batches of 64 entries.
+	SQLiteAppendsPerSLimit float64 `json:"sqlite_appends_per_s_limit"`
+	// ActorSendsPerSLimit is messages one way between two processes,
+	// ActorRequestsPerSLimit questions and answers with 64 askers, and
+	// ActorRequestMsLimit the median of one asker.
+	ActorSendsPerSLimit    float64 `json:"actor_sends_per_s_limit"`
+	ActorRequestsPerSLimit float64 `json:"actor_requests_per_s_limit"`
+	ActorRequestMsLimit    float64 `json:"actor_request_ms_limit"`
+
+	// SQLiteRatio is the entries written per second against the store's limit;
+	// SendsRatio three messages a step (dispatch, result, acknowledgement)
+	// against that of messages one way.
+	SQLiteRatio float64 `json:"sqlite_ratio"`
+	SendsRatio  float64 `json:"sends_ratio"`
+	// FloorMs is what one run at a time cannot be faster than: a request and
+	// an answer for each step, and an fsync for each entry. FloorRatio is it
+	// against the median of runs one at a time, 0 for runs in bulk.
+	FloorMs    float64 `json:"floor_ms"`
+	FloorRatio float64 `json:"floor_ratio"`
+}
+
+// compare sets the ratios.
+func (l *Limits) compare(f *Figures) {
+	each := float64(steps(f.Workload))
+	l.SQLiteRatio = round(f.RunsPerS*f.EntriesPerRun/l.SQLiteAppendsPerSLimit, 3)
+	l.SendsRatio = round(f.StepsPerS*3/l.ActorSendsPerSLimit, 3)
+	l.FloorMs = round(each*l.ActorRequestMsLimit+f.EntriesPerRun*1000/l.FsyncPerSLimit, 3)
+	if f.Sequential {
+		l.FloorRatio = round(l.FloorMs/f.P50Ms, 3)
+	}
+}
+
+// latencies sets the percentiles.
+func (f *Figures) latencies(all []time.Duration) {
+	slices.Sort(all)
+	f.P50Ms, f.P95Ms, f.P99Ms = percentile(all, 50), percentile(all, 95), percentile(all, 99)
+}
+
+// percentile of sorted durations in milliseconds: the least that p % of them
+// do not exceed.
+func percentile(sorted []time.Duration, p float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	i := max(int(math.Ceil(p/100*float64(len(sorted))))-1, 0)
+	return round(float64(sorted[i])/float64(time.Millisecond), 3)
+}
+
+// executions sets what the ledgers say of the measured runs.
+func (f *Figures) executions(all []ledger.Execution, measured map[string]bool) {
+	type ofRun struct {
+		worker string
+		moved  bool
+		steps  map[string]int
+	}
+	runs := make(map[string]*ofRun, len(measured))
+	for _, x := range all {
+		if !measured[x.Run] {
+			continue
+		}
+		r := runs[x.Run]
+		if r == nil {
+			r = &ofRun{worker: x.Worker, steps: make(map[string]int, steps(f.Workload))}
+			runs[x.Run] = r
+		}
+		r.moved = r.moved || r.worker != x.Worker
+		r.steps[x.Step]++
+	}
+	stayed := 0
+	f.StepsMissing = len(measured) * steps(f.Workload)
+	for _, r := range runs {
+		if !r.moved {
+			stayed++
+		}
+		f.StepsMissing -= len(r.steps)
+		for _, n := range r.steps {
+			if n > 1 {
+				f.StepsRunTwice++
+			}
+		}
+	}
+	f.SameWorkerRatio = round(float64(stayed)/float64(max(len(runs), 1)), 4)
+}
+
+// usage of all processes at one moment.
+type usage struct{ server, workers, client procs.Usage }
+
+// cpu sets the CPU time from one moment to another.
+func (f *Figures) cpu(before, after usage) {
+	perRun := func(d time.Duration) float64 {
+		return round(float64(d)/float64(time.Millisecond)/float64(f.Runs), 4)
+	}
+	server, workers, client := after.server.CPU-before.server.CPU, after.workers.CPU-before.workers.CPU, after.client.CPU-before.client.CPU
+	f.ServerCPUMsPerRun, f.WorkerCPUMsPerRun, f.ClientCPUMsPerRun = perRun(server), perRun(workers), perRun(client)
+	f.CPUMsPerRun = perRun(server + workers + client)
+}
+
+// round to a number of decimal places.
+func round(x float64, places int) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return 0
+	}
+	scale := math.Pow10(places)
+	return math.Round(x*scale) / scale
+}
