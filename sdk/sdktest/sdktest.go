@@ -16,8 +16,9 @@
 // client.
 //
 // Invariants: Close leaves nothing running but step functions that ignore their
-// context; a worker method returns when its effect is complete on the worker's
-// side, while what the cluster makes of it takes its time.
+// context, and idle goroutines that end by themselves within 5 s; a method that
+// ends a worker returns when the worker is gone, while what the cluster makes of
+// it takes its time.
 //
 // Imports sdk, sdk/worker, cluster/node, cluster, actors/attempt,
 // actors/journal, messages.
@@ -173,6 +174,9 @@ func (e *Engine) Client() *sdk.Client { return e.client }
 // Address returns that of the API, host:port.
 func (e *Engine) Address() string { return e.running().APIAddress() }
 
+// JoinAddress is what further members, such as workers of the test's own, join.
+func (e *Engine) JoinAddress() string { return e.running().GossipAddress() }
+
 func (e *Engine) running() *node.Server {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -238,7 +242,7 @@ func (e *Engine) StartWorker(ctx context.Context, config worker.Config, workflow
 	if config.Grace == 0 {
 		config.Grace = 2 * time.Second
 	}
-	config.Join, config.Preset = []string{e.running().GossipAddress()}, e.config.Preset
+	config.Join, config.Preset = []string{e.JoinAddress()}, e.config.Preset
 	if config.Logger == nil {
 		config.Logger = e.config.Logger
 	}
