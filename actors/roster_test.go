@@ -26,6 +26,8 @@ type rosterWorld struct {
 	roster  *Roster
 	nodes   []*cluster.Node
 	stops   []func()
+	// place activates placement on the server; nil without.
+	place func(string) (*actor.PID, error)
 }
 
 func rosterBubble(t *testing.T, f func(w *rosterWorld)) {
@@ -42,7 +44,8 @@ func rosterBubble(t *testing.T, f func(w *rosterWorld)) {
 			// The actor library leaves tickers that end by themselves.
 			time.Sleep(2 * time.Second)
 		}()
-		w.server = w.node("s1", cluster.Config{Role: cluster.RoleServer})
+		w.server = w.node("s1", cluster.Config{Role: cluster.RoleServer, Kinds: []cluster.Kind{{Name: cluster.KindPlacement,
+			Activate: func(pool string) (*actor.PID, error) { return w.place(pool) }}}})
 		w.roster = NewRoster(RosterConfig{Node: w.server, Logger: slog.New(slog.DiscardHandler)})
 		w.stops = append(w.stops, w.roster.Stop)
 		f(w)
