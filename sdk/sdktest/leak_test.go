@@ -1,10 +1,12 @@
 package sdktest_test
 
 import (
+	"reflect"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
 )
@@ -32,6 +34,6 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	}
 	goleak.VerifyNone(t, before,
 		// These end by themselves: after 5 s without work, and after 1 s.
-		goleak.IgnoreTopFunction("github.com/limpetrun/limpet/actors.pooled.loop"),
+		goleak.IgnoreTopFunction(reflect.TypeFor[actors.Worker]().PkgPath()+".pooled.loop"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).UpdateNode"))
 }
