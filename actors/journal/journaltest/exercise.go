@@ -28,7 +28,8 @@ type Options struct {
 }
 
 // Exercise checks every sentence of the contract of journal.Store. open
-// returns an empty store, which the suite closes or leaves to t.Cleanup.
+// returns an empty store, which the suite closes or leaves to t.Cleanup; it
+// and Reopen are called from tests that run in parallel.
 func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options) {
 	for _, test := range []struct {
 		name string
@@ -60,10 +61,16 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"ThroughCommitter", testThroughCommitter},
 		{"Model", testModel},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.fn(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.fn(t, open(t))
+		})
 	}
 	if opts != nil && opts.Reopen != nil {
-		t.Run("Reopen", func(t *testing.T) { testReopen(t, open(t), opts.Reopen) })
+		t.Run("Reopen", func(t *testing.T) {
+			t.Parallel()
+			testReopen(t, open(t), opts.Reopen)
+		})
 	}
 }
 

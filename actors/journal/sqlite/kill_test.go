@@ -78,6 +78,7 @@ func appendUntilKilled(path, round string) error {
 // TestKill kills a process that appends, at random points, and looks for
 // everything that it acknowledged.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal.db")
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

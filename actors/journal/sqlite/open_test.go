@@ -92,6 +92,7 @@ func execute(t *testing.T, path, script string) {
 }
 
 func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
+	t.Parallel()
 	damage := func(change func([]byte) []byte) func(*testing.T, string) {
 		return func(t *testing.T, path string) { edit(t, path, change) }
 	}
@@ -117,6 +118,7 @@ func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
 		{"no application", script("PRAGMA application_id = 0"), messages.CodeInvalidArgument, "another application"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path := crashed(t, true)
 			c.damage(t, path)
 			before := snapshot(t, path)
@@ -152,6 +154,7 @@ func snapshot(t *testing.T, path string) map[string][]byte {
 }
 
 func TestDamageFoundLater(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal.db")
 	store := open(t, sqlite.Config{Path: path})
 	fill(t, store, 0, 50)
@@ -180,6 +183,7 @@ func TestDamageFoundLater(t *testing.T) {
 }
 
 func TestOpenAfterCrash(t *testing.T) {
+	t.Parallel()
 	for _, checkpointed := range []bool{false, true} {
 		store := open(t, sqlite.Config{Path: crashed(t, checkpointed)})
 		for i := range 50 {
@@ -192,6 +196,7 @@ func TestOpenAfterCrash(t *testing.T) {
 }
 
 func TestOpenInUse(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "journal.db")
 	store := open(t, sqlite.Config{Path: path})
@@ -213,6 +218,7 @@ func TestOpenInUse(t *testing.T) {
 }
 
 func TestOpenPaths(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for path, want := range map[string]messages.Code{
 		"":  messages.CodeInvalidArgument,
@@ -246,6 +252,7 @@ func TestOpenPaths(t *testing.T) {
 
 // TestCheckpoint sees the WAL start over again and again.
 func TestCheckpoint(t *testing.T) {
+	t.Parallel()
 	done := make(chan int, 1000)
 	path := filepath.Join(t.TempDir(), "journal.db")
 	store := open(t, sqlite.Config{Path: path, CheckpointFrames: 100, Hooks: sqlite.Hooks{

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/limpetrun/limpet/actors/journal"
@@ -10,15 +11,17 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	paths := make(map[journal.Store]string)
+	t.Parallel()
+	var paths sync.Map // of the stores
 	journaltest.Exercise(t, func(t *testing.T) journal.Store {
 		path := filepath.Join(t.TempDir(), "new", "journal.db")
 		store := open(t, sqlite.Config{Path: path})
-		paths[store] = path
+		paths.Store(store, path)
 		return store
 	}, &journaltest.Options{Reopen: func(t *testing.T, closed journal.Store) journal.Store {
-		store := open(t, sqlite.Config{Path: paths[closed]})
-		paths[store] = paths[closed]
+		path, _ := paths.Load(closed)
+		store := open(t, sqlite.Config{Path: path.(string)})
+		paths.Store(store, path)
 		return store
 	}})
 }

@@ -46,6 +46,7 @@ func wantEntries(t *testing.T, s *Store, run string, n int) {
 // A transaction that fails in the middle leaves nothing: not in the file, and
 // not in what the writer knows.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	s := openHere(t)
 	limit := func(pages int) {
 		t.Helper()
@@ -85,6 +86,7 @@ func TestDiskFull(t *testing.T) {
 
 // The writer knows few runs at a time; the others are read again.
 func TestMoreRunsThanTheWriterKnows(t *testing.T) {
+	t.Parallel()
 	s := openHere(t)
 	s.w.liveMax = 2
 	const runs, entries = 7, 6
