@@ -54,7 +54,7 @@ func placementBubble(t *testing.T, change func(*PlacementDeps), f func(w *placem
 			}
 		}), cluster.HostActor)
 		if err != nil {
-			t.Fatal(err)
+			r.t.Fatal(err)
 		}
 		f(w)
 		if pid, err := r.place("default"); err == nil {
@@ -173,12 +173,12 @@ func TestPlacementAdmitsRecordsAndPlaces(t *testing.T) {
 		a.ask("r1", messages.Sticky_STICKY_SOFT)
 		a.waits(`pool "default" has no worker`)
 		if pool := <-w.started; pool != "default" {
-			t.Fatalf("started %s", pool)
+			w.t.Fatalf("started %s", pool)
 		}
 		w.admit(p, time.Second)
-		stored, err := w.store.CurrentDefinitions(t.Context())
+		stored, err := w.store.CurrentDefinitions(w.t.Context())
 		if err != nil || len(stored) != 1 || stored[0].Name != "build" || told.Load() != 1 {
-			t.Fatalf("stored %v, told %d, %v", stored, told.Load(), err)
+			w.t.Fatalf("stored %v, told %d, %v", stored, told.Load(), err)
 		}
 		w.report(p, 1, 0)
 		grant := a.placed(p).GrantId
@@ -191,7 +191,7 @@ func TestPlacementAdmitsRecordsAndPlaces(t *testing.T) {
 		// It may ask to be admitted as often as it likes, and records nothing.
 		w.admit(p, time.Second)
 		if n := w.store.put.Load(); n != 1 {
-			t.Fatalf("%d definitions were put", n)
+			w.t.Fatalf("%d definitions were put", n)
 		}
 	})
 }
@@ -203,11 +203,11 @@ func TestPlacementRefusesTakenID(t *testing.T) {
 		second := w.worker("w1")
 		reply := w.register(second)
 		if code := reply.GetRefused().GetCode(); code != string(messages.CodeWorkerIDTaken) {
-			t.Fatalf("got %v", reply)
+			w.t.Fatalf("got %v", reply)
 		}
 		for _, part := range []string{first.info.Address, "host h", "process 7"} {
 			if !strings.Contains(reply.Refused.Message, part) {
-				t.Errorf("%q does not name %s", reply.Refused.Message, part)
+				w.t.Errorf("%q does not name %s", reply.Refused.Message, part)
 			}
 		}
 	})
@@ -235,17 +235,17 @@ func TestPlacementWaitsForVerdictOnFrozen(t *testing.T) {
 		first.host.Freeze()
 		reply := w.register(second)
 		if !reply.Wait || !strings.Contains(reply.Message, "does not answer; waiting until the membership gives it up") {
-			t.Fatalf("got %v", reply)
+			w.t.Fatalf("got %v", reply)
 		}
 		w.admit(second, 4*time.Second)
 		first.host.Thaw()
 		select {
 		case m := <-first.superseded:
 			if m.ByIncarnation != second.info.Incarnation {
-				t.Fatalf("told %v", m)
+				w.t.Fatalf("told %v", m)
 			}
 		case <-time.After(20 * time.Second):
-			t.Fatal("the first was not told")
+			w.t.Fatal("the first was not told")
 		}
 	})
 }
@@ -256,10 +256,10 @@ func TestPlacementRefusesStickyWebhook(t *testing.T) {
 		p.info.Webhook = true
 		p.info.Workflows[0].Sticky = messages.Sticky_STICKY_SOFT
 		if reply := w.register(p); reply.GetRefused().GetCode() != string(messages.CodeStickyNeedsLongLived) {
-			t.Fatalf("got %v", reply)
+			w.t.Fatalf("got %v", reply)
 		}
 		if w.store.put.Load() != 0 {
-			t.Fatal("a refused definition was stored")
+			w.t.Fatal("a refused definition was stored")
 		}
 	})
 }
@@ -269,12 +269,12 @@ func TestPlacementWaitsForJournal(t *testing.T) {
 		w.store.failing.Store(true)
 		p := w.worker("w1")
 		if reply := w.register(p); !reply.Wait || !strings.Contains(reply.Message, "the disk is full") {
-			t.Fatalf("got %v", reply)
+			w.t.Fatalf("got %v", reply)
 		}
 		w.store.failing.Store(false)
 		w.admit(p, time.Second)
 		if w.store.put.Load() != 1 {
-			t.Fatal("the definition was not stored")
+			w.t.Fatal("the definition was not stored")
 		}
 	})
 }
@@ -283,8 +283,8 @@ func TestPlacementWaitsForJournal(t *testing.T) {
 func TestPlacementReadsBoundRuns(t *testing.T) {
 	placementBubble(t, nil, func(w *placementWorld) {
 		row := &journal.Row{RunID: "old", Pool: "default", Status: messages.RunStatus_RUN_STATUS_RUNNING, BoundWorker: "w1", CreatedAt: time.Now()}
-		if err := w.store.Append(t.Context(), []journal.Append{{RunID: "old", Number: 1, Entry: []byte{1}, Row: row}})[0]; err != nil {
-			t.Fatal(err)
+		if err := w.store.Append(w.t.Context(), []journal.Append{{RunID: "old", Number: 1, Entry: []byte{1}, Row: row}})[0]; err != nil {
+			w.t.Fatal(err)
 		}
 		p := w.worker("w1")
 		p.info.StickyRunsMax = 1
@@ -315,7 +315,7 @@ func TestPlacementIntroducesUnknownWorker(t *testing.T) {
 		w.server.System().Root.RequestWithCustomSender(w.pid(),
 			&messages.LoadReport{WorkerId: "w1", Incarnation: p.info.Incarnation, Slots: 2, Serial: 1}, sender)
 		if m := <-asked; !m.Wait || m.Admitted {
-			t.Fatalf("got %v", m)
+			w.t.Fatalf("got %v", m)
 		}
 		// Its report counts once it is admitted.
 		a := w.asker()
@@ -378,21 +378,21 @@ func TestPlacementMoves(t *testing.T) {
 		w.stops = append(w.stops, roster.Stop)
 		other = &placementWorld{rosterWorld: &rosterWorld{place: NewPlacementKind(PlacementDeps{
 			Node: n, Roster: roster, Store: w.store, Logger: slog.New(slog.DiscardHandler)}).Activate}}
-		if _, err := w.server.Await(t.Context(), func(v *cluster.View) bool { return len(v.Servers()) == 2 }); err != nil {
-			t.Fatal(err)
+		if _, err := w.server.Await(w.t.Context(), func(v *cluster.View) bool { return len(v.Servers()) == 2 }); err != nil {
+			w.t.Fatal(err)
 		}
 		after := w.pid()
 		if owner := n.Self().Address; after.Address != owner || before.Address == owner {
-			t.Fatalf("placement is at %s, its owner at %s", after.Address, owner)
+			w.t.Fatalf("placement is at %s, its owner at %s", after.Address, owner)
 		}
 		<-w.started // by the first
 		select {
 		case <-w.started:
 		case <-time.After(time.Second):
-			t.Fatal("the new placement did not say that it started")
+			w.t.Fatal("the new placement did not say that it started")
 		}
 		if _, alive := w.server.System().ProcessRegistry.Get(before); alive {
-			t.Fatal("the old placement still runs")
+			w.t.Fatal("the old placement still runs")
 		}
 		_ = n.System().Root.PoisonFuture(after).Wait()
 	})

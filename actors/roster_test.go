@@ -190,14 +190,14 @@ func TestRosterUpDrainingLeft(t *testing.T) {
 		p.set(cluster.StateReady)
 		run.hears(time.Second, p, "up")
 		if s, ok := w.roster.Worker("w1"); !ok || s.State != WorkerUp || s.Info.GetSlots() != 2 {
-			t.Fatalf("the roster has %+v", s)
+			w.t.Fatalf("the roster has %+v", s)
 		}
 		p.set(cluster.StateDraining)
 		run.hears(time.Second, p, "draining")
 		late := w.run()
 		w.roster.Watch("w1", p.info.Incarnation, late.pid)
 		late.hears(time.Second, p, "draining")
-		_ = p.node.Stop(t.Context())
+		_ = p.node.Stop(w.t.Context())
 		run.hears(time.Second, p, "gone: worker left")
 		late.hears(time.Second, p, "gone: worker left")
 		w.roster.Unwatch("w1", run.pid)
@@ -229,7 +229,7 @@ func TestRosterBackAfterVerdict(t *testing.T) {
 		run.hears(15*time.Second, p, "up")
 		select {
 		case m := <-p.superseded:
-			t.Fatalf("superseded by %s", m.ByIncarnation)
+			w.t.Fatalf("superseded by %s", m.ByIncarnation)
 		default:
 		}
 	})
@@ -270,7 +270,7 @@ func TestRosterSuperseded(t *testing.T) {
 		run.hears(time.Second, old, "gone: worker superseded")
 		run.hears(time.Second, fresh, "up")
 		if m := <-old.superseded; m.ByIncarnation != fresh.info.Incarnation || m.Incarnation != old.info.Incarnation {
-			t.Fatalf("told %v", m)
+			w.t.Fatalf("told %v", m)
 		}
 		// Whoever watches the old process later hears of both at once.
 		late := w.run()
@@ -298,13 +298,13 @@ func TestRosterZombieStaysSuperseded(t *testing.T) {
 		select {
 		case m := <-old.superseded:
 			if m.ByIncarnation != fresh.info.Incarnation {
-				t.Fatalf("told %v", m)
+				w.t.Fatalf("told %v", m)
 			}
 		case <-time.After(20 * time.Second):
-			t.Fatal("the zombie was not told")
+			w.t.Fatal("the zombie was not told")
 		}
 		if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != WorkerUp {
-			t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
+			w.t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
 		}
 	})
 }
@@ -324,12 +324,12 @@ func TestRosterListsAndListeners(t *testing.T) {
 		b.host.Crash()
 		<-done
 		if got := strings.Join(heard, ", "); got != "w1 up, w2 up, w2 gone" {
-			t.Fatalf("heard %s", got)
+			w.t.Fatalf("heard %s", got)
 		}
 		cancel()
 		all := w.roster.Workers()
 		if len(all) != 2 || all[0].State != WorkerUp || all[1].State != WorkerGone || all[1].Reason != "worker lost" {
-			t.Fatalf("listed %+v", all)
+			w.t.Fatalf("listed %+v", all)
 		}
 	})
 }
