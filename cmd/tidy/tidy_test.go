@@ -85,6 +85,7 @@ func TestRules(t *testing.T) {
 		{"stray file at the top", "notes.txt", "x", "does not belong at the top level"},
 		{"dotfile at the top", ".editorconfig", "x", ""},
 		{"ignored at the top", "limpet-data/a.go", "not even go", ""},
+		{"ignored at the top, not below", "cmd/limpet-data/a.go", "package main", "no package doc"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tree, err := load(fstest.MapFS{

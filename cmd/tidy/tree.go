@@ -46,7 +46,7 @@ func load(root fs.FS) (*tree, error) {
 		if err != nil || name == "." {
 			return err
 		}
-		if ignored[entry.Name()] || entry.Name() == ".git" {
+		if ignored[entry.Name()] || ignored["/"+name] || entry.Name() == ".git" {
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
@@ -114,6 +114,7 @@ func outsidePackages(name string) bool {
 }
 
 // ignoredNames are the plain names in .gitignore: what a build leaves behind.
+// One that begins with a slash is meant at the top level only.
 func ignoredNames(root fs.FS) map[string]bool {
 	names := map[string]bool{}
 	source, err := fs.ReadFile(root, ".gitignore")
@@ -121,8 +122,8 @@ func ignoredNames(root fs.FS) map[string]bool {
 		return names
 	}
 	for line := range strings.Lines(string(source)) {
-		line = strings.Trim(strings.TrimSpace(line), "/")
-		if line != "" && !strings.ContainsAny(line, "#*!/") {
+		line = strings.TrimSuffix(strings.TrimSpace(line), "/")
+		if name := strings.TrimPrefix(line, "/"); name != "" && !strings.ContainsAny(name, "#*!/") {
 			names[line] = true
 		}
 	}
