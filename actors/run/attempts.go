@@ -66,7 +66,9 @@ func (m *Machine) started(i int, msg *messages.Started) {
 	if !st.StartedAt.IsZero() {
 		return
 	}
-	c.startedUs, c.recordAt = msg.StartedUs, time.UnixMicro(msg.StartedUs).Add(m.cfg.RecordStartAfter)
+	// The worker's clock may be another one.
+	c.startedUs = min(max(msg.StartedUs, st.DispatchedAt.UnixMicro()), m.now.UnixMicro())
+	c.recordAt = time.UnixMicro(c.startedUs).Add(m.cfg.RecordStartAfter)
 	if msg.WaitingForChild || m.s.Binding.Lost {
 		m.recordStart(i)
 	}

@@ -157,7 +157,6 @@ func (m *Machine) nextAlarm() time.Time {
 		want(m.s.CancelAt.Add(m.cfg.CancelGrace), m.anyLive())
 		for i := range m.s.Steps {
 			want(m.resendAt(i))
-			want(m.contacts[i].recordAt, m.s.Steps[i].Phase == Live)
 		}
 		for _, c := range m.s.Children {
 			if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
@@ -169,6 +168,7 @@ func (m *Machine) nextAlarm() time.Time {
 	want(m.stateDeadline())
 	for i := range m.s.Steps {
 		want(m.resendAt(i))
+		want(m.contacts[i].recordAt, m.s.Steps[i].Phase == Live)
 	}
 	for _, q := range m.questions {
 		if q != nil && q.placed == nil {

@@ -1,0 +1,313 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// monitor sees everything and checks the promises. It knows what is durable.
+type monitor struct {
+	sim *Sim
+	// runs are folded from what is durable.
+	runs  map[string]*run.State
+	order []string
+	// dispatched names the process that each attempt was durably sent to, and
+	// ran the one that executed it.
+	dispatched map[string]dispatched
+	ran        map[string]string
+	// refused attempts: their late result is in the history.
+	refused map[string]bool
+	// gone holds processes that some roster declared gone.
+	gone        map[string]bool
+	activations map[string]*activation
+	spawned     map[string]string
+	// Counted for the report: what the seed exercised.
+	counts counts
+}
+
+type dispatched struct {
+	worker *messages.WorkerRef
+	epoch  uint64
+}
+
+// counts say what a simulation exercised.
+type counts struct {
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts int
+}
+
+func newMonitor(s *Sim) *monitor {
+	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
+		refused: map[string]bool{}, gone: map[string]bool{}, activations: map[string]*activation{}, spawned: map[string]string{}}
+}
+
+func attemptKey(runID, step string, attempt int32) string {
+	return fmt.Sprintf("%s/%s#%d", runID, step, attempt)
+}
+
+func processKey(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }
+
+func (s *Sim) ended(runID string) bool {
+	st := s.monitor.runs[runID]
+	return st != nil && st.Ended()
+}
+
+// committed folds an entry that became durable and checks what it says.
+func (m *monitor) committed(runID string, data []byte) {
+	e, err := run.DecodeEntry(data)
+	if err != nil {
+		m.sim.fail("run %s: %v", runID, err)
+		return
+	}
+	st := m.runs[runID]
+	if st == nil {
+		def := m.sim.work.byHash[e.Events[0].GetRunStarted().GetDefinitionHash()]
+		st = run.NewState(runID, def.Def)
+		m.runs[runID] = st
+		m.order = append(m.order, runID)
+		m.counts.Runs++
+	}
+	m.sim.tracef("durable: %s %d", runID, st.Number+1)
+	m.counts.Entries++
+	before := st.Clone()
+	if err := st.ApplyChecked(e); err != nil {
+		m.sim.fail("%v", err)
+		return
+	}
+	for _, ev := range e.Events {
+		if err := m.event(before, st, ev); err != nil {
+			m.sim.fail("run %s, entry %d: %v", runID, st.Number, err)
+		}
+	}
+}
+
+func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
+	switch k := ev.Kind.(type) {
+	case *messages.Event_Bound:
+		m.counts.Rebinds += min(1, int(k.Bound.Epoch-1))
+		return m.bound(after, k.Bound)
+	case *messages.Event_StepDispatched:
+		d := k.StepDispatched
+		m.dispatched[attemptKey(after.RunID, d.Step, d.Attempt)] = dispatched{d.Worker, d.Epoch}
+	case *messages.Event_StepSucceeded:
+		return m.succeeded(after.RunID, k.StepSucceeded)
+	case *messages.Event_AttemptLost:
+		m.counts.Lost++
+		return m.lost(after, k.AttemptLost)
+	case *messages.Event_ResultRefused:
+		m.counts.Refused++
+		m.refused[attemptKey(after.RunID, k.ResultRefused.Step, k.ResultRefused.Attempt)] = true
+	case *messages.Event_RunReplayed:
+		m.counts.Replays++
+	case *messages.Event_RunDormant:
+		m.counts.Dormant++
+	case *messages.Event_ChildSpawned:
+		m.counts.Children++
+		key := fmt.Sprintf("%s/%s/%d/%s", after.RunID, k.ChildSpawned.Step, after.Generation, k.ChildSpawned.Key)
+		if had := m.spawned[key]; had != "" {
+			return fmt.Errorf("spawn %s made %s before, now %s", key, had, k.ChildSpawned.ChildRun)
+		}
+		m.spawned[key] = k.ChildSpawned.ChildRun
+	}
+	return nil
+}
+
+// whyMove are the reasons for which a SOFT run may move.
+var whyMove = []string{"worker lost", "worker left", "worker superseded", "worker restarted", "step gone", "worker draining", "worker busy"}
+
+// bound checks that a binding has a reason that its strategy allows, and that
+// the reason is true.
+func (m *monitor) bound(st *run.State, b *messages.Bound) error {
+	if b.FromWorker == "" {
+		if b.Reason != "first" && b.Reason != "child" && b.Reason != "replayed" {
+			return fmt.Errorf("bound for the first time because of %q", b.Reason)
+		}
+		return nil
+	}
+	from := &messages.WorkerRef{WorkerId: b.FromWorker, Incarnation: b.FromIncarnation}
+	if st.Def.Sticky == messages.Sticky_STICKY_HARD {
+		if b.FromWorker != b.Worker.WorkerId || b.Reason != "worker restarted" {
+			return fmt.Errorf("HARD run went from %s to %s: %s", b.FromWorker, b.Worker.WorkerId, b.Reason)
+		}
+		return nil
+	}
+	m.counts.Moves++
+	if !slices.Contains(whyMove, b.Reason) {
+		return fmt.Errorf("SOFT run moved because of %q", b.Reason)
+	}
+	w := m.sim.workerOf(from)
+	switch b.Reason {
+	case "step gone":
+		if w.hasAll(st.Def) {
+			return fmt.Errorf("moved from %s, which has its steps", processKey(from))
+		}
+	case "worker draining":
+		if !w.core.Draining() {
+			return fmt.Errorf("moved from %s, which does not drain", processKey(from))
+		}
+	case "worker busy":
+	default:
+		if !m.wentAway(from) {
+			return fmt.Errorf("moved from %s because of %q, but nobody declared it gone", processKey(from), b.Reason)
+		}
+	}
+	return nil
+}
+
+// wentAway says that a process is not there or was declared not to be.
+func (m *monitor) wentAway(ref *messages.WorkerRef) bool {
+	w := m.sim.workerOf(ref)
+	return m.gone[processKey(ref)] || w == nil || !w.alive || m.sim.newest(w.id) > w.incarnation
+}
+
+func (m *monitor) declaredGone(ref *messages.WorkerRef) { m.gone[processKey(ref)] = true }
+
+// succeeded checks that what a step recorded is what its attempt returned.
+func (m *monitor) succeeded(runID string, ev *messages.StepSucceeded) error {
+	key := attemptKey(runID, ev.Step, ev.Attempt)
+	by := m.dispatched[key]
+	if want := key + "@" + by.worker.GetAddress(); string(ev.Output) != want {
+		return fmt.Errorf("attempt %s recorded %q, it should be %q", key, ev.Output, want)
+	}
+	if m.ran[key] == "" {
+		return fmt.Errorf("attempt %s has a result and was never executed", key)
+	}
+	return nil
+}
+
+// lost checks that an attempt is given up only with its process.
+func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
+	by := m.dispatched[attemptKey(st.RunID, ev.Step, ev.Attempt)]
+	w := m.sim.workerOf(by.worker)
+	switch {
+	case st.Cancel != nil || m.wentAway(by.worker):
+	case ev.Reason == "step gone" && !w.hasAll(st.Def):
+	default:
+		return fmt.Errorf("attempt %s#%d was lost (%s), but its worker %s is there", ev.Step, ev.Attempt, ev.Reason, processKey(by.worker))
+	}
+	return nil
+}
+
+// sent checks that what goes to a worker has its cause on disk.
+func (m *monitor) sent(to *messages.WorkerRef, msg proto.Message) error {
+	switch msg := msg.(type) {
+	case *messages.Dispatch:
+		key := attemptKey(msg.RunId, msg.Step, msg.Attempt)
+		d, ok := m.dispatched[key]
+		if !ok {
+			return fmt.Errorf("attempt %s is sent before it is durable", key)
+		}
+		if processKey(d.worker) != processKey(to) || d.epoch != msg.Epoch {
+			return fmt.Errorf("attempt %s goes to %s under epoch %d, durable are %s and %d", key, processKey(to), msg.Epoch, processKey(d.worker), d.epoch)
+		}
+	case *messages.ResultAck:
+		return m.acks(msg)
+	case *messages.RunReleased:
+		st := m.runs[msg.RunId]
+		if b := st.Binding; !st.Ended() && !b.Lost && b.Worker != nil && processKey(b.Worker) == processKey(to) && b.Epoch <= msg.Epoch {
+			return fmt.Errorf("run %s is released from %s, which it is bound to", msg.RunId, processKey(to))
+		}
+	case *messages.CancelAttempt:
+		st := m.runs[msg.RunId]
+		if step := st.Step(msg.Step); st.Cancel == nil && step.Phase == run.Live && step.Attempt == msg.Attempt {
+			return fmt.Errorf("attempt %s#%d is canceled and still wanted", msg.Step, msg.Attempt)
+		}
+	}
+	return nil
+}
+
+// acks checks that a worker may forget a result.
+func (m *monitor) acks(msg *messages.ResultAck) error {
+	st := m.runs[msg.RunId]
+	if st == nil {
+		return nil
+	}
+	key := attemptKey(msg.RunId, msg.Step, msg.Attempt)
+	step := st.Step(msg.Step)
+	switch {
+	case step.Attempt < msg.Attempt && !m.refused[key]:
+		return fmt.Errorf("result of %s is acknowledged, newest durable attempt is %d", key, step.Attempt)
+	case step.Attempt == msg.Attempt && step.Phase == run.Live:
+		return fmt.Errorf("result of %s is acknowledged before it is recorded", key)
+	}
+	return nil
+}
+
+// executed checks the execution of a function.
+func (m *monitor) executed(w *worker, d *messages.Dispatch) error {
+	m.counts.Executed++
+	key := attemptKey(d.RunId, d.Step, d.Attempt)
+	by, ok := m.dispatched[key]
+	switch {
+	case !ok:
+		return fmt.Errorf("%s runs %s, which is not durable", w.address, key)
+	case processKey(by.worker) != processKey(w.ref()):
+		return fmt.Errorf("%s runs %s, which was sent to %s", w.address, key, processKey(by.worker))
+	case m.ran[key] != "":
+		return fmt.Errorf("%s runs %s again, %s did before", w.address, key, m.ran[key])
+	}
+	m.ran[key] = w.address
+	st := m.runs[d.RunId]
+	if step := st.Step(d.Step); st.Def.Sticky == messages.Sticky_STICKY_HARD && step.Phase == run.Live && step.Attempt == d.Attempt &&
+		st.Binding.Worker.WorkerId != w.id {
+		return fmt.Errorf("HARD run %s is bound to %s and runs on %s", d.RunId, st.Binding.Worker.WorkerId, w.id)
+	}
+	running := 0
+	for _, f := range w.functions {
+		if !f.waiting {
+			running++
+		}
+	}
+	// One that returns from its wait gets its slot before it goes on.
+	if running > int(w.info.Slots) {
+		return fmt.Errorf("%s runs %d functions on %d slots", w.address, running, w.info.Slots)
+	}
+	return nil
+}
+
+// acknowledged checks that a run that a client was told about is stored.
+func (m *monitor) acknowledged(runID string) error {
+	if m.runs[runID] == nil {
+		return fmt.Errorf("run %s is acknowledged and not durable", runID)
+	}
+	return nil
+}
+
+// childSpawned checks what a spawn returned.
+func (m *monitor) childSpawned(f *function, c child, id string) error {
+	st := m.runs[id]
+	if st == nil {
+		return fmt.Errorf("child %s is not durable", id)
+	}
+	if !strings.HasPrefix(id, f.d.RunId+".") {
+		return fmt.Errorf("child %s of %s", id, f.d.RunId)
+	}
+	switch {
+	case c.sticky && st.Def.Sticky == messages.Sticky_STICKY_NONE:
+		return fmt.Errorf("sticky child %s has no strategy", id)
+	case c.sticky && st.Start.BindTo.GetWorkerId() == "":
+		return fmt.Errorf("sticky child %s is not bound to its parent's worker", id)
+	case !c.sticky && st.Start.BindTo != nil:
+		return fmt.Errorf("plain child %s is bound to %s", id, st.Start.BindTo.WorkerId)
+	}
+	return nil
+}
+
+func (c *counts) add(d counts) {
+	c.Runs += d.Runs
+	c.Entries += d.Entries
+	c.Executed += d.Executed
+	c.Rebinds += d.Rebinds
+	c.Lost += d.Lost
+	c.Refused += d.Refused
+	c.Moves += d.Moves
+	c.Replays += d.Replays
+	c.Children += d.Children
+	c.Dormant += d.Dormant
+	c.Conflicts += d.Conflicts
+}

@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// placer models the placement actor of the pool.
+type placer struct {
+	sv      *server
+	core    *placement.Core
+	ticking bool
+}
+
+// placeEvery is how often placement lets time pass.
+const placeEvery = 100 * time.Millisecond
+
+// toPlacement sends to whoever owns placement as far as the server sees.
+func (sv *server) toPlacement(msg proto.Message) {
+	owner := sv.ownerIn("placement", "default")
+	if owner == nil {
+		return
+	}
+	sv.sim.send(sv.proc, owner, "to placement", func() {
+		if p := owner.server.placement(); p != nil {
+			p.receive(msg)
+		}
+	})
+}
+
+// placement returns the placement of this server, which it begins if it owns
+// it; everybody is told then that questions must be asked again.
+func (sv *server) placement() *placer {
+	if sv.ownerIn("placement", "default") != sv.proc {
+		return nil
+	}
+	if sv.place != nil {
+		return sv.place
+	}
+	sv.sim.tracef("%s begins placement", sv.address)
+	p := &placer{sv: sv, core: placement.New(placement.Config{})}
+	sv.place = p
+	for _, id := range sv.roster.order {
+		if w := sv.roster.up(id); w != nil {
+			p.workerChanged(w, sv.roster.workers[id].state)
+		}
+	}
+	for _, q := range sv.sim.procs {
+		if q.server != nil && (q == sv.proc || sv.sees[q]) {
+			sv.sim.send(sv.proc, q, "placement started", func() {
+				for _, a := range slices.Clone(q.server.order) {
+					a.receive(run.PlacementReset{})
+				}
+			})
+		}
+	}
+	return p
+}
+
+func (p *placer) workerChanged(w *worker, state run.WorkerState) {
+	now := p.sv.sim.now
+	switch state {
+	case run.WorkerUp:
+		p.do(p.core.WorkerUp(w.info, now))
+	case run.WorkerDraining:
+		p.do(p.core.WorkerUp(w.info, now))
+		p.do(p.core.WorkerDraining(w.id, w.inc(), now))
+	case run.WorkerGone:
+		p.do(p.core.WorkerGone(w.id, w.inc(), now))
+	}
+}
+
+func (p *placer) receive(msg proto.Message) {
+	now := p.sv.sim.now
+	switch m := msg.(type) {
+	case *messages.Place:
+		p.do(p.core.Ask(m, now))
+	case *messages.WithdrawPlace:
+		p.do(p.core.Withdraw(m, now))
+	case *messages.RunUnbound:
+		p.do(p.core.RunUnbound(m, now))
+	case *messages.LoadReport:
+		p.do(p.core.Report(m, now))
+	}
+}
+
+func (p *placer) do(actions []placement.Action) {
+	s := p.sv.sim
+	for _, action := range actions {
+		switch act := action.(type) {
+		case placement.Answer:
+			p.answer(act)
+		case placement.ListBound:
+			p.sv.later(s.dice.between(time.Millisecond, 5*time.Millisecond), func() { p.listBound(act.WorkerID) })
+		case placement.Introduce:
+			if w := p.sv.roster.up(act.WorkerID); w != nil && w.inc() == act.Incarnation {
+				p.sv.later(time.Millisecond, func() {
+					if p.sv.place == p && p.sv.roster.up(act.WorkerID) == w {
+						p.do(p.core.WorkerUp(w.info, s.now))
+					}
+				})
+			}
+		}
+	}
+	s.must(p.core.Check())
+	if !p.ticking && p.core.NeedsTick() {
+		p.ticking = true
+		p.sv.later(placeEvery, p.tick)
+	}
+}
+
+func (p *placer) tick() {
+	p.ticking = false
+	if p.sv.place == p {
+		p.do(p.core.Tick(p.sv.sim.now))
+	}
+}
+
+func (p *placer) answer(act placement.Answer) {
+	s := p.sv.sim
+	a := s.monitor.activations[act.ActorID]
+	if a == nil {
+		return
+	}
+	var in run.Input = run.PlaceWaiting{Message: act.Waiting}
+	if act.Placed != nil {
+		in = run.Placed{Message: act.Placed}
+	}
+	s.send(p.sv.proc, a.sv.proc, "from placement", func() { a.receive(in) })
+}
+
+// listBound reads the runs that are bound to a worker.
+func (p *placer) listBound(workerID string) {
+	if p.sv.place != p {
+		return
+	}
+	s := p.sv.sim
+	if s.faulty() && s.dice.chance(s.world.diskFails) {
+		p.do(p.core.BoundRunsFailed(workerID, s.now))
+		return
+	}
+	rows, _, err := s.store.List(background, journal.Filter{BoundWorker: workerID,
+		Statuses: []messages.RunStatus{messages.RunStatus_RUN_STATUS_RUNNING}}, 1000, "")
+	if err != nil {
+		panic(err)
+	}
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].RunID
+	}
+	p.do(p.core.BoundRuns(workerID, ids, s.now))
+}

@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"hash/fnv"
+	"time"
+)
+
+// proc is one process of a server or a worker, from its start to its end.
+type proc struct {
+	sim *Sim
+	// id is stable across restarts; address names this process: "w1.3".
+	id, address string
+	incarnation int
+	alive       bool
+	frozen      bool
+	// left: it said good-bye.
+	left bool
+	// held is what waits for a frozen process.
+	held []func()
+	// sees are the processes that its membership view has.
+	sees map[*proc]bool
+	// deciding: a change of the view is on its way.
+	deciding map[*proc]bool
+
+	server *server
+	worker *worker
+}
+
+// later lets something happen in the process: not if it has died by then, and
+// only after it woke if it is frozen.
+func (p *proc) later(d time.Duration, do func()) {
+	p.sim.after(d, func() { p.now(do) })
+}
+
+func (p *proc) now(do func()) {
+	switch {
+	case !p.alive:
+	case p.frozen:
+		p.held = append(p.held, do)
+	default:
+		do()
+	}
+}
+
+// tiny is the time that a message takes within a process.
+const tiny = 5 * time.Microsecond
+
+// send carries a message from one process to another. Within a process nothing
+// is lost and nothing overtakes.
+func (s *Sim) send(from, to *proc, what string, do func()) {
+	if from == to {
+		to.later(tiny, do)
+		return
+	}
+	times := 1
+	switch {
+	case s.faulty() && s.dice.chance(s.world.loss):
+		s.tracef("lost: %s → %s %s", from.address, to.address, what)
+		return
+	case s.faulty() && s.dice.chance(s.world.double):
+		times = 2
+	}
+	for range times {
+		s.after(s.latency(), func() {
+			if s.cut(from, to) {
+				s.tracef("cut: %s → %s %s", from.address, to.address, what)
+				return
+			}
+			to.now(do)
+		})
+	}
+}
+
+func (s *Sim) latency() time.Duration {
+	d := s.dice.between(80*time.Microsecond, 600*time.Microsecond)
+	if s.faulty() && s.dice.chance(s.world.late) {
+		d += s.dice.between(time.Millisecond, s.world.lateBy)
+	}
+	return d
+}
+
+// cut says that the link between two nodes is broken.
+func (s *Sim) cut(a, b *proc) bool { return s.cuts[linkOf(a.id, b.id)] }
+
+func linkOf(a, b string) [2]string {
+	if a > b {
+		a, b = b, a
+	}
+	return [2]string{a, b}
+}
+
+func hash(parts ...string) uint64 {
+	h := fnv.New64a()
+	for _, p := range parts {
+		_, _ = h.Write([]byte(p))
+		_, _ = h.Write([]byte{0})
+	}
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// ---- membership --------------------------------------------------------------
+
+// reconsider lets every view find out, after a while, what is true.
+func (s *Sim) reconsider() {
+	for _, observer := range s.procs {
+		if !observer.alive {
+			continue
+		}
+		for _, subject := range s.procs {
+			if observer != subject {
+				s.observe(observer, subject)
+			}
+		}
+	}
+}
+
+func (s *Sim) reachable(observer, subject *proc) bool {
+	return subject.alive && !subject.frozen && !s.cut(observer, subject)
+}
+
+func (s *Sim) observe(observer, subject *proc) {
+	want := s.reachable(observer, subject)
+	if want == observer.sees[subject] || observer.deciding[subject] {
+		return
+	}
+	wait := s.dice.between(20*time.Millisecond, 200*time.Millisecond)
+	if !want && !subject.left {
+		wait = s.dice.between(1200*time.Millisecond, 2400*time.Millisecond)
+	}
+	observer.deciding[subject] = true
+	observer.later(wait, func() {
+		observer.deciding[subject] = false
+		if s.reachable(observer, subject) == want {
+			s.setView(observer, subject, want)
+			return
+		}
+		s.observe(observer, subject)
+	})
+}
+
+func (s *Sim) setView(observer, subject *proc, sees bool) {
+	if observer.sees[subject] == sees {
+		return
+	}
+	s.tracef("%s %s %s", observer.address, map[bool]string{true: "sees", false: "misses"}[sees], subject.address)
+	observer.sees[subject] = sees
+	if sv := observer.server; sv != nil {
+		switch {
+		case subject.server != nil:
+			sv.viewChanged()
+		case sees:
+			sv.roster.joined(subject.worker)
+		default:
+			sv.roster.left(subject.worker)
+		}
+	}
+	s.observe(observer, subject)
+}
+
+// ---- ownership ---------------------------------------------------------------
+
+// shards is the number that run ids fall into here.
+const shards = 8
+
+func shardOf(runID string) int { return int(hash(runID) % shards) }
+
+// ownerIn is the server that owns a name as far as a process sees.
+func (p *proc) ownerIn(kind, name string) *proc {
+	var best *proc
+	var most uint64
+	for _, q := range p.sim.procs {
+		if q.server == nil || q != p && !p.sees[q] || q == p && !q.alive {
+			continue
+		}
+		if h := hash(kind, name, q.address); best == nil || h > most {
+			best, most = q, h
+		}
+	}
+	return best
+}
+
+var shardNames = [shards]string{"0", "1", "2", "3", "4", "5", "6", "7"}
+
+func (p *proc) ownerOfRun(runID string) *proc {
+	return p.ownerIn("shard", shardNames[shardOf(runID)])
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package sim
+
+// seedsDefault is how many seeds TestSim simulates.
+const seedsDefault = 2000

@@ -1,0 +1,310 @@
+package sim
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/actors/slots"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// worker models a worker process around the real core of slots.
+type worker struct {
+	*proc
+	core      *slots.Core
+	info      *messages.WorkerInfo
+	has       map[string]map[string]bool
+	functions map[uint64]*function
+	// ticks counts settings of the tick; only the last one counts.
+	ticks int
+}
+
+func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *worker {
+	p := s.newProc(id)
+	w := &worker{proc: p, functions: map[uint64]*function{}, has: map[string]map[string]bool{}}
+	p.worker = w
+	w.info = &messages.WorkerInfo{WorkerId: id, Incarnation: w.inc(), Address: p.address, ActorId: "worker",
+		Slots: s.world.slots[id], StickyRunsMax: s.world.stickyMax[id], Workflows: workflows, Labels: s.world.labels[id]}
+	for _, d := range workflows {
+		steps := map[string]bool{}
+		for _, st := range d.Steps {
+			steps[st.Name] = true
+		}
+		w.has[d.Name] = steps
+	}
+	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots),
+		Knows: func(workflow, step string) bool { return w.has[workflow][step] }})
+	s.tracef("worker %s starts with %d slots", p.address, w.info.Slots)
+	s.byRef[id+"~"+w.inc()] = w
+	s.reconsider()
+	w.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() { w.do(w.core.Tick(s.now)) })
+	return w
+}
+
+func (w *worker) inc() string { return strconv.Itoa(w.incarnation) }
+
+func (w *worker) ref() *messages.WorkerRef {
+	return &messages.WorkerRef{WorkerId: w.id, Incarnation: w.inc(), Address: w.address, ActorId: "worker"}
+}
+
+func (w *worker) hasAll(def *messages.WorkflowDefinition) bool {
+	for _, st := range def.Steps {
+		if !w.has[def.Name][st.Name] {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *worker) receive(msg proto.Message) {
+	s := w.sim
+	s.tracef("%s ← %s", w.address, describeMessage{msg})
+	switch m := msg.(type) {
+	case *messages.Dispatch:
+		w.do(w.core.Dispatch(s.now, m))
+	case *messages.Revoke:
+		w.do(w.core.Revoke(s.now, m))
+	case *messages.CancelAttempt:
+		w.do(w.core.CancelAttempt(s.now, m))
+	case *messages.ResultAck:
+		w.do(w.core.ResultAck(s.now, m))
+	case *messages.RunReleased:
+		w.do(w.core.RunReleased(s.now, m))
+	}
+}
+
+func (w *worker) superseded(by *worker) {
+	w.sim.tracef("%s is superseded by %s", w.address, by.address)
+	w.do(w.core.Superseded(w.sim.now, messages.Errorf(messages.CodeWorkerSuperseded, "by %s", by.address)))
+}
+
+// drain lets the worker come to its end.
+func (w *worker) drain(grace time.Duration) {
+	s := w.sim
+	s.tracef("%s drains for %v", w.address, grace)
+	for _, p := range s.procs {
+		if p.server != nil {
+			s.send(w.proc, p, "drains", func() { p.server.roster.drains(w) })
+		}
+	}
+	w.do(w.core.Drain(s.now, s.now.Add(grace)))
+}
+
+func (w *worker) do(actions []slots.Action) {
+	s := w.sim
+	stopped := false
+	for _, a := range actions {
+		switch a.Kind {
+		case slots.Start:
+			w.startFunction(a)
+		case slots.Resume:
+			if f := w.functions[a.ID]; f != nil {
+				f.resume()
+			}
+		case slots.CancelContext:
+			if f := w.functions[a.ID]; f != nil {
+				f.cancel()
+			}
+		case slots.Send:
+			w.send(a)
+		case slots.Report:
+			w.report(a.Load)
+		case slots.Stopped:
+			stopped = true
+		}
+	}
+	s.must(w.core.Check())
+	if stopped {
+		w.left = true
+		s.end(w.proc)
+		return
+	}
+	w.setTick()
+}
+
+func (w *worker) setTick() {
+	w.ticks++
+	mine := w.ticks
+	w.later(max(0, w.core.Next().Sub(w.sim.now)), func() {
+		if mine == w.ticks {
+			w.do(w.core.Tick(w.sim.now))
+		}
+	})
+}
+
+// send carries a message to a run: to the activation that asked, or to whoever
+// owns the run.
+func (w *worker) send(a slots.Action) {
+	s := w.sim
+	msg := a.Message
+	s.tracef("%s → %s", w.address, describeMessage{msg})
+	if a.To != (slots.Address{}) {
+		to := s.monitor.activations[a.To.ID]
+		s.send(w.proc, to.sv.proc, "to run", func() { to.receive(run.FromWorker{Message: msg}) })
+		return
+	}
+	if owner := w.ownerOfRun(a.RunID); owner != nil {
+		s.send(w.proc, owner, "to the owner of "+a.RunID, func() { owner.server.deliver(a.RunID, run.FromWorker{Message: msg}) })
+	}
+}
+
+func (w *worker) report(load *messages.LoadReport) {
+	owner := w.ownerIn("placement", "default")
+	if owner == nil {
+		return
+	}
+	w.sim.send(w.proc, owner, "load", func() {
+		if p := owner.server.placement(); p != nil {
+			p.receive(load)
+		}
+	})
+}
+
+// ---- functions -----------------------------------------------------------------
+
+// function is one execution of a step's function.
+type function struct {
+	w        *worker
+	id       uint64
+	d        *messages.Dispatch
+	plan     plan
+	spawned  []string
+	canceled bool
+	waiting  bool
+	over     bool
+	onResume func()
+}
+
+func (w *worker) startFunction(a slots.Action) {
+	s := w.sim
+	f := &function{w: w, id: a.ID, d: a.Dispatch, plan: s.planOf(a.Dispatch)}
+	w.functions[a.ID] = f
+	s.tracef("%s runs %s", w.address, f.key())
+	s.must(s.monitor.executed(w, a.Dispatch))
+	if f.plan.kills {
+		w.later(f.plan.takes/2, func() {
+			if w.alive && !f.over && s.faulty() {
+				s.tracef("%s is killed by %s", w.address, f.key())
+				s.end(w.proc)
+			}
+		})
+	}
+	if len(f.plan.children) == 0 {
+		w.later(f.plan.takes, f.returns)
+		return
+	}
+	w.later(f.plan.takes/2, func() { f.spawn(0) })
+}
+
+func (f *function) key() string { return fmt.Sprintf("%s/%s#%d", f.d.RunId, f.d.Step, f.d.Attempt) }
+
+// returns ends the function as planned.
+func (f *function) returns() {
+	switch {
+	case f.over:
+	case f.plan.fails:
+		f.end(nil, &messages.Failure{Code: string(messages.CodeUserError), Message: "planned", Final: f.plan.final})
+	default:
+		f.end([]byte(f.key()+"@"+f.w.address), nil)
+	}
+}
+
+func (f *function) end(output []byte, failure *messages.Failure) {
+	if f.over {
+		return
+	}
+	f.over = true
+	delete(f.w.functions, f.id)
+	f.w.do(f.w.core.FunctionEnded(f.w.sim.now, f.id, output, failure))
+}
+
+// cancel ends the context: most functions return soon, some do not care.
+func (f *function) cancel() {
+	s := f.w.sim
+	f.canceled = true
+	if f.plan.stubborn && !f.waiting {
+		return
+	}
+	f.w.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {
+		f.end(nil, &messages.Failure{Code: string(messages.CodeUserError), Message: "context canceled"})
+	})
+}
+
+// spawn starts the children of a function one after the other, then waits.
+func (f *function) spawn(i int) {
+	s := f.w.sim
+	if f.over || f.canceled {
+		return
+	}
+	if i == len(f.plan.children) {
+		f.await(0)
+		return
+	}
+	c := f.plan.children[i]
+	in := run.Spawn{Message: &messages.SpawnChild{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch,
+		Key: strconv.Itoa(i), Workflow: c.workflow, Input: []byte("1"), Sticky: c.sticky, KeepOnCancel: c.keep}}
+	f.w.call(f.d.RunId, time.Hour, func(sv *server, reply func(any)) {
+		in := in
+		in.Token = token(func(r run.Reply) {
+			if !messages.CodeOf(r.Err).Retryable() || messages.CodeOf(r.Err) == messages.CodeStaleAttempt {
+				reply(r)
+			}
+		})
+		sv.deliver(f.d.RunId, in)
+	}, func(answer any) {
+		r, ok := answer.(run.Reply)
+		switch {
+		case !ok || f.over:
+		case r.Err != nil:
+			f.end(nil, messages.ToFailure(r.Err))
+		default:
+			s.must(s.monitor.childSpawned(f, c, r.ChildRun))
+			f.spawned = append(f.spawned, r.ChildRun)
+			f.spawn(i + 1)
+		}
+	})
+}
+
+// await waits for the children, without a slot.
+func (f *function) await(i int) {
+	if f.over || f.canceled {
+		return
+	}
+	if i == len(f.spawned) {
+		f.w.later(f.plan.takes/2, f.returns)
+		return
+	}
+	f.waiting = true
+	f.w.do(f.w.core.ChildWaitBegan(f.w.sim.now, f.id))
+	f.onResume = func() { f.await(i + 1) }
+	f.poll(f.spawned[i])
+}
+
+func (f *function) poll(child string) {
+	s := f.w.sim
+	f.w.later(s.dice.between(20*time.Millisecond, 200*time.Millisecond), func() {
+		switch {
+		case f.over || f.canceled:
+		case s.ended(child):
+			f.w.do(f.w.core.ChildWaitEnded(s.now, f.id))
+		default:
+			f.poll(child)
+		}
+	})
+}
+
+func (f *function) resume() {
+	if f.over {
+		return
+	}
+	f.waiting = false
+	if next := f.onResume; next != nil {
+		f.onResume = nil
+		// A function goes on after the worker has done what it was told.
+		f.w.later(0, next)
+	}
+}
