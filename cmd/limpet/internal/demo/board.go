@@ -86,7 +86,11 @@ func (b *Board) add(ctx context.Context, v *runView) {
 	b.watching.Go(func() {
 		for try := 0; b.watch(ctx, v); try++ {
 			// A child is made after its parent's history names it.
-			time.Sleep(unbornPause)
+			select {
+			case <-time.After(unbornPause):
+			case <-ctx.Done():
+				return
+			}
 			if try == unbornTries {
 				b.told(func() { b.failed = fmt.Errorf("%s (%s) was named by its parent, but does not exist", v.name, v.id) })
 				return

@@ -1,0 +1,92 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// TestMain makes the test's executable a process of the demo where it is
+// started as one.
+func TestMain(m *testing.M) {
+	children := map[string]func() procs.Child{
+		"server": localcluster.ServerChild,
+		"worker": func() procs.Child { return localcluster.WorkerChild(Workflows) },
+	}
+	if len(os.Args) > 1 && children[os.Args[1]] != nil {
+		if err := procs.Serve(context.Background(), os.Stdin, os.Stdout, children[os.Args[1]]()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func config(t *testing.T, out *strings.Builder) Config {
+	// What the demo leaves behind would fail the test's own clean-up.
+	t.Setenv("TMPDIR", t.TempDir())
+	return Config{
+		Runs: 5, Workers: 2, Slots: 4, Pace: 200 * time.Millisecond, Out: out,
+		ServerArgs: []string{"server"}, WorkerArgs: []string{"worker"},
+	}
+}
+
+// TestDemo plays a short demo: processes, a kill, a verdict.
+func TestDemo(t *testing.T) {
+	var out strings.Builder
+	c := config(t, &out)
+	if err := Run(t.Context(), c); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{"SIGKILL to worker-", "worker lost", "worker restarted", "kept    HARD never ran on another worker"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, out.String())
+		}
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
+	var out strings.Builder
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := config(t, &out)
+	c.Out = lines(func(line string) {
+		if strings.Contains(line, "is bound to") {
+			cancel()
+		}
+	})
+	if err := Run(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+type lines func(string)
+
+func (l lines) Write(p []byte) (int, error) { l(string(p)); return len(p), nil }
+
+func TestEveryFaultyFlagIsNamed(t *testing.T) {
+	err := Config{Pace: -1}.Validate()
+	if messages.CodeOf(err) != messages.CodeInvalidArgument {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--runs", "--workers", "--slots", "--pace"} {
+		if !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s is not named: %v", flag, err)
+		}
+	}
+}
