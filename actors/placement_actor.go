@@ -269,6 +269,7 @@ func (a *placementActor) workerChanged(c WorkerChanged, now time.Time) {
 		a.do(a.core.WorkerUp(c.Info, now))
 		a.do(a.core.WorkerDraining(c.WorkerID, c.Incarnation, now))
 	case WorkerGone:
+		delete(a.askers, c.Incarnation)
 		a.do(a.core.WorkerGone(c.WorkerID, c.Incarnation, now))
 	}
 }

@@ -196,40 +196,50 @@ func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 	only := []*actor.PID{run}
 	p := w.current
 	same := p != nil && p.member.Incarnation == incarnation
-	if same && p.told == WorkerGone {
+	switch {
+	case same && p.told == WorkerGone:
 		r.news.tell(p.changed(WorkerGone), only)
-		return
-	}
-	if !same {
-		r.tellAbsence(w, incarnation, only)
-	}
-	if p == nil || p.info == nil || p.told == WorkerGone {
-		return
-	}
-	if !same {
-		r.news.tell(p.changed(WorkerUp), only)
-	}
-	if p.told == WorkerDraining {
+	case same && p.told == WorkerDraining:
 		r.news.tell(p.changed(WorkerDraining), only)
+	case same:
+	case r.tellAbsence(w, incarnation, only):
+		for _, c := range w.present() {
+			r.news.tell(c, only)
+		}
+	case w.doubted[incarnation] == nil:
+		// It may be newer than all that this server has seen.
+		r.doubt(w, incarnation)
 	}
 }
 
-// tellAbsence tells a run that the process it watches is not the one that
-// holds the id, or begins to doubt that it is there. Called with mu held.
-func (r *Roster) tellAbsence(w *rosterWorker, incarnation string, run []*actor.PID) {
+// present is the news of the process that holds the id now: none, up, or up
+// and draining.
+func (w *rosterWorker) present() []WorkerChanged {
+	p := w.current
+	if p == nil || p.info == nil || p.told == WorkerGone {
+		return nil
+	}
+	news := []WorkerChanged{p.changed(WorkerUp)}
+	if p.told == WorkerDraining {
+		news = append(news, p.changed(WorkerDraining))
+	}
+	return news
+}
+
+// tellAbsence tells a run that the process it watches, which does not hold the
+// id, has gone; false if that is not known. Called with mu held.
+func (r *Roster) tellAbsence(w *rosterWorker, incarnation string, run []*actor.PID) bool {
 	for i := len(w.past) - 1; i >= 0; i-- {
 		if w.past[i].Incarnation == incarnation {
 			r.news.tell(w.past[i], run)
-			return
+			return true
 		}
 	}
-	if p := w.current; p != nil && p.info != nil && p.told != WorkerGone && p.member.Incarnation > incarnation {
+	if p := w.current; p != nil && p.told != WorkerGone && p.member.Incarnation > incarnation {
 		r.news.tell(WorkerChanged{WorkerID: w.id, Incarnation: incarnation, State: WorkerGone, Reason: reasonWorkerSuperseded}, run)
-		return
+		return true
 	}
-	if w.doubted[incarnation] == nil {
-		r.doubt(w, incarnation)
-	}
+	return false
 }
 
 // doubt gives a process the settle time to appear. Called with mu held.
@@ -258,6 +268,9 @@ func (r *Roster) giveUp(workerID, incarnation string) {
 	gone := WorkerChanged{WorkerID: workerID, Incarnation: incarnation, State: WorkerGone, Reason: reason}
 	w.remember(gone)
 	r.tell(w, gone)
+	for _, c := range w.present() {
+		r.tell(w, c)
+	}
 }
 
 // Unwatch ends the news of a worker to a run.

@@ -285,6 +285,27 @@ func TestRosterSuperseded(t *testing.T) {
 	})
 }
 
+// A run that is bound to a process which this server has not seen is not told
+// of an older one of the same id that is still in the view.
+func TestRosterUnseenMayBeNewer(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		old, _ := w.watched("w1")
+		fresh, run := w.worker("w1"), w.run()
+		w.roster.Watch("w1", fresh.info.Incarnation, run.pid)
+		run.hearsNothing(2 * time.Second)
+		fresh.set(cluster.StateReady)
+		run.hears(time.Second, old, "gone: worker superseded")
+		run.hears(time.Second, fresh, "up")
+
+		// One that never appears counts as gone, and then the other one is news.
+		never := w.run()
+		w.roster.Watch("w1", "zzzz", never.pid)
+		never.hearsNothing(2900 * time.Millisecond)
+		never.hearsOf(200*time.Millisecond, "zzzz", "gone: worker superseded")
+		never.hears(time.Second, fresh, "up")
+	})
+}
+
 // A process that was frozen while another one took its id over does not get
 // the id back when it wakes, and is told.
 func TestRosterZombieStaysSuperseded(t *testing.T) {
