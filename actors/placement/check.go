@@ -50,12 +50,8 @@ func (c *Core) checkSeat(w *worker) error {
 			return fmt.Errorf("P2: worker %s does not fit %s of run %s", w.id(), q.class.workflow, q.key.run)
 		}
 	}
-	if s := w.sticky; s != nil && s.known && len(s.runs) > s.max {
-		for run, order := range s.runs {
-			if order > s.mark {
-				return fmt.Errorf("P3: worker %s has %d sticky runs, most %d, run %s among them", w.id(), len(s.runs), s.max, run)
-			}
-		}
+	if s := w.sticky; s != nil && s.beyond != "" {
+		return fmt.Errorf("P3: worker %s was granted run %s beyond its %d sticky runs", w.id(), s.beyond, s.max)
 	}
 	return nil
 }

@@ -14,6 +14,9 @@ type stickyRuns struct {
 	listedAt time.Time       // when the last reading was asked for
 	mark     uint64          // order of what came before the reading
 	unbound  map[string]bool // unbound since the mark
+
+	// beyond is a run that was granted although there were max; empty for none.
+	beyond string
 }
 
 func (s *stickyRuns) count() int { return len(s.runs) }
@@ -25,6 +28,9 @@ func (c *Core) bind(w *worker, run string) {
 		return
 	}
 	c.seq++
+	if _, had := w.sticky.runs[run]; !had && w.sticky.full() {
+		w.sticky.beyond = run
+	}
 	w.sticky.runs[run] = c.seq
 	if w.sticky.full() {
 		c.caps++
