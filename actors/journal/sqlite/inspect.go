@@ -88,10 +88,26 @@ func inspectHeader(path string) (size int64, err error) {
 		pageSize = 64 << 10
 	}
 	field := func(at int) uint32 { return binary.BigEndian.Uint32(header[at:]) }
-	if want := int64(field(pagesAt)) * pageSize; field(changeAt) == field(validForAt) && info.Size() < want {
+	// With a WAL the file may be short: a checkpoint that was cut off wrote
+	// the header before the last pages, which the WAL still has.
+	want := int64(field(pagesAt)) * pageSize
+	if field(changeAt) == field(validForAt) && info.Size() < want && !hasWAL(path) {
 		return 0, messages.Errorf(messages.CodeJournalCorrupt, "journal %q: it has been cut off: %d bytes of %d are there", path, info.Size(), want)
 	}
 	return info.Size(), nil
+}
+
+// hasWAL says whether there is a WAL that was written to; it then begins with
+// https://sqlite.org/fileformat2.html#the_write_ahead_log, either byte order.
+func hasWAL(path string) bool {
+	file, err := os.Open(path + "-wal")
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var magic [4]byte
+	_, err = io.ReadFull(file, magic[:])
+	return err == nil && binary.BigEndian.Uint32(magic[:])&^1 == 0x377f0682
 }
 
 func inspectVersion(conn *sqlite.Conn, path string) error {

@@ -111,7 +111,11 @@ func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
 		{"page size", damage(func(b []byte) []byte { b[16] = 77; return b }), messages.CodeJournalCorrupt, ""},
 		{"schema page", damage(func(b []byte) []byte { clear(b[100:4000]); return b }), messages.CodeJournalCorrupt, ""},
 		{"page in the middle", damage(func(b []byte) []byte { m := len(b) / 2 / 4096 * 4096; clear(b[m : m+4096]); return b }), messages.CodeJournalCorrupt, ""},
-		{"cut off", damage(func(b []byte) []byte { return b[:len(b)/2] }), messages.CodeJournalCorrupt, "cut off"},
+		{"cut off", damage(func(b []byte) []byte { return b[:len(b)/2] }), messages.CodeJournalCorrupt, ""},
+		{"cut off without a WAL", func(t *testing.T, path string) {
+			edit(t, path, func(b []byte) []byte { return b[:len(b)/2] })
+			edit(t, path+"-wal", func(b []byte) []byte { return nil })
+		}, messages.CodeJournalCorrupt, "cut off"},
 		{"newer schema", script("PRAGMA user_version = 9999"), messages.CodeJournalNewer, "1.9999"},
 		{"newer generation", script(fmt.Sprintf("PRAGMA application_id = %d", 0x4c696d02)), messages.CodeJournalNewer, "2."},
 		{"other application", script("PRAGMA application_id = 1"), messages.CodeInvalidArgument, "another application"},

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,13 +77,18 @@ func findRun(conn *sqlite.Conn, runID string) (seq int64, row journal.Row, err e
 	return seq, row, err
 }
 
-func readEntries(conn *sqlite.Conn, seq int64, after uint64, limit int64) (entries [][]byte, err error) {
-	err = each(conn, "SELECT data FROM entries WHERE run = ? AND number > ? ORDER BY number LIMIT ?", func(s *sqlite.Stmt) bool {
+// readEntries reads at most limit entries, all if it is negative. (A "LIMIT ?"
+// makes SQLite compile a statement anew whenever it is bound.)
+func readEntries(conn *sqlite.Conn, seq int64, after uint64, limit int) (entries [][]byte, err error) {
+	if limit == 0 {
+		return nil, nil
+	}
+	err = each(conn, "SELECT data FROM entries WHERE run = ? AND number > ? ORDER BY number", func(s *sqlite.Stmt) bool {
 		entry := make([]byte, s.ColumnLen(0))
 		s.ColumnBytes(0, entry)
 		entries = append(entries, entry)
-		return true
-	}, seq, int64(min(after, journal.EntriesMax)), limit)
+		return len(entries) != limit
+	}, seq, int64(min(after, journal.EntriesMax)))
 	return entries, err
 }
 
@@ -111,7 +117,7 @@ func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit i
 			return err
 		}
 		row = found
-		entries, err = readEntries(conn, seq, after, int64(max(limit, 0)))
+		entries, err = readEntries(conn, seq, after, max(limit, 0))
 		return err
 	})
 	if err != nil {
@@ -325,8 +331,7 @@ func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string
 	if len(where) > 0 {
 		sql += " WHERE " + strings.Join(where, " AND ")
 	}
-	args = append(args, int64(limit))
-	return sql + " ORDER BY created_at DESC, run_id DESC LIMIT ?", args
+	return sql + " ORDER BY created_at DESC, run_id DESC LIMIT " + strconv.Itoa(limit), args
 }
 
 // PutDefinition implements journal.Store.

@@ -284,14 +284,13 @@ func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int)
 
 func (w *writer) deleteFinished(before int64, limit int) (int, error) {
 	find, err := w.conn.Prepare("SELECT seq, run_id FROM runs INDEXED BY runs_finished " +
-		"WHERE phase = 2 AND finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?")
+		"WHERE phase = 2 AND finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at")
 	if err != nil {
 		return 0, err
 	}
 	find.BindInt64(1, before)
-	find.BindInt64(2, int64(limit))
 	var seqs []int64
-	for {
+	for len(seqs) < limit {
 		more, err := find.Step()
 		if err != nil {
 			return 0, err
