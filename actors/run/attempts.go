@@ -116,7 +116,7 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 		return
 	}
 	if !m.s.isSticky() {
-		if reason != "revoked" {
+		if reason == "draining" || reason == "step gone" {
 			m.gone[process(worker)] = true
 		}
 		return

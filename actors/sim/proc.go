@@ -155,6 +155,7 @@ func (s *Sim) setView(observer, subject *proc, sees bool) {
 			sv.viewChanged()
 		case sees:
 			sv.roster.joined(subject.worker)
+			sv.tellVerdict(subject.worker)
 		default:
 			sv.roster.left(subject.worker)
 		}

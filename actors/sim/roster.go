@@ -79,6 +79,13 @@ func (r *roster) supersede(w, by *worker) {
 	r.sv.later(time.Second, func() { r.supersede(w, by) })
 }
 
+// tellVerdict tells a worker that is back that it had been declared gone.
+func (sv *server) tellVerdict(w *worker) {
+	if sv.sim.monitor.gone[processKey(w.ref())] {
+		sv.sim.send(sv.proc, w.proc, "declared gone", w.givenUp)
+	}
+}
+
 func (r *roster) left(w *worker) {
 	k := r.worker(w.id)
 	if k.current != w || k.state == run.WorkerGone {

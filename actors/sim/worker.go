@@ -82,6 +82,12 @@ func (w *worker) superseded(by *worker) {
 	w.do(w.core.Superseded(w.sim.now, messages.Errorf(messages.CodeWorkerSuperseded, "by %s", by.address)))
 }
 
+// givenUp hears that it had been declared gone, and is seen again.
+func (w *worker) givenUp() {
+	w.sim.tracef("%s hears that it was declared gone", w.address)
+	w.do(w.core.GivenUp(w.sim.now, messages.Errorf(messages.CodeWorkerLost, "declared gone")))
+}
+
 // drain lets the worker come to its end.
 func (w *worker) drain(grace time.Duration) {
 	s := w.sim
@@ -226,7 +232,7 @@ func (f *function) end(output []byte, failure *messages.Failure) {
 func (f *function) cancel() {
 	s := f.w.sim
 	f.canceled = true
-	if f.plan.stubborn && !f.waiting {
+	if f.plan.stubborn && len(f.plan.children) == 0 {
 		return
 	}
 	f.w.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {

@@ -33,7 +33,9 @@ type attempt struct {
 	phase  phase
 	holds  bool // a slot
 	waited bool // in the queue, before it started
-	told   bool // the run knows that it started
+	told   bool // the run knows that it started, and whether it waits for a child
+	// newsAt is the start, or the last beginning or end of a wait for a child.
+	newsAt time.Time
 	// cause of the cancel; nil while nobody asked for one.
 	cause error
 
@@ -67,7 +69,7 @@ func (c *Core) find(runID, step string, number int32) (*attempt, markState) {
 
 // start gives an attempt a slot and asks for its function.
 func (c *Core) start(now time.Time, a *attempt) {
-	a.phase, a.started = phaseRunning, now
+	a.phase, a.started, a.newsAt = phaseRunning, now, now
 	c.takeSlot(a)
 	c.byID[a.id] = a
 	if timeout := executionTimeout(a.dispatch.ExecutionTimeoutMs); timeout > 0 {
@@ -77,6 +79,13 @@ func (c *Core) start(now time.Time, a *attempt) {
 	if a.waited {
 		c.sendStarted(a)
 	}
+	c.retime(a)
+}
+
+// news has the run told after a while that an attempt waits for a child, or
+// does no longer.
+func (c *Core) news(now time.Time, a *attempt) {
+	a.told, a.newsAt = false, now
 	c.retime(a)
 }
 
@@ -266,6 +275,7 @@ func (c *Core) serve(now time.Time) {
 		c.dequeue(a)
 		if a.phase == phaseReturning {
 			a.phase = phaseRunning
+			c.news(now, a)
 			c.takeSlot(a)
 			c.out = append(c.out, Action{Kind: Resume, ID: a.id})
 			continue

@@ -39,6 +39,7 @@ const (
 	RefusedDraining   = "draining"
 	RefusedStepGone   = "step gone"
 	RefusedRevoked    = "revoked"
+	RefusedEnded      = "ended"
 	RefusedSuperseded = "superseded"
 )
 
@@ -220,7 +221,9 @@ func (c *Core) repeat(now time.Time, a *attempt, d *messages.Dispatch, from Addr
 func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
 	switch {
 	case m.number == d.Attempt && m.state == markAcknowledged:
-		// The run has the result; whatever asks was overtaken by it.
+		// The run has the result: what asks was overtaken by it, or is an
+		// activation that does not know that another one went on.
+		c.refuse(from, d, RefusedEnded)
 	case d.TakeUp:
 		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
 	default:
@@ -270,6 +273,10 @@ func (c *Core) Revoke(now time.Time, m *messages.Revoke) []Action {
 	a, known := c.find(m.RunId, m.Step, m.Attempt)
 	switch {
 	case a != nil && a.phase == phaseQueued:
+		if other := a.run.reply; other != from {
+			// Another activation of the run counts on the attempt.
+			c.send(other, m.RunId, revoked)
+		}
 		c.dequeue(a)
 		c.forget(a, markWithdrawn)
 		c.send(from, m.RunId, revoked)
@@ -277,6 +284,7 @@ func (c *Core) Revoke(now time.Time, m *messages.Revoke) []Action {
 		c.replyTo(a.run, from)
 		c.answer(now, a)
 	case known == markAcknowledged:
+		c.send(from, m.RunId, &messages.DispatchRefused{RunId: m.RunId, Step: m.Step, Attempt: m.Attempt, Reason: RefusedEnded})
 	default:
 		c.withdraw(m.RunId, m.Step, m.Attempt)
 		c.send(from, m.RunId, revoked)
@@ -299,6 +307,7 @@ func (c *Core) CancelAttempt(now time.Time, m *messages.CancelAttempt) []Action 
 		c.replyTo(a.run, from)
 		c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "step %q was canceled: %s", a.step, orUnnamed(m.Reason)))
 	case known == markAcknowledged:
+		c.sendUnknown(from, m.RunId, m.Step, m.Attempt)
 	default:
 		c.withdraw(m.RunId, m.Step, m.Attempt)
 		c.sendUnknown(from, m.RunId, m.Step, m.Attempt)
@@ -384,6 +393,7 @@ func (c *Core) ChildWaitBegan(now time.Time, id uint64) []Action {
 	}
 	if a := c.byID[id]; a != nil && a.phase == phaseRunning {
 		a.phase = phaseWaiting
+		c.news(now, a)
 		c.freeSlot(a)
 		c.serve(now)
 	}

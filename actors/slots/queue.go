@@ -162,7 +162,7 @@ func (a *attempt) nextDue() time.Time {
 	case a.told:
 		return a.deadline
 	}
-	return minTime(a.started.Add(StartedNotice), a.deadline)
+	return minTime(a.newsAt.Add(StartedNotice), a.deadline)
 }
 
 // expire does what is due of attempts, in the order of the times at which it
