@@ -33,7 +33,9 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	goleak.VerifyNone(t, before,
-		// These end by themselves: after 5 s without work, and after 1 s.
+		// These end by themselves: after 5 s without work, and after the
+		// timeouts of memberlist, 1 s.
 		goleak.IgnoreTopFunction(reflect.TypeFor[actors.Worker]().PkgPath()+".pooled.loop"),
-		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).UpdateNode"))
+		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).UpdateNode"),
+		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }
