@@ -364,6 +364,12 @@ func (a *placementActor) answer(incarnation string, reply *messages.RegisterRepl
 		delete(a.askers, incarnation)
 		a.root.Send(to, reply)
 	}
+	switch {
+	case reply.Admitted:
+		a.log.Info("worker admitted", "worker", info.GetWorkerId(), "address", info.GetAddress(), "slots", info.GetSlots(), "workflows", len(info.GetWorkflows()))
+	case reply.Refused != nil:
+		a.log.Warn("worker refused", "code", reply.Refused.Code, "reason", reply.Message)
+	}
 	if f := a.deps.Hooks.Registered; f != nil {
 		f(info, reply)
 	}

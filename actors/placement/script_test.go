@@ -63,7 +63,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	c := s.core
 	switch d.Cmd {
 	case "new":
-		s.reset(Config{Pool: a.str("pool")})
+		s.reset(Config{Pool: a.str("pool"), QuestionsMax: int(a.num("questions-max", 0)), ClassesMax: int(a.num("classes-max", 0))})
 		return "ok\n"
 	case "worker":
 		info := s.worker(a)
@@ -267,7 +267,11 @@ func (s *script) status() string {
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "%d waiting\n", s.core.Waiting())
+	fmt.Fprintf(&b, "%d waiting", s.core.Waiting())
+	if n := s.core.cfg.ClassesMax; n < 1024 {
+		fmt.Fprintf(&b, ", %d classes", len(s.core.classes))
+	}
+	b.WriteByte('\n')
 	return b.String()
 }
 
