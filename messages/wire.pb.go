@@ -1217,7 +1217,8 @@ func (x *SpawnChildReply) GetError() *Failure {
 type Place struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// Grows within an activation of the run.
+	// Grows within an activation of the run, and from one to the next: the
+	// microsecond of the asking, or more.
 	Question uint64 `protobuf:"varint,2,opt,name=question,proto3" json:"question,omitempty"`
 	// Empty for a binding; a step of a run that is not sticky otherwise.
 	Step     string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
@@ -1451,7 +1452,9 @@ type PlaceWaiting struct {
 	Question uint64                 `protobuf:"varint,2,opt,name=question,proto3" json:"question,omitempty"`
 	Step     string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
 	// What it waits for, in words: which labels, which steps, which slots.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A grant was not used in time, so the answer was perhaps lost: ask again.
+	AskAgain      bool `protobuf:"varint,5,opt,name=ask_again,json=askAgain,proto3" json:"ask_again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1512,6 +1515,13 @@ func (x *PlaceWaiting) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *PlaceWaiting) GetAskAgain() bool {
+	if x != nil {
+		return x.AskAgain
+	}
+	return false
 }
 
 // WithdrawPlace takes a question back, and its grant if there is one.
@@ -3008,12 +3018,13 @@ const file_wire_proto_rawDesc = "" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x19\n" +
 	"\bgrant_id\x18\x04 \x01(\x04R\agrantId\x12,\n" +
-	"\x06worker\x18\x05 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"m\n" +
+	"\x06worker\x18\x05 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x8a\x01\n" +
 	"\fPlaceWaiting\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"j\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
+	"\task_again\x18\x05 \x01(\bR\baskAgain\"j\n" +
 	"\rWithdrawPlace\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +

@@ -51,6 +51,9 @@ type question struct {
 func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	key := questionKey{p.GetRunId(), p.GetStep()}
 	if old := c.questions[key]; old != nil {
+		if old.state == stateWithdrawn && old.address == "" && p.GetQuestion() <= old.number {
+			return c.take() // overtaken by its withdrawal
+		}
 		again := old.address == p.GetReplyAddress() && old.actorID == p.GetReplyActorId()
 		if again && p.GetQuestion() < old.number {
 			return c.take()
@@ -154,14 +157,17 @@ func (c *Core) grant(q *question, w *worker, now time.Time) {
 func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
 	key := questionKey{m.GetRunId(), m.GetStep()}
 	old := c.questions[key]
-	// Another number is that of an earlier activation of the run, or overtaken.
-	if old == nil || old.number != m.GetQuestion() || old.state == stateWithdrawn {
+	// A smaller number is that of an earlier question, perhaps of an earlier
+	// activation of the run; a greater one has overtaken its question.
+	if old != nil && (old.number > m.GetQuestion() || old.state == stateWithdrawn) {
 		return c.take()
 	}
-	c.drop(old, now)
-	gone := &question{
-		key: key, number: m.GetQuestion(), class: old.class, heapAt: -1,
-		address: old.address, actorID: old.actorID, state: stateWithdrawn, doneAt: now,
+	gone := &question{key: key, number: m.GetQuestion(), heapAt: -1, state: stateWithdrawn, doneAt: now}
+	if old != nil {
+		c.drop(old, now)
+	}
+	if old != nil && old.number == m.GetQuestion() {
+		gone.address, gone.actorID = old.address, old.actorID
 	}
 	c.questions[key] = gone
 	c.expiring.push(gone)
@@ -195,6 +201,9 @@ func (c *Core) expire(now time.Time) {
 			delete(w.unseen, q.grantID)
 			c.touch(w)
 			c.fill(w, now)
+			lost := q.waitingFor("a grant of worker " + w.id() + " was not used in time: ask again")
+			lost.Waiting.AskAgain = true
+			c.emit(lost)
 		}
 	}
 }

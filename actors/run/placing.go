@@ -327,6 +327,9 @@ func (m *Machine) placeWaiting(p *messages.PlaceWaiting) {
 	}
 	if q := m.questions[k]; q != nil && q.ask.Question == p.Question {
 		q.answered, q.reason = true, p.Reason
+		if p.AskAgain && q.placed == nil {
+			m.askAgain(q)
+		}
 	}
 }
 

@@ -173,7 +173,7 @@ func (s *Sim) leaks() error {
 					leak("%d questions wait at %s", n, p.address)
 				}
 				for _, l := range pl.core.Loads() {
-					if l.Granted > 0 || l.Running > 0 || l.Queued > 0 || s.world.stickyMax[l.WorkerID] > 0 && l.BoundRuns > 0 {
+					if l.Granted > 0 || l.Running > 0 || l.Queued > 0 {
 						leak("placement has %+v", l)
 					}
 				}
