@@ -22,8 +22,10 @@ import (
 
 // TestMain looks for leaked goroutines. Two kinds end by themselves a little
 // after a server: the throttler of Proto.Actor's dead letters at its next tick,
-// and those that the actors' dispatcher keeps for the next mailbox.
+// and those that the actors' dispatcher keeps for the next mailbox. It is also
+// the main function of the processes that the tests of failures end.
 func TestMain(m *testing.M) {
+	failureProcess(os.Args[1:])
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"),
 		goleak.IgnoreAnyFunction(reflect.TypeFor[actors.Host]().PkgPath()+".pooled.loop"))

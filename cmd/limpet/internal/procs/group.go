@@ -65,6 +65,19 @@ func (g *Group) Start(ctx context.Context, name string, args []string, config, r
 	return p, nil
 }
 
+// Launch starts a command that takes no orders. It is the caller's to end and to
+// wait for; like the others it does not outlive this process.
+func (g *Group) Launch(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = ownGroup()
+	started := make(chan error, 1)
+	select {
+	case g.starts <- func() { started <- cmd.Start() }:
+		return <-started
+	case <-g.closed:
+		return errors.New("the group is closed")
+	}
+}
+
 func (g *Group) spawn(name string, args []string) (*Process, error) {
 	executable, err := os.Executable()
 	if err != nil {
@@ -78,7 +91,6 @@ func (g *Group) spawn(name string, args []string) (*Process, error) {
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(executable, args...)
 	cmd.Stderr = log
-	cmd.SysProcAttr = ownGroup()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -87,13 +99,7 @@ func (g *Group) spawn(name string, args []string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	started := make(chan error, 1)
-	select {
-	case g.starts <- func() { started <- cmd.Start() }:
-	case <-g.closed:
-		return nil, errors.New("the group is closed")
-	}
-	if err := <-started; err != nil {
+	if err := g.Launch(cmd); err != nil {
 		return nil, err
 	}
 	p := newProcess(name, log.Name(), cmd, stdin)
