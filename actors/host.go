@@ -138,6 +138,16 @@ func (h *Host) Stop() {
 	h.work.Wait()
 }
 
+// background runs f in a goroutine that Stop waits for. A stopped host does
+// nothing more: callbacks of the view and of the roster may come that late.
+func (h *Host) background(f func()) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if !h.closed {
+		h.work.Go(f)
+	}
+}
+
 // receive handles what other members ask of the host. Nothing here waits.
 func (h *Host) receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
@@ -145,7 +155,7 @@ func (h *Host) receive(ctx actor.Context) {
 		h.startRuns(msg.Runs, replyWith(ctx))
 	case *messages.WatchRun:
 		reply := replyWith(ctx)
-		h.work.Go(func() { reply(h.watch(h.ctx, msg)) })
+		h.background(func() { reply(h.watch(h.ctx, msg)) })
 	case *messages.PlacementStarted:
 		h.placements.reset(msg.Pool)
 		h.broadcast(placementReset{})

@@ -47,7 +47,7 @@ func (h *Host) viewChanged(v *cluster.View) {
 	h.mu.Unlock()
 	h.placements.viewChanged()
 	if len(gained) > 0 {
-		h.work.Go(func() { h.recover(gained) })
+		h.background(func() { h.recover(gained) })
 	}
 }
 
@@ -127,9 +127,9 @@ func (h *Host) pages(what string, next func(ctx context.Context, after string) (
 func (h *Host) workerChanged(c WorkerChanged) {
 	switch c.State {
 	case WorkerUp:
-		h.work.Go(func() { h.wakeBy("wake runs that wait for worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByUp) })
+		h.background(func() { h.wakeBy("wake runs that wait for worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByUp) })
 	case WorkerGone:
-		h.work.Go(func() { h.wakeBy("wake runs that watch worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByGone) })
+		h.background(func() { h.wakeBy("wake runs that watch worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByGone) })
 	}
 }
 
