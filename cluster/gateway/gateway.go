@@ -36,6 +36,8 @@ import (
 const (
 	// requestBytesMax limits a request, unpacked.
 	requestBytesMax = 64 << 20
+	// compressBytesMin is the smallest answer that is compressed.
+	compressBytesMin = 64 << 10
 	// pageSizeMax and pageSizeDefault limit the runs of one listing.
 	pageSizeMax     = 1000
 	pageSizeDefault = 50
@@ -77,6 +79,8 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		connect.WithInterceptors(coded{g.config.Logger}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(requestBytesMax),
+		// Preparing gzip costs more than the rest of a small answer.
+		connect.WithCompressMinBytes(compressBytesMin),
 		jsonCodecs(),
 	)
 	routes := http.NewServeMux()
