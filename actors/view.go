@@ -116,7 +116,7 @@ func workerView(w *WorkerStatus) *api.Worker {
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
 		StartedAt: timestamp(time.UnixMicro(w.Info.GetStartedUs())),
 		Reported:  w.Load != nil && w.Load.GetIncarnation() == w.Incarnation,
-		Running:   w.Load.GetRunning(), Queued: w.Load.GetQueued(), BoundRuns: w.Load.GetBoundRuns(),
+		Running:   w.Load.GetRunning(), Queued: w.Load.GetQueued(),
 	}
 	for _, d := range w.Info.GetWorkflows() {
 		v.Workflows = append(v.Workflows, d.Name)

@@ -105,7 +105,7 @@ var catalogue = map[Code]entry{
 	CodeJournalCorrupt:       {KindDataLoss, false, "restore the journal file from a backup; it was not changed"},
 	CodeJournalNewer:         {KindFailedPrecondition, false, "start the version of limpet that wrote the journal, or a newer one"},
 	CodeJournalInUse:         {KindFailedPrecondition, false, "stop the server that holds the journal, or give this one another file"},
-	CodeJournalUnavailable:   {KindUnavailable, true, "try again; nothing was stored"},
+	CodeJournalUnavailable:   {KindUnavailable, true, "try again once the journal is back; starts with an idempotency key can be repeated safely"},
 	CodeJournalConflict:      {KindAborted, true, "another activation of the run went on; try again"},
 	CodeAddressInUse:         {KindFailedPrecondition, false, "stop the process that listens there, or choose another port"},
 	CodeSecretRequired:       {KindFailedPrecondition, false, "set a secret to listen beyond loopback, or bind to 127.0.0.1"},

@@ -30,7 +30,7 @@ func startServer(ctx context.Context, f serverFlags, log *slog.Logger) (runningS
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, f.store)
+	store, err := openStore(ctx, f.store, log)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func startServer(ctx context.Context, f serverFlags, log *slog.Logger) (runningS
 }
 
 // openStore opens what --store names: memory or sqlite:PATH.
-func openStore(ctx context.Context, name string) (journal.Store, error) {
+func openStore(ctx context.Context, name string, log *slog.Logger) (journal.Store, error) {
 	if name == "memory" {
 		return journal.NewMemory(), nil
 	}
@@ -53,7 +53,9 @@ func openStore(ctx context.Context, name string) (journal.Store, error) {
 	if !ok || path == "" {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "--store %q is neither memory nor sqlite:PATH", name)
 	}
-	return sqlite.Open(ctx, sqlite.Config{Path: path})
+	return sqlite.Open(ctx, sqlite.Config{Path: path, Hooks: sqlite.Hooks{
+		CheckpointFailed: func(err error) { log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err) },
+	}})
 }
 
 // presetOf is the membership's timing by its name.
