@@ -288,6 +288,9 @@ func (m *Machine) workerGone(worker *messages.WorkerRef, reason string) {
 	if m.s.isSticky() {
 		if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
 			m.loseBinding(reason)
+			if m.spare != nil && !m.gone[process(m.spare.Worker)] {
+				m.workerUp(*m.spare)
+			}
 		}
 		return
 	}
@@ -333,24 +336,35 @@ func (m *Machine) workerUp(in WorkerChanged) {
 		return
 	}
 	same := sameProcess(b.Worker, in.Worker)
-	if same && !b.Lost {
+	switch {
+	case same && !b.Lost:
 		m.draining, m.refused = false, false
 		return
-	}
-	if !b.Lost && !in.HasSteps {
-		m.loseBinding("step gone")
-	} else if !b.Lost {
+	case !b.Lost && in.Worker.Incarnation < b.Worker.Incarnation:
+		// An earlier process that woke up, most likely: the bound one counts
+		// until it is told to be gone.
+		m.spare = &in
+		return
+	case !b.Lost && in.HasSteps:
 		m.loseBinding("worker restarted")
+	case !b.Lost:
+		m.loseBinding("step gone")
 	}
-	if !m.s.hard() || !in.HasSteps {
-		return
-	}
-	if !same {
+	switch {
+	case !m.s.hard() || !in.HasSteps:
+	case same:
+		m.restoreBinding()
+	default:
 		m.loseAttempts("worker restarted")
-		m.bind(in.Worker, "worker restarted", 0)
-		return
+		if m.s.Cancel == nil {
+			m.bind(in.Worker, "worker restarted", 0)
+		}
 	}
-	m.emit(&messages.Event{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: b.Epoch}}})
+}
+
+// restoreBinding: the very process that a HARD run is bound to is back.
+func (m *Machine) restoreBinding() {
+	m.emit(&messages.Event{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: m.s.Binding.Epoch}}})
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
 			m.contacts[i] = contact{takeUp: true}

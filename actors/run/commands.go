@@ -163,7 +163,7 @@ func (m *Machine) replay(in Replay) {
 	for i := range m.contacts {
 		m.contacts[i] = contact{}
 	}
-	m.draining, m.refused, m.move = false, false, nil
+	m.draining, m.refused, m.move, m.spare = false, false, nil, nil
 	m.later(Reply{Token: in.Token})
 }
 

@@ -111,13 +111,16 @@ type Machine struct {
 	// draining: the roster says so of the bound worker. refused: it refused a
 	// dispatch for that reason.
 	draining, refused bool
-	move              *move
-	moveRetryAt       time.Time
-	spawns            map[string][]any
-	childAcks         map[string]time.Time
-	childAcked        map[string]bool
-	alarm             time.Time
-	idleSince         time.Time
+	// spare is a process of the bound worker id that is older than the bound
+	// one, which is not told to be gone.
+	spare       *WorkerChanged
+	move        *move
+	moveRetryAt time.Time
+	spawns      map[string][]any
+	childAcks   map[string]time.Time
+	childAcked  map[string]bool
+	alarm       time.Time
+	idleSince   time.Time
 	// awakeSince: the row says that the run is dormant, and it is not.
 	awakeSince time.Time
 	// lingerTo: an ended run that was brought back stays in memory until then,

@@ -127,7 +127,7 @@ func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
 	m.emit(&messages.Event{Kind: &messages.Event_Bound{Bound: &messages.Bound{
 		Epoch: m.s.Epoch + 1, Worker: to, Reason: reason,
 		FromWorker: old.Worker.GetWorkerId(), FromIncarnation: old.Worker.GetIncarnation()}}})
-	m.draining, m.refused, m.move = false, false, nil
+	m.draining, m.refused, m.move, m.spare = false, false, nil, nil
 	m.boundNow = true
 	if old.Worker != nil && !old.Lost {
 		m.later(SendWorker{old.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: old.Epoch, Reason: "rebound"}})

@@ -143,7 +143,8 @@ func (m *monitor) bound(st *run.State, b *messages.Bound) error {
 	w := m.sim.workerOf(from)
 	switch b.Reason {
 	case "step gone":
-		if w.hasAll(st.Def) {
+		// Or the process that took its place lacks them.
+		if w.hasAll(st.Def) && !m.wentAway(from) {
 			return fmt.Errorf("moved from %s, which has its steps", processKey(from))
 		}
 	case "worker draining":

@@ -45,7 +45,8 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 	return w
 }
 
-func (w *worker) inc() string { return strconv.Itoa(w.incarnation) }
+// inc names the process; later ones compare greater, as ULIDs do.
+func (w *worker) inc() string { return fmt.Sprintf("i%03d", w.incarnation) }
 
 func (w *worker) ref() *messages.WorkerRef {
 	return &messages.WorkerRef{WorkerId: w.id, Incarnation: w.inc(), Address: w.address, ActorId: "worker"}
