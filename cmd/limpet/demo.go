@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,11 @@ against what was promised. The exit code is 1 if a promise was broken.`,
 		RunE: c.does(func(ctx context.Context, _ []string) error {
 			config.Out, config.Terminal = c.out, c.outTerminal
 			config.ServerArgs, config.WorkerArgs = processArgs(processServer), processArgs(processDemoWorker)
-			return demo.Run(ctx, config)
+			err := demo.Run(ctx, config)
+			if errors.Is(err, demo.ErrNoSource) {
+				return &hinted{err, "install Go (https://go.dev/dl) and put it in the PATH"}
+			}
+			return err
 		}),
 	}
 	flags := cmd.Flags()

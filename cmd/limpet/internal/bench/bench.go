@@ -155,7 +155,9 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.figures.cpu(before, after)
+	if b.died.Load() == 0 {
+		b.figures.cpu(before, after)
+	}
 	b.figures.ServerRSSMB = round(float64(max(b.peak, after.server.ResidentBytes))/(1<<20), 1)
 	return b.endProfiles(ctx)
 }

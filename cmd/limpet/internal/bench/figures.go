@@ -39,7 +39,9 @@ type Figures struct {
 	StepsMissing int `json:"steps_missing"`
 
 	// ServerRSSMB is the most memory that the server had while measuring.
-	ServerRSSMB       float64 `json:"server_rss_mb"`
+	ServerRSSMB float64 `json:"server_rss_mb"`
+	// CPU time of all processes and of each kind; 0 if a process died on the
+	// way, for what it had used is not known then.
 	CPUMsPerRun       float64 `json:"cpu_ms_per_run"`
 	ServerCPUMsPerRun float64 `json:"server_cpu_ms_per_run"`
 	WorkerCPUMsPerRun float64 `json:"worker_cpu_ms_per_run"`

@@ -3,14 +3,14 @@ package demo
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/limpetrun/limpet/messages"
 )
 
 // Corpus is what one run reads: packages of the standard library.
@@ -20,15 +20,18 @@ type Corpus struct {
 	Packages []string `json:"packages"`
 }
 
-// Source is the directory of the standard library's source.
+// ErrNoSource says that there is no Go toolchain with its source.
+var ErrNoSource = errors.New("the source of Go's standard library is not there")
+
+// Source is the directory of the standard library's source; ErrNoSource.
 func Source(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
-		return "", messages.Errorf(messages.CodeInvalidArgument, "the demo reads the source of Go's standard library, but `go env GOROOT` fails: %w; install Go from https://go.dev/dl", err)
+		return "", fmt.Errorf("%w: `go env GOROOT`: %w", ErrNoSource, err)
 	}
 	root := filepath.Join(strings.TrimSpace(string(out)), "src")
 	if _, err := os.Stat(filepath.Join(root, "fmt")); err != nil {
-		return "", messages.Errorf(messages.CodeInvalidArgument, "the demo reads the source of Go's standard library, but this toolchain comes without: %w", err)
+		return "", fmt.Errorf("%w: %w", ErrNoSource, err)
 	}
 	return root, nil
 }

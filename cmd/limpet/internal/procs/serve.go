@@ -124,6 +124,9 @@ func (s *server) answer(id int64, reply any, err error) error {
 	a := answer{ID: id}
 	if err != nil {
 		a.Code, a.Error = messages.CodeOf(err), err.Error()
+		if coded := (*messages.Error)(nil); errors.As(err, &coded) {
+			a.Error = coded.Message
+		}
 	} else if a.Body, err = json.Marshal(reply); err != nil {
 		return err
 	}
