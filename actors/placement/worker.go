@@ -256,8 +256,10 @@ func (c *Core) touch(w *worker) {
 	}
 }
 
+// noteSilence closes a worker that does not report. With the defaults a grant
+// that expires frees a slot only of a worker that reported since the grant.
 func (c *Core) noteSilence(w *worker, now time.Time) {
-	if w.reported && !w.silent && now.Sub(w.reportedAt) > c.cfg.SilentAfter {
+	if w.reported && !w.silent && now.Sub(w.reportedAt) >= c.cfg.SilentAfter {
 		w.silent = true
 		c.fleet++
 		c.touch(w)
