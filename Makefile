@@ -4,6 +4,7 @@
 GO    ?= go
 TOOL  := $(GO) tool -modfile=.tools/go.mod
 SEED  ?= 1
+SEEDS ?= 10000
 BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
 TESTFLAGS ?= -timeout 12m
 
@@ -11,7 +12,7 @@ TESTFLAGS ?= -timeout 12m
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim bench lint generate fresh verify move-module
+.PHONY: help build demo dev test sim sims bench lint generate fresh verify move-module
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,12 +26,16 @@ demo: ## The main job on real input: a server, three workers, one killed on the 
 dev: ## A server with a throw-away store, on loopback
 	$(GO) run ./cmd/limpet dev
 
-test: ## All tests, with the race detector
+test: ## All tests, with the race detector, and thousands of simulated clusters
 	@if [ -z "$(RACE)" ]; then echo "make test: no C compiler here, so the tests run WITHOUT the race detector" >&2; fi
 	$(GO) test $(RACE) $(TESTFLAGS) ./...
+	$(GO) test $(TESTFLAGS) ./actors/sim -run '^TestSim$$' -count=1 -v
+
+sims: ## Simulate many clusters: make sims SEEDS=20000
+	$(GO) test -timeout 60m ./actors/sim -run '^TestSim$$' -count=1 -v -seeds=$(SEEDS)
 
 sim: ## Replay one simulated cluster: make sim SEED=42
-	SEED=$(SEED) $(GO) test ./actors/sim -run 'Seed' -count=1 -v
+	SEED=$(SEED) $(GO) test ./actors/sim -run '^TestSeed$$' -count=1 -v
 
 bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
 	$(GO) run ./cmd/limpet bench $(BENCH)
