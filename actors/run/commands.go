@@ -63,7 +63,7 @@ func (m *Machine) cancel(in Cancel) {
 	case m.s.Start == nil:
 		m.later(Reply{Token: in.Token, Err: unknownRun(m.s.RunID)})
 	case m.s.Ended():
-		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeRunFinished, "run %s has already %s", m.s.RunID, statusWord(m.s.Status))})
+		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeRunFinished, "run %s has already ended: it is %s", m.s.RunID, statusWord(m.s.Status))})
 	case m.s.Cancel != nil:
 		m.later(Reply{Token: in.Token})
 	default:

@@ -27,6 +27,10 @@ type Alarm struct{}
 // Appended says that the last Append is durable, or failed for good.
 type Appended struct{ Err error }
 
+// Drop ends the activation: the run belongs to another server now. Who waits
+// for a reply gets JOURNAL_CONFLICT, and placement its questions back.
+type Drop struct{}
+
 // FromWorker is a message of a worker about an attempt: Queued, Started,
 // Result, Revoked, DispatchRefused or AttemptUnknown.
 type FromWorker struct{ Message proto.Message }
@@ -95,6 +99,7 @@ func (Start) input()          {}
 func (TakeUp) input()         {}
 func (Alarm) input()          {}
 func (Appended) input()       {}
+func (Drop) input()           {}
 func (FromWorker) input()     {}
 func (Placed) input()         {}
 func (PlaceWaiting) input()   {}

@@ -170,10 +170,14 @@ func (m *Machine) Appending() bool { return m.appending }
 func (m *Machine) Handle(in Input, now time.Time) []Action {
 	m.now = time.UnixMicro(now.UnixMicro())
 	m.out = nil
-	switch done, ok := in.(Appended); {
+	done, isAppended := in.(Appended)
+	_, isDrop := in.(Drop)
+	switch {
 	case m.dead:
 		m.refuseDead(in)
-	case ok:
+	case isDrop:
+		m.die(m.elsewhere())
+	case isAppended:
 		m.appended(done.Err)
 	case m.appending:
 		m.queue = append(m.queue, in)
@@ -231,8 +235,12 @@ func (m *Machine) die(err error) {
 	m.out = append(m.out, Stop{})
 }
 
+func (m *Machine) elsewhere() error {
+	return messages.Errorf(messages.CodeJournalConflict, "run %s is going on in another activation", m.s.RunID)
+}
+
 func (m *Machine) refuseDead(in Input) {
-	err := messages.Errorf(messages.CodeJournalConflict, "run %s is going on in another activation", m.s.RunID)
+	err := m.elsewhere()
 	var token any
 	switch in := in.(type) {
 	case Start:

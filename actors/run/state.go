@@ -145,10 +145,9 @@ func (s *State) Step(name string) *Step {
 	return nil
 }
 
-func (s *State) sticky() messages.Sticky { return s.Def.Sticky }
-func (s *State) isSticky() bool          { return s.Def.Sticky != messages.Sticky_STICKY_NONE }
-func (s *State) soft() bool              { return s.Def.Sticky == messages.Sticky_STICKY_SOFT }
-func (s *State) hard() bool              { return s.Def.Sticky == messages.Sticky_STICKY_HARD }
+func (s *State) isSticky() bool { return s.Def.Sticky != messages.Sticky_STICKY_NONE }
+func (s *State) soft() bool     { return s.Def.Sticky == messages.Sticky_STICKY_SOFT }
+func (s *State) hard() bool     { return s.Def.Sticky == messages.Sticky_STICKY_HARD }
 
 // bound says that the run has a binding that can be used.
 func (s *State) bound() bool { return s.Binding.Worker != nil && !s.Binding.Lost }

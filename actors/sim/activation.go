@@ -225,6 +225,14 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 	s.send(a.sv.proc, w.proc, "to worker", func() { w.receive(msg) })
 }
 
+// drop ends the activation of a run that belongs to another server now.
+func (a *activation) drop() {
+	if a.m != nil && !a.retired {
+		a.handle(run.Drop{})
+	}
+	a.retire()
+}
+
 // retire makes the host forget this activation.
 func (a *activation) retire() {
 	if a.retired {

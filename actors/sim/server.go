@@ -76,7 +76,7 @@ func (sv *server) viewChanged() {
 	}
 	for _, a := range slices.Clone(sv.order) {
 		if !sv.owned[shardOf(a.id)] {
-			sv.later(tiny, a.retire)
+			sv.later(tiny, a.drop)
 		}
 	}
 	if sv.place != nil && sv.ownerIn("placement", "default") != sv.proc {
