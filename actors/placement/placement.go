@@ -48,6 +48,9 @@ type Config struct {
 	// grant's dispatch arrived; after it the slot is free again. Answered and
 	// withdrawn questions are remembered as long. Defaults to 5 s.
 	SeenWithin time.Duration
+	// AskedWithin is the time after which a waiting question that was not asked
+	// again is dropped; runs ask every 30 s. Defaults to 100 s.
+	AskedWithin time.Duration
 	// SilentAfter is the time without a LoadReport after which a worker gets
 	// no grants until it reports again. Defaults to 5 s.
 	SilentAfter time.Duration
@@ -77,6 +80,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Pool = messages.EffectivePool(c.Pool)
 	orDuration(&c.SeenWithin, 5*time.Second)
+	orDuration(&c.AskedWithin, 100*time.Second)
 	orDuration(&c.SilentAfter, 5*time.Second)
 	orDuration(&c.ReasonEvery, time.Second)
 	orDuration(&c.RelistEvery, 10*time.Second)
@@ -111,6 +115,7 @@ type Core struct {
 	classes   map[string]*class         // by requirement
 	bands     [priorities]band          // waiting, by priority
 	expiring  fifo                      // answered or withdrawn, by time
+	asked     fifo                      // were waiting when they were put here
 	waiting   int
 	seq       uint64 // order of arrival
 	grantID   uint64
@@ -252,6 +257,7 @@ func (c *Core) NeedsTick() bool {
 // Tick lets time pass: some 10 times a second while NeedsTick.
 func (c *Core) Tick(now time.Time) []Action {
 	c.expire(now)
+	c.forgetUnasked(now)
 	c.forgetUnconfirmed(now)
 	c.relist(now)
 	c.tellReasons(now)

@@ -39,8 +39,8 @@ type question struct {
 	worker  *worker // nil when the worker has gone or the grant was given back
 	ref     *messages.WorkerRef
 	seen    bool
-	// When it was granted or withdrawn.
-	doneAt time.Time
+	// When it was granted or withdrawn, last asked, and put into Core.asked.
+	doneAt, askedAt, listedAt time.Time
 }
 
 // Ask takes a question. It is answered with Placed or Waiting at once, and
@@ -59,6 +59,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 			return c.take()
 		}
 		if again && p.GetQuestion() == old.number && !old.void() {
+			old.askedAt = now
 			c.answerAgain(old, now)
 			return c.take()
 		}
@@ -81,8 +82,34 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 		return c.take()
 	}
 	c.enqueue(q)
+	q.askedAt, q.listedAt = now, now
+	c.asked.push(q)
 	c.tell(q, now)
 	return c.take()
+}
+
+// forgetUnasked drops waiting questions that nobody asks any more: those of
+// runs whose server died before they could be withdrawn.
+func (c *Core) forgetUnasked(now time.Time) {
+	for {
+		q := c.asked.front()
+		if q == nil {
+			return
+		}
+		waits := q.state == stateWaiting && c.questions[q.key] == q
+		if waits && now.Sub(q.listedAt) < c.cfg.AskedWithin {
+			return
+		}
+		c.asked.pop()
+		switch {
+		case !waits:
+		case now.Sub(q.askedAt) < c.cfg.AskedWithin:
+			q.listedAt = now
+			c.asked.push(q)
+		default:
+			c.drop(q, now)
+		}
+	}
 }
 
 func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {

@@ -281,7 +281,7 @@ func (s *Sim) supervise() {
 }
 
 // quiet is how long after the last run's end nothing may be left anywhere.
-const quiet = 45 * time.Second
+const quiet = 105 * time.Second
 
 func (s *Sim) finished() bool {
 	for _, c := range s.clients {
