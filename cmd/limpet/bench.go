@@ -57,5 +57,7 @@ for both.`,
 	flags.StringVar(&config.ServerProfile, "cpuprofile-server", "", "write a CPU profile of the server to this file")
 	flags.StringVar(&config.WorkerProfile, "cpuprofile-worker", "", "write a CPU profile of the first worker to this file")
 	flags.StringVar(&config.ClientProfile, "cpuprofile-client", "", "write a CPU profile of this process, the client, to this file")
+	flags.StringVar(&config.ServerAllocations, "memprofile-server", "", "write what the server allocated to this file")
+	flags.StringVar(&config.WorkerAllocations, "memprofile-worker", "", "write what the first worker allocated to this file")
 	return cmd
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/pprof"
 	"sync/atomic"
 	"time"
 
@@ -359,46 +358,4 @@ func (b *bench) usage(ctx context.Context) (usage, error) {
 		u.workers.ResidentBytes += one.ResidentBytes
 	}
 	return u, nil
-}
-
-func (b *bench) startProfiles(ctx context.Context) error {
-	if err := b.profiled(func(p *procs.Process, file string) error { return p.StartProfile(ctx, file) }); err != nil {
-		return err
-	}
-	if b.config.ClientProfile == "" {
-		return nil
-	}
-	f, err := os.Create(b.config.ClientProfile)
-	if err != nil {
-		return messages.Errorf(messages.CodeInvalidArgument, "CPU profile of the client: %w", err)
-	}
-	return pprof.StartCPUProfile(f)
-}
-
-func (b *bench) endProfiles(ctx context.Context) error {
-	if b.config.ClientProfile != "" {
-		pprof.StopCPUProfile()
-	}
-	return b.profiled(func(p *procs.Process, _ string) error { return p.EndProfile(ctx) })
-}
-
-// profiled calls do with the processes whose profiles are wanted.
-func (b *bench) profiled(do func(*procs.Process, string) error) error {
-	if file := b.config.ServerProfile; file != "" {
-		p, err := b.cluster.Server()
-		if err == nil {
-			err = do(p, file)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if file := b.config.WorkerProfile; file != "" {
-		p, err := b.cluster.Worker("worker-1")
-		if err == nil {
-			err = do(p, file)
-		}
-		return err
-	}
-	return nil
 }

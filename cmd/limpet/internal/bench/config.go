@@ -64,6 +64,8 @@ type Config struct {
 	// Files to write CPU profiles of the measured time to; empty for none. The
 	// worker is the first one.
 	ServerProfile, WorkerProfile, ClientProfile string
+	// Files to write to what server and worker had allocated by the end.
+	ServerAllocations, WorkerAllocations string
 	// Progress gets lines about where the measurement stands; nil for none.
 	// Terminal says that one line may replace the other.
 	Progress io.Writer

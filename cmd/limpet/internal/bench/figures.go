@@ -66,7 +66,8 @@ type Limits struct {
 	ActorRequestsPerSLimit float64 `json:"actor_requests_per_s_limit"`
 	ActorRequestMsLimit    float64 `json:"actor_request_ms_limit"`
 
-	// SQLiteRatio is the entries written per second against the store's limit;
+	// SQLiteRatio is the entries written per second against the store's limit
+	// (0 for the store in memory);
 	// SendsRatio three messages a step (dispatch, result, acknowledgement)
 	// against that of messages one way.
 	SQLiteRatio float64 `json:"sqlite_ratio"`
@@ -82,7 +83,9 @@ type Limits struct {
 // compare sets the ratios.
 func (l *Limits) compare(f *Figures) {
 	each := float64(steps(f.Workload))
-	l.SQLiteRatio = round(f.RunsPerS*f.EntriesPerRun/l.SQLiteAppendsPerSLimit, 3)
+	if f.Store == localcluster.StoreSQLite {
+		l.SQLiteRatio = round(f.RunsPerS*f.EntriesPerRun/l.SQLiteAppendsPerSLimit, 3)
+	}
 	l.SendsRatio = round(f.StepsPerS*3/l.ActorSendsPerSLimit, 3)
 	l.FloorMs = each * l.ActorRequestMsLimit
 	if f.Store == localcluster.StoreSQLite {

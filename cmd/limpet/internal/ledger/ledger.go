@@ -44,6 +44,9 @@ type Execution struct {
 	Note string
 }
 
+// oneLine keeps a note from looking like fields or lines.
+var oneLine = strings.NewReplacer("\t", " ", "\n", " ")
+
 // Writer appends to the file of this process. Its methods may be called
 // concurrently.
 type Writer struct {
@@ -124,7 +127,7 @@ func (w *Writer) End(number int64, failed bool, note string) {
 	} else {
 		l = append(l, "ok\t"...)
 	}
-	w.write(append(l, strings.NewReplacer("\t", " ", "\n", " ").Replace(note)...))
+	w.write(append(l, oneLine.Replace(note)...))
 }
 
 // Count is the number of calls that have begun.

@@ -112,6 +112,8 @@ func (s *server) follow(ctx context.Context, o order) (stop bool, err error) {
 		reply, err = usage()
 	case orderProfile:
 		err = s.profiles.start(o.Body)
+	case orderHeap:
+		err = heapProfile(o.Body)
 	case orderProfileEnd:
 		err = s.profiles.stop()
 	default:

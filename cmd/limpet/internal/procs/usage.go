@@ -3,6 +3,7 @@ package procs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"runtime/pprof"
 	"time"
@@ -14,6 +15,7 @@ const (
 	orderUsage      = "usage"
 	orderProfile    = "profile"
 	orderProfileEnd = "profile-end"
+	orderHeap       = "heap"
 )
 
 // Usage is what a process has used up.
@@ -51,6 +53,23 @@ func (p *Process) StartProfile(ctx context.Context, file string) error {
 // EndProfile completes the profile.
 func (p *Process) EndProfile(ctx context.Context) error {
 	return p.Ask(ctx, orderProfileEnd, nil, nil)
+}
+
+// HeapProfile makes the process write what it has allocated to a file.
+func (p *Process) HeapProfile(ctx context.Context, file string) error {
+	return p.Ask(ctx, orderHeap, file, nil)
+}
+
+func heapProfile(body json.RawMessage) error {
+	var name string
+	if err := json.Unmarshal(body, &name); err != nil {
+		return err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return messages.Errorf(messages.CodeInvalidArgument, "heap profile: %w", err)
+	}
+	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }
 
 // profiles is the CPU profile that is being written.
