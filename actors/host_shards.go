@@ -161,7 +161,9 @@ func (h *Host) wakeBy(what, workerID string, query wokenBy) {
 func (h *Host) wakeWatchers(shards []int) {
 	workers, err := h.cfg.Store.WatchedWorkers(h.ctx, shards)
 	if err != nil {
-		h.log.Warn("look for workers that dormant runs watch", "error", err)
+		if h.ctx.Err() == nil {
+			h.log.Warn("look for workers that dormant runs watch", "error", err)
+		}
 		return
 	}
 	for _, id := range workers {

@@ -74,9 +74,10 @@ func (a *runActor) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Started:
 		a.start(ctx)
-	case *actor.Stopping, *actor.Restarting, actor.SystemMessage, actor.AutoReceiveMessage:
 	case *actor.Stopped:
+		a.release()
 		a.host.stopped(a.id, a.self, a.retired)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
 	case *loaded:
 		a.restore(ctx, msg)
 	default:
@@ -283,12 +284,20 @@ func (a *runActor) retire(ctx actor.Context) {
 		return
 	}
 	a.retired = true
-	a.host.alarms.reset(a.alarm, time.Time{})
+	a.release()
+	a.host.forget(a.id, a.self)
+	ctx.Poison(a.self)
+}
+
+// release takes the alarm back and ends the watching of workers.
+func (a *runActor) release() {
+	if a.alarm != nil {
+		a.host.alarms.reset(a.alarm, time.Time{})
+	}
 	for id := range a.watched {
 		a.host.roster.Unwatch(id, a.self)
 	}
-	a.host.forget(a.id, a.self)
-	ctx.Poison(a.self)
+	clear(a.watched)
 }
 
 func (a *runActor) workerChanged(msg *WorkerChanged) run.WorkerChanged {
