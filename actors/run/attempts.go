@@ -117,7 +117,7 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 	}
 	if !m.s.isSticky() {
 		if reason == "draining" || reason == "step gone" {
-			m.gone[process(worker)] = true
+			m.gone[process(worker)] = m.now
 		}
 		return
 	}
@@ -126,7 +126,7 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 		m.draining, m.refused = true, true
 	case "step gone":
 		if m.s.bound() {
-			m.gone[process(worker)] = true
+			m.gone[process(worker)] = m.now
 			m.loseBinding("step gone")
 		}
 	}
@@ -265,6 +265,16 @@ func (m *Machine) workerChanged(in WorkerChanged) {
 // process names a worker with its incarnation.
 func process(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }
 
+// goneFor is how long a process that cannot be used is not taken from
+// placement, which will have heard of it by then. It may come back later
+// without news of it.
+const goneFor = 5 * time.Second
+
+func (m *Machine) isGone(w *messages.WorkerRef) bool {
+	at, ok := m.gone[process(w)]
+	return ok && m.now.Before(at.Add(goneFor))
+}
+
 // workerDraining: what still waits in its queue may go elsewhere, unless the
 // run is HARD; what runs there goes on.
 func (m *Machine) workerDraining(worker *messages.WorkerRef) {
@@ -284,11 +294,11 @@ func (m *Machine) workerDraining(worker *messages.WorkerRef) {
 
 // workerGone: the process will never answer again.
 func (m *Machine) workerGone(worker *messages.WorkerRef, reason string) {
-	m.gone[process(worker)] = true
+	m.gone[process(worker)] = m.now
 	if m.s.isSticky() {
 		if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
 			m.loseBinding(reason)
-			if m.spare != nil && !m.gone[process(m.spare.Worker)] {
+			if m.spare != nil && !m.isGone(m.spare.Worker) {
 				m.workerUp(*m.spare)
 			}
 		}

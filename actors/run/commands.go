@@ -35,7 +35,7 @@ func (m *Machine) takeUp() {
 	}
 	if b := s.Binding; b.Worker != nil && b.Lost {
 		// The news is whether any process of the worker is up.
-		m.gone[process(b.Worker)] = true
+		m.gone[process(b.Worker)] = m.now
 		m.later(Watch{b.Worker.WorkerId, ""})
 	} else if b.Worker != nil {
 		m.later(Watch{b.Worker.WorkerId, b.Worker.Incarnation})

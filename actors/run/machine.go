@@ -105,9 +105,9 @@ type Machine struct {
 	asked     uint64
 	// askFrom: placement is not asked before it.
 	askFrom time.Time
-	// gone holds the processes that cannot be used, although placement may not
+	// gone says when a process was found out of use, although placement may not
 	// know it yet.
-	gone map[string]bool
+	gone map[string]time.Time
 	// draining: the roster says so of the bound worker. refused: it refused a
 	// dispatch for that reason.
 	draining, refused bool
@@ -153,7 +153,7 @@ func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, c
 func over(s *State, cfg Config) *Machine {
 	n := len(s.Steps)
 	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, n),
-		questions: make([]*question, n+1), used: make([]uint64, n+1), gone: map[string]bool{}}
+		questions: make([]*question, n+1), used: make([]uint64, n+1), gone: map[string]time.Time{}}
 	m.rowFrom = m.rowKey()
 	return m
 }

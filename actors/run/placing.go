@@ -95,7 +95,7 @@ func (m *Machine) placement(k int, exclude string, since time.Time) *messages.Pl
 	case q == nil || q.placed == nil:
 		m.ask(k, exclude, since)
 		return nil
-	case m.gone[process(q.placed.Worker)]:
+	case m.isGone(q.placed.Worker):
 		// Placement does not know yet that the process cannot be used.
 		m.withdraw(k)
 		m.askFrom = m.now.Add(askPause)
