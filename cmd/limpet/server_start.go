@@ -34,6 +34,7 @@ func startServer(ctx context.Context, f serverFlags, log *slog.Logger) (runningS
 	if err != nil {
 		return nil, err
 	}
+	node.TuneProcess()
 	server, err := node.Start(ctx, node.Config{
 		ID: f.id, Store: store, APIListen: f.listen, Bind: f.bind, Gossip: f.gossip, AdvertiseHost: f.advertiseHost,
 		Join: f.join, Secret: f.secret, Preset: preset, Retention: f.retention, Logger: log,

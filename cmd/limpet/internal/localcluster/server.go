@@ -50,6 +50,7 @@ func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, e
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, err
 	}
+	node.TuneProcess()
 	var err error
 	if s.store, err = openStore(ctx, c); err != nil {
 		return nil, err
