@@ -79,9 +79,8 @@ type stage struct {
 	client  *sdk.Client
 	board   *Board
 	// killed is the worker that was killed on purpose.
-	killed   string
-	killedAt time.Time
-	backAt   time.Time
+	killed                string
+	killedAt, restartedAt time.Time
 }
 
 // Run runs the demo: ErrBroken if a promise was broken.
@@ -255,11 +254,8 @@ func (s *stage) bringBack(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	s.screen.Line(">> %s is started again under the same id", s.killed)
-	if err := s.cluster.StartWorker(s.killed); err != nil {
-		return err
-	}
-	s.backAt = time.Now()
-	return nil
+	s.restartedAt = time.Now()
+	return s.cluster.StartWorker(s.killed)
 }
 
 // status keeps the status line.

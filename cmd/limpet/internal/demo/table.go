@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -47,30 +48,20 @@ func table(e *evidence) string {
 
 func stickyName(s sdk.Sticky) string { return strings.TrimPrefix(s.String(), "STICKY_") }
 
-// times is how long the kill held things up.
+// times is how long the kill held things up: until the first step of a run
+// that moved began, and from the restart until the HARD run's step did.
 func (s *stage) times(e *evidence) string {
-	var out strings.Builder
-	moved, hard := -1.0, -1.0
-	for _, v := range e.runs {
-		for _, x := range e.of(v.id) {
-			switch {
-			case v.sticky == sdk.Soft && len(v.bindings) > 1 && x.Epoch > v.bindings[0].epoch && x.Begin.After(s.killedAt):
-				if after := x.Begin.Sub(s.killedAt).Seconds(); moved < 0 || after < moved {
-					moved = after
-				}
-			case v.sticky == sdk.Hard && x.Worker == s.killed && !s.backAt.IsZero() && x.Begin.After(s.killedAt) && hard < 0:
-				hard = x.Begin.Sub(s.backAt).Seconds()
-			}
+	var moved, pending time.Duration
+	for _, x := range e.ledger {
+		v := e.run(x.Run)
+		switch {
+		case v == nil || !x.Begin.After(s.killedAt):
+		case v.sticky == sdk.Soft && moved == 0 && len(v.bindings) > 1 && x.Epoch > v.bindings[0].epoch:
+			moved = x.Begin.Sub(s.killedAt)
+		case v.sticky == sdk.Hard && pending == 0 && x.Begin.After(s.restartedAt):
+			pending = x.Begin.Sub(s.restartedAt)
 		}
 	}
-	if moved >= 0 {
-		fmt.Fprintf(&out, "The first step of a run that moved began %.2fs after the kill", moved)
-	}
-	if hard >= 0 {
-		fmt.Fprintf(&out, "; the pending step of %s began %.2fs after its worker was up again", nameHard, max(hard, 0))
-	}
-	if out.Len() > 0 {
-		out.WriteString(".\n")
-	}
-	return out.String()
+	return fmt.Sprintf("The first step of a run that moved began %s after the kill; the pending step of %s began %s after its worker was started again.\n",
+		span(moved), nameHard, span(pending))
 }

@@ -45,6 +45,16 @@ func (e *evidence) of(run string) []ledger.Execution {
 	return own
 }
 
+// run with the id; nil for one that is not of the demo.
+func (e *evidence) run(id string) *runView {
+	for _, v := range e.runs {
+		if v.id == id {
+			return v
+		}
+	}
+	return nil
+}
+
 // judge checks every promise.
 func (e *evidence) judge(ctx context.Context) []*promise {
 	return []*promise{

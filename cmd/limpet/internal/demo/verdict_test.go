@@ -23,10 +23,10 @@ type story struct {
 // waited for it, and a parent with its child.
 func newStory(t *testing.T) *story {
 	s := &story{t: t, evidence: &evidence{dead: map[string]bool{"w1-dead": true}}, clock: time.Unix(1000, 0)}
-	soft := s.run("soft-01", sdk.Soft, "w1-dead", "w2-a")
-	hard := s.run(nameHard, sdk.Hard, "w1-dead", "w1-new")
-	parent := s.run(nameParent, sdk.Soft, "w2-a")
-	child := s.run(nameChild, sdk.Soft, "w2-a")
+	soft := s.addRun("soft-01", sdk.Soft, "w1-dead", "w2-a")
+	hard := s.addRun(nameHard, sdk.Hard, "w1-dead", "w1-new")
+	parent := s.addRun(nameParent, sdk.Soft, "w2-a")
+	child := s.addRun(nameChild, sdk.Soft, "w2-a")
 	child.parent = parent.id
 	for _, v := range []*runView{soft, hard} {
 		s.step(v, stepIndex, 1, 0, "built=told")
@@ -50,7 +50,7 @@ func newStory(t *testing.T) *story {
 }
 
 // run with a binding for each process: worker, dash, incarnation.
-func (s *story) run(name string, sticky sdk.Sticky, processes ...string) *runView {
+func (s *story) addRun(name string, sticky sdk.Sticky, processes ...string) *runView {
 	v := &runView{
 		name: name, id: "id-" + name, sticky: sticky, results: make(map[string][]result),
 		corpus: Corpus{Root: s.t.TempDir()}, ended: true, status: sdk.Succeeded,
