@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,9 @@ import (
 
 // What tests of failures conclude from: the calls that workers report, the
 // ledger that their steps write, and the history that the engine keeps.
+
+// storyTime is how long the story of a run that goes on is followed.
+const storyTime = time.Second
 
 // start starts a run.
 func (r *rig) start(workflow string, p play) *sdk.Run {
@@ -46,9 +50,25 @@ func (r *rig) beganAs(what string, match func(note) bool) *performance {
 	r.t.Helper()
 	n, err := r.notes.await(r.ctx, func(n note) bool { return n.Kind == "began" && match(n) })
 	if err != nil {
-		r.t.Fatalf("waiting for %s: %v", what, err)
+		r.t.Fatalf("waiting for %s: %v%s", what, err, r.unfinished())
 	}
 	return &performance{n, r}
+}
+
+// unfinished lists the runs that have not ended, for a failed test.
+func (r *rig) unfinished() string {
+	var b strings.Builder
+	ctx, cancel := context.WithTimeout(context.Background(), 5*storyTime)
+	defer cancel()
+	list, err := r.client.ListRuns(ctx, &api.ListRunsRequest{Statuses: []sdk.RunStatus{sdk.Running}, PageSize: 20})
+	if err != nil {
+		return "\nruns: " + err.Error()
+	}
+	for _, run := range list.GetRuns() {
+		got, err := r.client.Run(run.GetRunId()).Get(ctx)
+		fmt.Fprintf(&b, "\n%v %v", got, err)
+	}
+	return b.String()
 }
 
 // release lets a held step go on. The process may be gone.
@@ -119,7 +139,7 @@ func (r *rig) ends(run *sdk.Run) *api.GetRunResponse {
 	r.t.Helper()
 	got, err := run.Ended(r.ctx)
 	if err != nil {
-		r.t.Fatalf("run %s: %v", run.ID(), err)
+		r.t.Fatalf("run %s: %v%s", run.ID(), err, r.story(run))
 	}
 	if got.GetRun().GetStatus() != sdk.Succeeded {
 		r.t.Fatalf("run %s: %v %v%s", run.ID(), got.GetRun().GetStatus(), got.GetRun().GetFailure(), r.story(run))
@@ -131,22 +151,19 @@ func (r *rig) ends(run *sdk.Run) *api.GetRunResponse {
 func (r *rig) story(run *sdk.Run) string {
 	var b strings.Builder
 	b.WriteString("\nhistory:\n")
-	var after uint64
-	got, err := run.Get(r.ctx)
+	ctx, cancel := context.WithTimeout(context.Background(), storyTime)
+	defer cancel()
+	got, err := run.Get(ctx)
 	if err != nil {
 		return err.Error()
 	}
-	for entry, err := range run.Watch(r.ctx, 0) {
+	for entry, err := range run.Watch(ctx, 0) {
 		if err != nil {
 			break
 		}
-		after = entry.GetEntry()
 		for _, e := range entry.GetEvents() {
 			data, _ := protojson.Marshal(e)
-			fmt.Fprintf(&b, "  %s %d %s\n", entry.GetAt().AsTime().Format("15:04:05.000"), after, data)
-		}
-		if got.GetRun().GetStatus() == sdk.Running {
-			break
+			fmt.Fprintf(&b, "  %s %d %s\n", entry.GetAt().AsTime().Format("15:04:05.000"), entry.GetEntry(), data)
 		}
 	}
 	fmt.Fprintf(&b, "now: %v\nledger:\n", got.GetRun())
