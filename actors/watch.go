@@ -18,13 +18,17 @@ const watchWaitMax = 5 * time.Minute
 // watch returns the entries after a number, or waits for the next ones, or for
 // the run's end. Entries of this server come by the committer's feed.
 func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchRunReply {
-	news := make(chan struct{}, 1)
+	news := make(chan messages.RunStatus, 1)
 	cancel := h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
-		if w.UntilEnded && (row == nil || !journal.Finished(row.Status)) {
+		status := messages.RunStatus_RUN_STATUS_UNSPECIFIED
+		if row != nil {
+			status = row.Status
+		}
+		if w.UntilEnded && !journal.Finished(status) {
 			return
 		}
 		select {
-		case news <- struct{}{}:
+		case news <- status:
 		default:
 		}
 	})
@@ -40,7 +44,10 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 			return reply
 		}
 		select {
-		case <-news:
+		case status := <-news:
+			if w.UntilEnded && w.WithoutEntries {
+				return &messages.WatchRunReply{Ended: true, Status: status}
+			}
 		case <-timeout.C:
 			return reply
 		case <-ctx.Done():
@@ -58,6 +65,9 @@ func (h *Host) read(ctx context.Context, w *messages.WatchRun) (*messages.WatchR
 	}
 	entries, row, err := h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
 	ended := journal.Finished(row.Status)
+	if err == nil && w.WithoutEntries {
+		return &messages.WatchRunReply{Status: row.Status, Ended: ended}, nil
+	}
 	if err == nil && w.UntilEnded && ended {
 		limit = math.MaxInt32
 		entries, row, err = h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)

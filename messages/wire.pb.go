@@ -2443,9 +2443,11 @@ type WatchRun struct {
 	After  uint64                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
 	WaitMs int64                  `protobuf:"varint,3,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	// Reply only when the run has ended (or wait_ms passed).
-	UntilEnded    bool `protobuf:"varint,4,opt,name=until_ended,json=untilEnded,proto3" json:"until_ended,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UntilEnded bool `protobuf:"varint,4,opt,name=until_ended,json=untilEnded,proto3" json:"until_ended,omitempty"`
+	// Reply without entries: only whether the run has ended is asked.
+	WithoutEntries bool `protobuf:"varint,5,opt,name=without_entries,json=withoutEntries,proto3" json:"without_entries,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchRun) Reset() {
@@ -2502,6 +2504,13 @@ func (x *WatchRun) GetWaitMs() int64 {
 func (x *WatchRun) GetUntilEnded() bool {
 	if x != nil {
 		return x.UntilEnded
+	}
+	return false
+}
+
+func (x *WatchRun) GetWithoutEntries() bool {
+	if x != nil {
+		return x.WithoutEntries
 	}
 	return false
 }
@@ -3088,13 +3097,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\"8\n" +
 	"\fCommandReply\x12(\n" +
-	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"q\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x9a\x01\n" +
 	"\bWatchRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x17\n" +
 	"\await_ms\x18\x03 \x01(\x03R\x06waitMs\x12\x1f\n" +
 	"\vuntil_ended\x18\x04 \x01(\bR\n" +
-	"untilEnded\"\xb1\x01\n" +
+	"untilEnded\x12'\n" +
+	"\x0fwithout_entries\x18\x05 \x01(\bR\x0ewithoutEntries\"\xb1\x01\n" +
 	"\rWatchRunReply\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.limpet.v1.NumberedEntryR\aentries\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\bR\x05ended\x12,\n" +

@@ -2234,6 +2234,16 @@ func (m *WatchRun) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.WithoutEntries {
+		i--
+		if m.WithoutEntries {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x28
+	}
 	if m.UntilEnded {
 		i--
 		if m.UntilEnded {
@@ -3523,6 +3533,9 @@ func (m *WatchRun) SizeVT() (n int) {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.WaitMs))
 	}
 	if m.UntilEnded {
+		n += 2
+	}
+	if m.WithoutEntries {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -9846,6 +9859,26 @@ func (m *WatchRun) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.UntilEnded = bool(v != 0)
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field WithoutEntries", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.WithoutEntries = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -165,7 +165,7 @@ func (g *gateway) awaitEnd(ctx context.Context, runID string, wait time.Duration
 			return false, nil
 		}
 		reply, err := g.poll(ctx, &messages.WatchRun{
-			RunId: runID, After: math.MaxInt64, WaitMs: max(poll.Milliseconds(), 1), UntilEnded: true,
+			RunId: runID, After: math.MaxInt64, WaitMs: max(poll.Milliseconds(), 1), UntilEnded: true, WithoutEntries: true,
 		})
 		if err != nil || reply.GetEnded() {
 			return reply.GetEnded(), err
