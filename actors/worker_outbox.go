@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -187,13 +188,23 @@ func (r *reporter) loop(ctx context.Context) {
 		if r.mustRegister() {
 			if err := r.register(ctx); err != nil {
 				if ctx.Err() == nil {
-					r.worker.abandon(err)
+					r.worker.abandon(takenOver(err))
 				}
 				return
 			}
 		}
 		r.send(ctx)
 	}
+}
+
+// takenOver is the refusal of a worker that had been admitted before: its id
+// went to another process meanwhile.
+func takenOver(err error) error {
+	var refusal *messages.Error
+	if !errors.As(err, &refusal) || refusal.Code != messages.CodeWorkerIDTaken {
+		return err
+	}
+	return messages.Errorf(messages.CodeWorkerSuperseded, "this process was out of reach, and %s", refusal.Message)
 }
 
 func (r *reporter) mustRegister() bool {
