@@ -107,10 +107,6 @@ func (r *rig) happens(run *sdk.Run, what string, match func(*messages.Event) boo
 	return time.Time{}
 }
 
-func boundAt(epoch uint64) func(*messages.Event) bool {
-	return func(e *messages.Event) bool { return e.GetBound().GetEpoch() == epoch }
-}
-
 // history of a run that has ended, or so far of another one.
 func (r *rig) history(run *sdk.Run) []*messages.Event {
 	var all []*messages.Event
@@ -121,17 +117,6 @@ func (r *rig) history(run *sdk.Run) []*messages.Event {
 		all = append(all, entry.GetEvents()...)
 	}
 	return all
-}
-
-// count counts the events of an ended run.
-func (r *rig) count(run *sdk.Run, match func(*messages.Event) bool) (n int) {
-	r.t.Helper()
-	for _, e := range r.history(run) {
-		if match(e) {
-			n++
-		}
-	}
-	return n
 }
 
 // ends waits for a run's end, which is to be a success.
@@ -184,12 +169,16 @@ func (r *rig) executions(run string) []ledger.Execution {
 }
 
 // ran compares a run's executions by the ledger, in the order of their
-// beginning, with "step#attempt worker epoch".
+// beginning, with "step#attempt worker epoch"; an attempt of ? may be any.
 func (r *rig) ran(run *sdk.Run, want ...string) {
 	r.t.Helper()
 	var got []string
-	for _, e := range r.executions(run.ID()) {
-		got = append(got, fmt.Sprintf("%s#%d %s %d", e.Step, e.Attempt, e.Worker, e.Epoch))
+	for i, e := range r.executions(run.ID()) {
+		attempt := fmt.Sprint(e.Attempt)
+		if i < len(want) && strings.Contains(want[i], "#?") {
+			attempt = "?"
+		}
+		got = append(got, fmt.Sprintf("%s#%s %s %d", e.Step, attempt, e.Worker, e.Epoch))
 	}
 	if !slices.Equal(got, want) {
 		r.t.Errorf("run %s ran\n  %s\nwant\n  %s%s", run.ID(), strings.Join(got, "\n  "), strings.Join(want, "\n  "), r.story(run))
@@ -209,5 +198,17 @@ func (r *rig) bound(run *sdk.Run, want ...string) {
 	}
 	if !slices.Equal(got, want) {
 		r.t.Errorf("run %s was bound to %q, want %q%s", run.ID(), got, want, r.story(run))
+	}
+}
+
+// unharmed: the run lost neither an attempt nor its worker for good, by its
+// history.
+func (r *rig) unharmed(run *sdk.Run) {
+	r.t.Helper()
+	for _, e := range r.history(run) {
+		if e.GetAttemptLost() != nil || e.GetBound().GetEpoch() > 1 {
+			r.t.Errorf("run %s: %v%s", run.ID(), e, r.story(run))
+			return
+		}
 	}
 }

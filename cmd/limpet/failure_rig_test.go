@@ -24,7 +24,7 @@ import (
 
 const (
 	// failureDeadline ends a test that waits in vain.
-	failureDeadline = 20 * time.Second
+	failureDeadline = 40 * time.Second
 	// lookAgain is the pause between two looks at what nobody announces.
 	lookAgain = 20 * time.Millisecond
 )
@@ -83,7 +83,7 @@ type rig struct {
 	api, gossip, actors string
 	group               *procs.Group
 	control             net.Listener
-	reading             sync.WaitGroup
+	reading, keeping    sync.WaitGroup
 	notes               *feed[note]
 	client              *sdk.Client
 
@@ -117,6 +117,7 @@ func newRig(t *testing.T, preset string) *rig {
 	r.reading.Go(r.listen)
 	t.Cleanup(func() {
 		cancel()
+		r.keeping.Wait()
 		r.end()
 		transport.CloseIdleConnections()
 	})
@@ -338,6 +339,30 @@ func (r *rig) look(what string, f func() bool) {
 		case <-r.ctx.Done():
 			r.t.Fatalf("waiting for %s: %v", what, context.Cause(r.ctx))
 		}
+	}
+}
+
+// keep restarts a worker whenever it dies, until the test ends.
+func (r *rig) keep(p *process, slots int) {
+	r.keeping.Go(func() {
+		for {
+			select {
+			case <-p.gone:
+			case <-r.ctx.Done():
+				return
+			}
+			p = r.launch(p.name, slots)
+		}
+	})
+}
+
+// pass lets time pass: that of a fault that lasts.
+func (r *rig) pass(d time.Duration) {
+	r.t.Helper()
+	select {
+	case <-time.After(d):
+	case <-r.ctx.Done():
+		r.t.Fatal(context.Cause(r.ctx))
 	}
 }
 

@@ -194,10 +194,7 @@ func TestFailureServerKilledUnderLoad(t *testing.T) {
 			}
 		})
 		life := 50*time.Millisecond + time.Duration(random.Int64N(int64(500*time.Millisecond)))
-		select {
-		case <-time.After(life):
-		case <-r.ctx.Done():
-		}
+		r.pass(life)
 		killed := server.kill()
 		server = r.server()
 		mu.Lock()
@@ -237,10 +234,7 @@ func TestFailureServerFrozen(t *testing.T) {
 	server.signal(syscall.SIGSTOP)
 	c.holding["soft"].release()
 	c.holding["soft"].follows("ended")
-	select {
-	case <-time.After(5 * time.Second):
-	case <-r.ctx.Done():
-	}
+	r.pass(5 * time.Second)
 	thawed := server.signal(syscall.SIGCONT)
 	r.ends(c.soft)
 	t.Logf("SIGCONT to the end of a run whose step ended meanwhile: %v", time.Since(thawed))
@@ -254,8 +248,6 @@ func TestFailureServerFrozen(t *testing.T) {
 	}
 	r.repeated(map[string]int{c.backoff.ID() + " b": 2, c.pending.ID() + " b": 2})
 	for _, run := range []*sdk.Run{c.soft, c.none, c.hard, c.fan, c.parent, r.client.Run(c.child)} {
-		if n := r.count(run, func(e *messages.Event) bool { return e.GetAttemptLost() != nil || e.GetBindingLost() != nil }); n != 0 {
-			t.Errorf("run %s lost something%s", run.ID(), r.story(run))
-		}
+		r.unharmed(run)
 	}
 }
