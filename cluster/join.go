@@ -125,25 +125,23 @@ func (m *membership) rejoinLoop(ctx context.Context) {
 		if !m.seesAnotherServer(state.view) {
 			interval = rejoinIntervalAlone
 		}
-		if pause := interval - time.Since(last); pause > 0 {
-			t := time.NewTimer(pause)
-			select {
-			case <-ctx.Done():
-				t.Stop()
-				return
-			case <-state.changed:
-				t.Stop()
-				continue
-			case <-t.C:
-			}
+		t := time.NewTimer(interval - time.Since(last))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-state.changed:
+			t.Stop()
+			continue
+		case <-t.C:
 		}
-		last = time.Now()
 		self := m.Self().GossipAddress
 		seeds := slices.DeleteFunc(slices.Clone(m.config.Join), func(seed string) bool { return seed == self })
 		if cause := m.contact(seeds); cause != "" {
 			m.config.Logger.Debug("rejoin " + cause)
 		}
 		m.contactLost()
+		last = time.Now()
 	}
 }
 

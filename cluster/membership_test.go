@@ -23,8 +23,9 @@ func bubble(t *testing.T, f func(t *testing.T, net *world)) {
 			for _, n := range w.nodes {
 				_ = n.Stop(context.Background())
 			}
-			// The actor library leaves tickers that end by themselves.
-			time.Sleep(2 * time.Second)
+			// The actor library leaves tickers, and memberlist probes, that end
+			// by themselves.
+			time.Sleep(time.Minute)
 		}()
 		f(t, w)
 	})
@@ -152,6 +153,9 @@ func TestFrozenMemberComesBackUnderNewID(t *testing.T) {
 			}
 		})
 		for range 3 {
+			// Both have to be in good health again, or they take longer to
+			// blame each other.
+			time.Sleep(5 * time.Second)
 			host.Freeze()
 			w.sees(a, 3*time.Second, "a")
 			host.Thaw()

@@ -13,8 +13,12 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// leaveTimeout is how long Stop waits for the news of its leaving to be sent.
-const leaveTimeout = 400 * time.Millisecond
+const (
+	// leaveTimeout is how long Stop waits for the news of its leaving to be
+	// sent.
+	leaveTimeout   = 400 * time.Millisecond
+	rejoinStopTime = 200 * time.Millisecond
+)
 
 // Node is this process's membership of the cluster and its actor system. Its
 // methods may be called concurrently.
@@ -32,6 +36,8 @@ type Node struct {
 	stopOnce sync.Once
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+	// rejoining is closed when the loop of that name has ended.
+	rejoining chan struct{}
 }
 
 // Start listens and joins. It returns once the node listens and, if the
@@ -85,7 +91,11 @@ func (n *Node) startMember(ctx context.Context) error {
 		n.running.Wait()
 		return err
 	}
-	n.running.Go(func() { n.membership.rejoinLoop(loops) })
+	n.rejoining = make(chan struct{})
+	go func() {
+		defer close(n.rejoining)
+		n.membership.rejoinLoop(loops)
+	}()
 	started := time.Now()
 	n.running.Go(func() { n.pauses.loop(loops, started, n.pauseLimit) })
 	return nil
@@ -119,6 +129,14 @@ func (n *Node) Kill() {
 func (n *Node) close() {
 	n.running.Wait()
 	n.remoting.stop()
+	// It may be in the middle of a connection that nobody answers, which
+	// memberlist does not let go of before its timeout.
+	t := time.NewTimer(rejoinStopTime)
+	defer t.Stop()
+	select {
+	case <-n.rejoining:
+	case <-t.C:
+	}
 	n.lookup.Shutdown()
 	n.system.Shutdown()
 }

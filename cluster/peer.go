@@ -134,6 +134,16 @@ func (p *peer) unwatch(watcher string, watchee *actor.PID) bool {
 	return ok
 }
 
+// end makes the peer take nothing more from now on, so that what is sent to
+// the member's next appearance does not perish with this one. The caller has
+// taken it out of the table.
+func (p *peer) end(cause error) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.cancel(cause)
+}
+
 // run is the peer's goroutine.
 func (p *peer) run() {
 	defer close(p.done)
@@ -144,12 +154,14 @@ func (p *peer) run() {
 	p.cancel(err)
 	p.r.log.Debug("connection to peer ended", "peer", p.address, "name", p.name, "error", err)
 
+	// First out of the table: whoever finds the peer closed then looks there
+	// for the next one.
+	p.r.forget(p, !connected)
 	p.mu.Lock()
 	p.closed = true
 	queue, watches := p.queue, p.watches
 	p.queue, p.watches = nil, nil
 	p.mu.Unlock()
-	p.r.forget(p, !connected)
 	for _, o := range queue {
 		p.r.deadLetter(o.target, o.sender)
 	}

@@ -177,9 +177,10 @@ func (r *remoting) peer(address string) *peer {
 func (r *remoting) forget(p *peer, unreachable bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.peers[p.address] == p {
-		delete(r.peers, p.address)
+	if r.peers[p.address] != p {
+		return
 	}
+	delete(r.peers, p.address)
 	if unreachable {
 		r.refused[p.address] = time.Now().Add(refusedPause)
 	}
@@ -217,12 +218,13 @@ func (r *remoting) membersChanged(old, new *View) {
 		}
 		p, ok := r.peers[m.Address]
 		if name := p.processName(); ok && (name == m.Name || name == "" && !addresses[m.Address]) {
+			delete(r.peers, m.Address)
 			gone = append(gone, p)
 		}
 	}
 	r.mu.Unlock()
 	for _, p := range gone {
-		p.cancel(errGone)
+		p.end(errGone)
 	}
 }
 

@@ -137,7 +137,9 @@ func (h *Host) Crash() {
 	}
 }
 
-// Freeze stops everything that the host sends and receives; Thaw lets it go on.
+// Freeze stops everything that the host sends and receives, as a stopped
+// process does: what comes meanwhile is kept until Thaw. The node itself runs
+// on, as if it alone were cut off.
 func (h *Host) Freeze() {
 	h.network.mu.Lock()
 	defer h.network.mu.Unlock()
@@ -150,6 +152,12 @@ func (h *Host) Thaw() {
 	defer h.network.mu.Unlock()
 	h.frozen = false
 	h.network.wakeAll()
+	if t := h.network.transports[h.Gossip]; t != nil {
+		for _, p := range t.kept {
+			t.take(p)
+		}
+		t.kept = nil
+	}
 }
 
 func (n *Network) wakeAll() {
@@ -249,6 +257,8 @@ type transport struct {
 	host    *Host
 	packets chan *memberlist.Packet
 	streams chan net.Conn
+	// kept are packets that came while the host was frozen.
+	kept []packet
 }
 
 var _ memberlist.Transport = (*transport)(nil)
@@ -269,13 +279,32 @@ func (t *transport) WriteTo(b []byte, to string) (time.Time, error) {
 	now := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if dest := n.transports[to]; dest != nil && n.reach(t.host, dest.host) {
-		select {
-		case dest.packets <- &memberlist.Packet{Buf: append([]byte(nil), b...), From: address(t.host.Gossip), Timestamp: now}:
-		default:
-		}
+	dest := n.transports[to]
+	switch {
+	case dest == nil:
+	case n.reach(t.host, dest.host):
+		dest.take(packet{now, t.host, append([]byte(nil), b...)})
+	case dest.host.frozen && !t.host.frozen && n.group[t.host] == n.group[dest.host] && len(dest.kept) < keptPacketsMax:
+		dest.kept = append(dest.kept, packet{now, t.host, append([]byte(nil), b...)})
 	}
 	return now, nil
+}
+
+// keptPacketsMax is what the kernel keeps for a process that does not read.
+const keptPacketsMax = 500
+
+type packet struct {
+	at   time.Time
+	from *Host
+	data []byte
+}
+
+// take drops the packet if the node does not read fast enough.
+func (t *transport) take(p packet) {
+	select {
+	case t.packets <- &memberlist.Packet{Buf: p.data, From: address(p.from.Gossip), Timestamp: p.at}:
+	default:
+	}
 }
 
 // PacketCh implements memberlist.Transport.
