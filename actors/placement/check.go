@@ -36,8 +36,8 @@ func (c *Core) checkSeat(w *worker) error {
 	if n := w.running + w.queued + len(w.unseen); w.taken != n {
 		return fmt.Errorf("worker %s: %d slots are taken, %d are counted", w.id(), n, w.taken)
 	}
-	if own := w.running + w.queued; len(w.unseen) > 0 && w.reported && w.taken > max(w.slots, own+len(w.unseen)) {
-		return fmt.Errorf("P1: worker %s has %d slots, runs and queues %d and is granted %d", w.id(), w.slots, own, len(w.unseen))
+	if w.crowded != "" {
+		return fmt.Errorf("P1: worker %s was granted run %s when its %d slots were taken", w.id(), w.crowded, w.slots)
 	}
 	if w.isOpen() != (w.openAt >= 0) || w.openAt >= 0 && c.open[w.openAt] != w {
 		return fmt.Errorf("worker %s: open is %v, its place among the open %d", w.id(), w.isOpen(), w.openAt)

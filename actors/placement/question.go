@@ -170,6 +170,9 @@ func (c *Core) grant(q *question, w *worker, now time.Time) {
 		WorkerId: w.id(), Incarnation: w.info.GetIncarnation(),
 		Address: w.info.GetAddress(), ActorId: w.info.GetActorId(),
 	}
+	if w.running+w.queued+len(w.unseen) >= w.slots {
+		w.crowded = q.key.run
+	}
 	w.unseen[q.grantID] = q
 	if q.class.sticky {
 		c.bind(w, q.key.run)

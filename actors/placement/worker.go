@@ -32,6 +32,9 @@ type worker struct {
 	upAt       time.Time
 	// Incarnation that this one was admitted instead of.
 	replaced string
+	// crowded is a run that was granted although no slot was free; empty for
+	// none.
+	crowded string
 
 	unseen map[uint64]*question // by grant
 	sticky *stickyRuns          // nil without a StickyRunsMax

@@ -194,6 +194,12 @@ func (m *Machine) replayFault(steps []string) error {
 // earlier child back, started again in case the first start was lost.
 func (m *Machine) spawn(in Spawn) {
 	msg := in.Message
+	if st := m.s.Step(msg.Step); st != nil && msg.Attempt > st.Attempt {
+		// Another activation made the attempt: this one is behind the journal.
+		m.later(Reply{Token: in.Token, Err: m.elsewhere()})
+		m.die(m.elsewhere())
+		return
+	}
 	c, err := m.spawnable(in)
 	if err != nil {
 		m.later(Reply{Token: in.Token, Err: err})

@@ -203,11 +203,11 @@ func (m *Machine) appended(err error) {
 	queue := m.queue
 	m.queue = nil
 	for i, in := range queue {
-		m.decide(in)
 		if m.turnBytes > turnBytesMax {
-			m.queue = queue[i+1:]
+			m.queue = queue[i:]
 			break
 		}
+		m.decide(in)
 	}
 	m.finish()
 }
@@ -260,6 +260,9 @@ func (m *Machine) refuseDead(in Input) {
 // finish ends the deciding part of a turn: what follows from the state, then
 // the append or, if there is nothing to append, the actions.
 func (m *Machine) finish() {
+	if m.dead {
+		return
+	}
 	m.advance()
 	m.after, m.acks = append(m.after, m.acks...), nil
 	if len(m.events) > 0 {
@@ -335,6 +338,10 @@ func (s *State) BoundWorker() string {
 
 // decide handles one input. What follows from the new state is advance's.
 func (m *Machine) decide(in Input) {
+	if m.dead {
+		m.refuseDead(in)
+		return
+	}
 	switch in := in.(type) {
 	case Start:
 		m.start(in)

@@ -150,9 +150,13 @@ func (s *Sim) freezeOne() {
 
 func (s *Sim) freeze(p *proc) {
 	s.tracef("%s freezes", p.address)
-	p.frozen = true
+	p.frozen, p.frozenAt = true, s.now
 	s.reconsider()
 }
+
+// pauseMost is how long a server may have been frozen and go on as if nothing
+// had happened. It notices the pause by its ticker, a moment after it woke.
+const pauseMost = 500 * time.Millisecond
 
 func (s *Sim) thaw(p *proc) {
 	if !p.frozen || !p.alive {
@@ -160,6 +164,9 @@ func (s *Sim) thaw(p *proc) {
 	}
 	s.tracef("%s wakes", p.address)
 	p.frozen = false
+	if p.server != nil && s.now.Sub(p.frozenAt) > pauseMost {
+		p.later(s.dice.between(0, 100*time.Millisecond), p.server.beginAnew)
+	}
 	held := p.held
 	p.held = nil
 	for _, do := range held {
@@ -245,7 +252,7 @@ func (s *Sim) drainOne() {
 // worker is there with all that it should have.
 func (s *Sim) heal() {
 	s.tracef("all faults heal")
-	s.healed = true
+	s.healed, s.settledAt = true, s.now
 	clear(s.cuts)
 	for _, p := range s.procs {
 		s.thaw(p)
@@ -273,11 +280,48 @@ func (s *Sim) supervise() {
 			s.ensure(id)
 		}
 	}
+	if !s.settled() {
+		s.settledAt = s.now
+	}
+	if s.now.Sub(s.settledAt) > soon {
+		s.must(s.monitor.prompt())
+	}
 	if !s.finished() {
 		s.after(500*time.Millisecond, s.supervise)
 		return
 	}
 	s.after(quiet, func() { s.over = true })
+}
+
+// soon is how long after everybody is back nothing may wait for them any more.
+const soon = 12 * time.Second
+
+// settled says that every worker and server is there, complete, and seen by
+// everybody.
+func (s *Sim) settled() bool {
+	for _, list := range [][]string{s.world.servers, s.world.workers} {
+		for _, id := range list {
+			if !s.there(id) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (s *Sim) there(id string) bool {
+	for _, p := range s.procs {
+		if p.id != id || !p.alive || p.worker != nil && p.worker.core.Draining() {
+			continue
+		}
+		for _, q := range s.procs {
+			if q != p && q.alive && !q.sees[p] {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // quiet is how long after the last run's end nothing may be left anywhere.

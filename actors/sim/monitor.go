@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,6 +22,8 @@ type monitor struct {
 	// ran the one that executed it.
 	dispatched map[string]dispatched
 	ran        map[string]string
+	// withdrawn attempts may not be executed any more.
+	withdrawn map[string]bool
 	// refused attempts: their late result is in the history.
 	refused map[string]bool
 	// gone holds processes that some roster declared gone.
@@ -43,7 +46,7 @@ type counts struct {
 
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
-		refused: map[string]bool{}, gone: map[string]bool{}, activations: map[string]*activation{}, spawned: map[string]string{}}
+		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, activations: map[string]*activation{}, spawned: map[string]string{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -98,7 +101,12 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		return m.succeeded(after.RunID, k.StepSucceeded)
 	case *messages.Event_AttemptLost:
 		m.counts.Lost++
+		if k.AttemptLost.Reason == "unknown to its worker" {
+			m.withdrawn[attemptKey(after.RunID, k.AttemptLost.Step, k.AttemptLost.Attempt)] = true
+		}
 		return m.lost(after, k.AttemptLost)
+	case *messages.Event_AttemptRevoked:
+		m.withdrawn[attemptKey(after.RunID, k.AttemptRevoked.Step, k.AttemptRevoked.Attempt)] = true
 	case *messages.Event_ResultRefused:
 		m.counts.Refused++
 		m.refused[attemptKey(after.RunID, k.ResultRefused.Step, k.ResultRefused.Attempt)] = true
@@ -141,6 +149,9 @@ func (m *monitor) bound(st *run.State, b *messages.Bound) error {
 		return fmt.Errorf("SOFT run moved because of %q", b.Reason)
 	}
 	w := m.sim.workerOf(from)
+	if b.FromWorker == b.Worker.WorkerId && (b.Reason == "worker draining" || b.Reason == "worker busy") {
+		return fmt.Errorf("moved because of %q to the same worker %s", b.Reason, b.FromWorker)
+	}
 	switch b.Reason {
 	case "step gone":
 		// Or the process that took its place lacks them.
@@ -249,6 +260,8 @@ func (m *monitor) executed(w *worker, d *messages.Dispatch) error {
 		return fmt.Errorf("%s runs %s, which is not durable", w.address, key)
 	case processKey(by.worker) != processKey(w.ref()):
 		return fmt.Errorf("%s runs %s, which was sent to %s", w.address, key, processKey(by.worker))
+	case m.withdrawn[key]:
+		return fmt.Errorf("%s runs %s, which was withdrawn", w.address, key)
 	case m.ran[key] != "":
 		return fmt.Errorf("%s runs %s again, %s did before", w.address, key, m.ran[key])
 	}
@@ -275,6 +288,15 @@ func (m *monitor) executed(w *worker, d *messages.Dispatch) error {
 func (m *monitor) acknowledged(runID string) error {
 	if m.runs[runID] == nil {
 		return fmt.Errorf("run %s is acknowledged and not durable", runID)
+	}
+	return nil
+}
+
+// spawnRefused checks that an attempt which is wanted may spawn.
+func (m *monitor) spawnRefused(f *function, err error) error {
+	st := m.runs[f.d.RunId]
+	if step := st.Step(f.d.Step); messages.CodeOf(err) == messages.CodeStaleAttempt && step.Phase == run.Live && step.Attempt == f.d.Attempt && st.Cancel == nil {
+		return fmt.Errorf("%s is live and may not spawn: %w", f.key(), err)
 	}
 	return nil
 }
@@ -311,4 +333,20 @@ func (c *counts) add(d counts) {
 	c.Children += d.Children
 	c.Dormant += d.Dormant
 	c.Conflicts += d.Conflicts
+}
+
+// prompt checks what must be true soon after every worker and server is back:
+// no HARD run waits for its worker any more, and no dormant one has overslept.
+func (m *monitor) prompt() error {
+	for _, id := range m.order {
+		st := m.runs[id]
+		switch d := st.Dormant; {
+		case st.Ended():
+		case st.Def.Sticky == messages.Sticky_STICKY_HARD && st.Binding.Lost:
+			return fmt.Errorf("HARD run %s waits for worker %s, which is back", id, st.Binding.Worker.WorkerId)
+		case d != nil && d.WakeAtUs != 0 && time.UnixMicro(d.WakeAtUs).Add(soon).Before(m.sim.now):
+			return fmt.Errorf("run %s was to be woken at %.4f s", id, time.UnixMicro(d.WakeAtUs).Sub(epoch).Seconds())
+		}
+	}
+	return nil
 }

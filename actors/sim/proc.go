@@ -13,12 +13,15 @@ type proc struct {
 	incarnation int
 	alive       bool
 	frozen      bool
+	frozenAt    time.Time
 	// left: it said good-bye.
 	left bool
 	// held is what waits for a frozen process.
 	held []func()
 	// sees are the processes that its membership view has.
 	sees map[*proc]bool
+	// missed are those that it had declared gone.
+	missed map[*proc]bool
 	// deciding: a change of the view is on its way.
 	deciding map[*proc]bool
 
@@ -153,6 +156,10 @@ func (s *Sim) setView(observer, subject *proc, sees bool) {
 		switch {
 		case subject.server != nil:
 			sv.viewChanged()
+			if sees && observer.missed[subject] {
+				s.send(observer, subject, "declared gone", subject.server.beginAnew)
+			}
+			observer.missed[subject] = !sees
 		case sees:
 			sv.roster.joined(subject.worker)
 			sv.tellVerdict(subject.worker)

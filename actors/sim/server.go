@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -100,7 +101,7 @@ func (sv *server) recover(gained []int) {
 			}
 			for _, r := range records {
 				after = r.Row.RunID
-				sv.activation(r.Row.RunID, nil)
+				sv.bringBack(r)
 			}
 			if len(records) < pageSize {
 				break
@@ -117,6 +118,28 @@ func (sv *server) recover(gained []int) {
 		}
 		sv.kick(sv.sim.now)
 	})
+}
+
+// bringBack activates a run. An activation that is behind the journal is
+// dropped first: another server went on with the run while the two disagreed.
+func (sv *server) bringBack(r journal.Record) {
+	id := r.Row.RunID
+	if a := sv.active[id]; a != nil && a.m != nil && a.m.State().Number < uint64(len(r.Entries)) {
+		a.drop()
+	}
+	sv.activation(id, nil)
+}
+
+// beginAnew drops all activations and reads what is unfinished from the
+// journal: this server was frozen, or had been declared gone, and what it
+// holds in memory may be old.
+func (sv *server) beginAnew() {
+	sv.sim.tracef("%s begins anew", sv.address)
+	for _, a := range slices.Clone(sv.order) {
+		a.drop()
+	}
+	sv.owned = [shards]bool{}
+	sv.viewChanged()
 }
 
 func (sv *server) ownedShards() []int {
@@ -184,7 +207,9 @@ func (sv *server) wake() {
 		panic(err)
 	}
 	for _, id := range due {
-		sv.activation(id, nil)
+		if r, err := sv.sim.store.Load(background, id); err == nil {
+			sv.bringBack(r)
+		}
 	}
 	switch {
 	case len(due) > 0:

@@ -28,9 +28,11 @@ type Sim struct {
 	runConfig    run.Config
 
 	healed, over bool
-	failure      error
-	trace        trace
-	watch        func(string)
+	// settledAt is when somebody was last missing.
+	settledAt time.Time
+	failure   error
+	trace     trace
+	watch     func(string)
 }
 
 // Bounds of a simulation.
@@ -107,7 +109,7 @@ func (s *Sim) newProc(id string) *proc {
 	s.incarnations[id]++
 	n := s.incarnations[id]
 	p := &proc{sim: s, id: id, address: fmt.Sprintf("%s.%d", id, n), incarnation: n, alive: true,
-		sees: map[*proc]bool{}, deciding: map[*proc]bool{}}
+		sees: map[*proc]bool{}, missed: map[*proc]bool{}, deciding: map[*proc]bool{}}
 	s.procs = append(s.procs, p)
 	return p
 }

@@ -15,6 +15,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "replay this seed only, and print what happens at its end")
 	seedsFlag = flag.Int("seeds", 0, "simulate so many seeds; 0 means as many as fit the build")
 	fromFlag  = flag.Uint64("from", 1, "first seed")
+	failsFlag = flag.Int("failures", 5, "stop after so many failing seeds")
 	allFlag   = flag.Bool("all", false, "with -seed, print everything")
 )
 
@@ -40,7 +41,7 @@ func TestSim(t *testing.T) {
 			for {
 				seed := next.Add(1)
 				mu.Lock()
-				enough := len(failed) >= 5
+				enough := len(failed) >= *failsFlag
 				mu.Unlock()
 				if seed > last || enough {
 					return

@@ -267,6 +267,7 @@ func (f *function) spawn(i int) {
 		switch {
 		case !ok || f.over:
 		case r.Err != nil:
+			s.must(s.monitor.spawnRefused(f, r.Err))
 			f.end(nil, messages.ToFailure(r.Err))
 		default:
 			s.must(s.monitor.childSpawned(f, c, r.ChildRun))

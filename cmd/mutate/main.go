@@ -1,0 +1,149 @@
+// Command mutate checks the simulator: it breaks one rule of the cores after
+// the other in a copy of the source and expects that the simulation notices.
+//
+// Data flow: mutations → copy of the module in a temporary directory, one rule
+// broken → go test ./actors/sim → caught, or survived.
+//
+// A mutation whose text is not in the source any more is a failure too, so the
+// list cannot go stale.
+//
+// Imports nothing of the module.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	seeds := flag.Int("seeds", 4000, "clusters to simulate for each broken rule; the first that notices is enough")
+	only := flag.String("only", "", "break only the rules whose name contains this")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *seeds, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, seeds int, only string) error {
+	dir, err := os.MkdirTemp("", "limpet-mutate-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := copyModule(dir); err != nil {
+		return err
+	}
+	sound := mutation{name: "nothing is broken"}
+	if failed, err := sound.try(ctx, dir, min(seeds, 500)); err != nil || failed != "" {
+		return fmt.Errorf("the simulation fails with no rule broken: %s %w", failed, err)
+	}
+	var survived []string
+	for _, m := range mutations {
+		if !strings.Contains(m.name, only) {
+			continue
+		}
+		caught, err := m.try(ctx, dir, seeds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		if caught == "" {
+			survived = append(survived, m.name)
+			caught = "NOT NOTICED"
+		}
+		fmt.Printf("%-52s %s\n", m.name, caught)
+	}
+	if len(survived) > 0 {
+		return fmt.Errorf("%d broken rules were not noticed: %s", len(survived), strings.Join(survived, "; "))
+	}
+	return nil
+}
+
+// copied is what the simulator needs of the module.
+var copied = []string{"go.mod", "go.sum", "messages", "actors/run", "actors/placement", "actors/slots", "actors/journal", "actors/sim"}
+
+func copyModule(dir string) error {
+	for _, from := range copied {
+		info, err := os.Stat(from)
+		if err != nil {
+			return fmt.Errorf("run it in the root of the module: %w", err)
+		}
+		to := filepath.Join(dir, from)
+		if !info.IsDir() {
+			err = copyFile(from, to)
+		} else {
+			err = os.CopyFS(to, os.DirFS(from))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
+}
+
+// try breaks the rule, simulates, mends the rule, and returns how it was
+// noticed.
+func (m *mutation) try(ctx context.Context, dir string, seeds int) (caught string, err error) {
+	var mend []func() error
+	defer func() {
+		// The last change first: two may be in one file.
+		for _, undo := range slices.Backward(mend) {
+			if e := undo(); err == nil {
+				err = e
+			}
+		}
+	}()
+	for _, c := range m.changes {
+		path := filepath.Join(dir, c.file)
+		before, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		if n := strings.Count(string(before), c.old); n != 1 {
+			return "", fmt.Errorf("%s has the text of the mutation %d times, not once:\n%s", c.file, n, c.old)
+		}
+		mend = append(mend, func() error { return os.WriteFile(path, before, 0o600) })
+		after := strings.Replace(string(before), c.old, c.new, 1)
+		if err := os.WriteFile(path, []byte(after), 0o600); err != nil {
+			return "", err
+		}
+	}
+	start := time.Now()
+	cmd := exec.CommandContext(ctx, "go", "test", "-timeout", "20m", "./actors/sim", "-run", "^TestSim$", "-count=1", "-seeds", fmt.Sprint(seeds), "-failures", "1")
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err == nil {
+		return "", nil
+	}
+	found := failure.FindString(out.String())
+	if found == "" {
+		return "", fmt.Errorf("the copy does not build or run:\n%s", out.String())
+	}
+	if len(found) > 140 {
+		found = found[:140] + "…"
+	}
+	return fmt.Sprintf("%s (%.0f s)", found, time.Since(start).Seconds()), nil
+}
+
+var failure = regexp.MustCompile(`seed \d+, [\d.]+ s: .*`)

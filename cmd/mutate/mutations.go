@@ -1,0 +1,68 @@
+package main
+
+// mutation breaks one rule.
+type mutation struct {
+	name    string
+	changes []change
+}
+
+// change replaces a text that is in a file exactly once.
+type change struct{ file, old, new string }
+
+const (
+	machineGo    = "actors/run/machine.go"
+	attemptsGo   = "actors/run/attempts.go"
+	placingGo    = "actors/run/placing.go"
+	commandsGo   = "actors/run/commands.go"
+	timersGo     = "actors/run/timers.go"
+	applyGo      = "actors/run/apply.go"
+	slotsGo      = "actors/slots/attempts.go"
+	slotsCoreGo  = "actors/slots/core.go"
+	placeGo      = "actors/placement/worker.go"
+	placeClassGo = "actors/placement/class.go"
+)
+
+var mutations = []mutation{
+	{"run: send before the entry is durable", []change{{machineGo,
+		"	m.appending = true\n", "	m.appending = true\n	m.out = append(m.out, m.after...)\n	m.after = nil\n"}}},
+	{"run: acknowledge a result before it is durable", []change{{attemptsGo,
+		"		m.acks = append(m.acks, SendWorker{to,", "		m.out = append(m.out, SendWorker{to,"}}},
+	{"run: accept a stale attempt", []change{{attemptsGo,
+		"st.Phase == Live && st.Attempt == msg.GetAttempt() &&", "st.Phase == Live &&"}}},
+	{"run: accept the result of an old epoch", []change{
+		{attemptsGo, "st.Phase == Live && st.Attempt == msg.GetAttempt() &&", "st.Phase == Live &&"},
+		{attemptsGo, "if !live || !sameProcess(m.s.Steps[i].Worker, from) || m.s.Steps[i].Epoch != r.Epoch {", "if !live {"}}},
+	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
+		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
+	{"run: rebind a HARD run", []change{{placingGo,
+		"case b.Lost && m.s.soft():", "case b.Lost:"}}},
+	{"run: keep the epoch at a rebind", []change{{placingGo,
+		"Epoch: m.s.Epoch + 1, Worker: to", "Epoch: max(m.s.Epoch, 1), Worker: to"}}},
+	{"run: repeat what runs when a server comes up", []change{{commandsGo,
+		"	for i := range s.Steps {\n		st := &s.Steps[i]\n", "	m.loseAttempts(\"server lost\")\n	for i := range s.Steps {\n		st := &s.Steps[i]\n"}}},
+	{"run: take a draining worker for a lost one", []change{{attemptsGo,
+		"	case WorkerDraining:\n		m.workerDraining(in.Worker)", "	case WorkerDraining:\n		m.workerGone(in.Worker, \"worker lost\")"}}},
+	{"run: move although an attempt runs", []change{{placingGo,
+		"		case !m.anyLive():\n			to := m.move.to", "		case true:\n			to := m.move.to"}}},
+	{"run: send a step when one parent has succeeded", []change{{applyGo,
+		"		if s.Steps[p].Phase != Succeeded {\n			return false\n		}\n	}\n	return true",
+		"		if s.Steps[p].Phase == Succeeded {\n			return true\n		}\n	}\n	return len(st.parents) == 0"}}},
+	{"run: retry once too often", []change{{attemptsGo,
+		"st.Failures < st.Def.Retries", "st.Failures <= st.Def.Retries"}}},
+	{"run: forget what wakes a dormant run", []change{{timersGo,
+		"		d.WakeOnUp = m.s.Binding.Worker.WorkerId\n", ""}}},
+	{"run: never send a dispatch again", []change{{timersGo,
+		"	return c.sentAt.Add(m.cfg.ResendAfter), true", "	return time.Time{}, false"}}},
+	{"worker: forget the tombstone of a result", []change{{slotsGo,
+		"	a.run.setMark(a.step, a.number, a.epoch, state)\n	c.rest", "	a.run.marks = nil\n	c.rest"}}},
+	{"worker: send a result only once", []change{{slotsGo,
+		"	c.send(Address{}, a.run.id, a.result)\n	a.resends++", "	a.resends++"}}},
+	{"worker: run more than the slots", []change{{slotsCoreGo,
+		"	if c.taken < c.slots {\n		c.start(now, a)", "	if c.taken <= c.slots {\n		c.start(now, a)"}}},
+	{"worker: start an attempt that was revoked", []change{{slotsGo,
+		"		r.setMark(step, number, 0, markWithdrawn)\n", ""}}},
+	{"placement: grant more than the slots", []change{{placeGo,
+		"w.taken < w.slots", "w.taken <= w.slots"}}},
+	{"placement: grant the worker that is to be left", []change{{placeClassGo,
+		"	if w.id() == cl.exclude {", "	if false {"}}},
+}
