@@ -96,7 +96,11 @@ func (c *cli) serve(ctx context.Context, f serverFlags, up func(runningServer)) 
 	}
 	f.secret = c.secret
 	server, err := c.start(ctx, f, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		// It was told to stop while it looked for others, for example.
+		return ctx.Err()
+	case err != nil:
 		return err
 	}
 	if err := c.printUp(server, f); err != nil {
