@@ -24,7 +24,7 @@ import (
 
 const (
 	// failureDeadline ends a test that waits in vain.
-	failureDeadline = 40 * time.Second
+	failureDeadline = 90 * time.Second
 	// lookAgain is the pause between two looks at what nobody announces.
 	lookAgain = 20 * time.Millisecond
 )
