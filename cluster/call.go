@@ -29,6 +29,9 @@ var (
 // UNAVAILABLE then, with the last cause. So the actor may get msg more than
 // once, and msg has to be harmless when repeated. It is for goroutines outside
 // of actors: inside one it would stall the mailbox.
+//
+// The library's own Request backs off by nanoseconds, gives up after three
+// tries and does not know of ctx.
 func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (proto.Message, error) {
 	wait := backoff{first: 10 * time.Millisecond, most: 500 * time.Millisecond}
 	length := callTryFirst

@@ -1,9 +1,55 @@
 // Package cluster joins processes into one cluster: membership by memberlist,
-// actors and remoting by Proto.Actor, and between them a ClusterProvider and an
-// IdentityLookup of our own.
+// actors by Proto.Actor, and between them a ClusterProvider, an IdentityLookup
+// and a remoting of our own.
 //
-// Data flow: memberlist event → View (immutable) → Proto.Actor topology and
-// subscribers; identity → shard → owner in the View → activation on the owner.
+// Data flow: memberlist's events → View (immutable) → Proto.Actor's topology,
+// the lookup, connections, subscribers; identity → shard → owner in the View →
+// activation on the owner; message → peer (one connection to each address) →
+// batch → receiver → actor.
+//
+// # What holds
+//
+//   - A View is published by one goroutine, before anybody hears that it
+//     changed. All nodes that have the same members find the same owners.
+//   - A member's Name is one process. Its ID is one appearance of that process
+//     at this observer: who was declared gone and is back has another ID, also
+//     when leaving and return came at once. The observer numbers appearances,
+//     and not the member itself, because the member does not learn of a verdict
+//     on it before others see it again; OnDeclaredGone then tells it.
+//   - Only the owner by its own view activates an identity. Two views may
+//     differ for a moment, so two activations are rare, not impossible: the
+//     journal's compare-and-swap decides between them. So it does with a process
+//     that was paused, declared gone and goes on as if nothing had happened
+//     (OnPause tells it, but what was under way may be sooner).
+//   - Messages from one node to another arrive in order or not at all. A lost
+//     one is not reported in general: whoever needs an answer asks again.
+//   - Terminated of an actor on another node is a hint: at once when its
+//     process ends, at the verdict when it only hangs, and false when a
+//     connection breaks. That a member left the View is the verdict.
+//   - Messages that were sent must not be changed: actors of one process share
+//     them.
+//
+// # Of the library
+//
+// Used are its actors, mailboxes, supervision, watches, wire format, member
+// list and extension points. Not used, because they wait for seconds, panic,
+// race or forget: its gossip, pub-sub, member strategies, stock lookups,
+// Cluster.Request, StartMember, Shutdown and Remote (reasons are at what
+// replaces them). Left of it under the race detector: Future, which actors may
+// use by RequestFuture and ReenterAfter, stores a second answer without its
+// lock (whoever gets messages twice has to be idempotent, and the race is
+// between two answers to one question that both arrive within microseconds);
+// and SubscribeWithPredicate of its event stream, which nobody here calls. Its
+// block list keeps each ID that left, some 100 bytes each, for the life of the
+// process.
+//
+// # Measured
+//
+// On 2 cores, two nodes in one process on loopback: Call of a local actor 4 µs,
+// of a remote one 27 µs (p50), 190 µs (p99), 87,000/s with 128 callers; of one
+// that has to be activated first 84 µs and 560 µs; 420,000 one-way messages of
+// 200 B a second. LocalConfig: a killed or stopped process is declared gone
+// after 1.4 to 1.9 s; Terminated comes 2 ms after a kill. Stop takes 0.2 s.
 //
 // Imports only messages.
 package cluster

@@ -92,5 +92,7 @@ func (p Preset) memberlist() *memberlist.Config {
 	c.AwarenessMaxMultiplier, c.IndirectChecks = p.AwarenessMaxMultiplier, p.IndirectChecks
 	c.GossipInterval, c.GossipNodes, c.GossipToTheDeadTime = p.GossipInterval, p.GossipNodes, p.GossipToTheDead
 	c.PushPullInterval, c.TCPTimeout = p.PushPullInterval, p.TCPTimeout
+	// Packets are small, and each would cost some 100 kB of tables.
+	c.EnableCompression = false
 	return c
 }
