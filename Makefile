@@ -12,7 +12,7 @@ TESTFLAGS ?= -timeout 12m
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim sims bench lint generate fresh verify move-module
+.PHONY: help build demo dev test sim sims mutate bench lint generate fresh verify move-module
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: ## All tests, with the race detector, and thousands of simulated clusters
 
 sims: ## Simulate many clusters: make sims SEEDS=20000
 	$(GO) test -timeout 60m ./actors/sim -run '^TestSim$$' -count=1 -v -seeds=$(SEEDS)
+
+mutate: ## Break rules of the cores in a copy, one by one: the simulation must notice each
+	$(GO) run ./cmd/mutate
 
 sim: ## Replay one simulated cluster: make sim SEED=42
 	SEED=$(SEED) $(GO) test ./actors/sim -run '^TestSeed$$' -count=1 -v

@@ -136,6 +136,13 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 // the same attempt is sent for good.
 func (m *Machine) attemptUnknown(i int) {
 	if m.s.Cancel != nil {
+		if m.contacts[i].takeUp {
+			// It may be the take-up's answer. The cancel's says also that the
+			// attempt will not start any more.
+			m.contacts[i].takeUp = false
+			m.cancelAttempt(i)
+			return
+		}
 		m.attemptLost(i, "unknown to its worker")
 		return
 	}

@@ -48,8 +48,8 @@ func (m *Machine) takeUp() {
 		if !s.isSticky() {
 			m.later(Watch{st.Worker.WorkerId, st.Worker.Incarnation})
 		}
-		m.contacts[i] = contact{takeUp: true}
-		if !s.Binding.Lost {
+		m.contacts[i] = contact{takeUp: s.Cancel == nil}
+		if !s.Binding.Lost && s.Cancel == nil {
 			m.sendDispatch(i, 0)
 		}
 	}
