@@ -132,10 +132,34 @@ func (w *Worker) Run(ctx context.Context) error {
 // RunUntilSignal is Run until ctx ends or the process is told to stop by
 // SIGTERM or SIGINT. A second signal ends the process at once.
 func (w *Worker) RunUntilSignal(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, stop := untilSignal(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	return w.Run(ctx)
+}
+
+// untilSignal is ctx until one of the signals comes. From then on they do what
+// they do to a process that handles none; signal.NotifyContext would lose one
+// that comes between the first and the end of its handling.
+func untilSignal(ctx context.Context, of ...os.Signal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	received := make(chan os.Signal, 2)
+	signal.Notify(received, of...)
+	go func() {
+		select {
+		case <-received:
+		case <-ctx.Done():
+		}
+		signal.Stop(received)
+		select {
+		case again := <-received:
+			if self, err := os.FindProcess(os.Getpid()); err == nil {
+				_ = self.Signal(again)
+			}
+		default:
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // Kill ends the worker as a crash of its process would, as far as others can
