@@ -258,7 +258,8 @@ func TestWorkerFindsRestartedServerSoon(t *testing.T) {
 		w.sees(b, 2*time.Second, "a", "b")
 		host.Crash()
 		w.sees(b, 3*time.Second, "b")
-		time.Sleep(time.Minute)
+		// Long: each look for a server has to be followed by the next.
+		time.Sleep(10 * time.Minute)
 		w.start(host.Again(), cluster.Config{Role: cluster.RoleServer, ID: "a"})
 		w.sees(b, 700*time.Millisecond, "a", "b")
 	})

@@ -177,8 +177,8 @@ func (n *Node) HostPID(runID string) (*actor.PID, bool) { return n.View().HostPI
 
 // Subscribe calls f with the newest view, at once and after each change; views
 // that another one follows at once may be left out. All subscribers are called
-// on one goroutine, under no lock: f has to be quick. After cancel at most one
-// call that is under way ends.
+// on one goroutine, under no lock: f has to be quick, and must not call Stop.
+// After cancel at most one call that is under way ends.
 func (n *Node) Subscribe(f func(*View)) (cancel func()) { return n.listeners.add(f) }
 
 // listeners calls subscribers on a goroutine of its own, so that a slow one
@@ -293,9 +293,22 @@ func (n *Node) publish(old, new *View) {
 		members = append(members, topologyMember(m))
 	}
 	n.cluster.MemberList.UpdateClusterTopology(members)
+	n.tellServers(old, new)
 	n.remoting.membersChanged(old, new)
 	n.lookup.viewChanged(new)
 	n.listeners.wake()
+}
+
+// tellServers logs that the last server left the view, and that one is back:
+// whoever looks at the log wonders why nothing goes on.
+func (n *Node) tellServers(old, new *View) {
+	had, has := len(old.servers) > 0, len(new.servers) > 0
+	switch {
+	case had && !has:
+		n.config.Logger.Warn("no server is in view any more; looking for one", "join", n.config.Join)
+	case has && !had && old.Version > 1:
+		n.config.Logger.Info("a server is in view", "server", new.servers[0].WorkerID)
+	}
 }
 
 // gossipOff switches the library's own gossip off for the case that somebody

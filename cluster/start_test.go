@@ -240,3 +240,21 @@ func TestStopIsQuickAndRepeatable(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestIPv6(t *testing.T) {
+	listener, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Logf("no IPv6 here: %v", err)
+		return
+	}
+	_ = listener.Close()
+	a := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "a", BindAddress: "[::1]:0", GossipAddress: "[::1]:0"})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", BindAddress: "[::1]:0", GossipAddress: "[::1]:0", Join: []string{a.Self().GossipAddress}})
+	pid := spawn(t, a, "echo", echo(a))
+	if _, err := b.Request(t.Context(), remotely(pid), &messages.Activate{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(b.View().Members); got != 2 {
+		t.Fatalf("%d members", got)
+	}
+}
