@@ -55,7 +55,9 @@ func openStore(ctx context.Context, name string, log *slog.Logger) (journal.Stor
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "--store %q is neither memory nor sqlite:PATH", name)
 	}
 	return sqlite.Open(ctx, sqlite.Config{Path: path, Hooks: sqlite.Hooks{
-		CheckpointFailed: func(err error) { log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err) },
+		CheckpointFailed: func(err error) {
+			log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err)
+		},
 	}})
 }
 
