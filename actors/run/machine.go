@@ -85,11 +85,13 @@ type Machine struct {
 	now time.Time
 
 	// Of the turn: its time, its events, and the actions they cause.
-	turnAt   time.Time
-	events   []*messages.Event
-	after    []Action
-	acks     []Action
-	rowFrom  rowKey
+	turnAt  time.Time
+	events  []*messages.Event
+	after   []Action
+	acks    []Action
+	rowFrom rowKey
+	// boundNow: the turn bound the run by a grant, so that its first steps
+	// compete with those of other new runs.
 	boundNow bool
 
 	appending bool

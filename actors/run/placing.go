@@ -128,7 +128,7 @@ func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
 		Epoch: m.s.Epoch + 1, Worker: to, Reason: reason,
 		FromWorker: old.Worker.GetWorkerId(), FromIncarnation: old.Worker.GetIncarnation()}}})
 	m.draining, m.refused, m.move, m.spare = false, false, nil, nil
-	m.boundNow = true
+	m.boundNow = grant != 0
 	if old.Worker != nil && !old.Lost {
 		m.later(SendWorker{old.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: old.Epoch, Reason: "rebound"}})
 		m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: old.Worker.WorkerId}})
@@ -193,7 +193,7 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 		RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Epoch: st.Epoch, TakeUp: c.takeUp,
 		Workflow: m.s.Def.Name, DefinitionHash: m.s.Start.DefinitionHash, Sticky: m.s.Def.Sticky,
 		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority),
-		Bound:    m.s.isSticky() && !(m.boundNow && grantable(m.s.Binding.Reason)), GrantId: grant,
+		Bound:    m.s.isSticky() && !m.boundNow, GrantId: grant,
 		ReadyUs: st.ReadyAt.UnixMicro(), ParentRun: m.s.Start.ParentRun,
 	}
 	if !c.takeUp {
@@ -220,10 +220,6 @@ func (m *Machine) fill(d *messages.Dispatch, st *Step) {
 		d.PreviousWorker = m.s.workedWorker
 	}
 }
-
-// grantable: a first step under such a binding competes with other new runs;
-// a child and a HARD run that comes back do not.
-func grantable(reason string) bool { return reason != "child" && reason != "worker restarted" }
 
 // ready says that the step can be dispatched now.
 func (m *Machine) ready(st *Step) bool {

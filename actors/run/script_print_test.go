@@ -13,7 +13,24 @@ import (
 )
 
 func (s *script) printf(format string, args ...any) {
-	fmt.Fprintf(&s.out, "  %s%s\n", s.when, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if s.when != "" && text == s.said {
+		s.repeated++
+		return
+	}
+	s.flush()
+	if s.when != "" {
+		s.said = text
+	}
+	fmt.Fprintf(&s.out, "  %s%s\n", s.when, text)
+}
+
+// flush sums up a line that was repeated.
+func (s *script) flush() {
+	if s.repeated > 0 {
+		fmt.Fprintf(&s.out, "  … and again, %d times more\n", s.repeated)
+	}
+	s.said, s.repeated = "", 0
 }
 
 // print shows an action and does what a shell would do about it.
@@ -38,6 +55,10 @@ func (s *script) print(action Action) {
 	case Unbound:
 		s.printf("no longer bound to %s", a.Message.WorkerId)
 	case Watch:
+		if a.Incarnation == "" {
+			s.printf("watch any process of %s", a.WorkerID)
+			return
+		}
 		s.printf("watch %s", processName(&messages.WorkerRef{WorkerId: a.WorkerID, Incarnation: a.Incarnation}))
 	case Unwatch:
 		s.printf("unwatch %s", a.WorkerID)

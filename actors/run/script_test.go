@@ -78,6 +78,9 @@ type script struct {
 	now  time.Time
 	out  strings.Builder
 	when string // prefix of lines that an alarm caused
+	// The last such line, and how often it was repeated since.
+	said     string
+	repeated int
 
 	alarm    time.Time
 	stored   [][]byte
@@ -184,13 +187,19 @@ func (s *script) do() string {
 		s.fatal("no workflow")
 	}
 	for _, line := range strings.Split(s.d.Input, "\n") {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
+		line = strings.TrimSpace(line)
+		s.flush()
+		switch {
+		case line == "":
+		case line[0] == '#':
+			fmt.Fprintf(&s.out, "%s\n", line)
+		default:
+			s.when = ""
+			fmt.Fprintf(&s.out, "> %s\n", line)
+			s.command(newWords(line))
 		}
-		s.when = ""
-		fmt.Fprintf(&s.out, "> %s\n", line)
-		s.command(newWords(line))
 	}
+	s.flush()
 	return s.out.String()
 }
 
@@ -260,15 +269,33 @@ func (s *script) command(w words) {
 
 func (s *script) pass(d time.Duration) {
 	end := s.now.Add(d)
-	for !s.alarm.IsZero() && !s.alarm.After(end) {
-		if s.alarm.After(s.now) {
-			s.now = s.alarm
+	for {
+		next := s.alarm
+		if dormant := s.folded.Dormant; s.stopped && dormant != nil && dormant.WakeAtUs != 0 {
+			next = time.UnixMicro(dormant.WakeAtUs)
+		}
+		if next.IsZero() || next.After(end) {
+			break
+		}
+		if next.After(s.now) {
+			s.now = next
 		}
 		s.alarm = time.Time{}
 		s.when = fmt.Sprintf("%v: ", s.now.Sub(scriptEpoch))
+		if s.stopped {
+			s.wake()
+			continue
+		}
 		s.handle(Alarm{})
 	}
 	s.now = end
+}
+
+// wake brings a run back that had left memory.
+func (s *script) wake() {
+	s.printf("(brought back from the journal)")
+	s.stopped = false
+	s.restart()
 }
 
 func (s *script) restart() {
@@ -284,9 +311,7 @@ func (s *script) restart() {
 
 func (s *script) handle(in Input) {
 	if s.stopped {
-		s.printf("(the run is brought back from the journal)")
-		s.stopped = false
-		s.restart()
+		s.wake()
 	}
 	for _, a := range s.m.Handle(in, s.now) {
 		s.print(a)
