@@ -164,15 +164,7 @@ func (r *rig) repeated(but map[string]int) {
 // A thousand runs, and a server that is killed five times while they are
 // started and run: each that was accepted ends, no step runs twice.
 func TestFailureServerKilledUnderLoad(t *testing.T) {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seedOf(t), 0))
 	const rounds, batches, size = 5, 10, 20
 	r := newRig(t, "local")
 	server := r.server()
@@ -250,4 +242,18 @@ func TestFailureServerFrozen(t *testing.T) {
 	for _, run := range []*sdk.Run{c.soft, c.none, c.hard, c.fan, c.parent, r.client.Run(c.child)} {
 		r.unharmed(run)
 	}
+}
+
+// seedOf is what a test draws its accidents from: SEED, if that is set.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv("SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("SEED=%d", seed)
+	return seed
 }

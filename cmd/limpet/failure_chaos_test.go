@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// chaos is processes that are killed and frozen at random while runs go on.
+type chaos struct {
+	*rig
+	random  *rand.Rand
+	server  *process
+	workers map[string]*process
+
+	mu       sync.Mutex
+	accepted map[string]*sdk.Run
+}
+
+// Servers and workers are killed and frozen at random while runs go on: each
+// run ends, and all that was executed more than once is explained by what the
+// history says was lost.
+func TestFailureChaos(t *testing.T) {
+	seed := seedOf(t)
+	const rounds, loaders, size = 12, 8, 10
+	c := &chaos{rig: newRig(t, "local"), random: rand.New(rand.NewPCG(seed, 1)), workers: map[string]*process{}, accepted: map[string]*sdk.Run{}}
+	c.server = c.rig.server()
+	for i := range 3 {
+		id := fmt.Sprintf("w%d", i)
+		c.workers[id] = c.worker(id, 20)
+	}
+	struck := make(chan struct{})
+	var loading sync.WaitGroup
+	for loader := range loaders {
+		loading.Go(func() { c.load(loader, size, struck) })
+	}
+	for range rounds {
+		c.strike()
+		c.pass(time.Duration(c.random.IntN(600)) * time.Millisecond)
+	}
+	close(struck)
+	calm := time.Now()
+	loading.Wait()
+	t.Logf("all runs have ended %v after the last strike", time.Since(calm).Round(time.Millisecond))
+	c.explain()
+}
+
+// load starts runs and waits for their ends, again and again until all strikes
+// are over.
+func (c *chaos) load(loader, size int, struck <-chan struct{}) {
+	for batch := loader; ; batch += 100 {
+		select {
+		case <-struck:
+			return
+		default:
+		}
+		runs, err := c.startBatch(batch, size)
+		if err != nil {
+			c.t.Errorf("batch %d: %v", batch, err)
+			return
+		}
+		for _, run := range runs {
+			got, err := run.Ended(c.ctx)
+			if err != nil || got.GetRun().GetStatus() != sdk.Succeeded {
+				c.t.Errorf("run %s: %v, %v%s", run.ID(), got.GetRun(), err, c.story(run))
+				return
+			}
+			c.mu.Lock()
+			c.accepted[run.ID()] = run
+			c.mu.Unlock()
+		}
+	}
+}
+
+// strike does one bad thing, at times two at once, and repairs it.
+func (c *chaos) strike() {
+	id := fmt.Sprintf("w%d", c.random.IntN(3))
+	w := c.workers[id]
+	pause := time.Duration(c.random.IntN(2500)) * time.Millisecond
+	what := c.random.IntN(6)
+	c.t.Logf("%s strike %d, %s, %v", time.Now().Format("15:04:05.000"), what, id, pause)
+	switch what {
+	case 0:
+		c.server.kill()
+		c.server = c.rig.server()
+	case 1:
+		w.kill()
+		c.pass(pause)
+		c.workers[id] = c.launch(id, 20)
+	case 2:
+		w.signal(syscall.SIGSTOP)
+		c.pass(pause)
+		w.signal(syscall.SIGCONT)
+	case 3:
+		w.signal(syscall.SIGSTOP)
+		c.server.kill()
+		c.server = c.rig.server()
+		c.pass(pause)
+		w.signal(syscall.SIGCONT)
+	case 4:
+		w.kill()
+		c.server.kill()
+		c.server = c.rig.server()
+		c.workers[id] = c.launch(id, 20)
+	case 5:
+		c.server.signal(syscall.SIGSTOP)
+		c.pass(pause)
+		c.server.signal(syscall.SIGCONT)
+	}
+	// One that was superseded or died of its own is brought back.
+	select {
+	case <-c.workers[id].gone:
+		c.workers[id] = c.launch(id, 20)
+	default:
+	}
+}
+
+// explain compares what was executed with the histories.
+func (c *chaos) explain() {
+	byRun := map[string][]ledger.Execution{}
+	for _, e := range c.executions("") {
+		byRun[e.Run] = append(byRun[e.Run], e)
+	}
+	again, lost, executed := 0, 0, 0
+	for id, run := range c.accepted {
+		executions := byRun[id]
+		again += len(executions) - 3
+		executed += len(executions)
+		history := c.history(run)
+		faults := unexplained(history, executions)
+		for _, e := range history {
+			if e.GetAttemptLost() != nil {
+				lost++
+			}
+		}
+		if len(faults) > 0 {
+			c.t.Errorf("run %s: %s%s", id, strings.Join(faults, "; "), c.story(run))
+		}
+	}
+	c.t.Logf("%d runs, %d attempts were lost by the histories, %d executions were repetitions by the ledger, of %d", len(c.accepted), lost, again, executed)
+}
+
+// unexplained says what in the ledger of a run its history does not account
+// for.
+func unexplained(history []*messages.Event, executions []ledger.Execution) []string {
+	var faults []string
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	hard := false
+	ended, succeeded := map[string]int{}, map[string]int{}
+	dispatched, bindings := map[string]string{}, map[uint64]string{}
+	for _, e := range history {
+		switch {
+		case e.GetRunStarted() != nil:
+			hard = e.GetRunStarted().GetSticky() == sdk.Hard
+		case e.GetBound() != nil:
+			bindings[e.GetBound().GetEpoch()] = e.GetBound().GetWorker().GetIncarnation()
+		case e.GetStepDispatched() != nil:
+			d := e.GetStepDispatched()
+			dispatched[fmt.Sprintf("%s#%d", d.GetStep(), d.GetAttempt())] = d.GetWorker().GetIncarnation()
+		case e.GetAttemptLost() != nil:
+			ended[e.GetAttemptLost().GetStep()]++
+		case e.GetStepSucceeded() != nil:
+			succeeded[e.GetStepSucceeded().GetStep()]++
+		}
+	}
+	times, attempts := map[string]int{}, map[string]int{}
+	workers := map[string]bool{}
+	for _, e := range executions {
+		times[e.Step]++
+		workers[e.Worker] = true
+		attempt := fmt.Sprintf("%s#%d", e.Step, e.Attempt)
+		if attempts[attempt]++; attempts[attempt] > 1 {
+			fault("%s was executed %d times", attempt, attempts[attempt])
+		}
+		if dispatched[attempt] != e.Incarnation {
+			fault("%s was executed by %s, and dispatched to %s", attempt, e.Incarnation, dispatched[attempt])
+		}
+		if e.Epoch > 0 && bindings[e.Epoch] != e.Incarnation {
+			fault("%s of epoch %d was executed by %s, the binding was %s", attempt, e.Epoch, e.Incarnation, bindings[e.Epoch])
+		}
+	}
+	for _, step := range []string{"a", "b", "c"} {
+		if succeeded[step] != 1 {
+			fault("step %s succeeded %d times", step, succeeded[step])
+		}
+		if n := times[step]; n < 1 || n > 1+ended[step] {
+			fault("step %s was executed %d times, with %d losses", step, n, ended[step])
+		}
+	}
+	if hard && len(workers) > 1 {
+		fault("a HARD run was on %d workers", len(workers))
+	}
+	slices.Sort(faults)
+	return faults
+}
