@@ -166,8 +166,8 @@ func (m *Machine) result(r *messages.Result) {
 	if !live || !sameProcess(m.s.Steps[i].Worker, from) || m.s.Steps[i].Epoch != r.Epoch {
 		m.refuseLate(r)
 		ack(from)
-		if b := m.s.Binding; m.s.isSticky() && !m.s.Ended() && !sameProcess(b.Worker, from) {
-			// It may not have heard that the run left.
+		if m.s.isSticky() && (m.s.Ended() || !sameProcess(m.s.Binding.Worker, from)) {
+			// It may not have heard that the run left, or ended.
 			m.later(SendWorker{from, &messages.RunReleased{RunId: r.RunId, Epoch: r.Epoch, Reason: "rebound"}})
 		}
 		return
@@ -189,7 +189,7 @@ func (m *Machine) record(i int, r *messages.Result) {
 			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: r.StartedUs}}})
 	case m.s.Cancel != nil:
 		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
-			Step: st.Def.Name, Reason: "run canceled: " + m.s.Cancel.Reason}}})
+			Step: st.Def.Name, Reason: m.canceled("run")}}})
 	case r.Canceled:
 		m.attemptLost(i, "canceled by its worker")
 	default:
@@ -384,7 +384,7 @@ func (m *Machine) restoreBinding() {
 	m.emit(&messages.Event{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: m.s.Binding.Epoch}}})
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
-			m.contacts[i] = contact{takeUp: true}
+			m.contacts[i] = contact{takeUp: true, takenUpAt: m.now}
 			m.sendDispatch(i, 0)
 		}
 	}

@@ -48,7 +48,7 @@ func (m *Machine) takeUp() {
 		if !s.isSticky() {
 			m.later(Watch{st.Worker.WorkerId, st.Worker.Incarnation})
 		}
-		m.contacts[i] = contact{takeUp: s.Cancel == nil}
+		m.contacts[i] = contact{takeUp: s.Cancel == nil, takenUpAt: m.now}
 		if !s.Binding.Lost && s.Cancel == nil {
 			m.sendDispatch(i, 0)
 		}
@@ -112,13 +112,21 @@ func (m *Machine) cancelChild(runID string) {
 		m.childAcks = map[string]time.Time{}
 	}
 	m.childAcks[runID] = m.now
-	m.later(CancelChild{RunID: runID, Reason: "parent run " + m.s.RunID + " canceled: " + m.s.Cancel.Reason})
+	m.later(CancelChild{RunID: runID, Reason: m.canceled("parent run " + m.s.RunID)})
+}
+
+// canceled says that something was, and why if that was said.
+func (m *Machine) canceled(what string) string {
+	if m.s.Cancel.Reason == "" {
+		return what + " canceled"
+	}
+	return what + " canceled: " + m.s.Cancel.Reason
 }
 
 // advanceCancel ends what can be ended at once, and the run when nothing
 // lives and every child has taken note.
 func (m *Machine) advanceCancel() {
-	reason := "run canceled: " + m.s.Cancel.Reason
+	reason := m.canceled("run")
 	givenUp := !m.now.Before(m.s.CancelAt.Add(m.cfg.CancelGrace))
 	live := false
 	for i := range m.s.Steps {
@@ -183,7 +191,7 @@ func (m *Machine) replayFault(steps []string) error {
 	for i := range again {
 		for _, p := range m.s.Steps[i].parents {
 			if parent := &m.s.Steps[p]; !again[p] && parent.Phase != Succeeded {
-				return messages.Errorf(messages.CodeInvalidArgument, "step %q cannot be replayed: its parent %q has %s; replay that one", m.s.Steps[i].Def.Name, parent.Def.Name, parent.Phase)
+				return messages.Errorf(messages.CodeInvalidArgument, "step %q cannot be replayed: its parent %q did not succeed (%s): replay that one", m.s.Steps[i].Def.Name, parent.Def.Name, parent.Phase)
 			}
 		}
 	}
@@ -255,7 +263,12 @@ func (m *Machine) childID(msg *messages.SpawnChild) string {
 	return messages.RunIDForChild(m.s.RunID, msg.Step, key)
 }
 
+// childStarted answers the spawns. A child that was started with another input
+// is the one of an earlier attempt: its id comes from nothing but step and key.
 func (m *Machine) childStarted(in ChildStarted) {
+	if messages.CodeOf(in.Err) == messages.CodeIdempotencyMismatch {
+		in.Err = nil
+	}
 	for _, t := range m.spawns[in.ChildRun] {
 		m.later(Reply{Token: t, ChildRun: in.ChildRun, Err: in.Err})
 	}

@@ -64,8 +64,10 @@ type contact struct {
 	// it last said anything.
 	heard   bool
 	heardAt time.Time
-	// takeUp: the attempt was dispatched by an earlier activation.
-	takeUp bool
+	// takeUp: the attempt was dispatched by an earlier activation, or the
+	// worker was out of reach since; takenUpAt says when it was asked for.
+	takeUp    bool
+	takenUpAt time.Time
 	// queued at the worker, with so many ahead of so many slots.
 	queued       bool
 	ahead, slots int32
@@ -447,11 +449,10 @@ func (m *Machine) skipIfDoomed(st *Step) {
 // endRun records the end and lets go of worker and placement.
 func (m *Machine) endRun(status messages.RunStatus, f *messages.Failure) {
 	worker := m.s.Binding.Worker
-	usable := m.s.bound()
 	counted := m.s.BoundWorker()
 	m.emit(&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status, Failure: f}}})
 	m.withdrawAll()
-	if usable {
+	if worker != nil && !(m.s.Binding.Lost && m.s.soft()) {
 		m.later(SendWorker{worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch, Reason: "run-ended"}})
 	}
 	if counted != "" {

@@ -47,6 +47,8 @@ func (s *script) input(w words) Input {
 			reason = "worker lost"
 		}
 		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerGone, Reason: reason}
+	case "drop":
+		return Drop{}
 	case "cancel":
 		return Cancel{Reason: w.rest(1), Token: "cancel"}
 	case "replay":
@@ -101,7 +103,11 @@ func (s *script) fromWorker(w words) proto.Message {
 	case "queued":
 		return &messages.Queued{RunId: scriptRun, Step: step, Attempt: n, Ahead: 3, Slots: 1}
 	case "started":
-		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), WaitingForChild: w.has("waiting-for-child")}
+		at := s.now
+		if d := w.named["at"]; d != "" {
+			at = scriptEpoch.Add(s.span(d))
+		}
+		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), WaitingForChild: w.has("waiting-for-child")}
 	case "unknown":
 		return &messages.AttemptUnknown{RunId: scriptRun, Step: step, Attempt: n}
 	case "revoked":

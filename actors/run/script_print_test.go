@@ -93,7 +93,8 @@ func (s *script) asked(p *messages.Place) {
 	name := s.names[p.Question]
 	again := name != ""
 	if !again {
-		name = fmt.Sprintf("q%d", len(s.names)+1)
+		s.asks++
+		name = fmt.Sprintf("q%d", s.asks)
 		s.names[p.Question] = name
 	}
 	s.open[p.Step] = p.Question

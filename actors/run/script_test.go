@@ -30,14 +30,14 @@ import (
 //
 //	start input=… workflow=… child-of=run/step bind-to=w1
 //	placed w1 step=a question=q1, waiting reason… , placement restarted
-//	queued a#1, started a#1 waiting-for-child, unknown a#1, revoked a#1,
+//	queued a#1, started a#1 waiting-for-child at=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | canceled by=w1 epoch=1
 //	up w1 lacking-steps, draining w1, gone w1 reason
 //	pass 10s                     time passes, alarms ring
 //	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
 //	child started|refused|canceled key
-//	appends wait|work, durable, conflict
-//	server restarts              the run is read from its entries and taken up
+//	appends wait|work, durable, conflict, drop
+//	server stops, restarts       the run is read from its entries and taken up
 //	shows a | shows run | waits-for
 //
 // A worker process is written w1 (its first incarnation) or w1~i2.
@@ -90,6 +90,7 @@ type script struct {
 	stopped  bool
 	names    map[uint64]string // of questions
 	open     map[string]uint64 // newest question by step
+	asks     int
 }
 
 func (s *script) fatal(format string, args ...any) { s.d.Fatalf(s.t, format, args...) }
@@ -257,6 +258,10 @@ func (s *script) command(w words) {
 		s.inFlight = nil
 		s.handle(Appended{Err: messages.Errorf(messages.CodeJournalConflict, "another activation went on")})
 	case "server":
+		if w.at(1) == "stops" {
+			s.alarm = time.Time{}
+			return
+		}
 		s.restart()
 	case "shows":
 		s.shows(w.at(1))
@@ -300,12 +305,18 @@ func (s *script) wake() {
 
 func (s *script) restart() {
 	s.inFlight = nil
+	if len(s.stored) == 0 {
+		s.m, s.alarm = New(scriptRun, s.def, Config{}), time.Time{}
+		return
+	}
 	m, err := Restore(scriptRun, s.def, s.stored, Config{})
 	if err != nil {
 		s.printf("refused: %v", err)
 		return
 	}
 	s.m, s.alarm = m, time.Time{}
+	// Questions of another activation are others, even at the same time.
+	s.names = map[uint64]string{}
 	s.handle(TakeUp{})
 }
 

@@ -77,14 +77,19 @@ func (m *Machine) failScheduleTimeout(st *Step, waitedFor string) {
 		"not started within its schedule timeout of %s; it waited for %s", limit, waitedFor)))
 }
 
-// executionDeadline is the backstop behind the worker's own.
+// executionDeadline is the backstop behind the worker's own. A worker that was
+// out of reach, or whose run was, gets the grace to say what became of it.
 func (m *Machine) executionDeadline(i int) (time.Time, bool) {
 	st := &m.s.Steps[i]
 	limit, ok := st.Def.ExecutionTimeout()
 	if !ok || st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost {
 		return time.Time{}, false
 	}
-	return st.StartedAt.Add(limit + m.cfg.ExecutionGrace), true
+	end := st.StartedAt.Add(limit)
+	if at := m.contacts[i].takenUpAt; at.After(end) {
+		end = at
+	}
+	return end.Add(m.cfg.ExecutionGrace), true
 }
 
 // resendAt is when a message about a live attempt is sent again, or its worker
