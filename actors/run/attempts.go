@@ -123,7 +123,7 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 	}
 	switch reason {
 	case "draining":
-		m.draining, m.refused = true, true
+		m.draining, m.refused, m.refusedAt = true, true, m.now
 	case "step gone":
 		if m.s.bound() {
 			m.gone[process(worker)] = m.now

@@ -113,8 +113,9 @@ type Machine struct {
 	// know it yet.
 	gone map[string]time.Time
 	// draining: the roster says so of the bound worker. refused: it refused a
-	// dispatch for that reason.
+	// dispatch for that reason; a HARD run tries again after a while.
 	draining, refused bool
+	refusedAt         time.Time
 	// spare is a process of the bound worker id that is older than the bound
 	// one, which is not told to be gone.
 	spare       *WorkerChanged

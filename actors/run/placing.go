@@ -54,9 +54,10 @@ func (m *Machine) place() {
 			m.bindByPlacement("worker draining", b.Worker.WorkerId)
 		}
 		return
-	case m.refused:
+	case m.refused && m.now.Before(m.refusedAt.Add(m.cfg.ResendAfter)):
 		return
 	}
+	m.refused = false
 	if m.s.bound() {
 		m.moveWhenBusy()
 	}

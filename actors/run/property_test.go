@@ -1,0 +1,308 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// TestFoldIsLiveState throws random inputs at a machine, sensible ones and
+// others, and checks after each that its entries fold to its live state, that
+// all invariants hold, and that its alarm does not ring again and again.
+func TestFoldIsLiveState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := &property{t: t, def: drawDefinition(t), now: scriptEpoch}
+		p.m = New(scriptRun, p.def, Config{})
+		p.folded = NewState(scriptRun, p.def)
+		p.handle(p.start())
+		for range rapid.IntRange(1, 60).Draw(t, "inputs") {
+			p.next()
+		}
+		p.finish()
+	})
+}
+
+type property struct {
+	t        *rapid.T
+	def      *messages.WorkflowDefinition
+	m        *Machine
+	now      time.Time
+	alarm    time.Time
+	inFlight *Append
+	stored   [][]byte
+	folded   *State
+	asked    []*messages.Place
+	stopped  bool
+}
+
+func drawDefinition(t *rapid.T) *messages.WorkflowDefinition {
+	def := &messages.WorkflowDefinition{Name: "wf", Sticky: messages.Sticky(rapid.IntRange(0, 2).Draw(t, "sticky")),
+		BusyPatienceMs: rapid.SampledFrom([]int64{0, -1, -2, 500}).Draw(t, "patience")}
+	for i := range rapid.IntRange(1, 5).Draw(t, "steps") {
+		st := &messages.StepDefinition{Name: string(rune('a' + i)), Retries: int32(rapid.IntRange(0, 2).Draw(t, "retries")),
+			ScheduleTimeoutMs:  rapid.SampledFrom([]int64{0, -1, 3000}).Draw(t, "schedule"),
+			ExecutionTimeoutMs: rapid.SampledFrom([]int64{0, -1, 3000}).Draw(t, "execution"),
+			LostAttemptsMax:    int32(rapid.IntRange(0, 2).Draw(t, "losses"))}
+		for j := range i {
+			if rapid.Bool().Draw(t, "parent") {
+				st.Parents = append(st.Parents, string(rune('a'+j)))
+			}
+		}
+		def.Steps = append(def.Steps, st)
+	}
+	return def
+}
+
+func (p *property) start() Input {
+	started := &messages.RunStarted{Workflow: "wf", Sticky: p.def.Sticky}
+	if rapid.IntRange(0, 3).Draw(p.t, "child") == 0 && p.def.Sticky != messages.Sticky_STICKY_NONE {
+		started.BindTo = workerRef("w1")
+	}
+	return Start{Started: started, Token: "start"}
+}
+
+// next draws what happens.
+func (p *property) next() {
+	t := p.t
+	switch rapid.IntRange(0, 15).Draw(t, "what") {
+	case 0, 1, 2:
+		p.pass(time.Duration(rapid.IntRange(1, 4000).Draw(t, "ms")) * time.Millisecond)
+	case 3:
+		p.pass(time.Duration(rapid.IntRange(1, 400).Draw(t, "s")) * time.Second)
+	case 4:
+		if p.inFlight != nil {
+			p.conflict()
+			return
+		}
+		p.restore()
+	case 5, 6:
+		p.durable()
+	default:
+		p.handle(p.input())
+	}
+}
+
+func (p *property) worker() *messages.WorkerRef {
+	return workerRef(fmt.Sprintf("w%d~i%d", rapid.IntRange(1, 3).Draw(p.t, "worker"), rapid.IntRange(1, 2).Draw(p.t, "incarnation")))
+}
+
+func (p *property) input() Input {
+	t := p.t
+	switch rapid.IntRange(0, 12).Draw(t, "input") {
+	case 0, 1:
+		if n := len(p.asked); n > 0 {
+			q := p.asked[max(0, n-rapid.IntRange(1, 3).Draw(t, "question"))]
+			return Placed{&messages.Placed{RunId: scriptRun, Question: q.Question, Step: q.Step, GrantId: 1, Worker: p.worker()}}
+		}
+		return PlacementReset{}
+	case 2:
+		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(0, 2).Draw(t, "state")), Reason: "worker lost",
+			HasSteps: rapid.IntRange(0, 4).Draw(t, "has") > 0}
+	case 3:
+		if rapid.IntRange(0, 3).Draw(t, "cancel") == 0 {
+			return Cancel{Reason: "enough", Token: "cancel"}
+		}
+		return Replay{Token: "replay", Steps: rapid.SampledFrom([][]string{nil, {"a"}, {"nosuch"}}).Draw(t, "steps")}
+	case 4:
+		step, n := p.attempt()
+		return Spawn{Token: "spawn", Hash: "ch", OnWorker: true, Def: &messages.WorkflowDefinition{Name: "child"},
+			Message: &messages.SpawnChild{Step: step, Attempt: n, Epoch: p.epochOf(step), Key: "k", Workflow: "child"}}
+	case 5:
+		id := messages.RunIDForChild(scriptRun, "a", "k")
+		if rapid.Bool().Draw(t, "canceled") {
+			return ChildCanceled{id}
+		}
+		return ChildStarted{ChildRun: id}
+	}
+	return FromWorker{p.fromWorker()}
+}
+
+// someWorker is often the one that the run is bound to.
+func (p *property) someWorker() *messages.WorkerRef {
+	if b := p.m.State().Binding; b.Worker != nil && rapid.IntRange(0, 3).Draw(p.t, "bound") > 0 {
+		return b.Worker
+	}
+	return p.worker()
+}
+
+func (p *property) attempt() (string, int32) {
+	st := &p.m.State().Steps[rapid.IntRange(0, len(p.def.Steps)-1).Draw(p.t, "step")]
+	return st.Def.Name, max(1, st.Attempt-int32(rapid.IntRange(0, 1).Draw(p.t, "older")))
+}
+
+func (p *property) epochOf(step string) uint64 { return p.m.State().Step(step).Epoch }
+
+func (p *property) fromWorker() proto.Message {
+	t := p.t
+	step, n := p.attempt()
+	switch rapid.IntRange(0, 7).Draw(t, "message") {
+	case 0:
+		return &messages.Queued{Step: step, Attempt: n, Ahead: 1, Slots: 1}
+	case 1:
+		return &messages.Started{Step: step, Attempt: n, StartedUs: p.now.UnixMicro(), WaitingForChild: rapid.Bool().Draw(t, "waits")}
+	case 2:
+		return &messages.Revoked{Step: step, Attempt: n}
+	case 3:
+		return &messages.DispatchRefused{Step: step, Attempt: n, Reason: rapid.SampledFrom([]string{"draining", "step gone", "revoked", "superseded", "ended"}).Draw(t, "reason")}
+	case 4:
+		return &messages.AttemptUnknown{Step: step, Attempt: n}
+	}
+	st := p.m.State().Step(step)
+	r := &messages.Result{Step: step, Attempt: n, Epoch: st.Epoch, WorkerId: st.Worker.GetWorkerId(), Incarnation: st.Worker.GetIncarnation(),
+		StartedUs: p.now.UnixMicro(), Outcome: &messages.Result_Output{Output: []byte(step)}}
+	if rapid.Bool().Draw(t, "fails") {
+		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: "USER_ERROR", Final: rapid.Bool().Draw(t, "final")}}
+		r.Canceled = rapid.IntRange(0, 3).Draw(t, "canceled") == 0
+	}
+	return r
+}
+
+// alarmsMost is how often alarms may ring at one time.
+const alarmsMost = 20
+
+func (p *property) pass(d time.Duration) {
+	end := p.now.Add(d)
+	rang := 0
+	for !p.alarm.IsZero() && !p.alarm.After(end) && p.inFlight == nil {
+		if p.alarm.After(p.now) {
+			p.now, rang = p.alarm, 0
+		}
+		p.alarm = time.Time{}
+		p.handle(Alarm{})
+		if rang++; rang > alarmsMost {
+			p.t.Fatalf("the alarm rang %d times at %v", rang, p.now.Sub(scriptEpoch))
+		}
+	}
+	p.now = end
+}
+
+func (p *property) handle(in Input) {
+	if p.stopped {
+		p.restore()
+	}
+	for _, a := range p.m.Handle(in, p.now) {
+		switch a := a.(type) {
+		case Append:
+			p.inFlight = &a
+		case Ask:
+			p.asked = append(p.asked, a.Message)
+		case SetAlarm:
+			p.alarm = a.At
+		case Stop:
+			p.stopped = true
+		}
+	}
+	if err := p.m.State().Check(); err != nil {
+		p.t.Fatal(err)
+	}
+	_ = p.m.WaitingFor()
+}
+
+func (p *property) durable() {
+	if p.inFlight == nil {
+		return
+	}
+	data, err := proto.Marshal(p.inFlight.Entry)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.inFlight = nil
+	p.stored = append(p.stored, data)
+	e, err := DecodeEntry(data)
+	if err == nil {
+		err = p.folded.ApplyChecked(e)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if text := difference(p.folded, p.m.State()); text != "" {
+		p.t.Fatalf("entry %d folds to another state: %s", len(p.stored), text)
+	}
+	p.handle(Appended{})
+}
+
+// conflict loses the entry that is in flight with its activation.
+func (p *property) conflict() {
+	p.inFlight = nil
+	p.handle(Appended{Err: errors.New("conflict")})
+	if !p.stopped {
+		p.t.Fatal("the activation goes on after a conflict")
+	}
+}
+
+func (p *property) restore() {
+	p.inFlight, p.alarm, p.stopped, p.asked = nil, time.Time{}, false, nil
+	if len(p.stored) == 0 {
+		p.m = New(scriptRun, p.def, Config{})
+		p.handle(p.start())
+		return
+	}
+	m, err := Restore(scriptRun, p.def, p.stored, Config{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if text := difference(p.folded, m.State()); text != "" {
+		p.t.Fatalf("the restored state is another one: %s", text)
+	}
+	p.m = m
+	p.handle(TakeUp{})
+}
+
+// finish lets everything go well from here on: the run must end.
+func (p *property) finish() {
+	for range 300 {
+		for p.inFlight != nil {
+			p.durable()
+		}
+		st := p.m.State()
+		switch {
+		case st.Start == nil:
+			p.restore()
+			continue
+		case st.Ended():
+			return
+		case p.stopped:
+			p.restore()
+		}
+		p.goWell(st)
+		p.pass(10 * time.Second)
+	}
+	p.t.Fatalf("the run does not end: waits for %q", p.m.WaitingFor())
+}
+
+func (p *property) goWell(st *State) {
+	if b := st.Binding; b.Worker != nil && b.Lost {
+		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, HasSteps: true})
+	}
+	for _, q := range p.m.questions {
+		if q != nil && q.placed == nil {
+			p.settle(Placed{&messages.Placed{Question: q.ask.Question, Step: q.ask.Step, Worker: workerRef("w9")}})
+		}
+	}
+	for _, c := range st.Children {
+		p.settle(ChildStarted{ChildRun: c.RunID})
+		p.settle(ChildCanceled{c.RunID})
+	}
+	for i := range st.Steps {
+		if step := &st.Steps[i]; step.Phase == Live {
+			p.settle(FromWorker{&messages.Result{Step: step.Def.Name, Attempt: step.Attempt, Epoch: step.Epoch, WorkerId: step.Worker.WorkerId,
+				Incarnation: step.Worker.Incarnation, Outcome: &messages.Result_Output{Output: []byte("x")}}})
+		}
+	}
+}
+
+func (p *property) settle(in Input) {
+	if p.stopped {
+		return
+	}
+	p.handle(in)
+	for p.inFlight != nil {
+		p.durable()
+	}
+}
