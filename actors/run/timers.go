@@ -273,19 +273,11 @@ func (m *Machine) dormancy() *messages.RunDormant {
 		return nil
 	}
 	d := &messages.RunDormant{}
-	at, any := m.stateDeadline()
-	if any {
-		d.WakeAtUs = at.UnixMicro()
-	}
-	if m.s.pending() {
-		d.WakeOnUp = m.s.Binding.Worker.WorkerId
-		return d
-	}
 	backoffOnly := true
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		switch {
-		case st.Phase.Ended() || st.Phase == Waiting:
+		case m.s.pending() || st.Phase.Ended() || st.Phase == Waiting:
 		case st.Phase == Backoff && !m.ready(st):
 		case st.Phase == Live && m.contacts[i].waitingChild:
 			backoffOnly = false
@@ -297,8 +289,15 @@ func (m *Machine) dormancy() *messages.RunDormant {
 			return nil
 		}
 	}
-	if backoffOnly && (!any || at.Before(m.now.Add(m.cfg.DormantBackoff))) {
+	at, any := m.stateDeadline()
+	switch {
+	case m.s.pending():
+		d.WakeOnUp = m.s.Binding.Worker.WorkerId
+	case backoffOnly && (!any || at.Before(m.now.Add(m.cfg.DormantBackoff))):
 		return nil
+	}
+	if any {
+		d.WakeAtUs = at.UnixMicro()
 	}
 	return d
 }
