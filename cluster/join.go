@@ -32,6 +32,8 @@ func (m *membership) listConfig() (*memberlist.Config, error) {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.GossipAddress, err)
 	}
 	mc := c.Preset.memberlist()
+	// Packets are small, and each compressor that is made for one is not.
+	mc.EnableCompression = false
 	mc.Name = memberName(c.ID, c.Incarnation)
 	mc.Delegate, mc.Events = m.events, m.events
 	mc.Logger = listLogger(c.Logger)
