@@ -20,6 +20,11 @@ type world struct {
 	loss, double, late  float64
 	lateBy              time.Duration
 	slowDisk, diskFails float64
+	// calm: nothing goes wrong but that servers crash, perhaps for longer than
+	// steps may take. No step may be executed again then.
+	calm bool
+	// downMost is how long a crashed server stays away.
+	downMost time.Duration
 	// lacks is how likely a worker has not registered a workflow.
 	lacks float64
 	// faults are what may happen, one after the other.
@@ -56,6 +61,12 @@ func (s *Sim) drawWorld() {
 	w.lateBy = d.between(5*time.Millisecond, 4*time.Second)
 	w.slowDisk, w.diskFails = some(0.3, 0.2), some(0.3, 0.05)
 	w.lacks = some(0.2, 0.4)
+	w.downMost = 6 * time.Second
+	if w.calm = d.chance(0.1); w.calm {
+		w.loss, w.double, w.late, w.slowDisk, w.diskFails, w.lacks = 0, 0, 0, 0, 0, 0
+		w.faults, w.downMost = []func(*Sim){(*Sim).crashServer}, 60*time.Second
+		return
+	}
 	for _, f := range []func(*Sim){(*Sim).crashServer, (*Sim).crashWorker, (*Sim).freezeOne, (*Sim).cutLink, (*Sim).cutOff,
 		(*Sim).suspect, (*Sim).drainOne, (*Sim).replaceFrozen} {
 		if d.chance(0.45) {
@@ -107,7 +118,7 @@ func (s *Sim) end(p *proc) {
 func (s *Sim) crashServer() {
 	if p := s.pickProc(isServer); p != nil {
 		s.end(p)
-		s.after(s.dice.between(20*time.Millisecond, 6*time.Second), func() { s.ensure(p.id) })
+		s.after(s.dice.between(20*time.Millisecond, s.world.downMost), func() { s.ensure(p.id) })
 	}
 }
 

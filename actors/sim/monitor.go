@@ -107,6 +107,10 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		return m.lost(after, k.AttemptLost)
 	case *messages.Event_AttemptRevoked:
 		m.withdrawn[attemptKey(after.RunID, k.AttemptRevoked.Step, k.AttemptRevoked.Attempt)] = true
+	case *messages.Event_AttemptFailed:
+		if m.sim.world.calm && k.AttemptFailed.Abandoned {
+			return fmt.Errorf("attempt %s#%d was given up, and nothing happened but that servers crashed", k.AttemptFailed.Step, k.AttemptFailed.Attempt)
+		}
 	case *messages.Event_ResultRefused:
 		m.counts.Refused++
 		m.refused[attemptKey(after.RunID, k.ResultRefused.Step, k.ResultRefused.Attempt)] = true
@@ -197,7 +201,10 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 	by := m.dispatched[attemptKey(st.RunID, ev.Step, ev.Attempt)]
 	w := m.sim.workerOf(by.worker)
 	switch {
-	case st.Cancel != nil || m.wentAway(by.worker):
+	case st.Cancel != nil:
+	case m.sim.world.calm:
+		return fmt.Errorf("attempt %s#%d was lost (%s), and nothing happened but that servers crashed", ev.Step, ev.Attempt, ev.Reason)
+	case m.wentAway(by.worker):
 	case ev.Reason == "step gone" && !w.hasAll(st.Def):
 	default:
 		return fmt.Errorf("attempt %s#%d was lost (%s), but its worker %s is there", ev.Step, ev.Attempt, ev.Reason, processKey(by.worker))

@@ -49,7 +49,7 @@ func (s *Sim) planOf(d *messages.Dispatch) plan {
 	b := s.work.byName[d.Workflow].steps[d.Step]
 	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children}
 	if s.faulty() {
-		p.fails, p.kills = s.dice.chance(b.fails), s.dice.chance(b.kills)
+		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)
 	}
 	return p
