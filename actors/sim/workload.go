@@ -149,13 +149,12 @@ func (s *Sim) workflowsOf() []*messages.WorkflowDefinition {
 
 // client starts one run, perhaps cancels it, perhaps replays it.
 type client struct {
-	sim      *Sim
-	runID    string
-	def      *definition
-	acked    bool
-	canceled bool
-	replays  int
-	busy     bool
+	sim     *Sim
+	runID   string
+	def     *definition
+	acked   bool
+	replays int
+	busy    bool
 }
 
 func (s *Sim) drawClients() {
