@@ -77,7 +77,11 @@ func stepView(st *run.Step) *api.Step {
 		EndedAt: timestamp(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
 	}
 	if st.SkipReason != "" {
-		v.Failure = &messages.Failure{Message: st.SkipReason}
+		code := messages.CodeStepFailed // a parent's
+		if st.Phase == run.Canceled {
+			code = messages.CodeCanceled
+		}
+		v.Failure = &messages.Failure{Code: string(code), Message: st.SkipReason}
 	}
 	return v
 }

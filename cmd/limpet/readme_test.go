@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReadme does what the README tells a newcomer to do: it builds its
+// program, runs it beside a server and types its commands. Only the ports are
+// others.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	api, gossip := freeAddress(t), freeAddress(t)
+	limpet := filepath.Join(dir, "limpet")
+	build(ctx, t, limpet, ".")
+	words := buildProgram(ctx, t, dir, strings.ReplaceAll(block(t, readme, "go", 0), "127.0.0.1:7946", gossip))
+
+	background(t, exec.Command(limpet, "server", "--listen", api, "--gossip", gossip, "--store", "sqlite:"+filepath.Join(dir, "journal.db")), "limpet server is up")
+	background(t, exec.Command(words, "worker-1"), "worker is ready")
+	background(t, exec.Command(words, "worker-2"), "worker is ready")
+
+	run := ""
+	for _, line := range strings.Split(block(t, readme, "sh", 2), "\n") {
+		line = strings.TrimSpace(strings.SplitN(line, "  #", 2)[0])
+		if line == "" {
+			continue
+		}
+		line = strings.Replace(strings.ReplaceAll(line, "RUN", run), ".bin/limpet", limpet, 1)
+		cmd := exec.CommandContext(ctx, "sh", "-c", line)
+		cmd.Dir, cmd.Env = "../..", append(os.Environ(), "LIMPET_ADDRESS="+api)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		t.Logf("%s\n%s", line, out)
+		if id := regexp.MustCompile(`\b[0-9a-z]{26}\b`).Find(out); id != nil && strings.Contains(line, "run start") {
+			run = string(id)
+		}
+	}
+	if run == "" {
+		t.Fatal("the README starts no run")
+	}
+}
+
+// TestReadmeTargets: the make targets that the README names exist.
+func TestReadmeTargets(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := regexp.MustCompile("`?make ([a-z]+)").FindAllSubmatch(readme, -1)
+	if len(targets) < 4 {
+		t.Fatalf("found only %d make targets in the README", len(targets))
+	}
+	for _, m := range targets {
+		if !regexp.MustCompile(`(?m)^` + string(m[1]) + `:`).Match(makefile) {
+			t.Errorf("the README names `make %s`, which the Makefile does not have", m[1])
+		}
+	}
+}
+
+// block returns the n-th fenced block of a language.
+func block(t *testing.T, text []byte, language string, n int) string {
+	t.Helper()
+	found := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(found) <= n {
+		t.Fatalf("the README has %d blocks of %s", len(found), language)
+	}
+	return string(found[n][1])
+}
+
+func build(ctx context.Context, t *testing.T, out, pkg string) {
+	t.Helper()
+	if log, err := exec.CommandContext(ctx, "go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("go build %s: %v\n%s", pkg, err, log)
+	}
+}
+
+// buildProgram builds a main.go as if it were in the folder words of the
+// checkout.
+func buildProgram(ctx context.Context, t *testing.T, dir, source string) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
+	for path, text := range map[string]string{
+		file:    source,
+		overlay: `{"Replace": {"` + filepath.Join(root, "words", "main.go") + `": "` + file + `"}}`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := filepath.Join(dir, "words")
+	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", out, "./words")
+	cmd.Dir = root
+	if log, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the README's program: %v\n%s", err, log)
+	}
+	return out
+}
+
+// background runs a command until the test ends and waits for a word of it.
+func background(t *testing.T, cmd *exec.Cmd, ready string) {
+	t.Helper()
+	var log bytes.Buffer
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "../..", writer, writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = writer.Close()
+	up, read := make(chan bool, 1), make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(reader); lines.Scan(); {
+			log.WriteString(lines.Text() + "\n")
+			if strings.Contains(lines.Text(), ready) {
+				select {
+				case up <- true:
+				default:
+				}
+			}
+		}
+		close(up)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		<-read
+		if t.Failed() {
+			t.Logf("%s:\n%s", cmd, &log)
+		}
+	})
+	if !<-up {
+		t.Fatalf("%s ended before %q", cmd, ready)
+	}
+}
