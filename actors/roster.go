@@ -117,14 +117,13 @@ type Roster struct {
 	closed  bool
 	version uint64 // of the newest view
 	workers map[string]*rosterWorker
-	readied uint64 // counts processes in the order in which they became ready
 }
 
 // rosterWorker is all that is known of a worker id.
 type rosterWorker struct {
 	id string
-	// The process that holds the id, and whether it is there; nil if none was
-	// ever seen.
+	// The process that holds the id, or held it last: it has said who it is; nil
+	// if none ever did.
 	current *rosterProcess
 	// Processes of the id in the view that are admitted, by incarnation.
 	there map[string]*rosterProcess
@@ -139,12 +138,12 @@ type rosterWorker struct {
 
 // rosterProcess is one process of a worker id.
 type rosterProcess struct {
-	member  cluster.Member
-	readied uint64
-	info    *messages.WorkerInfo // nil until described
-	told    WorkerState          // last state that was told; 0 for none
-	reason  string
-	// Ends the describing, or the telling that it is superseded.
+	member cluster.Member
+	asked  bool                 // its claim to the id is being looked into
+	info   *messages.WorkerInfo // nil until described
+	told   WorkerState          // last state that was told; 0 for none
+	reason string
+	// Ends the asking, or the telling that it is superseded.
 	stop context.CancelFunc
 }
 
@@ -197,6 +196,8 @@ func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 	p := w.current
 	same := p != nil && p.member.Incarnation == incarnation
 	switch {
+	case w.asking(incarnation):
+		// What it says of itself will be news.
 	case same && p.told == WorkerGone:
 		r.news.tell(p.changed(WorkerGone), only)
 	case same && p.told == WorkerDraining:
@@ -210,6 +211,13 @@ func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 		// It may be newer than all that this server has seen.
 		r.doubt(w, incarnation)
 	}
+}
+
+// asking says that the process is there and has yet to say who it is, or is
+// back and has yet to say it again; not of one that began before the holder.
+func (w *rosterWorker) asking(incarnation string) bool {
+	p, h := w.there[incarnation], w.holder()
+	return p != nil && p != h && p.told != WorkerGone && (h == nil || h.member.Incarnation < incarnation)
 }
 
 // present is the news of the process that holds the id now: none, up, or up

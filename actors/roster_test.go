@@ -78,6 +78,7 @@ type testWorker struct {
 	host       *clustertest.Host
 	info       *messages.WorkerInfo
 	draining   atomic.Bool
+	silent     atomic.Bool
 	superseded chan *messages.Superseded
 }
 
@@ -95,6 +96,9 @@ func (w *rosterWorld) worker(id string) *testWorker {
 	_, err := p.node.System().Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
 		switch m := ctx.Message().(type) {
 		case *messages.Describe:
+			if p.silent.Load() {
+				return
+			}
 			ctx.Respond(&messages.DescribeReply{Worker: p.info, Draining: p.draining.Load()})
 		case *messages.Superseded:
 			p.superseded <- m
@@ -326,6 +330,55 @@ func TestRosterZombieStaysSuperseded(t *testing.T) {
 		}
 		if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != WorkerUp {
 			w.t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
+		}
+	})
+}
+
+// A server that was restarted may hear of an earlier process of an id after the
+// one that holds it: what is gossiped of a dead one comes late.
+func TestRosterHearsOfAnEarlierProcessLate(t *testing.T) {
+	for name, dead := range map[string]bool{"dead": true, "awake": false} {
+		t.Run(name, func(t *testing.T) {
+			rosterBubble(t, func(w *rosterWorld) {
+				old := w.worker("w1")
+				old.silent.Store(dead)
+				time.Sleep(10 * time.Millisecond) // incarnations are in the order of time
+				fresh, run := w.watched("w1")
+				old.set(cluster.StateReady)
+				run.hears(time.Second, old, "gone: worker superseded")
+				if m := <-old.superseded; m.ByIncarnation != fresh.info.Incarnation {
+					w.t.Fatalf("told %v", m)
+				}
+				run.hearsNothing(5 * time.Second)
+				if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != WorkerUp {
+					w.t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
+				}
+				select {
+				case m := <-fresh.superseded:
+					w.t.Fatalf("told %v", m)
+				default:
+				}
+			})
+		})
+	}
+}
+
+// The clock of a worker's new host may be behind that of its old one: who
+// answers holds the id, not who claims to be younger.
+func TestRosterEarlierProcessOfADeadHolder(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		behind := w.worker("w1")
+		time.Sleep(10 * time.Millisecond)
+		dead, run := w.watched("w1")
+		dead.silent.Store(true)
+		behind.set(cluster.StateReady)
+		run.hears(3*time.Second, dead, "gone: worker superseded")
+		run.hears(time.Second, behind, "up")
+		run.hearsNothing(5 * time.Second)
+		select {
+		case m := <-behind.superseded:
+			w.t.Fatalf("told %v", m)
+		default:
 		}
 	})
 }

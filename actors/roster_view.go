@@ -52,8 +52,7 @@ func (r *Roster) sighted(m cluster.Member) bool {
 	w := r.worker(m.WorkerID)
 	p := w.there[m.Incarnation]
 	if p == nil {
-		r.readied++
-		p = &rosterProcess{member: m, readied: r.readied}
+		p = &rosterProcess{member: m}
 		w.there[m.Incarnation] = p
 		if t := w.doubted[m.Incarnation]; t != nil {
 			t.Stop()
@@ -74,7 +73,7 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 	if p.stop != nil {
 		p.stop()
 	}
-	if p != w.current {
+	if p.told == WorkerGone {
 		return
 	}
 	p.reason = reasonWorkerLost
@@ -84,7 +83,7 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 	r.tellGone(w, p)
 }
 
-// tellGone tells that a process, the current one, has gone.
+// tellGone tells that a process has gone.
 func (r *Roster) tellGone(w *rosterWorker, p *rosterProcess) {
 	p.told = WorkerGone
 	gone := p.changed(WorkerGone)
@@ -92,30 +91,58 @@ func (r *Roster) tellGone(w *rosterWorker, p *rosterProcess) {
 	r.tell(w, gone)
 }
 
-// settleID decides which of the processes of an id that are there holds it,
-// and tells the others that they do not. Called with mu held.
+// settleID looks into the claims of processes that are new. One that began
+// later than the holder takes the id over when it has said who it is: it has
+// been admitted. For one that began earlier, or was given up before, the holder
+// is asked first. It may be a process that is dead and that others have not
+// given up yet, of which a server that was restarted hears after the holder.
+// Called with mu held.
 func (r *Roster) settleID(w *rosterWorker) {
-	var best *rosterProcess
 	for _, p := range w.there {
-		if best == nil || w.newer(p, best) {
-			best = p
+		if p.asked {
+			continue
+		}
+		p.asked = true
+		var first *rosterProcess
+		if h := w.holder(); h != nil && !w.outranks(p, h) {
+			first = h
+		}
+		r.describe(p, first)
+	}
+}
+
+// holder is the process that holds the id and is there; nil for none.
+func (w *rosterWorker) holder() *rosterProcess {
+	if h := w.current; h != nil && h.told != WorkerGone {
+		return h
+	}
+	return nil
+}
+
+// install makes a process that has said who it is the holder. Those that began
+// before it are superseded, whether they know or not.
+func (r *Roster) install(w *rosterWorker, p *rosterProcess) {
+	for _, other := range w.there {
+		if other == w.holder() || other != p && w.outranks(p, other) {
+			r.displace(w, other, p)
 		}
 	}
-	if best == nil {
+	w.current = p
+	w.load = nil
+	p.told = WorkerUp
+	r.tell(w, p.changed(WorkerUp))
+	r.tellState(w, p)
+}
+
+// displace tells everybody, and the process itself, that another one holds its
+// id.
+func (r *Roster) displace(w *rosterWorker, p, by *rosterProcess) {
+	if p.told == WorkerGone {
 		return
 	}
-	for _, p := range w.there {
-		if p != best && p.told != WorkerGone {
-			p.reason = reasonWorkerSuperseded
-			r.tellGone(w, p)
-			r.supersede(p, best.member)
-		}
-	}
-	if best != w.current {
-		w.current = best
-		w.load = nil
-		r.describe(best)
-	}
+	p.reason = reasonWorkerSuperseded
+	r.tellGone(w, p)
+	r.supersede(p, by.member)
 }
 
 // supersede tells a process that its id belongs to another one, again and
@@ -141,18 +168,10 @@ func (r *Roster) supersede(p *rosterProcess, by cluster.Member) {
 	})
 }
 
-// newer says whether process a holds the id rather than b: one that was given
-// up before does not, then the one that became ready later does.
-func (w *rosterWorker) newer(a, b *rosterProcess) bool {
-	if pa, pb := w.supersededBefore(a), w.supersededBefore(b); pa != pb {
-		return pb
-	}
-	// Seen in one view, they are in the order of the view, which is that of
-	// their incarnations and so of their starts.
-	if a.readied != b.readied {
-		return a.readied > b.readied
-	}
-	return strings.Compare(a.member.Incarnation, b.member.Incarnation) > 0
+// outranks says whether process a takes the id over from b without b being
+// asked.
+func (w *rosterWorker) outranks(a, b *rosterProcess) bool {
+	return !w.supersededBefore(a) && strings.Compare(a.member.Incarnation, b.member.Incarnation) > 0
 }
 
 // supersededBefore: the process held the id, and after it another one did.
@@ -163,20 +182,26 @@ func (w *rosterWorker) supersededBefore(p *rosterProcess) bool {
 	return slices.ContainsFunc(w.past, func(c WorkerChanged) bool { return c.Incarnation == p.member.Incarnation })
 }
 
-// describe asks a process who it is until it answers or is given up.
-func (r *Roster) describe(p *rosterProcess) {
+// describe asks a process who it is until it answers or is given up. Given a
+// holder, that one is asked first, each time, and keeps the id if it answers.
+func (r *Roster) describe(p, holder *rosterProcess) {
 	ctx, stop := context.WithCancel(r.ctx)
 	p.stop = stop
-	pid, incarnation := workerPID(p.member), p.member.Incarnation
+	ask := r.asker(ctx, p)
+	askHolder := func() *messages.DescribeReply { return nil }
+	if holder != nil {
+		askHolder = r.asker(ctx, holder)
+	}
 	r.work.Go(func() {
 		defer stop()
 		pause := describePause
 		for ctx.Err() == nil {
-			try, cancel := context.WithTimeout(ctx, describeTry)
-			reply, err := r.cfg.Node.Request(try, pid, &messages.Describe{})
-			cancel()
-			if d, ok := reply.(*messages.DescribeReply); ok && err == nil && d.GetWorker().GetIncarnation() == incarnation {
-				r.described(p, d)
+			if askHolder() != nil {
+				r.defended(p, holder)
+				return
+			}
+			if d := ask(); d != nil {
+				r.described(p, holder, d)
 				return
 			}
 			select {
@@ -188,20 +213,70 @@ func (r *Roster) describe(p *rosterProcess) {
 	})
 }
 
-func (r *Roster) described(p *rosterProcess, d *messages.DescribeReply) {
+// asker returns a function that returns what a process says of itself, nil if
+// it does not answer. Called with mu held.
+func (r *Roster) asker(ctx context.Context, p *rosterProcess) func() *messages.DescribeReply {
+	pid, incarnation := workerPID(p.member), p.member.Incarnation
+	return func() *messages.DescribeReply {
+		try, cancel := context.WithTimeout(ctx, describeTry)
+		defer cancel()
+		reply, err := r.cfg.Node.Request(try, pid, &messages.Describe{})
+		d, ok := reply.(*messages.DescribeReply)
+		if err != nil || !ok || d.GetWorker().GetIncarnation() != incarnation {
+			return nil
+		}
+		return d
+	}
+}
+
+// defended: the holder answered when another process appeared under its id.
+func (r *Roster) defended(p, holder *rosterProcess) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.workers[p.member.WorkerID]
-	if r.closed || w == nil || w.current != p || p.told == WorkerGone {
+	if w, there := r.stillThere(p); there {
+		r.claim(w, p, holder, true)
+	}
+}
+
+// described: a process said who it is; the holder, if it was asked, did not.
+func (r *Roster) described(p, silent *rosterProcess, d *messages.DescribeReply) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w, there := r.stillThere(p)
+	if !there {
 		return
 	}
 	p.info = d.GetWorker()
 	if d.GetDraining() {
 		p.member.State = cluster.StateDraining
 	}
-	p.told = WorkerUp
-	r.tell(w, p.changed(WorkerUp))
-	r.tellState(w, p)
+	r.claim(w, p, silent, false)
+}
+
+// claim decides between a process and the holder, now that the one or the
+// other has answered. The holder may be another one than the one that was
+// asked, and is then asked itself.
+func (r *Roster) claim(w *rosterWorker, p, asked *rosterProcess, answered bool) {
+	h := w.holder()
+	switch {
+	case h == asked && answered:
+		r.displace(w, p, h)
+	case p.info != nil && (h == nil || h == asked || w.outranks(p, h)):
+		r.install(w, p)
+	default:
+		p.asked = false
+		r.settleID(w)
+	}
+}
+
+// stillThere returns the worker of a process, and whether the process is in
+// the view and may hold the id. Called with mu held.
+func (r *Roster) stillThere(p *rosterProcess) (*rosterWorker, bool) {
+	w := r.workers[p.member.WorkerID]
+	if r.closed || w == nil || w.there[p.member.Incarnation] != p || p.told == WorkerGone {
+		return nil, false
+	}
+	return w, true
 }
 
 // tellState tells of a described process that began to drain, or came back
