@@ -170,7 +170,7 @@ func TestCallSurvivesTheLossOfTheOwner(t *testing.T) {
 				if err != nil || reply.(*messages.ActivateReply).Address == owner.Name {
 					t.Fatalf("%v, %v", reply, err)
 				}
-				if took > 2*time.Second {
+				if took > 3*time.Second {
 					t.Fatalf("took %v", took)
 				}
 				t.Logf("took %v", took)

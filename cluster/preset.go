@@ -42,7 +42,7 @@ type Preset struct {
 
 // LocalConfig is for one machine or one rack, and what the promise to restart
 // the steps of a dead worker within 3 s is made with. Measured on loopback: a
-// process that is killed or stopped is declared gone after 1.4 to 1.9 s; none
+// process that is killed or stopped is declared gone after 1.4 to 2.1 s; none
 // of 90 that were stopped for 1 s or less was, and none of 5 that shared two
 // cores with 8 busy loops for a minute. A process that gets no processor for
 // longer is declared gone though it lives: it comes back under a new member
