@@ -60,6 +60,8 @@ func (s *script) input(w words) Input {
 		switch w.at(1) {
 		case "started":
 			return ChildStarted{ChildRun: id}
+		case "other-input":
+			return ChildStarted{ChildRun: id, Err: messages.Errorf(messages.CodeIdempotencyMismatch, "another input")}
 		case "refused":
 			return ChildStarted{ChildRun: id, Err: messages.Errorf(messages.CodeInvalidInput, "input does not fit")}
 		}

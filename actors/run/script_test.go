@@ -35,7 +35,7 @@ import (
 //	up w1 lacking-steps, draining w1, gone w1 reason
 //	pass 10s                     time passes, alarms ring
 //	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
-//	child started|refused|canceled key
+//	child started|refused|other-input|canceled key of=step
 //	appends wait|work, durable, conflict, drop
 //	server stops, restarts       the run is read from its entries and taken up
 //	shows a | shows run | waits-for
