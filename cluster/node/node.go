@@ -11,7 +11,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -58,7 +57,7 @@ type Config struct {
 	Run run.Config
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
-	// Transport of the membership, for tests.
+	// Cluster, if not nil, changes the node's configuration: for tests.
 	Cluster func(*cluster.Config)
 }
 
@@ -105,25 +104,9 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 			_ = s.Stop(stopCtx)
 		}
 	}()
-	var parts atomic.Pointer[kinds]
-	if s.node, err = startNode(ctx, c, &parts); err != nil {
+	if s.node, err = cluster.Start(ctx, s.clusterConfig(c)); err != nil {
 		return nil, err
 	}
-	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: committerHooks(c.Logger)})
-	s.roster = actors.NewRoster(actors.RosterConfig{Node: s.node, Settle: c.Settle, Logger: c.Logger})
-	definitions := actors.NewDefinitions(c.Store)
-	s.host = actors.NewHost(actors.HostConfig{
-		Node: s.node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
-		Run: c.Run, Retention: c.Retention, Logger: c.Logger,
-	})
-	placement := actors.NewPlacementKind(actors.PlacementDeps{
-		Node: s.node, Roster: s.roster, Store: c.Store, Logger: c.Logger,
-		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
-	})
-	if err := s.host.Start(); err != nil {
-		return nil, err
-	}
-	parts.Store(&kinds{run: s.host.Activate, placement: placement.Activate})
 	if s.api, err = gateway.Start(ctx, s.host.Engine(), gateway.Config{Listen: c.APIListen, Secret: c.Secret, Logger: c.Logger}); err != nil {
 		return nil, err
 	}
@@ -131,33 +114,42 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	return s, nil
 }
 
-// kinds are what the node activates, known once all parts are there.
-type kinds struct {
-	run, placement func(string) (*actor.PID, error)
-}
-
-func startNode(ctx context.Context, c Config, parts *atomic.Pointer[kinds]) (*cluster.Node, error) {
-	activate := func(of func(*kinds) func(string) (*actor.PID, error)) func(string) (*actor.PID, error) {
-		return func(identity string) (*actor.PID, error) {
-			k := parts.Load()
-			if k == nil {
-				return nil, messages.Errorf(messages.CodeUnavailable, "the server is starting")
-			}
-			return of(k)(identity)
-		}
-	}
+// clusterConfig is the node's part of the configuration. The parts of the
+// server are made before anybody can know of the node, so that what it
+// activates is there when it is asked for.
+func (s *Server) clusterConfig(c Config) cluster.Config {
+	var placement cluster.Kind
 	cfg := cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
 		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Logger: c.Logger,
 		Kinds: []cluster.Kind{
-			{Name: cluster.KindRun, Activate: activate(func(k *kinds) func(string) (*actor.PID, error) { return k.run })},
-			{Name: cluster.KindPlacement, Activate: activate(func(k *kinds) func(string) (*actor.PID, error) { return k.placement })},
+			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
+			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},
+		},
+		Prepare: func(node *cluster.Node) error {
+			placement = s.prepare(c, node)
+			return s.host.Start()
 		},
 	}
 	if c.Cluster != nil {
 		c.Cluster(&cfg)
 	}
-	return cluster.Start(ctx, cfg)
+	return cfg
+}
+
+// prepare makes the parts of the server and returns the kind that places runs.
+func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
+	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: committerHooks(c.Logger)})
+	s.roster = actors.NewRoster(actors.RosterConfig{Node: node, Settle: c.Settle, Logger: c.Logger})
+	definitions := actors.NewDefinitions(c.Store)
+	s.host = actors.NewHost(actors.HostConfig{
+		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
+		Run: c.Run, Retention: c.Retention, Logger: c.Logger,
+	})
+	return actors.NewPlacementKind(actors.PlacementDeps{
+		Node: node, Roster: s.roster, Store: c.Store, Logger: c.Logger,
+		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
+	})
 }
 
 func committerHooks(log *slog.Logger) journal.CommitterHooks {
