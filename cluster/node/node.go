@@ -57,8 +57,6 @@ type Config struct {
 	Run run.Config
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
-	// Cluster, if not nil, changes the node's configuration: for tests.
-	Cluster func(*cluster.Config)
 }
 
 func (c Config) withDefaults() Config {
@@ -119,7 +117,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 // activates is there when it is asked for.
 func (s *Server) clusterConfig(c Config) cluster.Config {
 	var placement cluster.Kind
-	cfg := cluster.Config{
+	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
 		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Logger: c.Logger,
 		Kinds: []cluster.Kind{
@@ -131,10 +129,6 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 			return s.host.Start()
 		},
 	}
-	if c.Cluster != nil {
-		c.Cluster(&cfg)
-	}
-	return cfg
 }
 
 // prepare makes the parts of the server and returns the kind that places runs.
