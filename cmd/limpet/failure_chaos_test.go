@@ -26,32 +26,62 @@ type chaos struct {
 	accepted map[string]*sdk.Run
 }
 
+// The bad things that a strike may do.
+const (
+	killServer = iota
+	killWorker
+	freezeWorker
+	freezeWorkerKillServer
+	killBoth
+	freezeServer
+)
+
 // Servers and workers are killed and frozen at random while runs go on: each
 // run ends, and all that was executed more than once is explained by what the
 // history says was lost.
 func TestFailureChaos(t *testing.T) {
-	seed := seedOf(t)
-	const rounds, loaders, size = 12, 8, 10
-	c := &chaos{rig: newRig(t, "local"), random: rand.New(rand.NewPCG(seed, 1)), workers: map[string]*process{}, accepted: map[string]*sdk.Run{}}
+	c := newChaos(t, 1)
+	c.endure(12, killServer, killWorker, freezeWorker, freezeWorkerKillServer, killBoth, freezeServer)
+	c.explain()
+}
+
+// As long as it is only the server, nothing is lost and nothing is repeated.
+func TestFailureChaosOfTheServer(t *testing.T) {
+	c := newChaos(t, 2)
+	c.endure(8, killServer, freezeServer)
+	if lost, again := c.explain(); lost != 0 || again != 0 {
+		t.Errorf("%d attempts were lost, %d executions were repetitions", lost, again)
+	}
+}
+
+// newChaos starts a server and three workers.
+func newChaos(t *testing.T, stream uint64) *chaos {
+	t.Helper()
+	c := &chaos{rig: newRig(t, "local"), random: rand.New(rand.NewPCG(seedOf(t), stream)), workers: map[string]*process{}, accepted: map[string]*sdk.Run{}}
 	c.server = c.rig.server()
 	for i := range 3 {
 		id := fmt.Sprintf("w%d", i)
 		c.workers[id] = c.worker(id, 20)
 	}
+	return c
+}
+
+// endure lets runs go on while it strikes, and waits for their ends.
+func (c *chaos) endure(rounds int, strikes ...int) {
+	const loaders, size = 8, 10
 	struck := make(chan struct{})
 	var loading sync.WaitGroup
 	for loader := range loaders {
 		loading.Go(func() { c.load(loader, size, struck) })
 	}
 	for range rounds {
-		c.strike()
+		c.strike(strikes[c.random.IntN(len(strikes))])
 		c.pass(time.Duration(c.random.IntN(600)) * time.Millisecond)
 	}
 	close(struck)
 	calm := time.Now()
 	loading.Wait()
-	t.Logf("all runs have ended %v after the last strike", time.Since(calm).Round(time.Millisecond))
-	c.explain()
+	c.t.Logf("all runs have ended %v after the last strike", time.Since(calm).Round(time.Millisecond))
 }
 
 // load starts runs and waits for their ends, again and again until all strikes
@@ -81,37 +111,36 @@ func (c *chaos) load(loader, size int, struck <-chan struct{}) {
 	}
 }
 
-// strike does one bad thing, at times two at once, and repairs it.
-func (c *chaos) strike() {
+// strike does one bad thing, or two at once, and repairs it.
+func (c *chaos) strike(what int) {
 	id := fmt.Sprintf("w%d", c.random.IntN(3))
 	w := c.workers[id]
 	pause := time.Duration(c.random.IntN(2500)) * time.Millisecond
-	what := c.random.IntN(6)
 	c.t.Logf("%s strike %d, %s, %v", time.Now().Format("15:04:05.000"), what, id, pause)
 	switch what {
-	case 0:
+	case killServer:
 		c.server.kill()
 		c.server = c.rig.server()
-	case 1:
+	case killWorker:
 		w.kill()
 		c.pass(pause)
 		c.workers[id] = c.launch(id, 20)
-	case 2:
+	case freezeWorker:
 		w.signal(syscall.SIGSTOP)
 		c.pass(pause)
 		w.signal(syscall.SIGCONT)
-	case 3:
+	case freezeWorkerKillServer:
 		w.signal(syscall.SIGSTOP)
 		c.server.kill()
 		c.server = c.rig.server()
 		c.pass(pause)
 		w.signal(syscall.SIGCONT)
-	case 4:
+	case killBoth:
 		w.kill()
 		c.server.kill()
 		c.server = c.rig.server()
 		c.workers[id] = c.launch(id, 20)
-	case 5:
+	case freezeServer:
 		c.server.signal(syscall.SIGSTOP)
 		c.pass(pause)
 		c.server.signal(syscall.SIGCONT)
@@ -124,13 +153,14 @@ func (c *chaos) strike() {
 	}
 }
 
-// explain compares what was executed with the histories.
-func (c *chaos) explain() {
+// explain compares what was executed with the histories, and counts the
+// attempts that were lost by those and the repetitions by the ledger.
+func (c *chaos) explain() (lost, again int) {
 	byRun := map[string][]ledger.Execution{}
 	for _, e := range c.executions("") {
 		byRun[e.Run] = append(byRun[e.Run], e)
 	}
-	again, lost, executed := 0, 0, 0
+	executed := 0
 	for id, run := range c.accepted {
 		executions := byRun[id]
 		again += len(executions) - 3
@@ -147,6 +177,7 @@ func (c *chaos) explain() {
 		}
 	}
 	c.t.Logf("%d runs, %d attempts were lost by the histories, %d executions were repetitions by the ledger, of %d", len(c.accepted), lost, again, executed)
+	return lost, again
 }
 
 // unexplained says what in the ledger of a run its history does not account
