@@ -248,15 +248,20 @@ func (h *Host) activation(runID string, fresh *Definition) *actor.PID {
 	if pid != nil {
 		return pid
 	}
+	return h.activate(&runActor{id: runID, fresh: fresh})
+}
+
+// activate spawns the actor, unless the run has one already.
+func (h *Host) activate(a *runActor) *actor.PID {
+	a.host = h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if pid := h.active[runID]; pid != nil || h.closed {
+	if pid := h.active[a.id]; pid != nil || h.closed {
 		return pid
 	}
-	pid = h.root.Spawn(actor.PropsFromProducer(func() actor.Actor {
-		return &runActor{host: h, id: runID, fresh: fresh}
-	}, actor.WithGuardian(stopOnPanic), actor.WithDispatcher(h.dispatcher)))
-	h.active[runID] = pid
+	pid := h.root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a },
+		actor.WithGuardian(stopOnPanic), actor.WithDispatcher(h.dispatcher)))
+	h.active[a.id] = pid
 	return pid
 }
 

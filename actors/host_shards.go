@@ -83,6 +83,7 @@ func (h *Host) recover(shards []int) {
 		return after, len(records), err
 	})
 	h.wakeWatchers(shards)
+	h.wakeWaiting(shards)
 	h.waker.kick(time.Now())
 	if n > 0 {
 		h.log.Info("unfinished runs are back", "runs", n, "took", time.Since(start).Round(time.Millisecond))
@@ -94,12 +95,8 @@ func (h *Host) recover(shards []int) {
 
 // takeUp activates a run that was already read.
 func (h *Host) takeUp(record *journal.Record) {
-	pid := h.activation(record.Row.RunID, nil)
-	if pid == nil {
-		return
-	}
 	def, err := h.definitions.ByHash(h.ctx, record.Row.DefinitionHash)
-	h.root.Send(pid, &loaded{record: *record, def: def, err: err})
+	h.activate(&runActor{id: record.Row.RunID, read: &loaded{record: *record, def: def, err: err}})
 }
 
 // pages calls next with the last id of the page before until a page is short,
@@ -140,7 +137,10 @@ type wokenBy func(ctx context.Context, shards []int, workerID, after string, lim
 const wokenMax = 20_000
 
 func (h *Host) wakeBy(what, workerID string, query wokenBy) {
-	shards := h.ownedShards()
+	h.wakeIn(h.ownedShards(), what, workerID, query)
+}
+
+func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 	h.pages(what, func(ctx context.Context, after string) (string, int, error) {
 		for h.ActiveRuns() > wokenMax && ctx.Err() == nil {
 			time.Sleep(busyPause)
@@ -167,7 +167,17 @@ func (h *Host) wakeWatchers(shards []int) {
 		return
 	}
 	for _, id := range workers {
-		h.wakeBy("wake runs that watch worker "+id, id, h.cfg.Store.WokenByGone)
+		h.wakeIn(shards, "wake runs that watch worker "+id, id, h.cfg.Store.WokenByGone)
+	}
+}
+
+// wakeWaiting wakes the dormant runs whose workers came up before their shard
+// was taken up.
+func (h *Host) wakeWaiting(shards []int) {
+	for _, w := range h.roster.Workers() {
+		if w.State == WorkerUp {
+			h.wakeIn(shards, "wake runs that wait for worker "+w.WorkerID, w.WorkerID, h.cfg.Store.WokenByUp)
+		}
 	}
 }
 

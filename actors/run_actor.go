@@ -50,6 +50,8 @@ type runActor struct {
 	// fresh is the definition of a run that is about to be started; nil for
 	// one that is to be loaded.
 	fresh *Definition
+	// read is the run as its host has read it already; nil otherwise.
+	read *loaded
 
 	m       *run.Machine
 	def     *Definition
@@ -98,12 +100,16 @@ func (a *runActor) start(ctx actor.Context) {
 	self := a.self
 	a.alarm = newAlarm(func() { root.Send(self, alarmRang{}) })
 	a.watched = map[string]bool{}
-	if a.fresh != nil {
+	switch {
+	case a.fresh != nil:
 		a.def = a.fresh
 		a.m = run.New(a.id, a.def.Def, a.host.cfg.Run)
-		return
+	case a.read != nil:
+		a.restore(ctx, a.read)
+		a.read = nil
+	default:
+		go func() { root.Send(self, a.host.load(a.id)) }()
 	}
-	go func() { root.Send(self, a.host.load(a.id)) }()
 }
 
 func (a *runActor) restore(ctx actor.Context, msg *loaded) {
@@ -124,6 +130,9 @@ func (a *runActor) restore(ctx actor.Context, msg *loaded) {
 			a.refuse(ctx, e)
 		}
 		a.retire(ctx)
+		if messages.CodeOf(err) == messages.CodeJournalUnavailable {
+			a.host.again(a.id, err)
+		}
 		return
 	}
 	a.handle(ctx, run.TakeUp{})
@@ -159,7 +168,13 @@ func (a *runActor) refuse(ctx actor.Context, e envelope) {
 // passOn sends what reaches a retired activation to the next one.
 func (a *runActor) passOn(ctx actor.Context, msg any) {
 	switch msg := msg.(type) {
-	case alarmRang, appended, *WorkerChanged, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun:
+	case alarmRang, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun:
+	case *WorkerChanged:
+		// It may be what the run, dormant since a moment ago, waits for. The
+		// next activation hears it from the roster.
+		if a.m != nil && !a.m.State().Ended() && a.host.owns(a.id) {
+			a.host.activation(a.id, nil)
+		}
 	default:
 		if a.failed != nil {
 			a.refuse(ctx, envelope{msg, ctx.Sender()})
@@ -201,6 +216,7 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 	case askWaitingFor:
 		respond(ctx, sender, waitingFor(a.m.WaitingFor()))
 	case dropRun:
+		a.handle(ctx, run.Drop{})
 		a.retire(ctx)
 	case proto.Message:
 		a.handle(ctx, run.FromWorker{Message: msg})
