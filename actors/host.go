@@ -108,7 +108,7 @@ func (h *Host) Start() error {
 		return messages.Errorf(messages.CodeInternal, "start the host of runs: %w", err)
 	}
 	h.pid = pid
-	h.stop = append(h.stop, h.roster.OnChange(h.workerChanged), h.cfg.Node.Subscribe(h.viewChanged))
+	h.stop = append(h.stop, h.roster.OnTold(h.workerChanged), h.cfg.Node.Subscribe(h.viewChanged))
 	h.viewChanged(h.cfg.Node.View())
 	h.work.Go(h.waker.loop)
 	if h.cfg.Retention > 0 {

@@ -120,7 +120,9 @@ func (h *Host) pages(what string, next func(ctx context.Context, after string) (
 	}
 }
 
-// workerChanged wakes the dormant runs that wait for the worker.
+// workerChanged wakes the dormant runs that wait for the worker. It comes after
+// the runs in memory were told: one whose dormancy the journal stores after the
+// look had heard of the worker before, and does not leave memory.
 func (h *Host) workerChanged(c WorkerChanged) {
 	switch c.State {
 	case WorkerUp:
@@ -205,8 +207,8 @@ func (h *Host) deleteLoop() {
 // waker wakes dormant runs at their time.
 type waker struct {
 	host *Host
-	// next is when somebody wants a look; kicks that are later are in the
-	// journal anyway.
+	// kicks are the times of rows that the journal has by then: those that are
+	// later than the next look are found by it.
 	kicks chan time.Time
 }
 
@@ -273,8 +275,9 @@ func (w *waker) wake() time.Time {
 	return next
 }
 
-// rowWritten notes the wake-up time of a run that becomes dormant.
-func (h *Host) rowWritten(row *journal.Row) {
+// rowStored notes the wake-up time of a run that becomes dormant. A look at the
+// journal before its row is there would not find it, and forget it.
+func (h *Host) rowStored(row *journal.Row) {
 	if row.Dormant && !row.WakeAt.IsZero() && row.Status == messages.RunStatus_RUN_STATUS_RUNNING {
 		h.waker.kick(row.WakeAt)
 	}

@@ -325,7 +325,11 @@ func (r *Roster) Workers() []WorkerStatus {
 // OnChange calls f with each change of a worker, before the runs that watch it
 // are told. All calls come from one goroutine, in order: f has to be quick.
 // After cancel at most one call that is under way ends.
-func (r *Roster) OnChange(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f) }
+func (r *Roster) OnChange(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f, false) }
+
+// OnTold is OnChange after the runs that watch the worker were told: for who
+// looks for runs that do not watch it any more.
+func (r *Roster) OnTold(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f, true) }
 
 // noteLoad keeps the last report of a worker, for listings.
 func (r *Roster) noteLoad(report *messages.LoadReport) {

@@ -317,14 +317,18 @@ type newsItem struct {
 	public bool
 }
 
-type newsListener struct{ f func(WorkerChanged) }
+type newsListener struct {
+	f func(WorkerChanged)
+	// last: after the runs that watch, not before them.
+	last bool
+}
 
 func newNewsroom(root *actor.RootContext) *newsroom {
 	return &newsroom{root: root, signal: make(chan struct{}, 1)}
 }
 
-func (n *newsroom) listen(f func(WorkerChanged)) (cancel func()) {
-	l := &newsListener{f}
+func (n *newsroom) listen(f func(WorkerChanged), last bool) (cancel func()) {
+	l := &newsListener{f, last}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.listeners = append(slices.Clone(n.listeners), l)
@@ -373,14 +377,19 @@ func (n *newsroom) loop() {
 			return
 		}
 		for _, item := range items {
-			if item.public {
-				for _, l := range listeners {
-					l.f(item.changed)
-				}
-			}
+			item.tell(listeners, false)
 			for _, pid := range item.pids {
 				n.root.Send(pid, &item.changed)
 			}
+			item.tell(listeners, true)
+		}
+	}
+}
+
+func (i *newsItem) tell(listeners []*newsListener, last bool) {
+	for _, l := range listeners {
+		if i.public && l.last == last {
+			l.f(i.changed)
 		}
 	}
 }

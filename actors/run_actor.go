@@ -286,9 +286,12 @@ func (a *runActor) append(ctx actor.Context, act run.Append) {
 	var row *journal.Row
 	if act.RowChanged || act.Number == 1 {
 		row = rowOf(a.m.State())
-		a.host.rowWritten(row)
 	}
-	a.host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row}, func(err error) {
+	host := a.host
+	host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row}, func(err error) {
+		if err == nil && row != nil {
+			host.rowStored(row)
+		}
 		root.Send(self, appended{err})
 	})
 }
