@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
@@ -100,13 +101,8 @@ func (e *Engine) hostCall(ctx context.Context, runID string, msg proto.Message) 
 		if w, ok := msg.(*messages.WatchRun); ok {
 			try += time.Duration(w.WaitMs) * time.Millisecond
 		}
-		if pid, ok := e.host.cfg.Node.HostPID(runID); ok {
-			c, cancel := context.WithTimeout(ctx, try)
-			reply, err := e.host.cfg.Node.Request(c, pid, msg)
-			cancel()
-			if err == nil {
-				return reply, nil
-			}
+		if reply, err := e.askHost(ctx, runID, msg, try); err == nil {
+			return reply, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -114,6 +110,25 @@ func (e *Engine) hostCall(ctx context.Context, runID string, msg proto.Message) 
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// askHost asks once; it gives up when another server owns the run.
+func (e *Engine) askHost(ctx context.Context, runID string, msg proto.Message, d time.Duration) (proto.Message, error) {
+	node := e.host.cfg.Node
+	owner, ok := node.View().OwnerOfRun(runID)
+	if !ok {
+		return nil, messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", runID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	go func() {
+		_, _ = node.Await(ctx, func(v *cluster.View) bool {
+			now, ok := v.OwnerOfRun(runID)
+			return !ok || now.ID != owner.ID
+		})
+		cancel()
+	}()
+	return node.Request(ctx, actor.NewPID(owner.Address, cluster.HostActor), msg)
 }
 
 // CancelRun returns when the request is durable. Errors: UNKNOWN_RUN,

@@ -69,6 +69,8 @@ type Host struct {
 	mu     sync.RWMutex
 	active map[string]*actor.PID
 	owned  map[int]bool
+	// moved is closed, and made anew, when shards went to another server.
+	moved  chan struct{}
 	closed bool
 }
 
@@ -88,7 +90,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Logger = slog.Default()
 	}
 	h := &Host{cfg: cfg, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}}
+		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, moved: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	return h

@@ -38,6 +38,8 @@ func (h *Host) viewChanged(v *cluster.View) {
 		}
 	}
 	if len(lost) > 0 {
+		close(h.moved)
+		h.moved = make(chan struct{})
 		for id, pid := range h.active {
 			if lost[cluster.Shard(id)] {
 				h.root.Send(pid, dropRun{})

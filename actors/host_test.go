@@ -3,11 +3,13 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -204,3 +206,105 @@ func TestHostWakesARunThatBecomesDormantAsItsWorkerComesUp(t *testing.T) {
 	})
 }
 
+// The worker comes up while the server of its run is dead, and before others
+// have noticed.
+func TestHostWakesRunsOfShardsThatItGainsAfterTheirWorkerCameUp(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", hard, firstBlocks())
+		s1, s2 := w.server("s1"), w.server("s2")
+		w.settled(s1, s2)
+		alive, dead := s1, s2
+		if m, _ := s1.node.View().OwnerOf(cluster.KindPlacement, "default"); m.Name == s2.node.Self().Name {
+			alive, dead = s2, s1
+		}
+		w.first = alive
+		id := w.ownedBy(dead)
+		w.pending(dead, id, def)
+		w.dormant(alive, id)
+		dead.network.Freeze()
+		w.worker("w1", def)
+		if m, _ := alive.node.View().OwnerOfRun(id); m.Name != dead.node.Self().Name {
+			w.t.Fatal("the death was noticed before the worker was up")
+		}
+		w.ends(alive, id, 10*time.Second, succeeded)
+		dead.network.Thaw()
+	})
+}
+
+// settled waits until the servers see each other and have recovered.
+func (w *hostWorld) settled(servers ...*testServer) {
+	w.t.Helper()
+	for _, s := range servers {
+		if _, err := s.node.Await(w.t.Context(), func(v *cluster.View) bool { return len(v.Servers()) == len(servers) }); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	time.Sleep(time.Second)
+}
+
+// ownedBy returns a run id of the server's.
+func (w *hostWorld) ownedBy(s *testServer) string {
+	for i := 0; ; i++ {
+		if id := fmt.Sprintf("r%d", i); s.host.owns(id) {
+			return id
+		}
+	}
+}
+
+// Who waits for a run hears of its end wherever it ends.
+func TestHostTellsOfAnEndOnAnotherServer(t *testing.T) {
+	for _, at := range []string{"another server", "the server that the run leaves"} {
+		t.Run(at, func(t *testing.T) {
+			hostBubble(t, func(w *hostWorld) {
+				until := make(chan struct{})
+				def := w.workflow("build", soft, hold(until))
+				s1 := w.server("s1")
+				w.worker("w1", def)
+				for i := range 20 {
+					w.start(s1, fmt.Sprintf("r%d", i), def)
+				}
+				var id string
+				asked := s1
+				ask := make(chan struct{})
+				go func() {
+					<-ask
+					time.Sleep(5 * time.Second)
+					close(until)
+				}()
+				if at == "another server" {
+					s2 := w.server("s2")
+					w.settled(s1, s2)
+					id = w.ownedBy(s2)
+					close(ask)
+					time.AfterFunc(time.Second, s2.network.Freeze)
+				} else {
+					id = w.leaves(s1, "s2")
+					close(ask)
+					time.AfterFunc(time.Second, func() { w.startServer("s2", w.network.Host("s2"), HostConfig{}) })
+				}
+				begin := time.Now()
+				for ended := false; !ended; {
+					reply, err := asked.host.Engine().WatchRun(w.t.Context(), &messages.WatchRun{RunId: id, WaitMs: 20_000, UntilEnded: true, WithoutEntries: true})
+					if err != nil {
+						w.t.Fatal(err)
+					}
+					ended = reply.Ended
+				}
+				if took := time.Since(begin); took > 10*time.Second {
+					w.t.Fatalf("the end was heard of after %v", took)
+				}
+			})
+		})
+	}
+}
+
+// leaves returns a run id of the server's that another server will own.
+func (w *hostWorld) leaves(s *testServer, other string) string {
+	members := append(s.node.View().Members, cluster.Member{Name: other + "~x", WorkerID: other, Role: cluster.RoleServer, State: cluster.StateReady})
+	for i := 0; ; i++ {
+		id := fmt.Sprintf("r%d", i)
+		if m, _ := cluster.NewView(1, members).OwnerOfRun(id); m.WorkerID == other {
+			return id
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -391,6 +392,7 @@ func TestPlacementMoves(t *testing.T) {
 		case <-time.After(time.Second):
 			w.t.Fatal("the new placement did not say that it started")
 		}
+		synctest.Wait()
 		if _, alive := w.server.System().ProcessRegistry.Get(before); alive {
 			w.t.Fatal("the old placement still runs")
 		}

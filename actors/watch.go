@@ -15,8 +15,13 @@ const watchEntriesMax = 200
 // watchWaitMax bounds how long watch waits for the next entry.
 const watchWaitMax = 5 * time.Minute
 
+// elsewherePause is the wait before whoever watches a run of another server is
+// sent away.
+const elsewherePause = 20 * time.Millisecond
+
 // watch returns the entries after a number, or waits for the next ones, or for
-// the run's end. Entries of this server come by the committer's feed.
+// the run's end. Entries of this server come by the committer's feed; when the
+// run goes to another server, that one is to be asked.
 func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchRunReply {
 	news := make(chan messages.RunStatus, 1)
 	cancel := h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
@@ -33,9 +38,11 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 		}
 	})
 	defer cancel()
-	timeout := time.NewTimer(min(time.Duration(w.WaitMs)*time.Millisecond, watchWaitMax))
+	wait := min(time.Duration(w.WaitMs)*time.Millisecond, watchWaitMax)
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
+		moved := h.movedSignal()
 		reply, err := h.read(ctx, w)
 		if err != nil {
 			return &messages.WatchRunReply{Error: messages.ToFailure(err)}
@@ -43,17 +50,28 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 		if reply.Ended || len(reply.Entries) > 0 && !w.UntilEnded {
 			return reply
 		}
+		if !h.owns(w.RunId) {
+			// Who asks has another view, or will have one in a moment.
+			timeout.Reset(min(elsewherePause, wait))
+		}
 		select {
 		case status := <-news:
 			if w.UntilEnded && w.WithoutEntries {
 				return &messages.WatchRunReply{Ended: true, Status: status}
 			}
+		case <-moved:
 		case <-timeout.C:
 			return reply
 		case <-ctx.Done():
 			return reply
 		}
 	}
+}
+
+func (h *Host) movedSignal() <-chan struct{} {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.moved
 }
 
 // read returns what is stored. Of a run that is only waited for, the entries
