@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -25,16 +26,53 @@ type Engine struct{ host *Host }
 // bulkPart is how many starts travel in one message between servers.
 const bulkPart = 100
 
+// enginePause is the wait before something is asked again.
+const enginePause = 50 * time.Millisecond
+
+// pause waits; false if ctx ended or the server stops.
+func (e *Engine) pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+	case <-e.host.ctx.Done():
+	case <-time.After(enginePause):
+		return true
+	}
+	return false
+}
+
 // StartRuns starts runs on their owners and returns when all are durable or
-// refused: one reply each, in order. The error is UNAVAILABLE for all.
+// refused: one reply each, in order. The error is DEADLINE_EXCEEDED for all.
 func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
 	replies := make([]*messages.StartRunReply, len(runs))
+	left := make([]int, len(runs))
+	for i := range runs {
+		left[i] = i
+	}
+	for {
+		e.startOnOwners(ctx, runs, left, replies)
+		// Who is asked by an older view, or stops, refuses.
+		left = slices.DeleteFunc(left, func(i int) bool {
+			return replies[i] != nil && replies[i].Error.GetCode() != string(messages.CodeUnavailable)
+		})
+		if len(left) == 0 || !e.pause(ctx) {
+			break
+		}
+	}
+	if err := ctx.Err(); err != nil && len(left) > 0 {
+		return nil, messages.Errorf(messages.CodeDeadline, "start %d runs: %w", len(runs), err)
+	}
+	return replies, nil
+}
+
+func (e *Engine) startOnOwners(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
 	byOwner := map[string][]int{}
 	view := e.host.cfg.Node.View()
-	for i, r := range runs {
-		m, ok := view.OwnerOfRun(r.RunId)
+	for _, i := range indexes {
+		m, ok := view.OwnerOfRun(runs[i].RunId)
 		if !ok {
-			return nil, messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", r.RunId)
+			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(
+				messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", runs[i].RunId))}
+			continue
 		}
 		byOwner[m.Name] = append(byOwner[m.Name], i)
 	}
@@ -51,14 +89,6 @@ func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*m
 		}
 	}
 	wait.Wait()
-	if err := ctx.Err(); err != nil {
-		for i := range replies {
-			if replies[i] == nil {
-				return nil, messages.Errorf(messages.CodeDeadline, "start %d runs: %w", len(runs), err)
-			}
-		}
-	}
-	return replies, nil
 }
 
 func (e *Engine) startHere(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
@@ -66,14 +96,8 @@ func (e *Engine) startHere(ctx context.Context, runs []*messages.StartRun, index
 	for k, i := range indexes {
 		part[k] = runs[i]
 	}
-	done := make(chan *messages.StartRunsReply, 1)
-	e.host.startRuns(part, func(m proto.Message) { done <- m.(*messages.StartRunsReply) })
-	select {
-	case r := <-done:
-		for k, i := range indexes {
-			replies[i] = r.Runs[k]
-		}
-	case <-ctx.Done():
+	for k, r := range e.host.startRuns(ctx, part) {
+		replies[indexes[k]] = r
 	}
 }
 
@@ -104,10 +128,8 @@ func (e *Engine) hostCall(ctx context.Context, runID string, msg proto.Message) 
 		if reply, err := e.askHost(ctx, runID, msg, try); err == nil {
 			return reply, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", runID, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+		if !e.pause(ctx) {
+			return nil, messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", runID, cmp.Or(ctx.Err(), context.Canceled))
 		}
 	}
 }
@@ -144,11 +166,21 @@ func (e *Engine) ReplayRun(ctx context.Context, runID string, steps []string) er
 }
 
 func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) error {
-	reply, err := e.host.cfg.Node.Call(ctx, cluster.KindRun, runID, msg)
-	if err != nil {
+	for {
+		reply, err := e.host.cfg.Node.Call(ctx, cluster.KindRun, runID, msg)
+		if err != nil {
+			return err
+		}
+		err = messages.FromFailure(reply.(*messages.CommandReply).Error)
+		switch messages.CodeOf(err) {
+		case messages.CodeJournalConflict, messages.CodeUnavailable:
+			// The run goes on in another activation, or on another server.
+			if e.pause(ctx) {
+				continue
+			}
+		}
 		return err
 	}
-	return messages.FromFailure(reply.(*messages.CommandReply).Error)
 }
 
 // WatchRun is a long poll for a run's entries. Errors: UNKNOWN_RUN.

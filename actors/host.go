@@ -154,7 +154,8 @@ func (h *Host) background(f func()) {
 func (h *Host) receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *messages.StartRuns:
-		h.startRuns(msg.Runs, replyWith(ctx))
+		reply := replyWith(ctx)
+		go func() { reply(&messages.StartRunsReply{Runs: h.startRuns(h.ctx, msg.Runs)}) }()
 	case *messages.WatchRun:
 		reply := replyWith(ctx)
 		h.background(func() { reply(h.watch(h.ctx, msg)) })
@@ -172,60 +173,6 @@ func replyWith(ctx actor.Context) func(proto.Message) {
 			root.Send(sender, m)
 		}
 	}
-}
-
-// startRuns starts runs and replies once all are durable or refused.
-func (h *Host) startRuns(runs []*messages.StartRun, reply func(proto.Message)) {
-	out := &messages.StartRunsReply{Runs: make([]*messages.StartRunReply, len(runs))}
-	var left sync.WaitGroup
-	left.Add(len(runs))
-	for i, msg := range runs {
-		h.start(msg, func(r *messages.StartRunReply) {
-			out.Runs[i] = r
-			left.Done()
-		})
-	}
-	go func() {
-		left.Wait()
-		reply(out)
-	}()
-}
-
-// startTries bounds how often a start is repeated because another activation
-// of the same id came in between.
-const startTries = 3
-
-// start starts a run as if it were new. If it is not, its first entry
-// conflicts, and the stored run says whether it is the same.
-func (h *Host) start(msg *messages.StartRun, done func(*messages.StartRunReply)) {
-	fail := func(err error) { done(&messages.StartRunReply{Error: messages.ToFailure(err)}) }
-	if !h.owns(msg.RunId) {
-		fail(messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", msg.RunId))
-		return
-	}
-	def, err := h.definitions.ByHash(h.ctx, msg.Start.DefinitionHash)
-	if err != nil {
-		fail(err)
-		return
-	}
-	tries := 0
-	var try func(fresh *Definition)
-	try = func(fresh *Definition) {
-		tries++
-		pid := h.activation(msg.RunId, fresh)
-		if pid == nil {
-			fail(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))
-			return
-		}
-		h.root.Send(pid, &startRun{msg, func(r run.Reply) {
-			if messages.CodeOf(r.Err) == messages.CodeJournalConflict && tries < startTries {
-				try(nil)
-				return
-			}
-			done(&messages.StartRunReply{Existed: r.Existed, Error: messages.ToFailure(r.Err)})
-		}})
-	}
-	try(def)
 }
 
 // Activate returns the activation of a run, which it starts if there is none:
@@ -267,15 +214,27 @@ func (h *Host) activate(a *runActor) *actor.PID {
 	return pid
 }
 
-// deliver sends to the run's activation, starting one if need be.
-func (h *Host) deliver(runID string, msg any, sender *actor.PID) {
-	pid := h.activation(runID, nil)
-	switch {
-	case pid == nil:
-	case sender == nil:
-		h.root.Send(pid, msg)
-	default:
-		h.root.RequestWithCustomSender(pid, msg, sender)
+// tell sends to the run's activation, starting one if need be; false: the host
+// stops. The lock is held until the message is in the mailbox: an activation is
+// forgotten before it ends, and so gets it, to handle it or to pass it on.
+func (h *Host) tell(runID string, fresh *Definition, msg any, sender *actor.PID) bool {
+	for {
+		h.mu.RLock()
+		pid := h.active[runID]
+		switch {
+		case pid == nil:
+		case sender == nil:
+			h.root.Send(pid, msg)
+		default:
+			h.root.RequestWithCustomSender(pid, msg, sender)
+		}
+		h.mu.RUnlock()
+		if pid != nil {
+			return true
+		}
+		if h.activation(runID, fresh) == nil {
+			return false
+		}
 	}
 }
 
@@ -289,28 +248,34 @@ func (h *Host) forget(runID string, pid *actor.PID) {
 }
 
 // stopped is called when a run actor has stopped, for whatever reason.
-func (h *Host) stopped(runID string, pid *actor.PID, retired bool) {
-	h.forget(runID, pid)
-	if !retired {
-		h.again(runID, messages.Errorf(messages.CodeInternal, "the activation stopped by itself"))
+func (h *Host) stopped(a *runActor) {
+	h.forget(a.id, a.self)
+	if !a.retired {
+		h.again(a, messages.Errorf(messages.CodeInternal, "the activation stopped by itself"))
 	}
 }
 
-// againAfter is the wait before a run whose activation failed is loaded anew.
-const againAfter = 500 * time.Millisecond
+// againAfter is the wait before a run whose activation failed is loaded anew;
+// it doubles up to againMost while the activations do nothing but fail.
+const (
+	againAfter = 500 * time.Millisecond
+	againMost  = 4 * time.Second
+)
 
 // again loads a run anew after its activation failed.
-func (h *Host) again(runID string, err error) {
+func (h *Host) again(failed *runActor, err error) {
 	h.mu.RLock()
 	closed := h.closed
 	h.mu.RUnlock()
 	if closed {
 		return
 	}
-	h.log.Warn("run activation dropped, loading it again", "run", runID, "error", err)
-	time.AfterFunc(againAfter, func() {
-		if h.owns(runID) && h.ctx.Err() == nil {
-			h.activation(runID, nil)
+	wait := min(againAfter<<min(failed.failures, 10), againMost)
+	h.log.Warn("run activation dropped, loading it again", "run", failed.id, "in", wait, "error", err)
+	next := &runActor{id: failed.id, failures: failed.failures + 1}
+	time.AfterFunc(wait, func() {
+		if h.owns(next.id) && h.ctx.Err() == nil {
+			h.activate(next)
 		}
 	})
 }

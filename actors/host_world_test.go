@@ -28,6 +28,8 @@ type hostWorld struct {
 	store   *hookedStore
 	first   *testServer
 	stops   []func()
+	// committer configures those of the servers that are started from now on.
+	committer journal.CommitterConfig
 	// functions of the steps that workers serve.
 	functions attempt.Functions
 }
@@ -185,7 +187,7 @@ func (w *hostWorld) startServer(id string, on *clustertest.Host, c HostConfig) *
 // prepare makes the parts of the server and returns the kind that places runs.
 func (w *hostWorld) prepare(s *testServer, c HostConfig) cluster.Kind {
 	log := slog.New(slog.DiscardHandler)
-	s.committer = journal.NewCommitter(w.store, journal.CommitterConfig{})
+	s.committer = journal.NewCommitter(w.store, w.committer)
 	s.roster = NewRoster(RosterConfig{Node: s.node, Logger: log})
 	definitions := NewDefinitions(w.store)
 	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.node, w.store, s.committer, s.roster, definitions, log

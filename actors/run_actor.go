@@ -60,6 +60,8 @@ type runActor struct {
 	watched map[string]bool
 	// early holds what came while the run was loaded.
 	early []envelope
+	// failures counts the activations in a row that failed before this one.
+	failures int
 	// retired: the host has forgotten this activation.
 	retired bool
 	failed  error
@@ -78,7 +80,7 @@ func (a *runActor) Receive(ctx actor.Context) {
 		a.start(ctx)
 	case *actor.Stopped:
 		a.release()
-		a.host.stopped(a.id, a.self, a.retired)
+		a.host.stopped(a)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	case *loaded:
 		a.restore(ctx, msg)
@@ -131,14 +133,14 @@ func (a *runActor) restore(ctx actor.Context, msg *loaded) {
 		}
 		a.retire(ctx)
 		if messages.CodeOf(err) == messages.CodeJournalUnavailable {
-			a.host.again(a.id, err)
+			a.host.again(a, err)
 		}
 		return
 	}
 	a.handle(ctx, run.TakeUp{})
 	for _, e := range early {
 		if a.retired {
-			a.host.deliver(a.id, e.message, e.sender)
+			a.host.tell(a.id, nil, e.message, e.sender)
 			continue
 		}
 		a.route(ctx, e.message, e.sender)
@@ -176,11 +178,14 @@ func (a *runActor) passOn(ctx actor.Context, msg any) {
 			a.host.activation(a.id, nil)
 		}
 	default:
+		if a.failed == nil && !a.host.owns(a.id) {
+			a.failed = messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", a.id)
+		}
 		if a.failed != nil {
 			a.refuse(ctx, envelope{msg, ctx.Sender()})
 			return
 		}
-		a.host.deliver(a.id, msg, ctx.Sender())
+		a.host.tell(a.id, nil, msg, ctx.Sender())
 	}
 }
 
@@ -216,6 +221,9 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 	case askWaitingFor:
 		respond(ctx, sender, waitingFor(a.m.WaitingFor()))
 	case dropRun:
+		if a.host.owns(a.id) {
+			return // It came back meanwhile.
+		}
 		a.handle(ctx, run.Drop{})
 		a.retire(ctx)
 	case proto.Message:
@@ -236,8 +244,13 @@ func (a *runActor) handleAppended(ctx actor.Context, err error) {
 		a.host.hooks().appendFailed(a.id, err)
 	}
 	a.handle(ctx, run.Appended{Err: err})
-	if err != nil {
-		a.host.again(a.id, err)
+	switch {
+	case err == nil:
+		a.failures = 0
+	case a.m.State().Number > 1:
+		a.host.again(a, err)
+	default:
+		// A run that was not stored, or exists; whoever starts it looks.
 	}
 }
 

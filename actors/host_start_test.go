@@ -1,0 +1,184 @@
+package actors
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// startWithin starts a run and wants an answer in time.
+func (w *hostWorld) startWithin(s *testServer, within time.Duration, start *messages.StartRun) *messages.StartRunReply {
+	w.t.Helper()
+	answered := make(chan *messages.StartRunReply, 1)
+	go func() {
+		replies, err := s.host.Engine().StartRuns(w.t.Context(), []*messages.StartRun{start})
+		if err != nil {
+			answered <- &messages.StartRunReply{Error: messages.ToFailure(err)}
+			return
+		}
+		answered <- replies[0]
+	}()
+	select {
+	case r := <-answered:
+		return r
+	case <-time.After(within):
+		w.t.Fatalf("the start of %s is not answered within %v", start.RunId, within)
+		return nil
+	}
+}
+
+// A run moves to another server before it is stored, and is started there.
+func TestHostAnswersTheStartOfARunThatMoves(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", soft, succeed)
+		s1 := w.server("s1")
+		w.record(def)
+		id := w.leaves(s1, "s2")
+		gate := make(chan struct{})
+		var held atomic.Bool
+		w.store.before(func(method, arg string) error {
+			if method == "Append" && arg == id && held.CompareAndSwap(false, true) {
+				<-gate
+			}
+			return nil
+		})
+		time.AfterFunc(time.Second, func() { w.startServer("s2", w.network.Host("s2"), HostConfig{}) })
+		time.AfterFunc(5*time.Second, func() { close(gate) })
+		if r := w.startWithin(s1, 10*time.Second, startOf(id, def)); r.Error != nil {
+			w.t.Fatalf("the start: %v", r.Error)
+		}
+		w.worker("w1", def)
+		w.ends(s1, id, 5*time.Second, succeeded)
+	})
+}
+
+// An activation that panics takes the message that it was handling along; the
+// run goes on in another one.
+func TestHostStartsAgainWhatPanicked(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", soft, succeed)
+		var panicked atomic.Int32
+		s := w.startServer("s1", w.network.Host("s1"), HostConfig{Hooks: HostHooks{AppendFailed: func(string, error) {
+			if panicked.Add(1) == 1 {
+				panic("on purpose")
+			}
+		}}})
+		w.worker("w1", def)
+		var refused atomic.Bool
+		w.store.before(func(method, _ string) error {
+			if method == "Append" && refused.CompareAndSwap(false, true) {
+				return messages.Errorf(messages.CodeJournalCorrupt, "on purpose")
+			}
+			return nil
+		})
+		if r := w.startWithin(s, 10*time.Second, startOf("r1", def)); r.Error != nil {
+			w.t.Fatalf("the start: %v", r.Error)
+		}
+		w.ends(s, "r1", 5*time.Second, succeeded)
+		if panicked.Load() != 1 {
+			w.t.Fatal("nothing panicked")
+		}
+	})
+}
+
+func TestHostGoesOnWithARunThatPanicked(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		until := make(chan struct{})
+		def := w.workflow("build", soft, hold(until))
+		var panicked atomic.Int32
+		s := w.startServer("s1", w.network.Host("s1"), HostConfig{Hooks: HostHooks{AppendFailed: func(string, error) {
+			panicked.Add(1)
+			panic("on purpose")
+		}}})
+		w.worker("w1", def)
+		w.start(s, "r1", def)
+		time.Sleep(50 * time.Millisecond)
+		var refused atomic.Bool
+		w.store.before(func(method, _ string) error {
+			if method == "Append" && refused.CompareAndSwap(false, true) {
+				return messages.Errorf(messages.CodeJournalCorrupt, "on purpose")
+			}
+			return nil
+		})
+		time.Sleep(time.Second)
+		close(until)
+		w.ends(s, "r1", 5*time.Second, succeeded)
+		if panicked.Load() != 1 {
+			w.t.Fatal("nothing panicked")
+		}
+	})
+}
+
+// Of many starts with one key one starts the run, and all are answered, also
+// while the run ends and leaves memory.
+func TestHostAnswersStartsOfOneRun(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", soft, succeed)
+		s := w.server("s1")
+		w.worker("w1", def)
+		for round := range 20 {
+			id := fmt.Sprintf("r%d", round)
+			var fresh atomic.Int32
+			var all sync.WaitGroup
+			for i := range 50 {
+				all.Go(func() {
+					time.Sleep(time.Duration(i/10) * 300 * time.Millisecond)
+					r := w.startWithin(s, 5*time.Second, startOf(id, def))
+					if r.Error != nil {
+						w.t.Errorf("start %d: %v", i, r.Error)
+					}
+					if !r.Existed {
+						fresh.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			if n := fresh.Load(); n != 1 {
+				w.t.Fatalf("%d starts started the run", n)
+			}
+		}
+	})
+}
+
+// The journal's queue is full: the start is refused, and nothing is left.
+func TestHostRefusesAStartThatTheJournalHasNoRoomFor(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		w.committer = journal.CommitterConfig{QueueMax: 1}
+		def := w.workflow("build", soft, succeed)
+		s := w.server("s1")
+		w.worker("w1", def)
+		gate := make(chan struct{})
+		w.store.before(func(method, _ string) error {
+			if method == "Append" {
+				<-gate
+			}
+			return nil
+		})
+		var all sync.WaitGroup
+		var codes [5]string
+		for i := range codes {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				codes[i] = w.startWithin(s, time.Minute, startOf(fmt.Sprintf("r%d", i), def)).Error.GetCode()
+			})
+		}
+		time.Sleep(10 * time.Second)
+		close(gate)
+		all.Wait()
+		const full = string(messages.CodeJournalUnavailable)
+		if codes != [5]string{"", "", full, full, full} {
+			w.t.Fatalf("the starts: %q", codes)
+		}
+		for i := range codes {
+			if r := w.startWithin(s, time.Second, startOf(fmt.Sprintf("r%d", i), def)); r.Error != nil {
+				w.t.Fatalf("started again: %v", r.Error)
+			}
+			w.ends(s, fmt.Sprintf("r%d", i), 5*time.Second, succeeded)
+		}
+	})
+}
