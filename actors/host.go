@@ -69,6 +69,8 @@ type Host struct {
 	mu     sync.RWMutex
 	active map[string]*actor.PID
 	owned  map[int]bool
+	// aside are runs that cannot be read, and until when they are not woken.
+	aside map[string]time.Time
 	// moved is closed, and made anew, when shards went to another server.
 	moved  chan struct{}
 	closed bool
@@ -90,7 +92,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Logger = slog.Default()
 	}
 	h := &Host{cfg: cfg, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, moved: make(chan struct{})}
+		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	return h
@@ -334,7 +336,9 @@ func (h *Host) hooks() hostReports { return hostReports{h} }
 type hostReports struct{ *Host }
 
 func (h hostReports) loadFailed(runID string, err error) {
-	if code := messages.CodeOf(err); code != messages.CodeUnknownRun {
+	switch code := messages.CodeOf(err); {
+	case code == messages.CodeUnknownRun, code.Retryable():
+	case h.setAside(runID):
 		h.log.Error("run cannot be read and is set aside", "run", runID, "error", err)
 	}
 	if f := h.cfg.Hooks.LoadFailed; f != nil {

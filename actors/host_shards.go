@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
@@ -137,17 +138,26 @@ func (h *Host) workerChanged(c WorkerChanged) {
 type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
 
 // wokenMax is the number of runs in memory above which no further dormant ones
-// are woken for a worker: a million may wait for one.
-const wokenMax = 20_000
+// are woken for a worker, for a million may wait for one, unless no more than
+// wokenLeast of those that were are in memory.
+const (
+	wokenMax   = 20_000
+	wokenLeast = 2 * pageSize
+)
 
 func (h *Host) wakeBy(what, workerID string, query wokenBy) {
 	h.wakeIn(h.ownedShards(), what, workerID, query)
 }
 
 func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
+	var woken []string
 	h.pages(what, func(ctx context.Context, after string) (string, int, error) {
-		for h.ActiveRuns() > wokenMax && ctx.Err() == nil {
-			time.Sleep(busyPause)
+		for woken = h.inMemory(woken); len(woken) > wokenLeast && h.ActiveRuns() > wokenMax; woken = h.inMemory(woken) {
+			select {
+			case <-ctx.Done():
+				return after, 0, nil
+			case <-time.After(busyPause):
+			}
 		}
 		ids, err := query(ctx, shards, workerID, after, pageSize)
 		if err != nil || len(ids) == 0 {
@@ -156,20 +166,26 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 		for _, id := range ids {
 			h.activation(id, nil)
 		}
+		woken = append(woken, ids...)
 		return ids[len(ids)-1], len(ids), nil
 	})
+}
+
+// inMemory leaves those of the runs that are.
+func (h *Host) inMemory(runs []string) []string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.DeleteFunc(runs, func(id string) bool { return h.active[id] == nil })
 }
 
 // wakeWatchers wakes the dormant runs whose workers are not there when their
 // shard is taken up: their loss was nobody's to notice.
 func (h *Host) wakeWatchers(shards []int) {
-	workers, err := h.cfg.Store.WatchedWorkers(h.ctx, shards)
-	if err != nil {
-		if h.ctx.Err() == nil {
-			h.log.Warn("look for workers that dormant runs watch", "error", err)
-		}
-		return
-	}
+	var workers []string
+	h.pages("look for workers that dormant runs watch", func(ctx context.Context, _ string) (_ string, _ int, err error) {
+		workers, err = h.cfg.Store.WatchedWorkers(ctx, shards)
+		return "", 0, err
+	})
 	for _, id := range workers {
 		h.wakeIn(shards, "wake runs that watch worker "+id, id, h.cfg.Store.WokenByGone)
 	}
@@ -260,21 +276,53 @@ func (w *waker) loop() {
 // wake activates what is due and returns when to look again; zero for never.
 func (w *waker) wake() time.Time {
 	now := time.Now()
-	due, next, err := w.host.cfg.Store.Due(w.host.ctx, w.host.ownedShards(), now, pageSize)
+	due, next, err := w.host.cfg.Store.Due(w.host.ctx, w.host.ownedShards(), now, pageSize+w.host.asides())
 	if err != nil {
 		if w.host.ctx.Err() == nil {
 			w.host.log.Warn("look for runs to wake", "error", err)
 		}
 		return now.Add(againAfter)
 	}
+	woken := 0
 	for _, id := range due {
-		w.host.activation(id, nil)
+		if !w.host.isAside(id, now) {
+			w.host.activation(id, nil)
+			woken++
+		}
 	}
-	if len(due) > 0 {
+	switch {
+	case woken > 0:
 		// Woken runs stay listed until their first append.
 		return now.Add(busyPause)
+	case len(due) > 0 && (next.IsZero() || next.After(now.Add(asideFor))):
+		return now.Add(asideFor)
 	}
 	return next
+}
+
+// asideFor is how long a run that cannot be read is not woken.
+const asideFor = time.Minute
+
+// setAside notes a run that cannot be read; false if that was known.
+func (h *Host) setAside(runID string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, known := h.aside[runID]
+	h.aside[runID] = time.Now().Add(asideFor)
+	return !known
+}
+
+// asides is the number of runs that cannot be read.
+func (h *Host) asides() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.aside)
+}
+
+func (h *Host) isAside(runID string, now time.Time) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return now.Before(h.aside[runID])
 }
 
 // rowStored notes the wake-up time of a run that becomes dormant. A look at the

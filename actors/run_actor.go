@@ -132,7 +132,7 @@ func (a *runActor) restore(ctx actor.Context, msg *loaded) {
 			a.refuse(ctx, e)
 		}
 		a.retire(ctx)
-		if messages.CodeOf(err) == messages.CodeJournalUnavailable {
+		if messages.CodeOf(err).Retryable() {
 			a.host.again(a, err)
 		}
 		return
