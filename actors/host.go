@@ -66,9 +66,11 @@ type Host struct {
 	pid    *actor.PID
 	stop   []func()
 
-	mu     sync.RWMutex
-	active map[string]*actor.PID
-	owned  map[int]bool
+	mu sync.RWMutex
+	// version of the newest view.
+	version uint64
+	active  map[string]*actor.PID
+	owned   map[int]bool
 	// aside are runs that cannot be read, and until when they are not woken.
 	aside map[string]time.Time
 	// moved is closed, and made anew, when shards went to another server.

@@ -26,6 +26,11 @@ func (h *Host) viewChanged(v *cluster.View) {
 	var gained []int
 	lost := map[int]bool{}
 	h.mu.Lock()
+	if v.Version < h.version {
+		h.mu.Unlock()
+		return
+	}
+	h.version = v.Version
 	for shard := range cluster.Shards {
 		m, ok := v.OwnerOfShard(shard)
 		mine := ok && m.Name == self

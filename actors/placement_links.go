@@ -61,21 +61,27 @@ func (l *placementLinks) resolve(pool string, link *placementLink) {
 	pid, err := l.node.Resolve(ctx, cluster.KindPlacement, pool)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	owner := l.owner(pool)
+	if err == nil && pid.Address != owner.Address {
+		// It moved meanwhile; viewChanged may have been told already.
+		go l.resolve(pool, link)
+		return
+	}
 	link.resolving = false
 	waiting := link.waiting
 	link.waiting = nil
 	if err != nil {
 		return
 	}
-	link.pid, link.owner = pid, l.owner(pool)
+	link.pid, link.owner = pid, owner.Name
 	for _, msg := range waiting {
 		l.node.System().Root.Send(pid, msg)
 	}
 }
 
-func (l *placementLinks) owner(pool string) string {
+func (l *placementLinks) owner(pool string) cluster.Member {
 	m, _ := l.node.View().OwnerOf(cluster.KindPlacement, pool)
-	return m.Name
+	return m
 }
 
 // reset forgets where a pool's actor is: a new one started.
@@ -93,7 +99,7 @@ func (l *placementLinks) viewChanged() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for pool, link := range l.pools {
-		if link.pid != nil && link.owner != l.owner(pool) {
+		if link.pid != nil && link.owner != l.owner(pool).Name {
 			link.pid = nil
 		}
 	}
