@@ -135,6 +135,12 @@ func (m *membership) rejoinLoop(ctx context.Context) {
 		case <-state.changed:
 			t.Stop()
 			continue
+		case address := <-m.introductions:
+			t.Stop()
+			if cause := m.contact([]string{address}); cause != "" {
+				m.config.Logger.Debug("introduction " + cause)
+			}
+			continue
 		case <-t.C:
 		}
 		self := m.Self().GossipAddress
@@ -150,6 +156,32 @@ func (m *membership) rejoinLoop(ctx context.Context) {
 func (m *membership) seesAnotherServer(v *View) bool {
 	name := m.Self().Name
 	return slices.ContainsFunc(v.servers, func(s Member) bool { return s.Name != name })
+}
+
+// knows implements acquaintances.
+func (m *membership) knows(name string) bool {
+	m.events.mu.Lock()
+	defer m.events.mu.Unlock()
+	_, live := m.events.live[name]
+	return live
+}
+
+// introduce implements acquaintances: it exchanges all news with the process if
+// that is in the view, or was started anew, under its id, at the address of a
+// member that is. Another process may be of another cluster.
+func (m *membership) introduce(name, address string) {
+	id, _, _ := strings.Cut(name, "~")
+	v := m.current.Load().view
+	i := slices.IndexFunc(v.Members, func(o Member) bool {
+		return o.Name == name || o.WorkerID == id && o.Address == address
+	})
+	if i < 0 {
+		return
+	}
+	select {
+	case m.introductions <- v.Members[i].GossipAddress:
+	default:
+	}
 }
 
 // lostServer was in the view until a time.

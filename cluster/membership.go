@@ -36,7 +36,9 @@ type membership struct {
 	// stopped is closed when the node leaves.
 	stopped chan struct{}
 	flushes chan chan struct{}
-	running sync.WaitGroup
+	// introductions are gossip addresses to contact.
+	introductions chan string
+	running       sync.WaitGroup
 
 	mu   sync.Mutex
 	lost map[string]lostServer
@@ -63,6 +65,10 @@ type events struct {
 // goneMax bounds the names that are remembered to tell who comes back that it
 // had been declared gone.
 const goneMax = 1024
+
+// introductionsMax bounds the introductions that wait; more are left to the
+// next connection.
+const introductionsMax = 16
 
 var (
 	_ memberlist.EventDelegate = (*events)(nil)
@@ -140,6 +146,7 @@ func newMembership(c Config, publish func(old, new *View), returned func(Member)
 	m := &membership{
 		config: c, publish: publish, returned: returned,
 		stopped: make(chan struct{}), flushes: make(chan chan struct{}), lost: map[string]lostServer{},
+		introductions: make(chan string, introductionsMax),
 	}
 	m.self.Store(&Member{})
 	m.current.Store(&viewState{view: NewView(0, nil), changed: make(chan struct{})})

@@ -10,8 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // bubble runs a test on fake time with a network in memory.
@@ -263,6 +266,36 @@ func TestWorkerFindsRestartedServerSoon(t *testing.T) {
 		w.start(host.Again(), cluster.Config{Role: cluster.RoleServer, ID: "a"})
 		w.sees(b, 700*time.Millisecond, "a", "b")
 	})
+}
+
+// Long before the verdict on a killed server its next process, which knows
+// nobody, meets the others, as soon as either side sends something.
+func TestRestartedServerMeetsTheOthersAtOnce(t *testing.T) {
+	for _, first := range []string{"server", "worker"} {
+		t.Run(first+" sends", func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				_, host := w.server("a")
+				b, _ := w.worker("b", host.Gossip)
+				c, _ := w.worker("c", host.Gossip)
+				for _, n := range w.nodes {
+					w.sees(n, 2*time.Second, "a", "b", "c")
+				}
+				// No news is on its way any more, with which it might get by.
+				time.Sleep(time.Minute)
+				host.Crash()
+				again := w.start(host.Again(), cluster.Config{Role: cluster.RoleServer, ID: "a"})
+				from, to := again, b
+				if first == "worker" {
+					from, to = b, again
+				}
+				from.System().Root.Send(actor.NewPID(to.Self().Address, "whoever"), &messages.Describe{})
+				w.sees(again, 100*time.Millisecond, "a", "a", "b", "c")
+				for _, n := range []*cluster.Node{b, c} {
+					w.sees(n, 200*time.Millisecond, "a", "a", "b", "c")
+				}
+			})
+		})
+	}
 }
 
 func TestSubscribersGetTheNewestView(t *testing.T) {

@@ -57,7 +57,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.lookup = newLookup(n)
 	n.cluster = protocluster.New(n.system, protocluster.Configure("limpet", provider{n}, n.lookup, nil, gossipOff))
 	var err error
-	if n.remoting, err = startRemoting(n.system, n.cluster, c); err != nil {
+	if n.remoting, err = startRemoting(n.system, n.cluster, c, n.membership); err != nil {
 		return nil, err
 	}
 	if err := n.startMember(ctx); err != nil {

@@ -220,7 +220,11 @@ func (p *peer) greet(stream remote.Remoting_ReceiveClient) error {
 	p.mu.Lock()
 	p.name = response.MemberId
 	p.mu.Unlock()
-	return nil
+	header, err := stream.Header()
+	if err == nil && (len(header.Get(strangerHeader)) > 0 || !p.r.known.knows(response.MemberId)) {
+		p.r.known.introduce(response.MemberId, p.address)
+	}
+	return err
 }
 
 // pump sends batches until the peer ends or the stream breaks.

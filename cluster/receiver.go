@@ -7,6 +7,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -33,8 +34,7 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 		}
 		switch {
 		case m.GetConnectRequest() != nil:
-			answer := &remote.ConnectResponse{MemberId: s.r.name}
-			err = stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectResponse{ConnectResponse: answer}})
+			err = s.greet(stream, m.GetConnectRequest().GetServerConnection())
 		case m.GetMessageBatch() != nil:
 			err = s.deliver(m.GetMessageBatch())
 		}
@@ -42,6 +42,19 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 			return err
 		}
 	}
+}
+
+// greet tells the peer the name of this process, and whether it has heard of the
+// peer.
+func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
+	if !s.r.known.knows(of.GetSystemId()) {
+		s.r.known.introduce(of.GetSystemId(), of.GetAddress())
+		if err := stream.SetHeader(metadata.Pairs(strangerHeader, "1")); err != nil {
+			return err
+		}
+	}
+	answer := &remote.ConnectResponse{MemberId: s.r.name}
+	return stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectResponse{ConnectResponse: answer}})
 }
 
 // deliver passes on the messages of a batch. One of a type that this process

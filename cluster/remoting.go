@@ -48,6 +48,7 @@ type remoting struct {
 	system      *actor.ActorSystem
 	log         *slog.Logger
 	name        string
+	known       acquaintances
 	dial        func(context.Context, string) (net.Conn, error)
 	credentials credentials.TransportCredentials
 	server      *grpc.Server
@@ -59,9 +60,24 @@ type remoting struct {
 	stopped bool
 }
 
+// acquaintances are the processes that this node has heard of by membership.
+// Two that are connected and have not heard of each other missed something: a
+// server was restarted, for example, and its seeds, if it has any, are dead.
+type acquaintances interface {
+	// knows says whether a process of the name is a live member.
+	knows(name string) bool
+	// introduce sees to it that this node and the process hear of each other,
+	// if it is known where. It does not wait.
+	introduce(name, address string)
+}
+
+// strangerHeader is set by the accepting side of a connection that has not
+// heard of the connecting one.
+const strangerHeader = "limpet-stranger"
+
 // startRemoting binds the listener before anything else, so that the address
 // is known when the first PID is made.
-func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config) (*remoting, error) {
+func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config, known acquaintances) (*remoting, error) {
 	listener, err := c.Listen(c.BindAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, messages.Errorf(messages.CodeAddressInUse, "bind address %s is in use by another process", c.BindAddress)
@@ -69,7 +85,7 @@ func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c C
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "bind address %s: %w", c.BindAddress, err)
 	}
 	r := &remoting{
-		system: system, log: c.Logger, name: memberName(c.ID, c.Incarnation), dial: c.Dial,
+		system: system, log: c.Logger, name: memberName(c.ID, c.Incarnation), known: known, dial: c.Dial,
 		peers: map[string]*peer{}, refused: map[string]time.Time{},
 	}
 	var serverSide credentials.TransportCredentials
