@@ -228,6 +228,7 @@ func (w *hostWorld) workerOn(id string, on *clustertest.Host, defs ...*messages.
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.stops = append(w.stops, node.Kill)
 	worker, err := StartWorker(w.t.Context(), WorkerConfig{Node: node, Logger: log, Grace: -1, Functions: w.functions,
 		Info: &messages.WorkerInfo{Slots: 4, Workflows: defs}})
 	if err != nil {

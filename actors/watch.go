@@ -2,15 +2,18 @@ package actors
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/messages"
 )
 
-// watchEntriesMax bounds one reply of watch.
-const watchEntriesMax = 200
+// watchEntriesMax and watchBytesMax bound one reply of watch: it has to fit into
+// a message between two nodes. An entry larger than watchBytesMax comes alone.
+const (
+	watchEntriesMax = 200
+	watchBytesMax   = 8 << 20
+)
 
 // watchWaitMax bounds how long watch waits for the next entry.
 const watchWaitMax = 5 * time.Minute
@@ -47,7 +50,7 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 		if err != nil {
 			return &messages.WatchRunReply{Error: messages.ToFailure(err)}
 		}
-		if reply.Ended || len(reply.Entries) > 0 && !w.UntilEnded {
+		if reply.Ended || len(reply.Entries) > 0 {
 			return reply
 		}
 		if !h.owns(w.RunId) {
@@ -74,30 +77,35 @@ func (h *Host) movedSignal() <-chan struct{} {
 	return h.moved
 }
 
-// read returns what is stored. Of a run that is only waited for, the entries
-// are read once it has ended.
+// read returns a page of what is stored. Of a run that is only waited for, the
+// entries are read once it has ended.
 func (h *Host) read(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
 	limit := watchEntriesMax
 	if w.UntilEnded {
 		limit = 1
 	}
 	entries, row, err := h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
-	ended := journal.Finished(row.Status)
 	if err == nil && w.WithoutEntries {
-		return &messages.WatchRunReply{Status: row.Status, Ended: ended}, nil
+		return &messages.WatchRunReply{Status: row.Status, Ended: journal.Finished(row.Status)}, nil
 	}
-	if err == nil && w.UntilEnded && ended {
-		limit = math.MaxInt32
+	if err == nil && w.UntilEnded && journal.Finished(row.Status) {
+		limit = watchEntriesMax
 		entries, row, err = h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
 	}
 	if err != nil {
 		return nil, err
 	}
+	ended := journal.Finished(row.Status)
 	reply := &messages.WatchRunReply{Status: row.Status, Ended: ended && len(entries) < limit}
-	if w.UntilEnded && !reply.Ended {
+	if w.UntilEnded && !ended {
 		return reply, nil
 	}
+	bytes := 0
 	for i, data := range entries {
+		if bytes += len(data); i > 0 && bytes > watchBytesMax {
+			reply.Ended = false
+			break
+		}
 		entry := new(messages.Entry)
 		if err := messages.Unmarshal(data, entry); err != nil {
 			return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", w.RunId, w.After+uint64(i)+1, err)

@@ -137,8 +137,9 @@ type Machine struct {
 }
 
 // turnBytesMax bounds the outputs that one entry records: beyond it the rest
-// of the queue waits for the next turn.
-const turnBytesMax = 32 << 20
+// of the queue waits for the next turn. An entry has to fit into a message
+// between two nodes.
+const turnBytesMax = 16 << 20
 
 // New makes the machine of a run that has no entry yet.
 func New(runID string, def *messages.WorkflowDefinition, cfg Config) *Machine {
