@@ -276,7 +276,10 @@ func TestHostTellsOfAnEndOnAnotherServer(t *testing.T) {
 					w.settled(s1, s2)
 					id = w.ownedBy(s2)
 					close(ask)
-					time.AfterFunc(time.Second, s2.network.Freeze)
+					time.AfterFunc(time.Second, func() {
+						s2.network.Freeze()
+						s2.host.Stop()
+					})
 				} else {
 					id = w.leaves(s1, "s2")
 					close(ask)
@@ -291,7 +294,7 @@ func TestHostTellsOfAnEndOnAnotherServer(t *testing.T) {
 					ended = reply.Ended
 				}
 				if took := time.Since(begin); took > 10*time.Second {
-					w.t.Fatalf("the end was heard of after %v", took)
+					w.t.Fatalf("the end was heard of after %v: %s", took, w.history(id))
 				}
 			})
 		})
