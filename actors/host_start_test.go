@@ -47,11 +47,12 @@ func TestHostAnswersTheStartOfARunThatMoves(t *testing.T) {
 			}
 			return nil
 		})
-		time.AfterFunc(time.Second, func() { w.startServer("s2", w.network.Host("s2"), HostConfig{}) })
+		started := w.later(time.Second, func() { w.startServer("s2", w.network.Host("s2"), HostConfig{}) })
 		time.AfterFunc(5*time.Second, func() { close(gate) })
 		if r := w.startWithin(s1, 10*time.Second, startOf(id, def)); r.Error != nil {
 			w.t.Fatalf("the start: %v", r.Error)
 		}
+		started()
 		w.worker("w1", def)
 		w.ends(s1, id, 5*time.Second, succeeded)
 	})

@@ -283,7 +283,7 @@ func TestHostTellsOfAnEndOnAnotherServer(t *testing.T) {
 				} else {
 					id = w.leaves(s1, "s2")
 					close(ask)
-					time.AfterFunc(time.Second, func() { w.startServer("s2", w.network.Host("s2"), HostConfig{}) })
+					defer w.later(time.Second, func() { w.startServer("s2", w.network.Host("s2"), HostConfig{}) })()
 				}
 				begin := time.Now()
 				for ended := false; !ended; {

@@ -184,6 +184,16 @@ func (w *hostWorld) startServer(id string, on *clustertest.Host, c HostConfig) *
 	return s
 }
 
+// later calls f after a while; wait returns when it has.
+func (w *hostWorld) later(d time.Duration, f func()) (wait func()) {
+	done := make(chan struct{})
+	time.AfterFunc(d, func() {
+		defer close(done)
+		f()
+	})
+	return func() { <-done }
+}
+
 // prepare makes the parts of the server and returns the kind that places runs.
 func (w *hostWorld) prepare(s *testServer, c HostConfig) cluster.Kind {
 	log := slog.New(slog.DiscardHandler)
