@@ -106,6 +106,12 @@ func (c *chaos) load(loader, size int, struck <-chan struct{}) {
 			}
 			c.mu.Lock()
 			c.accepted[run.ID()] = run
+			if len(got.GetChildren()) > 1 {
+				c.t.Errorf("run %s has more than one child%s", run.ID(), c.story(run))
+			}
+			for _, child := range got.GetChildren() {
+				c.accepted[child.GetRunId()] = c.client.Run(child.GetRunId())
+			}
 			c.mu.Unlock()
 		}
 	}

@@ -200,18 +200,55 @@ func TestFailureServerKilledUnderLoad(t *testing.T) {
 	}
 	t.Logf("all %d runs have ended %v after the last return", len(accepted), time.Since(up).Round(time.Millisecond))
 	r.repeated(nil)
-	if n := len(r.executions("")); n < 3*len(accepted) {
+	// A fifth of the runs have a child.
+	if n := len(r.executions("")); n != 3*len(accepted)*6/5 {
 		t.Errorf("%d executions of %d runs", n, len(accepted))
 	}
+}
+
+// A server that is killed again and again, before the membership has given its
+// earlier processes up, still finds the workers that were there all the time.
+func TestFailureServerKilledAgainAndAgain(t *testing.T) {
+	random := rand.New(rand.NewPCG(seedOf(t), 3))
+	r := newRig(t, "local")
+	server := r.server()
+	r.worker("w1", 4)
+	r.worker("w2", 4)
+	hold := play{Hold: []string{"b"}}
+	runs := []*sdk.Run{r.start(chainSoft, hold), r.start(chainNone, hold), r.start(chainHard, hold)}
+	var held []*performance
+	for _, run := range runs {
+		held = append(held, r.began(run.ID(), "b", 1))
+	}
+	for range 8 {
+		r.pass(50*time.Millisecond + time.Duration(random.Int64N(int64(500*time.Millisecond))))
+		server.kill()
+		server = r.server()
+	}
+	// Beyond the time that a server gives the workers of its runs to appear.
+	r.pass(4 * time.Second)
+	for _, p := range held {
+		p.release()
+	}
+	for _, run := range runs {
+		r.ends(run)
+		r.unharmed(run)
+	}
+	r.repeated(nil)
 }
 
 // startBatch starts runs with keys, so that the client tries again while the
 // server is away.
 func (r *rig) startBatch(number, size int) ([]*sdk.Run, error) {
-	w := sdk.NewWorkflow[play]([]string{chainSoft, chainNone, chainHard, fanSoft}[number%4])
+	names := []string{chainSoft, chainNone, chainHard, fanSoft}
+	w := sdk.NewWorkflow[play](names[number%len(names)])
 	inputs := make([]play, size)
 	for i := range inputs {
 		inputs[i] = play{Quiet: true, Work: time.Duration(i%4) * 40 * time.Millisecond}
+		if i%5 == 4 {
+			child := inputs[i]
+			inputs[i].Spawn, inputs[i].Sticky, inputs[i].Child = names[i%len(names)], i%len(names) != 1, &child
+		}
 	}
 	return w.StartMany(r.ctx, r.client, inputs, &sdk.StartManyOptions{
 		IdempotencyKey: func(i int) string { return fmt.Sprintf("%d/%d", number, i) },
