@@ -107,6 +107,8 @@ type Machine struct {
 	questions []*question
 	used      []uint64
 	asked     uint64
+	// spent are the grants that the turn has used.
+	spent []*messages.Placed
 	// askFrom: placement is not asked before it.
 	askFrom time.Time
 	// gone says when a process was found out of use, although placement may not
@@ -199,11 +201,12 @@ func (m *Machine) Handle(in Input, now time.Time) []Action {
 func (m *Machine) appended(err error) {
 	m.appending = false
 	if err != nil {
+		m.unspend()
 		m.die(err)
 		return
 	}
 	m.out = append(m.out, m.after...)
-	m.after = nil
+	m.after, m.spent = nil, nil
 	m.rowFrom = m.rowKey()
 	m.boundNow = false
 	queue := m.queue
@@ -235,9 +238,7 @@ func (m *Machine) die(err error) {
 		m.refuseDead(in)
 	}
 	m.after, m.queue, m.spawns = nil, nil, nil
-	for k := range m.questions {
-		m.withdraw(k)
-	}
+	m.withdrawAll()
 	m.out = append(m.out, Stop{})
 }
 

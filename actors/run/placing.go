@@ -103,7 +103,17 @@ func (m *Machine) placement(k int, exclude string, since time.Time) *messages.Pl
 		return nil
 	}
 	m.questions[k], m.used[k] = nil, q.ask.Question
+	m.spent = append(m.spent, q.placed)
 	return q.placed
+}
+
+// unspend gives back the grants of a turn that did not happen: nothing is sent
+// with them.
+func (m *Machine) unspend() {
+	for _, p := range m.spent {
+		m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: p.Step, Pool: m.pool(), Question: p.Question}})
+	}
+	m.spent = nil
 }
 
 // bindQuestion is the index of the question for a binding.
