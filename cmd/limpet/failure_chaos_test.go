@@ -34,6 +34,9 @@ const (
 	freezeWorkerKillServer
 	killBoth
 	freezeServer
+	stopServer
+	drainWorker
+	doubleWorker
 )
 
 // Servers and workers are killed and frozen at random while runs go on: each
@@ -41,14 +44,14 @@ const (
 // history says was lost.
 func TestFailureChaos(t *testing.T) {
 	c := newChaos(t, 1)
-	c.endure(12, killServer, killWorker, freezeWorker, freezeWorkerKillServer, killBoth, freezeServer)
+	c.endure(16, killServer, killWorker, freezeWorker, freezeWorkerKillServer, killBoth, freezeServer, stopServer, drainWorker, doubleWorker)
 	c.explain()
 }
 
 // As long as it is only the server, nothing is lost and nothing is repeated.
 func TestFailureChaosOfTheServer(t *testing.T) {
 	c := newChaos(t, 2)
-	c.endure(8, killServer, freezeServer)
+	c.endure(8, killServer, freezeServer, stopServer)
 	if lost, again := c.explain(); lost != 0 || again != 0 {
 		t.Errorf("%d attempts were lost, %d executions were repetitions", lost, again)
 	}
@@ -150,12 +153,46 @@ func (c *chaos) strike(what int) {
 		c.server.signal(syscall.SIGSTOP)
 		c.pass(pause)
 		c.server.signal(syscall.SIGCONT)
+	case stopServer:
+		c.server.signal(syscall.SIGTERM)
+		if code, stderr := c.server.exit(); code != exitOK {
+			c.t.Errorf("the server ended with %d after SIGTERM: %s", code, stderr)
+		}
+		c.server = c.rig.server()
+	case drainWorker:
+		w.says("ready")
+		w.signal(syscall.SIGTERM)
+		w.ended(exitOK, "")
+		c.workers[id] = c.launch(id, 20)
+	case doubleWorker:
+		c.workers[id] = c.double(w, pause)
 	}
 	// One that was superseded or died of its own is brought back.
 	select {
 	case <-c.workers[id].gone:
 		c.workers[id] = c.launch(id, 20)
 	default:
+	}
+}
+
+// double starts a second process of a worker while the first one is frozen, and
+// returns the one that keeps the id; the other one ends.
+func (c *chaos) double(first *process, pause time.Duration) *process {
+	first.says("ready")
+	first.signal(syscall.SIGSTOP)
+	second := c.launch(first.name, 20)
+	c.pass(pause)
+	first.signal(syscall.SIGCONT)
+	select {
+	case <-first.gone:
+		first.ended(exitPrecondition, messages.CodeWorkerSuperseded)
+		return second
+	case <-second.gone:
+		second.ended(exitPrecondition, messages.CodeWorkerIDTaken)
+		return first
+	case <-c.ctx.Done():
+		c.t.Fatalf("two processes are worker %s", first.name)
+		return nil
 	}
 }
 

@@ -216,6 +216,9 @@ const (
 	deadly    = "deadly"
 )
 
+// eventKey starts a run of chainNone and one of chainSoft.
+const eventKey = "failure:tested"
+
 // deadlyLosses is LostAttemptsMax of the workflow deadly.
 const deadlyLosses = 3
 
@@ -226,8 +229,8 @@ func (s *stage) workflows(names []string) []sdk.AnyWorkflow {
 			all = append(all, w)
 		}
 	}
-	add(s.chain(chainNone, sdk.WorkflowConfig{}, sdk.StepConfig{}))
-	add(s.chain(chainSoft, sdk.WorkflowConfig{Sticky: sdk.Soft, BusyPatience: sdk.Never}, sdk.StepConfig{}))
+	add(s.chain(chainNone, sdk.WorkflowConfig{OnEvents: []string{eventKey}}, sdk.StepConfig{}))
+	add(s.chain(chainSoft, sdk.WorkflowConfig{Sticky: sdk.Soft, BusyPatience: sdk.Never, OnEvents: []string{"failure:*"}}, sdk.StepConfig{}))
 	add(s.chain(chainHard, sdk.WorkflowConfig{Sticky: sdk.Hard}, sdk.StepConfig{}))
 	add(s.chain(restless, sdk.WorkflowConfig{Sticky: sdk.Soft, BusyPatience: 500 * time.Millisecond}, sdk.StepConfig{}))
 	add(s.chain(retried, sdk.WorkflowConfig{Sticky: sdk.Soft}, sdk.StepConfig{Retries: 3, Backoff: 2 * time.Second, BackoffMax: 2 * time.Second}))
