@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/worker"

@@ -5,10 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/bench"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/demo"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 )
 
 // TestMain makes the test's executable a process of the bench where it is

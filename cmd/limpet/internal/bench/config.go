@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 )
 
 // Figures are the result of a measurement.

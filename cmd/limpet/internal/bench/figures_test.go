@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
 )
 

@@ -20,7 +20,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )
 

@@ -1,7 +1,7 @@
 package bench
 
 import (
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/sdk"
 )
 

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )

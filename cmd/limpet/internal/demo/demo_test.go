@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/localcluster"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/sdk"
 )
 

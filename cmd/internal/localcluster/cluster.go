@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/ledger"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )

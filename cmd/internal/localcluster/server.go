@@ -11,7 +11,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/node"
-	"github.com/limpetrun/limpet/cmd/limpet/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )
 
