@@ -1,0 +1,171 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Group of kinds, as --faults names them.
+type Group string
+
+// The groups.
+const (
+	Kill      Group = "kill"
+	Stop      Group = "stop"
+	Partition Group = "partition"
+	PG        Group = "pg"
+	Restart   Group = "restart"
+	Join      Group = "join"
+)
+
+// Groups lists all groups.
+var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join}
+
+// ParseGroups reads a list between commas; an empty one is all groups.
+func ParseGroups(list string) ([]Group, error) {
+	var groups []Group
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		switch g := Group(name); {
+		case name == "":
+		case !slices.Contains(Groups, g):
+			return nil, fmt.Errorf("fault %q is not one of %s", name, Names(Groups))
+		case !slices.Contains(groups, g):
+			groups = append(groups, g)
+		}
+	}
+	if len(groups) == 0 {
+		return slices.Clone(Groups), nil
+	}
+	return groups, nil
+}
+
+// Names is the groups between commas.
+func Names(groups []Group) string {
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = string(g)
+	}
+	return strings.Join(names, ",")
+}
+
+// Kind of fault.
+type Kind string
+
+// The kinds. Each lasts from Fault.At to Fault.Until and is undone then.
+const (
+	// WorkerKill is SIGKILL; the same id is started at the end.
+	WorkerKill Kind = "worker_kill"
+	// WorkerReplace is SIGKILL; a worker of another id, Fault.Extra, takes its
+	// place until the same id is started at the end, and then leaves in order.
+	WorkerReplace Kind = "worker_replace"
+	// WorkerPause is SIGSTOP shorter than the verdict of the membership,
+	// WorkerStop one that goes beyond it.
+	WorkerPause Kind = "worker_pause"
+	WorkerStop  Kind = "worker_stop"
+	// WorkerRestart stops the worker in order and starts it at the end.
+	WorkerRestart Kind = "worker_restart"
+
+	// The same for servers.
+	ServerKill    Kind = "server_kill"
+	ServerPause   Kind = "server_pause"
+	ServerStop    Kind = "server_stop"
+	ServerRestart Kind = "server_restart"
+	// RollingRestart restarts all servers in order, one after the other, each
+	// once the one before is up.
+	RollingRestart Kind = "rolling_restart"
+
+	// PartitionNode cuts the target off all other nodes, PostgreSQL included.
+	PartitionNode Kind = "partition_node"
+	// PartitionSplit cuts the targets off the rest; all reach PostgreSQL.
+	PartitionSplit Kind = "partition_split"
+	// PartitionIn drops what the target is sent, PartitionOut what it sends.
+	PartitionIn  Kind = "partition_in"
+	PartitionOut Kind = "partition_out"
+	// PartitionPG cuts the target servers off PostgreSQL.
+	PartitionPG Kind = "partition_pg"
+	// PartitionLoss loses Fault.Percent of all packets between nodes.
+	PartitionLoss Kind = "partition_loss"
+
+	// PGRestart is a fast shutdown and a start, PGKill a kill -9 of it all and
+	// a start at the end, PGFreeze a freeze of all its processes.
+	PGRestart Kind = "pg_restart"
+	PGKill    Kind = "pg_kill"
+	PGFreeze  Kind = "pg_freeze"
+
+	// JoinServer and JoinWorker start Fault.Extra, which leaves in order at the
+	// end.
+	JoinServer Kind = "join_server"
+	JoinWorker Kind = "join_worker"
+)
+
+// trait is what the plan knows of a kind.
+type trait struct {
+	kind  Kind
+	group Group
+	// weight is how often the kind is drawn among those of its group.
+	weight int
+	// on is what it hurts.
+	on area
+	// from and to bound how long it lasts.
+	from, to time.Duration
+}
+
+// area is what a kind hurts.
+type area int
+
+const (
+	aWorker area = iota
+	aServer
+	allServers
+	aNode
+	someNodes
+	network
+	database
+	// serversOffDatabase hurts the network of some servers.
+	serversOffDatabase
+	newServer
+	newWorker
+)
+
+const ms = time.Millisecond
+
+// traits of all kinds. The short freezes end well before the verdict of the
+// local preset, the long ones are well beyond it. PostgreSQL is away for some
+// seconds at most.
+var traits = []trait{
+	{WorkerKill, Kill, 3, aWorker, 200 * ms, 5000 * ms},
+	{WorkerReplace, Kill, 1, aWorker, 5000 * ms, 8000 * ms},
+	{ServerKill, Kill, 3, aServer, 200 * ms, 5000 * ms},
+	{WorkerPause, Stop, 1, aWorker, 100 * ms, 700 * ms},
+	{WorkerStop, Stop, 2, aWorker, 3000 * ms, 7000 * ms},
+	{ServerPause, Stop, 1, aServer, 100 * ms, 700 * ms},
+	{ServerStop, Stop, 2, aServer, 3000 * ms, 7000 * ms},
+	{WorkerRestart, Restart, 1, aWorker, 0, 3000 * ms},
+	{ServerRestart, Restart, 1, aServer, 0, 3000 * ms},
+	{RollingRestart, Restart, 1, allServers, 6000 * ms, 6000 * ms},
+	{PartitionNode, Partition, 1, aNode, 2000 * ms, 7000 * ms},
+	{PartitionSplit, Partition, 1, someNodes, 2000 * ms, 7000 * ms},
+	{PartitionIn, Partition, 1, aNode, 2000 * ms, 6000 * ms},
+	{PartitionOut, Partition, 1, aNode, 2000 * ms, 6000 * ms},
+	{PartitionPG, Partition, 1, serversOffDatabase, 1000 * ms, 6000 * ms},
+	{PartitionLoss, Partition, 1, network, 3000 * ms, 7000 * ms},
+	{PGRestart, PG, 1, database, 0, 500 * ms},
+	{PGKill, PG, 1, database, 200 * ms, 3000 * ms},
+	{PGFreeze, PG, 1, database, 300 * ms, 4000 * ms},
+	{JoinServer, Join, 1, newServer, 4000 * ms, 8000 * ms},
+	{JoinWorker, Join, 1, newWorker, 4000 * ms, 8000 * ms},
+}
+
+// Kinds lists all kinds of the groups.
+func Kinds(groups []Group) []Kind {
+	var kinds []Kind
+	for _, t := range traits {
+		if slices.Contains(groups, t.group) {
+			kinds = append(kinds, t.kind)
+		}
+	}
+	return kinds
+}
