@@ -1,0 +1,147 @@
+// Package config holds the one table of settings that a server and the
+// commands that talk to one take, and finds out what is in force: each setting
+// is a flag, a variable of the environment and a key of a file, and all three
+// names derive from one.
+//
+// Data flow: Table → Register makes the flags → Resolve fills what no flag gave
+// from the environment, then from the file → Values, with the Origin of each.
+//
+// Invariants: a flag wins over the environment, the environment over the file,
+// the file over the default. A secret is in no error and in no listing. What
+// Table does not name is refused in a file.
+//
+// Imports cluster (the names of presets, secret files), messages.
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// Values of all settings.
+type Values struct {
+	Config     string
+	Address    []string
+	Secret     string
+	SecretFile string
+
+	ID            string
+	Store         string
+	StoreFile     string
+	StoreWait     time.Duration
+	Listen        string
+	Bind          string
+	Gossip        string
+	AdvertiseHost string
+	Join          []string
+	Preset        string
+	Retention     time.Duration
+	LogLevel      string
+	LogJSON       bool
+}
+
+// Scope says who takes a setting.
+type Scope int
+
+const (
+	// Shared settings are of the server and of the commands that talk to one.
+	Shared Scope = iota
+	// Server settings are of the server only.
+	Server
+)
+
+// Setting is a row of the table.
+type Setting struct {
+	// Name is that of the flag; Env and Key derive from it.
+	Name string
+	// Default as it would be given. Empty means what Help says.
+	Default string
+	// Help is one line, lower case.
+	Help  string
+	Scope Scope
+
+	// choices are the only values, if there are any.
+	choices []string
+	// hidden values are never shown; a URL is shown without its password.
+	hidden, url bool
+	// from names the setting of a file that holds the value.
+	from string
+	// noKey: the file does not say where the file is.
+	noKey bool
+	field func(*Values) any
+}
+
+// Env is the setting's variable of the environment.
+func (s Setting) Env() string { return "LIMPET_" + strings.ToUpper(s.underscored()) }
+
+// Key is the setting's key in the file; "" for the file itself.
+func (s Setting) Key() string {
+	if s.noKey {
+		return ""
+	}
+	return s.underscored()
+}
+
+func (s Setting) underscored() string { return strings.ReplaceAll(s.Name, "-", "_") }
+
+// Kind of the value: text, list, duration, yes or no.
+func (s Setting) Kind() string {
+	switch s.field(new(Values)).(type) {
+	case *[]string:
+		return "list"
+	case *time.Duration:
+		return "duration"
+	case *bool:
+		return "true or false"
+	}
+	return "text"
+}
+
+// Table holds every setting, in the order that they are shown in.
+var Table = []Setting{
+	{Name: "config", Help: "YAML file with settings", noKey: true,
+		field: func(v *Values) any { return &v.Config }},
+	{Name: "address", Default: "127.0.0.1:7080", Help: "API of the servers to talk to, host:port or URL; with several, one that answers",
+		field: func(v *Values) any { return &v.Address }},
+	{Name: "secret", Help: "secret of the cluster, 32 random characters; better in a file, for others can see the arguments of a process", hidden: true, from: "secret-file",
+		field: func(v *Values) any { return &v.Secret }},
+	{Name: "secret-file", Help: "file with the secret, which only its owner and group can read",
+		field: func(v *Values) any { return &v.SecretFile }},
+
+	{Name: "id", Help: "id of the server, the same at each start (default server/HOSTNAME)", Scope: Server,
+		field: func(v *Values) any { return &v.ID }},
+	{Name: "store", Default: "sqlite:limpet-data/journal.db", Help: "the journal: postgres://… for several servers, sqlite:PATH, or memory (lost at the end)", Scope: Server, url: true, from: "store-file",
+		field: func(v *Values) any { return &v.Store }},
+	{Name: "store-file", Help: "file with the store, for a database URL with a password", Scope: Server,
+		field: func(v *Values) any { return &v.StoreFile }},
+	{Name: "store-wait", Default: "2m", Help: "how long to wait at the start for a database that does not answer; -1s means for ever", Scope: Server,
+		field: func(v *Values) any { return &v.StoreWait }},
+	{Name: "listen", Default: "127.0.0.1:7080", Help: "host:port of the API; port 0 takes any", Scope: Server,
+		field: func(v *Values) any { return &v.Listen }},
+	{Name: "bind", Default: "127.0.0.1:0", Help: "host:port of the actors; port 0 takes any", Scope: Server,
+		field: func(v *Values) any { return &v.Bind }},
+	{Name: "gossip", Default: "127.0.0.1:7946", Help: "IP:port of the membership, which others join by, TCP and UDP", Scope: Server,
+		field: func(v *Values) any { return &v.Gossip }},
+	{Name: "advertise-host", Help: "IP or name that others reach bind and gossip by; needed when these are of every address, such as :7946", Scope: Server,
+		field: func(v *Values) any { return &v.AdvertiseHost }},
+	{Name: "join", Help: "gossip addresses of servers to join, one that answers is enough; a name stands for all its addresses; its own may be among them", Scope: Server,
+		field: func(v *Values) any { return &v.Join }},
+	{Name: "preset", Default: "local", Help: "timing of the membership: local, lan or wan; the same for all members", Scope: Server, choices: []string{"local", "lan", "wan"},
+		field: func(v *Values) any { return &v.Preset }},
+	{Name: "retention", Default: "168h", Help: "how long finished runs are kept; -1s means for ever", Scope: Server,
+		field: func(v *Values) any { return &v.Retention }},
+	{Name: "log-level", Default: "info", Help: "debug, info, warn or error; logs go to stderr", Scope: Server, choices: []string{"debug", "info", "warn", "error"},
+		field: func(v *Values) any { return &v.LogLevel }},
+	{Name: "log-json", Default: "false", Help: "log JSON", Scope: Server,
+		field: func(v *Values) any { return &v.LogJSON }},
+}
+
+// find returns the row of a name.
+func find(name string) (Setting, bool) {
+	for _, s := range Table {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Setting{}, false
+}
