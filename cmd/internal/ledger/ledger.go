@@ -6,10 +6,11 @@
 // Read.
 //
 // The file is lines of fields between tabs. "process" begins it: worker id,
-// incarnation, process id. Then "begin": number of the execution in this
-// process, run, step, attempt, epoch, and time in microseconds since the Unix
-// epoch; "end": number, time, outcome (ok, failed), note. What a killed
-// process had written is complete but for a last line without an end.
+// incarnation, process id and time, as all times in microseconds since the Unix
+// epoch. Then "begin": number of the execution in this process, run, step,
+// attempt, epoch, and time; "end": number, time, outcome (ok, failed), note;
+// "ready": time. What a killed process had written is complete but for a last
+// line without an end.
 //
 // Imports nothing of this module.
 package ledger
@@ -44,6 +45,16 @@ type Execution struct {
 	Note string
 }
 
+// Process is one process of a worker.
+type Process struct {
+	Worker      string
+	Incarnation string
+	ID          int
+	Begin       time.Time
+	// Ready is when steps could come; zero if that was not recorded.
+	Ready time.Time
+}
+
 // oneLine keeps a note from looking like fields or lines.
 var oneLine = strings.NewReplacer("\t", " ", "\n", " ")
 
@@ -75,7 +86,7 @@ func Create(file, worker, incarnation string, flushEvery time.Duration) (*Writer
 		incarnation: incarnation, file: f, buffer: bufio.NewWriterSize(f, 64<<10),
 		flushEvery: flushEvery, stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	fmt.Fprintf(w.buffer, "process\t%s\t%s\t%d\n", worker, incarnation, os.Getpid())
+	fmt.Fprintf(w.buffer, "process\t%s\t%s\t%d\t%d\n", worker, incarnation, os.Getpid(), time.Now().UnixMicro())
 	if err := w.Flush(); err != nil {
 		return nil, err
 	}
@@ -98,6 +109,13 @@ func (w *Writer) flushing() {
 			return
 		}
 	}
+}
+
+// Ready records that the process was admitted: steps may come.
+func (w *Writer) Ready() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(strconv.AppendInt(append(w.line[:0], "ready\t"...), time.Now().UnixMicro(), 10))
 }
 
 // Begin records that a call begins and returns its number for End.

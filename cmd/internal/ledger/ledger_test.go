@@ -17,6 +17,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.Ready()
 		first := w.Begin("run", "ask", 2, 3)
 		second := w.Begin("run", "report", 1, 3)
 		w.End(second, true, "no\tway")
@@ -27,9 +28,12 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all, err := Read(filepath.Join(dir, "*.ledger"))
-	if err != nil || len(all) != 4 {
-		t.Fatalf("%d executions, %v", len(all), err)
+	processes, all, err := ReadAll(filepath.Join(dir, "*.ledger"))
+	if err != nil || len(all) != 4 || len(processes) != 2 {
+		t.Fatalf("%d processes, %d executions, %v", len(processes), len(all), err)
+	}
+	if p := processes[0]; p.Worker != "w1" || p.Incarnation != "i1" || p.ID != os.Getpid() || p.Begin.IsZero() || p.Ready.Before(p.Begin) {
+		t.Errorf("%+v", p)
 	}
 	e := all[0]
 	if e.ID != "i1#1" || e.Worker != "w1" || e.Process != os.Getpid() || e.Run != "run" || e.Step != "ask" || e.Attempt != 2 || e.Epoch != 3 || !e.End.IsZero() {
@@ -57,15 +61,19 @@ func TestUnbufferedLinesSurviveTheProcess(t *testing.T) {
 
 func TestParseRefusesWhatIsNotALedger(t *testing.T) {
 	for data, ok := range map[string]bool{
-		"":                             true,
-		"process\tw\ti\t1\n":           true,
-		"process\tw\ti\t1\nbegin\t1\t": true, // cut off
-		"process\tw\ti\tx\n":           false,
-		"begin\t2\tr\ts\t1\t1\t1\n":    false,
-		"end\t1\t1\tok\t\n":            false,
-		"hello\n":                      false,
+		"":                                true,
+		"process\tw\ti\t1\t5\n":           true,
+		"process\tw\ti\t1\t5\nbegin\t1\t": true, // cut off
+		"process\tw\ti\t1\t5\nready\t6\n": true,
+		"process\tw\ti\t1\n":              false,
+		"process\tw\ti\t1\tx\n":           false,
+		"process\tw\ti\t1\t5\nready\tx\n": false,
+		"process\tw\ti\tx\t5\n":           false,
+		"begin\t2\tr\ts\t1\t1\t1\n":       false,
+		"end\t1\t1\tok\t\n":               false,
+		"hello\n":                         false,
 	} {
-		if _, err := parse([]byte(data)); (err == nil) != ok {
+		if _, _, err := parse([]byte(data)); (err == nil) != ok {
 			t.Errorf("%q: %v", data, err)
 		}
 	}

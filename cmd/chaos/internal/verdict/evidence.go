@@ -1,0 +1,127 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Evidence is all that the checker goes by.
+type Evidence struct {
+	Seed uint64
+	// At is when the evidence was taken, after the faults were undone and the
+	// runs had time to end.
+	At    time.Time
+	Calls []Call
+	// Runs that the API lists, and those that a call named, children included.
+	Runs []Run
+	// Executions and Processes are from the ledger of the workers.
+	Executions []ledger.Execution
+	Processes  []ledger.Process
+}
+
+// Act is what a client asked for.
+type Act string
+
+const (
+	ActStart  Act = "start"
+	ActEvent  Act = "event"
+	ActCancel Act = "cancel"
+	ActReplay Act = "replay"
+	ActWait   Act = "wait"
+	ActWatch  Act = "watch"
+)
+
+// Outcome of a call as its client saw it.
+type Outcome string
+
+const (
+	// Acknowledged: the call was answered.
+	Acknowledged Outcome = "acknowledged"
+	// Refused: an error that says that the call had no effect and that it will
+	// not have one if it is made again.
+	Refused Outcome = "refused"
+	// Ambiguous: an error after which the call may have had its effect.
+	Ambiguous Outcome = "ambiguous"
+)
+
+// Call is one call of a client, as it was made and as it ended.
+type Call struct {
+	Act        Act
+	Begin, End time.Time
+	Outcome    Outcome
+	// Code and Error of a call that was not acknowledged.
+	Code  messages.Code
+	Error string
+
+	// Number names what the client wanted; the calls that try the same again,
+	// or ask twice on purpose, have one number. A run carries it in its metadata
+	// under NumberKey.
+	Number uint64
+	// Workflow, Key, Input and Event (its key) of a start or an event; Key is
+	// the idempotency key or the id of the event.
+	Workflow, Key, Event string
+	Input                []byte
+	// Runs are the ids that were answered; of other acts, the run it is about.
+	Runs []string
+	// Steps of a replay.
+	Steps []string
+	// Status that a wait or watch ended with.
+	Status messages.RunStatus
+	// Entries that a watch saw, in order.
+	Entries []uint64
+}
+
+// NumberKey is the key of the metadata that names the call that wanted a run.
+const NumberKey = "call"
+
+// Run is what the API says of a run.
+type Run struct {
+	ID string
+	// Error is why the run could not be read; empty if it was. Unknown says that
+	// the API knows no such run.
+	Error   string
+	Unknown bool
+	// Listed says that it was in the list of all runs.
+	Listed bool
+
+	// Status, Worker and Epoch of its row.
+	Status messages.RunStatus
+	Worker string
+	Epoch  uint64
+	// Parents of each step, by the definition that the run keeps.
+	Parents map[string][]string
+	// Entries are its history from the first on.
+	Entries []Entry
+	// Want is what the run has to return, worked out from its input alone.
+	Want *Want
+}
+
+// Entry is one entry of a history.
+type Entry struct {
+	Number uint64
+	At     time.Time
+	Events []*messages.Event
+}
+
+// Want is how a run has to end unless it is canceled.
+type Want struct {
+	// Values of the steps that succeed.
+	Values map[string]string
+	// Fails names the step that fails for good; empty if none does.
+	Fails string
+}
+
+// Output is what every step of the load returns, and what its execution notes
+// in the ledger, byte for byte.
+type Output struct {
+	Value string `json:"value"`
+	// Execution is the ledger's id of the call that returned it.
+	Execution string `json:"execution"`
+	// Children that the step spawned.
+	Children []string `json:"children,omitempty"`
+	// Untold says that the process had no state of the run, and the step had
+	// not been told that it is new.
+	Untold bool `json:"untold,omitempty"`
+}

@@ -1,0 +1,81 @@
+package verdict
+
+import "time"
+
+// Kind of a fault. Those of the first group have a figure in the report.
+type Kind string
+
+const (
+	// WorkerKill is SIGKILL of a worker, whatever comes after it.
+	WorkerKill Kind = "worker_kill"
+	// WorkerStop is SIGSTOP of a worker until SIGCONT.
+	WorkerStop Kind = "worker_stop"
+	// ServerKill is SIGKILL of a server.
+	ServerKill Kind = "server_kill"
+	// ServerStop is SIGSTOP of a server until SIGCONT.
+	ServerStop Kind = "server_stop"
+	// ServerLeave is a graceful stop of a server (SIGTERM), one of a rolling
+	// restart too.
+	ServerLeave Kind = "server_leave"
+	// Partition cuts Nodes off from the others, in both directions.
+	Partition Kind = "partition"
+	// PostgresRestart and PostgresKill take the database away until it is up
+	// again.
+	PostgresRestart Kind = "pg_restart"
+	PostgresKill    Kind = "pg_kill"
+
+	// WorkerLeave is a graceful stop of a worker (SIGTERM).
+	WorkerLeave Kind = "worker_leave"
+	// WorkerDouble starts a second process under the id of a worker.
+	WorkerDouble Kind = "worker_double"
+	// OneWay cuts one direction only; Loss drops some of the packets.
+	OneWay Kind = "partition_one_way"
+	Loss   Kind = "loss"
+	// WorkerJoin and ServerJoin bring a node that was not there before.
+	WorkerJoin Kind = "worker_join"
+	ServerJoin Kind = "server_join"
+)
+
+// Fault is one bad thing that was done to the cluster. What is not said in a
+// fault did not happen: a worker that is recorded as lost and that no fault
+// names was lost by a false verdict.
+type Fault struct {
+	Kind Kind `json:"kind"`
+	// Target is the id of the node that was struck; empty for the database.
+	Target string `json:"target,omitempty"`
+	// Nodes are the ids of all nodes that lost a link by a Partition, OneWay or
+	// Loss, on the side that is to be taken for the broken one: a worker that is
+	// in none of these may not be given up. Target counts as one of them.
+	Nodes []string `json:"nodes,omitempty"`
+	// PID is the process that was struck; 0 lets the checker take the newest
+	// one of the Target that had begun by At.
+	PID int `json:"pid,omitempty"`
+	// At is just before the fault was done.
+	At time.Time `json:"at"`
+	// Until is just after it was undone: SIGCONT, the link is back, the database
+	// answers again, the process that takes the place of a dead one is up. Zero
+	// if it never was.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// strikes says that the fault touches the node.
+func (f *Fault) strikes(id string) bool {
+	if f.Target == id {
+		return true
+	}
+	for _, n := range f.Nodes {
+		if n == id {
+			return true
+		}
+	}
+	return false
+}
+
+// deadly says that the process that was struck does not go on.
+func (f *Fault) deadly() bool {
+	switch f.Kind {
+	case WorkerKill, ServerKill, WorkerLeave, ServerLeave:
+		return true
+	}
+	return false
+}

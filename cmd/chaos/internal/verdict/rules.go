@@ -1,0 +1,58 @@
+package verdict
+
+// Rule is a promise that can be broken; its value is its name in the report.
+type Rule string
+
+const (
+	RuleLost           Rule = "lost"
+	RuleNotEnded       Rule = "not_ended"
+	RuleEndedTwice     Rule = "ended_twice"
+	RuleRecordedTwice  Rule = "recorded_twice"
+	RuleHardMoved      Rule = "hard_moved"
+	RuleSoftMoved      Rule = "soft_moved"
+	RuleStaleAccepted  Rule = "stale_accepted"
+	RuleTwoBindings    Rule = "two_bindings"
+	RuleRepeated       Rule = "repeated"
+	RuleFalseLoss      Rule = "false_loss"
+	RuleChildMisplaced Rule = "child_misplaced"
+	RuleIneffective    Rule = "ineffective"
+	RuleWrongOutput    Rule = "wrong_output"
+	RuleIdempotency    Rule = "idempotency"
+	RuleAttempts       Rule = "attempts"
+	RuleHistory        Rule = "history"
+	RuleStateUntold    Rule = "state_untold"
+	RuleWaits          Rule = "waits"
+	RuleRefused        Rule = "refused"
+)
+
+// Rules in the order of the report.
+var Rules = []Rule{
+	RuleLost, RuleNotEnded, RuleEndedTwice, RuleRecordedTwice, RuleHardMoved, RuleSoftMoved, RuleStaleAccepted,
+	RuleTwoBindings, RuleRepeated, RuleFalseLoss, RuleChildMisplaced, RuleIneffective, RuleWrongOutput,
+	RuleIdempotency, RuleAttempts, RuleHistory, RuleStateUntold, RuleWaits, RuleRefused,
+}
+
+var ruleTexts = map[Rule]string{
+	RuleLost:           "a run whose start, event or spawn was acknowledged is known, and is what was asked for",
+	RuleNotEnded:       "every run ends after the cluster has healed, as its input says",
+	RuleEndedTwice:     "a run ends in one terminal state and stays as it is until it is replayed",
+	RuleRecordedTwice:  "a step's result is recorded once",
+	RuleHardMoved:      "a HARD run is executed on one worker id only",
+	RuleSoftMoved:      "a SOFT run moves for a reason of the table, which is recorded and true",
+	RuleStaleAccepted:  "no result of a lost attempt, an old epoch or another process is recorded",
+	RuleTwoBindings:    "a run has one binding at a time, with epochs that grow by one",
+	RuleRepeated:       "a step is executed again only after a retry, a timeout or the loss of its worker",
+	RuleFalseLoss:      "a worker is given up only if something was done to it",
+	RuleChildMisplaced: "a sticky child is bound to the worker that its parent's step ran on",
+	RuleIneffective:    "an acknowledged cancel, replay or event has its effect",
+	RuleWrongOutput:    "outputs are those that the input asks for",
+	RuleIdempotency:    "one key or event starts one run; no run comes from nowhere",
+	RuleAttempts:       "attempts are counted by one, and were executed where the history says, once, as the ledger says",
+	RuleHistory:        "a history has no gaps, and its row agrees with it",
+	RuleStateUntold:    "a step whose process has no state of the run is told so",
+	RuleWaits:          "waits and watches outlive their server and tell the truth",
+	RuleRefused:        "no valid call is refused",
+}
+
+// Text says what the rule promises.
+func (r Rule) Text() string { return ruleTexts[r] }
