@@ -161,6 +161,11 @@ type Definition struct {
 // and maps that they return belong to the caller. Errors carry a code:
 // JOURNAL_UNAVAILABLE when trying again may help, JOURNAL_CORRUPT when not.
 type Store interface {
+	// Now returns the store's clock, the one clock of a cluster's durable
+	// times: all servers on one store are told by the same. It costs a round
+	// trip; callers keep the offset to their own clock and ask again rarely.
+	Now(ctx context.Context) (time.Time, error)
+
 	// Append makes the batch durable in one commit and returns one error for
 	// each element, in order. An element whose Number is not the next of its
 	// run gets JOURNAL_CONFLICT and one that Validate refuses gets its error;

@@ -61,6 +61,14 @@ func NewMemory() *Memory {
 	}
 }
 
+// Now implements Store: the clock of the process.
+func (m *Memory) Now(ctx context.Context) (time.Time, error) {
+	if err := unavailable(ctx); err != nil {
+		return time.Time{}, err
+	}
+	return time.Now(), nil
+}
+
 // Append implements Store.
 func (m *Memory) Append(ctx context.Context, batch []Append) []error {
 	errs := make([]error, len(batch))

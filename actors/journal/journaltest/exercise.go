@@ -36,6 +36,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		fn   func(*testing.T, journal.Store)
 	}{
 		{"Empty", testEmpty},
+		{"Clock", testClock},
 		{"AppendAndRead", testAppendAndRead},
 		{"Conflict", testConflict},
 		{"BatchOfOneRun", testBatchOfOneRun},
@@ -191,6 +192,18 @@ func testEmpty(t *testing.T, s journal.Store) {
 	}
 }
 
+// testClock supposes that the clock of a store under test is that of this
+// machine.
+func testClock(t *testing.T, s journal.Store) {
+	before := time.Now()
+	first := must[time.Time](t)(s.Now(t.Context()))
+	second := must[time.Time](t)(s.Now(t.Context()))
+	const slack = time.Millisecond // clocks are read with different precision
+	if first.Before(before.Add(-slack)) || second.Before(first) || second.After(time.Now().Add(slack)) {
+		t.Errorf("from %v to %v the store's clock said %v and %v", before, time.Now(), first, second)
+	}
+}
+
 func testAppendAndRead(t *testing.T, s journal.Store) {
 	ctx := t.Context()
 	row := newRow("a")
@@ -324,7 +337,9 @@ func testCanceledContext(t *testing.T, s journal.Store) {
 	}) {
 		wantCode(t, fmt.Sprint("append ", i), err, messages.CodeJournalUnavailable)
 	}
-	_, err := s.Load(ctx, "a")
+	_, err := s.Now(ctx)
+	wantCode(t, "now", err, messages.CodeJournalUnavailable)
+	_, err = s.Load(ctx, "a")
 	wantCode(t, "load", err, messages.CodeJournalUnavailable)
 	_, _, err = s.List(ctx, journal.Filter{}, 10, "")
 	wantCode(t, "list", err, messages.CodeJournalUnavailable)

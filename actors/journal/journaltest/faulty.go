@@ -153,6 +153,15 @@ func (f *Faulty) draw() Fault {
 	return fault
 }
 
+// Now implements journal.Store.
+func (f *Faulty) Now(ctx context.Context) (time.Time, error) {
+	m, err := f.store()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return m.Now(ctx)
+}
+
 // Append implements journal.Store.
 func (f *Faulty) Append(ctx context.Context, batch []journal.Append) []error {
 	fault := f.draw()

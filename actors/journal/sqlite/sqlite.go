@@ -247,6 +247,16 @@ func prepareReader(conn *sqlite.Conn) error {
 	return sqlitex.ExecuteTransient(conn, "PRAGMA cache_size = -4096", nil)
 }
 
+// Now implements journal.Store: the clock of the process, for no other has the
+// file.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	if err := s.enter(ctx); err != nil {
+		return time.Time{}, err
+	}
+	defer s.calls.RUnlock()
+	return time.Now(), nil
+}
+
 // Close implements journal.Store. The WAL is copied to the file and removed.
 func (s *Store) Close() error {
 	s.calls.Lock()
