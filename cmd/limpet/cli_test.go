@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -244,9 +245,9 @@ func TestServerStopsInOrderOnASignal(t *testing.T) {
 		c, stdout, stderr := testCLI(nil)
 		s := &fakeServer{done: make(chan error)}
 		ctx, cancel := context.WithCancel(t.Context())
-		c.start = func(_ context.Context, f serverFlags, _ *slog.Logger) (runningServer, error) {
-			if (args[0] == "dev") != (f.store == "memory") {
-				t.Errorf("%v: store %s", args, f.store)
+		c.start = func(_ context.Context, f config.Values, _ *slog.Logger) (runningServer, error) {
+			if (args[0] == "dev") != (f.Store == "memory") {
+				t.Errorf("%v: store %s", args, f.Store)
 			}
 			cancel() // the signal
 			return s, nil
@@ -265,7 +266,7 @@ func TestServerStopsInOrderOnASignal(t *testing.T) {
 
 func TestServerThatCannotStartOrFails(t *testing.T) {
 	c, _, stderr := testCLI(nil)
-	c.start = func(context.Context, serverFlags, *slog.Logger) (runningServer, error) {
+	c.start = func(context.Context, config.Values, *slog.Logger) (runningServer, error) {
 		return nil, messages.Errorf(messages.CodeAddressInUse, "API address 127.0.0.1:7080: another process listens there")
 	}
 	if code := c.execute(t.Context(), []string{"server"}); code != exitPrecondition || !strings.Contains(stderr.String(), "error ADDRESS_IN_USE: API address") {
@@ -274,7 +275,7 @@ func TestServerThatCannotStartOrFails(t *testing.T) {
 	c, _, stderr = testCLI(nil)
 	s := &fakeServer{done: make(chan error, 1)}
 	s.done <- errors.New("listener broke")
-	c.start = func(context.Context, serverFlags, *slog.Logger) (runningServer, error) { return s, nil }
+	c.start = func(context.Context, config.Values, *slog.Logger) (runningServer, error) { return s, nil }
 	if code := c.execute(t.Context(), []string{"server"}); code != exitFailed || !s.stopped || !strings.Contains(stderr.String(), "listener broke") {
 		t.Errorf("exit %d, stopped %v: %s", code, s.stopped, stderr)
 	}

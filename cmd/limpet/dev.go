@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 )
 
 func (c *cli) devCommand() *cobra.Command {
-	f := serverFlags{store: "memory", bind: "127.0.0.1:0", id: "dev", retention: 24 * time.Hour, preset: "local"}
+	f := config.Values{Store: "memory", Bind: "127.0.0.1:0", ID: "dev", Retention: 24 * time.Hour, Preset: "local"}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a server with a throw-away store, and say what to do next",
@@ -19,6 +21,7 @@ It says what to do next.`,
   limpet dev --listen 127.0.0.1:0 --gossip 127.0.0.1:0     # beside another one`,
 		Args: cobra.NoArgs,
 		RunE: c.does(func(ctx context.Context, _ []string) error {
+			f.Secret = c.secret
 			return c.serve(ctx, f, func(s runningServer) {
 				if !c.json {
 					c.printNextSteps(s)
@@ -26,9 +29,9 @@ It says what to do next.`,
 			})
 		}),
 	}
-	cmd.Flags().StringVar(&f.listen, "listen", defaultAddress, "host:port of the API; port 0 takes any")
-	cmd.Flags().StringVar(&f.gossip, "gossip", "127.0.0.1:7946", "IP:port of the membership, which workers join by; port 0 takes any")
-	cmd.Flags().StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error; logs go to stderr")
+	cmd.Flags().StringVar(&f.Listen, "listen", defaultAddress, "host:port of the API; port 0 takes any")
+	cmd.Flags().StringVar(&f.Gossip, "gossip", "127.0.0.1:7946", "IP:port of the membership, which workers join by; port 0 takes any")
+	cmd.Flags().StringVar(&f.LogLevel, "log-level", "warn", "debug, info, warn or error; logs go to stderr")
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -85,7 +86,7 @@ func TestFailureWorkerRestartedAtOnce(t *testing.T) {
 	p := r.began(run.ID(), "b", 2)
 	took := p.At.Sub(again.launch)
 	t.Logf("restart to the start of the HARD run's step: %v", took)
-	if verdict, _ := presetOf(r.preset); took > verdict.Suspicion(2) {
+	if verdict, _ := cluster.PresetNamed(r.preset); took > verdict.Suspicion(2) {
 		t.Errorf("the worker came up only after %v", took)
 	}
 	p.release()

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
@@ -123,7 +124,7 @@ func playWorker(config string) int {
 	if err := s.connect(p.Control); err != nil {
 		return endWorker(err)
 	}
-	preset, err := presetOf(p.Preset)
+	preset, err := cluster.PresetNamed(p.Preset)
 	if err != nil {
 		return endWorker(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 )
 
 func main() {
@@ -43,12 +45,17 @@ type cli struct {
 	// outTerminal and errTerminal: somebody reads along.
 	outTerminal, errTerminal bool
 	// start starts the server of the commands server and dev.
-	start func(context.Context, serverFlags, *slog.Logger) (runningServer, error)
+	start func(context.Context, config.Values, *slog.Logger) (runningServer, error)
 
-	address string
-	secret  string
-	json    bool
-	color   string
+	// settings are filled before the command's own code runs; origins say where
+	// each comes from. address and secret are two of them.
+	settings config.Values
+	origins  config.Origins
+	address  string
+	secret   string
+
+	json  bool
+	color string
 	// began marks that the command's own code ran: what failed before was the
 	// command line.
 	began bool

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -28,10 +29,9 @@ func (c *cli) rootCommand() *cobra.Command {
 the one worker that holds its state: SOFT moves when that worker is lost, HARD
 waits for it.
 
-Environment:
-  LIMPET_ADDRESS   API of the server to talk to (--address)
-  LIMPET_SECRET    secret of the cluster (--secret)
-  NO_COLOR         no colours
+A flag with a name in brackets may also be given by that variable of the
+environment, or by a file (--config); ` + "`limpet config --help`" + ` has the list.
+NO_COLOR in the environment means no colours.
 
 ` + exitCodesHelp,
 		Example: `  limpet dev                                       # a server to try things out
@@ -46,36 +46,25 @@ Environment:
 			}
 			return cmd.Help()
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return c.checkGlobals() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.resolve(cmd) },
 	}
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&c.address, "address", orDefault(c.getenv("LIMPET_ADDRESS"), defaultAddress), "API of the server: host:port or URL [LIMPET_ADDRESS]")
-	flags.StringVar(&c.secret, "secret", "", "secret of the cluster; better given as LIMPET_SECRET, for others can see the arguments of a process")
+	config.Register(flags, &c.settings, config.Shared)
 	flags.BoolVar(&c.json, "json", false, "print JSON for programs")
 	flags.StringVar(&c.color, "color", "auto", "colours: auto, always or never")
 	root.AddCommand(
-		c.serverCommand(), c.devCommand(),
+		c.serverCommand(), c.devCommand(), c.configCommand(),
 		c.runCommand(), c.eventCommand(),
 		c.workerCommand(), c.memberCommand(), c.workflowCommand(),
-		c.demoCommand(), c.benchCommand(), c.processCommand(),
-		c.versionCommand(),
 	)
+	for _, alone := range []*cobra.Command{c.demoCommand(), c.benchCommand(), c.processCommand(), c.versionCommand()} {
+		alone.Annotations = map[string]string{takesSettings: takesNone}
+		root.AddCommand(alone)
+	}
 	return root
-}
-
-// checkGlobals completes the flags of the root from the environment.
-func (c *cli) checkGlobals() error {
-	if c.secret == "" {
-		c.secret = c.getenv("LIMPET_SECRET")
-	}
-	switch c.color {
-	case "auto", "always", "never":
-		return nil
-	}
-	return messages.Errorf(messages.CodeInvalidArgument, "--color is %q, not auto, always or never", c.color)
 }
 
 // group is a command that only holds others.

@@ -10,6 +10,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/node"
+	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -25,19 +26,19 @@ func (s *storedServer) Stop(ctx context.Context) error {
 }
 
 // startServer opens the store and starts a server on it.
-func startServer(ctx context.Context, f serverFlags, log *slog.Logger) (runningServer, error) {
-	preset, err := presetOf(f.preset)
+func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runningServer, error) {
+	preset, err := cluster.PresetNamed(f.Preset)
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, f.store, log)
+	store, err := openStore(ctx, f.Store, log)
 	if err != nil {
 		return nil, err
 	}
 	node.TuneProcess()
 	server, err := node.Start(ctx, node.Config{
-		ID: f.id, Store: store, APIListen: f.listen, Bind: f.bind, Gossip: f.gossip, AdvertiseHost: f.advertiseHost,
-		Join: f.join, Secret: f.secret, Preset: preset, Retention: f.retention, Logger: log,
+		ID: f.ID, Store: store, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
+		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention, Logger: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -59,17 +60,4 @@ func openStore(ctx context.Context, name string, log *slog.Logger) (journal.Stor
 			log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err)
 		},
 	}})
-}
-
-// presetOf is the membership's timing by its name.
-func presetOf(name string) (cluster.Preset, error) {
-	switch name {
-	case "local":
-		return cluster.LocalConfig(), nil
-	case "lan":
-		return cluster.LANConfig(), nil
-	case "wan":
-		return cluster.WANConfig(), nil
-	}
-	return cluster.Preset{}, messages.Errorf(messages.CodeInvalidArgument, "--preset %q is not local, lan or wan", name)
 }

@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Variable of the environment that a worker is configured by.
+type Variable struct {
+	Name string
+	// Help is one line, lower case.
+	Help string
+
+	set func(c *Config, text string) error
+}
+
+// environment is the list that ConfigFromEnv and its documentation come from.
+var environment = []Variable{
+	{"LIMPET_WORKER_ID", "id of the worker, the same at each start (default HOSTNAME/PROGRAM)", text(func(c *Config) *string { return &c.ID })},
+	{"LIMPET_JOIN", "gossip addresses of servers, host:port with commas; a name stands for all its addresses", func(c *Config, s string) error {
+		c.Join = elements(s)
+		return nil
+	}},
+	{"LIMPET_JOIN_TIMEOUT", "how long to look for a server at the start (default 30s); -1s means for ever", duration(func(c *Config) *time.Duration { return &c.JoinTimeout })},
+	{"LIMPET_SECRET", "secret of the cluster; better in a file", text(func(c *Config) *string { return &c.Secret })},
+	{"LIMPET_SECRET_FILE", "file with the secret, which only its owner and group can read", func(c *Config, path string) (err error) {
+		c.Secret, err = cluster.ReadSecretFile(path)
+		return err
+	}},
+	{"LIMPET_SLOTS", "how many attempts run at once (default GOMAXPROCS)", number(func(c *Config) *int { return &c.Slots })},
+	{"LIMPET_STICKY_RUNS_MAX", "how many live sticky runs may be bound to the worker (default no limit)", number(func(c *Config) *int { return &c.StickyRunsMax })},
+	{"LIMPET_LABELS", "labels, key=value with commas", func(c *Config, s string) (err error) {
+		c.Labels, err = labels(s)
+		return err
+	}},
+	{"LIMPET_POOL", "pool that the worker serves (default \"default\")", text(func(c *Config) *string { return &c.Pool })},
+	{"LIMPET_BIND", "host:port of the actors (default 127.0.0.1:0)", text(func(c *Config) *string { return &c.BindAddress })},
+	{"LIMPET_GOSSIP", "IP:port of the membership, TCP and UDP (default 127.0.0.1:0)", text(func(c *Config) *string { return &c.GossipAddress })},
+	{"LIMPET_ADVERTISE_HOST", "IP or name that others reach both by; needed when they are of every address, such as :7946", text(func(c *Config) *string { return &c.AdvertiseHost })},
+	{"LIMPET_PRESET", "timing of the membership: local (default), lan or wan; the same as the servers'", func(c *Config, name string) (err error) {
+		c.Preset, err = cluster.PresetNamed(name)
+		return err
+	}},
+	{"LIMPET_GRACE", "how long running attempts may go on when the worker is told to stop (default 30s); 0s is not at all", func(c *Config, s string) error {
+		d, err := time.ParseDuration(s)
+		if c.Grace = d; d <= 0 {
+			c.Grace = NoGrace
+		}
+		return err
+	}},
+}
+
+// Environment returns the variables that ConfigFromEnv reads.
+func Environment() []Variable { return slices.Clone(environment) }
+
+// ConfigFromEnv returns a Config for a worker that its deployment configures:
+// by the variables that Environment lists. A variable that is empty or not set
+// leaves its field zero, which is the field's default. Set what the program
+// itself decides on the result, then call New, which checks it all.
+//
+// The error is INVALID_ARGUMENT and names each variable that cannot be read.
+func ConfigFromEnv() (Config, error) { return configFrom(os.Getenv) }
+
+func configFrom(getenv func(string) string) (Config, error) {
+	var c Config
+	var faults []error
+	if getenv("LIMPET_SECRET") != "" && getenv("LIMPET_SECRET_FILE") != "" {
+		faults = append(faults, errors.New("both LIMPET_SECRET and LIMPET_SECRET_FILE are given: give one"))
+	}
+	for _, v := range environment {
+		value := getenv(v.Name)
+		if value == "" {
+			continue
+		}
+		if err := v.set(&c, value); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", v.Name, err))
+		}
+	}
+	if len(faults) > 0 {
+		return Config{}, messages.Errorf(messages.CodeInvalidArgument, "environment of the worker: %w", errors.Join(faults...))
+	}
+	return c, nil
+}
+
+func text(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		*field(c) = s
+		return nil
+	}
+}
+
+func number(field func(*Config) *int) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("%q is not a number", s)
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+func duration(field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, s string) (err error) {
+		*field(c), err = time.ParseDuration(s)
+		return err
+	}
+}
+
+// elements of a list with commas; empty ones are left out.
+func elements(s string) []string {
+	var all []string
+	for element := range strings.SplitSeq(s, ",") {
+		if element = strings.TrimSpace(element); element != "" {
+			all = append(all, element)
+		}
+	}
+	return all
+}
+
+func labels(s string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, pair := range elements(s) {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not key=value", pair)
+		}
+		if _, twice := all[key]; twice {
+			return nil, fmt.Errorf("key %q is given twice", key)
+		}
+		all[key] = value
+	}
+	return all, nil
+}
