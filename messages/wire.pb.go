@@ -616,13 +616,16 @@ func (x *Queued) GetSlots() int32 {
 // Started is sent for an attempt that did not end within a moment, after a
 // wait in the queue, and in answer to take_up or Revoke.
 type Started struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	RunId     string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step      string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt   int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	StartedUs int64                  `protobuf:"varint,4,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// On the worker's clock, which may be another than the server's; how long it
+	// has run by now is for those who compare.
+	StartedUs int64 `protobuf:"varint,4,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
 	// The step waits for a child and holds no slot.
-	WaitingForChild bool `protobuf:"varint,5,opt,name=waiting_for_child,json=waitingForChild,proto3" json:"waiting_for_child,omitempty"`
+	WaitingForChild bool  `protobuf:"varint,5,opt,name=waiting_for_child,json=waitingForChild,proto3" json:"waiting_for_child,omitempty"`
+	RunningUs       int64 `protobuf:"varint,6,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -692,6 +695,13 @@ func (x *Started) GetWaitingForChild() bool {
 	return false
 }
 
+func (x *Started) GetRunningUs() int64 {
+	if x != nil {
+		return x.RunningUs
+	}
+	return 0
+}
+
 // Result is kept and sent again until ResultAck.
 type Result struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -708,7 +718,9 @@ type Result struct {
 	//	*Result_Failure
 	Outcome isResult_Outcome `protobuf_oneof:"outcome"`
 	// The attempt ended because its context was canceled on request.
-	Canceled      bool `protobuf:"varint,10,opt,name=canceled,proto3" json:"canceled,omitempty"`
+	Canceled bool `protobuf:"varint,10,opt,name=canceled,proto3" json:"canceled,omitempty"`
+	// How long the function ran; 0 if it never started, or for less than 1 µs.
+	RunningUs     int64 `protobuf:"varint,11,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -822,6 +834,13 @@ func (x *Result) GetCanceled() bool {
 		return x.Canceled
 	}
 	return false
+}
+
+func (x *Result) GetRunningUs() int64 {
+	if x != nil {
+		return x.RunningUs
+	}
+	return 0
 }
 
 type isResult_Outcome interface {
@@ -1526,11 +1545,14 @@ func (x *PlaceWaiting) GetAskAgain() bool {
 
 // WithdrawPlace takes a question back, and its grant if there is one.
 type WithdrawPlace struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Pool          string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
-	Question      uint64                 `protobuf:"varint,4,opt,name=question,proto3" json:"question,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	RunId    string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step     string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Pool     string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Question uint64                 `protobuf:"varint,4,opt,name=question,proto3" json:"question,omitempty"`
+	// The asker: an earlier activation does not take back what a later one asks.
+	ReplyAddress  string `protobuf:"bytes,5,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
+	ReplyActorId  string `protobuf:"bytes,6,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1591,6 +1613,20 @@ func (x *WithdrawPlace) GetQuestion() uint64 {
 		return x.Question
 	}
 	return 0
+}
+
+func (x *WithdrawPlace) GetReplyAddress() string {
+	if x != nil {
+		return x.ReplyAddress
+	}
+	return ""
+}
+
+func (x *WithdrawPlace) GetReplyActorId() string {
+	if x != nil {
+		return x.ReplyActorId
+	}
+	return ""
 }
 
 // RunUnbound says that a run no longer counts among a worker's bound runs.
@@ -1702,8 +1738,10 @@ func (x *PlacementStarted) GetPool() string {
 // Register asks to be admitted. The reply is admission, a refusal with a
 // code, or "wait" with what it waits for; the worker then asks again.
 type Register struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Worker        *WorkerInfo            `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Worker *WorkerInfo            `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	// How long the process has run: clocks need not agree.
+	RunningUs     int64 `protobuf:"varint,2,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1743,6 +1781,13 @@ func (x *Register) GetWorker() *WorkerInfo {
 		return x.Worker
 	}
 	return nil
+}
+
+func (x *Register) GetRunningUs() int64 {
+	if x != nil {
+		return x.RunningUs
+	}
+	return 0
 }
 
 type RegisterReply struct {
@@ -1971,9 +2016,11 @@ func (*Describe) Descriptor() ([]byte, []int) {
 }
 
 type DescribeReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Worker        *WorkerInfo            `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
-	Draining      bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Worker   *WorkerInfo            `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Draining bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"`
+	// How long the process has run.
+	RunningUs     int64 `protobuf:"varint,3,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2020,6 +2067,13 @@ func (x *DescribeReply) GetDraining() bool {
 		return x.Draining
 	}
 	return false
+}
+
+func (x *DescribeReply) GetRunningUs() int64 {
+	if x != nil {
+		return x.RunningUs
+	}
+	return 0
 }
 
 // Superseded tells a process that another one was admitted under its id.
@@ -2951,14 +3005,16 @@ const file_wire_proto_rawDesc = "" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05ahead\x18\x04 \x01(\x05R\x05ahead\x12\x14\n" +
-	"\x05slots\x18\x05 \x01(\x05R\x05slots\"\x99\x01\n" +
+	"\x05slots\x18\x05 \x01(\x05R\x05slots\"\xb8\x01\n" +
 	"\aStarted\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x1d\n" +
 	"\n" +
 	"started_us\x18\x04 \x01(\x03R\tstartedUs\x12*\n" +
-	"\x11waiting_for_child\x18\x05 \x01(\bR\x0fwaitingForChild\"\xb2\x02\n" +
+	"\x11waiting_for_child\x18\x05 \x01(\bR\x0fwaitingForChild\x12\x1d\n" +
+	"\n" +
+	"running_us\x18\x06 \x01(\x03R\trunningUs\"\xd1\x02\n" +
 	"\x06Result\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -2971,7 +3027,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06output\x18\b \x01(\fH\x00R\x06output\x12.\n" +
 	"\afailure\x18\t \x01(\v2\x12.limpet.v1.FailureH\x00R\afailure\x12\x1a\n" +
 	"\bcanceled\x18\n" +
-	" \x01(\bR\bcanceledB\t\n" +
+	" \x01(\bR\bcanceled\x12\x1d\n" +
+	"\n" +
+	"running_us\x18\v \x01(\x03R\trunningUsB\t\n" +
 	"\aoutcome\"N\n" +
 	"\aRevoked\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -3033,21 +3091,25 @@ const file_wire_proto_rawDesc = "" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
-	"\task_again\x18\x05 \x01(\bR\baskAgain\"j\n" +
+	"\task_again\x18\x05 \x01(\bR\baskAgain\"\xb5\x01\n" +
 	"\rWithdrawPlace\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
 	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x1a\n" +
-	"\bquestion\x18\x04 \x01(\x04R\bquestion\"T\n" +
+	"\bquestion\x18\x04 \x01(\x04R\bquestion\x12#\n" +
+	"\rreply_address\x18\x05 \x01(\tR\freplyAddress\x12$\n" +
+	"\x0ereply_actor_id\x18\x06 \x01(\tR\freplyActorId\"T\n" +
 	"\n" +
 	"RunUnbound\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x1b\n" +
 	"\tworker_id\x18\x03 \x01(\tR\bworkerId\"&\n" +
 	"\x10PlacementStarted\x12\x12\n" +
-	"\x04pool\x18\x01 \x01(\tR\x04pool\"9\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\"X\n" +
 	"\bRegister\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.v1.WorkerInfoR\x06worker\"\x87\x01\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.v1.WorkerInfoR\x06worker\x12\x1d\n" +
+	"\n" +
+	"running_us\x18\x02 \x01(\x03R\trunningUs\"\x87\x01\n" +
 	"\rRegisterReply\x12\x1a\n" +
 	"\badmitted\x18\x01 \x01(\bR\badmitted\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
@@ -3069,10 +3131,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x06serial\x18\n" +
 	" \x01(\x04R\x06serial\"\n" +
 	"\n" +
-	"\bDescribe\"Z\n" +
+	"\bDescribe\"y\n" +
 	"\rDescribeReply\x12-\n" +
 	"\x06worker\x18\x01 \x01(\v2\x15.limpet.v1.WorkerInfoR\x06worker\x12\x1a\n" +
-	"\bdraining\x18\x02 \x01(\bR\bdraining\"\x91\x01\n" +
+	"\bdraining\x18\x02 \x01(\bR\bdraining\x12\x1d\n" +
+	"\n" +
+	"running_us\x18\x03 \x01(\x03R\trunningUs\"\x91\x01\n" +
 	"\n" +
 	"Superseded\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +

@@ -580,6 +580,11 @@ func (m *Started) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.RunningUs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RunningUs))
+		i--
+		dAtA[i] = 0x30
+	}
 	if m.WaitingForChild {
 		i--
 		if m.WaitingForChild {
@@ -655,6 +660,11 @@ func (m *Result) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 			return 0, err
 		}
 		i -= size
+	}
+	if m.RunningUs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RunningUs))
+		i--
+		dAtA[i] = 0x58
 	}
 	if m.Canceled {
 		i--
@@ -1380,6 +1390,20 @@ func (m *WithdrawPlace) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.ReplyActorId) > 0 {
+		i -= len(m.ReplyActorId)
+		copy(dAtA[i:], m.ReplyActorId)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.ReplyActorId)))
+		i--
+		dAtA[i] = 0x32
+	}
+	if len(m.ReplyAddress) > 0 {
+		i -= len(m.ReplyAddress)
+		copy(dAtA[i:], m.ReplyAddress)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.ReplyAddress)))
+		i--
+		dAtA[i] = 0x2a
+	}
 	if m.Question != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Question))
 		i--
@@ -1532,6 +1556,11 @@ func (m *Register) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.RunningUs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RunningUs))
+		i--
+		dAtA[i] = 0x10
 	}
 	if m.Worker != nil {
 		size, err := m.Worker.MarshalToSizedBufferVT(dAtA[:i])
@@ -1787,6 +1816,11 @@ func (m *DescribeReply) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.RunningUs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RunningUs))
+		i--
+		dAtA[i] = 0x18
 	}
 	if m.Draining {
 		i--
@@ -2869,6 +2903,9 @@ func (m *Started) SizeVT() (n int) {
 	if m.WaitingForChild {
 		n += 2
 	}
+	if m.RunningUs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RunningUs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2909,6 +2946,9 @@ func (m *Result) SizeVT() (n int) {
 	}
 	if m.Canceled {
 		n += 2
+	}
+	if m.RunningUs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RunningUs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -3219,6 +3259,14 @@ func (m *WithdrawPlace) SizeVT() (n int) {
 	if m.Question != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Question))
 	}
+	l = len(m.ReplyAddress)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.ReplyActorId)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3268,6 +3316,9 @@ func (m *Register) SizeVT() (n int) {
 	if m.Worker != nil {
 		l = m.Worker.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.RunningUs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RunningUs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -3366,6 +3417,9 @@ func (m *DescribeReply) SizeVT() (n int) {
 	}
 	if m.Draining {
 		n += 2
+	}
+	if m.RunningUs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RunningUs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5544,6 +5598,25 @@ func (m *Started) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.WaitingForChild = bool(v != 0)
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RunningUs", wireType)
+			}
+			m.RunningUs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RunningUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -5874,6 +5947,25 @@ func (m *Result) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Canceled = bool(v != 0)
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RunningUs", wireType)
+			}
+			m.RunningUs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RunningUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -7854,6 +7946,70 @@ func (m *WithdrawPlace) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ReplyAddress", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.ReplyAddress = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ReplyActorId", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.ReplyActorId = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -8171,6 +8327,25 @@ func (m *Register) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RunningUs", wireType)
+			}
+			m.RunningUs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RunningUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -8826,6 +9001,25 @@ func (m *DescribeReply) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Draining = bool(v != 0)
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RunningUs", wireType)
+			}
+			m.RunningUs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RunningUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -95,6 +95,14 @@ func (s *State) ApplyEntry(e *messages.Entry) {
 		s.apply(ev, at)
 	}
 	s.Number++
+	s.passed(at)
+}
+
+// passed notes the time of an entry.
+func (s *State) passed(at time.Time) {
+	if at.After(s.At) {
+		s.At = at
+	}
 }
 
 // apply folds one event. It cannot fail: what is in the journal is true.

@@ -66,12 +66,22 @@ func (m *Machine) started(i int, msg *messages.Started) {
 	if !st.StartedAt.IsZero() {
 		return
 	}
-	// The worker's clock may be another one.
-	c.startedUs = min(max(msg.StartedUs, st.DispatchedAt.UnixMicro()), m.now.UnixMicro())
+	c.startedUs = m.startOf(st, msg.StartedUs, msg.RunningUs)
 	c.recordAt = time.UnixMicro(c.startedUs).Add(m.cfg.RecordStartAfter)
 	if msg.WaitingForChild || m.s.Binding.Lost {
 		m.recordStart(i)
 	}
+}
+
+// startOf is when an attempt started on the clock of the run. The worker's may
+// be another one: how long the function has run counts, not when it says that
+// it began, and it did not begin before it was sent.
+func (m *Machine) startOf(st *Step, startedUs, runningUs int64) int64 {
+	now := m.now.UnixMicro()
+	if runningUs > 0 {
+		startedUs = now - runningUs
+	}
+	return min(max(startedUs, st.DispatchedAt.UnixMicro()), now)
 }
 
 // recordStart records a start that is known. A short attempt ends before that
@@ -173,27 +183,43 @@ func (m *Machine) result(r *messages.Result) {
 		return
 	}
 	worker := m.s.Steps[i].Worker
+	started := m.startOfResult(i, r)
 	m.contacts[i] = contact{}
 	m.endMove()
-	m.record(i, r)
+	m.record(i, r, started)
 	ack(worker)
 }
 
-func (m *Machine) record(i int, r *messages.Result) {
+// startOfResult is when the attempt of a result started: as was said of it
+// before, if it was; 0 if it never did.
+func (m *Machine) startOfResult(i int, r *messages.Result) int64 {
+	st, c := &m.s.Steps[i], &m.contacts[i]
+	switch {
+	case !st.StartedAt.IsZero():
+		return st.StartedAt.UnixMicro()
+	case c.startedUs != 0:
+		return c.startedUs
+	case r.StartedUs == 0:
+		return 0
+	}
+	return m.startOf(st, r.StartedUs, r.RunningUs)
+}
+
+func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 	st := &m.s.Steps[i]
 	f := r.GetFailure()
 	m.turnBytes += len(r.GetOutput())
 	switch {
 	case f == nil && !r.Canceled:
 		m.emit(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{
-			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: r.StartedUs}}})
+			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: startedUs}}})
 	case m.s.Cancel != nil:
 		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
 			Step: st.Def.Name, Reason: m.canceled("run")}}})
 	case r.Canceled:
 		m.attemptLost(i, "canceled by its worker")
 	default:
-		m.attemptFailed(i, f, r.StartedUs, false)
+		m.attemptFailed(i, f, startedUs, false)
 	}
 }
 

@@ -84,7 +84,11 @@ type contact struct {
 type Machine struct {
 	s   *State
 	cfg Config
-	now time.Time
+	// now is the time of the run: the clock's and ahead. It does not go back:
+	// not within an activation, and not behind the newest entry, which may come
+	// from a server whose clock is ahead.
+	now   time.Time
+	ahead time.Duration
 
 	// Of the turn: its time, its events, and the actions they cause.
 	turnAt  time.Time
@@ -163,6 +167,7 @@ func over(s *State, cfg Config) *Machine {
 	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, n),
 		questions: make([]*question, n+1), used: make([]uint64, n+1), gone: map[string]time.Time{}}
 	m.rowFrom = m.rowKey()
+	m.now = s.At
 	return m
 }
 
@@ -176,7 +181,7 @@ func (m *Machine) Appending() bool { return m.appending }
 // Handle takes an input and returns what is to be done, in order. The slice
 // belongs to the caller.
 func (m *Machine) Handle(in Input, now time.Time) []Action {
-	m.now = time.UnixMicro(now.UnixMicro())
+	m.setNow(now)
 	m.out = nil
 	done, isAppended := in.(Appended)
 	_, isDrop := in.(Drop)
@@ -195,6 +200,15 @@ func (m *Machine) Handle(in Input, now time.Time) []Action {
 		m.finish()
 	}
 	return m.out
+}
+
+func (m *Machine) setNow(clock time.Time) {
+	now := time.UnixMicro(clock.UnixMicro()).Add(m.ahead)
+	if back := m.now.Sub(now); back > 0 {
+		m.ahead += back
+		now = m.now
+	}
+	m.now = now
 }
 
 // appended ends the turn whose entry was in flight.
@@ -301,6 +315,7 @@ func (m *Machine) append() {
 		RowChanged: m.rowFrom != m.rowKey(),
 	})
 	m.s.Number++
+	m.s.passed(m.turnAt)
 	m.events, m.turnBytes = nil, 0
 }
 

@@ -33,6 +33,8 @@ type property struct {
 	def      *messages.WorkflowDefinition
 	m        *Machine
 	now      time.Time
+	// clock is what the server's clock is off by.
+	clock    time.Duration
 	alarm    time.Time
 	inFlight *Append
 	stored   [][]byte
@@ -186,14 +188,16 @@ func (p *property) handle(in Input) {
 	if p.stopped {
 		p.restore()
 	}
-	for _, a := range p.m.Handle(in, p.now) {
+	for _, a := range p.m.Handle(in, p.now.Add(p.clock)) {
 		switch a := a.(type) {
 		case Append:
 			p.inFlight = &a
 		case Ask:
 			p.asked = append(p.asked, a.Message)
 		case SetAlarm:
-			p.alarm = a.At
+			if p.alarm = a.At; !p.alarm.IsZero() {
+				p.alarm = p.alarm.Add(-p.clock)
+			}
 		case Stop:
 			p.stopped = true
 		}
@@ -215,6 +219,9 @@ func (p *property) durable() {
 	p.inFlight = nil
 	p.stored = append(p.stored, data)
 	e, err := DecodeEntry(data)
+	if err == nil && time.UnixMicro(e.AtUs).Before(p.folded.At) {
+		p.t.Fatalf("entry %d is of %v, before the one that it follows", len(p.stored), time.UnixMicro(e.AtUs))
+	}
 	if err == nil {
 		err = p.folded.ApplyChecked(e)
 	}
@@ -238,6 +245,7 @@ func (p *property) conflict() {
 
 func (p *property) restore() {
 	p.inFlight, p.alarm, p.stopped, p.asked = nil, time.Time{}, false, nil
+	p.clock = rapid.SampledFrom([]time.Duration{0, 0, -10 * time.Second, 10 * time.Second}).Draw(p.t, "clock")
 	if len(p.stored) == 0 {
 		p.m = New(scriptRun, p.def, Config{})
 		p.handle(p.start())

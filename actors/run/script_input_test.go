@@ -109,7 +109,7 @@ func (s *script) fromWorker(w words) proto.Message {
 		if d := w.named["at"]; d != "" {
 			at = scriptEpoch.Add(s.span(d))
 		}
-		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), WaitingForChild: w.has("waiting-for-child")}
+		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), RunningUs: s.running(w), WaitingForChild: w.has("waiting-for-child")}
 	case "unknown":
 		return &messages.AttemptUnknown{RunId: scriptRun, Step: step, Attempt: n}
 	case "revoked":
@@ -123,10 +123,18 @@ func (s *script) fromWorker(w words) proto.Message {
 	return nil
 }
 
+// running is how long an attempt has run, as its worker says.
+func (s *script) running(w words) int64 {
+	if d := w.named["running"]; d != "" {
+		return s.span(d).Microseconds()
+	}
+	return 0
+}
+
 // result is from the worker and epoch of the step's newest attempt, unless
 // told otherwise.
 func (s *script) result(w words, step string, n int32) *messages.Result {
-	r := &messages.Result{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), Canceled: w.has("canceled")}
+	r := &messages.Result{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), RunningUs: s.running(w), Canceled: w.has("canceled")}
 	if st := s.m.State().Step(step); st != nil {
 		r.Epoch, r.WorkerId, r.Incarnation = st.Epoch, st.Worker.GetWorkerId(), st.Worker.GetIncarnation()
 	}

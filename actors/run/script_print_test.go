@@ -69,7 +69,9 @@ func (s *script) print(action Action) {
 	case Reply:
 		s.reply(a)
 	case SetAlarm:
-		s.alarm = a.At
+		if s.alarm = a.At; !s.alarm.IsZero() {
+			s.alarm = s.alarm.Add(-s.clock)
+		}
 	case Stop:
 		s.printf("leaves memory")
 		s.stopped, s.alarm = true, time.Time{}

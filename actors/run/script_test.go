@@ -30,7 +30,7 @@ import (
 //
 //	start input=… workflow=… child-of=run/step bind-to=w1
 //	placed w1 step=a question=q1, waiting reason… , placement restarted
-//	queued a#1, started a#1 waiting-for-child at=1s, unknown a#1, revoked a#1,
+//	queued a#1, started a#1 waiting-for-child at=1s running=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | canceled by=w1 epoch=1
 //	up w1 lacking-steps, draining w1, gone w1 reason
 //	pass 10s                     time passes, alarms ring
@@ -38,6 +38,7 @@ import (
 //	child started|refused|other-input|canceled key of=step
 //	appends wait|work, durable, conflict, drop
 //	server stops, restarts       the run is read from its entries and taken up
+//	server restarts clock=-10s   by a server whose clock is off
 //	shows a | shows run | waits-for
 //
 // A worker process is written w1 (its first incarnation) or w1~i2.
@@ -76,7 +77,9 @@ type script struct {
 	def  *messages.WorkflowDefinition
 	m    *Machine
 	now  time.Time
-	out  strings.Builder
+	// clock is what the server's clock is off by.
+	clock time.Duration
+	out   strings.Builder
 	when string // prefix of lines that an alarm caused
 	// The last such line, and how often it was repeated since.
 	said     string
@@ -262,6 +265,10 @@ func (s *script) command(w words) {
 			s.alarm = time.Time{}
 			return
 		}
+		s.clock = 0
+		if off := w.named["clock"]; off != "" {
+			s.clock = s.span(off)
+		}
 		s.restart()
 	case "shows":
 		s.shows(w.at(1))
@@ -277,7 +284,7 @@ func (s *script) pass(d time.Duration) {
 	for {
 		next := s.alarm
 		if dormant := s.folded.Dormant; s.stopped && dormant != nil && dormant.WakeAtUs != 0 {
-			next = time.UnixMicro(dormant.WakeAtUs)
+			next = time.UnixMicro(dormant.WakeAtUs).Add(-s.clock)
 		}
 		if next.IsZero() || next.After(end) {
 			break
@@ -324,7 +331,7 @@ func (s *script) handle(in Input) {
 	if s.stopped {
 		s.wake()
 	}
-	for _, a := range s.m.Handle(in, s.now) {
+	for _, a := range s.m.Handle(in, s.now.Add(s.clock)) {
 		s.print(a)
 	}
 	if err := s.m.State().Check(); err != nil {

@@ -78,8 +78,9 @@ type Child struct {
 // State is a run, folded from its entries.
 type State struct {
 	RunID string
-	// Number of the newest entry.
+	// Number of the newest entry, and the latest time of all.
 	Number  uint64
+	At      time.Time
 	Def     *messages.WorkflowDefinition
 	Start   *messages.RunStarted
 	Status  messages.RunStatus

@@ -139,6 +139,9 @@ func (m *Machine) setAlarm() {
 	at := m.nextAlarm()
 	if !at.Equal(m.alarm) {
 		m.alarm = at
+		if !at.IsZero() {
+			at = at.Add(-m.ahead) // as the clock shows it then
+		}
 		m.out = append(m.out, SetAlarm{at})
 	}
 }

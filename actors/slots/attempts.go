@@ -77,7 +77,7 @@ func (c *Core) start(now time.Time, a *attempt) {
 	}
 	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
 	if a.waited {
-		c.sendStarted(a)
+		c.sendStarted(now, a)
 	}
 	c.retime(a)
 }
@@ -136,7 +136,7 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 		WorkerId: c.cfg.WorkerID, Incarnation: c.cfg.Incarnation,
 	}
 	if !a.started.IsZero() {
-		res.StartedUs = a.started.UnixMicro()
+		res.StartedUs, res.RunningUs = a.started.UnixMicro(), a.running(now)
 	}
 	if a.cause == nil && failure != nil && !a.deadline.IsZero() && !now.Before(a.deadline) {
 		// The function noticed the end of its context before the tick did.
@@ -224,7 +224,7 @@ func (c *Core) adopt(a *attempt, epoch uint64) {
 		a.result = &messages.Result{
 			RunId: res.RunId, Step: res.Step, Attempt: res.Attempt, Epoch: epoch,
 			WorkerId: res.WorkerId, Incarnation: res.Incarnation,
-			StartedUs: res.StartedUs, Outcome: res.Outcome, Canceled: res.Canceled,
+			StartedUs: res.StartedUs, RunningUs: res.RunningUs, Outcome: res.Outcome, Canceled: res.Canceled,
 		}
 	}
 }
@@ -237,7 +237,7 @@ func (c *Core) answer(now time.Time, a *attempt) {
 	case phaseEnded:
 		c.deliver(now, a)
 	default:
-		c.sendStarted(a)
+		c.sendStarted(now, a)
 	}
 }
 
@@ -288,13 +288,16 @@ func (c *Core) send(to Address, runID string, m proto.Message) {
 	c.out = append(c.out, Action{Kind: Send, To: to, RunID: runID, Message: m})
 }
 
-func (c *Core) sendStarted(a *attempt) {
+func (c *Core) sendStarted(now time.Time, a *attempt) {
 	a.told = true
 	c.send(a.run.reply, a.run.id, &messages.Started{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
-		StartedUs: a.started.UnixMicro(), WaitingForChild: a.phase == phaseWaiting,
+		StartedUs: a.started.UnixMicro(), RunningUs: a.running(now), WaitingForChild: a.phase == phaseWaiting,
 	})
 }
+
+// running is how long a function has run, in microseconds, at least 1.
+func (a *attempt) running(now time.Time) int64 { return max(1, now.Sub(a.started).Microseconds()) }
 
 func (c *Core) sendQueued(a *attempt) {
 	c.send(a.run.reply, a.run.id, &messages.Queued{

@@ -179,7 +179,7 @@ func (c *Core) expire(now time.Time) {
 			c.abandon(now, a, timeoutError(a))
 		default:
 			if !a.told {
-				c.sendStarted(a)
+				c.sendStarted(now, a)
 			}
 			c.retime(a)
 		}
