@@ -125,3 +125,10 @@ type Output struct {
 	// not been told that it is new.
 	Untold bool `json:"untold,omitempty"`
 }
+
+// OnPurpose begins the error of a step that fails because its input says so.
+const OnPurpose = "on purpose"
+
+// GivenUp is the code of a call that the load itself broke off when the test
+// was over.
+const GivenUp = "GIVEN_UP"

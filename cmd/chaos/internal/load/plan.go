@@ -1,0 +1,209 @@
+package load
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// Plan is the input of every run: what its steps are to do.
+type Plan struct {
+	// Number of the operation that wanted the run.
+	Number uint64 `json:"number"`
+	// SleepMs is how long each step sleeps, in the order of the shape; steps
+	// beyond do not.
+	SleepMs []int `json:"sleep_ms"`
+	// Fails is how many first attempts of each step fail on purpose.
+	Fails []int `json:"fails"`
+	// Fatal is the number, from 1, of the step that fails for good; 0 is none.
+	Fatal int `json:"fatal,omitempty"`
+	// Child is the workflow that a spawning step spawns; StickyChild that it is
+	// bound to the step's worker, KeepChild that it survives a cancel.
+	Child       string `json:"child,omitempty"`
+	StickyChild bool   `json:"sticky_child,omitempty"`
+	KeepChild   bool   `json:"keep_child,omitempty"`
+}
+
+// of is the i-th of a list that may be shorter.
+func of(list []int, i int) int {
+	if i < len(list) {
+		return list[i]
+	}
+	return 0
+}
+
+// child is the plan of the child that a run with this one spawns.
+func (p Plan) child() Plan {
+	c := Plan{Number: p.Number}
+	for i, ms := range p.SleepMs {
+		c.SleepMs = append(c.SleepMs, ms/2)
+		c.Fails = append(c.Fails, of(p.Fails, i))
+	}
+	return c
+}
+
+// shape is a workflow of the load.
+type shape struct {
+	name    string
+	sticky  sdk.Sticky
+	steps   []step
+	onEvent string
+}
+
+type step struct {
+	name    string
+	parents []string
+	// spawns a child and waits for it; overruns its execution timeout in the
+	// first attempt.
+	spawns, overruns bool
+}
+
+// Event keys that start runs.
+const (
+	eventOrder  = "chaos:order"
+	eventPrefix = "chaos:*"
+)
+
+// Names of workflows that operations choose by.
+const (
+	chain, fan, parent, overrun, event, child = "chain", "fan", "parent", "overrun", "event", "child"
+)
+
+// strategies by the suffix of a workflow's name.
+var strategies = []struct {
+	suffix string
+	sticky sdk.Sticky
+}{{"none", sdk.None}, {"soft", sdk.Soft}, {"hard", sdk.Hard}}
+
+// shapes are all workflows, by name.
+var shapes = makeShapes()
+
+func makeShapes() map[string]*shape {
+	families := map[string][]step{
+		chain: {{name: "a"}, {name: "b", parents: []string{"a"}}, {name: "c", parents: []string{"b"}}},
+		fan: {
+			{name: "root"},
+			{name: "left", parents: []string{"root"}}, {name: "middle", parents: []string{"root"}}, {name: "right", parents: []string{"root"}},
+			{name: "join", parents: []string{"left", "middle", "right"}},
+		},
+		parent:  {{name: "prepare"}, {name: "delegate", parents: []string{"prepare"}, spawns: true}, {name: "finish", parents: []string{"delegate"}}},
+		overrun: {{name: "late", overruns: true}, {name: "after", parents: []string{"late"}}},
+		event:   {{name: "take"}, {name: "give", parents: []string{"take"}}},
+		child:   {{name: "first"}, {name: "second", parents: []string{"first"}}},
+	}
+	all := map[string]*shape{}
+	for family, steps := range families {
+		for _, s := range strategies {
+			name := family + "-" + s.suffix
+			all[name] = &shape{name: name, sticky: s.sticky, steps: steps}
+		}
+	}
+	all[event+"-none"].onEvent = eventOrder
+	all[event+"-soft"].onEvent = eventOrder
+	all[event+"-hard"].onEvent = eventPrefix
+	return all
+}
+
+// shapeNames in a fixed order.
+var shapeNames = func() []string {
+	var names []string
+	for name := range shapes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}()
+
+// value of a step: a function of the input and of the values of its parents
+// and of its child.
+func value(p Plan, workflow, step string, inputs ...string) string {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%d/%s/%s", p.Number, workflow, step)
+	for _, in := range inputs {
+		_, _ = io.WriteString(h, "/"+in)
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// want works out how a run of the shape has to end.
+func (s *shape) want(p Plan) *verdict.Want {
+	w := &verdict.Want{Values: map[string]string{}}
+	doomed := map[string]bool{}
+	for i, st := range s.steps {
+		if p.Fatal == i+1 {
+			w.Fails = st.name
+			doomed[st.name] = true
+			continue
+		}
+		var inputs []string
+		for _, parent := range st.parents {
+			doomed[st.name] = doomed[st.name] || doomed[parent]
+			inputs = append(inputs, w.Values[parent])
+		}
+		if doomed[st.name] {
+			continue
+		}
+		if st.spawns {
+			inputs = append(inputs, childValue(p))
+		}
+		w.Values[st.name] = value(p, s.name, st.name, inputs...)
+	}
+	return w
+}
+
+// childValue is what the child of a run with the plan returns in the end.
+func childValue(p Plan) string {
+	s := shapes[p.Child]
+	return s.want(p.child()).Values[s.steps[len(s.steps)-1].name]
+}
+
+// drawPlan draws what the steps of a shape do: most are short, some are long
+// enough to be running when their worker dies.
+func drawPlan(r *rand.Rand, s *shape, number uint64) Plan {
+	p := Plan{Number: number}
+	for range s.steps {
+		sleep := 20 + r.IntN(180)
+		if r.IntN(100) < 15 {
+			sleep = 500 + r.IntN(2500)
+		}
+		fails := 0
+		if r.IntN(100) < 8 {
+			fails = 1 + r.IntN(2)
+		}
+		p.SleepMs, p.Fails = append(p.SleepMs, sleep), append(p.Fails, fails)
+	}
+	for _, st := range s.steps {
+		if st.spawns {
+			p.StickyChild = r.IntN(100) < 65
+			p.Child = child + "-" + strategies[1+r.IntN(2)].suffix
+			if !p.StickyChild {
+				p.Child = child + "-" + strategies[r.IntN(3)].suffix
+			}
+			p.KeepChild = r.IntN(100) < 20
+			return p
+		}
+	}
+	if r.IntN(100) < 4 {
+		p.Fatal = 1 + r.IntN(len(s.steps))
+	}
+	return p
+}
+
+const (
+	// retriesMost is more than a plan's Fails.
+	retriesMost = 3
+	backoff     = 50 * time.Millisecond
+	backoffMost = 400 * time.Millisecond
+	// overrunTimeout is the execution timeout of a step that overruns, once.
+	overrunTimeout = time.Second
+	// overrunRetries: a frozen worker may make it overrun again.
+	overrunRetries = 50
+	// lossesMost: a chaos test strikes a step more often than the default.
+	lossesMost = 100
+)

@@ -1,0 +1,154 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/sdk"
+)
+
+// process is a worker process: its ledger, and the runs whose local state it
+// holds.
+type process struct {
+	ledger *ledger.Writer
+	// held has the ids of runs that a step of this process has worked for.
+	held sync.Map
+}
+
+// workflows makes all workflows of the load, as this process serves them.
+func (p *process) workflows() []sdk.AnyWorkflow {
+	made := map[string]*sdk.Workflow[Plan]{}
+	lasts := map[string]*sdk.Step[Plan, verdict.Output]{}
+	var all []sdk.AnyWorkflow
+	for _, name := range shapeNames {
+		s := shapes[name]
+		config := sdk.WorkflowConfig{Sticky: s.sticky, ScheduleTimeout: sdk.Never}
+		if s.onEvent != "" {
+			config.OnEvents = []string{s.onEvent}
+		}
+		w := sdk.NewWorkflow[Plan](name, config)
+		steps := map[string]*sdk.Step[Plan, verdict.Output]{}
+		for i, st := range s.steps {
+			run := &role{process: p, shape: s, step: st, index: i, made: made, lasts: lasts}
+			var parents []sdk.AnyStep
+			for _, parent := range st.parents {
+				run.parents = append(run.parents, steps[parent])
+				parents = append(parents, steps[parent])
+			}
+			config := sdk.StepConfig{Parents: parents, Retries: retriesMost, Backoff: backoff, BackoffMax: backoffMost, LostAttemptsMax: lossesMost}
+			if st.overruns {
+				config.Retries, config.ExecutionTimeout = overrunRetries, overrunTimeout
+			}
+			steps[st.name] = sdk.AddStep(w, st.name, run.perform, config)
+			lasts[name] = steps[st.name]
+		}
+		made[name] = w
+		all = append(all, w)
+	}
+	return all
+}
+
+// role is a step of a workflow as a process performs it.
+type role struct {
+	process *process
+	shape   *shape
+	step    step
+	index   int
+	parents []*sdk.Step[Plan, verdict.Output]
+	// made and lasts are all workflows and their last steps, for spawns.
+	made  map[string]*sdk.Workflow[Plan]
+	lasts map[string]*sdk.Step[Plan, verdict.Output]
+}
+
+// perform is the step function: it records its beginning before anything else,
+// and its end after everything else.
+func (r *role) perform(ctx sdk.Context, plan Plan) (verdict.Output, error) {
+	l := r.process.ledger
+	n := l.Begin(ctx.RunID(), ctx.Step(), ctx.Attempt(), ctx.Binding().Epoch)
+	out := verdict.Output{Execution: l.ID(n), Untold: r.untold(ctx)}
+	err := r.act(ctx, plan, &out)
+	if err != nil {
+		l.End(n, true, err.Error())
+		return out, err
+	}
+	note, err := json.Marshal(out)
+	l.End(n, err != nil, string(note))
+	return out, err
+}
+
+// untold says that this process has no state of a sticky run that should be
+// here, and notes that it has from now on.
+func (r *role) untold(ctx sdk.Context) bool {
+	if r.shape.sticky == sdk.None {
+		return false
+	}
+	_, held := r.process.held.LoadOrStore(ctx.RunID(), true)
+	return !held && !ctx.Binding().StateNew
+}
+
+// act does what the plan says.
+func (r *role) act(ctx sdk.Context, plan Plan, out *verdict.Output) error {
+	var inputs []string
+	for _, parent := range r.parents {
+		in, err := parent.Output(ctx)
+		if err != nil {
+			return fmt.Errorf("the output of %s: %w", parent.Name(), err)
+		}
+		inputs = append(inputs, in.Value)
+	}
+	sleep := time.Duration(of(plan.SleepMs, r.index)) * time.Millisecond
+	if r.step.overruns && ctx.Attempt() == 1 {
+		sleep = 10 * overrunTimeout
+	} else if r.step.overruns {
+		sleep = min(sleep, overrunTimeout/5)
+	}
+	if err := pause(ctx, sleep); err != nil {
+		return err
+	}
+	switch {
+	case plan.Fatal == r.index+1:
+		return sdk.NonRetryable(fmt.Errorf("%s: for good", verdict.OnPurpose))
+	case ctx.Attempt() <= of(plan.Fails, r.index) && !r.step.overruns:
+		return fmt.Errorf("%s: attempt %d of %d", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
+	}
+	if r.step.spawns {
+		got, err := r.delegate(ctx, plan, out)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, got.Value)
+	}
+	out.Value = value(plan, r.shape.name, r.step.name, inputs...)
+	return nil
+}
+
+// delegate spawns the child and waits for it.
+func (r *role) delegate(ctx sdk.Context, plan Plan, out *verdict.Output) (verdict.Output, error) {
+	c, err := r.made[plan.Child].Spawn(ctx, plan.child(), &sdk.SpawnOptions{Sticky: plan.StickyChild, KeepOnCancel: plan.KeepChild})
+	if err != nil {
+		return verdict.Output{}, fmt.Errorf("spawn: %w", err)
+	}
+	out.Children = append(out.Children, c.ID())
+	got, err := r.lasts[plan.Child].Result(ctx, c)
+	if err != nil {
+		err = fmt.Errorf("child %s: %w", c.ID(), err)
+	}
+	return got, err
+}
+
+// pause sleeps unless the step is to end.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
