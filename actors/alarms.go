@@ -9,6 +9,8 @@ import (
 // alarms is one timer for all runs of a server: each run has at most one
 // alarm. It is safe for concurrent use.
 type alarms struct {
+	// clock of the alarms' times.
+	clock *Clock
 	mu    sync.Mutex
 	queue alarmQueue
 	timer *time.Timer
@@ -55,17 +57,17 @@ func (q *alarms) arm() {
 	}
 	q.set = first
 	if q.timer == nil {
-		q.timer = time.AfterFunc(time.Until(first), q.ring)
+		q.timer = time.AfterFunc(q.clock.Until(first), q.ring)
 		return
 	}
-	q.timer.Reset(time.Until(first))
+	q.timer.Reset(q.clock.Until(first))
 }
 
 // ring calls what is due, outside the lock.
 func (q *alarms) ring() {
 	var due []*alarm
 	q.mu.Lock()
-	now := time.Now()
+	now := q.clock.Now()
 	for len(q.queue) > 0 && !q.queue[0].at.After(now) {
 		due = append(due, heap.Pop(&q.queue).(*alarm))
 	}

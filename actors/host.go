@@ -26,6 +26,9 @@ type HostConfig struct {
 	Run run.Config
 	// CallTimeout bounds what a run asks of other runs. Default 30 s.
 	CallTimeout time.Duration
+	// Clock of all that is stored; the host sets it by the store's while it
+	// runs. Defaults to one that is the host's alone.
+	Clock *Clock
 	// Retention after which finished runs are deleted; 0 keeps them for ever.
 	Retention time.Duration
 	Hooks     HostHooks
@@ -54,6 +57,7 @@ type Host struct {
 	roster      *Roster
 	definitions *Definitions
 	engine      *Engine
+	clock       *Clock
 	alarms      alarms
 	placements  *placementLinks
 	waker       *waker
@@ -93,7 +97,10 @@ func NewHost(cfg HostConfig) *Host {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	h := &Host{cfg: cfg, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
+	if cfg.Clock == nil {
+		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
+	}
+	h := &Host{cfg: cfg, clock: cfg.Clock, alarms: alarms{clock: cfg.Clock}, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
 		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
@@ -106,6 +113,7 @@ func (h *Host) Engine() *Engine { return h.engine }
 // Start takes up the shards that the server owns, now and at each change of
 // the view: their unfinished runs come back from the journal.
 func (h *Host) Start() error {
+	h.work.Go(h.clock.Follow(h.ctx))
 	h.root = h.cfg.Node.System().Root
 	h.placements = newPlacementLinks(h.cfg.Node)
 	h.waker = newWaker(h)

@@ -92,7 +92,7 @@ func (h *Host) recover(shards []int) {
 	})
 	h.wakeWatchers(shards)
 	h.wakeWaiting(shards)
-	h.waker.kick(time.Now())
+	h.waker.kick(h.clock.Now())
 	if n > 0 {
 		h.log.Info("unfinished runs are back", "runs", n, "took", time.Since(start).Round(time.Millisecond))
 	}
@@ -212,7 +212,7 @@ const deletePause = time.Minute
 // deleteLoop deletes finished runs after their retention, in batches.
 func (h *Host) deleteLoop() {
 	for {
-		n, err := h.cfg.Store.DeleteFinished(h.ctx, time.Now().Add(-h.cfg.Retention), pageSize)
+		n, err := h.cfg.Store.DeleteFinished(h.ctx, h.clock.Now().Add(-h.cfg.Retention), pageSize)
 		if err != nil && h.ctx.Err() == nil {
 			h.log.Warn("delete finished runs", "error", err)
 		}
@@ -247,7 +247,7 @@ func (w *waker) kick(at time.Time) {
 		default:
 		}
 		select {
-		case w.kicks <- time.Now():
+		case w.kicks <- w.host.clock.Now():
 		default:
 		}
 	}
@@ -267,12 +267,12 @@ func (w *waker) loop() {
 		case at := <-w.kicks:
 			if next.IsZero() || at.Before(next) {
 				next = at
-				timer.Reset(time.Until(next))
+				timer.Reset(w.host.clock.Until(next))
 			}
 		case <-timer.C:
 			next = w.wake()
 			if !next.IsZero() {
-				timer.Reset(time.Until(next))
+				timer.Reset(w.host.clock.Until(next))
 			}
 		}
 	}
@@ -280,7 +280,7 @@ func (w *waker) loop() {
 
 // wake activates what is due and returns when to look again; zero for never.
 func (w *waker) wake() time.Time {
-	now := time.Now()
+	now := w.host.clock.Now()
 	due, next, err := w.host.cfg.Store.Due(w.host.ctx, w.host.ownedShards(), now, pageSize+w.host.asides())
 	if err != nil {
 		if w.host.ctx.Err() == nil {
@@ -313,7 +313,7 @@ func (h *Host) setAside(runID string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, known := h.aside[runID]
-	h.aside[runID] = time.Now().Add(asideFor)
+	h.aside[runID] = h.clock.Now().Add(asideFor)
 	return !known
 }
 

@@ -21,6 +21,8 @@ type PlacementDeps struct {
 	Node   *cluster.Node
 	Roster *Roster
 	Store  journal.Store
+	// Clock of what is stored. Defaults to the local one.
+	Clock *Clock
 	// Config of the cores; the pool is filled in.
 	Config placement.Config
 	// OnDefinitions is called with the workflows of an admitted worker once
@@ -147,8 +149,9 @@ type placementActor struct {
 	ticking  *time.Timer // nil while nothing is awaited
 	stop     []func()
 	moved    bool
-	askers   map[string]*actor.PID // who registers, by incarnation
-	recorded map[string]int64      // definitions, by hash: registered at (µs)
+	askers   map[string]*actor.PID    // who registers, by incarnation
+	running  map[string]time.Duration // how long those have run
+	recorded map[string]int64         // definitions, by hash: registered at (µs)
 }
 
 func newPlacementActor(of *placements, pool string) *placementActor {
@@ -156,7 +159,7 @@ func newPlacementActor(of *placements, pool string) *placementActor {
 	config.Pool = pool
 	return &placementActor{
 		of: of, deps: of.deps, pool: pool, core: placement.New(config), log: of.deps.Logger.With("pool", pool),
-		askers: map[string]*actor.PID{}, recorded: map[string]int64{},
+		askers: map[string]*actor.PID{}, running: map[string]time.Duration{}, recorded: map[string]int64{},
 	}
 }
 
@@ -179,7 +182,7 @@ func (a *placementActor) Receive(ctx actor.Context) {
 	case *messages.LoadReport:
 		a.report(ctx, m, now)
 	case *messages.Register:
-		a.register(ctx, m.GetWorker(), now)
+		a.register(ctx, m, now)
 	case WorkerChanged:
 		a.workerChanged(m, now)
 	case placementProbed:
@@ -270,6 +273,7 @@ func (a *placementActor) workerChanged(c WorkerChanged, now time.Time) {
 		a.do(a.core.WorkerDraining(c.WorkerID, c.Incarnation, now))
 	case WorkerGone:
 		delete(a.askers, c.Incarnation)
+		delete(a.running, c.Incarnation)
 		a.do(a.core.WorkerGone(c.WorkerID, c.Incarnation, now))
 	}
 }
@@ -286,11 +290,13 @@ func (a *placementActor) report(ctx actor.Context, r *messages.LoadReport, now t
 	}
 }
 
-func (a *placementActor) register(ctx actor.Context, info *messages.WorkerInfo, now time.Time) {
+func (a *placementActor) register(ctx actor.Context, m *messages.Register, now time.Time) {
+	info := m.GetWorker()
 	if ctx.Sender() == nil || info == nil {
 		return
 	}
 	a.askers[info.GetIncarnation()] = ctx.Sender()
+	a.running[info.GetIncarnation()] = time.Duration(m.GetRunningUs()) * time.Microsecond
 	a.do(a.core.Register(info, a.rivals(info), now))
 }
 
@@ -362,6 +368,7 @@ func (a *placementActor) carryOut(action placement.Action) {
 func (a *placementActor) answer(incarnation string, reply *messages.RegisterReply, info *messages.WorkerInfo) {
 	if to := a.askers[incarnation]; to != nil {
 		delete(a.askers, incarnation)
+		delete(a.running, incarnation)
 		a.root.Send(to, reply)
 	}
 	switch {

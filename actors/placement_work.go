@@ -71,10 +71,8 @@ func connectionRefused(ctx context.Context, node *cluster.Node, address string) 
 // one of the process that started last is current, so that an old process that
 // registers again does not bring its version back.
 func (a *placementActor) record(info *messages.WorkerInfo) {
-	at := time.Now()
-	if us := info.GetStartedUs(); us > 0 {
-		at = time.UnixMicro(min(us, at.UnixMicro()))
-	}
+	at := a.deps.Clock.Now().Add(-a.running[info.GetIncarnation()])
+	delete(a.running, info.GetIncarnation())
 	fresh := map[string]*messages.WorkflowDefinition{}
 	for _, d := range info.GetWorkflows() {
 		hash := messages.HashDefinition(d)

@@ -75,6 +75,8 @@ type RosterConfig struct {
 	// server has not seen, has to appear before it counts as gone. Defaults to
 	// 3 s.
 	Settle time.Duration
+	// Clock for the times at which workers started. Defaults to the local one.
+	Clock *Clock
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Hooks may be zero.

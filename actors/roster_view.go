@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -246,11 +247,22 @@ func (r *Roster) described(p, silent *rosterProcess, d *messages.DescribeReply) 
 	if !there {
 		return
 	}
-	p.info = d.GetWorker()
+	p.info = r.infoOf(d)
 	if d.GetDraining() {
 		p.member.State = cluster.StateDraining
 	}
 	r.claim(w, p, silent, false)
+}
+
+// infoOf is what a process says of itself, with its start on this server's
+// clock: the worker's own may be another.
+func (r *Roster) infoOf(d *messages.DescribeReply) *messages.WorkerInfo {
+	if d.GetRunningUs() <= 0 {
+		return d.GetWorker()
+	}
+	info := proto.Clone(d.GetWorker()).(*messages.WorkerInfo)
+	info.StartedUs = r.cfg.Clock.Now().UnixMicro() - d.GetRunningUs()
+	return info
 }
 
 // claim decides between a process and the holder, now that the one or the

@@ -232,7 +232,7 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 }
 
 func (a *runActor) handle(ctx actor.Context, in run.Input) {
-	for _, action := range a.m.Handle(in, time.Now()) {
+	for _, action := range a.m.Handle(in, a.host.clock.Now()) {
 		a.do(ctx, action)
 	}
 }
@@ -265,6 +265,7 @@ func (a *runActor) do(ctx actor.Context, action run.Action) {
 		act.Message.ReplyAddress, act.Message.ReplyActorId = a.self.Address, a.self.Id
 		a.host.placements.send(act.Message.Pool, act.Message)
 	case run.Withdraw:
+		act.Message.ReplyAddress, act.Message.ReplyActorId = a.self.Address, a.self.Id
 		a.host.placements.send(act.Message.Pool, act.Message)
 	case run.Unbound:
 		a.host.placements.send(act.Message.Pool, act.Message)

@@ -110,6 +110,8 @@ type Worker struct {
 	root *actor.RootContext
 	info *messages.WorkerInfo
 	pid  *actor.PID
+	// started is when the worker began, by the monotonic clock.
+	started time.Time
 
 	views    *viewSignal
 	outbox   *outbox
@@ -228,7 +230,7 @@ func WorkerActorID(workerID, incarnation string) string {
 
 func newWorker(c WorkerConfig) *Worker {
 	w := &Worker{
-		cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
+		started: time.Now(), cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
 		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: newPooled(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
@@ -244,11 +246,12 @@ func (w *Worker) spawn() error {
 		WorkerID: w.info.WorkerId, Incarnation: w.info.Incarnation, Pool: w.info.Pool,
 		Slots: int(w.info.Slots), Knows: w.knows,
 	})
-	pid, err := w.root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }, actor.WithDispatcher(w.dispatcher)), w.info.ActorId)
+	// Known before the actor runs, which may send to itself at once.
+	w.pid = actor.NewPID(w.info.Address, w.info.ActorId)
+	_, err := w.root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }, actor.WithDispatcher(w.dispatcher)), w.info.ActorId)
 	if err != nil {
 		return messages.Errorf(messages.CodeInternal, "worker actor %s: %w", w.info.ActorId, err)
 	}
-	w.pid = pid
 	context.AfterFunc(w.life, w.node.Subscribe(func(v *cluster.View) {
 		w.views.fire()
 		w.reporter.signal()
@@ -260,6 +263,9 @@ func (w *Worker) knows(workflow, step string) bool { return w.cfg.Functions[work
 
 // Info returns what the worker registered with; not to be changed.
 func (w *Worker) Info() *messages.WorkerInfo { return w.info }
+
+// running is how long the worker has run, in microseconds.
+func (w *Worker) running() int64 { return time.Since(w.started).Microseconds() }
 
 // PID of the worker's actor: the affinity of the runs bound to it.
 func (w *Worker) PID() *actor.PID { return w.pid }

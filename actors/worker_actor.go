@@ -110,7 +110,7 @@ func (a *workerActor) describe(ctx actor.Context) {
 	if ctx.Sender() == nil {
 		return
 	}
-	ctx.Respond(&messages.DescribeReply{Worker: a.worker.info, Draining: a.core.Draining()})
+	ctx.Respond(&messages.DescribeReply{Worker: a.worker.info, Draining: a.core.Draining(), RunningUs: a.worker.running()})
 	a.worker.reporter.describedTo(ctx.Sender())
 }
 

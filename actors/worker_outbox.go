@@ -292,7 +292,7 @@ func (r *reporter) askAdmission(ctx context.Context) (*messages.RegisterReply, e
 	w := r.worker
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	reply, err := w.node.Call(ctx, cluster.KindPlacement, w.info.Pool, &messages.Register{Worker: w.info})
+	reply, err := w.node.Call(ctx, cluster.KindPlacement, w.info.Pool, &messages.Register{Worker: w.info, RunningUs: w.running()})
 	if err != nil {
 		return nil, err
 	}

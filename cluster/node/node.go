@@ -134,14 +134,15 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: committerHooks(c.Logger)})
-	s.roster = actors.NewRoster(actors.RosterConfig{Node: node, Settle: c.Settle, Logger: c.Logger})
+	clock := actors.NewClock(actors.ClockConfig{Store: c.Store, Logger: c.Logger})
+	s.roster = actors.NewRoster(actors.RosterConfig{Node: node, Settle: c.Settle, Clock: clock, Logger: c.Logger})
 	definitions := actors.NewDefinitions(c.Store)
 	s.host = actors.NewHost(actors.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
-		Run: c.Run, Retention: c.Retention, Logger: c.Logger,
+		Run: c.Run, Retention: c.Retention, Clock: clock, Logger: c.Logger,
 	})
 	return actors.NewPlacementKind(actors.PlacementDeps{
-		Node: node, Roster: s.roster, Store: c.Store, Logger: c.Logger,
+		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Logger: c.Logger,
 		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
 	})
 }
