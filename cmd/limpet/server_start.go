@@ -31,7 +31,9 @@ func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runnin
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, f.Store, log)
+	store, err := waitForStore(ctx, f.StoreWait, log, func(ctx context.Context) (journal.Store, error) {
+		return openStore(ctx, f.Store, log)
+	})
 	if err != nil {
 		return nil, err
 	}
