@@ -140,7 +140,7 @@ func (h *Host) workerChanged(c WorkerChanged) {
 	}
 }
 
-type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
+type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error)
 
 // wokenMax is the number of runs in memory above which no further dormant ones
 // are woken for a worker, for a million may wait for one, unless no more than
@@ -164,15 +164,13 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 			case <-time.After(busyPause):
 			}
 		}
-		ids, err := query(ctx, shards, workerID, after, pageSize)
-		if err != nil || len(ids) == 0 {
-			return after, 0, err
+		records, err := query(ctx, shards, workerID, after, pageSize)
+		for i := range records {
+			h.takeUp(&records[i])
+			after = records[i].Row.RunID
+			woken = append(woken, after)
 		}
-		for _, id := range ids {
-			h.activation(id, nil)
-		}
-		woken = append(woken, ids...)
-		return ids[len(ids)-1], len(ids), nil
+		return after, len(records), err
 	})
 }
 

@@ -116,13 +116,13 @@ func (s *hookedStore) WatchedWorkers(ctx context.Context, shards []int) ([]strin
 	return s.Store.WatchedWorkers(ctx, shards)
 }
 
-func (s *hookedStore) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+func (s *hookedStore) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
 	if err := s.call("WokenByUp", workerID); err != nil {
 		return nil, err
 	}
-	ids, err := s.Store.WokenByUp(ctx, shards, workerID, after, limit)
+	records, err := s.Store.WokenByUp(ctx, shards, workerID, after, limit)
 	_ = s.call("WokenByUpRead", workerID)
-	return ids, err
+	return records, err
 }
 
 var errJournalDown = messages.Errorf(messages.CodeJournalUnavailable, "down on purpose")

@@ -134,6 +134,28 @@ type Record struct {
 	Entries [][]byte
 }
 
+// Head is the id of a run and the number of its newest entry.
+type Head struct {
+	RunID  string
+	Number uint64
+}
+
+// Sign is a sign of life of a server: the store is where servers that do not
+// hear of each other learn that the other one lives.
+type Sign struct {
+	// Server is the name of a member, that of one process.
+	Server string
+	// Data is the server's own, at most a few kilobytes.
+	Data []byte
+	// Age by the store's clock: since the sign was given until it was read. A
+	// store fills it in.
+	Age time.Duration
+}
+
+// SignsKept is how old the signs are that a store returns; it may delete older
+// ones.
+const SignsKept = time.Minute
+
 // Filter selects rows of a listing; zero fields select all.
 type Filter struct {
 	Workflow    string
@@ -195,11 +217,17 @@ type Store interface {
 	// (zero if none).
 	Due(ctx context.Context, shards []int, now time.Time, limit int) (due []string, next time.Time, err error)
 
-	// WokenByUp and WokenByGone return ids of dormant runs that wait for the
-	// worker to come up or to be lost, in the order of run ids after the given
-	// one, at most limit.
-	WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
-	WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error)
+	// Heads returns the runs that Active would, without what is in them: for
+	// the sweep that looks for runs that nobody has activated, and for
+	// activations that are behind the journal. It is asked for some of the
+	// shards every few seconds and must not read entries.
+	Heads(ctx context.Context, shards []int, after string, limit int) ([]Head, error)
+
+	// WokenByUp and WokenByGone return dormant runs that wait for the worker to
+	// come up or to be lost, in the order of run ids after the given one, at
+	// most limit.
+	WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]Record, error)
+	WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]Record, error)
 
 	// WatchedWorkers returns the distinct WakeOnGone of dormant runs, ordered.
 	WatchedWorkers(ctx context.Context, shards []int) ([]string, error)
@@ -229,6 +257,12 @@ type Store interface {
 	// FinishedAt stays. Nothing of a deleted run is left: its id could be used
 	// again.
 	DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error)
+
+	// SignOfLife replaces the server's sign and returns the newest of every
+	// server, the caller's own included, in the order of the names. Each server
+	// asks about twice a second: one round trip, and nothing has to outlive a
+	// crash of the store.
+	SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error)
 
 	// Close waits for running calls and releases the store. Calls after it get
 	// JOURNAL_UNAVAILABLE, except from a store that is shared in memory.

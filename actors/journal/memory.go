@@ -30,6 +30,7 @@ type Memory struct {
 	// bound counts unfinished runs by pool and worker id.
 	bound       map[boundKey]int
 	definitions map[string]Definition
+	signs       Signs
 }
 
 var _ Store = (*Memory)(nil)
@@ -214,18 +215,27 @@ func (m *Memory) Entries(ctx context.Context, runID string, after uint64, limit 
 
 // Active implements Store.
 func (m *Memory) Active(ctx context.Context, shards []int, after string, limit int) ([]Record, error) {
+	return ofActive(ctx, m, shards, after, limit, (*memoryRun).record)
+}
+
+// Heads implements Store.
+func (m *Memory) Heads(ctx context.Context, shards []int, after string, limit int) ([]Head, error) {
+	return ofActive(ctx, m, shards, after, limit, func(r *memoryRun) Head { return Head{r.row.RunID, uint64(len(r.entries))} })
+}
+
+func ofActive[T any](ctx context.Context, m *Memory, shards []int, after string, limit int, take func(*memoryRun) T) ([]T, error) {
 	if err := m.read(ctx); err != nil {
 		return nil, err
 	}
 	defer m.mu.RUnlock()
 	set := NewShardSet(shards)
-	var out []Record
+	var out []T
 	m.active.AscendGreaterOrEqual(&memoryRun{row: Row{RunID: after}}, func(run *memoryRun) bool {
 		if len(out) >= limit {
 			return false
 		}
 		if run.row.RunID > after && set.Has(run.row.Shard) {
-			out = append(out, run.record())
+			out = append(out, take(run))
 		}
 		return true
 	})
@@ -254,30 +264,30 @@ func (m *Memory) Due(ctx context.Context, shards []int, now time.Time, limit int
 }
 
 // WokenByUp implements Store.
-func (m *Memory) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+func (m *Memory) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]Record, error) {
 	from := Row{RunID: after, WakeOnUp: workerID}
 	return m.woken(ctx, shards, m.onUp, from, limit, func(r *Row) string { return r.WakeOnUp })
 }
 
 // WokenByGone implements Store.
-func (m *Memory) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+func (m *Memory) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]Record, error) {
 	from := Row{RunID: after, WakeOnGone: workerID}
 	return m.woken(ctx, shards, m.onGone, from, limit, func(r *Row) string { return r.WakeOnGone })
 }
 
-func (m *Memory) woken(ctx context.Context, shards []int, view *btree.BTreeG[*memoryRun], from Row, limit int, key func(*Row) string) ([]string, error) {
+func (m *Memory) woken(ctx context.Context, shards []int, view *btree.BTreeG[*memoryRun], from Row, limit int, key func(*Row) string) ([]Record, error) {
 	if err := m.read(ctx); err != nil {
 		return nil, err
 	}
 	defer m.mu.RUnlock()
 	set := NewShardSet(shards)
-	var out []string
+	var out []Record
 	view.AscendGreaterOrEqual(&memoryRun{row: from}, func(run *memoryRun) bool {
 		if len(out) >= limit || key(&run.row) != key(&from) {
 			return false
 		}
 		if run.row.RunID > from.RunID && set.Has(run.row.Shard) {
-			out = append(out, run.row.RunID)
+			out = append(out, run.record())
 		}
 		return true
 	})
@@ -420,6 +430,14 @@ func (m *Memory) DeleteFinished(ctx context.Context, before time.Time, limit int
 		n++
 	}
 	return n, nil
+}
+
+// SignOfLife implements Store.
+func (m *Memory) SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error) {
+	if err := unavailable(ctx); err != nil {
+		return nil, err
+	}
+	return m.signs.SignOfLife(server, data), nil
 }
 
 // Close implements Store; the store goes on working.

@@ -171,15 +171,15 @@ func (sv *server) wakeBy(in []int, workerID string, state run.WorkerState) {
 	}
 	after := ""
 	for {
-		ids, err := query(background, in, workerID, after, pageSize)
+		records, err := query(background, in, workerID, after, pageSize)
 		if err != nil {
 			panic(err)
 		}
-		for _, id := range ids {
-			after = id
-			sv.activation(id, nil)
+		for i := range records {
+			after = records[i].Row.RunID
+			sv.activation(after, nil)
 		}
-		if len(ids) < pageSize {
+		if len(records) < pageSize {
 			return
 		}
 	}

@@ -47,6 +47,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"LargeEntries", testLargeEntries},
 		{"LongHistory", testLongHistory},
 		{"Active", testActive},
+		{"Signs", testSigns},
 		{"Due", testDue},
 		{"Woken", testWoken},
 		{"BoundCounts", testBoundCounts},
@@ -178,8 +179,9 @@ func testEmpty(t *testing.T, s journal.Store) {
 	}
 	for what, n := range map[string]int{
 		"active":                   len(must[[]journal.Record](t)(s.Active(ctx, nil, "", 10))),
-		"woken by up":              len(must[[]string](t)(s.WokenByUp(ctx, nil, "w1", "", 10))),
-		"woken by gone":            len(must[[]string](t)(s.WokenByGone(ctx, nil, "w1", "", 10))),
+		"heads":                    len(must[[]journal.Head](t)(s.Heads(ctx, nil, "", 10))),
+		"woken by up":              len(must[[]journal.Record](t)(s.WokenByUp(ctx, nil, "w1", "", 10))),
+		"woken by gone":            len(must[[]journal.Record](t)(s.WokenByGone(ctx, nil, "w1", "", 10))),
 		"watched workers":          len(must[[]string](t)(s.WatchedWorkers(ctx, nil))),
 		"bound counts":             len(must[map[string]int](t)(s.BoundCounts(ctx, "default"))),
 		"definitions":              len(must[[]journal.Definition](t)(s.CurrentDefinitions(ctx))),

@@ -64,6 +64,8 @@ func testActive(t *testing.T, s journal.Store) {
 	} {
 		got := must[[]journal.Record](t)(s.Active(ctx, c.shards, c.after, c.limit))
 		wantEqual(t, fmt.Sprintf("active of %v after %q, limit %d", c.shards, c.after, c.limit), names(got), c.want)
+		heads := must[[]journal.Head](t)(s.Heads(ctx, c.shards, c.after, c.limit))
+		wantEqual(t, fmt.Sprintf("heads of %v after %q, limit %d", c.shards, c.after, c.limit), headsOf(heads), c.want)
 	}
 	rec := must[[]journal.Record](t)(s.Active(ctx, nil, "", 1))[0]
 	wantEqual(t, "record", rec, must[journal.Record](t)(s.Load(ctx, "a")))
@@ -127,10 +129,12 @@ func testWoken(t *testing.T, s journal.Store) {
 		newRow("g", shard(1), dormant(onGone("w1"))), newRow("f", shard(2), dormant(onGone("w3"))), newRow("e", shard(2), dormant(onGone("w1"))),
 		newRow("both", shard(3), dormant(onUp("w4")), onGone("w2"), at(0)))
 	up := func(shards []int, worker, after string, limit int) ([]string, error) {
-		return s.WokenByUp(ctx, shards, worker, after, limit)
+		records, err := s.WokenByUp(ctx, shards, worker, after, limit)
+		return wholeIDs(t, s, records), err
 	}
 	gone := func(shards []int, worker, after string, limit int) ([]string, error) {
-		return s.WokenByGone(ctx, shards, worker, after, limit)
+		records, err := s.WokenByGone(ctx, shards, worker, after, limit)
+		return wholeIDs(t, s, records), err
 	}
 	for _, c := range []struct {
 		by            func(shards []int, worker, after string, limit int) ([]string, error)
@@ -199,4 +203,50 @@ func testBoundCounts(t *testing.T, s journal.Store) {
 	errs := s.Append(t.Context(), []journal.Append{{RunID: "d", Number: 2, Entry: []byte("x"), Row: newRow("d", bound("w9"))}})
 	wantCode(t, "stale append", errs[0], messages.CodeJournalConflict)
 	want("default", map[string]int{"w1": 2, "w2": 1, "w3": 1})
+}
+
+// wholeIDs are the ids of records, each of which has to be all that Load
+// returns.
+func wholeIDs(t *testing.T, s journal.Store, records []journal.Record) (ids []string) {
+	t.Helper()
+	for _, rec := range records {
+		wantEqual(t, "record", rec, must[journal.Record](t)(s.Load(t.Context(), rec.Row.RunID)))
+		ids = append(ids, rec.Row.RunID)
+	}
+	return ids
+}
+
+// headsOf names runs with the numbers of their newest entries.
+func headsOf(heads []journal.Head) (names []string) {
+	for _, h := range heads {
+		names = append(names, fmt.Sprintf("%s%d", h.RunID, h.Number))
+	}
+	return names
+}
+
+func testSigns(t *testing.T, s journal.Store) {
+	sign := func(server, data string) []journal.Sign {
+		t.Helper()
+		return must[[]journal.Sign](t)(s.SignOfLife(t.Context(), server, []byte(data)))
+	}
+	want := func(got []journal.Sign, want ...string) {
+		t.Helper()
+		var have []string
+		for _, sign := range got {
+			have = append(have, sign.Server+"="+string(sign.Data))
+			if sign.Age < 0 || sign.Age > time.Minute {
+				t.Errorf("the sign of %s is %v old", sign.Server, sign.Age)
+			}
+		}
+		wantEqual(t, "signs", have, want)
+	}
+	want(sign("b", "1"), "b=1")
+	want(sign("a", ""), "a=", "b=1")
+	want(sign("b", "2"), "a=", "b=2")
+	first := sign("c", "x")
+	again := sign("a", "y")
+	want(again, "a=y", "b=2", "c=x")
+	if again[0].Age > again[2].Age || first[1].Age > again[1].Age {
+		t.Errorf("the later sign is the older one: %v, then %v", first, again)
+	}
 }

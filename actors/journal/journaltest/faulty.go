@@ -269,6 +269,24 @@ func (f *Faulty) Active(ctx context.Context, shards []int, after string, limit i
 	return m.Active(ctx, shards, after, limit)
 }
 
+// Heads implements journal.Store.
+func (f *Faulty) Heads(ctx context.Context, shards []int, after string, limit int) ([]journal.Head, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.Heads(ctx, shards, after, limit)
+}
+
+// SignOfLife implements journal.Store.
+func (f *Faulty) SignOfLife(ctx context.Context, server string, data []byte) ([]journal.Sign, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.SignOfLife(ctx, server, data)
+}
+
 // Due implements journal.Store.
 func (f *Faulty) Due(ctx context.Context, shards []int, now time.Time, limit int) ([]string, time.Time, error) {
 	m, err := f.store()
@@ -279,7 +297,7 @@ func (f *Faulty) Due(ctx context.Context, shards []int, now time.Time, limit int
 }
 
 // WokenByUp implements journal.Store.
-func (f *Faulty) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+func (f *Faulty) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
 	m, err := f.store()
 	if err != nil {
 		return nil, err
@@ -288,7 +306,7 @@ func (f *Faulty) WokenByUp(ctx context.Context, shards []int, workerID, after st
 }
 
 // WokenByGone implements journal.Store.
-func (f *Faulty) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
+func (f *Faulty) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
 	m, err := f.store()
 	if err != nil {
 		return nil, err

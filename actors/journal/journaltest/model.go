@@ -274,16 +274,23 @@ func (m *model) checkWoken(t *rapid.T, q *question) {
 	for _, worker := range []string{"w1", "w2", "w3"} {
 		up := m.where(func(r *journal.Row) bool { return q.asleep(r) && r.WakeOnUp == worker })
 		got, err := m.store.WokenByUp(t.Context(), q.shards, worker, q.after, q.limit)
-		equalIDs(t, "woken by "+worker+" up", got, firstIDs(up, q.after, q.limit), err)
+		equalIDs(t, "woken by "+worker+" up", recordIDs(got), firstIDs(up, q.after, q.limit), err)
 		gone := m.where(func(r *journal.Row) bool { return q.asleep(r) && r.WakeOnGone == worker })
 		got, err = m.store.WokenByGone(t.Context(), q.shards, worker, q.after, q.limit)
-		equalIDs(t, "woken by "+worker+" gone", got, firstIDs(gone, q.after, q.limit), err)
+		equalIDs(t, "woken by "+worker+" gone", recordIDs(got), firstIDs(gone, q.after, q.limit), err)
 		if len(gone) > 0 {
 			watched[worker] = true
 		}
 	}
-	got, err := m.store.WatchedWorkers(t.Context(), q.shards)
-	equalIDs(t, "watched workers", got, slices.Sorted(maps.Keys(watched)), err)
+	names, err := m.store.WatchedWorkers(t.Context(), q.shards)
+	equalIDs(t, "watched workers", names, slices.Sorted(maps.Keys(watched)), err)
+}
+
+func recordIDs(records []journal.Record) (ids []string) {
+	for _, rec := range records {
+		ids = append(ids, rec.Row.RunID)
+	}
+	return ids
 }
 
 func (m *model) checkBound(t *rapid.T, _ *question) {

@@ -127,12 +127,19 @@ func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit i
 }
 
 // Active implements journal.Store.
-func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) (out []journal.Record, err error) {
-	set := journal.NewShardSet(shards)
+func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) ([]journal.Record, error) {
 	// "phase < 2" is what lets SQLite use the partial index.
-	err = s.read(ctx, "read active runs", func(conn *sqlite.Conn) error {
+	return s.records(ctx, "read active runs", selectRows+rowColumns+
+		" FROM runs INDEXED BY runs_live WHERE phase < 2 AND phase = 0 AND run_id > ? ORDER BY run_id", shards, limit, after)
+}
+
+// records reads the runs of a query for rows that are of the shards, at most
+// limit.
+func (s *Store) records(ctx context.Context, what, sql string, shards []int, limit int, args ...any) (out []journal.Record, err error) {
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, what, func(conn *sqlite.Conn) error {
 		var seqs []int64
-		err := each(conn, selectRows+rowColumns+" FROM runs INDEXED BY runs_live WHERE phase < 2 AND phase = 0 AND run_id > ? ORDER BY run_id", func(s *sqlite.Stmt) bool {
+		err := each(conn, sql, func(s *sqlite.Stmt) bool {
 			if len(out) >= limit {
 				return false
 			}
@@ -141,7 +148,7 @@ func (s *Store) Active(ctx context.Context, shards []int, after string, limit in
 				out = append(out, journal.Record{Row: row})
 			}
 			return len(out) < limit
-		}, after)
+		}, args...)
 		if err != nil {
 			return err
 		}
@@ -151,6 +158,34 @@ func (s *Store) Active(ctx context.Context, shards []int, after string, limit in
 			}
 		}
 		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Heads implements journal.Store.
+func (s *Store) Heads(ctx context.Context, shards []int, after string, limit int) (out []journal.Head, err error) {
+	const active = "SELECT seq, shard, run_id FROM runs INDEXED BY runs_live WHERE phase < 2 AND phase = 0 AND run_id > ? ORDER BY run_id"
+	const newest = "SELECT max(number) FROM entries WHERE run = ?"
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, "read the heads of active runs", func(conn *sqlite.Conn) error {
+		var seqs []int64
+		err := each(conn, active, func(s *sqlite.Stmt) bool {
+			if len(out) < limit && set.Has(s.ColumnInt(1)) {
+				seqs = append(seqs, s.ColumnInt64(0))
+				out = append(out, journal.Head{RunID: s.ColumnText(2)})
+			}
+			return len(out) < limit
+		}, after)
+		for i := 0; i < len(seqs) && err == nil; i++ {
+			err = each(conn, newest, func(s *sqlite.Stmt) bool {
+				out[i].Number = uint64(s.ColumnInt64(0))
+				return false
+			}, seqs[i])
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -183,34 +218,22 @@ func (s *Store) Due(ctx context.Context, shards []int, now time.Time, limit int)
 }
 
 // WokenByUp implements journal.Store.
-func (s *Store) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
-	return s.woken(ctx, "SELECT run_id, shard FROM runs INDEXED BY runs_on_up "+
+func (s *Store) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
+	return s.woken(ctx, selectRows+rowColumns+" FROM runs INDEXED BY runs_on_up "+
 		"WHERE phase = 1 AND wake_on_up = ? AND run_id > ? ORDER BY run_id", shards, workerID, after, limit)
 }
 
 // WokenByGone implements journal.Store.
-func (s *Store) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]string, error) {
-	return s.woken(ctx, "SELECT run_id, shard FROM runs INDEXED BY runs_on_gone "+
+func (s *Store) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
+	return s.woken(ctx, selectRows+rowColumns+" FROM runs INDEXED BY runs_on_gone "+
 		"WHERE phase = 1 AND wake_on_gone = ? AND run_id > ? ORDER BY run_id", shards, workerID, after, limit)
 }
 
-func (s *Store) woken(ctx context.Context, sql string, shards []int, workerID, after string, limit int) (out []string, err error) {
+func (s *Store) woken(ctx context.Context, sql string, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
 	if workerID == "" {
 		return nil, nil
 	}
-	set := journal.NewShardSet(shards)
-	err = s.read(ctx, "read waiting runs", func(conn *sqlite.Conn) error {
-		return each(conn, sql, func(s *sqlite.Stmt) bool {
-			if len(out) < limit && set.Has(s.ColumnInt(1)) {
-				out = append(out, s.ColumnText(0))
-			}
-			return len(out) < limit
-		}, workerID, after)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return s.records(ctx, "read waiting runs", sql, shards, limit, workerID, after)
 }
 
 // WatchedWorkers implements journal.Store.

@@ -95,6 +95,7 @@ type Store struct {
 	w       *writer
 	readers *sqlitex.Pool
 	ckpt    *checkpointer
+	signs   journal.Signs
 }
 
 var _ journal.Store = (*Store)(nil)
@@ -255,6 +256,16 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	}
 	defer s.calls.RUnlock()
 	return time.Now(), nil
+}
+
+// SignOfLife implements journal.Store. Only servers of this process share the
+// file.
+func (s *Store) SignOfLife(ctx context.Context, server string, data []byte) ([]journal.Sign, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.calls.RUnlock()
+	return s.signs.SignOfLife(server, data), nil
 }
 
 // Close implements journal.Store. The WAL is copied to the file and removed.
