@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Code names a kind of error across the wire, in the journal, in the CLI and
@@ -126,6 +127,15 @@ func (c Code) Kind() Kind {
 
 // Retryable says whether the same call may succeed later without a change.
 func (c Code) Retryable() bool { return catalogue[c].retryable }
+
+// RetryAfter is the least time to leave a server alone before the same call is
+// made again; 0 if there is nothing to wait for.
+func (c Code) RetryAfter() time.Duration {
+	if c == CodeJournalUnavailable {
+		return time.Second
+	}
+	return 0
+}
 
 // Hint says what to do next.
 func (c Code) Hint() string { return catalogue[c].hint }

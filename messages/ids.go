@@ -45,6 +45,14 @@ func NewRunID() string {
 	return strings.ToLower(id.String())
 }
 
+// CheckDrawnRunID returns INVALID_ARGUMENT for what NewRunID cannot have drawn.
+func CheckDrawnRunID(id string) error {
+	if _, err := ulid.ParseStrict(id); err != nil || id != strings.ToLower(id) {
+		return Errorf(CodeInvalidArgument, "run_id %q is not a ULID in lower case", id)
+	}
+	return nil
+}
+
 // NewEventID draws the id of an event that was pushed without one.
 func NewEventID() string { return NewRunID() }
 

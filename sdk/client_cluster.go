@@ -47,12 +47,7 @@ func (c *Client) PushEvent(ctx context.Context, key string, payload any, options
 	if err := messages.CheckPayload("the payload of event "+key, data); err != nil {
 		return nil, err
 	}
-	if opts.ID == "" {
-		// With an id of ours the push may be sent again.
-		opts.ID = messages.NewEventID()
-	}
-	res, err := call(ctx, c, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.PushEvent,
-		&api.PushEventRequest{Key: key, Payload: data, EventId: opts.ID, Metadata: opts.Metadata})
+	res, err := c.pushEvent(ctx, &api.PushEventRequest{Key: key, Payload: data, EventId: opts.ID, Metadata: opts.Metadata})
 	if err != nil {
 		return nil, err
 	}
@@ -70,25 +65,25 @@ func (c *Client) ListRuns(ctx context.Context, req *api.ListRunsRequest) (*api.L
 	if req == nil {
 		req = &api.ListRunsRequest{}
 	}
-	return call(ctx, c, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.ListRuns, req)
+	return call(ctx, c, again, apiconnect.LimpetServiceClient.ListRuns, req)
 }
 
 // ListWorkers returns the workers that the cluster knows.
 func (c *Client) ListWorkers(ctx context.Context) ([]*api.Worker, error) {
-	res, err := call(ctx, c, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.ListWorkers, &api.ListWorkersRequest{})
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListWorkers, &api.ListWorkersRequest{})
 	return res.GetWorkers(), err
 }
 
 // ListMembers returns the servers and workers of the cluster as the server that
 // answers sees them.
 func (c *Client) ListMembers(ctx context.Context) ([]*api.Member, error) {
-	res, err := call(ctx, c, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.ListMembers, &api.ListMembersRequest{})
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListMembers, &api.ListMembersRequest{})
 	return res.GetMembers(), err
 }
 
 // ListWorkflows returns the current version of every workflow that a worker
 // has registered.
 func (c *Client) ListWorkflows(ctx context.Context) ([]*api.Workflow, error) {
-	res, err := call(ctx, c, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.ListWorkflows, &api.ListWorkflowsRequest{})
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListWorkflows, &api.ListWorkflowsRequest{})
 	return res.GetWorkflows(), err
 }

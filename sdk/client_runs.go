@@ -17,10 +17,6 @@ import (
 const (
 	// waitPiece is how long one call of a wait may take on the server.
 	waitPiece = 30 * time.Second
-	// waitSlack is what the answer of a wait may be late.
-	waitSlack = 10 * time.Second
-	// bulkTimeout ends one try to start many runs.
-	bulkTimeout = 2 * time.Minute
 	// bulkBytesMax is the size of the inputs of one call of StartMany.
 	bulkBytesMax = 8 << 20
 )
@@ -43,7 +39,7 @@ type Run struct {
 	client *Client
 	id     string
 	// Existed says that an earlier start with the same idempotency key had
-	// started the run.
+	// started the run: another one, or a try of this one whose answer was lost.
 	Existed bool
 }
 
@@ -79,7 +75,7 @@ func (w *Workflow[In]) StartMany(ctx context.Context, c *Client, inputs []In, op
 	var batch []*api.StartRunRequest
 	size := 0
 	flush := func() error {
-		started, err := c.startBatch(ctx, batch, opts.IdempotencyKey != nil)
+		started, err := c.startBatch(ctx, batch)
 		runs = append(runs, started...)
 		batch, size = nil, 0
 		return err
@@ -103,18 +99,11 @@ func (w *Workflow[In]) StartMany(ctx context.Context, c *Client, inputs []In, op
 	return runs, flush()
 }
 
-func (c *Client) startBatch(ctx context.Context, batch []*api.StartRunRequest, keyed bool) ([]*Run, error) {
+func (c *Client) startBatch(ctx context.Context, batch []*api.StartRunRequest) ([]*Run, error) {
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	for _, req := range batch {
-		keyed = keyed && req.GetIdempotencyKey() != ""
-	}
-	again, timeout := repeatUnsent, time.Duration(0)
-	if keyed {
-		again, timeout = repeatAlways, bulkTimeout
-	}
-	res, err := call(ctx, c, again, timeout, apiconnect.LimpetServiceClient.StartRuns, &api.StartRunsRequest{Runs: batch})
+	res, err := c.startRuns(ctx, &api.StartRunsRequest{Runs: batch})
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +125,7 @@ func (c *Client) Start(ctx context.Context, workflow string, input any, options 
 	if err != nil {
 		return nil, err
 	}
-	again, timeout := repeatUnsent, time.Duration(0)
-	if opts.IdempotencyKey != "" {
-		again, timeout = repeatAlways, tryTimeout
-	}
-	res, err := call(ctx, c, again, timeout, apiconnect.LimpetServiceClient.StartRun, &api.StartRunRequest{
+	res, err := c.startRun(ctx, &api.StartRunRequest{
 		Workflow: workflow, Input: data, IdempotencyKey: opts.IdempotencyKey,
 		Priority: int32(opts.Priority), Metadata: opts.Metadata,
 	})
@@ -155,7 +140,7 @@ func (c *Client) Run(id string) *Run { return &Run{client: c, id: id} }
 
 // Get returns the run as it is now: steps, outputs, bindings, children.
 func (r *Run) Get(ctx context.Context) (*api.GetRunResponse, error) {
-	return call(ctx, r.client, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: r.id})
+	return call(ctx, r.client, again, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: r.id})
 }
 
 // Wait returns when the run has ended: nil if it succeeded, else a *RunError.
@@ -173,8 +158,7 @@ func (r *Run) Ended(ctx context.Context) (*api.GetRunResponse, error) {
 		if deadline, ok := ctx.Deadline(); ok {
 			piece = max(min(piece, time.Until(deadline)), time.Millisecond)
 		}
-		res, err := call(ctx, r.client, repeatAlways, piece+waitSlack, apiconnect.LimpetServiceClient.WaitRun,
-			&api.WaitRunRequest{RunId: r.id, Wait: durationpb.New(piece)})
+		res, err := r.client.waitRun(ctx, &api.WaitRunRequest{RunId: r.id, Wait: durationpb.New(piece)})
 		if err != nil {
 			return nil, err
 		}
@@ -188,46 +172,45 @@ func (r *Run) Ended(ctx context.Context) (*api.GetRunResponse, error) {
 }
 
 // Cancel asks the run to end; nil once that is durable. Steps that run see
-// their context end. ErrRunFinished if the run has ended already.
+// their context end. ErrRunFinished if the run has ended already; nil if it may
+// have been an earlier try of this very call that ended it.
 func (r *Run) Cancel(ctx context.Context, reason string) error {
-	_, err := call(ctx, r.client, repeatAlways, tryTimeout, apiconnect.LimpetServiceClient.CancelRun,
-		&api.CancelRunRequest{RunId: r.id, Reason: reason})
+	_, err := r.client.cancelRun(ctx, &api.CancelRunRequest{RunId: r.id, Reason: reason})
 	return err
 }
 
 // Replay runs the named steps of an ended run, and what descends from them,
 // again: all steps if none is named. The binding of a sticky run is cleared
-// first. ErrRunNotFinished if the run has not ended.
+// first. ErrRunNotFinished if the run has not ended. It is sent once:
+// ErrUnavailable means that it is not known whether the run is replayed.
 func (r *Run) Replay(ctx context.Context, steps ...string) error {
-	_, err := call(ctx, r.client, repeatUnsent, 0, apiconnect.LimpetServiceClient.ReplayRun,
+	_, err := call(ctx, r.client, manner{again: repeatUnsent}, apiconnect.LimpetServiceClient.ReplayRun,
 		&api.ReplayRunRequest{RunId: r.id, Steps: steps})
 	return err
 }
 
 // Watch yields the entries of the run's history after the given one (0 for
 // all), as they become durable, until the run has ended or the loop is left. A
-// broken connection is made again; an error is the last that is yielded.
+// stream that breaks is gone on with at another server from the last entry on,
+// so that none is left out or comes twice; an error is the last that is
+// yielded.
 func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunResponse, error] {
 	return func(yield func(*api.WatchRunResponse, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		var failingSince time.Time
-		wait := tryAgainFirst
+		e := effort{client: r.client, again: repeatAlways}
 		for {
 			before := after
-			err := r.watch(ctx, &after, yield)
+			s := r.client.pick(e.asked)
+			err := r.watch(ctx, s, &after, yield)
 			if err == nil || errors.Is(err, errLeft) {
 				return
 			}
-			if after != before || failingSince.IsZero() {
-				failingSince, wait = time.Now(), tryAgainFirst
+			if after != before {
+				e = effort{client: r.client, again: repeatAlways}
 			}
-			mayGoOn := mayRepeat(err, repeatAlways) && time.Since(failingSince)+wait <= r.client.retryFor
-			if !mayGoOn || !pause(ctx, wait) {
-				yield(nil, api.FromConnect(err))
+			if err := e.failed(ctx, s, err); err != nil {
+				yield(nil, err)
 				return
 			}
-			wait = min(2*wait, tryAgainMost)
 		}
 	}
 }
@@ -235,26 +218,29 @@ func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunRe
 // errLeft says that the caller of Watch left its loop.
 var errLeft = errors.New("the loop was left")
 
-// watch is one connection of Watch; nil when the stream has ended by itself.
-func (r *Run) watch(ctx context.Context, after *uint64, yield func(*api.WatchRunResponse, error) bool) error {
-	c := r.client
-	at := c.current.Load()
-	stream, err := c.services[at].WatchRun(ctx, connect.NewRequest(&api.WatchRunRequest{RunId: r.id, AfterEntry: *after}))
+// watch is one stream of Watch; nil when it has ended by itself.
+func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*api.WatchRunResponse, error) bool) error {
+	ctx, done := s.guard(ctx)
+	defer done()
+	stream, err := s.service.WatchRun(ctx, connect.NewRequest(&api.WatchRunRequest{RunId: r.id, AfterEntry: *after}))
 	if err != nil {
-		c.current.CompareAndSwap(at, (at+1)%int64(len(c.services)))
-		return err
+		return silentOr(ctx, err)
 	}
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
+		r.client.settle(s)
+		if stream.Msg().GetEntry() <= *after {
+			continue
+		}
+		*after = stream.Msg().GetEntry()
 		if !yield(stream.Msg(), nil) {
 			return errLeft
 		}
-		*after = stream.Msg().GetEntry()
 	}
 	if err := stream.Err(); err != nil {
-		c.current.CompareAndSwap(at, (at+1)%int64(len(c.services)))
-		return err
+		return silentOr(ctx, err)
 	}
+	r.client.settle(s)
 	return nil
 }
 

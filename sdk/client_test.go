@@ -151,20 +151,23 @@ func TestStart(t *testing.T) {
 	}
 }
 
-func TestStartIsSentAgainOnlyWhereThatIsSafe(t *testing.T) {
+func TestStartIsSentAgainUnderOneName(t *testing.T) {
 	unavailable := messages.Errorf(messages.CodeUnavailable, "the owner of the run is moving")
 	w := sdk.NewWorkflow[int]("w")
 	f := &fakeAPI{fail: []error{unavailable}}
 	c := client(t, sdk.ClientConfig{Address: f.serve(t)})
-	if _, err := w.Start(t.Context(), c, 1); !errors.Is(err, sdk.ErrUnavailable) || len(f.starts) != 1 {
-		t.Errorf("without a key: %d starts, %v", len(f.starts), err)
+	if run, err := w.Start(t.Context(), c, 1); err != nil || len(f.starts) != 2 || run.Existed {
+		t.Fatalf("without a key: %d starts, %v", len(f.starts), err)
 	}
-	f.fail = []error{unavailable, messages.Errorf(messages.CodeJournalUnavailable, "the disk is gone")}
-	if _, err := w.Start(t.Context(), c, 1, &sdk.StartOptions{IdempotencyKey: "k"}); err != nil || len(f.starts) != 4 {
+	if a, b := f.starts[0].GetRunId(), f.starts[1].GetRunId(); a != b || messages.CheckDrawnRunID(a) != nil {
+		t.Errorf("a start without a key was sent as %q and again as %q", a, b)
+	}
+	f.fail = []error{unavailable, messages.Errorf(messages.CodeJournalConflict, "another activation went on")}
+	if _, err := w.Start(t.Context(), c, 1, &sdk.StartOptions{IdempotencyKey: "k"}); err != nil || len(f.starts) != 5 || f.starts[4].GetRunId() != "" {
 		t.Errorf("with a key: %d starts, %v", len(f.starts), err)
 	}
 	f.fail = []error{messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", "w")}
-	if _, err := w.Start(t.Context(), c, 1, &sdk.StartOptions{IdempotencyKey: "k"}); !errors.Is(err, sdk.ErrUnknownWorkflow) || len(f.starts) != 5 {
+	if _, err := w.Start(t.Context(), c, 1, &sdk.StartOptions{IdempotencyKey: "k"}); !errors.Is(err, sdk.ErrUnknownWorkflow) || len(f.starts) != 6 {
 		t.Errorf("refused: %d starts, %v", len(f.starts), err)
 	}
 }
@@ -211,8 +214,8 @@ func TestStartMany(t *testing.T) {
 	if runs, err = w.StartMany(t.Context(), c, nil); err != nil || len(runs) != 0 {
 		t.Error(runs, err)
 	}
-	f.fail = []error{nil, messages.Errorf(messages.CodeUnavailable, "gone")}
-	if runs, err = w.StartMany(t.Context(), c, make([]int, messages.BulkRunsMax+5)); !errors.Is(err, sdk.ErrUnavailable) || len(runs) != messages.BulkRunsMax {
+	f.fail = []error{nil, messages.Errorf(messages.CodeInvalidInput, "not an input")}
+	if runs, err = w.StartMany(t.Context(), c, make([]int, messages.BulkRunsMax+5)); !errors.Is(err, sdk.ErrInvalidInput) || len(runs) != messages.BulkRunsMax {
 		t.Errorf("%d runs, %v", len(runs), err)
 	}
 }

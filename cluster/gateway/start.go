@@ -54,8 +54,10 @@ func (b *batch) add(run *messages.StartRun) error {
 		}
 		b.known[run.GetRunId()] = i
 	} else if !bytes.Equal(b.runs[i].GetStart().GetInput(), run.GetStart().GetInput()) {
-		return messages.Errorf(messages.CodeIdempotencyMismatch, "the call has idempotency key %q twice, with different inputs",
-			run.GetStart().GetIdempotencyKey())
+		if key := run.GetStart().GetIdempotencyKey(); key != "" {
+			return messages.Errorf(messages.CodeIdempotencyMismatch, "the call has idempotency key %q twice, with different inputs", key)
+		}
+		return messages.Errorf(messages.CodeIdempotencyMismatch, "the call has run_id %q twice, with different inputs", run.GetRunId())
 	}
 	b.place = append(b.place, i)
 	return nil
@@ -150,6 +152,7 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*workflow, r *api
 		messages.CheckKey("idempotency_key", r.GetIdempotencyKey()),
 		messages.ValidatePriority(r.GetPriority()),
 		checkMetadata(r.GetMetadata()),
+		checkRunID(r),
 	); err != nil {
 		return nil, joined(err)
 	}
@@ -161,13 +164,27 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*workflow, r *api
 	if err != nil {
 		return nil, err
 	}
-	id := messages.NewRunID()
-	if key := r.GetIdempotencyKey(); key != "" {
+	id := r.GetRunId()
+	switch key := r.GetIdempotencyKey(); {
+	case key != "":
 		id = messages.RunIDForKey(r.GetWorkflow(), key)
+	case id == "":
+		id = messages.NewRunID()
 	}
 	start := w.started("api", input, r.GetPriority(), r.GetMetadata())
 	start.IdempotencyKey = r.GetIdempotencyKey()
 	return &messages.StartRun{RunId: id, Start: start}, nil
+}
+
+// checkRunID checks the id that the caller drew, if any.
+func checkRunID(r *api.StartRunRequest) error {
+	switch {
+	case r.GetRunId() == "":
+		return nil
+	case r.GetIdempotencyKey() != "":
+		return messages.Errorf(messages.CodeInvalidArgument, "run_id and idempotency_key are both given, and each names the run")
+	}
+	return messages.CheckDrawnRunID(r.GetRunId())
 }
 
 // started makes the first event of a run of the workflow.

@@ -26,10 +26,13 @@ const (
 
 // ErrorDetail is attached to every error.
 type ErrorDetail struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	Hint          string                 `protobuf:"bytes,2,opt,name=hint,proto3" json:"hint,omitempty"`
-	Retryable     bool                   `protobuf:"varint,3,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Code      string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Hint      string                 `protobuf:"bytes,2,opt,name=hint,proto3" json:"hint,omitempty"`
+	Retryable bool                   `protobuf:"varint,3,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// The least time to wait before the same call is made again; HTTP has it in
+	// the header Retry-After as well, in whole seconds.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,6 +88,13 @@ func (x *ErrorDetail) GetRetryable() bool {
 	return false
 }
 
+func (x *ErrorDetail) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
 type StartRunRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -93,8 +103,13 @@ type StartRunRequest struct {
 	// A second start with the same key returns the first run.
 	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// 1 (high) to 3 (low); 0: the workflow's.
-	Priority      int32             `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Priority int32             `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A ULID in lower case, drawn by the caller for this run, so that the call
+	// may be sent again: a second start with the same id returns the first run.
+	// Not together with an idempotency key, which has an id derived from it.
+	// Empty: the server draws one.
+	RunId         string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,6 +177,13 @@ func (x *StartRunRequest) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *StartRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
 }
 
 type StartRunResponse struct {
@@ -2169,17 +2191,20 @@ var File_api_api_proto protoreflect.FileDescriptor
 
 const file_api_api_proto_rawDesc = "" +
 	"\n" +
-	"\rapi/api.proto\x12\rlimpet.api.v1\x1a\x10definition.proto\x1a\vevent.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"S\n" +
+	"\rapi/api.proto\x12\rlimpet.api.v1\x1a\x10definition.proto\x1a\vevent.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x01\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x1c\n" +
-	"\tretryable\x18\x03 \x01(\bR\tretryable\"\x8f\x02\n" +
+	"\tretryable\x18\x03 \x01(\bR\tretryable\x12:\n" +
+	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"\xa6\x02\n" +
 	"\x0fStartRunRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\fR\x05input\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\x12\x1a\n" +
 	"\bpriority\x18\x04 \x01(\x05R\bpriority\x12H\n" +
-	"\bmetadata\x18\x05 \x03(\v2,.limpet.api.v1.StartRunRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x05 \x03(\v2,.limpet.api.v1.StartRunRequest.MetadataEntryR\bmetadata\x12\x15\n" +
+	"\x06run_id\x18\x06 \x01(\tR\x05runId\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"C\n" +
@@ -2414,78 +2439,79 @@ var file_api_api_proto_goTypes = []any{
 	nil,                                 // 34: limpet.api.v1.Run.MetadataEntry
 	nil,                                 // 35: limpet.api.v1.PushEventRequest.MetadataEntry
 	nil,                                 // 36: limpet.api.v1.Worker.LabelsEntry
-	(messages.RunStatus)(0),             // 37: limpet.v1.RunStatus
-	(messages.Sticky)(0),                // 38: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),       // 39: google.protobuf.Timestamp
-	(*messages.Failure)(nil),            // 40: limpet.v1.Failure
-	(*durationpb.Duration)(nil),         // 41: google.protobuf.Duration
+	(*durationpb.Duration)(nil),         // 37: google.protobuf.Duration
+	(messages.RunStatus)(0),             // 38: limpet.v1.RunStatus
+	(messages.Sticky)(0),                // 39: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
+	(*messages.Failure)(nil),            // 41: limpet.v1.Failure
 	(*messages.Event)(nil),              // 42: limpet.v1.Event
 	(*messages.WorkflowDefinition)(nil), // 43: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	33, // 0: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
-	1,  // 1: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
-	2,  // 2: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
-	7,  // 3: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
-	8,  // 4: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
-	9,  // 5: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
-	10, // 6: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	37, // 7: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	38, // 8: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	39, // 9: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	39, // 10: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	40, // 11: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	34, // 12: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	39, // 13: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	39, // 14: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	39, // 15: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	40, // 16: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	39, // 17: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	37, // 18: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	39, // 19: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	39, // 20: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	7,  // 21: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	41, // 22: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	6,  // 23: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	39, // 24: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	42, // 25: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	35, // 26: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	23, // 27: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	26, // 28: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	36, // 29: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	39, // 30: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	29, // 31: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	32, // 32: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	43, // 33: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	1,  // 34: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,  // 35: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,  // 36: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	11, // 37: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	13, // 38: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	15, // 39: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	17, // 40: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	19, // 41: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	21, // 42: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	24, // 43: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	27, // 44: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	30, // 45: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	2,  // 46: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,  // 47: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,  // 48: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	12, // 49: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	14, // 50: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	16, // 51: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	18, // 52: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	20, // 53: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	22, // 54: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	25, // 55: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	28, // 56: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	31, // 57: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	46, // [46:58] is the sub-list for method output_type
-	34, // [34:46] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	37, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	33, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	1,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
+	2,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
+	7,  // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
+	8,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
+	9,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
+	10, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
+	38, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	39, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	40, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	40, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	41, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	34, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	40, // 14: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	40, // 15: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	40, // 16: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	41, // 17: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	40, // 18: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	38, // 19: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	40, // 20: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	40, // 21: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	7,  // 22: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	37, // 23: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	6,  // 24: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	40, // 25: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	42, // 26: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	35, // 27: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	23, // 28: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	26, // 29: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	36, // 30: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	40, // 31: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	29, // 32: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	32, // 33: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	43, // 34: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	1,  // 35: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,  // 36: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,  // 37: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	11, // 38: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	13, // 39: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	15, // 40: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	17, // 41: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	19, // 42: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	21, // 43: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	24, // 44: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	27, // 45: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	30, // 46: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	2,  // 47: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,  // 48: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,  // 49: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	12, // 50: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	14, // 51: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	16, // 52: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	18, // 53: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	20, // 54: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	22, // 55: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	25, // 56: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	28, // 57: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	31, // 58: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	47, // [47:59] is the sub-list for method output_type
+	35, // [35:47] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }

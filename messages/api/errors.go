@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"syscall"
+	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/limpetrun/limpet/messages"
 )
 
 // ToConnect turns an error into the one that a handler returns: the Connect
 // code of the error's kind, its message and an ErrorDetail with the code of the
-// catalogue and its hint. A Connect error is returned as it is, an error that
+// catalogue, its hint and when to try again. A Connect error is returned as it is, an error that
 // is not of the catalogue becomes INTERNAL; nil for nil.
 func ToConnect(err error) *connect.Error {
 	if err == nil {
@@ -35,13 +39,43 @@ func ToConnect(err error) *connect.Error {
 		e = messages.Errorf(messages.CodeInternal, "%w", err)
 	}
 	out := connect.NewError(connectCode(e.Code.Kind()), errors.New(e.Message))
-	detail, err := connect.NewErrorDetail(&ErrorDetail{
-		Code: string(e.Code), Hint: e.Code.Hint(), Retryable: e.Code.Retryable(),
-	})
+	d := &ErrorDetail{Code: string(e.Code), Hint: e.Code.Hint(), Retryable: e.Code.Retryable()}
+	if after := e.Code.RetryAfter(); after > 0 {
+		d.RetryAfter = durationpb.New(after)
+		out.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	}
+	detail, err := connect.NewErrorDetail(d)
 	if err == nil {
 		out.AddDetail(detail)
 	}
 	return out
+}
+
+// RetryAfter returns how long the server that answered with the error wants to
+// be left alone; 0 if it does not say.
+func RetryAfter(err error) time.Duration {
+	if d := detailOf(err); d != nil {
+		return max(d.GetRetryAfter().AsDuration(), 0)
+	}
+	return 0
+}
+
+// detailOf is nil if there is none.
+func detailOf(err error) *ErrorDetail {
+	var e *connect.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	for _, d := range e.Details() {
+		value, err := d.Value()
+		if err != nil {
+			continue
+		}
+		if detail, ok := value.(*ErrorDetail); ok && detail.GetCode() != "" {
+			return detail
+		}
+	}
+	return nil
 }
 
 // FromConnect turns what a client of the API got back into an error of the
@@ -54,14 +88,8 @@ func FromConnect(err error) error {
 	if err == nil || !errors.As(err, &e) {
 		return err
 	}
-	for _, d := range e.Details() {
-		value, err := d.Value()
-		if err != nil {
-			continue
-		}
-		if detail, ok := value.(*ErrorDetail); ok && detail.GetCode() != "" {
-			return &messages.Error{Code: messages.Code(detail.GetCode()), Message: e.Message()}
-		}
+	if detail := detailOf(err); detail != nil {
+		return &messages.Error{Code: messages.Code(detail.GetCode()), Message: e.Message()}
 	}
 	if broken(err) {
 		return messages.Errorf(messages.CodeUnavailable, "the connection broke: %s", e.Message())

@@ -1,0 +1,166 @@
+package sdk
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
+)
+
+const (
+	// waitDefault is how long a server takes for a WaitRun that does not say.
+	waitDefault = 30 * time.Second
+	// waitSlack is what the answer of a wait may be late.
+	waitSlack = 10 * time.Second
+	// bulkTimeout ends one try to start many runs.
+	bulkTimeout = 2 * time.Minute
+)
+
+// again is the manner of calls that answer at once and may arrive twice.
+var again = manner{again: repeatAlways, timeout: tryTimeout}
+
+// Service returns the plain API for tools. Its calls go from server to server
+// as the client's do, and return errors of the catalogue; headers are neither
+// sent nor returned. WatchRun alone is one stream of one server: Run.Watch goes
+// on where that one breaks.
+func (c *Client) Service() apiconnect.LimpetServiceClient { return service{c} }
+
+type service struct{ client *Client }
+
+func wrapped[Res any](res *Res, err error) (*connect.Response[Res], error) {
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+// StartRun draws the run's id here, so that the call may be sent again.
+func (s service) StartRun(ctx context.Context, req *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error) {
+	return wrapped(s.client.startRun(ctx, req.Msg))
+}
+
+func (c *Client) startRun(ctx context.Context, req *api.StartRunRequest) (*api.StartRunResponse, error) {
+	drawn := drawRunID(req)
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.StartRun, req)
+	if drawn && res != nil {
+		// It was this very call that started it.
+		res.Existed = false
+	}
+	return res, err
+}
+
+// drawRunID names a run that has no name yet.
+func drawRunID(req *api.StartRunRequest) bool {
+	if req.GetIdempotencyKey() != "" || req.GetRunId() != "" {
+		return false
+	}
+	req.RunId = messages.NewRunID()
+	return true
+}
+
+func (s service) StartRuns(ctx context.Context, req *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error) {
+	return wrapped(s.client.startRuns(ctx, req.Msg))
+}
+
+func (c *Client) startRuns(ctx context.Context, req *api.StartRunsRequest) (*api.StartRunsResponse, error) {
+	drawn := make([]bool, len(req.GetRuns()))
+	for i, r := range req.GetRuns() {
+		drawn[i] = r != nil && drawRunID(r)
+	}
+	res, err := call(ctx, c, manner{again: repeatAlways, timeout: bulkTimeout}, apiconnect.LimpetServiceClient.StartRuns, req)
+	if err == nil && len(res.GetRuns()) != len(drawn) {
+		return nil, messages.Errorf(messages.CodeInternal, "the server answered %d of %d starts", len(res.GetRuns()), len(drawn))
+	}
+	for i, r := range res.GetRuns() {
+		if drawn[i] {
+			r.Existed = false
+		}
+	}
+	return res, err
+}
+
+func (s service) GetRun(ctx context.Context, req *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.GetRun, req.Msg))
+}
+
+func (s service) ListRuns(ctx context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListRuns, req.Msg))
+}
+
+func (s service) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
+	return wrapped(s.client.waitRun(ctx, req.Msg))
+}
+
+func (c *Client) waitRun(ctx context.Context, req *api.WaitRunRequest) (*api.WaitRunResponse, error) {
+	wait := req.GetWait().AsDuration()
+	if wait <= 0 {
+		wait = waitDefault
+	}
+	return call(ctx, c, manner{again: repeatAlways, timeout: wait + waitSlack}, apiconnect.LimpetServiceClient.WaitRun, req)
+}
+
+func (s service) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error) {
+	return s.client.pick(nil).service.WatchRun(ctx, req)
+}
+
+func (s service) CancelRun(ctx context.Context, req *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
+	return wrapped(s.client.cancelRun(ctx, req.Msg))
+}
+
+// cancelRun succeeds if an earlier try of it did: the run that has ended by
+// then has been canceled.
+func (c *Client) cancelRun(ctx context.Context, req *api.CancelRunRequest) (*api.CancelRunResponse, error) {
+	doubt := false
+	how := again
+	how.doubt = &doubt
+	res, err := call(ctx, c, how, apiconnect.LimpetServiceClient.CancelRun, req)
+	if !doubt || messages.CodeOf(err) != messages.CodeRunFinished {
+		return res, err
+	}
+	run, getErr := call(ctx, c, again, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: req.GetRunId()})
+	if getErr == nil && run.GetRun().GetStatus() == Canceled {
+		return &api.CancelRunResponse{}, nil
+	}
+	return nil, err
+}
+
+// ReplayRun is sent once: a second one would replay the run that the first one
+// brought to its end.
+func (s service) ReplayRun(ctx context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
+	return wrapped(call(ctx, s.client, manner{again: repeatUnsent}, apiconnect.LimpetServiceClient.ReplayRun, req.Msg))
+}
+
+func (s service) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
+	return wrapped(s.client.pushEvent(ctx, req.Msg))
+}
+
+// pushEvent draws the event's id here, so that the call may be sent again.
+func (c *Client) pushEvent(ctx context.Context, req *api.PushEventRequest) (*api.PushEventResponse, error) {
+	drawn := req.GetEventId() == ""
+	if drawn {
+		req.EventId = messages.NewEventID()
+	}
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.PushEvent, req)
+	if drawn {
+		for _, r := range res.GetRuns() {
+			r.Existed = false
+		}
+	}
+	return res, err
+}
+
+func (s service) ListWorkers(ctx context.Context, req *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListWorkers, req.Msg))
+}
+
+func (s service) ListMembers(ctx context.Context, req *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListMembers, req.Msg))
+}
+
+func (s service) ListWorkflows(ctx context.Context, req *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListWorkflows, req.Msg))
+}
