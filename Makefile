@@ -26,8 +26,9 @@ demo: ## The main job on real input: a server, three workers, one killed on the 
 dev: ## A server with a throw-away store, on loopback
 	$(GO) run ./cmd/limpet dev
 
-test: ## All tests, with the race detector, and thousands of simulated clusters
+test: ## All tests, with the race detector (PostgreSQL is installed if need be), and thousands of simulated clusters
 	@if [ -z "$(RACE)" ]; then echo "make test: no C compiler here, so the tests run WITHOUT the race detector" >&2; fi
+	@.tools/postgres
 	$(GO) test $(RACE) $(TESTFLAGS) ./...
 	$(GO) test $(TESTFLAGS) ./actors/sim -run '^TestSim$$' -count=1 -v
 

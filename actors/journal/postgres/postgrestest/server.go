@@ -98,14 +98,21 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if s.dir, err = s.makeDir(s.cfg.Dir, "postgres-"); err != nil {
 		return nil, err
 	}
-	if s.sockets, err = s.makeDir("/tmp", "pg-"); err != nil {
-		return nil, err
+	s.sockets = s.dir
+	if len(s.dir) > socketDirMax {
+		if s.sockets, err = s.makeDir("/tmp", "pg-"); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.initialize(ctx); err != nil {
 		return nil, err
 	}
 	return s, s.startAnywhere(ctx)
 }
+
+// socketDirMax is how long the name of the directory of the server's socket may
+// be, in bytes: an address has 108, and the file's own name is in it.
+const socketDirMax = 80
 
 // makeDir makes a directory that only the server's account may look into.
 func (s *Server) makeDir(parent, prefix string) (string, error) {
