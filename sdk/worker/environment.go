@@ -133,10 +133,11 @@ func labels(s string) (map[string]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q is not key=value", pair)
 		}
+		key = strings.TrimSpace(key)
 		if _, twice := all[key]; twice {
 			return nil, fmt.Errorf("key %q is given twice", key)
 		}
-		all[key] = value
+		all[key] = strings.TrimSpace(value)
 	}
 	return all, nil
 }
