@@ -76,6 +76,8 @@ type (
 	}
 	// placementMoved says that another server owns the pool now.
 	placementMoved struct{}
+	// placementAskersGone says that a server has gone.
+	placementAskersGone struct{ address string }
 )
 
 // placements are the placement actors of a server, by pool.
@@ -146,7 +148,8 @@ type placementActor struct {
 	self *actor.PID
 	root *actor.RootContext
 
-	ticking  *time.Timer // nil while nothing is awaited
+	servers  map[string]bool // addresses in the last view; viewChanged's
+	ticking  *time.Timer     // nil while nothing is awaited
 	stop     []func()
 	moved    bool
 	askers   map[string]*actor.PID    // who registers, by incarnation
@@ -156,7 +159,7 @@ type placementActor struct {
 
 func newPlacementActor(of *placements, pool string) *placementActor {
 	config := of.deps.Config
-	config.Pool = pool
+	config.Pool, config.GrantsAfter = pool, uint64(of.deps.Clock.Now().UnixMicro())
 	return &placementActor{
 		of: of, deps: of.deps, pool: pool, core: placement.New(config), log: of.deps.Logger.With("pool", pool),
 		askers: map[string]*actor.PID{}, running: map[string]time.Duration{}, recorded: map[string]int64{},
@@ -199,6 +202,8 @@ func (a *placementActor) Receive(ctx actor.Context) {
 		a.do(a.core.Tick(now))
 	case placementAnnounced:
 		a.announce(false)
+	case placementAskersGone:
+		a.do(a.core.AskersGone(m.address, now))
 	case placementMoved:
 		a.moved = true
 		ctx.Stop(a.self)
@@ -219,11 +224,7 @@ func (a *placementActor) start(ctx actor.Context, now time.Time) {
 				send(c)
 			}
 		}),
-		a.deps.Node.Subscribe(func(v *cluster.View) {
-			if !a.of.owns(a.pool, v) {
-				send(placementMoved{})
-			}
-		}))
+		a.deps.Node.Subscribe(a.viewChanged))
 	for _, w := range a.deps.Roster.Workers() {
 		a.workerChanged(WorkerChanged{WorkerID: w.WorkerID, Incarnation: w.Incarnation, State: w.State, Info: w.Info}, now)
 	}
@@ -233,6 +234,27 @@ func (a *placementActor) start(ctx actor.Context, now time.Time) {
 		a.stop = append(a.stop, func() { t.Stop() })
 	}
 	a.log.Info("placement is up", "workers", len(a.core.Loads()))
+}
+
+// viewChanged tells the actor that the pool has another owner, or which servers
+// have gone. Views come one after the other.
+func (a *placementActor) viewChanged(v *cluster.View) {
+	if !a.of.owns(a.pool, v) {
+		a.root.Send(a.self, placementMoved{})
+		return
+	}
+	there := map[string]bool{}
+	for _, m := range v.Members {
+		if m.Role == cluster.RoleServer {
+			there[m.Address] = true
+		}
+	}
+	for address := range a.servers {
+		if !there[address] {
+			a.root.Send(a.self, placementAskersGone{address})
+		}
+	}
+	a.servers = there
 }
 
 // announce tells the servers that this placement knows no questions; messages
@@ -300,11 +322,12 @@ func (a *placementActor) register(ctx actor.Context, m *messages.Register, now t
 	a.do(a.core.Register(info, a.rivals(info), now))
 }
 
-// rivals are the other processes of the view that have the worker's id.
+// rivals are the processes of the view that have the worker's id, itself among
+// them.
 func (a *placementActor) rivals(info *messages.WorkerInfo) []placement.Rival {
 	var out []placement.Rival
 	for _, m := range a.deps.Node.View().Members {
-		if m.Role != cluster.RoleWorker || m.WorkerID != info.GetWorkerId() || m.Incarnation == info.GetIncarnation() {
+		if m.Role != cluster.RoleWorker || m.WorkerID != info.GetWorkerId() {
 			continue
 		}
 		r := placement.Rival{WorkerID: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address, ActorID: workerPID(m).Id}

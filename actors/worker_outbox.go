@@ -112,8 +112,9 @@ type reporter struct {
 	ready   bool // admitted once, so that loads may be sent
 	again   bool
 	pending *messages.LoadReport
-	owner   string     // member that placement was registered with
-	target  *actor.PID // of the last report
+	last    *messages.LoadReport // without its grants; for a placement that is new
+	owner   string               // member that placement was registered with
+	target  *actor.PID           // of the last report
 }
 
 func newReporter(w *Worker) *reporter { return &reporter{worker: w, wake: make(chan struct{}, 1)} }
@@ -124,9 +125,14 @@ func (r *reporter) put(load *messages.LoadReport) {
 	if r.pending != nil {
 		load.GrantsSeen = append(r.pending.GrantsSeen, load.GrantsSeen...)
 	}
-	r.pending = load
+	r.pending, r.last = load, withoutGrants(load)
 	r.mu.Unlock()
 	r.signal()
+}
+
+func withoutGrants(l *messages.LoadReport) *messages.LoadReport {
+	return &messages.LoadReport{WorkerId: l.WorkerId, Incarnation: l.Incarnation, Pool: l.Pool, Slots: l.Slots,
+		Running: l.Running, Queued: l.Queued, BoundRuns: l.BoundRuns, Draining: l.Draining, Serial: l.Serial}
 }
 
 func (r *reporter) signal() {
@@ -271,6 +277,10 @@ func (r *reporter) register(ctx context.Context) error {
 		case reply.Admitted:
 			r.mu.Lock()
 			r.owner, r.again = owner.ID, false
+			if r.pending == nil {
+				// A placement that is new waits for it.
+				r.pending = r.last
+			}
 			r.mu.Unlock()
 			w.cfg.Hooks.admitted()
 			return nil

@@ -3,6 +3,7 @@ package placement
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 	RivalDraining
 )
 
-// Rival is another process of the membership with the same worker id.
+// Rival is a process of the membership with the worker id in question.
 type Rival struct {
 	WorkerID, Incarnation string
 	// PID of its worker actor.
@@ -36,14 +37,16 @@ const (
 
 // entrant is a process on its way to be admitted.
 type entrant struct {
-	info   *messages.WorkerInfo
-	phase  entrantPhase
+	info  *messages.WorkerInfo
+	phase entrantPhase
+	// known: the membership has it as admitted before, by another placement.
+	known  bool
 	rivals []Rival // to be probed, the present one first
 	at     time.Time
 }
 
-// Register asks for a worker to be admitted; rivals are the other processes
-// that the membership has under its id. The answer, for this incarnation, is
+// Register asks for a worker to be admitted; rivals are the processes that the
+// membership has under its id: the others, and itself. The answer, for this incarnation, is
 // Admit, Refuse or Wait, perhaps after Probe and Record.
 //
 // The first process of an id is admitted. A second one is refused as long as
@@ -70,11 +73,18 @@ func (c *Core) Register(info *messages.WorkerInfo, rivals []Rival, now time.Time
 		if e != nil {
 			c.emit(Wait{id, e.info.GetIncarnation(), fmt.Sprintf("the process at %s asks to be worker %s too", where(info), id)})
 		}
-		e = &entrant{info: info, rivals: c.serious(info, rivals, now), at: now}
+		e = &entrant{info: info, rivals: c.serious(info, rivals, now), known: known(info, rivals), at: now}
 		c.entrants[id] = e
 		c.advance(e)
 	}
 	return c.take()
+}
+
+// known says that a process was admitted before.
+func known(info *messages.WorkerInfo, there []Rival) bool {
+	return slices.ContainsFunc(there, func(r Rival) bool {
+		return r.Incarnation == info.GetIncarnation() && r.State != RivalJoining
+	})
 }
 
 // serious returns the rivals that may have been admitted before.
@@ -173,7 +183,7 @@ func (c *Core) Recorded(workerID, incarnation string, err error, now time.Time) 
 	delete(c.entrants, workerID)
 	switch {
 	case err == nil:
-		c.admit(e.info, now)
+		c.admit(e, now)
 	case messages.CodeOf(err).Retryable():
 		c.emit(Wait{workerID, incarnation, "the definitions of worker " + workerID + " could not be recorded yet: " + err.Error()})
 	default:
@@ -182,13 +192,14 @@ func (c *Core) Recorded(workerID, incarnation string, err error, now time.Time) 
 	return c.take()
 }
 
-func (c *Core) admit(info *messages.WorkerInfo, now time.Time) {
+func (c *Core) admit(e *entrant, now time.Time) {
+	info := e.info
 	replaced := ""
 	if w := c.workers[info.GetWorkerId()]; w != nil {
 		replaced = w.info.GetIncarnation()
 		c.removeWorker(w)
 	}
-	w := c.addWorker(info, now)
+	w := c.addWorker(info, e.known && c.cfg.SettleFor > 0, now)
 	w.replaced = replaced
 	c.emit(Admit{info})
 	c.fill(w, now)

@@ -11,7 +11,7 @@ import (
 // crowd is a core with workers whose slots are all taken and questions that
 // wait for them, of some workflows.
 func crowd(b *testing.B, workers, slots, questions, workflows int) (*Core, time.Time) {
-	c, now := New(Config{}), time.Unix(1_000_000, 0)
+	c, now := New(Config{SettleFor: -1}), time.Unix(1_000_000, 0)
 	var defs []*messages.WorkflowDefinition
 	for i := range workflows {
 		defs = append(defs, &messages.WorkflowDefinition{

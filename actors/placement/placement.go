@@ -28,7 +28,8 @@
 //	P5: at most one question of a run and step is kept.
 //
 // All of it is soft state: workers report again and runs ask again when a new
-// Core begins. The runs bound to a worker that has a StickyRunsMax are read
+// Core begins. A worker that another placement may have granted just before
+// gets nothing until that shows in its reports (SettleFor). The runs bound to a worker that has a StickyRunsMax are read
 // from the journal (ListBound) before the first sticky run is granted to it.
 //
 // Imports only messages.
@@ -64,6 +65,13 @@ type Config struct {
 	// ConfirmWithin is the time in which an admitted worker must be seen in
 	// the membership; after it, silent, it is forgotten. Defaults to 10 s.
 	ConfirmWithin time.Duration
+	// SettleFor is how long a worker that was placed on before gets no grants:
+	// what another placement granted is on its way to it, and shows in its
+	// reports by then. Defaults to 150 ms; negative is none.
+	SettleFor time.Duration
+	// GrantsAfter is a number below all grants: the microsecond at which the
+	// core begins, so that no two placements make the same. 0 will do for one.
+	GrantsAfter uint64
 	// QuestionsMax limits the questions that are kept. A question beyond it is
 	// answered PlaceWaiting and not kept. Defaults to 1,000,000.
 	QuestionsMax int
@@ -85,6 +93,12 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.ReasonEvery, time.Second)
 	orDuration(&c.RelistEvery, 10*time.Second)
 	orDuration(&c.ConfirmWithin, 10*time.Second)
+	switch {
+	case c.SettleFor == 0:
+		c.SettleFor = 150 * time.Millisecond
+	case c.SettleFor < 0:
+		c.SettleFor = 0
+	}
 	if c.QuestionsMax <= 0 {
 		c.QuestionsMax = 1_000_000
 	}
@@ -136,6 +150,7 @@ func New(cfg Config) *Core {
 		entrants:  map[string]*entrant{},
 		questions: map[questionKey]*question{},
 		classes:   map[string]*class{},
+		grantID:   cfg.GrantsAfter,
 	}
 }
 
@@ -247,7 +262,7 @@ func (c *Core) NeedsTick() bool {
 		return true
 	}
 	for _, w := range c.workers {
-		if !w.confirmed || (w.sticky != nil && !w.sticky.known) {
+		if !w.confirmed || w.settling || (w.sticky != nil && !w.sticky.known) {
 			return true
 		}
 	}
@@ -259,6 +274,7 @@ func (c *Core) Tick(now time.Time) []Action {
 	c.expire(now)
 	c.forgetUnasked(now)
 	c.forgetUnconfirmed(now)
+	c.settleWorkers(now)
 	c.relist(now)
 	c.tellReasons(now)
 	c.dropIdleClasses()

@@ -70,7 +70,7 @@ type modelRun struct {
 }
 
 func newWorld(t *rapid.T) *world {
-	return &world{t: t, core: New(Config{}), now: time.Unix(1_000_000, 0), workers: map[string]*modelWorker{},
+	return &world{t: t, core: New(Config{SettleFor: -1}), now: time.Unix(1_000_000, 0), workers: map[string]*modelWorker{},
 		runs: map[string]*modelRun{}, listing: map[string][]string{}}
 }
 
@@ -224,7 +224,7 @@ func (w *world) askAgain(t *rapid.T) {
 func (w *world) withdraw(t *rapid.T) {
 	r := w.pickRun(t, func(r *modelRun) bool { return !r.running && r.bound == "" })
 	delete(w.runs, r.place.RunId)
-	w.do(w.core.Withdraw(&messages.WithdrawPlace{RunId: r.place.RunId, Question: r.place.Question}, w.now))
+	w.do(w.core.Withdraw(&messages.WithdrawPlace{RunId: r.place.RunId, Question: r.place.Question, ReplyAddress: "server", ReplyActorId: "run"}, w.now))
 }
 
 // dispatch lets a granted run use its grant, in time.
@@ -366,7 +366,7 @@ func (w *world) settle() {
 				}
 			case r.placed != nil:
 				delete(w.runs, id) // gave up
-				w.do(w.core.Withdraw(&messages.WithdrawPlace{RunId: id, Question: r.place.Question}, w.now))
+				w.do(w.core.Withdraw(&messages.WithdrawPlace{RunId: id, Question: r.place.Question, ReplyAddress: "server", ReplyActorId: "run"}, w.now))
 			}
 		}
 		for _, id := range slices.Sorted(maps.Keys(w.workers)) {

@@ -1,7 +1,9 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -19,6 +21,16 @@ const (
 	stateWithdrawn
 )
 
+// asker is the PID of an activation of a run.
+type asker struct{ address, actorID string }
+
+// ousted is a question that another activation's took the place of. If that
+// one's comes to nothing, it is to be asked again.
+type ousted struct {
+	asker
+	number uint64
+}
+
 type question struct {
 	key      questionKey
 	hash     uint64 // of the run's id
@@ -28,8 +40,11 @@ type question struct {
 	readyUs  int64
 	seq      uint64
 	heapAt   int // place in its class's queue; -1 if not there
-	// PID that the answer goes to.
-	address, actorID string
+	// Whom the answer goes to.
+	asker
+	// ousted waited for an answer to the same question when this one came, from
+	// another activation of the run; zero for none.
+	ousted ousted
 
 	state questionState
 	told  reasonKind
@@ -50,11 +65,10 @@ type question struct {
 // run has been activated anew.
 func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	key := questionKey{p.GetRunId(), p.GetStep()}
+	from := asker{p.GetReplyAddress(), p.GetReplyActorId()}
+	var instead ousted
 	if old := c.questions[key]; old != nil {
-		if old.state == stateWithdrawn && old.address == "" && p.GetQuestion() <= old.number {
-			return c.take() // overtaken by its withdrawal
-		}
-		again := old.address == p.GetReplyAddress() && old.actorID == p.GetReplyActorId()
+		again := old.asker == from
 		if again && p.GetQuestion() < old.number {
 			return c.take()
 		}
@@ -62,6 +76,9 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 			old.askedAt = now
 			c.answerAgain(old, now)
 			return c.take()
+		}
+		if !again && old.state != stateWithdrawn {
+			instead = ousted{old.asker, old.number}
 		}
 		c.drop(old, now)
 	}
@@ -71,6 +88,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 		}
 	}
 	q := c.newQuestion(key, p)
+	q.ousted = instead
 	if len(c.questions) >= c.cfg.QuestionsMax {
 		c.emit(q.waitingFor(fmt.Sprintf("placement of pool %q holds %d questions, the most that it keeps (QuestionsMax): ask again",
 			c.cfg.Pool, len(c.questions))))
@@ -117,7 +135,7 @@ func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {
 	return &question{
 		key: key, hash: hashText(key.run), number: p.GetQuestion(), class: c.classOf(p), priority: bandOf(p.GetPriority()),
 		readyUs: p.GetReadyUs(), seq: c.seq, heapAt: -1,
-		address: p.GetReplyAddress(), actorID: p.GetReplyActorId(),
+		asker: asker{p.GetReplyAddress(), p.GetReplyActorId()},
 	}
 }
 
@@ -164,7 +182,7 @@ func (c *Core) giveBack(q *question, now time.Time) {
 }
 
 func (c *Core) grant(q *question, w *worker, now time.Time) {
-	c.grantID = max(c.grantID+1, uint64(now.UnixMicro()))
+	c.grantID++
 	q.state, q.worker, q.grantID, q.doneAt = stateGranted, w, c.grantID, now
 	q.ref = &messages.WorkerRef{
 		WorkerId: w.id(), Incarnation: w.info.GetIncarnation(),
@@ -183,24 +201,70 @@ func (c *Core) grant(q *question, w *worker, now time.Time) {
 }
 
 // Withdraw takes a question back, with its grant if the grant was not used.
-// The question is refused if it arrives afterwards.
+// The question is refused if it arrives afterwards. Only the activation that
+// asked takes back: another one's question stands.
 func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
 	key := questionKey{m.GetRunId(), m.GetStep()}
 	old := c.questions[key]
-	// A smaller number is that of an earlier question, perhaps of an earlier
-	// activation of the run; a greater one has overtaken its question.
-	if old != nil && (old.number > m.GetQuestion() || old.state == stateWithdrawn) {
+	from := asker{m.GetReplyAddress(), m.GetReplyActorId()}
+	// A smaller number is that of an earlier question; a greater one has
+	// overtaken its question.
+	if old != nil && (old.asker != from || old.number > m.GetQuestion() || old.state == stateWithdrawn) {
 		return c.take()
 	}
-	gone := &question{key: key, number: m.GetQuestion(), heapAt: -1, state: stateWithdrawn, doneAt: now}
+	gone := &question{key: key, number: m.GetQuestion(), asker: from, heapAt: -1, state: stateWithdrawn, doneAt: now}
 	if old != nil {
 		c.drop(old, now)
-	}
-	if old != nil && old.number == m.GetQuestion() {
-		gone.address, gone.actorID = old.address, old.actorID
+		c.recall(old)
 	}
 	c.questions[key] = gone
 	c.expiring.push(gone)
+	return c.take()
+}
+
+// recall has the question asked again whose place this one had taken: two
+// activations of the run were there at once, and this one has given up.
+func (c *Core) recall(q *question) {
+	if q.ousted == (ousted{}) || q.seen {
+		return
+	}
+	c.emit(Answer{Address: q.ousted.address, ActorID: q.ousted.actorID, Waiting: &messages.PlaceWaiting{
+		RunId: q.key.run, Question: q.ousted.number, Step: q.key.step, AskAgain: true,
+		Reason: "another activation of the run had asked, and gave up: ask again",
+	}})
+	q.ousted = ousted{}
+}
+
+// AskersGone forgets the questions of a server that has gone: those of its runs
+// come again from elsewhere. What it was granted and did not use is free; its
+// runs may be bound all the same, and count so until the journal is read again.
+func (c *Core) AskersGone(address string, now time.Time) []Action {
+	var gone []*question
+	for _, q := range c.questions {
+		if q.address == address {
+			gone = append(gone, q)
+		}
+	}
+	slices.SortFunc(gone, func(a, b *question) int { return cmp.Compare(a.seq, b.seq) })
+	freed := map[*worker]bool{}
+	for _, q := range gone {
+		delete(c.questions, q.key)
+		switch w := q.worker; {
+		case q.state == stateWaiting:
+			c.dequeue(q)
+		case w != nil && !q.seen:
+			q.worker = nil
+			delete(w.unseen, q.grantID)
+			c.touch(w)
+			freed[w] = true
+		}
+		c.recall(q)
+	}
+	for _, w := range c.seats {
+		if freed[w] {
+			c.fill(w, now)
+		}
+	}
 	return c.take()
 }
 
@@ -234,6 +298,7 @@ func (c *Core) expire(now time.Time) {
 			lost := q.waitingFor("a grant of worker " + w.id() + " was not used in time: ask again")
 			lost.Waiting.AskAgain = true
 			c.emit(lost)
+			c.recall(q)
 		}
 	}
 }

@@ -18,6 +18,7 @@ const (
 	reasonExcluded
 	reasonDraining
 	reasonSilent
+	reasonSettling
 	reasonUnread
 	reasonStickyFull
 	reasonBusy
@@ -88,8 +89,8 @@ func (c *Core) reason(cl *class, now time.Time) (reasonKind, string) {
 // census counts the workers of a pool by what keeps them from a class.
 type census struct {
 	all, haveWorkflow, haveSteps       int
-	draining, silent, unread, full     group
-	busy, fitting                      group
+	draining, silent, settling, unread group
+	full, busy, fitting                group
 	excluded                           bool
 	excludedFits                       bool
 	slotsBusy, slots, runsBound, capOf int
@@ -150,6 +151,8 @@ func (n *census) place(cl *class, w *worker) {
 		n.draining.add(w.id())
 	case !w.reported || w.silent:
 		n.silent.add(w.id())
+	case w.settling:
+		n.settling.add(w.id())
 	case cl.sticky && w.sticky != nil && !w.sticky.known:
 		n.unread.add(w.id())
 	case cl.sticky && w.sticky != nil && w.sticky.full():
@@ -203,6 +206,8 @@ func (n *census) waitFor() (reasonKind, string) {
 			"have their sticky runs" + of(n.runsBound, n.capOf), "all have their sticky runs" + of(n.runsBound, n.capOf)},
 		{reasonUnread, n.unread, "has its bound runs counted first",
 			"have their bound runs counted first", "their bound runs are counted first"},
+		{reasonSettling, n.settling, "has what it was granted before counted first",
+			"have what they were granted before counted first", "what they were granted before is counted first"},
 		{reasonSilent, n.silent, "does not report its load", "do not report their load", "none reports its load"},
 		{reasonDraining, n.draining, "is draining", "are draining", "all are draining"},
 	}

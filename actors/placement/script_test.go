@@ -48,7 +48,7 @@ type script struct {
 
 func newScript() *script {
 	s := &script{grants: map[string]uint64{}, names: map[uint64]string{}, infos: map[string]*messages.WorkerInfo{}}
-	s.reset(Config{})
+	s.reset(Config{SettleFor: -1})
 	return s
 }
 
@@ -63,7 +63,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	c := s.core
 	switch d.Cmd {
 	case "new":
-		s.reset(Config{Pool: a.str("pool"), QuestionsMax: int(a.num("questions-max", 0)), ClassesMax: int(a.num("classes-max", 0))})
+		s.reset(Config{SettleFor: a.span("settle", -1), Pool: a.str("pool"), QuestionsMax: int(a.num("questions-max", 0)), ClassesMax: int(a.num("classes-max", 0))})
 		return "ok\n"
 	case "worker":
 		info := s.worker(a)
@@ -85,7 +85,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return out
 	case "withdraw":
-		return s.show(c.Withdraw(&messages.WithdrawPlace{RunId: a.first(), Step: a.str("step"), Question: uint64(a.num("question", 1))}, s.now))
+		return s.show(c.Withdraw(&messages.WithdrawPlace{RunId: a.first(), Step: a.str("step"), Question: uint64(a.num("question", 1)),
+			ReplyAddress: a.or("from", "server"), ReplyActorId: "run/" + a.first()}, s.now))
+	case "server-gone":
+		return s.show(c.AskersGone(a.first(), s.now))
 	case "unbound":
 		return s.show(c.RunUnbound(&messages.RunUnbound{RunId: a.first(), WorkerId: a.str("worker")}, s.now))
 	case "bound-runs":
@@ -326,6 +329,17 @@ func (a arguments) str(key string) string { return strings.Join(a.list(key), ","
 func (a arguments) or(key, value string) string {
 	if v := a.str(key); v != "" {
 		return v
+	}
+	return value
+}
+
+func (a arguments) span(key string, value time.Duration) time.Duration {
+	if v := a.str(key); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		return d
 	}
 	return value
 }

@@ -24,6 +24,8 @@ type worker struct {
 	boundReported int
 	draining      bool
 	silent        bool
+	// settling: another placement may have granted it just before.
+	settling bool
 	// The membership has it, not only its own registration.
 	confirmed  bool
 	reported   bool
@@ -58,7 +60,7 @@ func (w *worker) heardAt() time.Time {
 
 // isOpen: it may get a grant now.
 func (w *worker) isOpen() bool {
-	return w.reported && !w.draining && !w.silent && w.taken < w.slots
+	return w.reported && !w.draining && !w.silent && !w.settling && w.taken < w.slots
 }
 
 // boundRuns is for choosing the worker with the fewest.
@@ -104,7 +106,7 @@ func (c *Core) WorkerUp(info *messages.WorkerInfo, now time.Time) []Action {
 	w := c.workers[info.GetWorkerId()]
 	switch {
 	case w == nil:
-		w = c.addWorker(info, now)
+		w = c.addWorker(info, c.cfg.SettleFor > 0, now)
 		w.confirmed = true
 		c.fill(w, now)
 	case w.info.GetIncarnation() == info.GetIncarnation():
@@ -114,7 +116,7 @@ func (c *Core) WorkerUp(info *messages.WorkerInfo, now time.Time) []Action {
 	default:
 		old := w.info.GetIncarnation()
 		c.removeWorker(w)
-		w = c.addWorker(info, now)
+		w = c.addWorker(info, c.cfg.SettleFor > 0, now)
 		w.confirmed, w.replaced = true, old
 		c.fill(w, now)
 	}
@@ -190,9 +192,9 @@ func (c *Core) applyReport(w *worker, r *messages.LoadReport, now time.Time) {
 }
 
 // addWorker seats a process and finds out which classes it fits.
-func (c *Core) addWorker(info *messages.WorkerInfo, now time.Time) *worker {
+func (c *Core) addWorker(info *messages.WorkerInfo, settling bool, now time.Time) *worker {
 	w := &worker{
-		info: info, hash: hashText(info.GetWorkerId()), openAt: -1, slots: int(info.GetSlots()), upAt: now,
+		info: info, hash: hashText(info.GetWorkerId()), openAt: -1, slots: int(info.GetSlots()), upAt: now, settling: settling,
 		unseen: map[uint64]*question{}, steps: make(map[string]map[string]bool, len(info.GetWorkflows())),
 	}
 	for _, d := range info.GetWorkflows() {
@@ -225,6 +227,18 @@ func (c *Core) addWorker(info *messages.WorkerInfo, now time.Time) *worker {
 	}
 	c.listBound(w, now)
 	return w
+}
+
+// settleWorkers opens those whose time to settle is over.
+func (c *Core) settleWorkers(now time.Time) {
+	for _, w := range c.seats {
+		if w != nil && w.settling && now.Sub(w.upAt) >= c.cfg.SettleFor {
+			w.settling = false
+			c.fleet++
+			c.touch(w)
+			c.fill(w, now)
+		}
+	}
 }
 
 func (c *Core) removeWorker(w *worker) {

@@ -171,6 +171,7 @@ func (a *activation) do(action run.Action) {
 		act.Message.ReplyAddress, act.Message.ReplyActorId = a.sv.address, a.pid()
 		a.sv.toPlacement(act.Message)
 	case run.Withdraw:
+		act.Message.ReplyAddress, act.Message.ReplyActorId = a.sv.address, a.pid()
 		a.sv.toPlacement(act.Message)
 	case run.Unbound:
 		a.sv.toPlacement(act.Message)
