@@ -2941,6 +2941,243 @@ func (x *DeclaredGone) GetBy() string {
 	return ""
 }
 
+// Ping asks a member whether it hears the one with this name, and sees it live.
+type Ping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_wire_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Ping) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type Pong struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_wire_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pong.ProtoReflect.Descriptor instead.
+func (*Pong) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Pong) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+// ServerSign is what a server says in its sign of life in the store, which all
+// servers read: who is on its side of the network.
+type ServerSign struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of the servers that it reaches, itself included.
+	Servers []string `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	// How many workers it reaches.
+	Workers int32 `protobuf:"varint,2,opt,name=workers,proto3" json:"workers,omitempty"`
+	// It owns no shards and is about to, or not any more: it joins or leaves.
+	Passive       bool `protobuf:"varint,3,opt,name=passive,proto3" json:"passive,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerSign) Reset() {
+	*x = ServerSign{}
+	mi := &file_wire_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerSign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerSign) ProtoMessage() {}
+
+func (x *ServerSign) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerSign.ProtoReflect.Descriptor instead.
+func (*ServerSign) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ServerSign) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *ServerSign) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *ServerSign) GetPassive() bool {
+	if x != nil {
+		return x.Passive
+	}
+	return false
+}
+
+// ShardsReleased tells the new owner that the sender has let go of the runs of
+// shards: what it was appending is stored, or never will be. The answer comes
+// when the new owner has taken them up.
+type ShardsReleased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        []int32                `protobuf:"varint,1,rep,packed,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardsReleased) Reset() {
+	*x = ShardsReleased{}
+	mi := &file_wire_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardsReleased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardsReleased) ProtoMessage() {}
+
+func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
+func (*ShardsReleased) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ShardsReleased) GetShards() []int32 {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type ShardsTaken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardsTaken) Reset() {
+	*x = ShardsTaken{}
+	mi := &file_wire_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardsTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardsTaken) ProtoMessage() {}
+
+func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
+func (*ShardsTaken) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{43}
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -3193,7 +3430,19 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"2\n" +
 	"\fDeclaredGone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02byB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\x02by\x18\x02 \x01(\tR\x02by\"\x1a\n" +
+	"\x04Ping\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x04Pong\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\"Z\n" +
+	"\n" +
+	"ServerSign\x12\x18\n" +
+	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
+	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x18\n" +
+	"\apassive\x18\x03 \x01(\bR\apassive\"(\n" +
+	"\x0eShardsReleased\x12\x16\n" +
+	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
+	"\vShardsTakenB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -3207,7 +3456,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_wire_proto_goTypes = []any{
 	(*Dispatch)(nil),         // 0: limpet.v1.Dispatch
 	(*Revoke)(nil),           // 1: limpet.v1.Revoke
@@ -3248,41 +3497,46 @@ var file_wire_proto_goTypes = []any{
 	(*Activate)(nil),         // 36: limpet.v1.Activate
 	(*ActivateReply)(nil),    // 37: limpet.v1.ActivateReply
 	(*DeclaredGone)(nil),     // 38: limpet.v1.DeclaredGone
-	nil,                      // 39: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 40: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 41: limpet.v1.SpawnChild.MetadataEntry
-	(Sticky)(0),              // 42: limpet.v1.Sticky
-	(*Failure)(nil),          // 43: limpet.v1.Failure
-	(*LabelRule)(nil),        // 44: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 45: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 46: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 47: limpet.v1.RunStarted
-	(RunStatus)(0),           // 48: limpet.v1.RunStatus
-	(*Entry)(nil),            // 49: limpet.v1.Entry
+	(*Ping)(nil),             // 39: limpet.v1.Ping
+	(*Pong)(nil),             // 40: limpet.v1.Pong
+	(*ServerSign)(nil),       // 41: limpet.v1.ServerSign
+	(*ShardsReleased)(nil),   // 42: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 43: limpet.v1.ShardsTaken
+	nil,                      // 44: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 45: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 46: limpet.v1.SpawnChild.MetadataEntry
+	(Sticky)(0),              // 47: limpet.v1.Sticky
+	(*Failure)(nil),          // 48: limpet.v1.Failure
+	(*LabelRule)(nil),        // 49: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 50: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 51: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 52: limpet.v1.RunStarted
+	(RunStatus)(0),           // 53: limpet.v1.RunStatus
+	(*Entry)(nil),            // 54: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	42, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	39, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	40, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	43, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	41, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	43, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	42, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	44, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	45, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	46, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	43, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	46, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	47, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	47, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	44, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	45, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	48, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	46, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	48, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	47, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	49, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	50, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	51, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	48, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	51, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	52, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
 	25, // 13: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
 	28, // 14: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	43, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	43, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	48, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	48, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
 	34, // 17: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	48, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	43, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	49, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	43, // 21: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	53, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	48, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	54, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	48, // 21: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
 	22, // [22:22] is the sub-list for method output_type
 	22, // [22:22] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
@@ -3307,7 +3561,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
