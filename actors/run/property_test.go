@@ -29,10 +29,10 @@ func TestFoldIsLiveState(t *testing.T) {
 }
 
 type property struct {
-	t        *rapid.T
-	def      *messages.WorkflowDefinition
-	m        *Machine
-	now      time.Time
+	t   *rapid.T
+	def *messages.WorkflowDefinition
+	m   *Machine
+	now time.Time
 	// clock is what the server's clock is off by.
 	clock    time.Duration
 	alarm    time.Time

@@ -74,13 +74,13 @@ type script struct {
 	t *testing.T
 	d *datadriven.TestData
 
-	def  *messages.WorkflowDefinition
-	m    *Machine
-	now  time.Time
+	def *messages.WorkflowDefinition
+	m   *Machine
+	now time.Time
 	// clock is what the server's clock is off by.
 	clock time.Duration
 	out   strings.Builder
-	when string // prefix of lines that an alarm caused
+	when  string // prefix of lines that an alarm caused
 	// The last such line, and how often it was repeated since.
 	said     string
 	repeated int
