@@ -19,10 +19,10 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -56,8 +56,13 @@ type Config struct {
 	// Secret, if not empty, is wanted as a bearer token in each call. Required
 	// to listen beyond loopback.
 	Secret string
-	// Ready returns why the server cannot serve yet, for /readyz. nil: always ready.
-	Ready func() error
+	// Member returns why the server can route no calls, for /readyz: it has not
+	// joined, or is leaving. nil: always ready.
+	Member func() error
+	// Journal returns why the journal is out of reach, for /readyz and for calls
+	// that wait for it: they are told JOURNAL_UNAVAILABLE after 2 s. It is asked
+	// at most once a second, for at most a second. nil: never out of reach.
+	Journal func(context.Context) error
 	// Logger gets internal errors and panics. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -67,6 +72,10 @@ type gateway struct {
 	engine  Engine
 	config  Config
 	schemas schemaCache
+	// journal is nil if it cannot be asked for.
+	journal *probe
+	// notReady is why the server is to get no new calls; nil while it is.
+	notReady atomic.Pointer[string]
 	// stopping ends long polls, so that a stop need not wait for them.
 	stopping context.Context
 }
@@ -76,7 +85,7 @@ var _ apiconnect.LimpetServiceHandler = (*gateway)(nil)
 // handler returns all routes. local says that only this machine can connect.
 func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
-		connect.WithInterceptors(coded{g.config.Logger}),
+		connect.WithInterceptors(coded{g}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(requestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
@@ -86,17 +95,9 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle(path, newGuard(g.config.Secret, local, address, service))
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "ok")
+		writeJSON(w, http.StatusOK, map[string]bool{"alive": true})
 	})
-	routes.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if g.config.Ready != nil {
-			if err := g.config.Ready(); err != nil {
-				http.Error(w, err.Error(), http.StatusServiceUnavailable)
-				return
-			}
-		}
-		fmt.Fprintln(w, "ready")
-	})
+	routes.HandleFunc("GET /readyz", g.serveReady)
 	return routes
 }
 
@@ -115,11 +116,28 @@ func (g *gateway) untilStop(ctx context.Context) (context.Context, context.Cance
 
 var errStopping = messages.Errorf(messages.CodeUnavailable, "the server is stopping")
 
-// coded is the interceptor that turns errors into those of Connect.
-type coded struct{ logger *slog.Logger }
+// coded is the interceptor that turns errors into those of Connect, and answers
+// for a journal that is out of reach.
+type coded struct{ gateway *gateway }
 
 func (c coded) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		switch procedure := req.Spec().Procedure; procedure {
+		case apiconnect.LimpetServiceWaitRunProcedure:
+			// It waits anyway.
+		case apiconnect.LimpetServiceListMembersProcedure, apiconnect.LimpetServiceListWorkersProcedure:
+			// What can be said without the journal is said.
+			var done context.CancelFunc
+			ctx, done = c.gateway.whileJournal(ctx)
+			defer done()
+		default:
+			if c.gateway.journal.outOfReach(ctx) {
+				return nil, api.ToConnect(errJournal)
+			}
+			var done context.CancelFunc
+			ctx, done = c.gateway.whileJournal(ctx)
+			defer done()
+		}
 		resp, err := next(ctx, req)
 		if err != nil {
 			return nil, c.convert(ctx, req.Spec(), err)
@@ -142,12 +160,12 @@ func (c coded) WrapStreamingClient(next connect.StreamingClientFunc) connect.Str
 }
 
 func (c coded) convert(ctx context.Context, spec connect.Spec, err error) error {
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, context.Canceled) || errors.Is(cause, errJournal)) {
 		err = cause
 	}
 	out := api.ToConnect(err)
 	if out.Code() == connect.CodeInternal {
-		c.logger.Error("internal error in the API", "procedure", spec.Procedure, "error", err)
+		c.gateway.config.Logger.Error("internal error in the API", "procedure", spec.Procedure, "error", err)
 	}
 	return out
 }

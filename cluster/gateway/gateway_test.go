@@ -533,26 +533,6 @@ func TestWhoMayCall(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
-	var notYet error
-	s := serve(t, newFakeEngine(), Config{Secret: "s", Ready: func() error { return notYet }})
-	get := func(path string) int {
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + s.Address() + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode
-	}
-	if h, r := get("/healthz"), get("/readyz"); h != 200 || r != 200 {
-		t.Errorf("healthz %d, readyz %d", h, r)
-	}
-	notYet = errors.New("loading the journal")
-	if h, r := get("/healthz"), get("/readyz"); h != 200 || r != 503 {
-		t.Errorf("healthz %d, readyz %d", h, r)
-	}
-}
-
 func TestStartRefuses(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

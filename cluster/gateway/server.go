@@ -17,6 +17,7 @@ const DefaultListen = "127.0.0.1:7080"
 
 // Server is a gateway that listens.
 type Server struct {
+	gateway  *gateway
 	listener net.Listener
 	http     *http.Server
 	stop     context.CancelFunc
@@ -46,8 +47,8 @@ func Start(ctx context.Context, engine Engine, c Config) (*Server, error) {
 		return nil, listenError(c.Listen, err)
 	}
 	stopping, stop := context.WithCancel(context.Background())
-	g := &gateway{engine: engine, config: c, stopping: stopping}
-	s := &Server{listener: listener, stop: stop, done: make(chan error, 1)}
+	g := &gateway{engine: engine, config: c, stopping: stopping, journal: newProbe(c.Journal)}
+	s := &Server{gateway: g, listener: listener, stop: stop, done: make(chan error, 1)}
 	s.http = &http.Server{
 		Handler:           g.handler(local, listener.Addr().String()),
 		Protocols:         protocols(),
@@ -91,9 +92,15 @@ func (s *Server) Address() string { return s.listener.Addr().String() }
 // when serving has ended.
 func (s *Server) Done() <-chan error { return s.done }
 
+// NotReady has /readyz answer 503 with the reason from now on, so that load
+// balancers send no more calls here; calls that come are served until Stop. The
+// first reason stays.
+func (s *Server) NotReady(reason string) { s.gateway.notReady.CompareAndSwap(nil, &reason) }
+
 // Stop takes no new calls, ends long polls with UNAVAILABLE and waits for the
 // other calls until ctx ends; then it breaks them off and returns ctx's error.
 func (s *Server) Stop(ctx context.Context) error {
+	s.NotReady("the server is stopping")
 	s.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {

@@ -83,6 +83,7 @@ type Server struct {
 	roster    *actors.Roster
 	host      *actors.Host
 	api       *gateway.Server
+	journal   *journalHealth
 	log       *slog.Logger
 }
 
@@ -94,7 +95,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Store == nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "a server needs a store for its journal")
 	}
-	s := &Server{log: c.Logger}
+	s := &Server{log: c.Logger, journal: &journalHealth{store: c.Store}}
 	defer func() {
 		if err != nil {
 			stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -105,7 +106,9 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.node, err = cluster.Start(ctx, s.clusterConfig(c)); err != nil {
 		return nil, err
 	}
-	if s.api, err = gateway.Start(ctx, s.host.Engine(), gateway.Config{Listen: c.APIListen, Secret: c.Secret, Logger: c.Logger}); err != nil {
+	if s.api, err = gateway.Start(ctx, s.host.Engine(), gateway.Config{
+		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Logger: c.Logger,
+	}); err != nil {
 		return nil, err
 	}
 	c.Logger.Info("server is up", "id", c.ID, "api", s.api.Address(), "gossip", s.node.Self().GossipAddress, "actors", s.node.Self().Address)
@@ -133,7 +136,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
-	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: committerHooks(c.Logger)})
+	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: s.journal.hooks(c.Logger)})
 	clock := actors.NewClock(actors.ClockConfig{Store: c.Store, Logger: c.Logger})
 	s.roster = actors.NewRoster(actors.RosterConfig{Node: node, Settle: c.Settle, Clock: clock, Logger: c.Logger})
 	definitions := actors.NewDefinitions(c.Store)
@@ -145,14 +148,6 @@ func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Logger: c.Logger,
 		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
 	})
-}
-
-func committerHooks(log *slog.Logger) journal.CommitterHooks {
-	return journal.CommitterHooks{
-		Retrying: func(err error, try int, wait time.Duration) {
-			log.Warn("journal is out of reach, trying again", "try", try, "wait", wait.Round(time.Millisecond), "error", err)
-		},
-	}
 }
 
 // Stop takes the server down: the API first, so that nothing new comes in,
