@@ -86,6 +86,7 @@ func (c *cli) serve(ctx context.Context, f config.Values, up func(runningServer)
 	if up != nil {
 		up(server)
 	}
+	c.tellSystemd(ctx, log, notifyReady)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
@@ -94,10 +95,18 @@ func (c *cli) serve(ctx context.Context, f config.Values, up func(runningServer)
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
+	c.tellSystemd(stopCtx, log, notifyStopping)
 	if stopErr := server.Stop(stopCtx); err == nil && stopErr != nil {
 		err = messages.Errorf(messages.CodeDeadline, "the server did not stop in order within %s: %w", stopTimeout, stopErr)
 	}
 	return err
+}
+
+// tellSystemd does not fail the server: systemd ends one that it hears nothing of.
+func (c *cli) tellSystemd(ctx context.Context, log *slog.Logger, state string) {
+	if err := c.notify(ctx, state); err != nil {
+		log.Warn("systemd was not told", "state", state, "error", err)
+	}
 }
 
 // printUp says where the server is; programs that start one read the JSON.
