@@ -383,8 +383,17 @@ func (a *placementActor) carryOut(action placement.Action) {
 		a.probe(x)
 	case placement.Record:
 		a.record(x.Worker)
+	case placement.Summon:
+		a.summon(x)
 	case placement.ListBound:
 		a.list(x.WorkerID)
+	}
+}
+
+// summon asks a worker of the roster to report here.
+func (a *placementActor) summon(x placement.Summon) {
+	if w, ok := a.deps.Roster.Worker(x.WorkerID); ok && w.Incarnation == x.Incarnation {
+		a.root.RequestWithCustomSender(actor.NewPID(w.Info.GetAddress(), w.Info.GetActorId()), &messages.ReportLoad{}, a.self)
 	}
 }
 

@@ -73,6 +73,8 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.do(ctx, a.core.Drain(now, m.deadline))
 	case *messages.Describe:
 		a.describe(ctx)
+	case *messages.ReportLoad:
+		a.worker.reporter.reportTo(ctx.Sender())
 	case *messages.Superseded:
 		a.superseded(ctx, now, m)
 	case givenUp:

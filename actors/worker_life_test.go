@@ -175,3 +175,46 @@ func TestWorkerGraceEnds(t *testing.T) {
 		t.Fatalf("stopped with %v", err)
 	}
 }
+
+// A placement that the worker does not take for the pool's gets reports when it
+// asks, for a while.
+func TestWorkerReportsToWhoAsks(t *testing.T) {
+	s := startWorkerServer(t)
+	w := mustStartTestWorker(t, s, workerTestConfig{slots: 2})
+	<-s.loads
+	reports := make(chan *messages.LoadReport, 100)
+	other := s.node.System().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		if m, ok := ctx.Message().(*messages.LoadReport); ok {
+			reports <- m
+		}
+	}))
+	s.node.System().Root.RequestWithCustomSender(w.remote(), &messages.ReportLoad{}, other)
+	first := <-reports
+	if first.WorkerId != "w1" || first.Slots != 2 {
+		t.Errorf("load: %v", first)
+	}
+	// The heartbeat comes too, and to the pool's placement as before.
+	if next := <-reports; next.Serial <= first.Serial {
+		t.Errorf("report %d after %d", next.Serial, first.Serial)
+	}
+	<-s.loads
+}
+
+// A placement that is new does not wait for the next heartbeat.
+func TestWorkerReportsWhenItIsAdmittedAgain(t *testing.T) {
+	s := startWorkerServer(t)
+	w := mustStartTestWorker(t, s, workerTestConfig{slots: 2})
+	load := <-s.loads
+	for range 3 {
+		begin := time.Now()
+		w.reporter.registerAgain()
+		for same := false; !same; {
+			next := <-s.loads
+			same = next.Serial == load.Serial // not a heartbeat
+			load = next
+			if time.Since(begin) > workerTestPatience {
+				t.Fatal("no report came with the admission")
+			}
+		}
+	}
+}

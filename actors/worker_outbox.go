@@ -115,9 +115,26 @@ type reporter struct {
 	last    *messages.LoadReport // without its grants; for a placement that is new
 	owner   string               // member that placement was registered with
 	target  *actor.PID           // of the last report
+	// others are placements that asked for reports.
+	others map[string]summons
 }
 
-func newReporter(w *Worker) *reporter { return &reporter{worker: w, wake: make(chan struct{}, 1)} }
+// summons is a placement that asked for reports, and until when it gets them.
+type summons struct {
+	pid   *actor.PID
+	until time.Time
+}
+
+const (
+	// summonedFor is how long a placement that asked gets reports: it asks again.
+	summonedFor = 5 * time.Second
+	// othersMax bounds the placements that get reports because they asked.
+	othersMax = 16
+)
+
+func newReporter(w *Worker) *reporter {
+	return &reporter{worker: w, wake: make(chan struct{}, 1), others: map[string]summons{}}
+}
 
 // put replaces the load that waits to be sent; grants add up.
 func (r *reporter) put(load *messages.LoadReport) {
@@ -148,6 +165,33 @@ func (r *reporter) admitted() {
 	r.ready = true
 	r.mu.Unlock()
 	r.signal()
+}
+
+// reportTo sends reports to a placement that asks for them, beginning with the
+// last one.
+func (r *reporter) reportTo(pid *actor.PID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pid == nil || !r.ready || len(r.others) >= othersMax {
+		return
+	}
+	r.others[pid.String()] = summons{pid, time.Now().Add(summonedFor)}
+	if r.last != nil {
+		r.worker.root.RequestWithCustomSender(pid, r.last, r.worker.pid)
+	}
+}
+
+// sendOthers passes a load on to the placements that asked. Called with mu held.
+func (r *reporter) sendOthers(load *messages.LoadReport) {
+	now := time.Now()
+	for key, o := range r.others {
+		switch {
+		case now.After(o.until):
+			delete(r.others, key)
+		case r.target == nil || !r.target.Equal(o.pid):
+			r.worker.root.RequestWithCustomSender(o.pid, load, r.worker.pid)
+		}
+	}
 }
 
 // registerAgain asks placement whether the worker is still admitted.
@@ -229,6 +273,7 @@ func (r *reporter) send(ctx context.Context) {
 		return
 	}
 	r.pending = nil
+	r.sendOthers(load)
 	r.mu.Unlock()
 	w := r.worker
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

@@ -1978,6 +1978,45 @@ func (x *LoadReport) GetSerial() uint64 {
 	return 0
 }
 
+// ReportLoad asks a worker to report its load to the sender as well, for a few
+// seconds: a placement whose server sees other members than the worker does, so
+// that the worker takes another one for the pool's.
+type ReportLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportLoad) Reset() {
+	*x = ReportLoad{}
+	mi := &file_wire_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportLoad) ProtoMessage() {}
+
+func (x *ReportLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
+func (*ReportLoad) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{22}
+}
+
 // Describe asks a worker actor for its WorkerInfo.
 type Describe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1987,7 +2026,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2038,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2051,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 type DescribeReply struct {
@@ -2027,7 +2066,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2078,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2091,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -2089,7 +2128,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2140,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2153,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -2155,7 +2194,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2206,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2219,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -2207,7 +2246,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2258,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2271,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -2252,7 +2291,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2303,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2316,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -2298,7 +2337,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2349,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2362,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -2350,7 +2389,7 @@ type CancelRun struct {
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2401,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2414,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -2402,7 +2441,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2453,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2466,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -2454,7 +2493,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2505,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2518,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CommandReply) GetError() *Failure {
@@ -2506,7 +2545,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2557,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2570,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -2581,7 +2620,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2632,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2645,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -2647,7 +2686,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2698,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2711,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -2706,7 +2745,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2757,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2770,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -2774,7 +2813,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2825,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2838,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Activate) GetKind() string {
@@ -2830,7 +2869,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2881,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +2894,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -2899,7 +2938,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +2950,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +2963,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -2951,7 +2990,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3002,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3015,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Ping) GetName() string {
@@ -2995,7 +3034,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3046,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3059,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -3046,7 +3085,7 @@ type ServerSign struct {
 
 func (x *ServerSign) Reset() {
 	*x = ServerSign{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3097,7 @@ func (x *ServerSign) String() string {
 func (*ServerSign) ProtoMessage() {}
 
 func (x *ServerSign) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3110,7 @@ func (x *ServerSign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerSign.ProtoReflect.Descriptor instead.
 func (*ServerSign) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ServerSign) GetServers() []string {
@@ -3107,7 +3146,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3158,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3171,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -3150,7 +3189,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3201,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3214,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -3366,7 +3405,9 @@ const file_wire_proto_rawDesc = "" +
 	"\vgrants_seen\x18\t \x03(\x04R\n" +
 	"grantsSeen\x12\x16\n" +
 	"\x06serial\x18\n" +
-	" \x01(\x04R\x06serial\"\n" +
+	" \x01(\x04R\x06serial\"\f\n" +
+	"\n" +
+	"ReportLoad\"\n" +
 	"\n" +
 	"\bDescribe\"y\n" +
 	"\rDescribeReply\x12-\n" +
@@ -3456,7 +3497,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_wire_proto_goTypes = []any{
 	(*Dispatch)(nil),         // 0: limpet.v1.Dispatch
 	(*Revoke)(nil),           // 1: limpet.v1.Revoke
@@ -3480,63 +3521,64 @@ var file_wire_proto_goTypes = []any{
 	(*Register)(nil),         // 19: limpet.v1.Register
 	(*RegisterReply)(nil),    // 20: limpet.v1.RegisterReply
 	(*LoadReport)(nil),       // 21: limpet.v1.LoadReport
-	(*Describe)(nil),         // 22: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 23: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 24: limpet.v1.Superseded
-	(*StartRun)(nil),         // 25: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 26: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 27: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 28: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 29: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 30: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 31: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 32: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 33: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 34: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 35: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 36: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 37: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 38: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 39: limpet.v1.Ping
-	(*Pong)(nil),             // 40: limpet.v1.Pong
-	(*ServerSign)(nil),       // 41: limpet.v1.ServerSign
-	(*ShardsReleased)(nil),   // 42: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 43: limpet.v1.ShardsTaken
-	nil,                      // 44: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 45: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 46: limpet.v1.SpawnChild.MetadataEntry
-	(Sticky)(0),              // 47: limpet.v1.Sticky
-	(*Failure)(nil),          // 48: limpet.v1.Failure
-	(*LabelRule)(nil),        // 49: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 50: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 51: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 52: limpet.v1.RunStarted
-	(RunStatus)(0),           // 53: limpet.v1.RunStatus
-	(*Entry)(nil),            // 54: limpet.v1.Entry
+	(*ReportLoad)(nil),       // 22: limpet.v1.ReportLoad
+	(*Describe)(nil),         // 23: limpet.v1.Describe
+	(*DescribeReply)(nil),    // 24: limpet.v1.DescribeReply
+	(*Superseded)(nil),       // 25: limpet.v1.Superseded
+	(*StartRun)(nil),         // 26: limpet.v1.StartRun
+	(*StartRuns)(nil),        // 27: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),   // 28: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),    // 29: limpet.v1.StartRunReply
+	(*CancelRun)(nil),        // 30: limpet.v1.CancelRun
+	(*ReplayRun)(nil),        // 31: limpet.v1.ReplayRun
+	(*CommandReply)(nil),     // 32: limpet.v1.CommandReply
+	(*WatchRun)(nil),         // 33: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),    // 34: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),    // 35: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),       // 36: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 37: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 38: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 39: limpet.v1.DeclaredGone
+	(*Ping)(nil),             // 40: limpet.v1.Ping
+	(*Pong)(nil),             // 41: limpet.v1.Pong
+	(*ServerSign)(nil),       // 42: limpet.v1.ServerSign
+	(*ShardsReleased)(nil),   // 43: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 44: limpet.v1.ShardsTaken
+	nil,                      // 45: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 46: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 47: limpet.v1.SpawnChild.MetadataEntry
+	(Sticky)(0),              // 48: limpet.v1.Sticky
+	(*Failure)(nil),          // 49: limpet.v1.Failure
+	(*LabelRule)(nil),        // 50: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 51: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 52: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 53: limpet.v1.RunStarted
+	(RunStatus)(0),           // 54: limpet.v1.RunStatus
+	(*Entry)(nil),            // 55: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	47, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	44, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	45, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	48, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	46, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	48, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	47, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	49, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	50, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	51, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	48, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	51, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	52, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	25, // 13: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	28, // 14: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	48, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	48, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	34, // 17: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	53, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	48, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	54, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	48, // 21: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	48, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	45, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	46, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	49, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	47, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	49, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	48, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	50, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	51, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	52, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	49, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	52, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	53, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	26, // 13: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	29, // 14: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	49, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	49, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	35, // 17: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	54, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	49, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	55, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	49, // 21: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
 	22, // [22:22] is the sub-list for method output_type
 	22, // [22:22] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
@@ -3561,7 +3603,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

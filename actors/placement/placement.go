@@ -171,6 +171,10 @@ type Answer struct {
 // to register, or described.
 type Introduce struct{ WorkerID, Incarnation string }
 
+// Summon asks a worker that is known and does not report to report here: it may
+// take another placement for the pool's.
+type Summon struct{ WorkerID, Incarnation string }
+
 // ListBound asks for the ids of the unfinished runs bound to a worker as the
 // journal has them from now on, to be given to BoundRuns, or for
 // BoundRunsFailed.
@@ -202,6 +206,7 @@ type Refuse struct {
 
 func (Answer) action()    {}
 func (Introduce) action() {}
+func (Summon) action()    {}
 func (ListBound) action() {}
 func (Probe) action()     {}
 func (Record) action()    {}
@@ -276,6 +281,7 @@ func (c *Core) Tick(now time.Time) []Action {
 	c.forgetUnconfirmed(now)
 	c.settleWorkers(now)
 	c.relist(now)
+	c.summon(now)
 	c.tellReasons(now)
 	c.dropIdleClasses()
 	return c.take()

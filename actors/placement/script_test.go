@@ -219,6 +219,8 @@ func (s *script) show(actions []Action) string {
 			s.showAnswer(&b, x)
 		case Introduce:
 			fmt.Fprintf(&b, "introduce %s %s\n", x.WorkerID, x.Incarnation)
+		case Summon:
+			fmt.Fprintf(&b, "summon %s %s\n", x.WorkerID, x.Incarnation)
 		case ListBound:
 			fmt.Fprintf(&b, "list runs bound to %s\n", x.WorkerID)
 		case Probe:

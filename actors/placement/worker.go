@@ -32,6 +32,7 @@ type worker struct {
 	reportedAt time.Time
 	serial     uint64
 	upAt       time.Time
+	summonedAt time.Time
 	// Incarnation that this one was admitted instead of.
 	replaced string
 	// crowded is a run that was granted although no slot was free; empty for
@@ -227,6 +228,34 @@ func (c *Core) addWorker(info *messages.WorkerInfo, settling bool, now time.Time
 	}
 	c.listBound(w, now)
 	return w
+}
+
+// A worker that is up and has not reported is summoned after summonFirst, one
+// that did after summonAfter, and again after summonEvery.
+const (
+	summonFirst = 300 * time.Millisecond
+	summonAfter = 2 * time.Second
+	summonEvery = time.Second
+)
+
+// summon asks for reports that questions wait for.
+func (c *Core) summon(now time.Time) {
+	if c.waiting == 0 {
+		return
+	}
+	for _, w := range c.seats {
+		if w == nil || w.draining || now.Sub(w.summonedAt) < summonEvery {
+			continue
+		}
+		patience := summonFirst
+		if w.reported {
+			patience = summonAfter
+		}
+		if now.Sub(w.heardAt()) >= patience {
+			w.summonedAt = now
+			c.emit(Summon{w.id(), w.info.GetIncarnation()})
+		}
+	}
 }
 
 // settleWorkers opens those whose time to settle is over.
