@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/limpetrun/limpet/actors/journal/postgres/postgrestest"
+	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
+)
+
+// database is a PostgreSQL of the run's own.
+type database struct {
+	*postgrestest.Server
+	// log is where its log is kept.
+	log string
+}
+
+// startDatabase returns what starts it, with all that it has in the directory.
+func startDatabase(dir string) func(context.Context, string, func(string, ...string) *exec.Cmd) (ground.Database, error) {
+	return func(ctx context.Context, host string, wrap func(string, ...string) *exec.Cmd) (ground.Database, error) {
+		s, err := postgrestest.Start(ctx, postgrestest.Config{Dir: dir, Host: host, Command: wrap})
+		if err != nil {
+			return nil, err
+		}
+		return &database{s, filepath.Join(dir, "pg.log")}, nil
+	}
+}
+
+// Start starts it again.
+func (d *database) Start(ctx context.Context) error { return d.Restart(ctx) }
+
+// Close ends it and keeps its log.
+func (d *database) Close() error {
+	text, err := os.ReadFile(d.LogFile())
+	if err == nil {
+		err = os.WriteFile(d.log, text, 0o600)
+	}
+	return errors.Join(err, d.Server.Close())
+}

@@ -1,0 +1,322 @@
+package ground
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
+	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+)
+
+// The kinds that the verdict has no name for.
+const (
+	postgresFreeze verdict.Kind = "pg_freeze"
+	partitionPG    verdict.Kind = "partition_pg"
+	partitionSplit verdict.Kind = "partition_split"
+	workerPause    verdict.Kind = "worker_pause"
+	serverPause    verdict.Kind = "server_pause"
+)
+
+// healTimeout is how long it may take until what a fault took away is back.
+const healTimeout = 90 * time.Second
+
+// Inject does a fault, waits until its end, counted from start, and undoes it:
+// at once when ctx ends. It returns when what was hurt is up again. An error
+// says that the ground is not what the schedule wants it to be.
+func (g *Ground) Inject(ctx context.Context, f schedule.Fault, start time.Time) error {
+	for _, id := range f.Targets {
+		n := g.node(id)
+		if n == nil {
+			return fmt.Errorf("%v: no node %s", f, id)
+		}
+		if f.Kind != schedule.RollingRestart {
+			n.acting.Lock()
+			defer n.acting.Unlock()
+		}
+	}
+	i := injection{g: g, f: f, until: start.Add(f.Until)}
+	if err := i.do(ctx); err != nil {
+		return fmt.Errorf("%v: %w", f, err)
+	}
+	return nil
+}
+
+// injection is one fault under way.
+type injection struct {
+	g     *Ground
+	f     schedule.Fault
+	until time.Time
+}
+
+func (i injection) do(ctx context.Context) error {
+	switch i.f.Kind {
+	case schedule.WorkerKill:
+		return i.kill(ctx, verdict.WorkerKill)
+	case schedule.ServerKill:
+		return i.kill(ctx, verdict.ServerKill)
+	case schedule.WorkerReplace:
+		return i.replace(ctx)
+	case schedule.WorkerPause:
+		return i.freeze(ctx, workerPause)
+	case schedule.WorkerStop:
+		return i.freeze(ctx, verdict.WorkerStop)
+	case schedule.ServerPause:
+		return i.freeze(ctx, serverPause)
+	case schedule.ServerStop:
+		return i.freeze(ctx, verdict.ServerStop)
+	case schedule.WorkerRestart:
+		return i.restart(ctx, i.target(), verdict.WorkerLeave, i.f.Until-i.f.At)
+	case schedule.ServerRestart:
+		return i.restart(ctx, i.target(), verdict.ServerLeave, i.f.Until-i.f.At)
+	case schedule.RollingRestart:
+		return i.roll(ctx)
+	case schedule.JoinServer:
+		return i.visit(ctx, true, verdict.ServerJoin, verdict.ServerLeave)
+	case schedule.JoinWorker:
+		return i.visit(ctx, false, verdict.WorkerJoin, verdict.WorkerLeave)
+	case schedule.PGRestart, schedule.PGKill, schedule.PGFreeze:
+		return i.database(ctx)
+	default:
+		return i.cut(ctx)
+	}
+}
+
+func (i injection) target() *node { return i.g.node(i.f.Targets[0]) }
+
+// wait waits until the fault's end, or ctx's.
+func (i injection) wait(ctx context.Context) { pause(ctx, time.Until(i.until)) }
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// healing is the context of what undoes a fault: the end of the test does not
+// keep it from being undone.
+func healing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), healTimeout, fmt.Errorf("not healed within %s", healTimeout))
+}
+
+// note notes a fault that is about to be done; the result notes that it is
+// undone.
+func (g *Ground) note(f verdict.Fault) (undone func()) {
+	f.At = time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := len(g.faults)
+	g.faults = append(g.faults, f)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.faults[at].Until = time.Now()
+	}
+}
+
+// bring starts a node's process and waits until it is up.
+func (g *Ground) bring(ctx context.Context, n *node) error {
+	if err := g.start(n); err != nil {
+		return err
+	}
+	return g.awaitUp(ctx, n)
+}
+
+func (i injection) kill(ctx context.Context, kind verdict.Kind) error {
+	n := i.target()
+	undone := i.g.note(verdict.Fault{Kind: kind, Target: n.id, PID: n.pid()})
+	if err := n.kill(); err != nil {
+		return err
+	}
+	i.wait(ctx)
+	return i.back(ctx, n, undone)
+}
+
+func (i injection) back(ctx context.Context, n *node, undone func()) error {
+	heal, cancel := healing(ctx)
+	defer cancel()
+	if err := i.g.bring(heal, n); err != nil {
+		return err
+	}
+	undone()
+	return nil
+}
+
+// replace kills a worker, and another one is there while it is dead.
+func (i injection) replace(ctx context.Context) error {
+	n := i.target()
+	undone := i.g.note(verdict.Fault{Kind: verdict.WorkerKill, Target: n.id, PID: n.pid()})
+	err := n.kill()
+	if err == nil {
+		err = i.visit(ctx, false, verdict.WorkerJoin, verdict.WorkerLeave)
+	}
+	return errors.Join(err, i.back(ctx, n, undone))
+}
+
+func (i injection) freeze(ctx context.Context, kind verdict.Kind) error {
+	n := i.target()
+	undone := i.g.note(verdict.Fault{Kind: kind, Target: n.id, PID: n.pid()})
+	if err := n.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	i.wait(ctx)
+	if err := n.signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	undone()
+	return nil
+}
+
+// restart stops a node in order and starts it again after a while.
+func (i injection) restart(ctx context.Context, n *node, kind verdict.Kind, down time.Duration) error {
+	undone := i.g.note(verdict.Fault{Kind: kind, Target: n.id, PID: n.pid()})
+	heal, cancel := healing(ctx)
+	defer cancel()
+	stopErr := n.stop(heal)
+	pause(ctx, down)
+	return errors.Join(stopErr, i.back(ctx, n, undone))
+}
+
+// roll restarts the targets one by one, each once the one before is up.
+func (i injection) roll(ctx context.Context) error {
+	for _, id := range i.f.Targets {
+		n := i.g.node(id)
+		n.acting.Lock()
+		err := i.restart(ctx, n, verdict.ServerLeave, 0)
+		n.acting.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// visit starts the fault's other node, which leaves in order at the end.
+func (i injection) visit(ctx context.Context, server bool, join, leave verdict.Kind) error {
+	n, err := i.g.add(i.f.Extra, server)
+	if err != nil {
+		return err
+	}
+	heal, cancel := healing(ctx)
+	defer cancel()
+	joined := i.g.note(verdict.Fault{Kind: join, Target: n.id})
+	if err := i.g.bring(heal, n); err != nil {
+		return err
+	}
+	joined()
+	i.wait(ctx)
+	left := i.g.note(verdict.Fault{Kind: leave, Target: n.id, PID: n.pid()})
+	if err := n.stop(heal); err != nil {
+		return err
+	}
+	left()
+	return nil
+}
+
+func (i injection) database(ctx context.Context) error {
+	heal, cancel := healing(ctx)
+	defer cancel()
+	db := i.g.database
+	switch i.f.Kind {
+	case schedule.PGFreeze:
+		undone := i.g.note(verdict.Fault{Kind: postgresFreeze})
+		if err := db.Freeze(); err != nil {
+			return errors.Join(err, db.Thaw())
+		}
+		i.wait(ctx)
+		if err := db.Thaw(); err != nil {
+			return err
+		}
+		undone()
+		return nil
+	case schedule.PGKill:
+		undone := i.g.note(verdict.Fault{Kind: verdict.PostgresKill})
+		if err := db.Kill(); err != nil {
+			return err
+		}
+		return i.databaseBack(ctx, heal, undone)
+	default:
+		undone := i.g.note(verdict.Fault{Kind: verdict.PostgresRestart})
+		if err := db.Stop(heal); err != nil {
+			return err
+		}
+		return i.databaseBack(ctx, heal, undone)
+	}
+}
+
+func (i injection) databaseBack(ctx, heal context.Context, undone func()) error {
+	i.wait(ctx)
+	if err := i.g.database.Start(heal); err != nil {
+		return err
+	}
+	undone()
+	return nil
+}
+
+// cut lets packets not get through until the fault's end.
+func (i injection) cut(ctx context.Context) error {
+	drops, fault := i.drops()
+	undone := i.g.note(fault)
+	if err := i.g.setDrops(i.f.Number, drops); err != nil {
+		return err
+	}
+	i.wait(ctx)
+	if err := i.g.setDrops(i.f.Number, nil); err != nil {
+		return err
+	}
+	undone()
+	return nil
+}
+
+// drops of the fault, and what the verdict has to know of it.
+func (i injection) drops() ([]drop, verdict.Fault) {
+	targets := i.f.Targets
+	switch i.f.Kind {
+	case schedule.PartitionNode:
+		return []drop{{from: targets[0]}, {to: targets[0]}}, verdict.Fault{Kind: verdict.Partition, Target: targets[0]}
+	case schedule.PartitionIn:
+		return []drop{{to: targets[0]}}, verdict.Fault{Kind: verdict.OneWay, Target: targets[0]}
+	case schedule.PartitionOut:
+		return []drop{{from: targets[0]}}, verdict.Fault{Kind: verdict.OneWay, Target: targets[0]}
+	case schedule.PartitionPG:
+		var drops []drop
+		for _, id := range targets {
+			drops = append(drops, drop{from: id, to: databaseID}, drop{from: databaseID, to: id})
+		}
+		return drops, verdict.Fault{Kind: partitionPG, Nodes: targets}
+	case schedule.PartitionLoss:
+		return []drop{{percent: i.f.Percent}}, verdict.Fault{Kind: verdict.Loss, Nodes: i.g.ids(nil)}
+	default:
+		rest := i.g.ids(targets)
+		var drops []drop
+		for _, a := range targets {
+			for _, b := range rest {
+				drops = append(drops, drop{from: a, to: b}, drop{from: b, to: a})
+			}
+		}
+		// Each side loses the other: no worker's loss is a false verdict.
+		return drops, verdict.Fault{Kind: partitionSplit, Nodes: i.g.ids(nil)}
+	}
+}
+
+// setDrops puts the drops of a fault into force beside those of others; none
+// ends them.
+func (g *Ground) setDrops(fault int, drops []drop) error {
+	g.lines.Lock()
+	defer g.lines.Unlock()
+	if len(drops) == 0 {
+		delete(g.drops, fault)
+	} else {
+		g.drops[fault] = drops
+	}
+	var all []drop
+	for _, d := range g.drops {
+		all = append(all, d...)
+	}
+	return g.network.drop(all)
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
+	"github.com/limpetrun/limpet/cmd/chaos/internal/load"
+)
+
+// workerProcess is the command of a worker process: this executable again.
+func workerProcess(executable, ledgers string, slots int) func(ground.WorkerSite) *exec.Cmd {
+	return func(s ground.WorkerSite) *exec.Cmd {
+		return exec.Command(executable, "worker", "--id", s.ID, "--join", strings.Join(s.Join, ","), "--bind", s.Bind, "--gossip", s.Gossip,
+			"--advertise-host", s.Host, "--slots", strconv.Itoa(slots), "--ledgers", ledgers)
+	}
+}
+
+func workerCommand() *cobra.Command {
+	var c load.WorkerConfig
+	cmd := &cobra.Command{
+		Use: "worker", Hidden: true, Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.Secret = os.Getenv("LIMPET_SECRET")
+			c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			c.Ready = func(incarnation string) {
+				_ = json.NewEncoder(os.Stdout).Encode(map[string]string{"incarnation": incarnation})
+			}
+			if err := load.RunWorker(cmd.Context(), c); err != nil {
+				return failure{exitFailed, err}
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.ID, "id", "", "")
+	flags.StringSliceVar(&c.Join, "join", nil, "")
+	flags.StringVar(&c.Bind, "bind", "", "")
+	flags.StringVar(&c.Gossip, "gossip", "", "")
+	flags.StringVar(&c.AdvertiseHost, "advertise-host", "", "")
+	flags.IntVar(&c.Slots, "slots", 0, "")
+	flags.StringVar(&c.LedgerDir, "ledgers", "", "")
+	return cmd
+}
