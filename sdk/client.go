@@ -3,7 +3,6 @@ package sdk
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -99,12 +98,12 @@ func NewClient(config ClientConfig) (*Client, error) {
 	if config.Address != "" || len(addresses) == 0 {
 		addresses = append(strings.Split(config.Address, ","), addresses...)
 	}
-	var faults []error
+	var faults []string
 	seen := make(map[string]bool)
 	for _, address := range addresses {
 		base, err := baseURL(strings.TrimSpace(address))
 		if err != nil {
-			faults = append(faults, err)
+			faults = append(faults, messageOf(err))
 			continue
 		}
 		if !seen[base] {
@@ -112,8 +111,8 @@ func NewClient(config ClientConfig) (*Client, error) {
 			c.servers = append(c.servers, newServer(strings.TrimSpace(address), base, config.Secret, httpClient))
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "%w", err)
+	if len(faults) > 0 {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "%s", strings.Join(faults, "; "))
 	}
 	patience := pingPatience
 	if len(c.servers) == 1 {

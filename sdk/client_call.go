@@ -287,7 +287,7 @@ func messageOf(err error) string {
 func explained(s *server, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return messages.Errorf(messages.CodeUnavailable, "no server answers at %s: %w", s.address, op)
+		return messages.Errorf(messages.CodeUnavailable, "%w", &summary{fmt.Sprintf("no server answers at %s: %s", s.address, op.Err), []error{op}})
 	}
 	coded := api.FromConnect(err)
 	switch code := messages.CodeOf(coded); code {

@@ -145,7 +145,7 @@ func TestWaitingOutlivesTheServer(t *testing.T) {
 	f.breakWatch = true
 	r := execute(t.Context(), env, "run", "watch", "good")
 	if r.code != 0 || strings.Count(r.out, "run canceled: CANCELED: enough") != 1 || strings.Count(r.out, "bound to gpu-2") != 1 ||
-		!strings.Contains(r.err, "server not reachable, trying again") {
+		!strings.Contains(r.err, "the server is stopping; trying again") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -194,7 +194,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	if code := c.execute(t.Context(), []string{"run", "start", "index-and-ask", "--wait"}); code != 0 {
 		t.Fatal(code, stderr)
 	}
-	if s := stderr.String(); !strings.Contains(s, "good  server not reachable, trying again (0s)") || !strings.HasSuffix(s, "\r\x1b[K") {
+	if s := stderr.String(); !strings.Contains(s, "the server is stopping; trying again") || !strings.HasSuffix(s, "\r\x1b[K") {
 		t.Errorf("%q", s)
 	}
 }
@@ -278,5 +278,22 @@ func TestServerThatCannotStartOrFails(t *testing.T) {
 	c.start = func(context.Context, config.Values, *slog.Logger) (runningServer, error) { return s, nil }
 	if code := c.execute(t.Context(), []string{"server"}); code != exitFailed || !s.stopped || !strings.Contains(stderr.String(), "listener broke") {
 		t.Errorf("exit %d, stopped %v: %s", code, s.stopped, stderr)
+	}
+}
+
+// Several addresses may be given; the one that is not there is said, and the
+// call goes to another one.
+func TestSeveralAddresses(t *testing.T) {
+	f := &fakeAPI{waits: 1}
+	address := f.serve(t)
+	for range 10 {
+		r := execute(t.Context(), nil, "run", "get", "good", "--address", "127.0.0.1:1,"+address)
+		if r.code != 0 || r.err != "" && r.err != "UNAVAILABLE: no server answers at 127.0.0.1:1: connect: connection refused; trying again\n" {
+			t.Fatalf("%+v", r)
+		}
+	}
+	r := execute(t.Context(), nil, "run", "get", "good", "--address", "127.0.0.1:1,127.0.0.1:2")
+	if r.code != exitUnavailable || !strings.Contains(r.err, "127.0.0.1:1") || !strings.Contains(r.err, "127.0.0.1:2") || !strings.Contains(r.err, "limpet dev") {
+		t.Errorf("%+v", r)
 	}
 }

@@ -5,70 +5,53 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/limpetrun/limpet/messages"
-	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
+	"github.com/limpetrun/limpet/sdk"
 )
 
-// callTimeout limits calls that answer at once.
+// callTimeout limits calls that answer at once, with all their tries.
 const callTimeout = 30 * time.Second
 
-// connection is the API of a server.
+// connection is the API of a cluster, by any of its servers.
 type connection struct {
 	apiconnect.LimpetServiceClient
-	address string
+	client *sdk.Client
+	// line shows what is tried again; nil prints it.
+	line *progress
 }
 
-// connect returns the API at --address; it does not connect yet.
+// connect returns the API at --address; it does not connect yet. Where no
+// server answers at all, calls fail at once; one that was there before is
+// waited for.
 func (c *cli) connect() (*connection, error) {
-	base := strings.TrimRight(c.address, "/")
-	if !strings.Contains(base, "://") {
-		base = "http://" + base
+	conn := &connection{}
+	said := ""
+	client, err := sdk.NewClient(sdk.ClientConfig{
+		Address: c.address, Secret: c.secret, ConnectFor: sdk.Never,
+		OnRetry: func(r sdk.Retry) {
+			text := messageOf(r.Err)
+			if text == said {
+				return
+			}
+			said = text
+			if conn.line != nil && conn.line.on {
+				conn.line.say("%s; trying again", text)
+				return
+			}
+			fmt.Fprintf(c.err, "%s %s; trying again\n", c.paintErr(yellow, string(messages.CodeOf(r.Err))+":"), text)
+		},
+	})
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "--address: %s", messageOf(err))
 	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "--address %q is neither host:port nor an http URL", c.address)
-	}
-	client := &http.Client{Transport: &http.Transport{
-		Proxy:       http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-	}}
-	return &connection{apiconnect.NewLimpetServiceClient(client, base, connect.WithInterceptors(bearer(c.secret))), c.address}, nil
-}
-
-// bearer sends the secret of the cluster with each call.
-type bearer string
-
-func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		b.set(req.Header())
-		return next(ctx, req)
-	}
-}
-
-func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
-		conn := next(ctx, spec)
-		b.set(conn.RequestHeader())
-		return conn
-	}
-}
-
-func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
-}
-
-func (b bearer) set(h http.Header) {
-	if b != "" {
-		h.Set("Authorization", "Bearer "+string(b))
-	}
+	conn.LimpetServiceClient, conn.client = client.Service(), client
+	return conn, nil
 }
 
 // call makes one call with a limit on its time and returns the answer, or an
@@ -83,22 +66,22 @@ func call[Req, Resp any](ctx context.Context, conn *connection, method func(cont
 	return resp.Msg, nil
 }
 
-// explain turns an error of a call into one of the catalogue; that nobody
-// listens gets a hint of its own.
+// explain gives the error of a call that reached nobody a hint of its own.
 func (conn *connection) explain(err error) error {
 	var dial *net.OpError
-	coded := api.FromConnect(err)
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		coded = messages.Errorf(messages.CodeUnavailable, "no server answers at %s: %w", conn.address, dial.Err)
-		return &hinted{coded, "`limpet dev` starts a server here; --address or LIMPET_ADDRESS names another one"}
+		return &hinted{err, "`limpet dev` starts a server here; --address or LIMPET_ADDRESS names others"}
 	}
-	return coded
+	return err
 }
 
-// again says whether a broken call is worth another try.
-func again(err error) bool {
-	code := messages.CodeOf(err)
-	return code == messages.CodeUnavailable || code == messages.CodeJournalUnavailable
+// messageOf is an error's message without its code.
+func messageOf(err error) string {
+	var coded *messages.Error
+	if errors.As(err, &coded) {
+		return coded.Message
+	}
+	return err.Error()
 }
 
 // pause waits before the next try; it returns the context's error if that ends.

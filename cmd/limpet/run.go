@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -55,24 +56,20 @@ func (c *cli) awaitRun(ctx context.Context, conn *connection, runID string, time
 		defer cancel()
 	}
 	line := c.newProgress()
+	conn.line = line
 	defer line.clear()
 	began, poll := c.now(), pollFirst
 	for {
-		resp, err := call(ctx, conn, conn.WaitRun, &api.WaitRunRequest{RunId: runID, Wait: durationpb.New(poll)})
+		resp, err := conn.WaitRun(ctx, connect.NewRequest(&api.WaitRunRequest{RunId: runID, Wait: durationpb.New(poll)}))
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case err != nil && (again(err) || messages.CodeOf(err) == messages.CodeDeadline):
-			line.say("%s  server not reachable, trying again (%s)", runID, span(c.now().Sub(began).Round(time.Second)))
-			if err := pause(ctx, pollFirst); err != nil {
-				return nil, err
-			}
 		case err != nil:
-			return nil, err
-		case resp.GetEnded():
-			return resp.GetRun(), nil
+			return nil, conn.explain(err)
+		case resp.Msg.GetEnded():
+			return resp.Msg.GetRun(), nil
 		default:
-			line.say("%s  %s", runID, c.progressText(resp.GetRun(), c.now().Sub(began)))
+			line.say("%s  %s", runID, c.progressText(resp.Msg.GetRun(), c.now().Sub(began)))
 			poll = pollNext
 		}
 	}

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/limpetrun/limpet/messages/api"
@@ -16,7 +14,8 @@ func (c *cli) runWatchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch RUN",
 		Short: "Follow a run's events until it ends",
-		Long: `Follow a run's events from the first until it ends. A lost server is waited for.
+		Long: `Follow a run's events from the first until it ends. It goes on at another server, or
+when there is one again, if its own is lost.
 Exit code 7 if the run did not succeed. --json prints one object a line.`,
 		Example: `  limpet run watch 01k9w2c5m0
   limpet run watch 01k9w2c5m0 --after 12 --json`,
@@ -40,51 +39,22 @@ Exit code 7 if the run did not succeed. --json prints one object a line.`,
 	return cmd
 }
 
-// watch prints entries until the run has ended, and asks again where it was
-// when the server goes away.
+// watch prints entries until the run has ended. The client goes on at another
+// server where one goes away.
 func (c *cli) watch(ctx context.Context, conn *connection, runID string, after uint64) error {
-	line := c.newProgress()
-	defer line.clear()
-	seen, lost := false, false
-	for {
-		err := c.watchOnce(ctx, conn, runID, &after, func() {
-			line.clear()
-			seen, lost = true, false
-		})
+	conn.line = c.newProgress()
+	defer conn.line.clear()
+	for entry, err := range conn.client.Run(runID).Watch(ctx, after) {
 		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !seen || !again(err):
+		case err != nil:
+			return conn.explain(err)
+		}
+		conn.line.clear()
+		if err := c.printEntry(entry); err != nil {
 			return err
 		}
-		if !lost && !c.errTerminal {
-			fmt.Fprintln(c.err, "server not reachable, trying again")
-		}
-		lost = true
-		line.say("server not reachable, trying again")
-		if err := pause(ctx, time.Second); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *cli) watchOnce(ctx context.Context, conn *connection, runID string, after *uint64, received func()) error {
-	stream, err := conn.WatchRun(ctx, connect.NewRequest(&api.WatchRunRequest{RunId: runID, AfterEntry: *after}))
-	if err != nil {
-		return conn.explain(err)
-	}
-	defer stream.Close()
-	for stream.Receive() {
-		received()
-		*after = stream.Msg().GetEntry()
-		if err := c.printEntry(stream.Msg()); err != nil {
-			return err
-		}
-	}
-	if err := stream.Err(); err != nil {
-		return conn.explain(err)
 	}
 	return nil
 }
