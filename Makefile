@@ -7,12 +7,15 @@ SEED  ?= 1
 SEEDS ?= 10000
 BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
 TESTFLAGS ?= -timeout 12m
+DURATION ?= 2m
+# All groups that are possible: kill,stop,partition,pg,restart,join
+FAULTS ?=
 
 # The race detector needs a C compiler; without one the tests run, and say so.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim sims mutate bench lint generate fresh verify move-module
+.PHONY: help build demo dev test sim sims mutate chaos bench lint generate fresh verify move-module
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +43,11 @@ mutate: ## Break rules of the cores in a copy, one by one: the simulation must n
 
 sim: ## Replay one simulated cluster: make sim SEED=42
 	SEED=$(SEED) $(GO) test ./actors/sim -run '^TestSeed$$' -count=1 -v
+
+chaos: ## Break a cluster and check every promise: make chaos SEED=7 DURATION=2m FAULTS=kill,partition
+	@.tools/postgres
+	$(GO) build -o .bin/chaos ./cmd/chaos
+	.bin/chaos --seed $(SEED) --duration $(DURATION) --faults "$(FAULTS)" $(CHAOSFLAGS)
 
 bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
 	$(GO) run ./cmd/limpet bench $(BENCH)
