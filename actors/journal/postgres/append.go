@@ -1,0 +1,241 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// deleteLock is the advisory lock that appends share and that the deletion has
+// alone: else an entry could be added to a run that is being deleted, and be
+// left over.
+const deleteLock = lockFamily<<32 | 2
+
+var shareDeleteLock = "SELECT pg_advisory_xact_lock_shared(" + strconv.Itoa(deleteLock) + ")"
+
+// appendSQL adds the elements that are the next of their runs, one of a run at
+// most, and returns the others with the number of entries that their runs have.
+// The elements are sorted by run. All parts of the statement see what was there
+// before it; what another transaction adds meanwhile makes it fail by the key.
+const appendSQL = `
+WITH given AS MATERIALIZED (
+	SELECT a.*, coalesce((SELECT e.number FROM limpet_entries e WHERE e.run_id = a.run_id ORDER BY e.number DESC LIMIT 1), 0) AS has
+	FROM unnest($1::limpet_append_1[]) a
+), entries AS (
+	INSERT INTO limpet_entries (run_id, number, data)
+	SELECT run_id, number, data FROM given WHERE number = has + 1
+), created AS (
+	INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at,
+		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message)
+	SELECT run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at,
+		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message
+	FROM given WHERE number = 1 AND has = 0
+), changed AS (
+	UPDATE limpet_runs r SET phase = g.phase, status = g.status, sticky = g.sticky, priority = g.priority, epoch = g.epoch,
+		finished_at = g.finished_at, wake_at = g.wake_at, wake_on_up = g.wake_on_up, wake_on_gone = g.wake_on_gone,
+		bound_worker = g.bound_worker, workflow = g.workflow, pool = g.pool, parent_run = g.parent_run, started_by = g.started_by,
+		definition_hash = g.definition_hash, failure_code = g.failure_code, failure_message = g.failure_message
+	FROM given g WHERE r.run_id = g.run_id AND g.number > 1 AND g.number = g.has + 1 AND g.shard IS NOT NULL
+)
+SELECT run_id, has FROM given WHERE number <> has + 1`
+
+// writerStatements are prepared on every connection for writing.
+type writerStatements struct {
+	lock, append *pgconn.StatementDescription
+	// composite is the type of an element.
+	composite uint32
+}
+
+const statementsKey = "limpet statements"
+
+// prepareWriter prepares a new connection.
+func prepareWriter(ctx context.Context, conn *pgx.Conn) (err error) {
+	w := &writerStatements{}
+	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_1'::regtype::oid").Scan(&w.composite); err != nil {
+		return err
+	}
+	if w.lock, err = conn.PgConn().Prepare(ctx, "limpet_lock", shareDeleteLock, nil); err != nil {
+		return err
+	}
+	if w.append, err = conn.PgConn().Prepare(ctx, "limpet_append", appendSQL, nil); err != nil {
+		return err
+	}
+	conn.PgConn().CustomData()[statementsKey] = w
+	return nil
+}
+
+// round is what one statement adds: of each run one element at most. The
+// second of a run is in the second round, and so on.
+type round struct {
+	// indices of the elements in the batch, in the order of run ids.
+	indices []int
+	// refused has the number of entries of the runs whose element is not next.
+	refused map[string]uint64
+}
+
+// collisionsMax is how often an append is done again at once when other
+// transactions come in between.
+const collisionsMax = 10
+
+// Append implements journal.Store.
+func (s *Store) Append(ctx context.Context, batch []journal.Append) []error {
+	errs := make([]error, len(batch))
+	good := make([]int, 0, len(batch))
+	for i := range batch {
+		a := &batch[i]
+		if errs[i] = a.Validate(); errs[i] == nil {
+			errs[i] = storableNames(a)
+		}
+		if errs[i] == nil {
+			good = append(good, i)
+		}
+	}
+	ctx, leave, err := s.enter(ctx)
+	if err != nil {
+		return fill(errs, good, err)
+	}
+	defer leave()
+	if len(good) > 0 {
+		s.appendAll(ctx, batch, good, errs)
+	}
+	return errs
+}
+
+func fill(errs []error, indices []int, err error) []error {
+	for _, i := range indices {
+		errs[i] = err
+	}
+	return errs
+}
+
+// appendAll appends elements and fills in their errors. When the database
+// refuses what is in one of them, each goes by itself, so that it does not harm
+// the others.
+func (s *Store) appendAll(ctx context.Context, batch []journal.Append, indices []int, errs []error) {
+	rounds := roundsOf(batch, indices)
+	var err error
+	for try := 1; ; try++ {
+		err = s.on(ctx, s.writers, func(ctx context.Context, conn *pgxpool.Conn) error {
+			return appendRounds(ctx, conn.Conn().PgConn(), batch, rounds)
+		})
+		if err == nil || !collided(err) || try > collisionsMax || ctx.Err() != nil {
+			break
+		}
+		if s.cfg.Hooks.Collided != nil {
+			s.cfg.Hooks.Collided(err)
+		}
+	}
+	switch {
+	case err == nil:
+		for _, r := range rounds {
+			if len(r.refused) > 0 {
+				r.refuse(batch, errs)
+			}
+		}
+	case ofData(err) && len(indices) > 1:
+		for _, i := range indices {
+			s.appendAll(ctx, batch, []int{i}, errs)
+		}
+	default:
+		fill(errs, indices, s.fail("append", err))
+	}
+}
+
+func (r *round) refuse(batch []journal.Append, errs []error) {
+	for _, i := range r.indices {
+		a := &batch[i]
+		if has, refused := r.refused[a.RunID]; refused {
+			errs[i] = journal.Conflict(a.RunID, a.Number, has)
+		}
+	}
+}
+
+// roundsOf splits a batch into rounds.
+func roundsOf(batch []journal.Append, indices []int) []*round {
+	order := slices.Clone(indices)
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(batch[a].RunID, batch[b].RunID) })
+	first := &round{indices: order[:0]}
+	rounds := []*round{first}
+	last, nth := "", 0
+	for _, i := range order {
+		if id := batch[i].RunID; id != last {
+			last, nth = id, 0
+			first.indices = append(first.indices, i)
+			continue
+		}
+		if nth++; nth == len(rounds) {
+			rounds = append(rounds, &round{})
+		}
+		rounds[nth].indices = append(rounds[nth].indices, i)
+	}
+	return rounds
+}
+
+// buffers are for the parameters of appends.
+var buffers = sync.Pool{New: func() any { return new(appends) }}
+
+// bufferKept is the largest buffer that is used again, in bytes.
+const bufferKept = 1 << 20
+
+var (
+	binaryFormat = []int16{pgx.BinaryFormatCode}
+	binaryBoth   = []int16{pgx.BinaryFormatCode, pgx.BinaryFormatCode}
+)
+
+// appendRounds sends all rounds at once, as one transaction: it ends, and is
+// durable, with the message that the batch ends with.
+func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Append, rounds []*round) error {
+	statements := conn.CustomData()[statementsKey].(*writerStatements)
+	param := buffers.Get().(*appends)
+	defer func() {
+		if cap(param.buf) <= bufferKept {
+			buffers.Put(param)
+		}
+	}()
+	var pipeline pgconn.Batch
+	pipeline.ExecStatement(statements.lock, nil, nil, binaryFormat)
+	for _, r := range rounds {
+		r.refused = nil
+		param.reset(statements.composite)
+		for _, i := range r.indices {
+			param.add(&batch[i])
+		}
+		pipeline.ExecStatement(statements.append, [][]byte{param.bytes()}, binaryFormat, binaryBoth)
+	}
+	results := conn.ExecBatch(ctx, &pipeline)
+	for n := 0; results.NextResult(); n++ {
+		reader := results.ResultReader()
+		for reader.NextRow() {
+			if n == 0 {
+				continue // of the lock
+			}
+			values := reader.Values()
+			if len(values) != 2 || len(values[1]) != 4 {
+				return joinClose(results, messages.Errorf(messages.CodeInternal, "append: the answer has another form"))
+			}
+			r := rounds[n-1]
+			if r.refused == nil {
+				r.refused = make(map[string]uint64)
+			}
+			r.refused[string(values[0])] = uint64(binary.BigEndian.Uint32(values[1]))
+		}
+	}
+	return results.Close()
+}
+
+func joinClose(results *pgconn.MultiResultReader, err error) error {
+	if closed := results.Close(); closed != nil {
+		return closed
+	}
+	return err
+}

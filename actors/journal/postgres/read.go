@@ -1,0 +1,271 @@
+package postgres
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/limpetrun/limpet/actors/journal"
+)
+
+// Load implements journal.Store.
+func (s *Store) Load(ctx context.Context, runID string) (journal.Record, error) {
+	return s.record(ctx, "load a run", runID, 0, math.MaxInt32)
+}
+
+// Entries implements journal.Store.
+func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, journal.Row, error) {
+	rec, err := s.record(ctx, "read entries", runID, after, limit)
+	return rec.Entries, rec.Row, err
+}
+
+// record reads a row and some of its entries.
+func (s *Store) record(ctx context.Context, what, runID string, after uint64, limit int) (rec journal.Record, err error) {
+	err = s.read(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
+		rec = journal.Record{}
+		if !isText(runID) {
+			return journal.UnknownRun(runID)
+		}
+		var queries pgx.Batch
+		queries.Queue("SELECT "+rowColumns+" FROM limpet_runs r WHERE r.run_id = $1", runID)
+		queries.Queue("SELECT data FROM limpet_entries WHERE run_id = $1 AND number > $2 ORDER BY number LIMIT $3",
+			runID, int64(min(after, journal.EntriesMax)), max(limit, 0))
+		results := conn.SendBatch(ctx, &queries)
+		defer results.Close() // its error is that of the queries
+		rows, err := query(results, scanRows)
+		if err != nil {
+			return err
+		}
+		if rec.Entries, err = query(results, scanAll[[]byte]); err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return journal.UnknownRun(runID)
+		}
+		rec.Row = rows[0]
+		return results.Close()
+	})
+	if err != nil {
+		return journal.Record{}, err
+	}
+	return rec, nil
+}
+
+// query reads the next result of a batch.
+func query[T any](results pgx.BatchResults, scan func(pgx.Rows) (T, error)) (out T, err error) {
+	rows, err := results.Query()
+	if err != nil {
+		return out, err
+	}
+	return scan(rows)
+}
+
+// inShards are the shards as an array, in which an index looks.
+func inShards(shards []int) []int16 {
+	set := journal.NewShardSet(shards)
+	out := []int16{}
+	for shard := range journal.Shards {
+		if set.Has(shard) {
+			out = append(out, int16(shard))
+		}
+	}
+	return out
+}
+
+// shardBits are the shards as bits, in which get_bit looks: for queries that do
+// not go by the shard but leave some out.
+func shardBits(shards []int) []byte {
+	set := journal.NewShardSet(shards)
+	bits := make([]byte, journal.Shards/8)
+	for shard := range journal.Shards {
+		if set.Has(shard) {
+			bits[shard/8] |= 1 << (shard % 8)
+		}
+	}
+	return bits
+}
+
+const (
+	inShardBits = "get_bit($1::bytea, shard::int8) = 1"
+	// Pages of run ids. $1 are the shards, $2 is the id before, $3 the limit.
+	activePage = "SELECT run_id FROM limpet_runs WHERE phase = 0 AND shard = ANY($1::int2[]) AND run_id > $2 ORDER BY run_id LIMIT $3"
+	onUpPage   = "SELECT run_id FROM limpet_runs WHERE phase = 1 AND wake_on_up = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
+	onGonePage = "SELECT run_id FROM limpet_runs WHERE phase = 1 AND wake_on_gone = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
+
+	// The rows and the entries of a page.
+	rowsOf    = "SELECT " + rowColumns + " FROM (%) p JOIN limpet_runs r USING (run_id) ORDER BY r.run_id"
+	entriesOf = "SELECT e.run_id, e.data FROM (%) p JOIN limpet_entries e USING (run_id) ORDER BY e.run_id, e.number"
+	headsOf   = "SELECT p.run_id, (SELECT e.number FROM limpet_entries e WHERE e.run_id = p.run_id ORDER BY e.number DESC LIMIT 1) FROM (%) p ORDER BY p.run_id"
+)
+
+// Active implements journal.Store.
+func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) ([]journal.Record, error) {
+	return s.records(ctx, "read active runs", activePage, inShards(shards), after, limit)
+}
+
+// WokenByUp implements journal.Store.
+func (s *Store) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
+	return s.woken(ctx, onUpPage, shards, workerID, after, limit)
+}
+
+// WokenByGone implements journal.Store.
+func (s *Store) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
+	return s.woken(ctx, onGonePage, shards, workerID, after, limit)
+}
+
+func (s *Store) woken(ctx context.Context, page string, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
+	if workerID == "" || !isText(workerID) {
+		return nil, nil
+	}
+	return s.records(ctx, "read waiting runs", page, shardBits(shards), after, limit, workerID)
+}
+
+// records reads the runs of a page.
+func (s *Store) records(ctx context.Context, what, page string, shards any, after string, limit int, more ...any) (out []journal.Record, err error) {
+	args := append([]any{shards, storable(after), max(limit, 0)}, more...)
+	err = s.read(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
+		var queries pgx.Batch
+		queries.Queue(within(rowsOf, page), args...)
+		queries.Queue(within(entriesOf, page), args...)
+		results := conn.SendBatch(ctx, &queries)
+		defer results.Close() // its error is that of the queries
+		rows, err := query(results, scanRows)
+		if err != nil {
+			return err
+		}
+		out = make([]journal.Record, len(rows))
+		for i := range rows {
+			out[i].Row = rows[i]
+		}
+		if _, err := query(results, func(rows pgx.Rows) (struct{}, error) { return struct{}{}, scanEntries(rows, out) }); err != nil {
+			return err
+		}
+		return results.Close()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// scanEntries adds entries, which come in the order of the records.
+func scanEntries(rows pgx.Rows, records []journal.Record) error {
+	defer rows.Close()
+	at := 0
+	for rows.Next() {
+		var id string
+		var entry []byte
+		if err := rows.Scan(&id, &entry); err != nil {
+			return err
+		}
+		for at < len(records) && records[at].Row.RunID != id {
+			at++
+		}
+		if at < len(records) {
+			records[at].Entries = append(records[at].Entries, entry)
+		}
+	}
+	return rows.Err()
+}
+
+// Heads implements journal.Store.
+func (s *Store) Heads(ctx context.Context, shards []int, after string, limit int) (out []journal.Head, err error) {
+	err = s.read(ctx, "read heads of active runs", func(ctx context.Context, conn *pgxpool.Conn) error {
+		out = nil
+		rows, err := conn.Query(ctx, within(headsOf, activePage), inShards(shards), storable(after), max(limit, 0))
+		if err != nil {
+			return err
+		}
+		var id string
+		var number int32
+		_, err = pgx.ForEachRow(rows, []any{&id, &number}, func() error {
+			out = append(out, journal.Head{RunID: id, Number: uint64(number)})
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Due implements journal.Store.
+func (s *Store) Due(ctx context.Context, shards []int, now time.Time, limit int) (due []string, next time.Time, err error) {
+	const sql = "SELECT run_id, wake_at FROM limpet_runs WHERE phase = 1 AND wake_at IS NOT NULL AND " + inShardBits +
+		" ORDER BY wake_at, run_id LIMIT $2"
+	limit = max(limit, 0)
+	nowMicros := journal.Micros(now)
+	err = s.read(ctx, "read due runs", func(ctx context.Context, conn *pgxpool.Conn) error {
+		due, next = nil, time.Time{}
+		rows, err := conn.Query(ctx, sql, shardBits(shards), limit+1)
+		if err != nil {
+			return err
+		}
+		var id string
+		var at int64
+		_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+			switch {
+			case !next.IsZero():
+			case len(due) >= limit || at > nowMicros:
+				next = journal.FromMicros(at)
+			default:
+				due = append(due, id)
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return due, next, nil
+}
+
+// WatchedWorkers implements journal.Store. It steps from worker to worker
+// instead of reading all their runs.
+func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string, err error) {
+	const first = "SELECT wake_on_gone FROM limpet_runs WHERE phase = 1 AND wake_on_gone IS NOT NULL"
+	const sql = "WITH RECURSIVE watched(worker) AS ((" + first + " ORDER BY wake_on_gone LIMIT 1) UNION ALL " +
+		"SELECT (" + first + " AND wake_on_gone > worker ORDER BY wake_on_gone LIMIT 1) FROM watched WHERE worker IS NOT NULL) " +
+		"SELECT worker FROM watched WHERE worker IS NOT NULL AND EXISTS (" + first + " AND wake_on_gone = worker AND " + inShardBits + ") ORDER BY worker"
+	err = s.read(ctx, "read watched workers", func(ctx context.Context, conn *pgxpool.Conn) error {
+		rows, err := conn.Query(ctx, sql, shardBits(shards))
+		if err != nil {
+			return err
+		}
+		out, err = scanAll[string](rows)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// BoundCounts implements journal.Store.
+func (s *Store) BoundCounts(ctx context.Context, pool string) (map[string]int, error) {
+	const sql = "SELECT bound_worker, count(*) FROM limpet_runs WHERE bound_worker IS NOT NULL AND coalesce(pool, '') = $1 GROUP BY bound_worker"
+	var counts map[string]int
+	err := s.read(ctx, "count bound runs", func(ctx context.Context, conn *pgxpool.Conn) error {
+		counts = make(map[string]int)
+		rows, err := conn.Query(ctx, sql, storable(pool))
+		if err != nil {
+			return err
+		}
+		var worker string
+		var n int
+		_, err = pgx.ForEachRow(rows, []any{&worker, &n}, func() error {
+			counts[worker] = n
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return counts, nil
+}

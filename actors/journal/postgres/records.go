@@ -1,0 +1,158 @@
+package postgres
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// PutDefinition implements journal.Store.
+func (s *Store) PutDefinition(ctx context.Context, d journal.Definition) error {
+	if !isText(d.Hash) || !isText(d.Name) {
+		return messages.Errorf(messages.CodeInvalidArgument, "definition %q of workflow %q: it is not a text without zero bytes", d.Hash, d.Name)
+	}
+	const sql = "INSERT INTO limpet_definitions AS old (hash, name, registered_at, data) VALUES ($1, $2, $3, $4) " +
+		"ON CONFLICT (hash) DO UPDATE SET name = excluded.name, registered_at = excluded.registered_at, data = excluded.data " +
+		"WHERE excluded.registered_at > old.registered_at"
+	data := d.Data
+	if data == nil {
+		data = []byte{}
+	}
+	return s.write(ctx, "put a definition", func(ctx context.Context, conn *pgxpool.Conn) error {
+		_, err := conn.Exec(ctx, sql, d.Hash, d.Name, journal.Micros(d.RegisteredAt), data)
+		return err
+	})
+}
+
+// Definition implements journal.Store.
+func (s *Store) Definition(ctx context.Context, hash string) (journal.Definition, error) {
+	found, err := s.definitions(ctx, "read a definition",
+		"SELECT hash, name, registered_at, data FROM limpet_definitions WHERE hash = $1", storable(hash))
+	switch {
+	case err != nil:
+		return journal.Definition{}, err
+	case len(found) == 0 || !isText(hash):
+		return journal.Definition{}, journal.UnknownDefinition(hash)
+	}
+	return found[0], nil
+}
+
+// CurrentDefinitions implements journal.Store.
+func (s *Store) CurrentDefinitions(ctx context.Context) ([]journal.Definition, error) {
+	return s.definitions(ctx, "read the current definitions",
+		"SELECT DISTINCT ON (name) hash, name, registered_at, data FROM limpet_definitions ORDER BY name, registered_at DESC, hash DESC")
+}
+
+func (s *Store) definitions(ctx context.Context, what, sql string, args ...any) (out []journal.Definition, err error) {
+	err = s.read(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
+		rows, err := conn.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d journal.Definition, err error) {
+			var at int64
+			err = row.Scan(&d.Hash, &d.Name, &at, &d.Data)
+			d.RegisteredAt = journal.FromMicros(at)
+			return d, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+const (
+	// deleteChunk is how many runs one transaction of DeleteFinished deletes:
+	// appends wait for it.
+	deleteChunk = 100
+	// deleteWait is how long a deletion waits for appends that are under way,
+	// and at most keeps others waiting for itself to begin.
+	deleteWait = 500 * time.Millisecond
+)
+
+// DeleteFinished implements journal.Store. When appends are under way that do
+// not end, it gives up after a moment, so that others need not wait.
+func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error) {
+	deleted := 0
+	for deleted < limit {
+		want := min(limit-deleted, deleteChunk)
+		n, err := s.deleteSome(ctx, journal.Micros(before), want)
+		if err != nil {
+			return deleted, err
+		}
+		deleted += n
+		if n < want {
+			break
+		}
+	}
+	if limit <= 0 {
+		return 0, s.write(ctx, "delete finished runs", func(context.Context, *pgxpool.Conn) error { return nil })
+	}
+	return deleted, nil
+}
+
+func (s *Store) deleteSome(ctx context.Context, before int64, limit int) (n int, err error) {
+	const sql = `
+WITH doomed AS (
+	SELECT run_id FROM limpet_runs WHERE phase = 2 AND finished_at IS NOT NULL AND finished_at < $1
+	ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), entries AS (
+	DELETE FROM limpet_entries e USING doomed d WHERE e.run_id = d.run_id
+), runs AS (
+	DELETE FROM limpet_runs r USING doomed d WHERE r.run_id = d.run_id RETURNING 1
+)
+SELECT count(*) FROM runs`
+	err = s.write(ctx, "delete finished runs", func(ctx context.Context, conn *pgxpool.Conn) error {
+		var queries pgx.Batch
+		queries.Queue("SELECT set_config('lock_timeout', '" + strconv.FormatInt(deleteWait.Milliseconds(), 10) + "', true)")
+		queries.Queue("SELECT pg_advisory_xact_lock(" + strconv.Itoa(deleteLock) + ")")
+		queries.Queue(sql, before, limit).QueryRow(func(row pgx.Row) error { return row.Scan(&n) })
+		return conn.SendBatch(ctx, &queries).Close()
+	})
+	return n, err
+}
+
+// SignOfLife implements journal.Store. The signs are not logged: a commit that
+// changes nothing else is not flushed.
+func (s *Store) SignOfLife(ctx context.Context, server string, data []byte) (signs []journal.Sign, err error) {
+	if !isText(server) {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "sign of life of server %q: it is not a text without zero bytes", server)
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	const give = "INSERT INTO limpet_signs (server, given_at, data) VALUES ($1, clock_timestamp(), $2) " +
+		"ON CONFLICT (server) DO UPDATE SET given_at = excluded.given_at, data = excluded.data"
+	const forget = "DELETE FROM limpet_signs WHERE server IN " +
+		"(SELECT server FROM limpet_signs WHERE given_at < clock_timestamp() - $1::int8 * interval '1 microsecond' FOR UPDATE SKIP LOCKED)"
+	const read = "SELECT server, data, extract(epoch FROM clock_timestamp() - given_at)::float8 FROM limpet_signs " +
+		"WHERE given_at >= clock_timestamp() - $1::int8 * interval '1 microsecond' ORDER BY server"
+	kept := journal.SignsKept.Microseconds()
+	err = s.write(ctx, "give a sign of life", func(ctx context.Context, conn *pgxpool.Conn) error {
+		var queries pgx.Batch
+		queries.Queue(give, server, data)
+		queries.Queue(forget, kept)
+		queries.Queue(read, kept).Query(func(rows pgx.Rows) (err error) {
+			signs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (sign journal.Sign, err error) {
+				var age float64
+				err = row.Scan(&sign.Server, &sign.Data, &age)
+				sign.Age = max(0, time.Duration(age*float64(time.Second)))
+				return sign, err
+			})
+			return err
+		})
+		return conn.SendBatch(ctx, &queries).Close()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return signs, nil
+}
