@@ -160,7 +160,7 @@ func (o *operation) push() {
 		panic(err)
 	}
 	once := func(client *sdk.Client) {
-		o.call(verdict.Call{Act: verdict.ActEvent, Event: eventOrder, Key: o.key(), Input: input}, true, func(ctx context.Context, c *verdict.Call) error {
+		o.call(verdict.Call{Act: verdict.ActEvent, Event: eventOrder, Triggers: triggered, Key: o.key(), Input: input}, true, func(ctx context.Context, c *verdict.Call) error {
 			e, err := client.PushEvent(ctx, eventOrder, json.RawMessage(input), &sdk.EventOptions{ID: o.key(), Metadata: o.metadata()})
 			if err != nil {
 				return err

@@ -110,6 +110,17 @@ func makeShapes() map[string]*shape {
 	return all
 }
 
+// triggered is how many workflows the event that the load pushes starts.
+var triggered = func() int {
+	n := 0
+	for _, s := range shapes {
+		if s.onEvent != "" {
+			n++
+		}
+	}
+	return n
+}()
+
 // shapeNames in a fixed order.
 var shapeNames = func() []string {
 	var names []string
@@ -136,6 +147,9 @@ func (s *shape) want(p Plan) *verdict.Want {
 	w := &verdict.Want{Values: map[string]string{}}
 	doomed := map[string]bool{}
 	for i, st := range s.steps {
+		if st.overruns {
+			w.Overruns = st.name
+		}
 		if p.Fatal == i+1 {
 			w.Fails = st.name
 			doomed[st.name] = true

@@ -63,6 +63,8 @@ type Call struct {
 	// the idempotency key or the id of the event.
 	Workflow, Key, Event string
 	Input                []byte
+	// Triggers is how many workflows the event starts a run of.
+	Triggers int
 	// Runs are the ids that were answered; of other acts, the run it is about.
 	Runs []string
 	// Steps of a replay.
@@ -111,6 +113,9 @@ type Want struct {
 	Values map[string]string
 	// Fails names the step that fails for good; empty if none does.
 	Fails string
+	// Overruns names the step that overruns its execution timeout; empty if
+	// none does.
+	Overruns string
 }
 
 // Output is what every step of the load returns, and what its execution notes

@@ -1,5 +1,188 @@
 package verdict
 
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/messages"
+)
+
 // HardReturn names the recovery of HARD runs after the death of their worker;
 // it is no fault of its own.
 const HardReturn Kind = "hard_return"
+
+const (
+	// heldUpAfter is how much later than its function returned a result is
+	// recorded at most while nothing is wrong.
+	heldUpAfter = 300 * time.Millisecond
+	// outageMost is how long after a server was struck results may be held up
+	// by it.
+	outageMost = 15 * time.Second
+	// frozenLeast is how long a worker must be frozen for its steps to be
+	// expected elsewhere.
+	frozenLeast = 5 * time.Second
+)
+
+// recovery measures each fault during whose recovery no other was in force.
+func (c *checker) recovery() {
+	for i := range c.faults {
+		f := &c.faults[i]
+		switch f.Kind {
+		case WorkerKill, WorkerStop:
+			c.sample(f, f.Kind, c.movedAfter(f, f.Target))
+			if f.Kind == WorkerKill {
+				c.sample(f, HardReturn, c.hardReturn(f))
+			}
+		case ServerKill, ServerStop, ServerLeave:
+			c.sample(f, f.Kind, c.heldUpUntil(f))
+		case Partition:
+			longest := c.heldUpUntil(f)
+			for _, id := range append(slices.Clone(f.Nodes), f.Target) {
+				longest = max(longest, c.movedAfter(f, id))
+			}
+			c.sample(f, f.Kind, longest)
+		case PostgresRestart, PostgresKill:
+			c.sample(f, f.Kind, c.firstEntry(f))
+		}
+	}
+}
+
+// sample keeps a figure unless it is 0, for nothing was stopped, or another
+// fault was in force before it ended.
+func (c *checker) sample(f *Fault, kind Kind, took time.Duration) {
+	if took <= 0 {
+		return
+	}
+	end := f.At.Add(took)
+	if kind == HardReturn || kind == PostgresRestart || kind == PostgresKill {
+		end = f.Until.Add(took)
+	}
+	for i := range c.faults {
+		o := &c.faults[i]
+		if o == f || o.At.After(end) {
+			continue
+		}
+		// A fault that has just been undone has its own recovery to make.
+		if o.Until.IsZero() || o.Until.Add(outageMost/5).After(f.At) {
+			return
+		}
+	}
+	r := c.report.Recovery[kind]
+	r.Samples = append(r.Samples, took.Seconds())
+	c.report.Recovery[kind] = r
+}
+
+// runningIn are the executions that were under way in a process at the time.
+func (c *checker) runningIn(p *ledger.Process, at time.Time) []*ledger.Execution {
+	var all []*ledger.Execution
+	for i := range c.evidence.Executions {
+		e := &c.evidence.Executions[i]
+		if e.Incarnation == p.Incarnation && !e.Begin.After(at) && (e.End.IsZero() || e.End.After(at)) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// next is the execution of the same step after the one, if there is one.
+func (h *history) next(e *ledger.Execution) *ledger.Execution {
+	for _, n := range h.executions {
+		if n.Step == e.Step && n.Attempt > e.Attempt {
+			return n
+		}
+	}
+	return nil
+}
+
+// movedAfter is how long after the fault the last of the steps began elsewhere
+// that were running in the process it struck; 0 if none had to.
+func (c *checker) movedAfter(f *Fault, worker string) time.Duration {
+	p := c.struck(f, worker)
+	if p == nil {
+		return 0
+	}
+	last := time.Duration(0)
+	for _, e := range c.runningIn(p, f.At) {
+		h := c.runs[e.Run]
+		if h == nil || h.sticky() == messages.Sticky_STICKY_HARD || h.sawCancel() {
+			continue
+		}
+		next := h.next(e)
+		a := h.byKey[attemptKey{e.Step, int32(e.Attempt)}]
+		switch {
+		case a != nil && a.ending == lost && next != nil && next.Incarnation != e.Incarnation:
+			last = max(last, next.Begin.Sub(f.At))
+		case f.Kind != WorkerKill && !f.Until.IsZero() && f.Until.Sub(f.At) >= frozenLeast && e.End.After(f.Until):
+			// It had to wait for its worker after all.
+			last = max(last, f.Until.Sub(f.At))
+		}
+	}
+	return last
+}
+
+func (h *history) sawCancel() bool {
+	return slices.ContainsFunc(h.generations, func(g *generation) bool { return g.canceled })
+}
+
+// hardReturn is how long after the process that took the place of the killed
+// one was admitted the last of the steps of HARD runs began in it.
+func (c *checker) hardReturn(f *Fault) time.Duration {
+	p := c.struck(f, f.Target)
+	if p == nil {
+		return 0
+	}
+	i := slices.IndexFunc(c.evidence.Processes, func(n ledger.Process) bool {
+		return n.Worker == p.Worker && n.Incarnation > p.Incarnation && !n.Ready.IsZero()
+	})
+	if i < 0 {
+		return 0
+	}
+	back, last := c.evidence.Processes[i], time.Duration(0)
+	for _, e := range c.runningIn(p, f.At) {
+		h := c.runs[e.Run]
+		if h == nil || h.sticky() != messages.Sticky_STICKY_HARD || h.sawCancel() {
+			continue
+		}
+		if next := h.next(e); next != nil && next.Incarnation == back.Incarnation {
+			last = max(last, next.Begin.Sub(back.Ready), time.Microsecond)
+		}
+	}
+	return last
+}
+
+// heldUpUntil is how long after the fault the last of the results was recorded
+// that it held up; 0 if it held up none.
+func (c *checker) heldUpUntil(f *Fault) time.Duration {
+	last := time.Duration(0)
+	for _, h := range c.order {
+		for _, a := range h.attempts {
+			e := a.execution()
+			if e == nil || e.End.IsZero() || a.ending != succeeded && a.ending != failed {
+				continue
+			}
+			meanwhile := e.End.After(f.At.Add(-slack)) && e.End.Before(f.At.Add(outageMost))
+			if meanwhile && a.endAt.Sub(e.End) > heldUpAfter {
+				last = max(last, a.endAt.Sub(f.At))
+			}
+		}
+	}
+	return last
+}
+
+// firstEntry is how long after the database was back the first entry of any
+// history follows; 0 if none does.
+func (c *checker) firstEntry(f *Fault) time.Duration {
+	first := time.Duration(0)
+	if f.Until.IsZero() {
+		return 0
+	}
+	for _, h := range c.order {
+		for _, entry := range h.Entries {
+			if took := entry.At.Sub(f.Until); took > 0 && (first == 0 || took < first) {
+				first = took
+			}
+		}
+	}
+	return first
+}

@@ -1,0 +1,83 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/node"
+	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+)
+
+// A load on a cluster that nothing is done to: every kind of operation happens,
+// and the checker has nothing to say.
+func TestHealthyClusterIsFoundHealthy(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	quiet := slog.New(slog.DiscardHandler)
+	server, err := node.Start(ctx, node.Config{
+		ID: "server", Store: journal.NewMemory(), APIListen: "127.0.0.1:0", Bind: "127.0.0.1:0", Gossip: "127.0.0.1:0",
+		Preset: cluster.LocalConfig(), Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Stop(context.WithoutCancel(ctx)) }()
+	dir := t.TempDir()
+	serving, stop := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	defer func() {
+		stop()
+		workers.Wait()
+	}()
+	for i := range 3 {
+		workers.Go(func() {
+			err := RunWorker(serving, WorkerConfig{
+				ID: fmt.Sprintf("w%d", i), Join: []string{server.GossipAddress()}, LedgerDir: dir, Slots: 30, Logger: quiet,
+			})
+			if err != nil && serving.Err() == nil {
+				t.Error(err)
+			}
+		})
+	}
+	l, err := Start(ctx, Config{APIs: []string{server.APIAddress()}, Seed: 7, LedgerDir: dir, Rate: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sleep(ctx, 5*time.Second) {
+		t.Fatal(ctx.Err())
+	}
+	if err := l.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	e, err := l.Evidence(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := verdict.Check(e, nil)
+	var table strings.Builder
+	if err := report.Print(&table); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v\n%s", l.Progress(), table.String())
+	if !report.OK() {
+		t.Error("rules are broken and nothing was done to the cluster")
+	}
+	s := report.Seen
+	if s.Retried == 0 || s.TimedOut == 0 || s.Canceled == 0 || s.Replayed == 0 || s.StickyChildren == 0 || s.PlainChildren == 0 || report.Runs < 200 {
+		t.Errorf("the load did not do everything: %+v", s)
+	}
+	acts := map[verdict.Act]int{}
+	for _, c := range e.Calls {
+		acts[c.Act]++
+	}
+	if len(acts) != 6 {
+		t.Errorf("calls %v", acts)
+	}
+}

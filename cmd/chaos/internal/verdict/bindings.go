@@ -1,0 +1,221 @@
+package verdict
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Reasons of bindings and losses, as the protocol names them.
+const (
+	reasonFirst      = "first"
+	reasonChild      = "child"
+	reasonReplayed   = "replayed"
+	reasonLost       = "worker lost"
+	reasonLeft       = "worker left"
+	reasonSuperseded = "worker superseded"
+	reasonDraining   = "worker draining"
+	reasonBusy       = "worker busy"
+	reasonStepGone   = "step gone"
+	reasonRestarted  = "worker restarted"
+	// Reasons of lost attempts only.
+	reasonCanceled = "canceled by its worker"
+	reasonUnknown  = "unknown to its worker"
+	reasonNoAnswer = "worker did not answer the cancel"
+)
+
+// busyPatience of the load's workflows: the default.
+const busyPatience = 30 * time.Second
+
+// sameProcess compares two workers with their incarnations.
+func sameProcess(a, b *messages.WorkerRef) bool {
+	return a != nil && b != nil && a.GetWorkerId() == b.GetWorkerId() && a.GetIncarnation() == b.GetIncarnation()
+}
+
+// epoch of the binding in force; 0 for none.
+func (h *history) epoch() uint64 {
+	if h.current == nil {
+		return 0
+	}
+	return h.current.GetEpoch()
+}
+
+// bound checks a new binding against the one before.
+func (h *history) bound(b *messages.Bound) {
+	newest := uint64(0)
+	if n := len(h.bindings); n > 0 {
+		newest = h.bindings[n-1].GetEpoch()
+	}
+	if b.GetEpoch() != newest+1 {
+		h.breaks(RuleTwoBindings, "epoch %d follows epoch %d", b.GetEpoch(), newest)
+	}
+	if h.sticky() == messages.Sticky_STICKY_NONE {
+		h.breaks(RuleTwoBindings, "a run that is not sticky is bound to %s", b.GetWorker().GetWorkerId())
+	}
+	for _, a := range h.newest {
+		if a.ending == live {
+			h.breaks(RuleTwoBindings, "epoch %d begins while %s#%d of epoch %d is live", b.GetEpoch(), a.step, a.number, a.epoch)
+		}
+	}
+	if h.current == nil {
+		h.firstBound(b)
+	} else {
+		h.boundAgain(b)
+	}
+	h.current = &binding{Bound: b, at: h.now.At, generation: len(h.generations) - 1}
+	h.bindings = append(h.bindings, h.current)
+}
+
+// firstBound checks the first binding of a generation.
+func (h *history) firstBound(b *messages.Bound) {
+	want := reasonFirst
+	switch {
+	case len(h.generations) > 1:
+		want = reasonReplayed
+	case h.started.GetBindTo() != nil:
+		want = reasonChild
+		if !sameProcess(b.GetWorker(), h.started.GetBindTo()) {
+			h.breaks(RuleChildMisplaced, "the child of a step on %s is bound to %s first", place(h.started.GetBindTo()), place(b.GetWorker()))
+		}
+	}
+	if b.GetReason() != want || b.GetFromWorker() != "" {
+		rule := RuleSoftMoved
+		if h.sticky() == messages.Sticky_STICKY_HARD {
+			rule = RuleHardMoved
+		}
+		h.breaks(rule, "the first binding has reason %q, from %q", b.GetReason(), b.GetFromWorker())
+	}
+}
+
+// boundAgain checks that a run may move, and from where it says.
+func (h *history) boundAgain(b *messages.Bound) {
+	old := h.current
+	from := &messages.WorkerRef{WorkerId: b.GetFromWorker(), Incarnation: b.GetFromIncarnation()}
+	if h.sticky() == messages.Sticky_STICKY_HARD {
+		h.c.report.Seen.HardReturned++
+		switch {
+		case b.GetWorker().GetWorkerId() != old.GetWorker().GetWorkerId():
+			h.breaks(RuleHardMoved, "bound to %s, then to %s (%s)", place(old.GetWorker()), place(b.GetWorker()), b.GetReason())
+		case b.GetReason() != reasonRestarted || !old.lost:
+			h.breaks(RuleHardMoved, "bound to %s anew for reason %q", place(b.GetWorker()), b.GetReason())
+		}
+		return
+	}
+	h.c.report.Seen.Rebound++
+	moves := []string{reasonLost, reasonLeft, reasonSuperseded, reasonRestarted, reasonStepGone}
+	switch reason := b.GetReason(); {
+	case !sameProcess(from, old.GetWorker()):
+		h.breaks(RuleSoftMoved, "the move to %s is said to be from %s, the run was bound to %s", place(b.GetWorker()), place(from), place(old.GetWorker()))
+	case reason == reasonBusy || reason == reasonDraining:
+		if old.GetWorker().GetWorkerId() == b.GetWorker().GetWorkerId() {
+			h.breaks(RuleSoftMoved, "moved from %s to itself: %s", place(old.GetWorker()), reason)
+		}
+		if old.lost && old.lostReason != reason {
+			h.breaks(RuleSoftMoved, "moved from %s: %q, its loss was %q", place(old.GetWorker()), reason, old.lostReason)
+		}
+	case !slices.Contains(moves, reason):
+		h.breaks(RuleSoftMoved, "moved from %s to %s for reason %q", place(old.GetWorker()), place(b.GetWorker()), reason)
+	case !old.lost:
+		h.breaks(RuleSoftMoved, "moved from %s to %s (%s), and that binding was not lost", place(old.GetWorker()), place(b.GetWorker()), reason)
+	case old.lostReason != reason:
+		h.breaks(RuleSoftMoved, "moved from %s: %q, its loss was %q", place(old.GetWorker()), reason, old.lostReason)
+	}
+}
+
+func (h *history) bindingLost(l *messages.BindingLost) {
+	if h.current == nil || h.current.lost || h.current.GetEpoch() != l.GetEpoch() {
+		h.breaks(RuleTwoBindings, "the binding of epoch %d is lost (%s), and is not in force", l.GetEpoch(), l.GetReason())
+		return
+	}
+	h.current.lost, h.current.lostAt, h.current.lostReason = true, h.now.At, l.GetReason()
+	h.c.lostBinding(h, h.current)
+}
+
+func (h *history) bindingRestored(r *messages.BindingRestored) {
+	if h.sticky() != messages.Sticky_STICKY_HARD || h.current == nil || !h.current.lost || h.current.GetEpoch() != r.GetEpoch() {
+		h.breaks(RuleTwoBindings, "the binding of epoch %d is restored, and was not lost", r.GetEpoch())
+		return
+	}
+	h.c.report.Seen.HardReturned++
+	h.current.lost = false
+}
+
+// dispatchedWhereBound checks that a sticky run's attempt goes to its worker.
+func (h *history) dispatchedWhereBound(d *messages.StepDispatched) {
+	b := h.current
+	switch {
+	case h.sticky() == messages.Sticky_STICKY_NONE:
+		if d.GetEpoch() != 0 {
+			h.breaks(RuleTwoBindings, "%s#%d of a run that is not sticky has epoch %d", d.GetStep(), d.GetAttempt(), d.GetEpoch())
+		}
+	case b == nil:
+		h.breaks(RuleTwoBindings, "%s#%d is dispatched before the run is bound", d.GetStep(), d.GetAttempt())
+	case b.GetWorker().GetWorkerId() != d.GetWorker().GetWorkerId() && h.sticky() == messages.Sticky_STICKY_HARD:
+		h.breaks(RuleHardMoved, "%s#%d is dispatched to %s, the run is bound to %s", d.GetStep(), d.GetAttempt(), place(d.GetWorker()), place(b.GetWorker()))
+	case !sameProcess(b.GetWorker(), d.GetWorker()) || b.GetEpoch() != d.GetEpoch() || b.lost:
+		h.breaks(RuleTwoBindings, "%s#%d is dispatched to %s in epoch %d, the run is bound to %s in epoch %d (lost: %t)",
+			d.GetStep(), d.GetAttempt(), place(d.GetWorker()), d.GetEpoch(), place(b.GetWorker()), b.GetEpoch(), b.lost)
+	}
+}
+
+// place names a worker process.
+func place(w *messages.WorkerRef) string {
+	if w == nil {
+		return "nobody"
+	}
+	return w.GetWorkerId() + "~" + w.GetIncarnation()
+}
+
+// checkBindings compares the ledger with the bindings, apart from what the
+// attempts say: under one epoch a run is executed by one process; a HARD run
+// by one worker id until it is replayed; a run that left a live worker by
+// consent left nothing running there.
+func (h *history) checkBindings() {
+	if h.sticky() == messages.Sticky_STICKY_NONE {
+		return
+	}
+	by := map[uint64]string{}
+	hard := map[int]string{}
+	for _, e := range h.executions {
+		at := place(&messages.WorkerRef{WorkerId: e.Worker, Incarnation: e.Incarnation})
+		if other, ok := by[e.Epoch]; ok && other != at {
+			h.breaks(RuleTwoBindings, "%s and %s both executed steps in epoch %d", other, at, e.Epoch)
+		}
+		by[e.Epoch] = at
+		i := slices.IndexFunc(h.bindings, func(b *binding) bool { return b.GetEpoch() == e.Epoch })
+		if i < 0 {
+			h.breaks(RuleTwoBindings, "%s#%d was executed in epoch %d, which the history does not have", e.Step, e.Attempt, e.Epoch)
+			continue
+		}
+		b := h.bindings[i]
+		if b.GetWorker().GetWorkerId() != e.Worker {
+			rule := RuleSoftMoved
+			if h.sticky() == messages.Sticky_STICKY_HARD {
+				rule = RuleHardMoved
+			}
+			h.breaks(rule, "%s#%d was executed on %s in epoch %d, which is bound to %s", e.Step, e.Attempt, e.Worker, e.Epoch, place(b.GetWorker()))
+		}
+		if other, ok := hard[b.generation]; h.sticky() == messages.Sticky_STICKY_HARD && ok && other != e.Worker {
+			h.breaks(RuleHardMoved, "executed on %s and on %s", other, e.Worker)
+		}
+		hard[b.generation] = e.Worker
+	}
+	for i, b := range h.bindings {
+		if i == 0 || b.GetReason() != reasonBusy && b.GetReason() != reasonDraining {
+			continue
+		}
+		for _, e := range h.executions {
+			if e.Epoch < b.GetEpoch() && e.Begin.Before(b.at) && (e.End.IsZero() || e.End.After(b.at)) && !h.lostBefore(e.Step, int32(e.Attempt), b.at) {
+				h.breaks(RuleTwoBindings, "moved from %s (%s) while %s#%d was running there", b.GetFromWorker(), b.GetReason(), e.Step, e.Attempt)
+			}
+		}
+	}
+}
+
+// lostBefore says that the attempt was given up before the time, so that it
+// may go on unnoticed.
+func (h *history) lostBefore(step string, number int32, at time.Time) bool {
+	a := h.byKey[attemptKey{step, number}]
+	return a != nil && (a.ending == lost || a.abandoned) && !a.endAt.After(at)
+}

@@ -1,0 +1,47 @@
+package verdict
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+)
+
+// The checker has nothing to say of what is as it should be, whatever happened
+// on the way, and measures how long it took.
+func TestSilentAboutEverythingLegitimate(t *testing.T) {
+	s := everything()
+	r := Check(s.evidence, s.faults)
+	var table strings.Builder
+	if err := r.Print(&table); err != nil {
+		t.Fatal(err)
+	}
+	if !r.OK() {
+		t.Fatalf("\n%s", table.String())
+	}
+	for kind, want := range map[Kind]float64{
+		WorkerKill: 2, WorkerStop: 2, HardReturn: 0.5, ServerKill: 2, PostgresRestart: 0.4, Partition: 2.5,
+	} {
+		got, ok := r.Recovery[kind].Median()
+		if !ok || math.Abs(got-want) > 0.2 {
+			t.Errorf("%s took %v s (%t), want %v: %v", kind, got, ok, want, r.Recovery[kind].Samples)
+		}
+	}
+	seen := r.Seen
+	if seen.Lost == 0 || seen.Rebound == 0 || seen.HardReturned != 2 || seen.Refused != 2 || seen.Retried == 0 || seen.TimedOut != 1 ||
+		seen.Canceled != 3 || seen.Replayed != 2 || seen.StickyChildren != 2 || seen.PlainChildren != 3 {
+		t.Errorf("seen %+v", seen)
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"seed":1`, `"worker_kill":2`, `"violations":{`, `"recovery_s":{`, `"not_ended":0`, `"server_stop":null`} {
+		if !strings.Contains(string(line), want) {
+			t.Errorf("the line lacks %s: %s", want, line)
+		}
+	}
+	if strings.Contains(string(line), "\n") {
+		t.Error("the line is more than one")
+	}
+}

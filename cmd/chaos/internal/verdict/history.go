@@ -1,0 +1,373 @@
+package verdict
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// ending of an attempt.
+type ending int
+
+const (
+	live ending = iota
+	succeeded
+	failed
+	lost
+	revoked
+	canceled
+)
+
+var endingNames = [...]string{"live", "succeeded", "failed", "lost", "revoked", "canceled"}
+
+func (e ending) String() string { return endingNames[e] }
+
+// attempt is one attempt of a step, by the history.
+type attempt struct {
+	step       string
+	number     int32
+	generation int
+	worker     *messages.WorkerRef
+	epoch      uint64
+	at, endAt  time.Time
+	ending     ending
+	// reason of a loss or a revocation.
+	reason    string
+	failure   *messages.Failure
+	abandoned bool
+	output    []byte
+	// executions of it in the ledger.
+	executions []*ledger.Execution
+}
+
+// binding is one binding, by the history.
+type binding struct {
+	*messages.Bound
+	at         time.Time
+	generation int
+	lost       bool
+	lostAt     time.Time
+	lostReason string
+}
+
+// generation is a run from its start, or a replay, to its end.
+type generation struct {
+	ended    bool
+	endedAt  time.Time
+	endEntry uint64
+	status   messages.RunStatus
+	failure  *messages.Failure
+	canceled bool
+}
+
+// spawn is a child that a step spawned.
+type spawn struct {
+	*messages.ChildSpawned
+	at         time.Time
+	generation int
+}
+
+// phase of a step in the current generation.
+type phase int
+
+const (
+	open phase = iota
+	done
+	broken
+)
+
+// history is a run as its events tell it.
+type history struct {
+	*Run
+	c       *checker
+	started *messages.RunStarted
+	at      time.Time
+
+	generations []*generation
+	attempts    []*attempt
+	newest      map[string]*attempt
+	byKey       map[attemptKey]*attempt
+	phases      map[string]phase
+	bindings    []*binding
+	// current is the binding in force; nil before the first of a generation.
+	current *binding
+	spawns  []spawn
+	// now is the entry that is being read.
+	now Entry
+	// executions of the run in the ledger, in the order of their beginning.
+	executions []*ledger.Execution
+}
+
+type attemptKey struct {
+	step   string
+	number int32
+}
+
+func (h *history) breaks(rule Rule, format string, args ...any) {
+	h.c.breaks(rule, h.ID, format, args...)
+}
+
+func (h *history) generation() *generation { return h.generations[len(h.generations)-1] }
+
+func (h *history) sticky() messages.Sticky { return h.started.GetSticky() }
+
+// readHistory reads the events of a run in order and notes what cannot be; nil
+// for a run without events.
+func (c *checker) readHistory(r *Run) *history {
+	h := &history{Run: r, c: c, newest: map[string]*attempt{}, byKey: map[attemptKey]*attempt{}, phases: map[string]phase{}}
+	for i, e := range r.Entries {
+		if e.Number != uint64(i)+1 {
+			h.breaks(RuleHistory, "entry %d follows %d entries", e.Number, i)
+		}
+		h.now = e
+		for j, ev := range e.Events {
+			if first := i == 0 && j == 0; first != (ev.GetRunStarted() != nil) {
+				h.breaks(RuleHistory, "entry %d: the run starts, and starts once, with its first event", e.Number)
+				return nil
+			}
+			h.event(ev)
+		}
+	}
+	if h.started == nil {
+		return nil
+	}
+	h.row()
+	return h
+}
+
+// row compares what the API tells of the run as it is with its history.
+func (h *history) row() {
+	status := messages.RunStatus_RUN_STATUS_RUNNING
+	if g := h.generation(); g.ended {
+		status = g.status
+	}
+	if h.Status != status {
+		h.breaks(RuleHistory, "the row says %s, the history %s", h.Status, status)
+	}
+	epoch := uint64(0)
+	if n := len(h.bindings); n > 0 {
+		epoch = h.bindings[n-1].GetEpoch()
+	}
+	if h.Epoch != epoch {
+		h.breaks(RuleHistory, "the row says epoch %d, the history %d", h.Epoch, epoch)
+	}
+}
+
+func (h *history) event(ev *messages.Event) {
+	if started := ev.GetRunStarted(); started != nil {
+		h.started, h.at = started, h.now.At
+		h.generations = []*generation{{}}
+		return
+	}
+	if h.generation().ended && ev.GetResultRefused() == nil && ev.GetRunReplayed() == nil {
+		h.breaks(RuleEndedTwice, "after its end as %s, entry %d says %v", h.generation().status, h.now.Number, ev)
+	}
+	switch k := ev.Kind.(type) {
+	case *messages.Event_Bound:
+		h.bound(k.Bound)
+	case *messages.Event_BindingLost:
+		h.bindingLost(k.BindingLost)
+	case *messages.Event_BindingRestored:
+		h.bindingRestored(k.BindingRestored)
+	case *messages.Event_StepDispatched:
+		h.dispatched(k.StepDispatched)
+	case *messages.Event_StepStarted:
+		s := k.StepStarted
+		if a := h.byKey[attemptKey{s.GetStep(), s.GetAttempt()}]; a == nil || a.ending != live {
+			h.breaks(RuleStaleAccepted, "%s#%d started, and is not live", s.GetStep(), s.GetAttempt())
+		}
+	case *messages.Event_StepSucceeded:
+		s := k.StepSucceeded
+		if a := h.result(s.GetStep(), s.GetAttempt(), succeeded); a != nil {
+			a.output = s.GetOutput()
+			h.phases[a.step] = done
+		}
+	case *messages.Event_AttemptFailed:
+		f := k.AttemptFailed
+		if a := h.result(f.GetStep(), f.GetAttempt(), failed); a != nil {
+			a.failure, a.abandoned = f.GetFailure(), f.GetAbandoned()
+			h.c.report.Seen.Retried++
+			if f.GetFailure().GetCode() == string(messages.CodeExecutionTimeout) {
+				h.c.report.Seen.TimedOut++
+			}
+		}
+	case *messages.Event_AttemptLost:
+		h.withdrawn(k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), lost, k.AttemptLost.GetReason())
+		h.c.report.Seen.Lost++
+	case *messages.Event_AttemptRevoked:
+		h.withdrawn(k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), revoked, k.AttemptRevoked.GetReason())
+	case *messages.Event_StepFailed:
+		h.stepOver(k.StepFailed.GetStep())
+	case *messages.Event_StepSkipped:
+		h.stepOver(k.StepSkipped.GetStep())
+	case *messages.Event_StepCanceled:
+		h.stepCanceled(k.StepCanceled.GetStep())
+	case *messages.Event_ChildSpawned:
+		h.spawned(k.ChildSpawned)
+	case *messages.Event_CancelRequested:
+		h.generation().canceled = true
+	case *messages.Event_ResultRefused:
+		h.refused(k.ResultRefused)
+	case *messages.Event_RunDormant:
+		h.c.report.Seen.Dormant++
+	case *messages.Event_RunWoken:
+	case *messages.Event_RunEnded:
+		h.ended(k.RunEnded)
+	case *messages.Event_RunReplayed:
+		h.replayed(k.RunReplayed)
+	default:
+		h.breaks(RuleHistory, "entry %d has an event that the checker does not know: %v", h.now.Number, ev)
+	}
+}
+
+// dispatched begins an attempt.
+func (h *history) dispatched(d *messages.StepDispatched) {
+	before := h.newest[d.GetStep()]
+	number := int32(1)
+	if before != nil {
+		number = before.number + 1
+	}
+	if d.GetAttempt() != number {
+		h.breaks(RuleAttempts, "%s#%d is dispatched, and the next is #%d", d.GetStep(), d.GetAttempt(), number)
+	}
+	if before != nil && before.ending == live {
+		h.breaks(RuleAttempts, "%s#%d is dispatched while #%d is live", d.GetStep(), d.GetAttempt(), before.number)
+	}
+	if h.phases[d.GetStep()] != open {
+		h.breaks(RuleRepeated, "%s#%d is dispatched, and the step had ended", d.GetStep(), d.GetAttempt())
+	}
+	for _, parent := range h.Parents[d.GetStep()] {
+		if h.phases[parent] != done {
+			h.breaks(RuleHistory, "%s#%d is dispatched before its parent %s has succeeded", d.GetStep(), d.GetAttempt(), parent)
+		}
+	}
+	h.dispatchedWhereBound(d)
+	a := &attempt{
+		step: d.GetStep(), number: d.GetAttempt(), generation: len(h.generations) - 1,
+		worker: d.GetWorker(), epoch: d.GetEpoch(), at: h.now.At,
+	}
+	h.attempts = append(h.attempts, a)
+	h.newest[a.step], h.byKey[attemptKey{a.step, a.number}] = a, a
+}
+
+// result ends a live attempt with what its function returned; nil if there is
+// no attempt.
+func (h *history) result(step string, number int32, e ending) *attempt {
+	a := h.byKey[attemptKey{step, number}]
+	switch {
+	case a == nil:
+		h.breaks(RuleStaleAccepted, "%s#%d %s, and was never dispatched", step, number, e)
+		return nil
+	case a.ending == succeeded || a.ending == failed, h.phases[step] == done:
+		h.breaks(RuleRecordedTwice, "%s#%d %s, after it had %s", step, number, e, a.ending)
+	case a.ending != live:
+		h.breaks(RuleStaleAccepted, "%s#%d %s, after it was %s (%s)", step, number, e, a.ending, a.reason)
+	case a.epoch != 0 && (h.current == nil || h.current.GetEpoch() != a.epoch || h.current.lost && h.sticky() == messages.Sticky_STICKY_SOFT):
+		h.breaks(RuleStaleAccepted, "%s#%d of epoch %d %s when the run was bound in epoch %d", step, number, a.epoch, e, h.epoch())
+	}
+	a.ending, a.endAt = e, h.now.At
+	return a
+}
+
+// withdrawn ends a live attempt without a result.
+func (h *history) withdrawn(step string, number int32, e ending, reason string) {
+	a := h.byKey[attemptKey{step, number}]
+	if a == nil || a.ending != live {
+		h.breaks(RuleAttempts, "%s#%d is %s (%s), and is not live", step, number, e, reason)
+		return
+	}
+	a.ending, a.endAt, a.reason = e, h.now.At, reason
+}
+
+func (h *history) stepOver(step string) {
+	if h.phases[step] != open {
+		h.breaks(RuleRecordedTwice, "step %s ends, and had ended", step)
+	}
+	h.phases[step] = broken
+}
+
+func (h *history) stepCanceled(step string) {
+	if !h.generation().canceled {
+		h.breaks(RuleHistory, "step %s is canceled, and nobody canceled the run", step)
+	}
+	if a := h.newest[step]; a != nil && a.ending == live {
+		a.ending, a.endAt = canceled, h.now.At
+	}
+	h.stepOver(step)
+}
+
+func (h *history) spawned(s *messages.ChildSpawned) {
+	if a := h.byKey[attemptKey{s.GetStep(), s.GetAttempt()}]; a == nil || a.ending != live {
+		h.breaks(RuleStaleAccepted, "%s#%d spawns %s, and is not live", s.GetStep(), s.GetAttempt(), s.GetChildRun())
+	}
+	for _, other := range h.spawns {
+		same := other.generation == len(h.generations)-1 && other.GetStep() == s.GetStep() && other.GetKey() == s.GetKey()
+		if same || other.GetChildRun() == s.GetChildRun() {
+			h.breaks(RuleIdempotency, "%s spawns %s under key %q, and %s before", s.GetStep(), s.GetChildRun(), s.GetKey(), other.GetChildRun())
+		}
+	}
+	h.spawns = append(h.spawns, spawn{ChildSpawned: s, at: h.now.At, generation: len(h.generations) - 1})
+}
+
+// refused keeps a late result: its attempt must be one whose result may be
+// late.
+func (h *history) refused(r *messages.ResultRefused) {
+	h.c.report.Seen.Refused++
+	a := h.byKey[attemptKey{r.GetStep(), r.GetAttempt()}]
+	if a == nil || a.ending != lost && !a.abandoned {
+		h.breaks(RuleAttempts, "the result of %s#%d is refused (%s), and the attempt was neither lost nor given up", r.GetStep(), r.GetAttempt(), r.GetReason())
+	}
+}
+
+func (h *history) ended(e *messages.RunEnded) {
+	g := h.generation()
+	for _, a := range h.newest {
+		if a.ending == live {
+			h.breaks(RuleHistory, "the run ends while %s#%d is live", a.step, a.number)
+		}
+	}
+	all, worst := true, false
+	for step := range h.Parents {
+		all = all && h.phases[step] == done
+		worst = worst || h.phases[step] == broken
+		if h.phases[step] == open {
+			h.breaks(RuleHistory, "the run ends while step %s is open", step)
+		}
+	}
+	switch status := e.GetStatus(); {
+	case status == messages.RunStatus_RUN_STATUS_SUCCEEDED && !all:
+		h.breaks(RuleHistory, "the run succeeds, and not all of its steps have")
+	case status == messages.RunStatus_RUN_STATUS_FAILED && !worst:
+		h.breaks(RuleHistory, "the run fails, and none of its steps has")
+	case status == messages.RunStatus_RUN_STATUS_CANCELED && !g.canceled:
+		h.breaks(RuleHistory, "the run ends as canceled, and nobody canceled it")
+	}
+	g.ended, g.endedAt, g.endEntry, g.status, g.failure = true, h.now.At, h.now.Number, e.GetStatus(), e.GetFailure()
+}
+
+// replayed begins a generation: the named steps and what descends from them
+// are open again.
+func (h *history) replayed(r *messages.RunReplayed) {
+	if !h.generation().ended {
+		h.breaks(RuleEndedTwice, "the run is replayed before it has ended")
+	}
+	h.c.report.Seen.Replayed++
+	again := slices.Clone(r.GetSteps())
+	for i := 0; i < len(again); i++ {
+		for step, parents := range h.Parents {
+			if slices.Contains(parents, again[i]) && !slices.Contains(again, step) {
+				again = append(again, step)
+			}
+		}
+	}
+	if len(again) == 0 {
+		clear(h.phases)
+	}
+	for _, step := range again {
+		delete(h.phases, step)
+	}
+	h.generations = append(h.generations, &generation{})
+	h.current = nil
+}

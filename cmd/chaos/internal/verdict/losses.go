@@ -1,0 +1,139 @@
+package verdict
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/messages"
+)
+
+const (
+	// afterwards is how long after its end a fault may still explain that a
+	// worker is given up: news of it travels, and a suspicion runs its course.
+	afterwards = 15 * time.Second
+	// slack is what two processes' notes of one moment may differ.
+	slack = 50 * time.Millisecond
+)
+
+// struck is the process that a fault on a worker struck; nil if it is not in
+// the ledger.
+func (c *checker) struck(f *Fault, worker string) *ledger.Process {
+	var newest *ledger.Process
+	for i := range c.evidence.Processes {
+		p := &c.evidence.Processes[i]
+		switch {
+		case p.Worker != worker:
+		case f.PID != 0 && f.Target == worker:
+			if p.ID == f.PID {
+				return p
+			}
+		case !p.Begin.After(f.At):
+			newest = p
+		}
+	}
+	return newest
+}
+
+// faultsOf yields the faults on a worker's process that were in force, or had
+// been a moment ago, or had ended it before.
+func (c *checker) faultsOf(w *messages.WorkerRef, at time.Time) []*Fault {
+	var all []*Fault
+	for i := range c.faults {
+		f := &c.faults[i]
+		if !f.strikes(w.GetWorkerId()) || f.At.After(at.Add(slack)) {
+			continue
+		}
+		over := !f.deadly() && !f.Until.IsZero() && at.After(f.Until.Add(afterwards))
+		if p := c.struck(f, w.GetWorkerId()); over || p == nil || p.Incarnation != w.GetIncarnation() {
+			continue
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// succeededBy says that a later process of the worker had begun.
+func (c *checker) succeededBy(w *messages.WorkerRef, at time.Time) bool {
+	return slices.ContainsFunc(c.evidence.Processes, func(p ledger.Process) bool {
+		return p.Worker == w.GetWorkerId() && p.Incarnation > w.GetIncarnation() && !p.Begin.After(at.Add(slack))
+	})
+}
+
+// excused says that something that was done to the worker's process explains
+// why it was given up.
+func (c *checker) excused(w *messages.WorkerRef, reason string, at time.Time) bool {
+	faults := c.faultsOf(w, at)
+	kinds := func(kinds ...Kind) bool {
+		return slices.ContainsFunc(faults, func(f *Fault) bool { return slices.Contains(kinds, f.Kind) })
+	}
+	switch reason {
+	case reasonLeft:
+		// One that finds itself superseded leaves in order.
+		return kinds(WorkerLeave) || c.succeededBy(w, at)
+	case reasonDraining:
+		return kinds(WorkerLeave) || c.succeededBy(w, at)
+	case reasonSuperseded, reasonRestarted:
+		return c.succeededBy(w, at)
+	case reasonLost, reasonCanceled:
+		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, OneWay, Loss) || c.succeededBy(w, at)
+	}
+	return false
+}
+
+// lostBinding checks that a worker is given up for something that was done.
+func (c *checker) lostBinding(h *history, b *binding) {
+	if !c.excused(b.GetWorker(), b.lostReason, b.lostAt) {
+		h.breaks(RuleFalseLoss, "%s is given up at %s (%s), and nothing was done to it", place(b.GetWorker()), clock(b.lostAt), b.lostReason)
+	}
+}
+
+// checkLosses checks each attempt that was given up, and what was repeated
+// because of it.
+func (h *history) checkLosses() {
+	for _, a := range h.attempts {
+		if a.ending != lost {
+			continue
+		}
+		excused := h.c.excused(a.worker, a.reason, a.endAt)
+		if a.reason == reasonUnknown || a.reason == reasonNoAnswer {
+			excused = h.generations[a.generation].canceled
+		}
+		if excused {
+			continue
+		}
+		if a.epoch == 0 || a.reason == reasonCanceled || a.reason == reasonUnknown || a.reason == reasonNoAnswer {
+			h.breaks(RuleFalseLoss, "%s#%d on %s is given up at %s (%s), and nothing was done to it", a.step, a.number, place(a.worker), clock(a.endAt), a.reason)
+		}
+		if next := h.byKey[attemptKey{a.step, a.number + 1}]; next != nil && next.generation == a.generation && len(a.executions) > 0 && len(next.executions) > 0 {
+			h.breaks(RuleRepeated, "%s#%d was executed on %s, which lived, and #%d on %s again", a.step, a.number, place(a.worker), next.number, place(next.worker))
+		}
+	}
+	for i, b := range h.bindings {
+		if i == 0 || h.sticky() != messages.Sticky_STICKY_SOFT || b.GetFromWorker() == "" || h.bindings[i-1].lost {
+			continue
+		}
+		from := h.bindings[i-1]
+		switch b.GetReason() {
+		case reasonDraining:
+			if !h.c.excused(from.GetWorker(), reasonDraining, b.at) {
+				h.breaks(RuleSoftMoved, "moved from %s at %s, which did not drain", place(from.GetWorker()), clock(b.at))
+			}
+		case reasonBusy:
+			if !h.outOfPatience(from, b.at) {
+				h.breaks(RuleSoftMoved, "moved from %s at %s, which was not busy for %s", place(from.GetWorker()), clock(b.at), busyPatience)
+			}
+		}
+	}
+}
+
+// outOfPatience says that an attempt had waited for its busy worker for the
+// whole patience when it was withdrawn for the move.
+func (h *history) outOfPatience(from *binding, at time.Time) bool {
+	return slices.ContainsFunc(h.attempts, func(a *attempt) bool {
+		return a.epoch == from.GetEpoch() && a.ending == revoked && a.reason == reasonBusy && !a.endAt.After(at) && a.endAt.Sub(a.at) >= busyPatience-slack
+	})
+}
+
+// clock is a time as the logs of the nodes show it.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }

@@ -1,0 +1,460 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+const (
+	none = messages.Sticky_STICKY_NONE
+	soft = messages.Sticky_STICKY_SOFT
+	hard = messages.Sticky_STICKY_HARD
+)
+
+// everything is a scene with every legitimate story.
+func everything() *scene {
+	s := newScene()
+	for _, story := range []func(*scene){
+		plain, retried, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
+		canceledRun, canceledParent, stickyChild, childOnItsOwn,
+		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, workerCutOff, superseded, serverKilled, databaseRestarted,
+	} {
+		story(s)
+		s.pass(time.Minute)
+	}
+	s.evidence.At = s.pass(time.Second)
+	return s
+}
+
+func plain(s *scene) {
+	t := s.begin("plain", none)
+	t.step("a", 1, "w1")
+	t.step("b", 1, "w2")
+	t.step("c", 1, "w3")
+	t.finish()
+}
+
+func retried(s *scene) {
+	t := s.begin("retried", soft)
+	t.bind("w1", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	t.fail("a", 1, messages.CodeUserError, OnPurpose+": attempt 1 of 1")
+	t.step("a", 2, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+func overran(s *scene) {
+	t := s.begin("overran", none)
+	t.run.Want.Overruns = "a"
+	t.dispatch("a", 1, "w1")
+	t.execute("a", 1)
+	t.fail("a", 1, messages.CodeExecutionTimeout, "context deadline exceeded")
+	t.step("a", 2, "w1")
+	t.step("b", 1, "w1")
+	t.step("c", 1, "w1")
+	t.finish()
+}
+
+// keyedTwice: two clients start with one key, one of them after an error.
+func keyedTwice(s *scene) {
+	t := s.begin("twice", none)
+	first := s.evidence.Calls[len(s.evidence.Calls)-1]
+	again := first
+	s.call(again)
+	again.Outcome, again.Code, again.Runs = Ambiguous, messages.CodeUnavailable, nil
+	s.call(again)
+	t.step("a", 1, "w1")
+	t.step("b", 1, "w1")
+	t.step("c", 1, "w1")
+	t.finish()
+}
+
+// inDoubt: a start without a key of which the client never heard.
+func inDoubt(s *scene) {
+	t := s.begin("in-doubt", none, func(r *messages.RunStarted) { r.Trigger, r.IdempotencyKey = "api?", "" })
+	s.call(Call{Act: ActStart, Workflow: "chain", Input: []byte(`{}`), Outcome: Ambiguous, Code: messages.CodeUnavailable})
+	t.step("a", 1, "w1")
+	t.step("b", 1, "w1")
+	t.step("c", 1, "w1")
+	t.finish()
+}
+
+func event(s *scene) {
+	number := s.calls + 1
+	var runs []string
+	for _, id := range []string{"event-1", "event-2"} {
+		t := s.begin(id, none, func(r *messages.RunStarted) {
+			r.Trigger, r.IdempotencyKey, r.Input = "event:order", "", []byte(`{"order":1}`)
+		})
+		t.step("a", 1, "w1")
+		t.step("b", 1, "w1")
+		t.step("c", 1, "w1")
+		t.finish()
+		runs = append(runs, id)
+	}
+	s.calls = number
+	s.call(Call{Act: ActEvent, Number: number, Event: "order", Key: "event-key", Triggers: 2, Input: []byte(`{"order":1}`), Runs: runs})
+}
+
+func waitedFor(s *scene) {
+	t := s.begin("waited-for", none)
+	t.step("a", 1, "w1")
+	t.step("b", 1, "w1")
+	t.step("c", 1, "w1")
+	t.end()
+	s.call(Call{Act: ActWait, Runs: []string{"waited-for"}, Status: messages.RunStatus_RUN_STATUS_SUCCEEDED})
+	var entries []uint64
+	for _, e := range t.run.Entries {
+		entries = append(entries, e.Number)
+	}
+	s.call(Call{Act: ActWatch, Runs: []string{"waited-for"}, Status: messages.RunStatus_RUN_STATUS_SUCCEEDED, Entries: entries})
+	s.call(Call{Act: ActWait, Runs: []string{"waited-for"}, Outcome: Ambiguous, Code: GivenUp})
+	s.call(Call{Act: ActCancel, Runs: []string{"waited-for"}, Outcome: Refused, Code: messages.CodeRunFinished})
+	t.told()
+}
+
+func replayed(s *scene) {
+	t := s.begin("replayed", hard)
+	t.bind("w1", reasonFirst)
+	t.step("a", 1, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.end()
+	t.replay()
+	t.bind("w2", reasonReplayed)
+	t.step("a", 2, "")
+	t.step("b", 2, "")
+	t.step("c", 2, "")
+	t.finish()
+}
+
+func replayedInPart(s *scene) {
+	t := s.begin("replayed-in-part", none)
+	t.step("a", 1, "w1")
+	t.step("b", 1, "w1")
+	t.step("c", 1, "w1")
+	t.end()
+	t.replay("b")
+	t.step("b", 2, "w2")
+	t.step("c", 2, "w2")
+	t.finish()
+}
+
+func failedForGood(s *scene) {
+	t := s.begin("failed", soft)
+	t.run.Want = &Want{Values: map[string]string{"a": "failed/a"}, Fails: "b"}
+	t.bind("w3", reasonFirst)
+	t.step("a", 1, "")
+	t.dispatch("b", 1, "")
+	t.execute("b", 1)
+	failure := &messages.Failure{Code: string(messages.CodeUserError), Message: OnPurpose + ": for good"}
+	t.fail("b", 1, messages.CodeUserError, failure.Message)
+	t.tell(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: "b", Failure: failure}}})
+	t.tell(&messages.Event{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "c"}}})
+	t.ends(messages.RunStatus_RUN_STATUS_FAILED, failure)
+	t.told()
+}
+
+func canceledRun(s *scene) {
+	t := s.begin("canceled", soft)
+	t.bind("w1", reasonFirst)
+	t.step("a", 1, "")
+	t.dispatch("b", 1, "")
+	t.execute("b", 1)
+	s.call(Call{Act: ActCancel, Runs: []string{"canceled"}})
+	t.cancel()
+	t.returns("b", 1, "context canceled")
+	t.stepsCanceled("b", "c")
+	t.ends(messages.RunStatus_RUN_STATUS_CANCELED, nil)
+	t.told()
+}
+
+// child begins a run as the child of another one.
+func (s *scene) child(id, parent, step string, sticky messages.Sticky, to *messages.WorkerRef) *tale {
+	return s.begin(id, sticky, func(r *messages.RunStarted) {
+		r.Trigger, r.ParentRun, r.ParentStep, r.BindTo, r.IdempotencyKey, r.Metadata = "child", parent, step, to, "", nil
+	})
+}
+
+// canceledParent: one child goes down with its parent, another one is kept.
+func canceledParent(s *scene) {
+	t := s.begin("canceled-parent", none)
+	t.dispatch("a", 1, "w1")
+	t.execute("a", 1)
+	t.spawn("a", 1, "canceled-parent.x", false, false)
+	x := s.child("canceled-parent.x", "canceled-parent", "a", none, nil)
+	t.succeed("a", 1, "canceled-parent.x")
+	t.dispatch("b", 1, "w1")
+	t.execute("b", 1)
+	t.spawn("b", 1, "canceled-parent.y", false, true)
+	y := s.child("canceled-parent.y", "canceled-parent", "b", none, nil)
+	s.call(Call{Act: ActCancel, Runs: []string{"canceled-parent"}})
+	t.cancel()
+	x.cancel()
+	x.stepsCanceled("a", "b", "c")
+	x.ends(messages.RunStatus_RUN_STATUS_CANCELED, nil)
+	x.told()
+	t.returns("b", 1, "context canceled")
+	t.stepsCanceled("b", "c")
+	t.ends(messages.RunStatus_RUN_STATUS_CANCELED, nil)
+	t.told()
+	y.step("a", 1, "w2")
+	y.step("b", 1, "w2")
+	y.step("c", 1, "w2")
+	y.finish()
+}
+
+func stickyChild(s *scene) {
+	t := s.begin("parent", soft)
+	t.bind("w2", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	t.spawn("a", 1, "parent.x", true, false)
+	x := s.child("parent.x", "parent", "a", hard, s.processes["w2"])
+	x.bind("w2", reasonChild)
+	x.step("a", 1, "")
+	x.step("b", 1, "")
+	x.step("c", 1, "")
+	x.finish()
+	t.succeed("a", 1, "parent.x")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+func childOnItsOwn(s *scene) {
+	t := s.begin("parent-2", soft)
+	t.bind("w2", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	t.spawn("a", 1, "parent-2.x", false, false)
+	x := s.child("parent-2.x", "parent-2", "a", soft, nil)
+	x.bind("w3", reasonFirst)
+	x.step("a", 1, "")
+	x.step("b", 1, "")
+	x.step("c", 1, "")
+	x.finish()
+	t.succeed("a", 1, "parent-2.x")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+// workerKilled: a SOFT, a HARD and a NONE run on a worker that is killed and
+// comes back.
+func workerKilled(s *scene) {
+	var tales []*tale
+	for _, sticky := range []messages.Sticky{soft, hard, none} {
+		t := s.begin("killed-"+sticky.String(), sticky)
+		if sticky != none {
+			t.bind("w1", reasonFirst)
+		}
+		t.step("a", 1, "w1")
+		t.dispatch("b", 1, "w1")
+		t.execute("b", 1)
+		tales = append(tales, t)
+	}
+	f := s.strike(WorkerKill, "w1")
+	s.pass(2 * time.Second)
+	for _, t := range tales {
+		switch t.sticky {
+		case soft:
+			t.lose(reasonLost)
+			t.attemptLost("b", 1, reasonLost)
+			t.bind("w2", reasonLost)
+			t.dispatch("b", 2, "")
+			t.execute("b", 2)
+		case none:
+			t.attemptLost("b", 1, reasonLost)
+			t.dispatch("b", 2, "w3")
+			t.execute("b", 2)
+		case hard:
+			t.lose(reasonLost)
+		}
+	}
+	s.pass(3 * time.Second)
+	s.process("w1")
+	f.Until = s.now
+	for _, t := range tales {
+		if t.sticky == hard {
+			s.pass(500 * time.Millisecond)
+			t.attemptLost("b", 1, reasonRestarted)
+			t.bind("w1", reasonRestarted)
+			t.dispatch("b", 2, "")
+			t.execute("b", 2)
+		}
+		t.succeed("b", 2)
+		t.step("c", 1, "w2")
+		t.finish()
+	}
+}
+
+// workerFrozen: the SOFT run moves, its late result is refused, the HARD run
+// goes on where it was.
+func workerFrozen(s *scene) {
+	t := s.begin("frozen-soft", soft)
+	t.bind("w2", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	u := s.begin("frozen-hard", hard)
+	u.bind("w2", reasonFirst)
+	u.dispatch("a", 1, "")
+	u.execute("a", 1)
+	f := s.strike(WorkerStop, "w2")
+	s.pass(2 * time.Second)
+	t.lose(reasonLost)
+	t.attemptLost("a", 1, reasonLost)
+	t.bind("w3", reasonLost)
+	t.dispatch("a", 2, "")
+	t.execute("a", 2)
+	u.lose(reasonLost)
+	s.pass(4 * time.Second)
+	f.Until = s.now
+	t.returns("a", 1, "")
+	t.refused("a", 1)
+	u.restore()
+	u.succeed("a", 1)
+	t.succeed("a", 2)
+	for _, x := range []*tale{t, u} {
+		x.step("b", 1, "")
+		x.step("c", 1, "")
+		x.finish()
+	}
+}
+
+// childRespawned: the worker dies before the child is started, which then
+// begins where the next attempt runs.
+func childRespawned(s *scene) {
+	t := s.begin("respawned", soft)
+	t.bind("w3", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	t.spawn("a", 1, "respawned.x", true, false)
+	f := s.strike(WorkerKill, "w3")
+	s.pass(2 * time.Second)
+	t.lose(reasonLost)
+	t.attemptLost("a", 1, reasonLost)
+	t.bind("w1", reasonLost)
+	t.dispatch("a", 2, "")
+	t.execute("a", 2)
+	x := s.child("respawned.x", "respawned", "a", soft, s.processes["w1"])
+	x.bind("w1", reasonChild)
+	x.step("a", 1, "")
+	x.step("b", 1, "")
+	x.step("c", 1, "")
+	x.finish()
+	t.succeed("a", 2, "respawned.x")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+	s.process("w3")
+	f.Until = s.now
+}
+
+// workerDrained: what waits there moves, what outlasts the grace is given up.
+func workerDrained(s *scene) {
+	t := s.begin("drained", soft)
+	t.bind("w1", reasonFirst)
+	t.dispatch("a", 1, "")
+	u := s.begin("drained-long", none)
+	u.dispatch("a", 1, "w1")
+	u.execute("a", 1)
+	f := s.strike(WorkerLeave, "w1")
+	t.revoked("a", 1, reasonDraining)
+	t.bind("w2", reasonDraining)
+	t.step("a", 2, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+	s.pass(5 * time.Second)
+	u.returns("a", 1, "context canceled")
+	u.attemptLost("a", 1, reasonCanceled)
+	u.step("a", 2, "w2")
+	u.step("b", 1, "w2")
+	u.step("c", 1, "w2")
+	u.finish()
+	s.process("w1")
+	f.Until = s.now
+}
+
+func workerBusy(s *scene) {
+	t := s.begin("busy", soft)
+	t.bind("w1", reasonFirst)
+	t.dispatch("a", 1, "")
+	s.pass(busyPatience)
+	t.revoked("a", 1, reasonBusy)
+	t.bind("w2", reasonBusy)
+	t.step("a", 2, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+func workerCutOff(s *scene) {
+	t := s.begin("cut-off", soft)
+	t.bind("w3", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	f := s.strike(Partition, "server-1")
+	f.Nodes = []string{"w3"}
+	s.pass(2500 * time.Millisecond)
+	t.lose(reasonLost)
+	t.attemptLost("a", 1, reasonLost)
+	t.bind("w1", reasonLost)
+	t.step("a", 2, "")
+	f.Until = s.pass(4 * time.Second)
+	t.returns("a", 1, "")
+	t.refused("a", 1)
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+// superseded: a second process takes the id of a frozen one.
+func superseded(s *scene) {
+	t := s.begin("superseded", soft)
+	t.bind("w2", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	f := s.strike(WorkerDouble, "w2")
+	s.process("w2")
+	t.lose(reasonSuperseded)
+	t.attemptLost("a", 1, reasonSuperseded)
+	t.bind("w2", reasonSuperseded)
+	f.Until = s.now
+	t.step("a", 2, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+// serverKilled: the result of a step waits for the run's new owner.
+func serverKilled(s *scene) {
+	t := s.begin("server-killed", soft)
+	t.bind("w1", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	f := s.strike(ServerKill, "server-2")
+	out := t.returns("a", 1, "")
+	s.pass(2 * time.Second)
+	t.tell(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{Step: "a", Attempt: 1, Output: out}}})
+	f.Until = s.pass(time.Second)
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+func databaseRestarted(s *scene) {
+	t := s.begin("database", none)
+	f := s.strike(PostgresRestart, "")
+	f.Until = s.pass(3 * time.Second)
+	s.pass(400 * time.Millisecond)
+	t.step("a", 1, "w1")
+	t.step("b", 1, "w2")
+	t.step("c", 1, "w3")
+	t.finish()
+}
