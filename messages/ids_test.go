@@ -42,6 +42,18 @@ func TestNewRunIDIsSafeForConcurrentUse(t *testing.T) {
 	}
 }
 
+func TestOnlyDrawnRunIDsAreTaken(t *testing.T) {
+	id := NewRunID()
+	if err := CheckDrawnRunID(id); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"", "mine", id + "0", strings.ToUpper(id), "8" + id[1:], RunIDForKey("w", "k"), RunIDForEvent("e", "w"), RunIDForChild(id, "s", "k")} {
+		if CodeOf(CheckDrawnRunID(bad)) != CodeInvalidArgument {
+			t.Errorf("%q is taken for a drawn id", bad)
+		}
+	}
+}
+
 func TestDerivedRunIDs(t *testing.T) {
 	key := RunIDForKey("order", "a")
 	event := RunIDForEvent("order", "a")

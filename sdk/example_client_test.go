@@ -46,6 +46,25 @@ func ExampleClient_PushEvent() {
 	// hello ada
 }
 
+// A client of several servers goes to another one where one does not answer.
+func ExampleNewClient_servers() {
+	ctx := context.Background()
+	w := sdk.NewWorkflow[int]("double")
+	double := sdk.AddStep(w, "double", func(ctx sdk.Context, n int) (int, error) { return 2 * n, nil })
+	e, err := sdktest.New(ctx, sdktest.Config{}, w)
+	check(err)
+	defer closeEngine(e)
+
+	c, err := sdk.NewClient(sdk.ClientConfig{Address: "127.0.0.1:1," + e.Address()})
+	check(err)
+	run, err := w.Start(ctx, c, 21)
+	check(err)
+	n, err := double.Result(ctx, run)
+	check(err)
+	fmt.Println(n)
+	// Output: 42
+}
+
 // Many runs are started by one call, and durable when it returns.
 func ExampleWorkflow_StartMany() {
 	ctx := context.Background()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -28,6 +29,17 @@ func TestErrorsKeepTheirCodeAcrossTheWire(t *testing.T) {
 		if want := string(code) + `: run "r1"`; got.Error() != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+func TestErrorsSayWhenToTryAgain(t *testing.T) {
+	lost := ToConnect(messages.Errorf(messages.CodeJournalUnavailable, "the journal is out of reach"))
+	if got := RetryAfter(fmt.Errorf("call: %w", lost)); got != time.Second || lost.Meta().Get("Retry-After") != "1" {
+		t.Errorf("advice %v, header %q", got, lost.Meta().Get("Retry-After"))
+	}
+	moving := ToConnect(messages.Errorf(messages.CodeUnavailable, "moving"))
+	if got := RetryAfter(moving); got != 0 || moving.Meta().Get("Retry-After") != "" || RetryAfter(errors.New("other")) != 0 || RetryAfter(nil) != 0 {
+		t.Errorf("advice %v, header %q", got, moving.Meta().Get("Retry-After"))
 	}
 }
 
