@@ -52,10 +52,15 @@ func ChainAppend(runID string, n uint64, payload []byte) journal.Append {
 // machine allows: syncs/s of a file in dir, measured in the same run, and the
 // runs for each of them.
 func BenchmarkChain(b *testing.B, store journal.Store, dir string, live int) {
+	BenchmarkChainInFlight(b, store, dir, live, 1)
+}
+
+// BenchmarkChainInFlight is BenchmarkChain with several commits in flight.
+func BenchmarkChainInFlight(b *testing.B, store journal.Store, dir string, live, inFlight int) {
 	syncs := SyncsPerSecond(b, dir)
 	var mu sync.Mutex
 	commits := 0
-	c := journal.NewCommitter(store, journal.CommitterConfig{Hooks: journal.CommitterHooks{
+	c := journal.NewCommitter(store, journal.CommitterConfig{InFlight: inFlight, Hooks: journal.CommitterHooks{
 		Committed: func(s journal.CommitStats) {
 			if s.Refused > 0 {
 				b.Errorf("%d appends refused", s.Refused)

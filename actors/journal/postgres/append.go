@@ -23,35 +23,64 @@ const deleteLock = lockFamily<<32 | 2
 
 var shareDeleteLock = "SELECT pg_advisory_xact_lock_shared(" + strconv.Itoa(deleteLock) + ")"
 
-// appendSQL adds the elements that are the next of their runs, one of a run at
-// most, and returns the others with the number of entries that their runs have.
-// The elements are sorted by run. All parts of the statement see what was there
-// before it; what another transaction adds meanwhile makes it fail by the key.
-const appendSQL = `
+// A statement adds the elements that are the next of their runs, one of a run
+// at most, and returns the others with the number of entries that their runs
+// have. The elements are sorted by run. All parts of the statement see what was
+// there before it; what another transaction adds meanwhile makes it fail by the
+// key.
+//
+// A statement pays for every part at its start, above all for the indexes of
+// limpet_runs, so there is one for each combination that comes.
+const (
+	givenPart = `
 WITH given AS MATERIALIZED (
 	SELECT a.*, coalesce((SELECT e.number FROM limpet_entries e WHERE e.run_id = a.run_id ORDER BY e.number DESC LIMIT 1), 0) AS has
 	FROM unnest($1::limpet_append_1[]) a
 ), entries AS (
 	INSERT INTO limpet_entries (run_id, number, data)
 	SELECT run_id, number, data FROM given WHERE number = has + 1
-), created AS (
+)`
+	createdPart = `, created AS (
 	INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at,
 		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message)
 	SELECT run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at,
 		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message
 	FROM given WHERE number = 1 AND has = 0
-), changed AS (
+)`
+	changedPart = `, changed AS (
 	UPDATE limpet_runs r SET phase = g.phase, status = g.status, sticky = g.sticky, priority = g.priority, epoch = g.epoch,
 		finished_at = g.finished_at, wake_at = g.wake_at, wake_on_up = g.wake_on_up, wake_on_gone = g.wake_on_gone,
 		bound_worker = g.bound_worker, workflow = g.workflow, pool = g.pool, parent_run = g.parent_run, started_by = g.started_by,
 		definition_hash = g.definition_hash, failure_code = g.failure_code, failure_message = g.failure_message
 	FROM given g WHERE r.run_id = g.run_id AND g.number > 1 AND g.number = g.has + 1 AND g.shard IS NOT NULL
-)
+)`
+	refusedPart = `
 SELECT run_id, has FROM given WHERE number <> has + 1`
+)
+
+// What a round has in it, as bits.
+const (
+	creates      = 1
+	changes      = 2
+	combinations = 4
+)
+
+func appendSQL(with int) string {
+	sql := givenPart
+	if with&creates != 0 {
+		sql += createdPart
+	}
+	if with&changes != 0 {
+		sql += changedPart
+	}
+	return sql + refusedPart
+}
 
 // writerStatements are prepared on every connection for writing.
 type writerStatements struct {
-	lock, append *pgconn.StatementDescription
+	lock *pgconn.StatementDescription
+	// appends by what is in a round.
+	appends [combinations]*pgconn.StatementDescription
 	// composite is the type of an element.
 	composite uint32
 }
@@ -67,8 +96,10 @@ func prepareWriter(ctx context.Context, conn *pgx.Conn) (err error) {
 	if w.lock, err = conn.PgConn().Prepare(ctx, "limpet_lock", shareDeleteLock, nil); err != nil {
 		return err
 	}
-	if w.append, err = conn.PgConn().Prepare(ctx, "limpet_append", appendSQL, nil); err != nil {
-		return err
+	for with := range combinations {
+		if w.appends[with], err = conn.PgConn().Prepare(ctx, "limpet_append_"+strconv.Itoa(with), appendSQL(with), nil); err != nil {
+			return err
+		}
 	}
 	conn.PgConn().CustomData()[statementsKey] = w
 	return nil
@@ -207,10 +238,18 @@ func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Appe
 	for _, r := range rounds {
 		r.refused = nil
 		param.reset(statements.composite)
+		with := 0
 		for _, i := range r.indices {
-			param.add(&batch[i])
+			a := &batch[i]
+			param.add(a)
+			switch {
+			case a.Number == 1:
+				with |= creates
+			case a.Row != nil:
+				with |= changes
+			}
 		}
-		pipeline.ExecStatement(statements.append, [][]byte{param.bytes()}, binaryFormat, binaryBoth)
+		pipeline.ExecStatement(statements.appends[with], [][]byte{param.bytes()}, binaryFormat, binaryBoth)
 	}
 	results := conn.ExecBatch(ctx, &pipeline)
 	for n := 0; results.NextResult(); n++ {

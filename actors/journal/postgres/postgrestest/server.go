@@ -205,6 +205,17 @@ func (s *Server) urlOf(database string) string {
 // Addr is the address, host and port, that the server listens on.
 func (s *Server) Addr() string { return net.JoinHostPort(s.cfg.Host, strconv.Itoa(s.port)) }
 
+// PID is the process id of the server's first process, the parent of all
+// others; 0 if it does not run.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil {
+		return 0
+	}
+	return s.running.process.Pid
+}
+
 // NewDatabase makes an empty database and returns its URL.
 func (s *Server) NewDatabase(ctx context.Context) (url string, err error) {
 	conn, err := s.connect(ctx)
