@@ -18,7 +18,7 @@
 //     and that were held up: recorded more than heldUpAfter later than their
 //     function returned. A fault that held up nothing is no sample.
 //   - partition: the longer one of both, over the nodes cut off, from the cut.
-//   - pg_restart, pg_kill: from the database being up again until the first
+//   - pg_restart, pg_kill, pg_freeze: from the database being up again until the first
 //     entry of any history after it.
 //
 // A fault during whose recovery another one was in force is no sample.

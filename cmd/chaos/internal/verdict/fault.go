@@ -24,6 +24,18 @@ const (
 	PostgresRestart Kind = "pg_restart"
 	PostgresKill    Kind = "pg_kill"
 
+	// PostgresFreeze stops all processes of the database for a while.
+	PostgresFreeze Kind = "pg_freeze"
+	// PartitionSplit cuts the nodes in two that cannot reach each other and both
+	// reach the database: Nodes are those of both sides.
+	PartitionSplit Kind = "partition_split"
+	// PartitionDatabase cuts Nodes, servers, off the database only.
+	PartitionDatabase Kind = "partition_pg"
+
+	// WorkerPause and ServerPause are SIGSTOP for so short a time that nobody
+	// may be given up for it.
+	WorkerPause Kind = "worker_pause"
+	ServerPause Kind = "server_pause"
 	// WorkerLeave is a graceful stop of a worker (SIGTERM).
 	WorkerLeave Kind = "worker_leave"
 	// WorkerDouble starts a second process under the id of a worker.

@@ -76,7 +76,7 @@ func (c *checker) excused(w *messages.WorkerRef, reason string, at time.Time) bo
 	case reasonSuperseded, reasonRestarted:
 		return c.succeededBy(w, at)
 	case reasonLost, reasonCanceled:
-		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, OneWay, Loss) || c.succeededBy(w, at)
+		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, PartitionSplit, OneWay, Loss) || c.succeededBy(w, at)
 	}
 	return false
 }

@@ -36,13 +36,13 @@ func (c *checker) recovery() {
 			}
 		case ServerKill, ServerStop, ServerLeave:
 			c.sample(f, f.Kind, c.heldUpUntil(f))
-		case Partition:
+		case Partition, PartitionSplit:
 			longest := c.heldUpUntil(f)
 			for _, id := range append(slices.Clone(f.Nodes), f.Target) {
 				longest = max(longest, c.movedAfter(f, id))
 			}
-			c.sample(f, f.Kind, longest)
-		case PostgresRestart, PostgresKill:
+			c.sample(f, Partition, longest)
+		case PostgresRestart, PostgresKill, PostgresFreeze:
 			c.sample(f, f.Kind, c.firstEntry(f))
 		}
 	}
@@ -55,7 +55,7 @@ func (c *checker) sample(f *Fault, kind Kind, took time.Duration) {
 		return
 	}
 	end := f.At.Add(took)
-	if kind == HardReturn || kind == PostgresRestart || kind == PostgresKill {
+	if kind == HardReturn || kind == PostgresRestart || kind == PostgresKill || kind == PostgresFreeze {
 		end = f.Until.Add(took)
 	}
 	for i := range c.faults {
