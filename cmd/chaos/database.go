@@ -18,10 +18,19 @@ type database struct {
 	log string
 }
 
+// access lets in whoever has the password, from any node.
+const access = `local all all scram-sha-256
+host all all 0.0.0.0/0 scram-sha-256
+`
+
 // startDatabase returns what starts it, with all that it has in the directory.
 func startDatabase(dir string) func(context.Context, string, func(string, ...string) *exec.Cmd) (ground.Database, error) {
 	return func(ctx context.Context, host string, wrap func(string, ...string) *exec.Cmd) (ground.Database, error) {
-		s, err := postgrestest.Start(ctx, postgrestest.Config{Dir: dir, Host: host, Command: wrap})
+		hba := filepath.Join(dir, "pg_hba.conf")
+		if err := os.WriteFile(hba, []byte(access), 0o644); err != nil {
+			return nil, err
+		}
+		s, err := postgrestest.Start(ctx, postgrestest.Config{Dir: dir, Host: host, Command: wrap, Settings: map[string]string{"hba_file": hba}})
 		if err != nil {
 			return nil, err
 		}

@@ -38,13 +38,20 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
-// failure is an error with the exit code that it ends the command with.
+// failure is an error with the exit code that it ends the command with. Without
+// an err it has been told already.
 type failure struct {
 	code int
 	err  error
 }
 
-func (f failure) Error() string { return f.err.Error() }
+func (f failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit status %d", f.code)
+	}
+	return f.err.Error()
+}
+
 func (f failure) Unwrap() error { return f.err }
 
 // errViolated says that a promise was broken; the report has told it.
@@ -58,15 +65,15 @@ func execute(ctx context.Context, args []string) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &f) && f.err == nil:
+		return f.code
 	case errors.Is(err, errViolated):
 		return exitViolated
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "chaos: interrupted")
 		return exitInterrupted
 	case errors.As(err, &f):
-		if f.err != nil {
-			fmt.Fprintln(os.Stderr, "chaos:", f.err)
-		}
+		fmt.Fprintln(os.Stderr, "chaos:", f.err)
 		return f.code
 	default:
 		fmt.Fprintln(os.Stderr, "chaos:", err)
@@ -88,6 +95,7 @@ type options struct {
 	json     bool
 	dir      string
 	plan     bool
+	loopback bool
 }
 
 func rootCommand() *cobra.Command {
@@ -127,6 +135,7 @@ not, 2 wrong use, 3 the run was not possible, 130 interrupted.`,
 	flags.BoolVar(&o.race, "race", false, "build servers and workers with the race detector")
 	flags.BoolVar(&o.json, "json", false, "print the JSON line only")
 	flags.StringVar(&o.dir, "dir", "", "directory to make for logs, ledgers and the database (default a temporary one)")
+	flags.BoolVar(&o.loopback, "loopback", false, "no network namespaces, also where they are possible: no partitions")
 	flags.BoolVar(&o.plan, "plan", false, "print the schedule of faults and do nothing")
 	cmd.AddCommand(workerCommand())
 	return cmd

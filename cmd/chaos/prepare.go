@@ -20,6 +20,8 @@ import (
 // namespace, from where no module can be fetched.
 const preparedEnv = "LIMPET_CHAOS_PREPARED"
 
+var errLoopback = errors.New("--loopback")
+
 // prepared is what a run needs of the disk.
 type prepared struct {
 	// Dir is the run's directory; Limpet and Chaos are the commands in it.
@@ -43,7 +45,10 @@ func (o options) run(ctx context.Context) error {
 		}
 		return o.drive(ctx, p, groups, true)
 	}
-	cannot := ground.CanEnter()
+	cannot := errLoopback
+	if !o.loopback {
+		cannot = ground.CanEnter()
+	}
 	if cannot != nil {
 		if o.faults != "" && slices.Contains(groups, schedule.Partition) {
 			return failure{exitFailed, fmt.Errorf("no partitions are possible here, and --faults asks for them: %w", cannot)}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -32,7 +33,8 @@ func workerCommand() *cobra.Command {
 			c.Ready = func(incarnation string) {
 				_ = json.NewEncoder(os.Stdout).Encode(map[string]string{"incarnation": incarnation})
 			}
-			if err := load.RunWorker(cmd.Context(), c); err != nil {
+			// The worker sees to signals itself.
+			if err := load.RunWorker(context.WithoutCancel(cmd.Context()), c); err != nil {
 				return failure{exitFailed, err}
 			}
 			return nil

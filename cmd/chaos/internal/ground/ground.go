@@ -120,7 +120,10 @@ func (g *Ground) build(ctx context.Context) (err error) {
 		}
 	}
 	// Servers first, so that workers find one; servers join each other.
-	return errors.Join(g.startAll(ctx, g.config.Servers), g.startAll(ctx, g.config.Workers))
+	if err := g.startAll(ctx, g.config.Servers); err != nil {
+		return err
+	}
+	return g.startAll(ctx, g.config.Workers)
 }
 
 func (g *Ground) startDatabase(ctx context.Context) error {
@@ -139,11 +142,21 @@ func (g *Ground) startAll(ctx context.Context, ids []string) error {
 		}
 	}
 	for _, id := range ids {
-		if err := g.awaitUp(ctx, g.node(id)); err != nil {
+		if err := g.awaitUp(ctx, g.node(id), false); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lastLine of a log.
+func lastLine(log string) string {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1]
 }
 
 // add makes a node, without a process yet. A node that is there already stays.

@@ -124,7 +124,7 @@ func (g *Ground) bring(ctx context.Context, n *node) error {
 	if err := g.start(n); err != nil {
 		return err
 	}
-	return g.awaitUp(ctx, n)
+	return g.awaitUp(ctx, n, true)
 }
 
 func (i injection) kill(ctx context.Context, kind verdict.Kind) error {

@@ -99,8 +99,9 @@ func (g *Ground) watch(n *node, p *process) {
 	}
 }
 
-// awaitUp waits until the node is up, through processes that end before.
-func (g *Ground) awaitUp(ctx context.Context, n *node) error {
+// awaitUp waits until the node is up; again is whether through processes that
+// end before.
+func (g *Ground) awaitUp(ctx context.Context, n *node, again bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, messages.Errorf(messages.CodeDeadline, "%s is not up after %s; its log is %s", n.id, upTimeout, n.log))
 	defer cancel()
 	for {
@@ -111,6 +112,9 @@ func (g *Ground) awaitUp(ctx context.Context, n *node) error {
 		case <-p.up:
 			return nil
 		case <-p.gone:
+			if !again {
+				return fmt.Errorf("%s ended with %s: %s", n.id, p.cmd.ProcessState, lastLine(n.log))
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
