@@ -58,7 +58,10 @@ func (j *judgement) addProcesses(dir string) error {
 	for _, e := range j.exits {
 		// One that ends before it is up has said that it cannot start yet, and
 		// is started again.
-		if e.Up {
+		switch {
+		case e.Told:
+			j.breaks(ruleUnstopped, "%s (process %d) ended at %s with %s when it was told to; its log is %s", e.Node, e.PID, e.At.Format(time.TimeOnly), e.How, e.Log)
+		case e.Up:
 			j.breaks(ruleExited, "%s (process %d) ended by itself at %s: %s; its log is %s", e.Node, e.PID, e.At.Format(time.TimeOnly), e.How, e.Log)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -35,7 +36,8 @@ func workerCommand() *cobra.Command {
 			}
 			// The worker sees to signals itself.
 			if err := load.RunWorker(context.WithoutCancel(cmd.Context()), c); err != nil {
-				return failure{exitFailed, err}
+				fmt.Fprintln(os.Stderr, "chaos worker:", err)
+				return failure{code: exitFailed}
 			}
 			return nil
 		},

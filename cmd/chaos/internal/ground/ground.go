@@ -260,7 +260,7 @@ func (g *Ground) Faults() []verdict.Fault {
 	return faults
 }
 
-// Exits are the processes that ended without being told to.
+// Exits are the processes that ended without being told to, or not in order.
 func (g *Ground) Exits() []Exit {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -271,7 +271,11 @@ func (g *Ground) exited(e Exit) {
 	g.mu.Lock()
 	g.exits = append(g.exits, e)
 	g.mu.Unlock()
-	g.say("%s ended by itself: %s", e.Node, e.How)
+	if e.Told {
+		g.say("%s did not stop in order: %s: %s", e.Node, e.How, lastLine(e.Log))
+		return
+	}
+	g.say("%s ended by itself: %s: %s", e.Node, e.How, lastLine(e.Log))
 }
 
 func (g *Ground) say(format string, args ...any) {
@@ -280,8 +284,8 @@ func (g *Ground) say(format string, args ...any) {
 	}
 }
 
-// Stop ends the workers, then the servers, then PostgreSQL, in order; what does
-// not end in order is an error. Close it all the same.
+// Stop ends the workers, then the servers, in order; what does not is among the
+// Exits. Close it all the same.
 func (g *Ground) Stop(ctx context.Context) error {
 	g.cancel()
 	var errs []error
@@ -293,7 +297,7 @@ func (g *Ground) Stop(ctx context.Context) error {
 				continue
 			}
 			stopping.Go(func() {
-				err := n.stop(ctx)
+				err := g.stop(ctx, n)
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)

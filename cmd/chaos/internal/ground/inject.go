@@ -177,7 +177,7 @@ func (i injection) restart(ctx context.Context, n *node, kind verdict.Kind, down
 	undone := i.g.note(verdict.Fault{Kind: kind, Target: n.id, PID: n.pid()})
 	heal, cancel := healing(ctx)
 	defer cancel()
-	stopErr := n.stop(heal)
+	stopErr := i.g.stop(heal, n)
 	pause(ctx, down)
 	return errors.Join(stopErr, i.back(ctx, n, undone))
 }
@@ -211,7 +211,7 @@ func (i injection) visit(ctx context.Context, server bool, join, leave verdict.K
 	joined()
 	i.wait(ctx)
 	left := i.g.note(verdict.Fault{Kind: leave, Target: n.id, PID: n.pid()})
-	if err := n.stop(heal); err != nil {
+	if err := i.g.stop(heal, n); err != nil {
 		return err
 	}
 	left()

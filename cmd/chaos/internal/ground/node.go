@@ -39,15 +39,16 @@ type node struct {
 	wanted bool
 }
 
-// Exit is a process that ended without being told to.
+// Exit is a process that ended without being told to, or not in order when it
+// was.
 type Exit struct {
 	Node string
 	PID  int
 	At   time.Time
 	// How it ended: "exit status 4".
 	How string
-	// Up says that it had begun to serve.
-	Up bool
+	// Up says that it had begun to serve, Told that it had been told to end.
+	Up, Told bool
 	// Log is the file with its last words.
 	Log string
 }
@@ -83,7 +84,7 @@ func (g *Ground) watch(n *node, p *process) {
 	if told || g.ctx.Err() != nil {
 		return
 	}
-	g.exited(Exit{Node: n.id, PID: p.pid(), At: time.Now(), How: p.cmd.ProcessState.String(), Up: p.wasUp(), Log: n.log})
+	g.exited(n.exit(p, false))
 	select {
 	case <-time.After(restartPause):
 	case <-g.ctx.Done():
@@ -161,8 +162,9 @@ func (n *node) kill() error {
 	return nil
 }
 
-// stop ends the node's process in order and waits for it.
-func (n *node) stop(ctx context.Context) error {
+// stop ends the node's process in order and waits for it. One that does not end
+// in order is noted as an Exit; after stopTimeout it is killed.
+func (g *Ground) stop(ctx context.Context, n *node) error {
 	p := n.end()
 	if p == nil {
 		return nil
@@ -174,19 +176,23 @@ func (n *node) stop(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case <-p.gone:
-		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-			return fmt.Errorf("%s ended with %s after SIGTERM; its log is %s", n.id, p.cmd.ProcessState, n.log)
-		}
-		return nil
 	case <-timer.C:
 		_ = p.signal(syscall.SIGKILL)
 		<-p.gone
-		return fmt.Errorf("%s did not stop in order within %s; its log is %s", n.id, stopTimeout, n.log)
 	case <-ctx.Done():
 		_ = p.signal(syscall.SIGKILL)
 		<-p.gone
 		return context.Cause(ctx)
 	}
+	if !p.cmd.ProcessState.Success() {
+		g.exited(n.exit(p, true))
+	}
+	return nil
+}
+
+// exit describes the end of a process of the node.
+func (n *node) exit(p *process, told bool) Exit {
+	return Exit{Node: n.id, PID: p.pid(), At: time.Now(), How: p.cmd.ProcessState.String(), Up: p.wasUp(), Told: told, Log: n.log}
 }
 
 // signal sends a signal to the node's process; none is no error, for a process
