@@ -24,7 +24,8 @@ type CommitterConfig struct {
 	// waits. Defaults to 256 MiB.
 	QueueBytesMax int
 	// InFlight is the number of commits under way at one time. Appends of one
-	// run are never in two of them. Defaults to 1.
+	// run are never in two of them. Defaults to what a store with a method
+	// Commits asks for, else to 1.
 	InFlight int
 	// RetryMin and RetryMax bound the wait before a failed commit is tried
 	// again; it doubles from one to the other, with jitter. Default to 10 ms
@@ -107,6 +108,9 @@ type pending struct {
 // NewCommitter starts the committing goroutines; Close ends them. The store is
 // not closed with the committer.
 func NewCommitter(store Store, cfg CommitterConfig) *Committer {
+	if parallel, ok := store.(interface{ Commits() int }); ok && cfg.InFlight <= 0 {
+		cfg.InFlight = parallel.Commits()
+	}
 	c := &Committer{store: store, cfg: cfg.withDefaults(), stopped: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wake.L = &c.mu

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/node"
@@ -48,18 +49,38 @@ func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runnin
 	return &storedServer{server, store}, nil
 }
 
-// openStore opens what --store names: memory or sqlite:PATH.
+// openStore opens what --store names: memory, sqlite:PATH or a URL of
+// PostgreSQL.
 func openStore(ctx context.Context, name string, log *slog.Logger) (journal.Store, error) {
 	if name == "memory" {
 		return journal.NewMemory(), nil
 	}
+	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
+		return openPostgres(ctx, name, log)
+	}
 	path, ok := strings.CutPrefix(name, "sqlite:")
 	if !ok || path == "" {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "--store %q is neither memory nor sqlite:PATH", name)
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "--store %q is neither memory nor sqlite:PATH nor postgres://USER:PASSWORD@HOST/DATABASE", config.Redact(name))
 	}
 	return sqlite.Open(ctx, sqlite.Config{Path: path, Hooks: sqlite.Hooks{
 		CheckpointFailed: func(err error) {
 			log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err)
 		},
 	}})
+}
+
+// openPostgres never returns a store that is nil inside.
+func openPostgres(ctx context.Context, url string, log *slog.Logger) (journal.Store, error) {
+	store, err := postgres.Open(ctx, postgres.Config{URL: url, Hooks: postgres.Hooks{
+		Unsafe: func(setting, value string) {
+			log.Warn("a setting of the database lets a crash lose runs that were acknowledged", "setting", setting, "value", value)
+		},
+		Collided: func(err error) {
+			log.Debug("another server wrote the same entry; the commit is done again", "error", err)
+		},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
 }

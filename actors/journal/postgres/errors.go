@@ -107,12 +107,20 @@ func lost(err error) bool {
 	return false
 }
 
+// line is an error whose text is one line: that of a connection that several
+// addresses refused has one for each.
+type line struct{ error }
+
+func (l line) Error() string { return strings.Join(strings.Fields(l.error.Error()), " ") }
+func (l line) Unwrap() error { return l.error }
+
 // fail gives an error its code, and says where and why.
 func (s *Store) fail(what string, err error) error {
 	var coded *messages.Error
 	if err == nil || errors.As(err, &coded) {
 		return err
 	}
+	err = line{err}
 	if cause := causes[stateOf(err)]; cause != "" {
 		return messages.Errorf(codeOf(err), "journal %s: %s: %s: %w", s.name, what, cause, err)
 	}
@@ -128,7 +136,7 @@ func (s *Store) fail(what string, err error) error {
 func (s *Store) failOpen(err error) error {
 	switch state := stateOf(err); {
 	case state == stateNoDatabase, strings.HasPrefix(state, classAuthorization):
-		return messages.Errorf(messages.CodeInvalidArgument, "journal %s: open: %w", s.name, err)
+		return messages.Errorf(messages.CodeInvalidArgument, "journal %s: open: %w", s.name, line{err})
 	}
 	var coded *messages.Error
 	if errors.As(err, &coded) {

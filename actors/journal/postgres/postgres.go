@@ -168,17 +168,23 @@ func (s *Store) parse() (*pgxpool.Config, error) {
 
 // withoutSecrets takes what may be a password out of a text.
 func withoutSecrets(text, from string) string {
-	text = strings.ReplaceAll(text, from, "…")
-	if u, err := url.Parse(from); err == nil {
-		if password, ok := u.User.Password(); ok && password != "" {
-			text = strings.ReplaceAll(text, password, "…")
-			text = strings.ReplaceAll(text, url.QueryEscape(password), "…")
-		}
-		return text
+	u, err := url.Parse(from)
+	if err != nil {
+		// It cannot be told where the password is.
+		return "it is not a URL; in a password / : @ ? # % and spaces are written as %2F %3A %40 %3F %23 %25 and %20"
 	}
-	// It cannot be told where a password would be.
-	_, why, _ := strings.Cut(text, "(")
-	return strings.TrimSuffix(why, ")")
+	text = strings.ReplaceAll(text, from, "…")
+	secrets := []string{u.Query().Get("password")}
+	if password, ok := u.User.Password(); ok {
+		secrets = append(secrets, password)
+	}
+	for _, secret := range secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "…")
+			text = strings.ReplaceAll(text, url.QueryEscape(secret), "…")
+		}
+	}
+	return text
 }
 
 // openPool opens connections for one purpose. They get settings that make
