@@ -63,8 +63,8 @@ func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces b
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	d.ground, err = ground.Start(starting, ground.Config{
-		Dir: d.Dir, Namespaces: namespaces, Limpet: d.Limpet, Worker: workerProcess(d.Chaos, ledgers, d.slots),
-		Servers: ids("s", d.servers), Workers: ids("w", d.workers), Secret: secret, Database: startDatabase(d.Dir), Seed: d.seed, Say: d.say,
+		Dir: d.Dir, Namespaces: namespaces, Limpet: d.Limpet, Worker: workerProcess(d.Chaos, ledgers, d.preset, d.slots),
+		Servers: ids("s", d.servers), Workers: ids("w", d.workers), Secret: secret, Database: startDatabase(d.Dir), Preset: d.preset, Seed: d.seed, Say: d.say,
 	})
 	if err != nil {
 		return failure{exitFailed, err}

@@ -148,15 +148,15 @@ func (d *driver) again() string {
 	if d.faults != "" {
 		s += " FAULTS=" + d.faults
 	}
-	if d.servers != 3 || d.workers != 5 || d.slots != 20 || d.rate != 0 {
-		s += fmt.Sprintf(" CHAOSFLAGS='--servers %d --workers %d --slots %d --rate %v'", d.servers, d.workers, d.slots, d.rate)
+	if d.servers != 3 || d.workers != 5 || d.slots != 20 || d.rate != 0 || d.preset != "local" {
+		s += fmt.Sprintf(" CHAOSFLAGS='--servers %d --workers %d --slots %d --rate %v --preset %s'", d.servers, d.workers, d.slots, d.rate, d.preset)
 	}
 	return s
 }
 
 // save keeps what the verdict was found from beside the logs.
 func (j *judgement) save(dir string) error {
-	for name, what := range map[string]any{"faults.json": j.faults, "exits.json": j.exits, "calls.json": j.evidence.Calls, "violations.json": j.report.All} {
+	for name, what := range map[string]any{"faults.json": j.faults, "exits.json": j.exits, "calls.json": j.evidence.Calls, "violations.json": j.report.All, "evidence.json": j.evidence} {
 		data, err := json.MarshalIndent(what, "", " ")
 		if err != nil {
 			return err

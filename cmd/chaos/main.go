@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
 )
 
@@ -96,6 +97,7 @@ type options struct {
 	dir      string
 	plan     bool
 	loopback bool
+	preset   string
 }
 
 func rootCommand() *cobra.Command {
@@ -135,6 +137,7 @@ not, 2 wrong use, 3 the run was not possible, 130 interrupted.`,
 	flags.BoolVar(&o.race, "race", false, "build servers and workers with the race detector")
 	flags.BoolVar(&o.json, "json", false, "print the JSON line only")
 	flags.StringVar(&o.dir, "dir", "", "directory to make for logs, ledgers and the database (default a temporary one)")
+	flags.StringVar(&o.preset, "preset", "local", "timing of the membership: local, lan or wan; faults are made for local")
 	flags.BoolVar(&o.loopback, "loopback", false, "no network namespaces, also where they are possible: no partitions")
 	flags.BoolVar(&o.plan, "plan", false, "print the schedule of faults and do nothing")
 	cmd.AddCommand(workerCommand())
@@ -154,6 +157,9 @@ func (o options) validate() ([]schedule.Group, error) {
 	}
 	if o.duration <= 0 {
 		faults = append(faults, "--duration must be more than 0")
+	}
+	if _, err := cluster.PresetNamed(o.preset); err != nil {
+		faults = append(faults, err.Error())
 	}
 	if o.rate < 0 {
 		faults = append(faults, "--rate must not be negative")

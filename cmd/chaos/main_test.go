@@ -18,7 +18,7 @@ import (
 
 func TestWrongUseIsRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"--faults", "fire"}, {"--servers", "0"}, {"--duration", "0s"}, {"--rate", "-1"}, {"more"}, {"--seed", "x"},
+		{"--faults", "fire"}, {"--servers", "0"}, {"--duration", "0s"}, {"--rate", "-1"}, {"--preset", "moon"}, {"more"}, {"--seed", "x"},
 	} {
 		if code := execute(t.Context(), args); code != exitUsage {
 			t.Errorf("%v: exit code %d", args, code)
@@ -43,13 +43,13 @@ func TestThePlanIsThatOfTheSchedule(t *testing.T) {
 }
 
 func TestAgainNamesWhatIsNotUsual(t *testing.T) {
-	usual := options{seed: 7, duration: 2 * time.Minute, servers: 3, workers: 5, slots: 20}
+	usual := options{seed: 7, duration: 2 * time.Minute, servers: 3, workers: 5, slots: 20, preset: "local"}
 	if got := (&driver{options: usual}).again(); got != "make chaos SEED=7 DURATION=2m0s" {
 		t.Error(got)
 	}
 	other := usual
 	other.faults, other.servers = "kill,pg", 4
-	if got := (&driver{options: other}).again(); got != "make chaos SEED=7 DURATION=2m0s FAULTS=kill,pg CHAOSFLAGS='--servers 4 --workers 5 --slots 20 --rate 0'" {
+	if got := (&driver{options: other}).again(); got != "make chaos SEED=7 DURATION=2m0s FAULTS=kill,pg CHAOSFLAGS='--servers 4 --workers 5 --slots 20 --rate 0 --preset local'" {
 		t.Error(got)
 	}
 }
@@ -121,7 +121,7 @@ func TestStoriesAreOfRunsThatBrokeARule(t *testing.T) {
 // A worker process is told who it is on its command line, and no secret there.
 func TestTheCommandOfAWorkerIsUnderstood(t *testing.T) {
 	site := ground.WorkerSite{ID: "w1", Host: "10.0.0.1", Bind: "10.0.0.1:1", Gossip: "10.0.0.1:2", Join: []string{"10.0.0.2:2", "10.0.0.3:2"}}
-	cmd := workerProcess("/chaos", "/ledgers", 7)(site)
+	cmd := workerProcess("/chaos", "/ledgers", "lan", 7)(site)
 	flags := workerCommand().Flags()
 	if err := flags.Parse(cmd.Args[2:]); err != nil {
 		t.Fatal(err)

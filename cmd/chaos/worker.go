@@ -12,24 +12,30 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/load"
 )
 
 // workerProcess is the command of a worker process: this executable again.
-func workerProcess(executable, ledgers string, slots int) func(ground.WorkerSite) *exec.Cmd {
+func workerProcess(executable, ledgers, preset string, slots int) func(ground.WorkerSite) *exec.Cmd {
 	return func(s ground.WorkerSite) *exec.Cmd {
 		return exec.Command(executable, "worker", "--id", s.ID, "--join", strings.Join(s.Join, ","), "--bind", s.Bind, "--gossip", s.Gossip,
-			"--advertise-host", s.Host, "--slots", strconv.Itoa(slots), "--ledgers", ledgers)
+			"--advertise-host", s.Host, "--slots", strconv.Itoa(slots), "--ledgers", ledgers, "--preset", preset)
 	}
 }
 
 func workerCommand() *cobra.Command {
 	var c load.WorkerConfig
+	var preset string
 	cmd := &cobra.Command{
 		Use: "worker", Hidden: true, Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Secret = os.Getenv("LIMPET_SECRET")
+			var err error
+			if c.Preset, err = cluster.PresetNamed(preset); err != nil {
+				return err
+			}
 			c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 			c.Ready = func(incarnation string) {
 				_ = json.NewEncoder(os.Stdout).Encode(map[string]string{"incarnation": incarnation})
@@ -49,6 +55,7 @@ func workerCommand() *cobra.Command {
 	flags.StringVar(&c.Gossip, "gossip", "", "")
 	flags.StringVar(&c.AdvertiseHost, "advertise-host", "", "")
 	flags.IntVar(&c.Slots, "slots", 0, "")
+	flags.StringVar(&preset, "preset", "local", "")
 	flags.StringVar(&c.LedgerDir, "ledgers", "", "")
 	return cmd
 }

@@ -37,6 +37,8 @@ type Config struct {
 	// Database starts PostgreSQL at an address; wrap, unless it is nil, makes
 	// commands that are executed there.
 	Database func(ctx context.Context, host string, wrap func(name string, args ...string) *exec.Cmd) (Database, error)
+	// Preset of the membership of servers.
+	Preset string
 	// Seed of what has to differ between runs on one machine.
 	Seed uint64
 	// Say is told what goes on. Nil is told nothing.
@@ -188,7 +190,7 @@ func (g *Ground) node(id string) *node {
 func (g *Ground) command(n *node) *exec.Cmd {
 	var cmd *exec.Cmd
 	if n.server {
-		cmd = exec.Command(g.config.Limpet, "server", "--json", "--id", n.id,
+		cmd = exec.Command(g.config.Limpet, "server", "--json", "--id", n.id, "--preset", g.config.Preset,
 			"--listen", n.site.api, "--bind", n.site.actors, "--gossip", n.site.gossip)
 		if join := g.serversBut(n.id); len(join) > 0 {
 			cmd.Args = append(cmd.Args, "--join", strings.Join(join, ","))
