@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -12,6 +13,12 @@ import (
 // checkCalls compares what clients were told with what became of it.
 func (c *checker) checkCalls() {
 	byNumber := map[uint64][]*Call{}
+	c.replays = map[string][]*Call{}
+	for i := range c.evidence.Calls {
+		if call := &c.evidence.Calls[i]; call.Act == ActReplay {
+			c.replays[call.Runs[0]] = append(c.replays[call.Runs[0]], call)
+		}
+	}
 	for i := range c.evidence.Calls {
 		call := &c.evidence.Calls[i]
 		c.count(call)
@@ -61,8 +68,8 @@ func (c *checker) checkRefused(call *Call) {
 // replayedInDoubt says that an earlier replay of the run may have come after
 // all.
 func (c *checker) replayedInDoubt(call *Call) bool {
-	return slices.ContainsFunc(c.evidence.Calls, func(o Call) bool {
-		return o.Act == ActReplay && o.Outcome == Ambiguous && o.Runs[0] == call.Runs[0] && o.Begin.Before(call.Begin)
+	return slices.ContainsFunc(c.replays[call.Runs[0]], func(o *Call) bool {
+		return o.Outcome == Ambiguous && o.Begin.Before(call.Begin)
 	})
 }
 
@@ -184,8 +191,13 @@ func (c *checker) checkReplays() {
 	}
 }
 
+// lateMost is how much later than the run's end a wait or a watch may be told
+// of it: its server may have been frozen or cut off meanwhile.
+const lateMost = 12 * time.Second
+
 // checkWait: a wait or watch that was not broken off tells of an end that the
-// run had by then, and a watch tells of all entries up to it.
+// run had by then and that no acknowledged replay had made void before it
+// began, soon after that end; a watch tells of all entries up to it.
 func (c *checker) checkWait(call *Call) {
 	h := c.runs[call.Runs[0]]
 	switch {
@@ -195,16 +207,29 @@ func (c *checker) checkWait(call *Call) {
 		h.breaks(RuleWaits, "a %s from %s to %s ended with %s", call.Act, clock(call.Begin), clock(call.End), call.Error)
 		return
 	}
-	i := slices.IndexFunc(h.generations, func(g *generation) bool {
-		return g.ended && g.status == call.Status && !g.endedAt.After(call.End.Add(slack)) &&
-			(call.Act == ActWait || slices.Contains(call.Entries, g.endEntry))
-	})
-	if i < 0 {
-		h.breaks(RuleWaits, "a %s was told at %s that it is %s, and it was not", call.Act, clock(call.End), call.Status)
-	}
 	for i, number := range call.Entries {
 		if number != uint64(i)+1 {
 			h.breaks(RuleWaits, "a watch was told of entry %d after %d entries", number, i)
 		}
 	}
+	replays := 0
+	for _, o := range c.replays[h.ID] {
+		if o.Outcome == Acknowledged && o.End.Before(call.Begin) {
+			replays++
+		}
+	}
+	late := time.Duration(-1)
+	for i, g := range h.generations {
+		told := g.ended && g.status == call.Status && !g.endedAt.After(call.End.Add(slack)) && i >= replays
+		if told && (call.Act == ActWait || slices.Contains(call.Entries, g.endEntry)) {
+			late = max(0, min(call.End.Sub(g.endedAt), call.End.Sub(call.Begin)))
+		}
+	}
+	switch {
+	case late < 0:
+		h.breaks(RuleWaits, "a %s was told at %s that it is %s, and it was not", call.Act, clock(call.End), call.Status)
+	case late > lateMost:
+		h.breaks(RuleWaits, "a %s from %s was told of the end at %s, %s late", call.Act, clock(call.Begin), clock(call.End), late.Round(time.Millisecond))
+	}
+	c.report.Late = max(c.report.Late, late.Seconds())
 }

@@ -47,6 +47,8 @@ type checker struct {
 	order []*history
 	// fathered are the runs that another one's history names as its children.
 	fathered map[string]bool
+	// replays that were asked for, by run.
+	replays map[string][]*Call
 	report   Report
 }
 

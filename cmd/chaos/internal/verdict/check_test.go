@@ -3,6 +3,8 @@ package verdict
 import (
 	"encoding/json"
 	"math"
+	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -43,5 +45,23 @@ func TestSilentAboutEverythingLegitimate(t *testing.T) {
 	}
 	if strings.Contains(string(line), "\n") {
 		t.Error("the line is more than one")
+	}
+}
+
+// What was kept in a file is judged as it was before.
+func TestEvidenceIsKept(t *testing.T) {
+	s := everything()
+	corruptions[0].do(&drawn{scene: s, t: t, r: rand.New(rand.NewPCG(1, 1))})
+	data, err := json.Marshal(s.evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept Evidence
+	if err := json.Unmarshal(data, &kept); err != nil {
+		t.Fatal(err)
+	}
+	want, got := Check(s.evidence, s.faults), Check(kept, s.faults)
+	if want.OK() || !reflect.DeepEqual(want, got) {
+		t.Errorf("%+v, before %+v", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"slices"
+	"time"
 
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
@@ -117,6 +118,20 @@ var callCorruptions = []corruption{
 	{RuleWaits, "a wait tells of an end before it", func(d *drawn) {
 		c := d.call(func(c *Call) bool { return c.Act == ActWait && c.Outcome == Acknowledged })
 		c.End = d.of(c.Runs[0]).Entries[0].At
+	}},
+	{RuleWaits, "a wait is told late", func(d *drawn) {
+		c := d.call(func(c *Call) bool { return c.Act == ActWait && c.Outcome == Acknowledged })
+		c.Begin, c.End = c.Begin.Add(-lateMost), c.End.Add(lateMost)
+	}},
+	{RuleWaits, "a wait after a replay is told of the end before it", func(d *drawn) {
+		for _, e := range d.of("replayed").Entries {
+			if e.Events[0].GetRunReplayed() != nil {
+				at := e.At.Add(20 * time.Millisecond)
+				d.evidence.Calls = append(d.evidence.Calls, Call{
+					Act: ActWait, Outcome: Acknowledged, Runs: []string{"replayed"}, Begin: at, End: at.Add(time.Millisecond), Status: messages.RunStatus_RUN_STATUS_SUCCEEDED,
+				})
+			}
+		}
 	}},
 	{RuleWaits, "a watch leaves an entry out", func(d *drawn) {
 		c := d.call(func(c *Call) bool { return c.Act == ActWatch })

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
@@ -105,6 +106,36 @@ type Entry struct {
 	Number uint64
 	At     time.Time
 	Events []*messages.Event
+}
+
+// entryJSON is an Entry in JSON: the events in their own encoding.
+type entryJSON struct {
+	Number uint64
+	At     time.Time
+	Events []byte
+}
+
+// MarshalJSON lets evidence be kept in a file and judged again.
+func (e Entry) MarshalJSON() ([]byte, error) {
+	data, err := messages.Marshal(&messages.Entry{Events: e.Events})
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(entryJSON{e.Number, e.At, data})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (e *Entry) UnmarshalJSON(data []byte) error {
+	var j entryJSON
+	if err := json.Unmarshal(data, &j); err != nil {
+		return err
+	}
+	var entry messages.Entry
+	if err := messages.Unmarshal(j.Events, &entry); err != nil {
+		return err
+	}
+	e.Number, e.At, e.Events = j.Number, j.At, entry.Events
+	return nil
 }
 
 // Want is how a run has to end unless it is canceled.

@@ -16,6 +16,8 @@ const (
 	// heldUpAfter is how much later than its function returned a result is
 	// recorded at most while nothing is wrong.
 	heldUpAfter = 300 * time.Millisecond
+	// restAfter is how long a fault that has been undone may still show.
+	restAfter = time.Second
 	// outageMost is how long after a server was struck results may be held up
 	// by it.
 	outageMost = 15 * time.Second
@@ -63,8 +65,7 @@ func (c *checker) sample(f *Fault, kind Kind, took time.Duration) {
 		if o == f || o.At.After(end) {
 			continue
 		}
-		// A fault that has just been undone has its own recovery to make.
-		if o.Until.IsZero() || o.Until.Add(outageMost/5).After(f.At) {
+		if o.Until.IsZero() || o.Until.Add(restAfter).After(f.At) {
 			return
 		}
 	}

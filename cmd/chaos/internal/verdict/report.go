@@ -32,6 +32,9 @@ type Report struct {
 	All        []Violation
 	// Recovery by kind of fault.
 	Recovery map[Kind]Recovery
+	// Late is how long after the end of its run a wait or watch was told of it at
+	// most, in seconds.
+	Late float64
 	// Seen counts what the runs went through: without it, a rule that holds
 	// says nothing.
 	Seen Seen
@@ -97,7 +100,8 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Median     figures      `json:"recovery_s"`
 		Max        figures      `json:"recovery_max_s"`
 		Count      map[Kind]int `json:"recovery_n"`
-	}{r.Seed, r.Runs, r.Calls, r.Executions, r.Faults, r.Violations, median, most, count})
+		Late       *float64     `json:"wait_late_max_s"`
+	}{r.Seed, r.Runs, r.Calls, r.Executions, r.Faults, r.Violations, median, most, count, rounded(r.Late)})
 }
 
 func rounded(seconds float64) *float64 {
@@ -132,6 +136,7 @@ func (r Report) Print(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%.3f\t%.3f\n", k, r.Faults[k], len(r.Recovery[k].Samples), m, most)
 	}
+	fmt.Fprintf(t, "\nwaits and watches were told of the end %.3f s after it at most\n", r.Late)
 	told := map[Rule]int{}
 	for _, v := range r.All {
 		if told[v.Rule]++; told[v.Rule] <= examplesMax {
