@@ -49,7 +49,7 @@ type checker struct {
 	fathered map[string]bool
 	// replays that were asked for, by run.
 	replays map[string][]*Call
-	report   Report
+	report  Report
 }
 
 // breaks notes a broken rule.
