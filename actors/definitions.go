@@ -3,11 +3,14 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
@@ -15,8 +18,14 @@ import (
 )
 
 // definitionsFreshFor is how long a server trusts its list of current
-// definitions before it looks again whether another server recorded newer ones.
-const definitionsFreshFor = time.Second
+// definitions; definitionsRenewAfter is after how long it looks again, beside
+// the calls that it answers meanwhile, whether another server recorded newer
+// ones. definitionsWithin bounds a look.
+const (
+	definitionsFreshFor   = time.Second
+	definitionsRenewAfter = definitionsFreshFor / 2
+	definitionsWithin     = 5 * time.Second
+)
 
 // Definition is a recorded version of a workflow, ready for use. It must not
 // be changed.
@@ -35,11 +44,16 @@ func (d *Definition) CheckInput(input []byte) error { return d.schema.Check(inpu
 // concurrent use.
 type Definitions struct {
 	store journal.Store
+	// looks are the readings under way: who comes in between shares one.
+	looks singleflight.Group
 
 	mu      sync.RWMutex
 	byHash  map[string]*Definition
 	current map[string]*Definition
-	readAt  time.Time
+	// readAt is when the newest reading began; forgotten counts the calls of
+	// Forget.
+	readAt    time.Time
+	forgotten uint64
 }
 
 // NewDefinitions reads definitions from the store as they are asked for.
@@ -65,10 +79,14 @@ func (d *Definitions) cached(hash string) *Definition {
 	return d.byHash[hash]
 }
 
-// Current returns the version of a name that was registered last;
-// UNKNOWN_WORKFLOW, naming those that there are, if there is none.
+// Current returns the version of a name that was registered last, by another
+// server a second ago at the latest; UNKNOWN_WORKFLOW, naming those that there
+// are, if there is none.
 func (d *Definitions) Current(ctx context.Context, name string) (*Definition, error) {
-	if def := d.currentCached(name); def != nil {
+	if def, age := d.currentCached(name); def != nil && age < definitionsFreshFor {
+		if age >= definitionsRenewAfter {
+			d.looks.DoChan(d.lookKey(), d.look)
+		}
 		return def, nil
 	}
 	all, err := d.All(ctx)
@@ -89,17 +107,41 @@ func (d *Definitions) Current(ctx context.Context, name string) (*Definition, er
 	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: %s", name, known)
 }
 
-func (d *Definitions) currentCached(name string) *Definition {
+func (d *Definitions) currentCached(name string) (*Definition, time.Duration) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if time.Since(d.readAt) > definitionsFreshFor {
-		return nil
-	}
-	return d.current[name]
+	return d.current[name], time.Since(d.readAt)
 }
 
-// All returns the current version of every workflow, by name.
+// All returns the current version of every workflow, by name. Calls at one time
+// share a reading that began after whatever Forget was told of.
 func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
+	select {
+	case r := <-d.looks.DoChan(d.lookKey(), d.look):
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return slices.Clone(r.Val.([]*Definition)), nil
+	case <-ctx.Done():
+		return nil, messages.Errorf(messages.CodeJournalUnavailable, "read the definitions: %w", ctx.Err())
+	}
+}
+
+// lookKey is another one after Forget, so that nobody shares a reading from
+// before it.
+func (d *Definitions) lookKey() string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return strconv.FormatUint(d.forgotten, 10)
+}
+
+// look reads the definitions for everybody who waits for them.
+func (d *Definitions) look() (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), definitionsWithin)
+	defer cancel()
+	d.mu.RLock()
+	began, forgotten := time.Now(), d.forgotten
+	d.mu.RUnlock()
 	stored, err := d.store.CurrentDefinitions(ctx)
 	if err != nil {
 		return nil, err
@@ -115,10 +157,13 @@ func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
 	sort.Slice(all, func(i, j int) bool { return all[i].Def.Name < all[j].Def.Name })
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, def := range all {
-		d.current[def.Def.Name] = def
+	if d.forgotten == forgotten && began.After(d.readAt) {
+		clear(d.current)
+		for _, def := range all {
+			d.current[def.Def.Name] = def
+		}
+		d.readAt = began
 	}
-	d.readAt = time.Now()
 	return all, nil
 }
 
@@ -127,6 +172,7 @@ func (d *Definitions) Forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.readAt = time.Time{}
+	d.forgotten++
 }
 
 func (d *Definitions) keep(stored journal.Definition) (*Definition, error) {

@@ -41,7 +41,10 @@ func (e *Engine) pause(ctx context.Context) bool {
 }
 
 // StartRuns starts runs on their owners and returns when all are durable or
-// refused: one reply each, in order. The error is DEADLINE_EXCEEDED for all.
+// refused: one reply each, in order. Of a start that got JOURNAL_UNAVAILABLE it
+// is not known whether the run is there; to start it again under the same id is
+// harmless. The error, for all: DEADLINE_EXCEEDED, or UNAVAILABLE from a server
+// that does not reach the others.
 func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
 	replies := make([]*messages.StartRunReply, len(runs))
 	left := make([]int, len(runs))
@@ -49,6 +52,9 @@ func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*m
 		left[i] = i
 	}
 	for {
+		if err := e.cutOff(); err != nil {
+			return nil, err
+		}
 		e.startOnOwners(ctx, runs, left, replies)
 		// Who is asked by an older view, or stops, refuses.
 		left = slices.DeleteFunc(left, func(i int) bool {
@@ -65,7 +71,7 @@ func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*m
 }
 
 func (e *Engine) startOnOwners(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
-	byOwner := map[string][]int{}
+	byOwner := map[cluster.Member][]int{}
 	view := e.host.cfg.Node.View()
 	for _, i := range indexes {
 		m, ok := view.OwnerOfRun(runs[i].RunId)
@@ -74,18 +80,18 @@ func (e *Engine) startOnOwners(ctx context.Context, runs []*messages.StartRun, i
 				messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", runs[i].RunId))}
 			continue
 		}
-		byOwner[m.Name] = append(byOwner[m.Name], i)
+		byOwner[m] = append(byOwner[m], i)
 	}
 	var wait sync.WaitGroup
 	for owner, indexes := range byOwner {
-		if owner == e.host.cfg.Node.Self().Name {
+		if owner.Name == e.host.cfg.Node.Self().Name {
 			wait.Go(func() { e.startHere(ctx, runs, indexes, replies) })
 			continue
 		}
 		for len(indexes) > 0 {
 			part := indexes[:min(bulkPart, len(indexes))]
 			indexes = indexes[len(part):]
-			wait.Go(func() { e.startThere(ctx, runs, part, replies) })
+			wait.Go(func() { e.startThere(ctx, owner, runs, part, replies) })
 		}
 	}
 	wait.Wait()
@@ -101,56 +107,83 @@ func (e *Engine) startHere(ctx context.Context, runs []*messages.StartRun, index
 	}
 }
 
-// startThere asks the host of another server, and whoever owns the runs by
+// startThere asks the host of another server once, and whoever owns the runs by
 // then if it does not answer: starting twice is harmless.
-func (e *Engine) startThere(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
-	for _, i := range indexes {
-		reply, err := e.hostCall(ctx, runs[i].RunId, &messages.StartRuns{Runs: []*messages.StartRun{runs[i]}})
+func (e *Engine) startThere(ctx context.Context, owner cluster.Member, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
+	part := &messages.StartRuns{Runs: make([]*messages.StartRun, len(indexes))}
+	for k, i := range indexes {
+		part.Runs[k] = runs[i]
+	}
+	reply, err := e.askHost(ctx, owner, part, startTry)
+	answer, _ := reply.(*messages.StartRunsReply)
+	if err == nil && len(answer.GetRuns()) != len(indexes) {
+		err = messages.Errorf(messages.CodeInternal, "server %s answered %d of %d starts", owner.Name, len(answer.GetRuns()), len(indexes))
+	}
+	for k, i := range indexes {
 		if err != nil {
-			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(err)}
+			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(
+				messages.Errorf(messages.CodeUnavailable, "run %s: server %s did not answer: %w", runs[i].RunId, owner.Name, err))}
 			continue
 		}
-		replies[i] = reply.(*messages.StartRunsReply).Runs[0]
+		replies[i] = answer.Runs[k]
 	}
 }
 
-// hostTry is how long one host is waited for beyond what it was asked to wait.
-const hostTry = time.Second
+const (
+	// hostTry is how long one host is waited for beyond what it was asked to
+	// wait, startTry how long it may take to start runs.
+	hostTry  = time.Second
+	startTry = 15 * time.Second
+)
 
-// hostCall asks the host of the server that owns the run, again and again
+// watchOnOwner asks the host of the server that owns the run, again and again
 // until the context ends.
-func (e *Engine) hostCall(ctx context.Context, runID string, msg proto.Message) (proto.Message, error) {
+func (e *Engine) watchOnOwner(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
 	for {
-		try := hostTry
-		if w, ok := msg.(*messages.WatchRun); ok {
-			try += time.Duration(w.WaitMs) * time.Millisecond
-		}
-		if reply, err := e.askHost(ctx, runID, msg, try); err == nil {
-			return reply, nil
+		var err error
+		owner, ok := e.host.cfg.Node.View().OwnerOfRun(w.RunId)
+		switch {
+		case e.cutOff() != nil:
+			return nil, e.cutOff()
+		case !ok:
+			err = messages.Errorf(messages.CodeUnavailable, "no server owns it now")
+		case owner.Name == e.host.cfg.Node.Self().Name:
+			return e.host.watch(ctx, w), nil
+		default:
+			var reply proto.Message
+			reply, err = e.askHost(ctx, owner, w, hostTry+time.Duration(w.WaitMs)*time.Millisecond)
+			if m, ok := reply.(*messages.WatchRunReply); ok && err == nil {
+				return m, nil
+			}
 		}
 		if !e.pause(ctx) {
-			return nil, messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", runID, cmp.Or(ctx.Err(), context.Canceled))
+			return nil, messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", w.RunId, cmp.Or(ctx.Err(), err, context.Canceled))
 		}
 	}
 }
 
-// askHost asks once; it gives up when another server owns the run.
-func (e *Engine) askHost(ctx context.Context, runID string, msg proto.Message, d time.Duration) (proto.Message, error) {
+// askHost asks a server once; it gives up when that owns no shards any more.
+func (e *Engine) askHost(ctx context.Context, owner cluster.Member, msg proto.Message, d time.Duration) (proto.Message, error) {
 	node := e.host.cfg.Node
-	owner, ok := node.View().OwnerOfRun(runID)
-	if !ok {
-		return nil, messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", runID)
-	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	go func() {
 		_, _ = node.Await(ctx, func(v *cluster.View) bool {
-			now, ok := v.OwnerOfRun(runID)
-			return !ok || now.ID != owner.ID
+			m, ok := v.Member(owner.Name)
+			return !ok || m.ID != owner.ID || m.State != cluster.StateReady
 		})
 		cancel()
 	}()
 	return node.Request(ctx, actor.NewPID(owner.Address, cluster.HostActor), msg)
+}
+
+// cutOff is the error of a server that does not reach the others: another
+// address of the cluster serves.
+func (e *Engine) cutOff() error {
+	if !e.host.cfg.Node.CutOff() {
+		return nil
+	}
+	return messages.Errorf(messages.CodeUnavailable, "this server does not reach the others of its cluster; ask another one")
 }
 
 // CancelRun returns when the request is durable. Errors: UNKNOWN_RUN,
@@ -165,13 +198,23 @@ func (e *Engine) ReplayRun(ctx context.Context, runID string, steps []string) er
 	return e.command(ctx, runID, &messages.ReplayRun{RunId: runID, Steps: steps})
 }
 
+// commandTry is how long the run's activation is waited for before it is asked
+// whether the journal is there.
+const commandTry = 4 * time.Second
+
 func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) error {
 	for {
-		reply, err := e.host.cfg.Node.Call(ctx, cluster.KindRun, runID, msg)
-		if err != nil {
+		if err := e.cutOff(); err != nil {
 			return err
 		}
-		err = messages.FromFailure(reply.(*messages.CommandReply).Error)
+		try, cancel := context.WithTimeout(ctx, commandTry)
+		reply, err := e.host.cfg.Node.Call(try, cluster.KindRun, runID, msg)
+		cancel()
+		if answer, ok := reply.(*messages.CommandReply); ok && err == nil {
+			err = messages.FromFailure(answer.Error)
+		} else if down := e.host.journalDown(ctx); err != nil && down != nil {
+			return messages.Errorf(messages.CodeJournalUnavailable, "run %s: it is not known whether the request is stored: %w", runID, down)
+		}
 		switch messages.CodeOf(err) {
 		case messages.CodeJournalConflict, messages.CodeUnavailable:
 			// The run goes on in another activation, or on another server.
@@ -183,17 +226,27 @@ func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) e
 	}
 }
 
+// readWithin bounds what the API reads from the journal.
+const readWithin = 5 * time.Second
+
+// reading returns a context for reading from the journal.
+func reading(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, readWithin)
+}
+
+// journalDown asks the journal whether it is there: nil if so.
+func (h *Host) journalDown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, hostTry)
+	defer cancel()
+	_, err := h.cfg.Store.Now(ctx)
+	return err
+}
+
 // WatchRun is a long poll for a run's entries. Errors: UNKNOWN_RUN.
 func (e *Engine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
-	var reply *messages.WatchRunReply
-	if e.host.owns(w.RunId) {
-		reply = e.host.watch(ctx, w)
-	} else {
-		m, err := e.hostCall(ctx, w.RunId, w)
-		if err != nil {
-			return nil, err
-		}
-		reply = m.(*messages.WatchRunReply)
+	reply, err := e.watchOnOwner(ctx, w)
+	if err != nil {
+		return nil, err
 	}
 	if err := messages.FromFailure(reply.Error); err != nil {
 		return nil, err
@@ -204,6 +257,8 @@ func (e *Engine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.
 // LoadRun returns a run as it is stored, with what it waits for. Errors:
 // UNKNOWN_RUN, RUN_SET_ASIDE.
 func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
 	record, err := e.host.cfg.Store.Load(ctx, runID)
 	if err != nil {
 		return nil, err
@@ -243,12 +298,16 @@ func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) str
 
 // ListRuns returns rows, newest first.
 func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
 	return e.host.cfg.Store.List(ctx, f, limit, token)
 }
 
 // Workflow returns the current version of a workflow and its hash. Errors:
 // UNKNOWN_WORKFLOW.
 func (e *Engine) Workflow(ctx context.Context, name string) (*messages.WorkflowDefinition, string, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
 	d, err := e.host.definitions.Current(ctx, name)
 	if err != nil {
 		return nil, "", err
@@ -258,6 +317,8 @@ func (e *Engine) Workflow(ctx context.Context, name string) (*messages.WorkflowD
 
 // Workflows returns the current version of every workflow.
 func (e *Engine) Workflows(ctx context.Context) ([]*api.Workflow, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
 	all, err := e.host.definitions.All(ctx)
 	if err != nil {
 		return nil, err

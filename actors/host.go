@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -70,11 +71,19 @@ type Host struct {
 	pid    *actor.PID
 	stop   []func()
 
+	loader loader
+	// anew begins anew after others had given this server up.
+	anew     *time.Timer
+	forwards atomic.Int32
+
 	mu sync.RWMutex
 	// version of the newest view.
 	version uint64
 	active  map[string]*actor.PID
 	owned   map[int]bool
+	// taking counts the sets of shards that are being taken up, leaving those
+	// that are being handed over.
+	taking, leaving int
 	// aside are runs that cannot be read, and until when they are not woken.
 	aside map[string]time.Time
 	// moved is closed, and made anew, when shards went to another server.
@@ -104,6 +113,8 @@ func NewHost(cfg HostConfig) *Host {
 		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
+	h.anew = time.AfterFunc(time.Hour, h.beginAnew)
+	h.anew.Stop()
 	return h
 }
 
@@ -122,9 +133,10 @@ func (h *Host) Start() error {
 		return messages.Errorf(messages.CodeInternal, "start the host of runs: %w", err)
 	}
 	h.pid = pid
-	h.stop = append(h.stop, h.roster.OnTold(h.workerChanged), h.cfg.Node.Subscribe(h.viewChanged))
+	h.stop = append(h.stop, h.roster.OnTold(h.workerChanged), h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone))
 	h.viewChanged(h.cfg.Node.View())
 	h.work.Go(h.waker.loop)
+	h.work.Go(h.sweepLoop)
 	if h.cfg.Retention > 0 {
 		h.work.Go(h.deleteLoop)
 	}
@@ -137,6 +149,7 @@ func (h *Host) Stop() {
 		stop()
 	}
 	h.cancel()
+	h.anew.Stop()
 	h.alarms.close()
 	h.mu.Lock()
 	h.closed = true
@@ -167,10 +180,17 @@ func (h *Host) receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *messages.StartRuns:
 		reply := replyWith(ctx)
-		go func() { reply(&messages.StartRunsReply{Runs: h.startRuns(h.ctx, msg.Runs)}) }()
+		h.background(func() { reply(&messages.StartRunsReply{Runs: h.startRuns(h.ctx, msg.Runs)}) })
 	case *messages.WatchRun:
 		reply := replyWith(ctx)
 		h.background(func() { reply(h.watch(h.ctx, msg)) })
+	case *messages.ShardsReleased:
+		reply := replyWith(ctx)
+		h.background(func() {
+			if h.released(msg.Shards) {
+				reply(&messages.ShardsTaken{})
+			}
+		})
 	case *messages.PlacementStarted:
 		h.placements.reset(msg.Pool)
 		h.broadcast(placementReset{})
@@ -214,9 +234,13 @@ func (h *Host) activation(runID string, fresh *Definition) *actor.PID {
 
 // activate spawns the actor, unless the run has one already.
 func (h *Host) activate(a *runActor) *actor.PID {
-	a.host = h
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.activateLocked(a)
+}
+
+func (h *Host) activateLocked(a *runActor) *actor.PID {
+	a.host = h
 	if pid := h.active[a.id]; pid != nil || h.closed {
 		return pid
 	}
@@ -267,11 +291,13 @@ func (h *Host) stopped(a *runActor) {
 	}
 }
 
-// againAfter is the wait before a run whose activation failed is loaded anew;
-// it doubles up to againMost while the activations do nothing but fail.
+// againAfter is the wait before a run whose activation failed is loaded anew,
+// againBehind that after another activation went on with it, as happens when it
+// moves. Both double up to againMost while the activations do nothing but fail.
 const (
-	againAfter = 500 * time.Millisecond
-	againMost  = 4 * time.Second
+	againAfter  = 500 * time.Millisecond
+	againBehind = 20 * time.Millisecond
+	againMost   = 4 * time.Second
 )
 
 // again loads a run anew after its activation failed.
@@ -282,8 +308,12 @@ func (h *Host) again(failed *runActor, err error) {
 	if closed {
 		return
 	}
-	wait := min(againAfter<<min(failed.failures, 10), againMost)
-	h.log.Warn("run activation dropped, loading it again", "run", failed.id, "in", wait, "error", err)
+	wait, level := againAfter, slog.LevelWarn
+	if messages.CodeOf(err) == messages.CodeJournalConflict {
+		wait, level = againBehind, slog.LevelInfo
+	}
+	wait = min(wait<<min(failed.failures, 10), againMost)
+	h.log.Log(h.ctx, level, "run activation dropped, loading it again", "run", failed.id, "in", wait, "error", err)
 	next := &runActor{id: failed.id, failures: failed.failures + 1}
 	time.AfterFunc(wait, func() {
 		if h.owns(next.id) && h.ctx.Err() == nil {

@@ -128,35 +128,36 @@ func TestHostsOfASplitClusterRecordOnce(t *testing.T) {
 	})
 }
 
-// Runs that are started on both sides under the same ids are the same runs.
-func TestHostsOfASplitClusterStartOnce(t *testing.T) {
+// Of two servers that do not reach each other the one without workers says so
+// and starts nothing; after the partition the starts find what the other one
+// started.
+func TestHostOfACutOffServerStartsNothing(t *testing.T) {
 	hostBubble(t, func(w *hostWorld) {
 		def := w.workflow("build", none, succeed)
 		s1, s2 := w.server("s1"), w.server("s2")
 		w.settled(s1, s2)
 		w.worker("w1", def)
 		w.network.Split(s2.network)
-		time.Sleep(5 * time.Second)
-		ids, existed := make([]string, 20), 0
+		time.Sleep(6 * time.Second)
+		ids := make([]string, 20)
 		for i := range ids {
 			ids[i] = fmt.Sprintf("r%d", i)
-			for _, s := range []*testServer{s1, s2} {
-				r := w.startWithin(s, 10*time.Second, startOf(ids[i], def))
-				if r.Error != nil {
-					w.t.Fatal(r.Error)
-				}
-				if r.Existed {
-					existed++
-				}
+			if r := w.startWithin(s1, 10*time.Second, startOf(ids[i], def)); r.Error != nil || r.Existed {
+				w.t.Fatal(r)
+			}
+			if r := w.startWithin(s2, time.Second, startOf(ids[i], def)); r.Error.GetCode() != string(messages.CodeUnavailable) {
+				w.t.Fatalf("the start on the server that is cut off: %v", r)
 			}
 		}
-		if existed != len(ids) {
-			w.t.Errorf("%d of %d second starts found the run", existed, len(ids))
+		if n := s2.host.ActiveRuns(); n != 0 {
+			w.t.Errorf("the server that is cut off has %d runs", n)
 		}
-		time.Sleep(10 * time.Second)
 		w.network.Heal()
 		w.settled(s1, s2)
 		for _, id := range ids {
+			if r := w.startWithin(s2, 10*time.Second, startOf(id, def)); !r.GetExisted() {
+				w.t.Errorf("the start after the partition: %v", r)
+			}
 			w.ends(s1, id, 30*time.Second, succeeded)
 		}
 		w.recordedOnce(ids)

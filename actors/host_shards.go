@@ -3,11 +3,11 @@ package actors
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/messages"
 )
 
 // pageSize is how many runs are read from the journal at once.
@@ -24,7 +24,7 @@ func (h *Host) owns(runID string) bool {
 func (h *Host) viewChanged(v *cluster.View) {
 	self := h.cfg.Node.Self().Name
 	var gained []int
-	lost := map[int]bool{}
+	lost := map[int]cluster.Member{}
 	h.mu.Lock()
 	if v.Version < h.version {
 		h.mu.Unlock()
@@ -40,20 +40,19 @@ func (h *Host) viewChanged(v *cluster.View) {
 			gained = append(gained, shard)
 		case !mine && h.owned[shard]:
 			delete(h.owned, shard)
-			lost[shard] = true
+			lost[shard] = m
 		}
 	}
 	if len(lost) > 0 {
-		close(h.moved)
-		h.moved = make(chan struct{})
-		for id, pid := range h.active {
-			if lost[cluster.Shard(id)] {
-				h.root.Send(pid, dropRun{})
-			}
-		}
+		h.letGo(lost)
+	}
+	if len(gained) > 0 {
+		h.taking++
 	}
 	h.mu.Unlock()
-	h.placements.viewChanged()
+	if h.placements.viewChanged() {
+		h.broadcast(placementReset{})
+	}
 	if len(gained) > 0 {
 		h.background(func() { h.recover(gained) })
 	}
@@ -73,14 +72,46 @@ func (h *Host) ownedShards() []int {
 	return shards
 }
 
+// recoverParallel is how many pages of unfinished runs are read at one time
+// when some of the shards are taken up.
+const recoverParallel = 4
+
 // recover brings back the unfinished runs of shards; those that wait for
-// something stay where they are until it comes.
+// something stay where they are until it comes. Shards that move away meanwhile
+// are left out.
 func (h *Host) recover(shards []int) {
 	start := time.Now()
-	if len(shards) == cluster.Shards {
+	parts := [][]int{nil}
+	if len(shards) < cluster.Shards {
+		parts = slices.Collect(slices.Chunk(shards, (len(shards)+recoverParallel-1)/recoverParallel))
+	} else {
 		shards = nil
 	}
+	counts := make([]int, len(parts))
+	var reading sync.WaitGroup
+	for i, part := range parts {
+		reading.Go(func() { counts[i] = h.recoverActive(part) })
+	}
+	reading.Wait()
+	h.mu.Lock()
+	h.taking--
+	h.mu.Unlock()
+	h.wakeWatchers(shards)
+	h.wakeWaiting(shards)
+	h.waker.kick(h.clock.Now())
 	n := 0
+	for _, c := range counts {
+		n += c
+	}
+	if n > 0 {
+		h.log.Info("unfinished runs are back", "runs", n, "took", time.Since(start).Round(time.Millisecond))
+	}
+	if f := h.cfg.Hooks.Recovered; f != nil {
+		f(n, time.Since(start))
+	}
+}
+
+func (h *Host) recoverActive(shards []int) (n int) {
 	h.pages("recover runs", func(ctx context.Context, after string) (string, int, error) {
 		records, err := h.cfg.Store.Active(ctx, shards, after, pageSize)
 		for i := range records {
@@ -90,21 +121,23 @@ func (h *Host) recover(shards []int) {
 		n += len(records)
 		return after, len(records), err
 	})
-	h.wakeWatchers(shards)
-	h.wakeWaiting(shards)
-	h.waker.kick(h.clock.Now())
-	if n > 0 {
-		h.log.Info("unfinished runs are back", "runs", n, "took", time.Since(start).Round(time.Millisecond))
-	}
-	if f := h.cfg.Hooks.Recovered; f != nil {
-		f(n, time.Since(start))
-	}
+	return n
 }
 
-// takeUp activates a run that was already read.
+// takeUp activates a run that was just read, if it is still this server's. An
+// activation that is there, and behind what was read, begins again: another
+// server went on with the run.
 func (h *Host) takeUp(record *journal.Record) {
+	id := record.Row.RunID
 	def, err := h.definitions.ByHash(h.ctx, record.Row.DefinitionHash)
-	h.activate(&runActor{id: record.Row.RunID, read: &loaded{record: *record, def: def, err: err}})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch pid := h.active[id]; {
+	case pid != nil:
+		h.root.Send(pid, storedUpTo{uint64(len(record.Entries))})
+	case h.owned[cluster.Shard(id)]:
+		h.activateLocked(&runActor{id: id, read: &loaded{record: *record, def: def, err: err}})
+	}
 }
 
 // pages calls next with the last id of the page before until a page is short,
@@ -128,82 +161,6 @@ func (h *Host) pages(what string, next func(ctx context.Context, after string) (
 	}
 }
 
-// workerChanged wakes the dormant runs that wait for the worker. It comes after
-// the runs in memory were told: one whose dormancy the journal stores after the
-// look had heard of the worker before, and does not leave memory.
-func (h *Host) workerChanged(c WorkerChanged) {
-	switch c.State {
-	case WorkerUp:
-		h.background(func() { h.wakeBy("wake runs that wait for worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByUp) })
-	case WorkerGone:
-		h.background(func() { h.wakeBy("wake runs that watch worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByGone) })
-	}
-}
-
-type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error)
-
-// wokenMax is the number of runs in memory above which no further dormant ones
-// are woken for a worker, for a million may wait for one, unless no more than
-// wokenLeast of those that were are in memory.
-const (
-	wokenMax   = 20_000
-	wokenLeast = 2 * pageSize
-)
-
-func (h *Host) wakeBy(what, workerID string, query wokenBy) {
-	h.wakeIn(h.ownedShards(), what, workerID, query)
-}
-
-func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
-	var woken []string
-	h.pages(what, func(ctx context.Context, after string) (string, int, error) {
-		for woken = h.inMemory(woken); len(woken) > wokenLeast && h.ActiveRuns() > wokenMax; woken = h.inMemory(woken) {
-			select {
-			case <-ctx.Done():
-				return after, 0, nil
-			case <-time.After(busyPause):
-			}
-		}
-		records, err := query(ctx, shards, workerID, after, pageSize)
-		for i := range records {
-			h.takeUp(&records[i])
-			after = records[i].Row.RunID
-			woken = append(woken, after)
-		}
-		return after, len(records), err
-	})
-}
-
-// inMemory leaves those of the runs that are.
-func (h *Host) inMemory(runs []string) []string {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return slices.DeleteFunc(runs, func(id string) bool { return h.active[id] == nil })
-}
-
-// wakeWatchers wakes the dormant runs whose workers are not there when their
-// shard is taken up: their loss was nobody's to notice.
-func (h *Host) wakeWatchers(shards []int) {
-	var workers []string
-	h.pages("look for workers that dormant runs watch", func(ctx context.Context, _ string) (_ string, _ int, err error) {
-		workers, err = h.cfg.Store.WatchedWorkers(ctx, shards)
-		return "", 0, err
-	})
-	for _, id := range workers {
-		h.wakeIn(shards, "wake runs that watch worker "+id, id, h.cfg.Store.WokenByGone)
-	}
-}
-
-// wakeWaiting wakes the dormant runs whose workers came up before their shard
-// was taken up.
-func (h *Host) wakeWaiting(shards []int) {
-	for _, w := range h.roster.Workers() {
-		if w.State == WorkerUp {
-			h.wakeIn(shards, "wake runs that wait for worker "+w.WorkerID, w.WorkerID, h.cfg.Store.WokenByUp)
-		}
-	}
-}
-
 // deletePause is the time between two looks for runs past their retention.
 const deletePause = time.Minute
 
@@ -222,116 +179,5 @@ func (h *Host) deleteLoop() {
 		case <-h.ctx.Done():
 			return
 		}
-	}
-}
-
-// waker wakes dormant runs at their time.
-type waker struct {
-	host *Host
-	// kicks are the times of rows that the journal has by then: those that are
-	// later than the next look are found by it.
-	kicks chan time.Time
-}
-
-func newWaker(h *Host) *waker { return &waker{host: h, kicks: make(chan time.Time, 1024)} }
-
-// kick asks for a look at a time. A full queue looks at once.
-func (w *waker) kick(at time.Time) {
-	select {
-	case w.kicks <- at:
-	default:
-		select {
-		case <-w.kicks:
-		default:
-		}
-		select {
-		case w.kicks <- w.host.clock.Now():
-		default:
-		}
-	}
-}
-
-// busyPause is the wait while woken runs are on their way.
-const busyPause = 50 * time.Millisecond
-
-func (w *waker) loop() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var next time.Time
-	for {
-		select {
-		case <-w.host.ctx.Done():
-			return
-		case at := <-w.kicks:
-			if next.IsZero() || at.Before(next) {
-				next = at
-				timer.Reset(w.host.clock.Until(next))
-			}
-		case <-timer.C:
-			next = w.wake()
-			if !next.IsZero() {
-				timer.Reset(w.host.clock.Until(next))
-			}
-		}
-	}
-}
-
-// wake activates what is due and returns when to look again; zero for never.
-func (w *waker) wake() time.Time {
-	now := w.host.clock.Now()
-	due, next, err := w.host.cfg.Store.Due(w.host.ctx, w.host.ownedShards(), now, pageSize+w.host.asides())
-	if err != nil {
-		if w.host.ctx.Err() == nil {
-			w.host.log.Warn("look for runs to wake", "error", err)
-		}
-		return now.Add(againAfter)
-	}
-	woken := 0
-	for _, id := range due {
-		if !w.host.isAside(id, now) {
-			w.host.activation(id, nil)
-			woken++
-		}
-	}
-	switch {
-	case woken > 0:
-		// Woken runs stay listed until their first append.
-		return now.Add(busyPause)
-	case len(due) > 0 && (next.IsZero() || next.After(now.Add(asideFor))):
-		return now.Add(asideFor)
-	}
-	return next
-}
-
-// asideFor is how long a run that cannot be read is not woken.
-const asideFor = time.Minute
-
-// setAside notes a run that cannot be read; false if that was known.
-func (h *Host) setAside(runID string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, known := h.aside[runID]
-	h.aside[runID] = h.clock.Now().Add(asideFor)
-	return !known
-}
-
-// asides is the number of runs that cannot be read.
-func (h *Host) asides() int {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return len(h.aside)
-}
-
-func (h *Host) isAside(runID string, now time.Time) bool {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return now.Before(h.aside[runID])
-}
-
-// rowStored notes the wake-up time of a run that becomes dormant. A look at the
-// journal before its row is there would not find it, and forget it.
-func (h *Host) rowStored(row *journal.Row) {
-	if row.Dormant && !row.WakeAt.IsZero() && row.Status == messages.RunStatus_RUN_STATUS_RUNNING {
-		h.waker.kick(row.WakeAt)
 	}
 }

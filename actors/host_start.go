@@ -44,8 +44,17 @@ func (s *starts) answered(i int) bool {
 	return s.replies[i] != nil
 }
 
+// giveUp answers the starts that are not answered yet.
+func (s *starts) giveUp(err error) []*messages.StartRunReply {
+	for i := range s.replies {
+		s.answer(i, &messages.StartRunReply{Error: messages.ToFailure(err)})
+	}
+	return s.replies
+}
+
 // startRuns returns once all runs are durable or refused; UNAVAILABLE for
-// those that are neither when ctx ends.
+// those that are neither when ctx ends, JOURNAL_UNAVAILABLE when the journal is
+// out of reach for some seconds.
 func (h *Host) startRuns(ctx context.Context, runs []*messages.StartRun) []*messages.StartRunReply {
 	s := &starts{replies: make([]*messages.StartRunReply, len(runs)), left: len(runs), done: make(chan struct{})}
 	if len(runs) == 0 {
@@ -64,12 +73,11 @@ func (h *Host) startRuns(ctx context.Context, runs []*messages.StartRun) []*mess
 		case <-s.done:
 			return s.replies
 		case <-again.C:
-		case <-ctx.Done():
-			err := messages.Errorf(messages.CodeUnavailable, "not known whether the run was started: %w", ctx.Err())
-			for i := range runs {
-				s.answer(i, &messages.StartRunReply{Error: messages.ToFailure(err)})
+			if down := h.journalDown(ctx); down != nil {
+				return s.giveUp(messages.Errorf(messages.CodeJournalUnavailable, "not known whether the run was started: %w", down))
 			}
-			return s.replies
+		case <-ctx.Done():
+			return s.giveUp(messages.Errorf(messages.CodeUnavailable, "not known whether the run was started: %w", ctx.Err()))
 		}
 	}
 }

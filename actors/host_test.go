@@ -278,7 +278,6 @@ func TestHostTellsOfAnEndOnAnotherServer(t *testing.T) {
 					close(ask)
 					time.AfterFunc(time.Second, func() {
 						s2.network.Freeze()
-						s2.host.Stop()
 					})
 				} else {
 					id = w.leaves(s1, "s2")

@@ -160,7 +160,7 @@ func (w *hostWorld) startServer(id string, on *clustertest.Host, c HostConfig) *
 	s := &testServer{network: on, recovered: make(chan int, 100)}
 	var placement cluster.Kind
 	config := cluster.Config{
-		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler),
+		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler), Signs: SignsOf(w.store),
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},

@@ -34,9 +34,14 @@ type (
 		token token
 	}
 	askWaitingFor struct{}
-	// dropRun ends the activation without a word: the shard went to another
-	// server.
-	dropRun struct{}
+	// dropRun ends the activation without a word, once its append in flight is
+	// stored: the shard went to another server, or, if anew is set, what this
+	// server holds in memory may be old.
+	dropRun struct{ anew bool }
+	// storedUpTo ends the activation if it is behind the journal.
+	storedUpTo struct{ number uint64 }
+	// compareStored makes the activation look whether it is behind the journal.
+	compareStored struct{}
 )
 
 // token answers an input of the machine.
@@ -62,6 +67,10 @@ type runActor struct {
 	early []envelope
 	// failures counts the activations in a row that failed before this one.
 	failures int
+	// leaving: it ends when the append in flight is stored; what comes in the
+	// meantime is held, and passed on then.
+	leaving bool
+	held    []envelope
 	// retired: the host has forgotten this activation.
 	retired bool
 	failed  error
@@ -87,9 +96,11 @@ func (a *runActor) Receive(ctx actor.Context) {
 	default:
 		switch {
 		case a.retired:
-			a.passOn(ctx, msg)
+			a.pass(ctx, envelope{msg, ctx.Sender()})
 		case a.m == nil:
 			a.early = append(a.early, envelope{msg, ctx.Sender()})
+		case a.leaving:
+			a.hold(ctx, msg)
 		default:
 			a.route(ctx, msg, ctx.Sender())
 		}
@@ -110,7 +121,7 @@ func (a *runActor) start(ctx actor.Context) {
 		a.restore(ctx, a.read)
 		a.read = nil
 	default:
-		go func() { root.Send(self, a.host.load(a.id)) }()
+		a.host.loader.put(func() { root.Send(self, a.host.load(a.id)) })
 	}
 }
 
@@ -143,6 +154,10 @@ func (a *runActor) restore(ctx actor.Context, msg *loaded) {
 			a.host.tell(a.id, nil, e.message, e.sender)
 			continue
 		}
+		if a.leaving {
+			a.held = append(a.held, e)
+			continue
+		}
 		a.route(ctx, e.message, e.sender)
 	}
 }
@@ -167,10 +182,10 @@ func (a *runActor) refuse(ctx actor.Context, e envelope) {
 	}
 }
 
-// passOn sends what reaches a retired activation to the next one.
-func (a *runActor) passOn(ctx actor.Context, msg any) {
-	switch msg := msg.(type) {
-	case alarmRang, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun:
+// pass sends what reaches a retired activation to the next one.
+func (a *runActor) pass(ctx actor.Context, e envelope) {
+	switch msg := e.message.(type) {
+	case alarmRang, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun, storedUpTo, compareStored:
 	case *WorkerChanged:
 		// It may be what the run, dormant since a moment ago, waits for. The
 		// next activation hears it from the roster.
@@ -178,14 +193,18 @@ func (a *runActor) passOn(ctx actor.Context, msg any) {
 			a.host.activation(a.id, nil)
 		}
 	default:
+		if result, ok := msg.(*messages.Result); ok && a.failed == nil && !a.host.owns(a.id) {
+			a.host.forward(a.id, result, e.sender)
+			return
+		}
 		if a.failed == nil && !a.host.owns(a.id) {
 			a.failed = messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", a.id)
 		}
 		if a.failed != nil {
-			a.refuse(ctx, envelope{msg, ctx.Sender()})
+			a.refuse(ctx, e)
 			return
 		}
-		a.host.tell(a.id, nil, msg, ctx.Sender())
+		a.host.tell(a.id, nil, msg, e.sender)
 	}
 }
 
@@ -221,14 +240,54 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 	case askWaitingFor:
 		respond(ctx, sender, waitingFor(a.m.WaitingFor()))
 	case dropRun:
-		if a.host.owns(a.id) {
+		if !msg.anew && a.host.owns(a.id) {
 			return // It came back meanwhile.
 		}
-		a.handle(ctx, run.Drop{})
-		a.retire(ctx)
+		a.leave(ctx)
+	case storedUpTo:
+		// One that is appending will learn it by that.
+		if a.m.State().Number < msg.number && !a.m.Appending() {
+			a.leave(ctx)
+			a.host.again(a, messages.Errorf(messages.CodeJournalConflict, "run %s has %d entries in the journal and %d here", a.id, msg.number, a.m.State().Number))
+		}
+	case compareStored:
+		a.compareStored(ctx)
 	case proto.Message:
 		a.handle(ctx, run.FromWorker{Message: msg})
 	}
+}
+
+// leave ends the activation: at once, or when the append in flight is stored,
+// so that whoever is told of its answer is told the truth, and the next owner
+// reads it.
+func (a *runActor) leave(ctx actor.Context) {
+	if a.m.Appending() {
+		a.leaving = true
+		return
+	}
+	a.handle(ctx, run.Drop{})
+	a.retire(ctx)
+	for _, e := range a.held {
+		a.pass(ctx, e)
+	}
+	a.held = nil
+}
+
+// hold keeps what comes while the last append is on its way.
+func (a *runActor) hold(ctx actor.Context, msg any) {
+	if done, ok := msg.(appended); ok {
+		a.handleAppended(ctx, done.err)
+		if !a.retired {
+			a.leave(ctx)
+			return
+		}
+		for _, e := range a.held {
+			a.pass(ctx, e)
+		}
+		a.held = nil
+		return
+	}
+	a.held = append(a.held, envelope{msg, ctx.Sender()})
 }
 
 func (a *runActor) handle(ctx actor.Context, in run.Input) {
@@ -348,6 +407,17 @@ func (a *runActor) workerChanged(msg *WorkerChanged) run.WorkerChanged {
 		in.State = run.WorkerUp
 	}
 	return in
+}
+
+// compareStored reads whether the journal has entries after this activation's.
+func (a *runActor) compareStored(ctx actor.Context) {
+	root, self, host, id, number := ctx.ActorSystem().Root, a.self, a.host, a.id, a.m.State().Number
+	host.loader.put(func() {
+		entries, _, err := host.cfg.Store.Entries(host.ctx, id, number, 1)
+		if err == nil && len(entries) > 0 {
+			root.Send(self, storedUpTo{number + 1})
+		}
+	})
 }
 
 // resolveSpawn looks the child's definition up before the machine decides.

@@ -44,7 +44,8 @@ type Config struct {
 	// the time of their start.
 	Incarnation string
 	// State at the start. Defaults to ready for a server and to joining for a
-	// worker.
+	// worker. A ready server that joins others is joining until it has: alone
+	// in its view it would own all shards.
 	State State
 	// Pool of a worker.
 	Pool string
@@ -70,6 +71,10 @@ type Config struct {
 	// may guess at leisure. Required beyond loopback.
 	Secret string
 
+	// Signs of life of a server, by which it tells the death of others from its
+	// own isolation; without them every verdict counts. Nil for a worker, and
+	// for the only server of a cluster.
+	Signs Signs
 	// Preset of the timing. Defaults to LocalConfig.
 	Preset Preset
 	// Kinds that a server activates.

@@ -128,6 +128,8 @@ func (l *lookup) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *messages.Activate:
 		ctx.Respond(l.activate(m))
+	case *messages.Ping:
+		ctx.Respond(&messages.Pong{Known: l.node.membership.knows(m.Name)})
 	case *messages.DeclaredGone:
 		l.node.heardVerdict(m)
 	}

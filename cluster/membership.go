@@ -33,6 +33,8 @@ type membership struct {
 	// declared gone and is back.
 	returned func(Member)
 
+	// gate holds verdicts back; nil for none.
+	gate *gate
 	// stopped is closed when the node leaves.
 	stopped chan struct{}
 	flushes chan chan struct{}
@@ -42,6 +44,8 @@ type membership struct {
 
 	mu   sync.Mutex
 	lost map[string]lostServer
+	// wanted is the state that setState gave.
+	wanted State
 }
 
 type viewState struct {
@@ -161,6 +165,7 @@ func newMembership(c Config, publish func(old, new *View), returned func(Member)
 // anybody yet.
 func (m *membership) start(self Member) error {
 	m.self.Store(&self)
+	m.wanted = self.State
 	mc, err := m.listConfig()
 	if err != nil {
 		return err
@@ -202,19 +207,12 @@ func (m *membership) flush() {
 
 // refresh makes a new view if what was heard differs from the newest one.
 func (m *membership) refresh() {
-	var members, returned []Member
-	for _, h := range m.events.snapshot() {
-		member, err := h.member()
-		if err != nil {
-			m.config.Logger.Warn("a member that cannot be read is left out", "error", err)
-			continue
-		}
-		members = append(members, member)
-		if h.returned {
-			returned = append(returned, member)
-		}
+	members, returned, unreadable := m.heardMembers()
+	for _, err := range unreadable {
+		m.config.Logger.Warn("a member that cannot be read is left out", "error", err)
 	}
 	old := m.current.Load()
+	members = m.gate.filter(old.view, members)
 	view := old.view.next(members)
 	if slices.Equal(view.Members, old.view.Members) {
 		return
@@ -230,23 +228,58 @@ func (m *membership) refresh() {
 	}
 }
 
+// heardMembers decodes what memberlist told of: the members that live, and
+// those of them that had been declared gone.
+func (m *membership) heardMembers() (members, returned []Member, unreadable []error) {
+	for _, h := range m.events.snapshot() {
+		member, err := h.member()
+		if err != nil {
+			unreadable = append(unreadable, err)
+			continue
+		}
+		members = append(members, member)
+		if h.returned {
+			returned = append(returned, member)
+		}
+	}
+	return members, returned, unreadable
+}
+
 // Self returns this node as it describes itself now.
 func (m *membership) Self() Member { return *m.self.Load() }
 
 // setState gossips another state of this node.
 func (m *membership) setState(s State) error {
+	m.mu.Lock()
+	m.wanted = s
+	m.mu.Unlock()
+	m.showState(time.Second)
+	m.gate.kick()
+	return nil
+}
+
+// showState gossips the state that this node is in: the one that was set, or
+// joining for a server that is cut off.
+func (m *membership) showState(timeout time.Duration) {
+	cutOff := m.gate.isCutOff()
+	m.mu.Lock()
 	self := m.Self()
-	if self.State == s {
-		return nil
+	s := m.wanted
+	if cutOff && s == StateReady {
+		s = StateJoining
 	}
+	same := self.State == s
 	self.State = s
 	m.self.Store(&self)
+	m.mu.Unlock()
+	if same {
+		return
+	}
 	// A timeout says only that no packet with the news was sent yet; it goes
 	// out with the next exchange at the latest.
-	if err := m.list.UpdateNode(time.Second); err != nil {
+	if err := m.list.UpdateNode(timeout); err != nil {
 		m.config.Logger.Debug("the new state is not gossiped yet", "error", err)
 	}
-	return nil
 }
 
 // leave tells others, as far as that can be done in the time, and stops.

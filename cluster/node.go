@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	protocluster "github.com/asynkron/protoactor-go/cluster"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -55,6 +56,18 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.system = newSystem(c)
 	n.membership = newMembership(c, n.publish, n.tellReturned)
 	n.lookup = newLookup(n)
+	if c.Role == RoleServer && c.Signs != nil {
+		n.membership.gate = newGate(n.membership, c.Signs)
+		n.membership.gate.ask = func(ctx context.Context, to Member, msg proto.Message) (proto.Message, error) {
+			return n.Request(ctx, actor.NewPID(to.Address, activatorActor), msg)
+		}
+		n.OnPause(func(time.Duration) { n.membership.gate.doubt() })
+		n.OnDeclaredGone(func(by Member) {
+			if by.Role != RoleWorker {
+				n.membership.gate.doubt()
+			}
+		})
+	}
 	n.cluster = protocluster.New(n.system, protocluster.Configure("limpet", provider{n}, n.lookup, nil, gossipOff))
 	var err error
 	if n.remoting, err = startRemoting(n.system, n.cluster, c, n.membership); err != nil {
@@ -96,9 +109,19 @@ func (n *Node) startMember(ctx context.Context) error {
 		defer close(n.rejoining)
 		n.membership.rejoinLoop(loops)
 	}()
+	if n.startsJoining() {
+		n.membership.gate.first(ctx)
+		_ = n.SetState(n.config.State)
+	}
+	n.running.Go(func() { n.membership.gate.loop(loops) })
 	started := time.Now()
 	n.running.Go(func() { n.pauses.loop(loops, started, n.pauseLimit) })
 	return nil
+}
+
+// startsJoining: the node is not ready before it has joined others.
+func (n *Node) startsJoining() bool {
+	return n.config.Role == RoleServer && n.config.State == StateReady && len(n.config.Join) > 0
 }
 
 // Stop leaves the cluster: it tells the others, which takes up to 400 ms, and
@@ -170,6 +193,10 @@ func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, er
 // SetState gossips the state of this node; it may wait for up to a second
 // until a packet with it was sent.
 func (n *Node) SetState(s State) error { return n.membership.setState(s) }
+
+// CutOff says that this server reaches less of the cluster than others that
+// live: it owns nothing until it reaches them again.
+func (n *Node) CutOff() bool { return n.membership.gate.isCutOff() }
 
 // HostPID returns the actor that starts and watches the run on the server
 // that owns it; false if there is no server.
@@ -262,6 +289,9 @@ func (p provider) StartMember(*protocluster.Cluster) error {
 	self := Member{
 		Name: memberName(n.config.ID, n.config.Incarnation), Role: n.config.Role, State: n.config.State,
 		WorkerID: n.config.ID, Incarnation: n.config.Incarnation, Pool: n.config.Pool, Address: n.system.Address(),
+	}
+	if n.startsJoining() {
+		self.State = StateJoining
 	}
 	meta, err := encodeMeta(self)
 	if err != nil {

@@ -1,0 +1,337 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Signs is a place that all servers reach without each other: their store.
+type Signs interface {
+	// SignOfLife replaces the server's sign and returns the newest of each.
+	SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error)
+}
+
+// Sign is a server's sign of life; Age is by the clock of where it is kept.
+type Sign struct {
+	Server string
+	Data   []byte
+	Age    time.Duration
+}
+
+const (
+	// signEvery is the pace of the signs of life, signFresh the age up to
+	// which one shows that its server lives: less than a verdict takes.
+	signEvery = 400 * time.Millisecond
+	signFresh = 3 * signEvery
+	// gateTry bounds the pings and the look at the signs of one judgement.
+	gateTry = 300 * time.Millisecond
+	// gateAgain is the pause before the next one while it is too early to tell.
+	gateAgain = 100 * time.Millisecond
+	// gatePatience is how long a rival is given to notice that it does not
+	// reach this server.
+	gatePatience = 2 * time.Second
+)
+
+// gate stands between the verdicts of memberlist and the view of a server. A
+// verdict says that a member is out of reach, which is as true of this server
+// when its own network is down; and it would then take over what others hold,
+// and declare workers lost that are not. So a server that misses members asks
+// the others, and the store, before it lets them go; see judge. One that is cut
+// off keeps in its view those that it misses and says that it is joining: it
+// owns nothing, until it reaches the others again, and then takes its shards up
+// like a new member. A nil gate lets everything through.
+type gate struct {
+	m     *membership
+	signs Signs
+	// ask sends a question to the activator of a member.
+	ask    func(ctx context.Context, to Member, msg proto.Message) (proto.Message, error)
+	signal chan struct{}
+
+	mu sync.Mutex
+	// held are members that were declared gone and are still in the view;
+	// released are those of them that may leave it.
+	held     map[string]Member
+	released map[string]bool
+	// rivals of the last look at the signs.
+	rivals []rival
+	// suspect: others may have declared this server gone.
+	suspect bool
+	cutOff  bool
+	// since is when the present doubt began, unread when the signs could last
+	// not be read.
+	since, unread time.Time
+}
+
+func newGate(m *membership, signs Signs) *gate {
+	return &gate{m: m, signs: signs, signal: make(chan struct{}, 1), held: map[string]Member{}, released: map[string]bool{}}
+}
+
+// filter returns the members of the next view: those that were heard of, and
+// those of the last one that are held. A member that said that it leaves, or
+// was not ready yet, is nobody's loss. A server that was alone has nobody to
+// ask.
+func (g *gate) filter(old *View, heard []Member) []Member {
+	if g == nil {
+		return heard
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	self := g.m.Self().Name
+	alone := len(g.rivals) == 0 && !g.cutOff && !slices.ContainsFunc(old.servers, func(m Member) bool { return m.Name != self })
+	now := map[string]bool{}
+	for _, m := range heard {
+		now[m.Name] = true
+	}
+	held := map[string]Member{}
+	for _, m := range old.Members {
+		if now[m.Name] || m.Name == self || m.State != StateReady || g.released[m.Name] || alone {
+			continue
+		}
+		held[m.Name] = m
+		heard = append(heard, m)
+		if _, known := g.held[m.Name]; !known {
+			g.kick()
+		}
+	}
+	clear(g.released)
+	g.held = held
+	return heard
+}
+
+// kick asks for a judgement soon.
+func (g *gate) kick() {
+	if g == nil {
+		return
+	}
+	select {
+	case g.signal <- struct{}{}:
+	default:
+	}
+}
+
+// doubt notes that others may have declared this server gone.
+func (g *gate) doubt() {
+	if g == nil {
+		return
+	}
+	g.suspectNow()
+	g.kick()
+}
+
+func (g *gate) suspectNow() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.suspect = true
+}
+
+func (g *gate) isCutOff() bool {
+	if g == nil {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cutOff
+}
+
+func (g *gate) loop(ctx context.Context) {
+	if g == nil {
+		return
+	}
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.signal:
+		case <-t.C:
+		}
+		t.Reset(g.round(ctx))
+	}
+}
+
+// first looks around before this server is ready: others may live that it did
+// not join.
+func (g *gate) first(ctx context.Context) {
+	if g != nil && g.round(ctx) == gateAgain {
+		g.round(ctx)
+	}
+}
+
+// round gives a sign of life; it judges if members are missing, or others live
+// that are not in the view. It returns when to begin the next one.
+func (g *gate) round(ctx context.Context) time.Duration {
+	c, held, doubt := g.begin()
+	heard, _, _ := g.m.heardMembers()
+	if !doubt {
+		c.mine = sideOf(heard)
+		g.sign(ctx, &c, heard, nil)
+		if len(c.rivals) > 0 {
+			g.suspectNow()
+			return gateAgain
+		}
+		return signEvery
+	}
+	strangers := g.reach(ctx, &c, heard)
+	verdict := c.judge()
+	if verdict == missedWait {
+		g.sign(ctx, &c, heard, strangers)
+		verdict = c.judge()
+	}
+	g.conclude(verdict, held)
+	if verdict == missedGone {
+		return signEvery
+	}
+	return gateAgain
+}
+
+// begin notes what there is to judge, if there is anything.
+func (g *gate) begin() (c missing, held []string, doubt bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c = missing{self: g.m.Self().Name, rivals: g.rivals}
+	for _, m := range g.m.current.Load().view.servers {
+		c.known = append(c.known, m.Name)
+	}
+	for name := range g.held {
+		held = append(held, name)
+	}
+	doubt = len(held) > 0 || g.suspect || g.cutOff
+	switch {
+	case !doubt:
+		g.since = time.Time{}
+	case g.since.IsZero():
+		g.since = time.Now()
+	}
+	c.patience = time.Since(g.since) < gatePatience
+	return c, held, doubt
+}
+
+// reach asks the members that were heard of whether they hear this one, until
+// most servers have said so. It returns the servers that do not know this one.
+func (g *gate) reach(ctx context.Context, c *missing, heard []Member) (strangers []string) {
+	ctx, cancel := context.WithTimeout(ctx, gateTry)
+	defer cancel()
+	type answer struct {
+		member Member
+		known  bool
+		err    error
+	}
+	answers := make(chan answer, len(heard))
+	asked := 0
+	c.mine = side{servers: []string{c.self}}
+	for _, m := range heard {
+		if m.Name == c.self {
+			continue
+		}
+		asked++
+		go func() {
+			reply, err := g.ask(ctx, m, &messages.Ping{Name: c.self})
+			pong, _ := reply.(*messages.Pong)
+			answers <- answer{m, pong.GetKnown(), err}
+		}()
+	}
+	for ; asked > 0 && !c.majority(); asked-- {
+		a := <-answers
+		server := a.member.Role == RoleServer
+		switch {
+		case a.err == nil && a.known && server:
+			c.mine.servers = append(c.mine.servers, a.member.Name)
+			slices.Sort(c.mine.servers)
+		case a.err == nil && a.known:
+			c.mine.workers++
+		case a.err == nil && server:
+			strangers = append(strangers, a.member.Name)
+		case server && slices.Contains(c.known, a.member.Name):
+			c.silent = true
+		}
+	}
+	return strangers
+}
+
+// sign gives the sign of life and looks who else lives and is not reached: who
+// was not heard of, or does not know this server.
+func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers []string) {
+	ctx, cancel := context.WithTimeout(ctx, gateTry)
+	defer cancel()
+	self := g.m.Self()
+	data, err := proto.Marshal(&messages.ServerSign{Servers: c.mine.servers, Workers: int32(c.mine.workers),
+		Passive: self.State != StateReady && !g.isCutOff()})
+	if err != nil {
+		return
+	}
+	signs, err := g.signs.SignOfLife(ctx, c.self, data)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil {
+		g.unread = time.Now()
+		return
+	}
+	// After an outage of the store all signs are old, until they are given again.
+	c.read = g.unread.IsZero() || time.Since(g.unread) > signFresh
+	c.rivals = nil
+	for _, s := range signs {
+		said := new(messages.ServerSign)
+		if s.Server == c.self || s.Age > signFresh || proto.Unmarshal(s.Data, said) != nil || said.Passive {
+			continue
+		}
+		there := slices.ContainsFunc(heard, func(m Member) bool { return m.Name == s.Server })
+		if !there || slices.Contains(strangers, s.Server) {
+			c.rivals = append(c.rivals, rival{s.Server, side{said.Servers, int(said.Workers)}})
+		}
+	}
+	g.rivals = c.rivals
+}
+
+// conclude acts on a judgement about members that were held.
+func (g *gate) conclude(verdict judgement, held []string) {
+	g.mu.Lock()
+	was := g.cutOff
+	switch verdict {
+	case missedWait:
+	case missedGone:
+		g.cutOff, g.suspect, g.since = false, false, time.Time{}
+		for _, name := range held {
+			if _, still := g.held[name]; still {
+				g.released[name] = true
+			}
+		}
+	case missedCutOff:
+		g.cutOff = true
+	}
+	is, rivals := g.cutOff, g.rivals
+	g.mu.Unlock()
+	switch {
+	case is && !was:
+		names := make([]string, len(rivals))
+		for i, r := range rivals {
+			names[i] = r.name
+		}
+		g.m.config.Logger.Warn("this server is cut off from the others and lets go of all runs until it reaches them again", "others", names)
+	case was && !is:
+		g.m.config.Logger.Info("this server reaches the others again")
+	}
+	if is != was {
+		g.m.showState(gateTry)
+	}
+	g.m.events.wake()
+}
+
+// sideOf is what a server reaches by hearsay.
+func sideOf(heard []Member) (s side) {
+	for _, m := range heard {
+		if m.Role == RoleServer {
+			s.servers = append(s.servers, m.Name)
+		} else {
+			s.workers++
+		}
+	}
+	slices.Sort(s.servers)
+	return s
+}
