@@ -4,32 +4,53 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/limpetrun/limpet/cmd/limpet/internal/bench"
 )
 
+// postgresVariable names the PostgreSQL to measure on.
+const postgresVariable = "LIMPET_POSTGRES_URL"
+
 func (c *cli) benchCommand() *cobra.Command {
 	var config bench.Config
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure runs a second and latencies on this machine, beside its limits",
-		Long: `Start a server process and worker processes on loopback, start runs whose steps do
+		Short: "Measure throughput, latencies, recovery and waiting on this machine, beside its limits",
+		Long: `Start server processes and worker processes on loopback, start runs whose steps do
 nothing, and measure until the last one has ended. Whether runs stayed on one
 worker, and whether steps ran twice, comes from what the steps recorded themselves.
 In the same call it measures what the machine allows: fsyncs, the store alone,
 messages between processes.
 
 Workloads: noop1 is one step, chain3 three in a row, fan two and one that waits
-for both.`,
+for both. waiting is a million HARD runs that wait for their workers: the memory
+that takes, and the time to wake them all when the workers come. Each of its
+workers comes up, binds its share of the runs by a first step and is killed with
+the second steps under way; then all come back at once.
+
+Failovers, each measured in several trials: worker-kill (SIGKILL) and worker-stop
+(SIGSTOP) of a worker until the last of its lost SOFT steps begins elsewhere;
+hard-restart, the same of HARD runs from the launch of the worker's new process
+until they begin there; server-kill until the last of the runs in motion has gone on.
+
+--store postgres starts a private PostgreSQL, with fsync and synchronous_commit
+on, and deletes it afterwards. With LIMPET_POSTGRES_URL set it makes a database
+there instead, and drops it afterwards.`,
 		Example: `  limpet bench
   limpet bench --workload chain3 --sticky soft --store sqlite --runs 20000 --json
+  limpet bench --store postgres --servers 3 --runs 20000
   limpet bench --runs 2000 --sequential
+  limpet bench --failover worker-kill --json
+  limpet bench --failover server-kill --store postgres --servers 3 --trials 10
+  limpet bench --workload waiting --runs 1000000
   limpet bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof`,
 		Args: cobra.NoArgs,
 		RunE: c.does(func(ctx context.Context, _ []string) error {
 			config.Progress, config.Terminal = c.err, c.errTerminal
+			config.PostgresURL = os.Getenv(postgresVariable)
 			config.ServerArgs, config.WorkerArgs, config.PeerArgs = processArgs(processServer), processArgs(processBenchWorker), processArgs(processBenchPeer)
 			figures, err := bench.Run(ctx, config)
 			if err != nil {
@@ -43,21 +64,25 @@ for both.`,
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3 or fan")
+	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan or waiting")
+	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
+	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
 	flags.StringVar(&config.Sticky, "sticky", "soft", "none, soft or hard")
-	flags.StringVar(&config.Store, "store", "sqlite", "the journal: sqlite (in a file, every commit synced) or memory")
-	flags.IntVar(&config.Runs, "runs", 20_000, "runs to measure")
-	flags.IntVar(&config.Workers, "workers", 2, "worker processes")
-	flags.IntVar(&config.Slots, "slots", 100, "slots of each worker")
+	flags.StringVar(&config.Store, "store", "sqlite", "the journal: sqlite (in a file, every commit synced), postgres or memory")
+	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting)")
+	flags.IntVar(&config.Servers, "servers", 1, "server processes; several share --store postgres")
+	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs)")
+	flags.IntVar(&config.Slots, "slots", 0, "slots of each worker (default 100; for --failover and waiting enough for all runs)")
 	flags.BoolVar(&config.Sequential, "sequential", false, "start a run when the one before has ended, instead of all in bulk")
 	flags.IntVar(&config.Warmup, "warmup", 200, "runs before those that are measured")
 	flags.BoolVar(&config.Limits, "limits", true, "measure the limits of this machine too")
 	flags.StringVar(&config.Dir, "dir", "", "where the journal goes, in a directory of its own (default the system's for temporary files)")
 	flags.BoolVar(&config.Keep, "keep", false, "leave the directory with the journal, the ledgers and the logs")
-	flags.StringVar(&config.ServerProfile, "cpuprofile-server", "", "write a CPU profile of the server to this file")
+	flags.StringVar(&config.ServerProfile, "cpuprofile-server", "", "write a CPU profile of the first server to this file")
 	flags.StringVar(&config.WorkerProfile, "cpuprofile-worker", "", "write a CPU profile of the first worker to this file")
 	flags.StringVar(&config.ClientProfile, "cpuprofile-client", "", "write a CPU profile of this process, the client, to this file")
-	flags.StringVar(&config.ServerAllocations, "memprofile-server", "", "write what the server allocated to this file")
+	flags.StringVar(&config.ServerAllocations, "memprofile-server", "", "write what the first server allocated to this file")
 	flags.StringVar(&config.WorkerAllocations, "memprofile-worker", "", "write what the first worker allocated to this file")
+	flags.StringVar(&config.ServerHeap, "heapprofile-server", "", "write what lives in the first server's heap while the runs of waiting wait to this file")
 	return cmd
 }

@@ -28,7 +28,7 @@ func (c *cli) processCommand() *cobra.Command {
 	children := map[string]func() procs.Child{
 		processServer:      localcluster.ServerChild,
 		processDemoWorker:  func() procs.Child { return localcluster.WorkerChild(demo.Workflows) },
-		processBenchWorker: func() procs.Child { return localcluster.WorkerChild(bench.Workflows) },
+		processBenchWorker: bench.WorkerChild,
 		processBenchPeer:   bench.PeerChild,
 	}
 	return &cobra.Command{

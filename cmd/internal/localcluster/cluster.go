@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,15 +25,16 @@ const (
 	stopTimeout = 5 * time.Second
 )
 
-// serverName is the id of the server process.
-const serverName = "server"
-
 // Config of a cluster on this machine.
 type Config struct {
 	// Dir for the journal, ledgers and logs; it must exist.
 	Dir string
-	// Store is StoreSQLite or StoreMemory.
+	// Store is StoreSQLite, StoreMemory or StorePostgres.
 	Store string
+	// PostgresURL is the database of StorePostgres, which must exist.
+	PostgresURL string
+	// Servers on that store: more than one only with StorePostgres. Default 1.
+	Servers int
 	// Slots of each worker.
 	Slots int
 	// ServerArgs and WorkerArgs are the arguments of the hidden commands that
@@ -47,7 +49,7 @@ type Config struct {
 	Restarted func(name string, err error)
 }
 
-// Cluster is a server process and worker processes. Its methods may be called
+// Cluster is server processes and worker processes. Its methods may be called
 // concurrently.
 type Cluster struct {
 	config Config
@@ -57,19 +59,26 @@ type Cluster struct {
 	// watching counts the goroutines that restart the dead.
 	watching sync.WaitGroup
 
-	mu        sync.Mutex
-	addresses addresses
+	mu sync.Mutex
+	// addresses of the servers by their names; they stay over restarts.
+	addresses map[string]addresses
 	processes map[string]*procs.Process
 	// expected are processes that end because they were told to.
 	expected map[*procs.Process]bool
+	// paused are processes that answer nothing.
+	paused map[*procs.Process]bool
 }
 
-// Start starts the server and the workers with the ids, and returns when all
+// Start starts the servers and the workers with the ids, and returns when all
 // are up. Close it, also after an error of a method.
 func Start(ctx context.Context, config Config, workers ...string) (*Cluster, error) {
+	config.Servers = max(config.Servers, 1)
+	if config.Servers > 1 && config.Store != StorePostgres {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "%d servers cannot share the store %q: only %s", config.Servers, config.Store, StorePostgres)
+	}
 	c := &Cluster{
-		config: config, group: procs.NewGroup(config.Dir),
-		processes: make(map[string]*procs.Process), expected: make(map[*procs.Process]bool),
+		config: config, group: procs.NewGroup(config.Dir), addresses: make(map[string]addresses),
+		processes: make(map[string]*procs.Process), expected: make(map[*procs.Process]bool), paused: make(map[*procs.Process]bool),
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if err := c.start(workers); err != nil {
@@ -83,13 +92,23 @@ func (c *Cluster) start(workers []string) error {
 	if err := os.Mkdir(c.ledgerDir(), 0o700); err != nil {
 		return err
 	}
-	if err := c.startServer(); err != nil {
+	servers := c.ServerNames()
+	// The first one alone: the others join it.
+	if err := c.StartServer(servers[0]); err != nil {
 		return err
 	}
-	errs := make([]error, len(workers))
+	if err := together(servers[1:], c.StartServer); err != nil {
+		return err
+	}
+	return c.StartWorkers(workers...)
+}
+
+// together calls start with all names at once.
+func together(names []string, start func(string) error) error {
+	errs := make([]error, len(names))
 	var starting sync.WaitGroup
-	for i, id := range workers {
-		starting.Go(func() { errs[i] = c.StartWorker(id) })
+	for i, name := range names {
+		starting.Go(func() { errs[i] = start(name) })
 	}
 	starting.Wait()
 	return errors.Join(errs...)
@@ -97,26 +116,58 @@ func (c *Cluster) start(workers []string) error {
 
 func (c *Cluster) ledgerDir() string { return filepath.Join(c.config.Dir, "ledger") }
 
-func (c *Cluster) startServer() error {
-	c.mu.Lock()
-	at := c.addresses
-	c.mu.Unlock()
-	if at == (addresses{}) {
-		at = addresses{API: "127.0.0.1:0", Gossip: "127.0.0.1:0", Actors: "127.0.0.1:0"}
+// ServerNames are the names of the servers: "server" if there is one.
+func (c *Cluster) ServerNames() []string {
+	if c.config.Servers == 1 {
+		return []string{"server"}
 	}
+	names := make([]string, c.config.Servers)
+	for i := range names {
+		names[i] = fmt.Sprintf("server-%d", i+1)
+	}
+	return names
+}
+
+// StartServer starts a server process and returns when it serves. One that was
+// killed comes back at its addresses.
+func (c *Cluster) StartServer(name string) error {
+	at := addresses{API: "127.0.0.1:0", Gossip: "127.0.0.1:0", Actors: "127.0.0.1:0"}
+	c.mu.Lock()
+	if earlier, ok := c.addresses[name]; ok {
+		at = earlier
+	}
+	c.mu.Unlock()
 	var up addresses
-	return c.startProcess(serverName, c.config.ServerArgs, serverConfig{
-		ID: serverName, Store: c.config.Store, Journal: filepath.Join(c.config.Dir, "journal.db"), Addresses: at,
-	}, &up, func() { c.addresses = up })
+	return c.startProcess(name, c.config.ServerArgs, serverConfig{
+		ID: name, Store: c.config.Store, Journal: filepath.Join(c.config.Dir, "journal.db"), PostgresURL: c.config.PostgresURL,
+		Addresses: at, Join: c.seeds(name),
+	}, &up, func() { c.addresses[name] = up })
+}
+
+// seeds are the gossip addresses of the servers that run, but for one of them.
+func (c *Cluster) seeds(but string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var seeds []string
+	for _, name := range c.ServerNames() {
+		if p := c.processes[name]; name != but && p != nil && p.How() == "" && !c.paused[p] {
+			seeds = append(seeds, c.addresses[name].Gossip)
+		}
+	}
+	return seeds
 }
 
 // StartWorker starts a worker process and returns when it has been admitted.
-func (c *Cluster) StartWorker(id string) error {
-	c.mu.Lock()
-	join := c.addresses.Gossip
-	c.mu.Unlock()
+func (c *Cluster) StartWorker(id string) error { return c.StartWorkerSlots(id, c.config.Slots) }
+
+// StartWorkers starts worker processes at once and returns when all have been
+// admitted.
+func (c *Cluster) StartWorkers(ids ...string) error { return together(ids, c.StartWorker) }
+
+// StartWorkerSlots starts a worker process with a number of slots of its own.
+func (c *Cluster) StartWorkerSlots(id string, slots int) error {
 	return c.startProcess(id, c.config.WorkerArgs, workerConfig{
-		ID: id, Join: []string{join}, Slots: c.config.Slots, LedgerDir: c.ledgerDir(), FlushEvery: c.config.FlushEvery,
+		ID: id, Join: c.seeds(id), Slots: slots, LedgerDir: c.ledgerDir(), FlushEvery: c.config.FlushEvery,
 	}, &workerUp{}, func() {})
 }
 
@@ -168,11 +219,13 @@ func (c *Cluster) watch(name string, p *procs.Process) {
 }
 
 func (c *Cluster) restart(name string) error {
-	if name == serverName {
-		return c.startServer()
+	if c.isServer(name) {
+		return c.StartServer(name)
 	}
 	return c.StartWorker(name)
 }
+
+func (c *Cluster) isServer(name string) bool { return slices.Contains(c.ServerNames(), name) }
 
 // process returns the newest process of the name.
 func (c *Cluster) process(name string) (*procs.Process, error) {
@@ -185,31 +238,84 @@ func (c *Cluster) process(name string) (*procs.Process, error) {
 	return p, nil
 }
 
-// Server is the server's process.
-func (c *Cluster) Server() (*procs.Process, error) { return c.process(serverName) }
+// Server is the process of the first server.
+func (c *Cluster) Server() (*procs.Process, error) { return c.process(c.ServerNames()[0]) }
+
+// Process is the newest process of a server or worker.
+func (c *Cluster) Process(name string) (*procs.Process, error) { return c.process(name) }
 
 // Worker is the process of a worker.
 func (c *Cluster) Worker(id string) (*procs.Process, error) { return c.process(id) }
 
 // KillWorker ends a worker's process by SIGKILL. It stays dead until
 // StartWorker.
-func (c *Cluster) KillWorker(id string) error {
-	p, err := c.process(id)
+func (c *Cluster) KillWorker(id string) error { return c.Kill(id) }
+
+// Kill ends the process of a server or worker by SIGKILL. It stays dead until
+// it is started again.
+func (c *Cluster) Kill(name string) error {
+	p, err := c.process(name)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	c.expected[p] = true
+	delete(c.paused, p)
 	c.mu.Unlock()
 	p.Kill()
 	return nil
 }
 
-// Client makes a client of the server's API.
-func (c *Cluster) Client() (*sdk.Client, error) {
+// Pause freezes the process of a server or worker by SIGSTOP until Resume or
+// Kill. It answers nothing meanwhile.
+func (c *Cluster) Pause(name string) error {
+	p, err := c.process(name)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.paused[p] = true
+	c.mu.Unlock()
+	return p.Pause()
+}
+
+// Resume lets a paused process go on.
+func (c *Cluster) Resume(name string) error {
+	p, err := c.process(name)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	delete(c.paused, p)
+	c.mu.Unlock()
+	return p.Resume()
+}
+
+// Client makes a client of the servers' API that asks the first one first.
+func (c *Cluster) Client() (*sdk.Client, error) { return c.clientFrom(0) }
+
+// Clients makes a client for each server, which asks that one first and the
+// others when it does not answer.
+func (c *Cluster) Clients() ([]*sdk.Client, error) {
+	clients := make([]*sdk.Client, c.config.Servers)
+	for i := range clients {
+		var err error
+		if clients[i], err = c.clientFrom(i); err != nil {
+			return nil, err
+		}
+	}
+	return clients, nil
+}
+
+func (c *Cluster) clientFrom(first int) (*sdk.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return sdk.NewClient(sdk.ClientConfig{Address: c.addresses.API})
+	names := c.ServerNames()
+	var config sdk.ClientConfig
+	for i := range names {
+		config.Addresses = append(config.Addresses, c.addresses[names[(first+i)%len(names)]].API)
+	}
+	return sdk.NewClient(config)
 }
 
 // Ledger returns what the steps of all worker processes, dead ones included,
@@ -227,35 +333,26 @@ func (c *Cluster) Ledger(ctx context.Context) ([]ledger.Execution, error) {
 	return ledger.Read(filepath.Join(c.ledgerDir(), "*.ledger"))
 }
 
-// Stop ends the workers and then the server in order, and kills what does not
+// Stop ends the workers and then the servers in order, and kills what does not
 // end in time.
 func (c *Cluster) Stop() error {
 	c.cancel()
 	c.watching.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	c.mu.Lock()
-	server := c.processes[serverName]
-	var stopping sync.WaitGroup
-	var errs []error
-	var mu sync.Mutex
-	for name, p := range c.processes {
-		if name == serverName || p.How() != "" {
-			continue
-		}
-		stopping.Go(func() {
-			err := p.Stop(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		})
-	}
-	c.mu.Unlock()
-	stopping.Wait()
-	if server != nil && server.How() == "" {
-		errs = append(errs, server.Stop(ctx))
-	}
+	servers, workers := c.live()
+	err := errors.Join(stopAll(ctx, workers), stopAll(ctx, servers))
 	c.Close()
+	return err
+}
+
+func stopAll(ctx context.Context, processes []*procs.Process) error {
+	errs := make([]error, len(processes))
+	var stopping sync.WaitGroup
+	for i, p := range processes {
+		stopping.Go(func() { errs[i] = p.Stop(ctx) })
+	}
+	stopping.Wait()
 	return errors.Join(errs...)
 }
 
@@ -281,15 +378,29 @@ func (c *Cluster) Executions(ctx context.Context) int64 {
 }
 
 func (c *Cluster) liveWorkers() []*procs.Process {
+	_, workers := c.live()
+	return workers
+}
+
+func (c *Cluster) liveServers() []*procs.Process {
+	servers, _ := c.live()
+	return servers
+}
+
+// live are the processes that run and answer.
+func (c *Cluster) live() (servers, workers []*procs.Process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var workers []*procs.Process
 	for name, p := range c.processes {
-		if name != serverName && p.How() == "" {
+		switch {
+		case p.How() != "" || c.paused[p]:
+		case c.isServer(name):
+			servers = append(servers, p)
+		default:
 			workers = append(workers, p)
 		}
 	}
-	return workers
+	return servers, workers
 }
 
 // Live says whether the process with the id is one of the cluster and runs.
@@ -302,4 +413,17 @@ func (c *Cluster) Live(process int) bool {
 		}
 	}
 	return false
+}
+
+// ActiveRuns is how many runs the servers that now run have in memory.
+func (c *Cluster) ActiveRuns(ctx context.Context) (int, error) {
+	all := 0
+	for _, p := range c.liveServers() {
+		var n int
+		if err := p.Ask(ctx, orderActive, nil, &n); err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return all, nil
 }

@@ -1,5 +1,5 @@
 // Package localcluster is a whole cluster on this machine, for the demo and
-// the bench: a server process and worker processes on loopback, restarted when
+// the bench: server processes and worker processes on loopback, restarted when
 // they die.
 //
 // Data flow: Start → procs.Group → ServerChild and WorkerChild, the code of

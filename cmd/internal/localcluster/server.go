@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/node"
@@ -19,6 +20,8 @@ import (
 const (
 	StoreSQLite = "sqlite"
 	StoreMemory = "memory"
+	// StorePostgres is a PostgreSQL database that several servers share.
+	StorePostgres = "postgres"
 )
 
 // serverConfig goes to a server process.
@@ -27,8 +30,12 @@ type serverConfig struct {
 	Store string
 	// Journal is the file of a SQLite store.
 	Journal string
+	// PostgresURL of a PostgreSQL store.
+	PostgresURL string
 	// Addresses to listen at; those of an earlier process after its death.
 	Addresses addresses
+	// Join is gossip addresses of other servers.
+	Join []string
 }
 
 // addresses of a server process.
@@ -36,7 +43,7 @@ type addresses struct{ API, Gossip, Actors string }
 
 // serverChild is a server process.
 type serverChild struct {
-	store  journal.Store
+	store  *meter
 	server *node.Server
 }
 
@@ -51,13 +58,14 @@ func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, e
 		return nil, err
 	}
 	node.TuneProcess()
-	var err error
-	if s.store, err = openStore(ctx, c); err != nil {
+	store, err := openStore(ctx, c)
+	if err != nil {
 		return nil, err
 	}
+	s.store = &meter{Store: store}
 	s.server, err = node.Start(ctx, node.Config{
 		ID: c.ID, Store: s.store, APIListen: c.Addresses.API, Bind: c.Addresses.Actors, Gossip: c.Addresses.Gossip,
-		Preset: cluster.LocalConfig(), Logger: processLogger(),
+		Join: c.Join, Preset: cluster.LocalConfig(), Logger: processLogger(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -71,11 +79,27 @@ func openStore(ctx context.Context, c serverConfig) (journal.Store, error) {
 		return journal.NewMemory(), nil
 	case StoreSQLite:
 		return sqlite.Open(ctx, sqlite.Config{Path: c.Journal})
+	case StorePostgres:
+		return postgres.Open(ctx, postgres.Config{URL: c.PostgresURL})
 	}
-	return nil, messages.Errorf(messages.CodeInvalidArgument, "store %q is not %s or %s", c.Store, StoreSQLite, StoreMemory)
+	return nil, messages.Errorf(messages.CodeInvalidArgument, "store %q is not %s, %s or %s", c.Store, StoreSQLite, StorePostgres, StoreMemory)
 }
 
+// Orders that a server process knows.
+const (
+	// orderActive asks for the number of runs in memory.
+	orderActive = "active"
+	// orderJournaled asks for Journaled.
+	orderJournaled = "journaled"
+)
+
 func (s *serverChild) Do(_ context.Context, order string, _ json.RawMessage) (any, error) {
+	switch order {
+	case orderActive:
+		return s.server.ActiveRuns(), nil
+	case orderJournaled:
+		return s.store.read(), nil
+	}
 	return nil, messages.Errorf(messages.CodeInvalidArgument, "a server process knows no order %q", order)
 }
 

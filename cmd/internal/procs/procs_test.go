@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,17 @@ func TestOrdersAreAnsweredAndStopEnds(t *testing.T) {
 	if err != nil || u.CPU <= 0 {
 		t.Errorf("usage %+v, %v", u, err)
 	}
+	m, err := p.Memory(t.Context())
+	if err != nil || m.HeapBytes <= 0 || m.Goroutines <= 0 {
+		t.Errorf("memory %+v, %v", m, err)
+	}
+	heap := filepath.Join(t.TempDir(), "heap.prof")
+	if err := p.LiveHeapProfile(t.Context(), heap); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(heap); err != nil || info.Size() == 0 {
+		t.Errorf("no heap profile: %v", err)
+	}
 	file := filepath.Join(t.TempDir(), "cpu.prof")
 	if err := errors.Join(p.StartProfile(t.Context(), file), p.EndProfile(t.Context())); err != nil {
 		t.Error(err)
@@ -117,6 +129,56 @@ func TestADeadProcessIsReportedWithItsLastWords(t *testing.T) {
 	}
 	if err := p.Ask(t.Context(), "echo", nil, nil); messages.CodeOf(err) != messages.CodeUnavailable {
 		t.Error(err)
+	}
+}
+
+func TestAPausedProcessAnswersWhenItGoesOn(t *testing.T) {
+	_, p, err := start(t, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := p.Ask(ctx, "echo", 1, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error("a paused process answers:", err)
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ask(t.Context(), "echo", 1, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheTreeOfAProcessHasItsChildren(t *testing.T) {
+	_, p, err := start(t, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := TreeCPU(p.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := TreeCPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS == "linux" {
+		for begin := time.Now(); time.Since(begin) < 100*time.Millisecond; {
+			if err := p.Ask(t.Context(), "echo", 1, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after, err := TreeCPU(os.Getpid())
+		if err != nil || after <= before || after < own {
+			t.Errorf("%s before, %s after, %s of the child before; %v", before, after, own, err)
+		}
+	}
+	if _, err := TreeCPU(1 << 30); runtime.GOOS == "linux" && err == nil {
+		t.Error("a process that is none has a tree")
 	}
 }
 

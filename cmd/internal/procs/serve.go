@@ -113,7 +113,11 @@ func (s *server) follow(ctx context.Context, o order) (stop bool, err error) {
 	case orderProfile:
 		err = s.profiles.start(o.Body)
 	case orderHeap:
-		err = heapProfile(o.Body)
+		err = heapProfile(o.Body, "allocs")
+	case orderLiveHeap:
+		err = heapProfile(o.Body, "heap")
+	case orderMemory:
+		reply, err = memory()
 	case orderProfileEnd:
 		err = s.profiles.stop()
 	default:

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"time"
 
@@ -16,6 +18,8 @@ const (
 	orderProfile    = "profile"
 	orderProfileEnd = "profile-end"
 	orderHeap       = "heap"
+	orderLiveHeap   = "live-heap"
+	orderMemory     = "memory"
 )
 
 // Usage is what a process has used up.
@@ -60,7 +64,14 @@ func (p *Process) HeapProfile(ctx context.Context, file string) error {
 	return p.Ask(ctx, orderHeap, file, nil)
 }
 
-func heapProfile(body json.RawMessage) error {
+// LiveHeapProfile makes the process write what lives in its heap after a
+// collection to a file.
+func (p *Process) LiveHeapProfile(ctx context.Context, file string) error {
+	return p.Ask(ctx, orderLiveHeap, file, nil)
+}
+
+// heapProfile writes a profile of what was allocated, or of what lives.
+func heapProfile(body json.RawMessage, kind string) error {
 	var name string
 	if err := json.Unmarshal(body, &name); err != nil {
 		return err
@@ -69,7 +80,38 @@ func heapProfile(body json.RawMessage) error {
 	if err != nil {
 		return messages.Errorf(messages.CodeInvalidArgument, "heap profile: %w", err)
 	}
-	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
+	if kind == "heap" {
+		runtime.GC()
+	}
+	return errors.Join(pprof.Lookup(kind).WriteTo(f, 0), f.Close())
+}
+
+// Memory of a process right after a collection that gave back to the system
+// what it could.
+type Memory struct {
+	// ResidentBytes as the system counts them; 0 where it does not tell.
+	ResidentBytes int64 `json:"resident_bytes"`
+	// HeapBytes are Go's live objects.
+	HeapBytes int64 `json:"heap_bytes"`
+	// Goroutines that live.
+	Goroutines int `json:"goroutines"`
+}
+
+// Memory collects the process's garbage and asks what is left.
+func (p *Process) Memory(ctx context.Context) (Memory, error) {
+	var m Memory
+	err := p.Ask(ctx, orderMemory, nil, &m)
+	return m, err
+}
+
+func memory() (Memory, error) {
+	// Twice: what a pool holds survives one collection.
+	runtime.GC()
+	debug.FreeOSMemory()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	resident, err := residentBytes()
+	return Memory{ResidentBytes: resident, HeapBytes: int64(stats.HeapAlloc), Goroutines: runtime.NumGoroutine()}, err
 }
 
 // profiles is the CPU profile that is being written.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -21,34 +22,72 @@ const (
 	Chain3 = "chain3"
 	// Fan is two roots and a step that both are parents of.
 	Fan = "fan"
+	// WaitingRuns is HARD runs that all wait for their workers: see waiting.
+	WaitingRuns = "waiting"
 )
 
-var workloads = []string{Noop1, Chain3, Fan}
+var workloads = []string{Noop1, Chain3, Fan, WaitingRuns}
+
+// Faults that a recovery is measured of.
+const (
+	// WorkerKill is SIGKILL to a worker with SOFT runs, WorkerStop SIGSTOP.
+	WorkerKill = "worker-kill"
+	WorkerStop = "worker-stop"
+	// ServerKill is SIGKILL to a server under load.
+	ServerKill = "server-kill"
+	// HardRestart is SIGKILL to a worker with HARD runs, and its return.
+	HardRestart = "hard-restart"
+)
+
+var failovers = []string{WorkerKill, WorkerStop, ServerKill, HardRestart}
 
 // steps of a run of the workload.
 func steps(workload string) int {
-	if workload == Noop1 {
+	switch workload {
+	case Noop1:
 		return 1
+	case WaitingRuns:
+		return 2
 	}
 	return 3
 }
 
 var stickies = map[string]sdk.Sticky{"none": sdk.None, "soft": sdk.Soft, "hard": sdk.Hard}
 
+var stores = []string{localcluster.StoreSQLite, localcluster.StorePostgres, localcluster.StoreMemory}
+
 // Limits of the flags.
 const (
 	runsMax    = 10_000_000
 	workersMax = 64
+	serversMax = 16
 	warmupMax  = 10_000
+	trialsMax  = 1000
+	// failoverRunsMax keeps a trial within what one machine can hold in motion.
+	failoverRunsMax = 20_000
 )
 
-// Config of a measurement.
+// waitingPerWorker is how many runs of WaitingRuns are bound to each worker
+// unless Workers says how many there are.
+const waitingPerWorker = 50_000
+
+// Config of a measurement. Zero counts take the defaults that Defaults names.
 type Config struct {
-	// Workload is one of Noop1, Chain3 and Fan; Sticky none, soft or hard;
-	// Store sqlite or memory.
+	// Workload is one of Noop1, Chain3, Fan and WaitingRuns; Sticky none, soft
+	// or hard; Store sqlite, postgres or memory.
 	Workload, Sticky, Store string
-	Runs                    int
-	// Workers and Slots of each.
+	// Failover is the fault to measure the recovery of instead of the workload;
+	// empty for none.
+	Failover string
+	// Trials of a Failover. Default 5.
+	Trials int
+	// Runs to measure, or those of each trial. Default 20,000; of a Failover
+	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns.
+	Runs int
+	// Servers on one database. Default 1.
+	Servers int
+	// Workers, and Slots of each. Default 2 with 100; of a Failover and of
+	// WaitingRuns as many slots as there are runs for a worker.
 	Workers, Slots int
 	// Sequential starts a run when the one before has ended.
 	Sequential bool
@@ -56,16 +95,22 @@ type Config struct {
 	Warmup int
 	// Limits measures those of the machine too.
 	Limits bool
+	// PostgresURL is a PostgreSQL for the store postgres, on which a database
+	// is made and dropped again; empty starts a private one.
+	PostgresURL string
 	// Dir is where the journal and the ledgers go, in a directory of their
 	// own; empty is the system's for temporary files.
 	Dir string
 	// Keep leaves that directory.
 	Keep bool
-	// Files to write CPU profiles of the measured time to; empty for none. The
-	// worker is the first one.
+	// Files to write CPU profiles of the measured time to; empty for none. Of
+	// several servers and workers it is the first one.
 	ServerProfile, WorkerProfile, ClientProfile string
 	// Files to write to what server and worker had allocated by the end.
 	ServerAllocations, WorkerAllocations string
+	// ServerHeap is a file for what lives in the server's heap while the runs
+	// of WaitingRuns wait.
+	ServerHeap string
 	// Progress gets lines about where the measurement stands; nil for none.
 	// Terminal says that one line may replace the other.
 	Progress io.Writer
@@ -75,28 +120,72 @@ type Config struct {
 	ServerArgs, WorkerArgs, PeerArgs []string
 }
 
+// withDefaults fills in the counts that are zero.
+func (c Config) withDefaults() Config {
+	set := func(n *int, value int) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	set(&c.Servers, 1)
+	set(&c.Trials, 5)
+	switch {
+	case c.Failover == ServerKill:
+		set(&c.Runs, 1000)
+	case c.Failover != "":
+		set(&c.Runs, 200)
+	case c.Workload == WaitingRuns:
+		set(&c.Runs, 1_000_000)
+		set(&c.Workers, ceil(c.Runs, waitingPerWorker))
+	}
+	set(&c.Runs, 20_000)
+	set(&c.Workers, 2)
+	switch {
+	case c.Failover != "":
+		set(&c.Slots, c.Runs)
+	case c.Workload == WaitingRuns:
+		set(&c.Slots, ceil(c.Runs, max(c.Workers, 1)))
+	}
+	set(&c.Slots, 100)
+	return c
+}
+
+func ceil(n, by int) int { return (n + by - 1) / by }
+
 // Validate reports every fault: INVALID_ARGUMENT.
 func (c Config) Validate() error {
+	c = c.withDefaults()
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if !slices.Contains(workloads, c.Workload) {
-		fault("--workload %q is not %s", c.Workload, strings.Join(workloads, ", "))
+	one := func(flag, value string, of []string) {
+		if !slices.Contains(of, value) {
+			fault("--%s %q is not %s", flag, value, strings.Join(of, ", "))
+		}
 	}
-	if _, ok := stickies[c.Sticky]; !ok {
-		fault("--sticky %q is not none, soft or hard", c.Sticky)
-	}
-	if c.Store != localcluster.StoreSQLite && c.Store != localcluster.StoreMemory {
-		fault("--store %q is not %s or %s", c.Store, localcluster.StoreSQLite, localcluster.StoreMemory)
-	}
+	one("workload", c.Workload, workloads)
+	one("sticky", c.Sticky, slices.Sorted(maps.Keys(stickies)))
+	one("store", c.Store, stores)
 	between := func(flag string, n, least, most int) {
 		if n < least || n > most {
 			fault("--%s is %d, must be %d to %d", flag, n, least, most)
 		}
 	}
 	between("runs", c.Runs, 1, runsMax)
+	between("servers", c.Servers, 1, serversMax)
 	between("workers", c.Workers, 1, workersMax)
 	between("slots", c.Slots, 1, messages.SlotsMax)
 	between("warmup", c.Warmup, 0, warmupMax)
+	between("trials", c.Trials, 1, trialsMax)
+	if c.Servers > 1 && c.Store != localcluster.StorePostgres {
+		fault("--servers %d with --store %s: a journal in a file or in memory belongs to one server, several share --store postgres", c.Servers, c.Store)
+	}
+	if c.Failover != "" {
+		one("failover", c.Failover, failovers)
+		c.failoverFaults(fault)
+	}
+	if c.Workload == WaitingRuns {
+		c.waitingFaults(fault)
+	}
 	if c.Dir != "" {
 		if info, err := os.Stat(c.Dir); err != nil {
 			fault("--dir: %w", err)
@@ -108,4 +197,34 @@ func (c Config) Validate() error {
 		return messages.Errorf(messages.CodeInvalidArgument, "%w", errors.Join(faults...))
 	}
 	return nil
+}
+
+func (c Config) failoverFaults(fault func(string, ...any)) {
+	if c.Workload == WaitingRuns {
+		fault("--failover %s and --workload %s are two measurements: take one of them", c.Failover, c.Workload)
+	}
+	if c.Sequential {
+		fault("--failover %s with --sequential: its runs are under way together", c.Failover)
+	}
+	if c.Runs > failoverRunsMax {
+		fault("--runs is %d, must be at most %d in a trial of --failover", c.Runs, failoverRunsMax)
+	}
+	if c.Slots*c.Workers < c.Runs {
+		fault("--failover with %d x %d slots for %d runs: each must have one, or recovery would mean to wait for a slot", c.Workers, c.Slots, c.Runs)
+	}
+	if c.Workers < 2 && (c.Failover == WorkerKill || c.Failover == WorkerStop) {
+		fault("--failover %s needs a second worker to go on with: --workers is %d", c.Failover, c.Workers)
+	}
+	if c.Failover == ServerKill && c.Store == localcluster.StoreMemory {
+		fault("--failover %s with --store %s: its journal dies with the server", c.Failover, c.Store)
+	}
+}
+
+func (c Config) waitingFaults(fault func(string, ...any)) {
+	if c.Sequential {
+		fault("--workload %s with --sequential: its runs wait together", c.Workload)
+	}
+	if c.Slots*c.Workers < c.Runs {
+		fault("--workload %s with %d x %d slots for %d runs: each run is bound by a step that holds a slot", c.Workload, c.Workers, c.Slots, c.Runs)
+	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/cmd/internal/localcluster"
-	"github.com/limpetrun/limpet/cmd/internal/procs"
 )
 
 // Figures are the result of a measurement.
@@ -15,6 +14,7 @@ type Figures struct {
 	Workload   string `json:"workload"`
 	Store      string `json:"store"`
 	Sticky     string `json:"sticky"`
+	Servers    int    `json:"servers"`
 	Runs       int    `json:"runs"`
 	Workers    int    `json:"workers"`
 	Slots      int    `json:"slots"`
@@ -38,7 +38,7 @@ type Figures struct {
 	// StepsMissing were not executed, by the ledger.
 	StepsMissing int `json:"steps_missing"`
 
-	// ServerRSSMB is the most memory that the server had while measuring.
+	// ServerRSSMB is the most memory that a server had while measuring.
 	ServerRSSMB float64 `json:"server_rss_mb"`
 	// CPU time of all processes and of each kind; 0 if a process died on the
 	// way, for what it had used is not known then.
@@ -46,8 +46,18 @@ type Figures struct {
 	ServerCPUMsPerRun float64 `json:"server_cpu_ms_per_run"`
 	WorkerCPUMsPerRun float64 `json:"worker_cpu_ms_per_run"`
 	ClientCPUMsPerRun float64 `json:"client_cpu_ms_per_run"`
+	// PostgresCPUMsPerRun is 0 for another store, and for a PostgreSQL that the
+	// bench did not start.
+	PostgresCPUMsPerRun float64 `json:"postgres_cpu_ms_per_run"`
 	// EntriesPerRun is the mean length of the histories of some runs.
 	EntriesPerRun float64 `json:"entries_per_run"`
+	// CommitsPerRun, EntriesPerCommit and BytesPerEntry are what the servers
+	// asked of the store; CommitMs is how long a commit took on the average. 0
+	// if a process died on the way.
+	CommitsPerRun    float64 `json:"commits_per_run"`
+	EntriesPerCommit float64 `json:"entries_per_commit"`
+	BytesPerEntry    float64 `json:"bytes_per_entry"`
+	CommitMs         float64 `json:"commit_ms"`
 
 	*Limits
 }
@@ -59,6 +69,13 @@ type Limits struct {
 	FsyncPerSLimit float64 `json:"fsync_per_s_limit"`
 	// SQLiteAppendsPerSLimit is the store alone: batches of 64 entries.
 	SQLiteAppendsPerSLimit float64 `json:"sqlite_appends_per_s_limit"`
+	// InsertPerSLimit is rows a second that PostgreSQL takes from 4 connections
+	// in multi-row inserts of the batch and entry sizes of this run; InsertBatch
+	// is that batch. PostgresCommitsPerSLimit is commits of one such row from
+	// one connection. 0 for other stores.
+	InsertPerSLimit          float64 `json:"insert_per_s_limit"`
+	InsertBatch              int     `json:"insert_batch"`
+	PostgresCommitsPerSLimit float64 `json:"postgres_commits_per_s_limit"`
 	// ActorSendsPerSLimit is messages one way between two processes,
 	// ActorRequestsPerSLimit questions and answers with 64 askers, and
 	// ActorRequestMsLimit the median of one asker.
@@ -67,15 +84,16 @@ type Limits struct {
 	ActorRequestMsLimit    float64 `json:"actor_request_ms_limit"`
 
 	// SQLiteRatio is the entries written per second against the store's limit
-	// (0 for the store in memory);
+	// (0 for other stores), InsertRatio against that of PostgreSQL;
 	// SendsRatio three messages a step (dispatch, result, acknowledgement)
 	// against that of messages one way.
 	SQLiteRatio float64 `json:"sqlite_ratio"`
+	InsertRatio float64 `json:"insert_ratio"`
 	SendsRatio  float64 `json:"sends_ratio"`
 	// FloorMs is what one run at a time can hardly be faster than: a request
-	// and an answer for each step, and an fsync for each entry if the store
-	// syncs. FloorRatio is it against the median of runs one at a time, 0 for
-	// runs in bulk.
+	// and an answer for each step, and for each entry an fsync, or a commit of
+	// PostgreSQL, if the store syncs. FloorRatio is it against the median of
+	// runs one at a time, 0 for runs in bulk.
 	FloorMs    float64 `json:"floor_ms"`
 	FloorRatio float64 `json:"floor_ratio"`
 }
@@ -83,13 +101,15 @@ type Limits struct {
 // compare sets the ratios.
 func (l *Limits) compare(f *Figures) {
 	each := float64(steps(f.Workload))
-	if f.Store == localcluster.StoreSQLite {
-		l.SQLiteRatio = round(f.RunsPerS*f.EntriesPerRun/l.SQLiteAppendsPerSLimit, 3)
-	}
 	l.SendsRatio = round(f.StepsPerS*3/l.ActorSendsPerSLimit, 3)
 	l.FloorMs = each * l.ActorRequestMsLimit
-	if f.Store == localcluster.StoreSQLite {
+	switch f.Store {
+	case localcluster.StoreSQLite:
+		l.SQLiteRatio = round(f.RunsPerS*f.EntriesPerRun/l.SQLiteAppendsPerSLimit, 3)
 		l.FloorMs += f.EntriesPerRun * 1000 / l.FsyncPerSLimit
+	case localcluster.StorePostgres:
+		l.InsertRatio = round(f.RunsPerS*f.EntriesPerRun/l.InsertPerSLimit, 3)
+		l.FloorMs += f.EntriesPerRun * 1000 / l.PostgresCommitsPerSLimit
 	}
 	l.FloorMs = round(l.FloorMs, 3)
 	if f.Sequential {
@@ -149,18 +169,25 @@ func (f *Figures) executions(all []ledger.Execution, measured map[string]bool) {
 	f.SameWorkerRatio = round(float64(stayed)/float64(max(len(runs), 1)), 4)
 }
 
-// usage of all processes at one moment.
-type usage struct{ server, workers, client procs.Usage }
-
-// cpu sets the CPU time from one moment to another.
-func (f *Figures) cpu(before, after usage) {
+// used sets CPU time and commits from one moment to another.
+func (f *Figures) used(before, after usage) {
 	perRun := func(d time.Duration) float64 {
 		return round(float64(d)/float64(time.Millisecond)/float64(f.Runs), 4)
 	}
 	server, workers, client := after.server.CPU-before.server.CPU, after.workers.CPU-before.workers.CPU, after.client.CPU-before.client.CPU
+	postgres := after.postgres - before.postgres
 	f.ServerCPUMsPerRun, f.WorkerCPUMsPerRun, f.ClientCPUMsPerRun = perRun(server), perRun(workers), perRun(client)
-	f.CPUMsPerRun = perRun(server + workers + client)
+	f.PostgresCPUMsPerRun = perRun(postgres)
+	f.CPUMsPerRun = perRun(server + workers + client + postgres)
+	j := after.journaled.Since(before.journaled)
+	f.CommitsPerRun = round(float64(j.Commits)/float64(f.Runs), 3)
+	f.EntriesPerCommit = round(float64(j.Appends)/float64(j.Commits), 1)
+	f.BytesPerEntry = round(float64(j.Bytes)/float64(j.Appends), 1)
+	f.CommitMs = round(float64(j.Took)/float64(time.Millisecond)/float64(j.Commits), 3)
 }
+
+// megabytes of a number of bytes, to a tenth.
+func megabytes(n int64) float64 { return round(float64(n)/(1<<20), 1) }
 
 // round to a number of decimal places.
 func round(x float64, places int) float64 {

@@ -9,7 +9,7 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-func (b *bench) startProfiles(ctx context.Context) error {
+func (b *rig) startProfiles(ctx context.Context) error {
 	err := b.profiled(b.config.ServerProfile, b.config.WorkerProfile, func(p *procs.Process, file string) error {
 		return p.StartProfile(ctx, file)
 	})
@@ -23,7 +23,7 @@ func (b *bench) startProfiles(ctx context.Context) error {
 	return pprof.StartCPUProfile(f)
 }
 
-func (b *bench) endProfiles(ctx context.Context) error {
+func (b *rig) endProfiles(ctx context.Context) error {
 	if b.config.ClientProfile != "" {
 		pprof.StopCPUProfile()
 	}
@@ -40,7 +40,7 @@ func (b *bench) endProfiles(ctx context.Context) error {
 
 // profiled calls do with the processes for which there is a file: the server
 // and the first worker.
-func (b *bench) profiled(server, worker string, do func(*procs.Process, string) error) error {
+func (b *rig) profiled(server, worker string, do func(*procs.Process, string) error) error {
 	if server != "" {
 		p, err := b.cluster.Server()
 		if err == nil {

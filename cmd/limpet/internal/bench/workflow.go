@@ -1,13 +1,21 @@
 package bench
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
+	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/sdk"
 )
 
 // Input of a run.
 type Input struct {
 	Number int `json:"number"`
+	// Trial of a held run: its gate.
+	Trial int `json:"trial,omitempty"`
+	// SleepMs is how long each step of a paced run takes.
+	SleepMs int `json:"sleep_ms,omitempty"`
 }
 
 // Output of a step.
@@ -18,30 +26,51 @@ type Output struct {
 // workflowName tells the workloads and strategies apart: a worker serves all.
 func workflowName(workload, sticky string) string { return "bench-" + workload + "-" + sticky }
 
-// Workflows makes the workflows of a worker process: every workload with every
-// strategy.
-func Workflows(l *ledger.Writer) []sdk.AnyWorkflow {
-	var all []sdk.AnyWorkflow
-	for _, workload := range workloads {
+// throughputs are the workloads of Throughput.
+var throughputs = []string{Noop1, Chain3, Fan}
+
+// workflowsWith makes the workflows of a worker process: every workload with
+// every strategy, and those whose steps the gate holds.
+func workflowsWith(g *gate) localcluster.Workflows {
+	return func(l *ledger.Writer) []sdk.AnyWorkflow {
+		all := []sdk.AnyWorkflow{pacedWorkflow(l), waitingWorkflow(l)}
 		for sticky := range stickies {
-			all = append(all, workflow(workload, sticky, l))
+			for _, workload := range throughputs {
+				all = append(all, workflow(workload, sticky, l))
+			}
+			all = append(all, heldWorkflow(sticky, g, l))
 		}
+		return all
 	}
-	return all
+}
+
+// newWorkflow is one whose runs wait as long as it takes: patience is not what
+// is measured, and a run that moved because its worker was busy would look like
+// one that did not stick.
+func newWorkflow(workload, sticky string) *sdk.Workflow[Input] {
+	return sdk.NewWorkflow[Input](workflowName(workload, sticky), sdk.WorkflowConfig{
+		Sticky: stickies[sticky], BusyPatience: sdk.Never, ScheduleTimeout: sdk.Never, ExecutionTimeout: sdk.Never,
+	})
+}
+
+// recorded is a step that records in the ledger, and does more if there is
+// more to do.
+func recorded(l *ledger.Writer, more func(sdk.Context, Input) error) func(sdk.Context, Input) (Output, error) {
+	return func(ctx sdk.Context, in Input) (Output, error) {
+		n := l.Begin(ctx.RunID(), ctx.Step(), ctx.Attempt(), ctx.Binding().Epoch)
+		var err error
+		if more != nil {
+			err = more(ctx, in)
+		}
+		l.End(n, err != nil, "")
+		return Output{Worker: ctx.WorkerID()}, err
+	}
 }
 
 // workflow with steps that do nothing but record in the ledger.
 func workflow(workload, sticky string, l *ledger.Writer) *sdk.Workflow[Input] {
-	// Never: patience is not what is measured, and a run that moved because
-	// its worker was busy would look like one that did not stick.
-	w := sdk.NewWorkflow[Input](workflowName(workload, sticky), sdk.WorkflowConfig{
-		Sticky: stickies[sticky], BusyPatience: sdk.Never, ScheduleTimeout: sdk.Never,
-	})
-	step := func(ctx sdk.Context, _ Input) (Output, error) {
-		n := l.Begin(ctx.RunID(), ctx.Step(), ctx.Attempt(), ctx.Binding().Epoch)
-		l.End(n, false, "")
-		return Output{Worker: ctx.WorkerID()}, nil
-	}
+	w := newWorkflow(workload, sticky)
+	step := recorded(l, nil)
 	first := sdk.AddStep(w, "first", step)
 	switch workload {
 	case Chain3:
@@ -51,5 +80,59 @@ func workflow(workload, sticky string, l *ledger.Writer) *sdk.Workflow[Input] {
 		other := sdk.AddStep(w, "other", step)
 		sdk.AddStep(w, "join", step, sdk.StepConfig{Parents: sdk.Steps(first, other)})
 	}
+	return w
+}
+
+// heldStep of a held run is under way until its trial is released, or, on a
+// second worker or incarnation, ends at once.
+const heldStep = "held"
+
+func heldWorkflow(sticky string, g *gate, l *ledger.Writer) *sdk.Workflow[Input] {
+	w := newWorkflow("held", sticky)
+	held := sdk.AddStep(w, heldStep, recorded(l, func(ctx sdk.Context, in Input) error {
+		if ctx.Binding().Epoch > 1 {
+			return nil
+		}
+		return g.wait(ctx, in.Trial)
+	}))
+	sdk.AddStep(w, "after", recorded(l, nil), sdk.StepConfig{Parents: sdk.Steps(held)})
+	return w
+}
+
+// pacedSteps of a paced run follow each other, each as long as its input says.
+const pacedSteps = 6
+
+func pacedWorkflow(l *ledger.Writer) *sdk.Workflow[Input] {
+	w := newWorkflow("paced", "soft")
+	var before *sdk.Step[Input, Output]
+	for i := range pacedSteps {
+		var config sdk.StepConfig
+		if before != nil {
+			config.Parents = sdk.Steps(before)
+		}
+		before = sdk.AddStep(w, fmt.Sprintf("step-%d", i+1), recorded(l, func(ctx sdk.Context, in Input) error {
+			select {
+			case <-time.After(time.Duration(in.SleepMs) * time.Millisecond):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}), config)
+	}
+	return w
+}
+
+// waitingWorkflow binds its run by a first step; the second is under way until
+// its worker dies, and ends at once on the next incarnation.
+func waitingWorkflow(l *ledger.Writer) *sdk.Workflow[Input] {
+	w := newWorkflow(WaitingRuns, "hard")
+	open := sdk.AddStep(w, "open", recorded(l, nil))
+	sdk.AddStep(w, "use", recorded(l, func(ctx sdk.Context, _ Input) error {
+		if ctx.Binding().Epoch > 1 {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}), sdk.StepConfig{Parents: sdk.Steps(open)})
 	return w
 }
