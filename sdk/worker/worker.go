@@ -145,11 +145,20 @@ func untilSignal(ctx context.Context, of ...os.Signal) (context.Context, context
 	received := make(chan os.Signal, 2)
 	signal.Notify(received, of...)
 	go func() {
+		first := false
 		select {
 		case <-received:
+			first = true
 		case <-ctx.Done():
 		}
 		signal.Stop(received)
+		if !first {
+			// What ended the caller's context may have been this very signal.
+			select {
+			case <-received:
+			default:
+			}
+		}
 		select {
 		case again := <-received:
 			if self, err := os.FindProcess(os.Getpid()); err == nil {
