@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/limpetrun/limpet/cmd/limpet/internal/bench"
 )
@@ -63,7 +64,11 @@ there instead, and drops it afterwards.`,
 			return err
 		}),
 	}
-	flags := cmd.Flags()
+	benchFlags(cmd.Flags(), &config)
+	return cmd
+}
+
+func benchFlags(flags *pflag.FlagSet, config *bench.Config) {
 	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan or waiting")
 	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
 	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
@@ -84,5 +89,4 @@ there instead, and drops it afterwards.`,
 	flags.StringVar(&config.ServerAllocations, "memprofile-server", "", "write what the first server allocated to this file")
 	flags.StringVar(&config.WorkerAllocations, "memprofile-worker", "", "write what the first worker allocated to this file")
 	flags.StringVar(&config.ServerHeap, "heapprofile-server", "", "write what lives in the first server's heap while the runs of waiting wait to this file")
-	return cmd
 }
