@@ -53,6 +53,10 @@ type Config struct {
 	// Settle is how long after the start a worker that a run is bound to may
 	// take to be seen again. Default 3 s.
 	Settle time.Duration
+	// CommitsInFlight is how many commits to the journal are under way at one
+	// time. Default what the store's method Commits returns, or 1 for a
+	// store without it, such as one that writes one after the other.
+	CommitsInFlight int
 	// Run holds the times of runs.
 	Run run.Config
 	// Logger defaults to slog.Default().
@@ -122,7 +126,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 	var placement cluster.Kind
 	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
-		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Logger: c.Logger,
+		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Signs: actors.SignsOf(c.Store), Logger: c.Logger,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},
@@ -136,7 +140,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
-	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{Hooks: s.journal.hooks(c.Logger)})
+	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c), Hooks: s.journal.hooks(c.Logger)})
 	clock := actors.NewClock(actors.ClockConfig{Store: c.Store, Logger: c.Logger})
 	s.roster = actors.NewRoster(actors.RosterConfig{Node: node, Settle: c.Settle, Clock: clock, Logger: c.Logger})
 	definitions := actors.NewDefinitions(c.Store)
@@ -150,14 +154,35 @@ func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	})
 }
 
-// Stop takes the server down: the API first, so that nothing new comes in,
-// then the runs, whose next owner takes them up, then the membership.
+// commitsInFlight is what the configuration says, or the store, or one.
+func commitsInFlight(c Config) int {
+	if store, ok := c.Store.(interface{ Commits() int }); ok && c.CommitsInFlight == 0 {
+		return store.Commits()
+	}
+	return max(1, c.CommitsInFlight)
+}
+
+// leaveWithin bounds how long a server that stops waits for the others to take
+// its runs up.
+const leaveWithin = 8 * time.Second
+
+// Stop takes the server down. With other servers there it first hands its runs
+// over, while the API goes on to answer and passes on what is theirs now; it
+// only says that it is not ready any more. Then the API ends, so that nothing
+// new comes in, then the runs, which go on elsewhere or at the next start, then
+// the membership.
 func (s *Server) Stop(ctx context.Context) error {
 	var first error
 	keep := func(err error) {
 		if first == nil {
 			first = err
 		}
+	}
+	if s.api != nil {
+		s.api.NotReady("the server is leaving")
+		leave, cancel := context.WithTimeout(ctx, leaveWithin)
+		s.host.Leave(leave)
+		cancel()
 	}
 	if s.api != nil {
 		keep(s.api.Stop(ctx))
