@@ -90,7 +90,9 @@ func TestFrozen(t *testing.T) {
 	store := open(t, postgres.Config{URL: database(t, server), CallTimeout: 300 * time.Millisecond})
 	must(t, server.Freeze())
 	for what, call := range map[string]func() error{
-		"append": func() error { return store.Append(t.Context(), []journal.Append{journaltest.ChainAppend("a", 1, []byte("x"))})[0] },
+		"append": func() error {
+			return store.Append(t.Context(), []journal.Append{journaltest.ChainAppend("a", 1, []byte("x"))})[0]
+		},
 		"load":   func() error { _, err := store.Load(t.Context(), "a"); return err },
 		"sign":   func() error { _, err := store.SignOfLife(t.Context(), "s", nil); return err },
 		"now":    func() error { _, err := store.Now(t.Context()); return err },

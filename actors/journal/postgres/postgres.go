@@ -29,6 +29,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -149,6 +150,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 
 // parse reads the URL and sets what all connections have in common.
 func (s *Store) parse() (*pgxpool.Config, error) {
+	if s.cfg.URL == "" {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "journal: the URL of the PostgreSQL database is empty")
+	}
 	config, err := pgxpool.ParseConfig(s.cfg.URL)
 	if err != nil {
 		// Its text has the URL in it.
@@ -187,10 +191,18 @@ func withoutSecrets(text, from string) string {
 	return text
 }
 
-// openPool opens connections for one purpose. They get settings that make
-// statements end in time and use the indexes, which they are written for: plans
-// are kept, and a plan that was made while a table was small would read all of
-// it later on.
+// planSettings make statements use the indexes, which they are written for:
+// plans are kept, and a plan that was made while a table was small would read
+// all of it later on.
+var planSettings = map[string]string{
+	"plan_cache_mode":  "force_generic_plan",
+	"enable_seqscan":   "off",
+	"enable_hashjoin":  "off",
+	"enable_mergejoin": "off",
+	"jit":              "off",
+}
+
+// openPool opens connections for one purpose.
 func (s *Store) openPool(ctx context.Context, config *pgxpool.Config, size int, settings map[string]string, prepare func(context.Context, *pgx.Conn) error) (*pgxpool.Pool, error) {
 	config = config.Copy()
 	config.MaxConns = int32(size)
@@ -202,17 +214,11 @@ func (s *Store) openPool(ctx context.Context, config *pgxpool.Config, size int, 
 		"statement_timeout":                   strconv.FormatInt(s.cfg.CallTimeout.Milliseconds(), 10),
 		"idle_in_transaction_session_timeout": strconv.FormatInt(s.cfg.CallTimeout.Milliseconds(), 10),
 		"default_transaction_isolation":       "read committed",
-		"plan_cache_mode":                     "force_generic_plan",
-		"enable_seqscan":                      "off",
-		"enable_hashjoin":                     "off",
-		"enable_mergejoin":                    "off",
-		"jit":                                 "off",
 	} {
 		params[name] = value
 	}
-	for name, value := range settings {
-		params[name] = value
-	}
+	maps.Copy(params, planSettings)
+	maps.Copy(params, settings)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err

@@ -99,6 +99,17 @@ const (
 	rowsOf    = "SELECT " + rowColumns + " FROM (%) p JOIN limpet_runs r USING (run_id) ORDER BY r.run_id"
 	entriesOf = "SELECT e.run_id, e.data FROM (%) p JOIN limpet_entries e USING (run_id) ORDER BY e.run_id, e.number"
 	headsOf   = "SELECT p.run_id, (SELECT e.number FROM limpet_entries e WHERE e.run_id = p.run_id ORDER BY e.number DESC LIMIT 1) FROM (%) p ORDER BY p.run_id"
+
+	dueSQL = "SELECT run_id, wake_at FROM limpet_runs WHERE phase = 1 AND wake_at IS NOT NULL AND " + inShardBits +
+		" ORDER BY wake_at, run_id LIMIT $2"
+
+	// watchedSQL steps from worker to worker instead of reading all their runs.
+	goneSQL    = "SELECT wake_on_gone FROM limpet_runs WHERE phase = 1 AND wake_on_gone IS NOT NULL"
+	watchedSQL = "WITH RECURSIVE watched(worker) AS ((" + goneSQL + " ORDER BY wake_on_gone LIMIT 1) UNION ALL " +
+		"SELECT (" + goneSQL + " AND wake_on_gone > worker ORDER BY wake_on_gone LIMIT 1) FROM watched WHERE worker IS NOT NULL) " +
+		"SELECT worker FROM watched WHERE worker IS NOT NULL AND EXISTS (" + goneSQL + " AND wake_on_gone = worker AND " + inShardBits + ") ORDER BY worker"
+
+	boundSQL = "SELECT bound_worker, count(*) FROM limpet_runs WHERE bound_worker IS NOT NULL AND coalesce(pool, '') = $1 GROUP BY bound_worker"
 )
 
 // Active implements journal.Store.
@@ -195,13 +206,11 @@ func (s *Store) Heads(ctx context.Context, shards []int, after string, limit int
 
 // Due implements journal.Store.
 func (s *Store) Due(ctx context.Context, shards []int, now time.Time, limit int) (due []string, next time.Time, err error) {
-	const sql = "SELECT run_id, wake_at FROM limpet_runs WHERE phase = 1 AND wake_at IS NOT NULL AND " + inShardBits +
-		" ORDER BY wake_at, run_id LIMIT $2"
 	limit = max(limit, 0)
 	nowMicros := journal.Micros(now)
 	err = s.read(ctx, "read due runs", func(ctx context.Context, conn *pgxpool.Conn) error {
 		due, next = nil, time.Time{}
-		rows, err := conn.Query(ctx, sql, shardBits(shards), limit+1)
+		rows, err := conn.Query(ctx, dueSQL, shardBits(shards), limit+1)
 		if err != nil {
 			return err
 		}
@@ -225,15 +234,10 @@ func (s *Store) Due(ctx context.Context, shards []int, now time.Time, limit int)
 	return due, next, nil
 }
 
-// WatchedWorkers implements journal.Store. It steps from worker to worker
-// instead of reading all their runs.
+// WatchedWorkers implements journal.Store.
 func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string, err error) {
-	const first = "SELECT wake_on_gone FROM limpet_runs WHERE phase = 1 AND wake_on_gone IS NOT NULL"
-	const sql = "WITH RECURSIVE watched(worker) AS ((" + first + " ORDER BY wake_on_gone LIMIT 1) UNION ALL " +
-		"SELECT (" + first + " AND wake_on_gone > worker ORDER BY wake_on_gone LIMIT 1) FROM watched WHERE worker IS NOT NULL) " +
-		"SELECT worker FROM watched WHERE worker IS NOT NULL AND EXISTS (" + first + " AND wake_on_gone = worker AND " + inShardBits + ") ORDER BY worker"
 	err = s.read(ctx, "read watched workers", func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, sql, shardBits(shards))
+		rows, err := conn.Query(ctx, watchedSQL, shardBits(shards))
 		if err != nil {
 			return err
 		}
@@ -248,11 +252,10 @@ func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string,
 
 // BoundCounts implements journal.Store.
 func (s *Store) BoundCounts(ctx context.Context, pool string) (map[string]int, error) {
-	const sql = "SELECT bound_worker, count(*) FROM limpet_runs WHERE bound_worker IS NOT NULL AND coalesce(pool, '') = $1 GROUP BY bound_worker"
 	var counts map[string]int
 	err := s.read(ctx, "count bound runs", func(ctx context.Context, conn *pgxpool.Conn) error {
 		counts = make(map[string]int)
-		rows, err := conn.Query(ctx, sql, storable(pool))
+		rows, err := conn.Query(ctx, boundSQL, storable(pool))
 		if err != nil {
 			return err
 		}
