@@ -166,6 +166,16 @@ func (m *membership) knows(name string) bool {
 	return live
 }
 
+// broke implements acquaintances.
+func (m *membership) broke(name, address string) { m.lookout.broken(name, address) }
+
+// met implements acquaintances.
+func (m *membership) met(name string) {
+	if m.events.dig(name) {
+		m.config.Logger.Warn("a member that was taken for ended has connected", "member", name)
+	}
+}
+
 // introduce implements acquaintances: it exchanges all news with the process if
 // that is in the view, or was started anew, under its id, at the address of a
 // member that is. Another process may be of another cluster.

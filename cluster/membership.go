@@ -35,6 +35,8 @@ type membership struct {
 
 	// gate holds verdicts back; nil for none.
 	gate *gate
+	// lookout finds out who has ended.
+	lookout *lookout
 	// stopped is closed when the node leaves.
 	stopped chan struct{}
 	flushes chan chan struct{}
@@ -61,7 +63,12 @@ type events struct {
 	// appearances counts all of them.
 	appearances int
 	// gone are names that left, at most goneMax.
-	gone   map[string]struct{}
+	gone map[string]struct{}
+	// buried are members whose process has ended, as the lookout found out, and
+	// whom memberlist still holds for alive.
+	buried map[string]heard
+	// asked takes the messages of other members.
+	asked  func([]byte)
 	signal chan struct{}
 	meta   func() []byte
 }
@@ -88,6 +95,7 @@ func (e *events) NotifyJoin(n *memberlist.Node) {
 	h := e.hear(n, e.appearances)
 	_, h.returned = e.gone[n.Name]
 	delete(e.gone, n.Name)
+	delete(e.buried, n.Name)
 	e.live[n.Name] = h
 	e.mu.Unlock()
 	e.wake()
@@ -95,6 +103,11 @@ func (e *events) NotifyJoin(n *memberlist.Node) {
 
 func (e *events) NotifyUpdate(n *memberlist.Node) {
 	e.mu.Lock()
+	if h, ok := e.buried[n.Name]; ok {
+		e.buried[n.Name] = e.hear(n, h.appearance)
+		e.mu.Unlock()
+		return
+	}
 	h := e.hear(n, e.live[n.Name].appearance)
 	h.returned = e.live[n.Name].returned
 	e.live[n.Name] = h
@@ -105,15 +118,20 @@ func (e *events) NotifyUpdate(n *memberlist.Node) {
 func (e *events) NotifyLeave(n *memberlist.Node) {
 	e.mu.Lock()
 	delete(e.live, n.Name)
-	for name := range e.gone {
+	delete(e.buried, n.Name)
+	e.rememberGone(n.Name)
+	e.mu.Unlock()
+	e.wake()
+}
+
+func (e *events) rememberGone(name string) {
+	for old := range e.gone {
 		if len(e.gone) < goneMax {
 			break
 		}
-		delete(e.gone, name)
+		delete(e.gone, old)
 	}
-	e.gone[n.Name] = struct{}{}
-	e.mu.Unlock()
-	e.wake()
+	e.gone[name] = struct{}{}
 }
 
 func (e *events) hear(n *memberlist.Node, appearance int) heard {
@@ -135,7 +153,7 @@ func (e *events) NodeMeta(limit int) []byte {
 	return nil
 }
 
-func (e *events) NotifyMsg([]byte)                {}
+func (e *events) NotifyMsg(message []byte)        { e.asked(message) }
 func (e *events) GetBroadcasts(_, _ int) [][]byte { return nil }
 func (e *events) LocalState(bool) []byte          { return nil }
 func (e *events) MergeRemoteState([]byte, bool)   {}
@@ -158,6 +176,8 @@ func newMembership(c Config, publish func(old, new *View), returned func(Member)
 		live: map[string]heard{}, gone: map[string]struct{}{}, signal: make(chan struct{}, 1),
 		meta: func() []byte { meta, _ := encodeMeta(m.Self()); return meta },
 	}
+	m.lookout = newLookout(m)
+	m.events.asked = m.lookout.asked
 	return m
 }
 
@@ -293,6 +313,7 @@ func (m *membership) leave(timeout time.Duration) {
 // shutdown stops without telling anybody.
 func (m *membership) shutdown() {
 	close(m.stopped)
+	m.lookout.stop()
 	if err := m.list.Shutdown(); err != nil {
 		m.config.Logger.Debug("memberlist did not stop cleanly", "error", err)
 	}

@@ -153,6 +153,9 @@ func (p *peer) run() {
 	}
 	p.cancel(err)
 	p.r.log.Debug("connection to peer ended", "peer", p.address, "name", p.name, "error", err)
+	if !errors.Is(err, errGone) && !errors.Is(err, errStopped) && !errors.Is(err, errFinished) {
+		p.r.known.broke(p.processName(), p.address)
+	}
 
 	// First out of the table: whoever finds the peer closed then looks there
 	// for the next one.

@@ -23,6 +23,15 @@ const joinVariable = "LIMPET_CLUSTER_TEST_JOIN"
 
 // TestMain is also the main of the processes that the tests kill.
 func TestMain(m *testing.M) {
+	for variable, run := range map[string]func(string) error{detectVariable: detectProcess, burnVariable: burnProcess} {
+		if config := os.Getenv(variable); config != "" {
+			if err := run(config); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
 	if join := os.Getenv(joinVariable); join != "" {
 		if err := workerProcess(join); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -24,16 +24,22 @@ type receiver struct {
 
 // Receive takes the batches of one peer until it or this node ends.
 func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
+	name := ""
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
+			if name != "" {
+				s.r.known.broke(name, "")
+			}
 			return err
 		}
 		switch {
 		case m.GetConnectRequest() != nil:
+			name = m.GetConnectRequest().GetServerConnection().GetSystemId()
+			s.r.known.met(name)
 			err = s.greet(stream, m.GetConnectRequest().GetServerConnection())
 		case m.GetMessageBatch() != nil:
 			err = s.deliver(m.GetMessageBatch())

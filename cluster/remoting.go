@@ -69,6 +69,11 @@ type acquaintances interface {
 	// introduce sees to it that this node and the process hear of each other,
 	// if it is known where. It does not wait.
 	introduce(name, address string)
+	// broke says that a connection to or from a process has broken, or none
+	// could be made to the address (then without a name). It does not wait.
+	broke(name, address string)
+	// met says that a process has connected to this one.
+	met(name string)
 }
 
 // strangerHeader is set by the accepting side of a connection that has not
