@@ -151,11 +151,14 @@ func (d *driver) judge(ctx context.Context) (*judgement, error) {
 	d.say("all faults are undone; %v", d.load.Progress())
 	j := &judgement{}
 	settling, cancel := context.WithTimeout(ctx, healTimeout)
-	j.unsettled = d.load.Settle(settling)
-	cancel()
-	d.say("%v", d.load.Progress())
-	reading, cancel := context.WithTimeout(ctx, evidenceTimeout)
 	defer cancel()
+	if err := d.ground.Recall(settling); err != nil {
+		return nil, err
+	}
+	j.unsettled = d.load.Settle(settling)
+	d.say("%v", d.load.Progress())
+	reading, stopReading := context.WithTimeout(ctx, evidenceTimeout)
+	defer stopReading()
 	var err error
 	if j.evidence, err = d.load.Evidence(reading); err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/load"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // workerProcess is the command of a worker process: this executable again.
@@ -40,9 +41,13 @@ func workerCommand() *cobra.Command {
 			c.Ready = func(incarnation string) {
 				_ = json.NewEncoder(os.Stdout).Encode(map[string]string{"incarnation": incarnation})
 			}
-			// The worker sees to signals itself.
-			if err := load.RunWorker(context.WithoutCancel(cmd.Context()), c); err != nil {
+			// The worker sees to signals itself. What it gave up when its grace was
+			// over is an orderly end, too: HARD runs may wait for it that long.
+			err = load.RunWorker(context.WithoutCancel(cmd.Context()), c)
+			if err != nil {
 				fmt.Fprintln(os.Stderr, "chaos worker:", err)
+			}
+			if err != nil && (messages.CodeOf(err) != messages.CodeWorkerLost || cmd.Context().Err() == nil) {
 				return failure{code: exitFailed}
 			}
 			return nil

@@ -286,6 +286,29 @@ func (g *Ground) say(format string, args ...any) {
 	}
 }
 
+// Recall starts every worker that ever was and is away now: HARD runs wait for
+// the one that they are bound to. No fault may be under way.
+func (g *Ground) Recall(ctx context.Context) error {
+	var recalled []*node
+	for _, n := range g.all() {
+		if n.server || n.pid() != 0 {
+			continue
+		}
+		joined := g.note(verdict.Fault{Kind: verdict.WorkerJoin, Target: n.id})
+		if err := g.start(n); err != nil {
+			return err
+		}
+		joined()
+		recalled = append(recalled, n)
+	}
+	for _, n := range recalled {
+		if err := g.awaitUp(ctx, n, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Stop ends the workers, then the servers, in order; what does not is among the
 // Exits. Close it all the same.
 func (g *Ground) Stop(ctx context.Context) error {
