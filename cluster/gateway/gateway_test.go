@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -323,6 +324,33 @@ func TestWaitRun(t *testing.T) {
 	}
 	if _, err := wait("none", 1); codeOf(err) != messages.CodeUnknownRun {
 		t.Errorf("unknown run: %v", err)
+	}
+}
+
+// A run that was replayed between its end and the reading of it is waited for
+// anew: a wait never says that a run has ended and shows one that goes on.
+func TestWaitRunDoesNotContradictItself(t *testing.T) {
+	e := newFakeEngine(free)
+	c := client(t, serve(t, e, Config{}))
+	started, err := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := started.Msg.GetRunId()
+	e.append(id, &messages.Event{}, true)
+	e.mu.Lock()
+	e.goesOn = 2
+	e.mu.Unlock()
+	r, err := c.WaitRun(t.Context(), connect.NewRequest(&api.WaitRunRequest{RunId: id, Wait: durationpb.New(time.Minute)}))
+	if err != nil || !r.Msg.GetEnded() || r.Msg.GetRun().GetRun().GetStatus() != messages.RunStatus_RUN_STATUS_SUCCEEDED {
+		t.Errorf("%v, %v", r, err)
+	}
+	e.mu.Lock()
+	e.goesOn = math.MaxInt
+	e.mu.Unlock()
+	r, err = c.WaitRun(t.Context(), connect.NewRequest(&api.WaitRunRequest{RunId: id, Wait: durationpb.New(50 * time.Millisecond)}))
+	if err != nil || r.Msg.GetEnded() {
+		t.Errorf("%v, %v", r, err)
 	}
 }
 

@@ -143,22 +143,44 @@ func (g *gateway) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunR
 	if wait == 0 {
 		wait = waitDefault
 	}
-	ended, err := g.awaitEnd(ctx, runID, wait)
+	res, err := g.awaitRun(ctx, runID, time.Now().Add(wait))
 	if err != nil {
 		return nil, err
 	}
-	run, err := g.engine.LoadRun(ctx, runID)
-	if err != nil {
-		return nil, err
+	return connect.NewResponse(res), nil
+}
+
+// readAgain is the pause before a wait goes on for a run that was told to have
+// ended and is read as one that goes on.
+const readAgain = 20 * time.Millisecond
+
+// awaitRun waits for the run's end and reads the run. One that goes on by then
+// was replayed in between: it is waited for anew.
+func (g *gateway) awaitRun(ctx context.Context, runID string, deadline time.Time) (*api.WaitRunResponse, error) {
+	for {
+		ended, err := g.awaitEnd(ctx, runID, deadline)
+		if err != nil {
+			return nil, err
+		}
+		run, err := g.engine.LoadRun(ctx, runID)
+		if err != nil {
+			return nil, err
+		}
+		if goesOn := run.GetRun().GetStatus() == messages.RunStatus_RUN_STATUS_RUNNING; !ended || !goesOn {
+			return &api.WaitRunResponse{Ended: ended, Run: run}, nil
+		}
+		select {
+		case <-time.After(readAgain):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	return connect.NewResponse(&api.WaitRunResponse{Ended: ended, Run: run}), nil
 }
 
 // awaitEnd polls the engine until the run has ended or the wait is over.
-func (g *gateway) awaitEnd(ctx context.Context, runID string, wait time.Duration) (ended bool, err error) {
+func (g *gateway) awaitEnd(ctx context.Context, runID string, deadline time.Time) (ended bool, err error) {
 	ctx, cancel := g.untilStop(ctx)
 	defer cancel()
-	deadline := time.Now().Add(wait)
 	for {
 		poll := min(time.Until(deadline), pollMax)
 		if poll <= 0 {
