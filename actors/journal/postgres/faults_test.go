@@ -240,6 +240,8 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	var working sync.WaitGroup
 	var mu sync.Mutex
 	appended, deleted := 0, 0
+	end := sync.OnceFunc(func() { close(stop); working.Wait() })
+	defer end()
 	for w := range 4 {
 		store := []*postgres.Store{first, second}[w%2]
 		working.Go(func() {
@@ -294,10 +296,9 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	wait(t, "deletions in between", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return appended > 2000 && deleted > 300
+		return appended > 1000 && deleted > 100
 	})
-	close(stop)
-	working.Wait()
+	end()
 	var orphans, gaps int
 	must(t, connect(t, url).QueryRow(t.Context(), `SELECT
 		(SELECT count(*) FROM limpet_entries e WHERE NOT EXISTS (SELECT FROM limpet_runs r WHERE r.run_id = e.run_id)),

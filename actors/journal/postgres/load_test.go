@@ -20,6 +20,7 @@ type load struct {
 	t          *testing.T
 	committers []*journal.Committer
 	stop       chan struct{}
+	stopOnce   sync.Once
 	working    sync.WaitGroup
 
 	mu sync.Mutex
@@ -50,7 +51,19 @@ func startLoad(t *testing.T, url string, servers int, cfg postgres.Config) *load
 			l.working.Go(func() { l.work(c, fmt.Sprintf("server %d", s), fmt.Sprintf("shared-%d", r)) })
 		}
 	}
+	t.Cleanup(l.end)
 	return l
+}
+
+// end ends the load of a test that failed, whatever the database does.
+func (l *load) end() {
+	l.stopOnce.Do(func() { close(l.stop) })
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range l.committers {
+		_ = c.Close(over) // check has closed it, or the test has failed
+	}
+	l.working.Wait()
 }
 
 func (l *load) count(n *int) {
@@ -122,7 +135,7 @@ func wait(t *testing.T, what string, holds func() bool) {
 // check ends the load and compares what is stored with what was told.
 func (l *load) check(url string) {
 	l.t.Helper()
-	close(l.stop)
+	l.stopOnce.Do(func() { close(l.stop) })
 	l.working.Wait()
 	for _, c := range l.committers {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long anything may take on a busy machine.
-const patience = 60 * time.Second
+const patience = 120 * time.Second
 
 // server is shared by the tests that do it no harm.
 var server *postgrestest.Server
