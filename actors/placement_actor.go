@@ -254,7 +254,22 @@ func (a *placementActor) viewChanged(v *cluster.View) {
 			a.root.Send(a.self, placementAskersGone{address})
 		}
 	}
+	for address := range there {
+		if a.servers != nil && !a.servers[address] {
+			a.welcome(address)
+		}
+	}
 	a.servers = there
+}
+
+// welcome has a server that is new in the view, or is there again, ask its
+// questions again: they were forgotten when it had gone.
+func (a *placementActor) welcome(address string) {
+	tell := func() {
+		a.root.Send(actor.NewPID(address, cluster.HostActor), &messages.PlacementStarted{Pool: a.pool})
+	}
+	tell()
+	time.AfterFunc(placementAnnounce[0], tell)
 }
 
 // announce tells the servers that this placement knows no questions; messages

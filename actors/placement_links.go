@@ -94,13 +94,16 @@ func (l *placementLinks) reset(pool string) {
 	l.node.Forget(cluster.KindPlacement, pool)
 }
 
-// viewChanged forgets the actors whose owner is another server now.
-func (l *placementLinks) viewChanged() {
+// viewChanged forgets the actors whose owner is another server now; true if
+// there were some: what they were asked is to be asked again. The new one's word
+// that it has started may have come before the view did.
+func (l *placementLinks) viewChanged() (moved bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for pool, link := range l.pools {
 		if link.pid != nil && link.owner != l.owner(pool).Name {
-			link.pid = nil
+			link.pid, moved = nil, true
 		}
 	}
+	return moved
 }

@@ -128,21 +128,6 @@ func (m *moveWorld) watchQueues() (stop func() int32) {
 	}
 }
 
-// crash takes the server down without a word to anyone.
-func (s *testServer) crash() {
-	s.node.Kill()
-	s.stop()
-}
-
-// leave hands everything over and stops the server.
-func (s *testServer) leave(t *testing.T) {
-	if err := s.node.SetState(cluster.StateDraining); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(300 * time.Millisecond)
-	s.stop()
-}
-
 // The server that places dies. After the verdict, placement on another server
 // answers within a second, with 2,000 questions that wait.
 func TestPlacementIsRebuiltWithinASecond(t *testing.T) {
@@ -158,7 +143,7 @@ func TestPlacementIsRebuiltWithinASecond(t *testing.T) {
 		ids := w.bulk(other, m.def, 2000)
 		time.Sleep(2 * time.Second)
 		died := time.Now()
-		owner.crash()
+		owner.kill()
 		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 		defer cancel()
 		if _, err := other.node.Await(ctx, func(v *cluster.View) bool { return len(v.Servers()) == 2 }); err != nil {
@@ -190,7 +175,7 @@ func TestPlacementMovesWithoutALongPause(t *testing.T) {
 		begin, queued := time.Now(), m.watchQueues()
 		time.Sleep(500 * time.Millisecond)
 		left := m.owner()
-		left.leave(w.t)
+		left.retire(w.t.Context())
 		time.Sleep(3 * time.Second)
 		beyond := queued()
 		w.t.Logf("the longest pause was %v, the longest queue of a worker %d", m.longestPause(begin, time.Now()), beyond)

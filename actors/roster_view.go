@@ -100,7 +100,7 @@ func (r *Roster) tellGone(w *rosterWorker, p *rosterProcess) {
 // Called with mu held.
 func (r *Roster) settleID(w *rosterWorker) {
 	for _, p := range w.there {
-		if p.asked {
+		if p.asked || w.awaits(p) {
 			continue
 		}
 		p.asked = true
@@ -110,6 +110,17 @@ func (r *Roster) settleID(w *rosterWorker) {
 		}
 		r.describe(p, first)
 	}
+}
+
+// awaits says that a later process than p is there, which was admitted after it
+// and has yet to say who it is: the id is that one's, unless it vanishes.
+func (w *rosterWorker) awaits(p *rosterProcess) bool {
+	for _, other := range w.there {
+		if other != p && other.told != WorkerGone && other.info == nil && w.outranks(other, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // holder is the process that holds the id and is there; nil for none.
@@ -273,6 +284,8 @@ func (r *Roster) claim(w *rosterWorker, p, asked *rosterProcess, answered bool) 
 	switch {
 	case h == asked && answered:
 		r.displace(w, p, h)
+	case w.awaits(p):
+		p.asked = false
 	case p.info != nil && (h == nil || h == asked || w.outranks(p, h)):
 		r.install(w, p)
 	default:

@@ -200,7 +200,7 @@ func (c *Core) admit(e *entrant, now time.Time) {
 		c.removeWorker(w)
 	}
 	w := c.addWorker(info, e.known && c.cfg.SettleFor > 0, now)
-	w.replaced = replaced
+	w.replaced, w.admitted = replaced, true
 	c.emit(Admit{info})
 	c.fill(w, now)
 }

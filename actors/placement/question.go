@@ -24,8 +24,8 @@ const (
 // asker is the PID of an activation of a run.
 type asker struct{ address, actorID string }
 
-// ousted is a question that another activation's took the place of. If that
-// one's comes to nothing, it is to be asked again.
+// ousted is a question of another activation: one that this one took the place
+// of, and that is to be asked again if this one comes to nothing.
 type ousted struct {
 	asker
 	number uint64
@@ -43,8 +43,11 @@ type question struct {
 	// Whom the answer goes to.
 	asker
 	// ousted waited for an answer to the same question when this one came, from
-	// another activation of the run; zero for none.
-	ousted ousted
+	// other activations of the run; the newest last.
+	ousted []ousted
+	// early was taken back by another activation before it was asked; zero for
+	// none.
+	early ousted
 
 	state questionState
 	told  reasonKind
@@ -66,8 +69,12 @@ type question struct {
 func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	key := questionKey{p.GetRunId(), p.GetStep()}
 	from := asker{p.GetReplyAddress(), p.GetReplyActorId()}
-	var instead ousted
+	var instead []ousted
+	var early ousted
 	if old := c.questions[key]; old != nil {
+		if early = old.early; early.asker == from && p.GetQuestion() <= early.number {
+			return c.take() // overtaken by its withdrawal
+		}
 		again := old.asker == from
 		if again && p.GetQuestion() < old.number {
 			return c.take()
@@ -78,7 +85,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 			return c.take()
 		}
 		if !again && old.state != stateWithdrawn {
-			instead = ousted{old.asker, old.number}
+			instead = old.outs()
 		}
 		c.drop(old, now)
 	}
@@ -88,7 +95,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 		}
 	}
 	q := c.newQuestion(key, p)
-	q.ousted = instead
+	q.ousted, q.early = instead, early
 	if len(c.questions) >= c.cfg.QuestionsMax {
 		c.emit(q.waitingFor(fmt.Sprintf("placement of pool %q holds %d questions, the most that it keeps (QuestionsMax): ask again",
 			c.cfg.Pool, len(c.questions))))
@@ -209,7 +216,12 @@ func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
 	from := asker{m.GetReplyAddress(), m.GetReplyActorId()}
 	// A smaller number is that of an earlier question; a greater one has
 	// overtaken its question.
-	if old != nil && (old.asker != from || old.number > m.GetQuestion() || old.state == stateWithdrawn) {
+	switch {
+	case old == nil:
+	case old.asker != from:
+		old.early = ousted{from, m.GetQuestion()}
+		return c.take()
+	case old.number > m.GetQuestion() || old.state == stateWithdrawn:
 		return c.take()
 	}
 	gone := &question{key: key, number: m.GetQuestion(), asker: from, heapAt: -1, state: stateWithdrawn, doneAt: now}
@@ -222,17 +234,29 @@ func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
 	return c.take()
 }
 
-// recall has the question asked again whose place this one had taken: two
+// oustedMost bounds the activations of a run that are remembered.
+const oustedMost = 4
+
+// outs is the question among those whose place it took, for the one that takes
+// its place.
+func (q *question) outs() []ousted {
+	list := append(slices.Clone(q.ousted), ousted{q.asker, q.number})
+	return list[max(0, len(list)-oustedMost):]
+}
+
+// recall has the questions asked again whose place this one had taken: several
 // activations of the run were there at once, and this one has given up.
 func (c *Core) recall(q *question) {
-	if q.ousted == (ousted{}) || q.seen {
+	if q.seen {
 		return
 	}
-	c.emit(Answer{Address: q.ousted.address, ActorID: q.ousted.actorID, Waiting: &messages.PlaceWaiting{
-		RunId: q.key.run, Question: q.ousted.number, Step: q.key.step, AskAgain: true,
-		Reason: "another activation of the run had asked, and gave up: ask again",
-	}})
-	q.ousted = ousted{}
+	for _, o := range q.ousted {
+		c.emit(Answer{Address: o.address, ActorID: o.actorID, Waiting: &messages.PlaceWaiting{
+			RunId: q.key.run, Question: o.number, Step: q.key.step, AskAgain: true,
+			Reason: "another activation of the run had asked, and gave up: ask again",
+		}})
+	}
+	q.ousted = nil
 }
 
 // AskersGone forgets the questions of a server that has gone: those of its runs

@@ -35,6 +35,8 @@ type worker struct {
 	summonedAt time.Time
 	// Incarnation that this one was admitted instead of.
 	replaced string
+	// admitted here, not only seen in the membership.
+	admitted bool
 	// crowded is a run that was granted although no slot was free; empty for
 	// none.
 	crowded string
@@ -114,6 +116,9 @@ func (c *Core) WorkerUp(info *messages.WorkerInfo, now time.Time) []Action {
 		w.confirmed = true
 	case w.replaced == info.GetIncarnation():
 		// What was admitted since is newer.
+	case w.admitted && now.Sub(w.heardAt()) <= c.cfg.SilentAfter:
+		// An earlier process is back, and the membership has yet to hear of
+		// what was admitted since.
 	default:
 		old := w.info.GetIncarnation()
 		c.removeWorker(w)

@@ -107,9 +107,9 @@ type Machine struct {
 
 	contacts []contact
 	// questions by the index of their step; the one for a binding is the last.
-	// used holds the number of the newest one whose grant was used.
+	// used holds the newest answers whose grants were used.
 	questions []*question
-	used      []uint64
+	used      []usedGrant
 	asked     uint64
 	// spent are the grants that the turn has used.
 	spent []*messages.Placed
@@ -165,7 +165,7 @@ func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, c
 func over(s *State, cfg Config) *Machine {
 	n := len(s.Steps)
 	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, n),
-		questions: make([]*question, n+1), used: make([]uint64, n+1), gone: map[string]time.Time{}}
+		questions: make([]*question, n+1), used: make([]usedGrant, n+1), gone: map[string]time.Time{}}
 	m.rowFrom = m.rowKey()
 	m.now = s.At
 	return m

@@ -27,6 +27,9 @@ type question struct {
 	placed *messages.Placed
 }
 
+// usedGrant is a question whose grant was used.
+type usedGrant struct{ question, grant uint64 }
+
 // move is a SOFT run on its way from a busy worker to the one granted.
 type move struct {
 	to    *messages.Placed
@@ -102,7 +105,7 @@ func (m *Machine) placement(k int, exclude string, since time.Time) *messages.Pl
 		m.askFrom = m.now.Add(askPause)
 		return nil
 	}
-	m.questions[k], m.used[k] = nil, q.ask.Question
+	m.questions[k], m.used[k] = nil, usedGrant{q.ask.Question, q.placed.GrantId}
 	m.spent = append(m.spent, q.placed)
 	return q.placed
 }
@@ -278,7 +281,7 @@ func (m *Machine) ask(k int, exclude string, since time.Time) {
 
 // askAgain repeats a question; what was sent is not changed any more.
 func (m *Machine) askAgain(q *question) {
-	q.askedAt = m.now
+	q.askedAt, q.answered = m.now, false
 	m.out = append(m.out, Ask{proto.Clone(q.ask).(*messages.Place)})
 }
 
@@ -311,7 +314,8 @@ func (m *Machine) questionOf(step string) (int, bool) {
 }
 
 // placed takes a grant. One that is not wanted any more is given back, unless
-// it is the double of one that was used.
+// it is the double of one that was used: two placements, the earlier and the
+// later one, may both have answered.
 func (m *Machine) placed(p *messages.Placed) {
 	k, ok := m.questionOf(p.Step)
 	if !ok {
@@ -322,7 +326,7 @@ func (m *Machine) placed(p *messages.Placed) {
 		if q.placed == nil {
 			q.answered, q.placed = true, p
 		}
-	case p.Question > m.used[k]:
+	case m.used[k] != usedGrant{p.Question, p.GrantId}:
 		m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: p.Step, Pool: m.pool(), Question: p.Question}})
 	}
 }

@@ -31,7 +31,11 @@ func (s *script) input(w words) Input {
 		return s.start(w)
 	case "placed":
 		step := w.named["step"]
-		return Placed{&messages.Placed{RunId: scriptRun, Question: s.question(w, step), Step: step, GrantId: 7, Worker: workerRef(w.at(1))}}
+		var grant uint64 = 7
+		if name := w.named["grant"]; name != "" {
+			_, _ = fmt.Sscan(name, &grant)
+		}
+		return Placed{&messages.Placed{RunId: scriptRun, Question: s.question(w, step), Step: step, GrantId: grant, Worker: workerRef(w.at(1))}}
 	case "waiting":
 		step := w.named["step"]
 		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Reason: w.rest(1)}}

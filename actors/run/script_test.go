@@ -29,7 +29,7 @@ import (
 // "appends wait" was said. Times are relative to the start of the script.
 //
 //	start input=… workflow=… child-of=run/step bind-to=w1
-//	placed w1 step=a question=q1, waiting reason… , placement restarted
+//	placed w1 step=a question=q1 grant=9, waiting reason… , placement restarted
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | canceled by=w1 epoch=1
 //	up w1 lacking-steps, draining w1, gone w1 reason

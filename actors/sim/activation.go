@@ -43,6 +43,17 @@ func (a *activation) load() {
 	if a.retired || a.m != nil {
 		return
 	}
+	if a.sv.sim.journalDown() {
+		// Loaded again, as after any failure that may pass.
+		a.failed = unavailable
+		for _, msg := range a.early {
+			a.refuse(msg)
+		}
+		a.early = nil
+		a.retire()
+		a.sv.again(a.id)
+		return
+	}
 	record, err := a.sv.sim.store.Load(background, a.id)
 	if err == nil {
 		a.def = a.sv.sim.work.byHash[record.Row.DefinitionHash]
@@ -79,7 +90,7 @@ func (a *activation) refuse(msg any) {
 	case run.Spawn:
 		msg.Token.(token)(run.Reply{Err: a.failed})
 	case run.FromWorker:
-		if r, ok := msg.Message.(*messages.Result); ok {
+		if r, ok := msg.Message.(*messages.Result); ok && messages.CodeOf(a.failed) == messages.CodeUnknownRun {
 			a.sendWorker(&messages.WorkerRef{WorkerId: r.WorkerId, Incarnation: r.Incarnation},
 				&messages.ResultAck{RunId: r.RunId, Step: r.Step, Attempt: r.Attempt})
 		}
@@ -143,7 +154,7 @@ func (a *activation) resolve(in run.Spawn) run.Spawn {
 func (a *activation) handle(in run.Input) {
 	s := a.sv.sim
 	s.tracef("%s ← %s", a.pid(), describeInput{in})
-	for _, action := range a.m.Handle(in, s.now) {
+	for _, action := range a.m.Handle(in, a.sv.clock()) {
 		a.do(action)
 	}
 	s.must(a.m.State().Check())
@@ -199,7 +210,7 @@ func (a *activation) setAlarm(at time.Time) {
 		return
 	}
 	mine := a.alarms
-	a.sv.later(max(0, at.Sub(a.sv.sim.now)), func() {
+	a.sv.later(max(0, at.Sub(a.sv.clock())), func() {
 		if mine == a.alarms && !a.retired {
 			a.receive(alarmRang{})
 		}

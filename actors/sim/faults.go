@@ -25,6 +25,8 @@ type world struct {
 	calm bool
 	// downMost is how long a crashed server stays away.
 	downMost time.Duration
+	// skewMost is by how much clocks are off.
+	skewMost time.Duration
 	// lacks is how likely a worker has not registered a workflow.
 	lacks float64
 	// faults are what may happen, one after the other.
@@ -61,6 +63,9 @@ func (s *Sim) drawWorld() {
 	w.lateBy = d.between(5*time.Millisecond, 4*time.Second)
 	w.slowDisk, w.diskFails = some(0.3, 0.2), some(0.3, 0.05)
 	w.lacks = some(0.2, 0.4)
+	if d.chance(0.5) {
+		w.skewMost = d.between(10*time.Millisecond, 5*time.Second)
+	}
 	w.downMost = 6 * time.Second
 	if w.calm = d.chance(0.1); w.calm {
 		w.loss, w.double, w.late, w.slowDisk, w.diskFails, w.lacks = 0, 0, 0, 0, 0, 0
@@ -68,7 +73,8 @@ func (s *Sim) drawWorld() {
 		return
 	}
 	for _, f := range []func(*Sim){(*Sim).crashServer, (*Sim).crashWorker, (*Sim).freezeOne, (*Sim).cutLink, (*Sim).cutOff,
-		(*Sim).suspect, (*Sim).drainOne, (*Sim).replaceFrozen} {
+		(*Sim).suspect, (*Sim).drainOne, (*Sim).replaceFrozen, (*Sim).doubleWorker, (*Sim).deafen, (*Sim).loseJournal,
+		(*Sim).leaveServer, (*Sim).rollServers, (*Sim).joinOne} {
 		if d.chance(0.45) {
 			w.faults = append(w.faults, f)
 		}
@@ -119,6 +125,14 @@ func (s *Sim) crashServer() {
 	if p := s.pickProc(isServer); p != nil {
 		s.end(p)
 		s.after(s.dice.between(20*time.Millisecond, s.world.downMost), func() { s.ensure(p.id) })
+		died := s.now
+		s.diedAt = died
+		s.after(takeUpWithin, func() {
+			// What else goes wrong meanwhile may take longer.
+			if s.world.calm && s.diedAt.Equal(died) && s.now.Sub(s.bornAt) > takeUpWithin && len(s.serversLeft()) > 0 {
+				s.must(s.monitor.takenUp())
+			}
+		})
 	}
 }
 
@@ -139,15 +153,6 @@ func (s *Sim) ensure(id string) {
 	if id[0] == 's' {
 		s.startServer(id)
 		return
-	}
-	// A worker is admitted once no server sees an older process of its id.
-	for _, p := range s.procs {
-		for _, q := range s.procs {
-			if p.server != nil && p.alive && q.id == id && !q.left && p.sees[q] {
-				s.after(200*time.Millisecond, func() { s.ensure(id) })
-				return
-			}
-		}
 	}
 	s.startWorker(id, s.workflowsOf())
 }
@@ -174,9 +179,12 @@ func (s *Sim) thaw(p *proc) {
 		return
 	}
 	s.tracef("%s wakes", p.address)
-	p.frozen = false
+	p.frozen, p.steadySince = false, s.now
 	if p.server != nil && s.now.Sub(p.frozenAt) > pauseMost {
 		p.later(s.dice.between(0, 100*time.Millisecond), p.server.beginAnew)
+	}
+	if p.worker != nil && s.now.Sub(p.frozenAt) > pauseMost {
+		p.later(s.dice.between(0, 100*time.Millisecond), p.worker.registerAgain)
 	}
 	held := p.held
 	p.held = nil
@@ -194,7 +202,7 @@ func (s *Sim) replaceFrozen() {
 		return
 	}
 	s.freeze(p)
-	s.after(s.dice.between(2600*time.Millisecond, 4*time.Second), func() {
+	s.after(s.dice.between(100*time.Millisecond, 4*time.Second), func() {
 		if p.alive && p.frozen && !s.healed && s.newest(p.id) == p.incarnation {
 			s.startWorker(p.id, s.workflowsOf())
 		}
@@ -235,6 +243,9 @@ func (s *Sim) cutFor(d time.Duration, links [][2]string) {
 		for _, l := range links {
 			delete(s.cuts, l)
 		}
+		for _, p := range s.procs {
+			p.steadySince = s.now
+		}
 		s.reconsider()
 	})
 }
@@ -265,7 +276,9 @@ func (s *Sim) heal() {
 	s.tracef("all faults heal")
 	s.healed, s.settledAt = true, s.now
 	clear(s.cuts)
+	clear(s.deaf)
 	for _, p := range s.procs {
+		p.steadySince = s.now
 		s.thaw(p)
 		if w := p.worker; w != nil && p.alive && !w.complete() {
 			s.end(p)
@@ -296,6 +309,8 @@ func (s *Sim) supervise() {
 	}
 	if s.now.Sub(s.settledAt) > soon {
 		s.must(s.monitor.prompt())
+		s.must(s.monitor.stuck())
+		s.must(s.monitor.oneOfEach())
 	}
 	if !s.finished() {
 		s.after(500*time.Millisecond, s.supervise)
@@ -322,11 +337,11 @@ func (s *Sim) settled() bool {
 
 func (s *Sim) there(id string) bool {
 	for _, p := range s.procs {
-		if p.id != id || !p.alive || p.worker != nil && p.worker.core.Draining() {
+		if p.id != id || !p.alive || p.member != memberReady {
 			continue
 		}
 		for _, q := range s.procs {
-			if q != p && q.alive && !q.sees[p] {
+			if q != p && q.alive && (!q.sees[p] || q.state[p] != memberReady) {
 				return false
 			}
 		}

@@ -27,7 +27,9 @@ type monitor struct {
 	// refused attempts: their late result is in the history.
 	refused map[string]bool
 	// gone holds processes that some roster declared gone.
-	gone        map[string]bool
+	gone map[string]bool
+	// touched is when a run's newest entry became durable.
+	touched     map[string]time.Time
 	activations map[string]*activation
 	spawned     map[string]string
 	// Counted for the report: what the seed exercised.
@@ -41,12 +43,12 @@ type dispatched struct {
 
 // counts say what a simulation exercised.
 type counts struct {
-	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts int
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Leaves, Outages int
 }
 
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
-		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, activations: map[string]*activation{}, spawned: map[string]string{}}
+		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -77,6 +79,7 @@ func (m *monitor) committed(runID string, data []byte) {
 	}
 	m.sim.tracef("durable: %s %d", runID, st.Number+1)
 	m.counts.Entries++
+	m.touched[runID] = m.sim.now
 	before := st.Clone()
 	if err := st.ApplyChecked(e); err != nil {
 		m.sim.fail("%v", err)
@@ -178,7 +181,7 @@ func (m *monitor) bound(st *run.State, b *messages.Bound) error {
 // wentAway says that a process is not there or was declared not to be.
 func (m *monitor) wentAway(ref *messages.WorkerRef) bool {
 	w := m.sim.workerOf(ref)
-	return m.gone[processKey(ref)] || w == nil || !w.alive || m.sim.newest(w.id) > w.incarnation
+	return m.gone[processKey(ref)] || w == nil || !w.alive || m.sim.admitted[w.id] > w.incarnation
 }
 
 func (m *monitor) declaredGone(ref *messages.WorkerRef) { m.gone[processKey(ref)] = true }
@@ -340,20 +343,8 @@ func (c *counts) add(d counts) {
 	c.Children += d.Children
 	c.Dormant += d.Dormant
 	c.Conflicts += d.Conflicts
-}
-
-// prompt checks what must be true soon after every worker and server is back:
-// no HARD run waits for its worker any more, and no dormant one has overslept.
-func (m *monitor) prompt() error {
-	for _, id := range m.order {
-		st := m.runs[id]
-		switch d := st.Dormant; {
-		case st.Ended():
-		case st.Def.Sticky == messages.Sticky_STICKY_HARD && st.Binding.Lost:
-			return fmt.Errorf("HARD run %s waits for worker %s, which is back", id, st.Binding.Worker.WorkerId)
-		case d != nil && d.WakeAtUs != 0 && time.UnixMicro(d.WakeAtUs).Add(soon).Before(m.sim.now):
-			return fmt.Errorf("run %s was to be woken at %.4f s", id, time.UnixMicro(d.WakeAtUs).Sub(epoch).Seconds())
-		}
-	}
-	return nil
+	c.Admissions += d.Admissions
+	c.Refusals += d.Refusals
+	c.Leaves += d.Leaves
+	c.Outages += d.Outages
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -17,6 +16,7 @@ type placer struct {
 	sv      *server
 	core    *placement.Core
 	ticking bool
+	askers  map[string]func(*messages.RegisterReply)
 }
 
 // placeEvery is how often placement lets time pass.
@@ -45,27 +45,37 @@ func (sv *server) placement() *placer {
 		return sv.place
 	}
 	sv.sim.tracef("%s begins placement", sv.address)
-	p := &placer{sv: sv, core: placement.New(placement.Config{})}
+	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro())}), askers: map[string]func(*messages.RegisterReply){}}
 	sv.place = p
 	for _, id := range sv.roster.order {
 		if w := sv.roster.up(id); w != nil {
-			p.workerChanged(w, sv.roster.workers[id].state)
+			for _, news := range sv.roster.present(sv.roster.workers[id]) {
+				p.workerChanged(w, news.State)
+			}
 		}
 	}
-	for _, q := range sv.sim.procs {
-		if q.server != nil && (q == sv.proc || sv.sees[q]) {
-			sv.sim.send(sv.proc, q, "placement started", func() {
-				for _, a := range slices.Clone(q.server.order) {
-					a.receive(run.PlacementReset{})
-				}
-			})
-		}
+	p.announce(true)
+	for _, after := range []time.Duration{time.Second, 5 * time.Second} {
+		sv.later(after, func() {
+			if sv.place == p {
+				p.announce(false)
+			}
+		})
 	}
 	return p
 }
 
+// announce tells the servers that this placement knows no questions.
+func (p *placer) announce(own bool) {
+	for _, q := range p.sv.sim.procs {
+		if q.server != nil && (q == p.sv.proc && own || p.sv.sees[q]) {
+			p.sv.sim.send(p.sv.proc, q, "placement started", q.server.placementReset)
+		}
+	}
+}
+
 func (p *placer) workerChanged(w *worker, state run.WorkerState) {
-	now := p.sv.sim.now
+	now := p.sv.clock()
 	switch state {
 	case run.WorkerUp:
 		p.do(p.core.WorkerUp(w.info, now))
@@ -78,7 +88,7 @@ func (p *placer) workerChanged(w *worker, state run.WorkerState) {
 }
 
 func (p *placer) receive(msg proto.Message) {
-	now := p.sv.sim.now
+	now := p.sv.clock()
 	switch m := msg.(type) {
 	case *messages.Place:
 		p.do(p.core.Ask(m, now))
@@ -100,13 +110,14 @@ func (p *placer) do(actions []placement.Action) {
 		case placement.ListBound:
 			p.sv.later(s.dice.between(time.Millisecond, 5*time.Millisecond), func() { p.listBound(act.WorkerID) })
 		case placement.Introduce:
+			w := s.byRef[act.WorkerID+"~"+act.Incarnation]
+			s.send(p.sv.proc, w.proc, "register again", w.registerAgain)
+		case placement.Summon:
 			if w := p.sv.roster.up(act.WorkerID); w != nil && w.inc() == act.Incarnation {
-				p.sv.later(time.Millisecond, func() {
-					if p.sv.place == p && p.sv.roster.up(act.WorkerID) == w {
-						p.do(p.core.WorkerUp(w.info, s.now))
-					}
-				})
+				s.send(p.sv.proc, w.proc, "report here", func() { w.reportTo(p) })
 			}
+		default:
+			p.admission(action)
 		}
 	}
 	s.must(p.core.Check())
@@ -119,7 +130,7 @@ func (p *placer) do(actions []placement.Action) {
 func (p *placer) tick() {
 	p.ticking = false
 	if p.sv.place == p {
-		p.do(p.core.Tick(p.sv.sim.now))
+		p.do(p.core.Tick(p.sv.clock()))
 	}
 }
 
@@ -142,8 +153,8 @@ func (p *placer) listBound(workerID string) {
 		return
 	}
 	s := p.sv.sim
-	if s.faulty() && s.dice.chance(s.world.diskFails) {
-		p.do(p.core.BoundRunsFailed(workerID, s.now))
+	if s.journalDown() || s.faulty() && s.dice.chance(s.world.diskFails) {
+		p.do(p.core.BoundRunsFailed(workerID, p.sv.clock()))
 		return
 	}
 	rows, _, err := s.store.List(background, journal.Filter{BoundWorker: workerID,
@@ -155,5 +166,15 @@ func (p *placer) listBound(workerID string) {
 	for i := range rows {
 		ids[i] = rows[i].RunID
 	}
-	p.do(p.core.BoundRuns(workerID, ids, s.now))
+	p.do(p.core.BoundRuns(workerID, ids, p.sv.clock()))
 }
+
+// welcome has a server that is there again ask its questions again.
+func (p *placer) welcome(q *proc) {
+	tell := func() { p.sv.sim.send(p.sv.proc, q, "placement started", q.server.placementReset) }
+	tell()
+	p.sv.later(time.Second, tell)
+}
+
+// askersGone: a server has gone, and its questions with it.
+func (p *placer) askersGone(address string) { p.do(p.core.AskersGone(address, p.sv.clock())) }

@@ -14,12 +14,20 @@ type proc struct {
 	alive       bool
 	frozen      bool
 	frozenAt    time.Time
+	// steadySince is when it last woke, or was cut off last.
+	steadySince time.Time
 	// left: it said good-bye.
 	left bool
+	// skew is what its clock is off by.
+	skew time.Duration
+	// member is what it says of itself, and state what it knows of the others.
+	member memberState
+	state  map[*proc]memberState
 	// held is what waits for a frozen process.
 	held []func()
 	// sees are the processes that its membership view has.
-	sees map[*proc]bool
+	sees      map[*proc]bool
+	seenSince map[*proc]time.Time
 	// missed are those that it had declared gone.
 	missed map[*proc]bool
 	// deciding: a change of the view is on its way.
@@ -28,6 +36,18 @@ type proc struct {
 	server *server
 	worker *worker
 }
+
+// memberState is what a process gossips of itself.
+type memberState uint8
+
+const (
+	memberJoining memberState = iota
+	memberReady
+	memberDraining
+)
+
+// clock is what the process takes for the time.
+func (p *proc) clock() time.Time { return p.sim.now.Add(p.skew) }
 
 // later lets something happen in the process: not if it has died by then, and
 // only after it woke if it is frozen.
@@ -65,7 +85,7 @@ func (s *Sim) send(from, to *proc, what string, do func()) {
 	}
 	for range times {
 		s.after(s.latency(), func() {
-			if s.cut(from, to) {
+			if s.cut(from, to) || s.deaf[[2]string{from.id, to.id}] {
 				s.tracef("cut: %s → %s %s", from.address, to.address, what)
 				return
 			}
@@ -152,22 +172,60 @@ func (s *Sim) setView(observer, subject *proc, sees bool) {
 	}
 	s.tracef("%s %s %s", observer.address, map[bool]string{true: "sees", false: "misses"}[sees], subject.address)
 	observer.sees[subject] = sees
-	if sv := observer.server; sv != nil {
-		switch {
-		case subject.server != nil:
-			sv.viewChanged()
-			if sees && observer.missed[subject] {
-				s.send(observer, subject, "declared gone", subject.server.beginAnew)
-			}
-			observer.missed[subject] = !sees
-		case sees:
-			sv.roster.joined(subject.worker)
-			sv.tellVerdict(subject.worker)
-		default:
-			sv.roster.left(subject.worker)
+	if sees {
+		observer.seenSince[subject] = s.now
+		observer.state[subject] = subject.member
+	}
+	if sv := observer.server; sv != nil && subject.server != nil {
+		if sees && observer.missed[subject] {
+			s.send(observer, subject, "declared gone", subject.server.beginAnew)
 		}
+		observer.missed[subject] = !sees
+	}
+	observer.changed(subject)
+	if sv := observer.server; sv != nil && subject.worker != nil && sees {
+		sv.tellVerdict(subject.worker)
 	}
 	s.observe(observer, subject)
+}
+
+// changed tells a process what its view has of another one.
+func (p *proc) changed(subject *proc) {
+	switch {
+	case p.worker != nil:
+		if subject.server != nil {
+			p.worker.wake()
+		}
+	case subject.server != nil:
+		p.server.viewChanged()
+		switch place := p.server.place; {
+		case place == nil:
+		case p.sees[subject]:
+			place.welcome(subject)
+		default:
+			place.askersGone(subject.address)
+		}
+	case !p.sees[subject]:
+		p.server.roster.vanished(subject.worker)
+	case p.state[subject] != memberJoining:
+		p.server.roster.sighted(subject.worker, p.state[subject])
+	}
+}
+
+// setState lets a process say something else of itself.
+func (s *Sim) setState(p *proc, state memberState) {
+	p.member = state
+	for _, observer := range s.procs {
+		if observer == p || !observer.alive {
+			continue
+		}
+		observer.later(s.dice.between(20*time.Millisecond, 200*time.Millisecond), func() {
+			if observer.sees[p] && observer.state[p] < state {
+				observer.state[p] = state
+				observer.changed(p)
+			}
+		})
+	}
 }
 
 // ---- ownership ---------------------------------------------------------------
@@ -182,7 +240,7 @@ func (p *proc) ownerIn(kind, name string) *proc {
 	var best *proc
 	var most uint64
 	for _, q := range p.sim.procs {
-		if q.server == nil || q != p && !p.sees[q] || q == p && !q.alive {
+		if q.server == nil || q != p && (!p.sees[q] || p.state[q] == memberDraining) || q == p && (!q.alive || q.member == memberDraining) {
 			continue
 		}
 		if h := hash(kind, name, q.address); best == nil || h > most {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/run"
@@ -17,90 +18,277 @@ type roster struct {
 
 // known is what a roster knows of a worker id.
 type known struct {
-	id       string
-	current  *worker
-	state    run.WorkerState
-	reason   string
-	past     map[*worker]run.WorkerChanged
+	id string
+	// current holds the id, or held it last; it has said who it is.
+	current *sighting
+	// there are the admitted processes of the id in the view.
+	there    []*sighting
+	past     []run.WorkerChanged
 	watchers []*activation
 	doubted  map[string]bool
 }
 
+// sighting is one process of a worker id.
+type sighting struct {
+	w      *worker
+	state  memberState
+	asked  bool // its claim is being looked into
+	said   bool // who it is
+	told   toldState
+	reason string
+	// stops counts the ends of what is done about it.
+	stops int
+}
+
+type toldState uint8
+
+const (
+	toldNothing toldState = iota
+	toldUp
+	toldDraining
+	toldGone
+)
+
 // settle is how long a process that was never seen may take to appear.
 const settle = 3 * time.Second
+
+// pastMax is how many earlier processes of an id are remembered.
+const pastMax = 8
 
 func (r *roster) worker(id string) *known {
 	k := r.workers[id]
 	if k == nil {
-		k = &known{id: id, past: map[*worker]run.WorkerChanged{}, doubted: map[string]bool{}}
+		k = &known{id: id, doubted: map[string]bool{}}
 		r.workers[id] = k
 		r.order = append(r.order, id)
 	}
 	return k
 }
 
-func (r *roster) forgetAll() { r.workers, r.order = map[string]*known{}, nil }
+// ---- the view ------------------------------------------------------------------
 
-// joined: the view has the process; it is asked who it is.
-func (r *roster) joined(w *worker) {
-	s := r.sv.sim
-	r.sv.later(s.dice.between(time.Millisecond, 20*time.Millisecond), func() {
-		if !r.sv.sees[w.proc] {
-			return
-		}
-		k := r.worker(w.id)
-		if k.current != nil && k.current != w && k.state != run.WorkerGone {
-			if k.current.incarnation > w.incarnation {
-				r.supersede(w, k.current)
-				return
+// sighted: the view has the process, which was admitted.
+func (r *roster) sighted(w *worker, state memberState) {
+	k := r.worker(w.id)
+	for _, p := range k.there {
+		if p.w == w {
+			changed := p.state != state
+			p.state = state
+			if changed && p == k.current {
+				r.tellState(k, p)
 			}
-			r.tell(k, r.news(k.current, run.WorkerGone, "worker superseded"))
-			r.supersede(k.current, w)
-		}
-		if k.current == w && k.state == run.WorkerUp {
 			return
 		}
-		k.current = w
-		delete(k.past, w)
-		state := run.WorkerUp
-		r.tell(k, r.news(w, state, ""))
-		if w.core.Draining() {
-			r.tell(k, r.news(w, run.WorkerDraining, "worker draining"))
+	}
+	k.there = append(k.there, &sighting{w: w, state: state})
+	delete(k.doubted, w.inc())
+	r.settleID(k)
+}
+
+// vanished: the view has the process no longer.
+func (r *roster) vanished(w *worker) {
+	k := r.worker(w.id)
+	i := slices.IndexFunc(k.there, func(p *sighting) bool { return p.w == w })
+	if i < 0 {
+		return
+	}
+	p := k.there[i]
+	k.there = slices.Delete(k.there, i, i+1)
+	p.stops++
+	if p.told != toldGone {
+		p.reason = "worker lost"
+		if p.state == memberDraining {
+			p.reason = "worker left"
 		}
+		r.tellGone(k, p)
+	}
+	r.settleID(k)
+}
+
+// settleID looks into the claims of processes that are new. One that began
+// later than the holder has been admitted; for one that began earlier, or was
+// given up before, the holder is asked first.
+func (r *roster) settleID(k *known) {
+	for _, p := range slices.Clone(k.there) {
+		if p.asked || k.awaits(p) {
+			continue
+		}
+		p.asked = true
+		var first *sighting
+		if h := k.holder(); h != nil && !k.outranks(p, h) {
+			first = h
+		}
+		r.describe(k, p, first)
+	}
+}
+
+// awaits says that a later process than p is there, which has yet to say who it
+// is.
+func (k *known) awaits(p *sighting) bool {
+	return slices.ContainsFunc(k.there, func(other *sighting) bool {
+		return other != p && other.told != toldGone && !other.said && k.outranks(other, p)
 	})
 }
 
-// supersede tells a process, until it is gone, that its id has gone to another.
-func (r *roster) supersede(w, by *worker) {
-	if !r.sv.sees[w.proc] {
+func (k *known) holder() *sighting {
+	if h := k.current; h != nil && h.told != toldGone {
+		return h
+	}
+	return nil
+}
+
+func (k *known) outranks(a, b *sighting) bool {
+	return !k.supersededBefore(a) && a.w.inc() > b.w.inc()
+}
+
+func (k *known) supersededBefore(p *sighting) bool {
+	if p == k.current || k.current == nil {
+		return false
+	}
+	return slices.ContainsFunc(k.past, func(c run.WorkerChanged) bool { return c.Worker.Incarnation == p.w.inc() })
+}
+
+// describe asks a process who it is until it answers or is given up. Given a
+// holder, that one is asked first, each time, and keeps the id if it answers.
+func (r *roster) describe(k *known, p, holder *sighting) {
+	mine := p.stops
+	pause := 20 * time.Millisecond
+	var try func()
+	askIt := func() {
+		r.sv.ask(p.w, time.Second, func(answered, draining bool) {
+			switch {
+			case p.stops != mine:
+			case !answered:
+				r.sv.later(pause, try)
+				pause = min(2*pause, time.Second)
+			case r.stillThere(k, p):
+				p.said = true
+				if draining {
+					p.state = memberDraining
+				}
+				r.claim(k, p, holder, false)
+			}
+		})
+	}
+	try = func() {
+		if p.stops != mine {
+			return
+		}
+		if holder == nil {
+			askIt()
+			return
+		}
+		r.sv.ask(holder.w, time.Second, func(answered, _ bool) {
+			switch {
+			case p.stops != mine:
+			case !answered:
+				askIt()
+			case r.stillThere(k, p):
+				r.claim(k, p, holder, true)
+			}
+		})
+	}
+	try()
+}
+
+// ask asks a process who it is.
+func (sv *server) ask(w *worker, patience time.Duration, done func(answered, draining bool)) {
+	over := false
+	end := func(answered, draining bool) {
+		if !over {
+			over = true
+			done(answered, draining)
+		}
+	}
+	sv.sim.send(sv.proc, w.proc, "describe", func() {
+		draining := w.core.Draining()
+		sv.sim.send(w.proc, sv.proc, "described", func() { end(true, draining) })
+	})
+	sv.later(patience, func() { end(false, false) })
+}
+
+func (r *roster) stillThere(k *known, p *sighting) bool {
+	return slices.Contains(k.there, p) && p.told != toldGone
+}
+
+// claim decides between a process and the holder, now that the one or the
+// other has answered.
+func (r *roster) claim(k *known, p, asked *sighting, answered bool) {
+	h := k.holder()
+	switch {
+	case h == asked && answered:
+		r.displace(k, p, h)
+	case k.awaits(p):
+		p.asked = false
+	case p.said && (h == nil || h == asked || k.outranks(p, h)):
+		r.install(k, p)
+	default:
+		p.asked = false
+		r.settleID(k)
+	}
+}
+
+// install makes a process that has said who it is the holder.
+func (r *roster) install(k *known, p *sighting) {
+	for _, other := range slices.Clone(k.there) {
+		if other == k.holder() || other != p && k.outranks(p, other) {
+			r.displace(k, other, p)
+		}
+	}
+	k.current = p
+	p.told = toldUp
+	r.tell(k, r.news(p.w, run.WorkerUp, ""))
+	r.tellState(k, p)
+}
+
+func (r *roster) displace(k *known, p, by *sighting) {
+	if p.told == toldGone {
 		return
 	}
-	r.sv.sim.send(r.sv.proc, w.proc, "superseded", func() { w.superseded(by) })
-	r.sv.later(time.Second, func() { r.supersede(w, by) })
+	p.reason = "worker superseded"
+	r.tellGone(k, p)
+	p.stops++
+	r.supersede(p, by.w, p.stops)
+}
+
+// supersede tells a process, until it is gone, that its id belongs to another.
+func (r *roster) supersede(p *sighting, by *worker, mine int) {
+	if p.stops != mine {
+		return
+	}
+	r.sv.sim.send(r.sv.proc, p.w.proc, "superseded", func() { p.w.superseded(by) })
+	r.sv.later(time.Second, func() { r.supersede(p, by, mine) })
+}
+
+func (r *roster) tellState(k *known, p *sighting) {
+	state, news := toldUp, r.news(p.w, run.WorkerUp, "")
+	if p.state == memberDraining {
+		state, news = toldDraining, r.news(p.w, run.WorkerDraining, "worker draining")
+	}
+	if !p.said || p.told == state {
+		return
+	}
+	p.told = state
+	r.tell(k, news)
+}
+
+func (r *roster) tellGone(k *known, p *sighting) {
+	p.told = toldGone
+	gone := r.news(p.w, run.WorkerGone, p.reason)
+	k.remember(gone)
+	r.tell(k, gone)
+}
+
+func (k *known) remember(gone run.WorkerChanged) {
+	if k.past = append(k.past, gone); len(k.past) > pastMax {
+		k.past = k.past[1:]
+	}
 }
 
 // tellVerdict tells a worker that is back that it had been declared gone.
 func (sv *server) tellVerdict(w *worker) {
 	if sv.sim.monitor.gone[processKey(w.ref())] {
 		sv.sim.send(sv.proc, w.proc, "declared gone", w.givenUp)
-	}
-}
-
-func (r *roster) left(w *worker) {
-	k := r.worker(w.id)
-	if k.current != w || k.state == run.WorkerGone {
-		return
-	}
-	reason := "worker lost"
-	if w.left {
-		reason = "worker left"
-	}
-	r.tell(k, r.news(w, run.WorkerGone, reason))
-}
-
-func (r *roster) drains(w *worker) {
-	if k := r.worker(w.id); k.current == w && k.state == run.WorkerUp {
-		r.tell(k, r.news(w, run.WorkerDraining, "worker draining"))
 	}
 }
 
@@ -112,11 +300,7 @@ func (r *roster) news(w *worker, state run.WorkerState, reason string) run.Worke
 func (r *roster) tell(k *known, news run.WorkerChanged) {
 	w := r.sv.sim.workerOf(news.Worker)
 	r.sv.sim.tracef("%s tells %s~%s: %s %s", r.sv.address, k.id, news.Worker.Incarnation, stateName(news.State), news.Reason)
-	if k.current == w {
-		k.state, k.reason = news.State, news.Reason
-	}
 	if news.State == run.WorkerGone {
-		k.past[w] = news
 		r.sv.sim.monitor.declaredGone(news.Worker)
 	}
 	r.sv.workerChanged(w, news)
@@ -134,94 +318,112 @@ func stateName(s run.WorkerState) string {
 	return [...]string{"up", "draining", "gone"}[s]
 }
 
+// ---- who watches ---------------------------------------------------------------
+
 // watch tells at once what the run does not expect: that the process is
 // draining or gone, and that another one is up.
 func (r *roster) watch(a *activation, workerID, incarnation string) {
 	k := r.worker(workerID)
-	known := false
-	for _, have := range k.watchers {
-		known = known || have == a
-	}
-	if !known {
+	if !slices.Contains(k.watchers, a) {
 		k.watchers = append(k.watchers, a)
 	}
-	same := k.current != nil && k.current.inc() == incarnation
-	if same && k.state == run.WorkerGone {
-		r.sendNews(a, r.news(k.current, run.WorkerGone, k.reason), k.current)
-		return
-	}
-	if !same {
-		r.tellAbsence(a, k, incarnation)
-	}
-	if k.current == nil || k.state == run.WorkerGone {
-		return
-	}
-	if !same {
-		r.sendNews(a, r.news(k.current, run.WorkerUp, ""), k.current)
-	}
-	if k.state == run.WorkerDraining {
-		r.sendNews(a, r.news(k.current, run.WorkerDraining, k.reason), k.current)
+	p := k.current
+	same := p != nil && p.w.inc() == incarnation
+	switch {
+	case k.asking(incarnation):
+	case same && p.told == toldGone:
+		r.sendNews(a, r.news(p.w, run.WorkerGone, p.reason), p.w)
+	case same && p.told == toldDraining:
+		r.sendNews(a, r.news(p.w, run.WorkerDraining, "worker draining"), p.w)
+	case same:
+	case r.tellAbsence(a, k, incarnation):
+		for _, c := range r.present(k) {
+			r.sendNews(a, c, k.current.w)
+		}
+	case !k.doubted[incarnation]:
+		r.doubt(k, incarnation)
 	}
 }
 
-func (r *roster) tellAbsence(a *activation, k *known, incarnation string) {
-	gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, State: run.WorkerGone}
-	w := r.sv.sim.workerOf(gone.Worker)
-	if past, ok := k.past[w]; w != nil && ok {
-		r.sendNews(a, past, w)
-		return
+// asking says that the process is there and has yet to say who it is.
+func (k *known) asking(incarnation string) bool {
+	for _, p := range k.there {
+		if p.w.inc() == incarnation {
+			h := k.holder()
+			return p != h && p.told != toldGone && (h == nil || h.w.inc() < incarnation)
+		}
 	}
-	if k.current != nil && k.state != run.WorkerGone && w != nil && k.current.incarnation > w.incarnation {
-		gone.Reason = "worker superseded"
+	return false
+}
+
+// present is the news of the process that holds the id now.
+func (r *roster) present(k *known) []run.WorkerChanged {
+	p := k.current
+	if p == nil || p.told == toldGone {
+		return nil
+	}
+	list := []run.WorkerChanged{r.news(p.w, run.WorkerUp, "")}
+	if p.told == toldDraining {
+		list = append(list, r.news(p.w, run.WorkerDraining, "worker draining"))
+	}
+	return list
+}
+
+// tellAbsence tells a run that the process it watches, which does not hold the
+// id, has gone; false if that is not known.
+func (r *roster) tellAbsence(a *activation, k *known, incarnation string) bool {
+	for _, past := range slices.Backward(k.past) {
+		if past.Worker.Incarnation == incarnation {
+			r.sendNews(a, past, r.sv.sim.workerOf(past.Worker))
+			return true
+		}
+	}
+	if h := k.holder(); h != nil && h.w.inc() > incarnation {
+		gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: "worker superseded"}
 		r.sv.sim.monitor.declaredGone(gone.Worker)
-		r.sendNews(a, gone, w)
-		return
+		r.sendNews(a, gone, r.sv.sim.workerOf(gone.Worker))
+		return true
 	}
-	if !k.doubted[incarnation] {
-		r.doubt(k, incarnation)
-	}
+	return false
 }
 
 // doubt gives a process the settle time to appear.
 func (r *roster) doubt(k *known, incarnation string) {
 	k.doubted[incarnation] = true
 	r.sv.later(settle, func() {
-		ref := &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}
-		w := r.sv.sim.workerOf(ref)
-		if r.workers[k.id] != k || k.current != nil && k.current.inc() == incarnation && k.state != run.WorkerGone {
-			delete(k.doubted, incarnation)
+		gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: "worker lost"}
+		w := r.sv.sim.workerOf(gone.Worker)
+		switch {
+		case !k.doubted[incarnation]:
 			return
-		}
-		if w != nil && r.sv.sees[w.proc] {
+		case w != nil && r.sv.sees[w.proc]:
+			// Not admitted yet, or the news of it is on its way.
 			r.doubt(k, incarnation)
 			return
 		}
 		delete(k.doubted, incarnation)
-		news := run.WorkerChanged{Worker: ref, State: run.WorkerGone, Reason: "worker lost"}
-		if k.current != nil && k.state != run.WorkerGone {
-			news.Reason = "worker superseded"
+		if k.holder() != nil {
+			gone.Reason = "worker superseded"
 		}
-		if w == nil {
-			return
+		k.remember(gone)
+		r.tell(k, gone)
+		for _, c := range r.present(k) {
+			r.tell(k, c)
 		}
-		r.tell(k, news)
 	})
 }
 
 func (r *roster) unwatch(a *activation, workerID string) {
 	k := r.worker(workerID)
-	for i, have := range k.watchers {
-		if have == a {
-			k.watchers = append(k.watchers[:i:i], k.watchers[i+1:]...)
-			return
-		}
+	if i := slices.Index(k.watchers, a); i >= 0 {
+		k.watchers = slices.Delete(slices.Clone(k.watchers), i, i+1)
 	}
 }
 
 // up returns the process that holds a worker id, as far as the server knows.
 func (r *roster) up(id string) *worker {
-	if k := r.workers[id]; k != nil && k.current != nil && k.state != run.WorkerGone {
-		return k.current
+	if k := r.workers[id]; k != nil && k.holder() != nil {
+		return k.current.w
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ type server struct {
 	*proc
 	roster roster
 	place  *placer
+	// placeOwner is where placement was in the last view.
+	placeOwner *proc
 
 	active map[string]*activation
 	// order of the activations that are in the map, for what goes to all.
@@ -34,15 +36,15 @@ const pageSize = 3
 
 func (s *Sim) startServer(id string) *server {
 	p := s.newProc(id)
+	p.member, s.bornAt = memberReady, s.now
 	sv := &server{proc: p, active: map[string]*activation{}}
-	sv.roster = roster{sv: sv}
-	sv.roster.forgetAll()
+	sv.roster = roster{sv: sv, workers: map[string]*known{}}
 	p.server = sv
 	s.tracef("server %s starts", p.address)
 	s.reconsider()
 	sv.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() {
 		sv.viewChanged()
-		sv.kick(sv.sim.now)
+		sv.kick(sv.clock())
 	})
 	sv.later(sweepEvery, sv.sweep)
 	return sv
@@ -84,8 +86,19 @@ func (sv *server) viewChanged() {
 		sv.sim.tracef("%s gives placement up", sv.address)
 		sv.place = nil
 	}
+	if owner := sv.ownerIn("placement", "default"); owner != sv.placeOwner {
+		sv.placeOwner = owner
+		sv.placementReset()
+	}
 	if len(gained) > 0 {
 		sv.recover(gained)
+	}
+}
+
+// placementReset has every question asked again: placement is another one.
+func (sv *server) placementReset() {
+	for _, a := range slices.Clone(sv.order) {
+		a.receive(run.PlacementReset{})
 	}
 }
 
@@ -93,6 +106,10 @@ func (sv *server) viewChanged() {
 // what may have come while nobody owned them.
 func (sv *server) recover(gained []int) {
 	sv.later(sv.sim.dice.between(time.Millisecond, 10*time.Millisecond), func() {
+		if sv.sim.journalDown() {
+			sv.later(againAfter, func() { sv.recover(gained) })
+			return
+		}
 		after := ""
 		for {
 			records, err := sv.sim.store.Active(background, gained, after, pageSize)
@@ -116,7 +133,7 @@ func (sv *server) recover(gained []int) {
 				sv.wakeBy(gained, id, run.WorkerUp)
 			}
 		}
-		sv.kick(sv.sim.now)
+		sv.kick(sv.clock())
 	})
 }
 
@@ -165,6 +182,10 @@ func (sv *server) workerChanged(w *worker, news run.WorkerChanged) {
 }
 
 func (sv *server) wakeBy(in []int, workerID string, state run.WorkerState) {
+	if sv.sim.journalDown() {
+		sv.later(againAfter, func() { sv.wakeBy(in, workerID, state) })
+		return
+	}
 	query := sv.sim.store.WokenByUp
 	if state == run.WorkerGone {
 		query = sv.sim.store.WokenByGone
@@ -193,7 +214,7 @@ func (sv *server) kick(at time.Time) {
 	sv.wakeAt = at
 	sv.wakes++
 	mine := sv.wakes
-	sv.later(max(0, at.Sub(sv.sim.now)), func() {
+	sv.later(max(0, at.Sub(sv.clock())), func() {
 		if mine == sv.wakes {
 			sv.wake()
 		}
@@ -202,7 +223,12 @@ func (sv *server) kick(at time.Time) {
 
 func (sv *server) wake() {
 	sv.wakeAt = time.Time{}
-	due, next, err := sv.sim.store.Due(background, sv.ownedShards(), sv.sim.now, pageSize)
+	now := sv.clock()
+	if sv.sim.journalDown() {
+		sv.kick(now.Add(againAfter))
+		return
+	}
+	due, next, err := sv.sim.store.Due(background, sv.ownedShards(), now, pageSize)
 	if err != nil {
 		panic(err)
 	}
@@ -213,7 +239,7 @@ func (sv *server) wake() {
 	}
 	switch {
 	case len(due) > 0:
-		sv.kick(sv.sim.now.Add(50 * time.Millisecond))
+		sv.kick(now.Add(50 * time.Millisecond))
 	case !next.IsZero():
 		sv.kick(next)
 	}

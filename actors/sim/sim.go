@@ -23,9 +23,17 @@ type Sim struct {
 	byRef        map[string]*worker
 	incarnations map[string]int
 	cuts         map[[2]string]bool
-	clients      []*client
-	monitor      *monitor
-	runConfig    run.Config
+	// deaf: what one says does not reach the other, which nobody notices.
+	deaf map[[2]string]bool
+	// admitted is the newest admitted process of each worker id.
+	admitted map[string]int
+	// diedAt and bornAt are when a server died last, and began last.
+	diedAt, bornAt time.Time
+	// downUntil is when the journal is back.
+	downUntil time.Time
+	clients   []*client
+	monitor   *monitor
+	runConfig run.Config
 
 	healed, over bool
 	// settledAt is when somebody was last missing.
@@ -60,6 +68,7 @@ type Result struct {
 // lines of what happened; watch, if it is not nil, gets each of them.
 func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s := &Sim{dice: newDice(seed), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
+		deaf: map[[2]string]bool{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
 	s.now = epoch
 	s.monitor = newMonitor(s)
@@ -109,7 +118,10 @@ func (s *Sim) newProc(id string) *proc {
 	s.incarnations[id]++
 	n := s.incarnations[id]
 	p := &proc{sim: s, id: id, address: fmt.Sprintf("%s.%d", id, n), incarnation: n, alive: true,
-		sees: map[*proc]bool{}, missed: map[*proc]bool{}, deciding: map[*proc]bool{}}
+		sees: map[*proc]bool{}, seenSince: map[*proc]time.Time{}, state: map[*proc]memberState{}, steadySince: s.now, missed: map[*proc]bool{}, deciding: map[*proc]bool{}}
+	if s.world.skewMost > 0 {
+		p.skew = s.dice.between(-s.world.skewMost, s.world.skewMost)
+	}
 	s.procs = append(s.procs, p)
 	return p
 }
@@ -158,6 +170,9 @@ func (s *Sim) unfinished() string {
 // leaks reports what is left although every run has ended.
 func (s *Sim) leaks() error {
 	var errs []error
+	if err := s.monitor.oneOfEach(); err != nil {
+		errs = append(errs, err)
+	}
 	leak := func(format string, args ...any) { errs = append(errs, fmt.Errorf("leak: "+format, args...)) }
 	for _, p := range s.procs {
 		switch {

@@ -20,6 +20,11 @@ type store struct {
 
 var background = context.Background()
 
+var unavailable = messages.Errorf(messages.CodeJournalUnavailable, "the connection broke")
+
+// journalDown says that nobody gets an answer from the journal.
+func (s *Sim) journalDown() bool { return s.faulty() && s.now.Before(s.downUntil) }
+
 // append makes an entry durable and tells the server, unless one of the two
 // fails. A server that dies meanwhile may leave an append behind that becomes
 // durable without it.
@@ -29,19 +34,18 @@ func (st *store) append(sv *server, a journal.Append, done func(error)) {
 	if s.faulty() && s.dice.chance(s.world.slowDisk) {
 		wait += s.dice.between(0, 800*time.Millisecond)
 	}
-	unavailable := messages.Errorf(messages.CodeJournalUnavailable, "the connection broke")
 	s.after(wait, func() {
 		if !sv.alive && s.dice.chance(0.5) {
 			return
 		}
-		if s.faulty() && s.dice.chance(s.world.diskFails) {
+		if s.faulty() && s.dice.chance(s.world.diskFails) || s.journalDown() && s.dice.chance(0.7) {
 			sv.now(func() { done(unavailable) })
 			return
 		}
 		err := st.Append(background, []journal.Append{a})[0]
 		if err == nil {
 			s.monitor.committed(a.RunID, a.Entry)
-			if s.faulty() && s.dice.chance(s.world.diskFails) {
+			if s.faulty() && s.dice.chance(s.world.diskFails) || s.journalDown() {
 				err = unavailable
 			}
 		}

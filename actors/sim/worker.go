@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +22,21 @@ type worker struct {
 	functions map[uint64]*function
 	// ticks counts settings of the tick; only the last one counts.
 	ticks int
+	// idleSince is when the last function ended; zero while one runs.
+	idleSince time.Time
+	// admitted: placement has taken it in once. registering: it asks; again:
+	// it is to ask; owner is the server whose placement admitted it last.
+	admitted, registering, again bool
+	owner                        *proc
+	// last is its newest load, pending the one that waits to be sent, and
+	// others the placements that asked for it, and until when they get it.
+	last, pending *messages.LoadReport
+	others        []summons
+}
+
+type summons struct {
+	by    *placer
+	until time.Time
 }
 
 func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *worker {
@@ -41,7 +57,10 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 	s.tracef("worker %s starts with %d slots", p.address, w.info.Slots)
 	s.byRef[id+"~"+w.inc()] = w
 	s.reconsider()
-	w.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() { w.do(w.core.Tick(s.now)) })
+	w.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() {
+		w.do(w.core.Tick(w.clock()))
+		w.wake()
+	})
 	return w
 }
 
@@ -66,39 +85,36 @@ func (w *worker) receive(msg proto.Message) {
 	s.tracef("%s ← %s", w.address, describeMessage{msg})
 	switch m := msg.(type) {
 	case *messages.Dispatch:
-		w.do(w.core.Dispatch(s.now, m))
+		w.do(w.core.Dispatch(w.clock(), m))
 	case *messages.Revoke:
-		w.do(w.core.Revoke(s.now, m))
+		w.do(w.core.Revoke(w.clock(), m))
 	case *messages.CancelAttempt:
-		w.do(w.core.CancelAttempt(s.now, m))
+		w.do(w.core.CancelAttempt(w.clock(), m))
 	case *messages.ResultAck:
-		w.do(w.core.ResultAck(s.now, m))
+		w.do(w.core.ResultAck(w.clock(), m))
 	case *messages.RunReleased:
-		w.do(w.core.RunReleased(s.now, m))
+		w.do(w.core.RunReleased(w.clock(), m))
 	}
 }
 
 func (w *worker) superseded(by *worker) {
 	w.sim.tracef("%s is superseded by %s", w.address, by.address)
-	w.do(w.core.Superseded(w.sim.now, messages.Errorf(messages.CodeWorkerSuperseded, "by %s", by.address)))
+	w.do(w.core.Superseded(w.clock(), messages.Errorf(messages.CodeWorkerSuperseded, "by %s", by.address)))
 }
 
 // givenUp hears that it had been declared gone, and is seen again.
 func (w *worker) givenUp() {
 	w.sim.tracef("%s hears that it was declared gone", w.address)
-	w.do(w.core.GivenUp(w.sim.now, messages.Errorf(messages.CodeWorkerLost, "declared gone")))
+	w.do(w.core.GivenUp(w.clock(), messages.Errorf(messages.CodeWorkerLost, "declared gone")))
+	w.registerAgain()
 }
 
 // drain lets the worker come to its end.
 func (w *worker) drain(grace time.Duration) {
 	s := w.sim
 	s.tracef("%s drains for %v", w.address, grace)
-	for _, p := range s.procs {
-		if p.server != nil {
-			s.send(w.proc, p, "drains", func() { p.server.roster.drains(w) })
-		}
-	}
-	w.do(w.core.Drain(s.now, s.now.Add(grace)))
+	s.setState(w.proc, memberDraining)
+	w.do(w.core.Drain(w.clock(), w.clock().Add(grace)))
 }
 
 func (w *worker) do(actions []slots.Action) {
@@ -125,6 +141,12 @@ func (w *worker) do(actions []slots.Action) {
 		}
 	}
 	s.must(w.core.Check())
+	switch {
+	case w.core.Running() > 0:
+		w.idleSince = time.Time{}
+	case w.idleSince.IsZero():
+		w.idleSince = s.now
+	}
 	if stopped {
 		w.left = true
 		s.end(w.proc)
@@ -136,9 +158,9 @@ func (w *worker) do(actions []slots.Action) {
 func (w *worker) setTick() {
 	w.ticks++
 	mine := w.ticks
-	w.later(max(0, w.core.Next().Sub(w.sim.now)), func() {
+	w.later(max(0, w.core.Next().Sub(w.clock())), func() {
 		if mine == w.ticks {
-			w.do(w.core.Tick(w.sim.now))
+			w.do(w.core.Tick(w.clock()))
 		}
 	})
 }
@@ -159,16 +181,55 @@ func (w *worker) send(a slots.Action) {
 	}
 }
 
+// report replaces the load that waits to be sent; grants add up.
 func (w *worker) report(load *messages.LoadReport) {
-	owner := w.ownerIn("placement", "default")
-	if owner == nil {
+	w.last = proto.Clone(load).(*messages.LoadReport)
+	w.last.GrantsSeen = nil
+	if w.pending != nil {
+		load.GrantsSeen = append(slices.Clone(w.pending.GrantsSeen), load.GrantsSeen...)
+	}
+	w.pending = load
+	w.sendReport()
+}
+
+func (w *worker) sendReport() {
+	load, owner := w.pending, w.ownerIn("placement", "default")
+	if load == nil || !w.admitted || w.registering || owner == nil {
 		return
 	}
+	w.pending = nil
 	w.sim.send(w.proc, owner, "load", func() {
 		if p := owner.server.placement(); p != nil {
 			p.receive(load)
 		}
 	})
+	w.others = slices.DeleteFunc(w.others, func(o summons) bool { return w.sim.now.After(o.until) })
+	for _, o := range w.others {
+		if o.by.sv.proc != owner {
+			w.reportToOne(o.by, load)
+		}
+	}
+}
+
+func (w *worker) reportToOne(p *placer, load *messages.LoadReport) {
+	w.sim.send(w.proc, p.sv.proc, "load", func() {
+		if p.sv.place == p {
+			p.receive(load)
+		}
+	})
+}
+
+// reportTo: a placement that the worker does not take for the pool's asks for
+// its load.
+func (w *worker) reportTo(p *placer) {
+	if !w.admitted {
+		return
+	}
+	w.others = slices.DeleteFunc(w.others, func(o summons) bool { return o.by == p })
+	w.others = append(w.others, summons{p, w.sim.now.Add(5 * time.Second)})
+	if w.last != nil {
+		w.reportToOne(p, w.last)
+	}
 }
 
 // ---- functions -----------------------------------------------------------------
@@ -226,7 +287,7 @@ func (f *function) end(output []byte, failure *messages.Failure) {
 	}
 	f.over = true
 	delete(f.w.functions, f.id)
-	f.w.do(f.w.core.FunctionEnded(f.w.sim.now, f.id, output, failure))
+	f.w.do(f.w.core.FunctionEnded(f.w.clock(), f.id, output, failure))
 }
 
 // cancel ends the context: most functions return soon, some do not care.
@@ -287,7 +348,7 @@ func (f *function) await(i int) {
 		return
 	}
 	f.waiting = true
-	f.w.do(f.w.core.ChildWaitBegan(f.w.sim.now, f.id))
+	f.w.do(f.w.core.ChildWaitBegan(f.w.clock(), f.id))
 	f.onResume = func() { f.await(i + 1) }
 	f.poll(f.spawned[i])
 }
@@ -298,7 +359,7 @@ func (f *function) poll(child string) {
 		switch {
 		case f.over || f.canceled:
 		case s.ended(child):
-			f.w.do(f.w.core.ChildWaitEnded(s.now, f.id))
+			f.w.do(f.w.core.ChildWaitEnded(f.w.clock(), f.id))
 		default:
 			f.poll(child)
 		}
