@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/limpetrun/limpet/actors/journal/postgres/postgrestest"
 )
 
 // TestReadme does what the README tells a newcomer to do: it builds its
@@ -54,6 +56,73 @@ func TestReadme(t *testing.T) {
 	if run == "" {
 		t.Fatal("the README starts no run")
 	}
+}
+
+// TestReadmeCluster starts the servers of the README on a database of its own.
+// Only the ports are others.
+func TestReadmeCluster(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	store := newDatabase(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := map[string]string{}
+	text := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllStringFunc(block(t, readme, "sh", 3), func(address string) string {
+		if ports[address] == "" {
+			ports[address] = freeAddress(t)
+		}
+		return ports[address]
+	})
+	servers, out := 0, []byte{}
+	for line := range strings.Lines(text) {
+		args := strings.Fields(strings.SplitN(line, "  #", 2)[0])
+		if args[0] == "export" {
+			if !strings.HasPrefix(args[1], "LIMPET_STORE=postgres://") {
+				t.Errorf("the README exports %s", args[1])
+			}
+			continue
+		}
+		cmd := exec.CommandContext(ctx, self, append([]string{failureArg, "limpet"}, args[1:]...)...)
+		cmd.Env = append(os.Environ(), "LIMPET_STORE="+store)
+		if args[1] == "server" {
+			if servers++; servers == 1 { // it has the defaults
+				cmd.Args = append(cmd.Args, "--listen", ports["127.0.0.1:7080"], "--gossip", ports["127.0.0.1:7946"])
+			}
+			background(t, cmd, "limpet server is up")
+		} else if out, err = cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	for _, id := range []string{"s1", "s2", "s3"} {
+		if !regexp.MustCompile(`(?m)^` + id + `~`).Match(out) {
+			t.Errorf("%s is not a member:\n%s", id, out)
+		}
+	}
+}
+
+// newDatabase makes a PostgreSQL of its own, and a database in it.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	server, err := postgrestest.Start(t.Context(), postgrestest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	store, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 // TestReadmeTargets: the make targets that the README names exist.

@@ -27,7 +27,7 @@ func waitForStore(ctx context.Context, limit time.Duration, log *slog.Logger, op
 			return store, err
 		}
 		waited := time.Since(began)
-		if limit >= 0 && waited+pauseFor > limit {
+		if limit >= 0 && waited >= limit {
 			var last *messages.Error
 			if limit > 0 && errors.As(err, &last) {
 				err = messages.Errorf(last.Code, "the store did not answer for %s (--store-wait): %s", limit, last.Message)
@@ -35,6 +35,9 @@ func waitForStore(ctx context.Context, limit time.Duration, log *slog.Logger, op
 			return nil, err
 		}
 		log.Warn("the store does not answer, trying again", "waited", waited.Round(time.Second), "limit", limit, "error", err)
+		if limit >= 0 {
+			pauseFor = min(pauseFor, limit-waited)
+		}
 		if err := pause(ctx, pauseFor); err != nil {
 			return nil, err
 		}

@@ -30,7 +30,7 @@ func TestWaitForStore(t *testing.T) {
 		"comes back":       {time.Minute, []error{away, away, away, nil}, "", 4, 1750 * time.Millisecond},
 		"comes back newer": {time.Minute, []error{away, newer}, messages.CodeJournalNewer, 2, 250 * time.Millisecond},
 		"refuses":          {time.Minute, []error{newer}, messages.CodeJournalNewer, 1, 0},
-		"stays away":       {10 * time.Second, []error{away}, messages.CodeJournalUnavailable, 6, 7750 * time.Millisecond},
+		"stays away":       {10 * time.Second, []error{away}, messages.CodeJournalUnavailable, 7, 10 * time.Second},
 		"no waiting":       {0, []error{away}, messages.CodeJournalUnavailable, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
