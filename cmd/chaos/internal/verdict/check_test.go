@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The checker has nothing to say of what is as it should be, whatever happened
@@ -63,5 +64,29 @@ func TestEvidenceIsKept(t *testing.T) {
 	want, got := Check(s.evidence, s.faults), Check(kept, s.faults)
 	if want.OK() || !reflect.DeepEqual(want, got) {
 		t.Errorf("%+v, before %+v", got, want)
+	}
+}
+
+// A fault that another one may have prolonged is no sample; one on a worker
+// that had no part in it does not count as such.
+func TestRecoveryIsOfOneFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		other Fault
+		want  int
+	}{
+		"a server":                {Fault{Kind: ServerKill, Target: "server-1"}, 0},
+		"the worker it went to":   {Fault{Kind: WorkerPause, Target: "w2"}, 0},
+		"the database":            {Fault{Kind: PostgresFreeze}, 0},
+		"a worker without a part": {Fault{Kind: WorkerPause, Target: "w9"}, 1},
+	} {
+		s := newScene()
+		workerKilled(s)
+		s.evidence.At = s.pass(time.Second)
+		c.other.At = s.faults[0].At.Add(time.Second)
+		c.other.Until = c.other.At.Add(100 * time.Millisecond)
+		r := Check(s.evidence, append(s.faults, c.other))
+		if got := len(r.Recovery[WorkerKill].Samples); got != c.want || !r.OK() {
+			t.Errorf("%s: %d samples, %v", name, got, r.All)
+		}
 	}
 }

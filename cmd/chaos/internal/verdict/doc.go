@@ -21,7 +21,8 @@
 //   - pg_restart, pg_kill, pg_freeze: from the database being up again until the first
 //     entry of any history after it.
 //
-// A fault during whose recovery another one was in force is no sample.
+// A fault during whose recovery another one was in force is no sample, unless
+// that was on a worker which had no part in it.
 //
 // All times are of one machine's clock. Imports ledger, messages.
 package verdict

@@ -91,3 +91,12 @@ func (f *Fault) deadly() bool {
 	}
 	return false
 }
+
+// onWorker says that the fault is about a worker's process and nothing else.
+func (f *Fault) onWorker() bool {
+	switch f.Kind {
+	case WorkerKill, WorkerStop, WorkerPause, WorkerLeave, WorkerDouble, WorkerJoin:
+		return true
+	}
+	return false
+}

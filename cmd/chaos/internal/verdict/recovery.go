@@ -32,37 +32,55 @@ func (c *checker) recovery() {
 		f := &c.faults[i]
 		switch f.Kind {
 		case WorkerKill, WorkerStop:
-			c.sample(f, f.Kind, c.movedAfter(f, f.Target))
+			var m measure
+			c.movedAfter(f, f.Target, &m)
+			c.sample(f, f.Kind, m)
 			if f.Kind == WorkerKill {
 				c.sample(f, HardReturn, c.hardReturn(f))
 			}
 		case ServerKill, ServerStop, ServerLeave:
-			c.sample(f, f.Kind, c.heldUpUntil(f))
+			var m measure
+			c.heldUpUntil(f, &m)
+			c.sample(f, f.Kind, m)
 		case Partition, PartitionSplit:
-			longest := c.heldUpUntil(f)
+			var m measure
+			c.heldUpUntil(f, &m)
 			for _, id := range append(slices.Clone(f.Nodes), f.Target) {
-				longest = max(longest, c.movedAfter(f, id))
+				c.movedAfter(f, id, &m)
 			}
-			c.sample(f, Partition, longest)
+			c.sample(f, Partition, m)
 		case PostgresRestart, PostgresKill, PostgresFreeze:
 			c.sample(f, f.Kind, c.firstEntry(f))
 		}
 	}
 }
 
+// measure is how long something took at most, and the workers that had a part
+// in it.
+type measure struct {
+	took    time.Duration
+	workers []string
+}
+
+func (m *measure) add(took time.Duration, workers ...string) {
+	m.took = max(m.took, took)
+	m.workers = append(m.workers, workers...)
+}
+
 // sample keeps a figure unless it is 0, for nothing was stopped, or another
-// fault was in force before it ended.
-func (c *checker) sample(f *Fault, kind Kind, took time.Duration) {
-	if took <= 0 {
+// fault was in force before it ended that could have delayed it: one on a
+// worker that had a part in it, or on anything but workers.
+func (c *checker) sample(f *Fault, kind Kind, m measure) {
+	if m.took <= 0 {
 		return
 	}
-	end := f.At.Add(took)
+	end := f.At.Add(m.took)
 	if kind == HardReturn || kind == PostgresRestart || kind == PostgresKill || kind == PostgresFreeze {
-		end = f.Until.Add(took)
+		end = f.Until.Add(m.took)
 	}
 	for i := range c.faults {
 		o := &c.faults[i]
-		if o == f || o.At.After(end) {
+		if o == f || o.At.After(end) || o.onWorker() && !slices.Contains(m.workers, o.Target) {
 			continue
 		}
 		if o.Until.IsZero() || o.Until.Add(restAfter).After(f.At) {
@@ -70,7 +88,7 @@ func (c *checker) sample(f *Fault, kind Kind, took time.Duration) {
 		}
 	}
 	r := c.report.Recovery[kind]
-	r.Samples = append(r.Samples, took.Seconds())
+	r.Samples = append(r.Samples, m.took.Seconds())
 	c.report.Recovery[kind] = r
 }
 
@@ -96,14 +114,13 @@ func (h *history) next(e *ledger.Execution) *ledger.Execution {
 	return nil
 }
 
-// movedAfter is how long after the fault the last of the steps began elsewhere
-// that were running in the process it struck; 0 if none had to.
-func (c *checker) movedAfter(f *Fault, worker string) time.Duration {
+// movedAfter measures how long after the fault the last of the steps began
+// elsewhere that were running in the process it struck.
+func (c *checker) movedAfter(f *Fault, worker string, m *measure) {
 	p := c.struck(f, worker)
 	if p == nil {
-		return 0
+		return
 	}
-	last := time.Duration(0)
 	for _, e := range c.runningIn(p, f.At) {
 		h := c.runs[e.Run]
 		if h == nil || h.sticky() == messages.Sticky_STICKY_HARD || h.sawCancel() {
@@ -113,49 +130,47 @@ func (c *checker) movedAfter(f *Fault, worker string) time.Duration {
 		a := h.byKey[attemptKey{e.Step, int32(e.Attempt)}]
 		switch {
 		case a != nil && a.ending == lost && next != nil && next.Incarnation != e.Incarnation:
-			last = max(last, next.Begin.Sub(f.At))
+			m.add(next.Begin.Sub(f.At), next.Worker)
 		case f.Kind != WorkerKill && !f.Until.IsZero() && f.Until.Sub(f.At) >= frozenLeast && e.End.After(f.Until):
 			// It had to wait for its worker after all.
-			last = max(last, f.Until.Sub(f.At))
+			m.add(f.Until.Sub(f.At), e.Worker)
 		}
 	}
-	return last
 }
 
 func (h *history) sawCancel() bool {
 	return slices.ContainsFunc(h.generations, func(g *generation) bool { return g.canceled })
 }
 
-// hardReturn is how long after the process that took the place of the killed
-// one was admitted the last of the steps of HARD runs began in it.
-func (c *checker) hardReturn(f *Fault) time.Duration {
+// hardReturn measures how long after the process that took the place of the
+// killed one was admitted the last of the steps of HARD runs began in it.
+func (c *checker) hardReturn(f *Fault) (m measure) {
 	p := c.struck(f, f.Target)
 	if p == nil {
-		return 0
+		return m
 	}
 	i := slices.IndexFunc(c.evidence.Processes, func(n ledger.Process) bool {
 		return n.Worker == p.Worker && n.Incarnation > p.Incarnation && !n.Ready.IsZero()
 	})
 	if i < 0 {
-		return 0
+		return m
 	}
-	back, last := c.evidence.Processes[i], time.Duration(0)
+	back := c.evidence.Processes[i]
 	for _, e := range c.runningIn(p, f.At) {
 		h := c.runs[e.Run]
 		if h == nil || h.sticky() != messages.Sticky_STICKY_HARD || h.sawCancel() {
 			continue
 		}
 		if next := h.next(e); next != nil && next.Incarnation == back.Incarnation {
-			last = max(last, next.Begin.Sub(back.Ready), time.Microsecond)
+			m.add(max(next.Begin.Sub(back.Ready), time.Microsecond), p.Worker)
 		}
 	}
-	return last
+	return m
 }
 
-// heldUpUntil is how long after the fault the last of the results was recorded
-// that it held up; 0 if it held up none.
-func (c *checker) heldUpUntil(f *Fault) time.Duration {
-	last := time.Duration(0)
+// heldUpUntil measures how long after the fault the last of the results was
+// recorded that it held up.
+func (c *checker) heldUpUntil(f *Fault, m *measure) {
 	for _, h := range c.order {
 		for _, a := range h.attempts {
 			e := a.execution()
@@ -164,26 +179,24 @@ func (c *checker) heldUpUntil(f *Fault) time.Duration {
 			}
 			meanwhile := e.End.After(f.At.Add(-slack)) && e.End.Before(f.At.Add(outageMost))
 			if meanwhile && a.endAt.Sub(e.End) > heldUpAfter {
-				last = max(last, a.endAt.Sub(f.At))
+				m.add(a.endAt.Sub(f.At), e.Worker)
 			}
 		}
 	}
-	return last
 }
 
-// firstEntry is how long after the database was back the first entry of any
-// history follows; 0 if none does.
-func (c *checker) firstEntry(f *Fault) time.Duration {
-	first := time.Duration(0)
+// firstEntry measures how long after the database was back the first entry of
+// any history follows.
+func (c *checker) firstEntry(f *Fault) (m measure) {
 	if f.Until.IsZero() {
-		return 0
+		return m
 	}
 	for _, h := range c.order {
 		for _, entry := range h.Entries {
-			if took := entry.At.Sub(f.Until); took > 0 && (first == 0 || took < first) {
-				first = took
+			if took := entry.At.Sub(f.Until); took > 0 && (m.took == 0 || took < m.took) {
+				m.took = took
 			}
 		}
 	}
-	return first
+	return m
 }
