@@ -178,14 +178,15 @@ func (g *gate) round(ctx context.Context) time.Duration {
 		}
 		return signEvery
 	}
-	strangers := g.reach(ctx, &c, heard)
+	strangers, vouched := g.reach(ctx, &c, heard, held)
 	verdict := c.judge()
 	if verdict == missedWait {
 		g.sign(ctx, &c, heard, strangers)
 		verdict = c.judge()
 	}
-	g.conclude(verdict, held)
-	if verdict == missedGone {
+	gone := slices.DeleteFunc(slices.Clone(held), func(name string) bool { return slices.Contains(vouched, name) })
+	g.conclude(verdict, gone)
+	if verdict == missedGone && len(gone) == len(held) {
 		return signEvery
 	}
 	return gateAgain
@@ -214,13 +215,15 @@ func (g *gate) begin() (c missing, held []string, doubt bool) {
 }
 
 // reach asks the members that were heard of whether they hear this one, until
-// most servers have said so. It returns the servers that do not know this one.
-func (g *gate) reach(ctx context.Context, c *missing, heard []Member) (strangers []string) {
+// most servers have said so. It returns the servers that do not know this one,
+// and those of the held members that a server sees live: after a partition they
+// are heard of one by one.
+func (g *gate) reach(ctx context.Context, c *missing, heard []Member, held []string) (strangers, vouched []string) {
 	ctx, cancel := context.WithTimeout(ctx, gateTry)
 	defer cancel()
 	type answer struct {
 		member Member
-		known  bool
+		pong   *messages.Pong
 		err    error
 	}
 	answers := make(chan answer, len(heard))
@@ -232,19 +235,22 @@ func (g *gate) reach(ctx context.Context, c *missing, heard []Member) (strangers
 		}
 		asked++
 		go func() {
-			reply, err := g.ask(ctx, m, &messages.Ping{Name: c.self})
+			reply, err := g.ask(ctx, m, &messages.Ping{Name: c.self, Missing: held})
 			pong, _ := reply.(*messages.Pong)
-			answers <- answer{m, pong.GetKnown(), err}
+			answers <- answer{m, pong, err}
 		}()
 	}
 	for ; asked > 0 && !c.majority(); asked-- {
 		a := <-answers
-		server := a.member.Role == RoleServer
+		server, known := a.member.Role == RoleServer, a.pong.GetKnown()
+		if known && server {
+			vouched = append(vouched, a.pong.GetThere()...)
+		}
 		switch {
-		case a.err == nil && a.known && server:
+		case a.err == nil && known && server:
 			c.mine.servers = append(c.mine.servers, a.member.Name)
 			slices.Sort(c.mine.servers)
-		case a.err == nil && a.known:
+		case a.err == nil && known:
 			c.mine.workers++
 		case a.err == nil && server:
 			strangers = append(strangers, a.member.Name)
@@ -252,7 +258,7 @@ func (g *gate) reach(ctx context.Context, c *missing, heard []Member) (strangers
 			c.silent = true
 		}
 	}
-	return strangers
+	return strangers, vouched
 }
 
 // sign gives the sign of life and looks who else lives and is not reached: who

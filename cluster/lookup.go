@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,7 +130,8 @@ func (l *lookup) receive(ctx actor.Context) {
 	case *messages.Activate:
 		ctx.Respond(l.activate(m))
 	case *messages.Ping:
-		ctx.Respond(&messages.Pong{Known: l.node.membership.knows(m.Name)})
+		known := l.node.membership.knows
+		ctx.Respond(&messages.Pong{Known: known(m.Name), There: slices.DeleteFunc(slices.Clone(m.Missing), func(name string) bool { return !known(name) })})
 	case *messages.DeclaredGone:
 		l.node.heardVerdict(m)
 	}

@@ -242,7 +242,10 @@ func (m *membership) refresh() {
 	m.rememberServers(old.view, view)
 	m.publish(old.view, view)
 	for _, member := range returned {
-		if _, known := old.view.byID(member.ID); !known {
+		_, known := old.view.byID(member.ID)
+		// A verdict that was held back has cost the member nothing.
+		_, held := old.view.Member(member.Name)
+		if !known && !(held && m.gate != nil) {
 			m.returned(member)
 		}
 	}

@@ -2982,8 +2982,10 @@ func (x *DeclaredGone) GetBy() string {
 
 // Ping asks a member whether it hears the one with this name, and sees it live.
 type Ping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Others that the sender misses.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3025,9 +3027,18 @@ func (x *Ping) GetName() string {
 	return ""
 }
 
+func (x *Ping) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 type Pong struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Known bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	// Those of the missing that the receiver sees live.
+	There         []string `protobuf:"bytes,2,rep,name=there,proto3" json:"there,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3067,6 +3078,13 @@ func (x *Pong) GetKnown() bool {
 		return x.Known
 	}
 	return false
+}
+
+func (x *Pong) GetThere() []string {
+	if x != nil {
+		return x.There
+	}
+	return nil
 }
 
 // ServerSign is what a server says in its sign of life in the store, which all
@@ -3471,11 +3489,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"2\n" +
 	"\fDeclaredGone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"\x1a\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"4\n" +
 	"\x04Ping\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"2\n" +
 	"\x04Pong\x12\x14\n" +
-	"\x05known\x18\x01 \x01(\bR\x05known\"Z\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
+	"\x05there\x18\x02 \x03(\tR\x05there\"Z\n" +
 	"\n" +
 	"ServerSign\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
