@@ -170,6 +170,10 @@ func (m *monitor) admitted(p *placer, info *messages.WorkerInfo) error {
 	s := m.sim
 	m.counts.Admissions++
 	w := s.byRef[info.WorkerId+"~"+info.Incarnation]
+	if w.taken {
+		return nil // told again
+	}
+	w.taken = true
 	if n := s.admitted[info.WorkerId]; n < w.incarnation {
 		s.admitted[info.WorkerId] = w.incarnation
 	}

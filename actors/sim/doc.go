@@ -7,7 +7,9 @@
 // Data flow: Run(seed) → a cluster and a workload drawn from the seed → faults
 // (lost, doubled, late and overtaking messages; partitions; servers and workers
 // that crash, freeze and come back; false suspicions; drains; a journal that
-// fails before and after it has written) → all faults heal → every run must end.
+// fails before and after it has written, or is lost for seconds; servers that
+// leave, join and are rolled; clocks that differ; links that are deaf one way;
+// second processes of a worker id) → all faults heal → every run must end.
 //
 // Checked after every event:
 //
@@ -22,6 +24,13 @@
 //     because a server died
 //   - a result is acknowledged only once nobody needs it any more
 //   - a run that was acknowledged to its client is in the journal
+//   - the entries of a run are in the order of their times
+//   - no process is admitted while another one of its worker id lives in reach
+//
+// Checked soon after everybody is back: a step that is ready runs if a worker has
+// nothing to do, what was sent is known to its worker, nobody has overslept, and
+// of each worker id there is one process, which every server knows. Where nothing
+// goes wrong but that servers crash, their runs are in memory elsewhere in 3 s.
 //
 // Checked at the end: every run has ended, no worker holds a result, no slot or
 // grant is taken, no run counts as bound, and nothing is left in memory.

@@ -25,7 +25,8 @@ type world struct {
 	calm bool
 	// downMost is how long a crashed server stays away.
 	downMost time.Duration
-	// skewMost is by how much clocks are off.
+	// skewMost is by how much the clocks of servers are off; those of workers by
+	// twice as much.
 	skewMost time.Duration
 	// lacks is how likely a worker has not registered a workflow.
 	lacks float64

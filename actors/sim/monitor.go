@@ -80,6 +80,9 @@ func (m *monitor) committed(runID string, data []byte) {
 	m.sim.tracef("durable: %s %d", runID, st.Number+1)
 	m.counts.Entries++
 	m.touched[runID] = m.sim.now
+	if at := time.UnixMicro(e.AtUs); at.Before(st.At) {
+		m.sim.fail("run %s, entry %d is of %v, the one before of %v", runID, st.Number+1, at, st.At)
+	}
 	before := st.Clone()
 	if err := st.ApplyChecked(e); err != nil {
 		m.sim.fail("%v", err)

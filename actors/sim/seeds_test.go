@@ -3,4 +3,4 @@
 package sim
 
 // seedsDefault is how many seeds TestSim simulates.
-const seedsDefault = 6000
+const seedsDefault = 5000

@@ -120,7 +120,11 @@ func (s *Sim) newProc(id string) *proc {
 	p := &proc{sim: s, id: id, address: fmt.Sprintf("%s.%d", id, n), incarnation: n, alive: true,
 		sees: map[*proc]bool{}, seenSince: map[*proc]time.Time{}, state: map[*proc]memberState{}, steadySince: s.now, missed: map[*proc]bool{}, deciding: map[*proc]bool{}}
 	if s.world.skewMost > 0 {
-		p.skew = s.dice.between(-s.world.skewMost, s.world.skewMost)
+		most := s.world.skewMost
+		if id[0] == 'w' {
+			most *= 2
+		}
+		p.skew = s.dice.between(-most, most)
 	}
 	s.procs = append(s.procs, p)
 	return p

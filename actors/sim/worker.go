@@ -28,6 +28,8 @@ type worker struct {
 	// it is to ask; owner is the server whose placement admitted it last.
 	admitted, registering, again bool
 	owner                        *proc
+	// taken: some placement has admitted it, whether it heard of that or not.
+	taken bool
 	// last is its newest load, pending the one that waits to be sent, and
 	// others the placements that asked for it, and until when they get it.
 	last, pending *messages.LoadReport

@@ -20,6 +20,8 @@ const (
 	slotsCoreGo  = "actors/slots/core.go"
 	placeGo      = "actors/placement/worker.go"
 	placeClassGo = "actors/placement/class.go"
+	placeAskGo   = "actors/placement/question.go"
+	admissionGo  = "actors/placement/admission.go"
 )
 
 var mutations = []mutation{
@@ -71,4 +73,17 @@ var mutations = []mutation{
 		"w.taken < w.slots", "w.taken <= w.slots"}}},
 	{"placement: grant the worker that is to be left", []change{{placeClassGo,
 		"	if w.id() == cl.exclude {", "	if false {"}}},
+	{"run: let the time of a run go back", []change{{machineGo,
+		"	if back := m.now.Sub(now); back > 0 {", "	if back := m.now.Sub(now); back > 0 && m.dead {"}}},
+	{"run: believe the clock of a worker", []change{{attemptsGo,
+		"	if runningUs > 0 {\n		startedUs = now - runningUs\n	}\n	return min(max(startedUs, st.DispatchedAt.UnixMicro()), now)", "	return startedUs + 0*now"}}},
+	{"placement: take back what another activation asked", []change{{placeAskGo,
+		"	case old.asker != from:\n", "	case old.asker != from && old.number > m.GetQuestion():\n"}}},
+	{"placement: let a question that was taken back oust another", []change{{placeAskGo,
+		"early.asker == from && p.GetQuestion() <= early.number {", "early.asker == from && p.GetQuestion() < 0*early.number {"},
+		{placeAskGo, "	if q.seen {\n		return\n	}\n	for", "	if q.number > 0 {\n		return\n	}\n	for"}}},
+	{"placement: admit beside a process that lives", []change{{admissionGo,
+		"		if current || r.State != RivalJoining {", "		if r.State == RivalDraining {"}}},
+	{"placement: admit although the first process answers", []change{{admissionGo,
+		"	delete(c.entrants, workerID)\n	if draining {", "	if !draining {\n		e.rivals = e.rivals[1:]\n		c.advance(e)\n		return c.take()\n	}\n	delete(c.entrants, workerID)\n	if draining {"}}},
 }
