@@ -47,7 +47,7 @@ sim: ## Replay one simulated cluster: make sim SEED=42
 chaos: ## Break a cluster and check every promise: make chaos SEED=7 DURATION=2m FAULTS=kill,partition
 	@.tools/postgres
 	$(GO) build -o .bin/chaos ./cmd/chaos
-	.bin/chaos --seed $(SEED) --duration $(DURATION) --faults "$(FAULTS)" $(CHAOSFLAGS)
+	GO=$(GO) .bin/chaos --seed $(SEED) --duration $(DURATION) --faults "$(FAULTS)" $(CHAOSFLAGS)
 
 bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
 	$(GO) run ./cmd/limpet bench $(BENCH)

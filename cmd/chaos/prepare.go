@@ -118,7 +118,11 @@ func (o options) build(ctx context.Context, to, what string) error {
 	if o.race {
 		args = append(args, "-race")
 	}
-	out, err := exec.CommandContext(ctx, "go", append(args, what)...).CombinedOutput()
+	command := os.Getenv("GO")
+	if command == "" {
+		command = "go"
+	}
+	out, err := exec.CommandContext(ctx, command, append(args, what)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build %s, in the top directory of the repository: %w\n%s", what, err, out)
 	}

@@ -11,15 +11,6 @@ import (
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 )
 
-// The kinds that the verdict has no name for.
-const (
-	postgresFreeze verdict.Kind = "pg_freeze"
-	partitionPG    verdict.Kind = "partition_pg"
-	partitionSplit verdict.Kind = "partition_split"
-	workerPause    verdict.Kind = "worker_pause"
-	serverPause    verdict.Kind = "server_pause"
-)
-
 // healTimeout is how long it may take until what a fault took away is back.
 const healTimeout = 90 * time.Second
 
@@ -60,11 +51,11 @@ func (i injection) do(ctx context.Context) error {
 	case schedule.WorkerReplace:
 		return i.replace(ctx)
 	case schedule.WorkerPause:
-		return i.freeze(ctx, workerPause)
+		return i.freeze(ctx, verdict.WorkerPause)
 	case schedule.WorkerStop:
 		return i.freeze(ctx, verdict.WorkerStop)
 	case schedule.ServerPause:
-		return i.freeze(ctx, serverPause)
+		return i.freeze(ctx, verdict.ServerPause)
 	case schedule.ServerStop:
 		return i.freeze(ctx, verdict.ServerStop)
 	case schedule.WorkerRestart:
@@ -224,7 +215,7 @@ func (i injection) database(ctx context.Context) error {
 	db := i.g.database
 	switch i.f.Kind {
 	case schedule.PGFreeze:
-		undone := i.g.note(verdict.Fault{Kind: postgresFreeze})
+		undone := i.g.note(verdict.Fault{Kind: verdict.PostgresFreeze})
 		if err := db.Freeze(); err != nil {
 			return errors.Join(err, db.Thaw())
 		}
@@ -288,7 +279,7 @@ func (i injection) drops() ([]drop, verdict.Fault) {
 		for _, id := range targets {
 			drops = append(drops, drop{from: id, to: databaseID}, drop{from: databaseID, to: id})
 		}
-		return drops, verdict.Fault{Kind: partitionPG, Nodes: targets}
+		return drops, verdict.Fault{Kind: verdict.PartitionDatabase, Nodes: targets}
 	case schedule.PartitionLoss:
 		return []drop{{percent: i.f.Percent}}, verdict.Fault{Kind: verdict.Loss, Nodes: i.g.ids(nil)}
 	default:
@@ -300,7 +291,7 @@ func (i injection) drops() ([]drop, verdict.Fault) {
 			}
 		}
 		// Each side loses the other: no worker's loss is a false verdict.
-		return drops, verdict.Fault{Kind: partitionSplit, Nodes: i.g.ids(nil)}
+		return drops, verdict.Fault{Kind: verdict.PartitionSplit, Nodes: i.g.ids(nil)}
 	}
 }
 
