@@ -2,9 +2,10 @@
 // member, registers its workflows, and calls the step functions of the attempts
 // that runs send to it.
 //
-// Data flow: Config and workflows → New → Run: cluster.Node joins → the worker
-// actor is admitted by placement → attempts → results, kept until their runs
-// have them → drain when the context ends → leave.
+// Data flow: Config, by hand or from ConfigFromEnv, and workflows → New → Run:
+// cluster.Node joins → the worker actor is admitted by placement → attempts →
+// results, kept until their runs have them → drain when the context ends →
+// leave.
 //
 // Invariants: nothing is started before everything has been validated; Run
 // leaves nothing running when it returns, but step functions that ignore the
