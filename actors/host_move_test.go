@@ -263,6 +263,7 @@ func TestHostOfAFrozenServerBeginsAnew(t *testing.T) {
 	hostBubble(t, func(w *hostWorld) {
 		until := make(chan struct{})
 		def := w.workflow("build", soft, hold(until))
+		long := w.workflow("long", none, hold(until))
 		s1, s2 := w.server("s1"), w.server("s2")
 		w.settled(s1, s2)
 		w.worker("w1", def)
@@ -273,7 +274,6 @@ func TestHostOfAFrozenServerBeginsAnew(t *testing.T) {
 				id = fmt.Sprintf("q%d", i)
 			}
 		}
-		long := w.workflow("long", none, hold(until))
 		w.record(long)
 		w.start(s1, id, long)
 		time.Sleep(time.Second)

@@ -29,6 +29,34 @@
 //   - Messages that were sent must not be changed: actors of one process share
 //     them.
 //
+// # Cut off, or alone
+//
+// That a member does not answer is as true of the observer when its own network
+// is down. A server with Config.Signs therefore holds a verdict back until it
+// knows better (gate, judge):
+//
+//   - Reached by most of the servers that it knows, it goes on at once, as soon
+//     as none of them still sees who is missing. That is the usual case and
+//     costs one round trip.
+//   - Without a majority it looks at the signs of life in the store, which every
+//     server writes some times a second and whose age the store's clock tells.
+//     No sign of a server that is out of reach: the others have died, it goes on
+//     alone. Two servers of which one dies, or three of which two die at once,
+//     have no majority, so counting alone would not do; and the store has to be
+//     there anyhow for anything to go on.
+//   - A sign of one that is out of reach: the cluster is split. The side with
+//     more servers goes on, then the one with more workers, then the one with
+//     the first name: both sides find the same. The other one says that it is
+//     joining, so that it owns nothing, keeps its last view, and calls nobody
+//     lost. Nobody exits. When it reaches the others again it is ready, and takes
+//     its shards up from the journal.
+//
+// A server that was stopped for a while asks in the same way before it goes on
+// for long: if the others do not know it any more, it is cut off until they do.
+// A server that joins is not ready before it has joined, for alone in its view
+// it would own everything. All this is to spare work and needless moves of
+// runs; what two servers write at one time is still decided by the journal.
+//
 // # Of the library
 //
 // Used are its actors, mailboxes, supervision, watches, wire format, member
