@@ -19,8 +19,10 @@ const (
 	// lookAgain is the least time between the beginnings of two looks at one
 	// member.
 	lookAgain = 500 * time.Millisecond
-	// lookPrefix begins the message that asks another server to look.
-	lookPrefix = "look "
+	// lookPrefix begins the message that asks another server to look at a
+	// member, leavePrefix that of a member that leaves.
+	lookPrefix  = "look "
+	leavePrefix = "leave "
 )
 
 // lookout finds out that a process has ended, long before memberlist does.
@@ -80,8 +82,20 @@ func (l *lookout) broken(name, address string) {
 	}
 }
 
-// asked takes the message of another server.
+// doomed looks at a member that memberlist has found dead: if its process has
+// ended, nothing is to be waited for.
+func (l *lookout) doomed(name string) {
+	if m, ok := l.m.current.Load().view.Member(name); ok {
+		l.look(m, false)
+	}
+}
+
+// asked takes the message of another member.
 func (l *lookout) asked(message []byte) {
+	if name, ok := strings.CutPrefix(string(message), leavePrefix); ok {
+		l.m.events.expect(name)
+		return
+	}
 	name, ok := strings.CutPrefix(string(message), lookPrefix)
 	if !ok {
 		return
@@ -161,6 +175,20 @@ func (l *lookout) tell(gone Member) {
 	}
 }
 
+// sayLeaving tells everybody that this node leaves, so that nobody waits for it
+// to refute the news. Who misses it waits a moment longer.
+func (l *lookout) sayLeaving() {
+	self := l.m.Self().Name
+	for _, node := range l.m.list.Members() {
+		if node.Name == self {
+			continue
+		}
+		if err := l.m.list.SendBestEffort(node, []byte(leavePrefix+self)); err != nil {
+			l.m.config.Logger.Debug("telling a member that this one leaves failed", "member", node.Name, "error", err)
+		}
+	}
+}
+
 // doubt brings the member back if memberlist has not found it dead by the time
 // that it must have.
 func (l *lookout) doubt(m Member) {
@@ -173,22 +201,33 @@ func (l *lookout) doubt(m Member) {
 	}
 }
 
-// bury takes a member out that memberlist holds for alive; false if there is
-// none of that name.
+// expect notes that a member leaves.
+func (e *events) expect(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d, dying := e.dying[name]; dying {
+		d.timer.Stop()
+		e.leave(name)
+	} else if _, live := e.live[name]; live {
+		e.leaving[name] = struct{}{}
+	}
+}
+
+// bury takes a member out whose process has ended; false if it is out. If
+// memberlist has not found it dead yet it may be dug out again.
 func (e *events) bury(name string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h, ok := e.live[name]
-	if !ok {
+	h, live := e.live[name]
+	if !live {
 		return false
 	}
-	if e.buried == nil {
-		e.buried = map[string]heard{}
+	if d, dying := e.dying[name]; dying {
+		d.timer.Stop()
+	} else {
+		e.buried[name] = h
 	}
-	e.buried[name] = h
-	delete(e.live, name)
-	e.rememberGone(name)
-	e.wake()
+	e.leave(name)
 	return true
 }
 

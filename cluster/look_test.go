@@ -167,3 +167,59 @@ func TestBrokenConnectionIsNoProof(t *testing.T) {
 		}
 	})
 }
+
+// patient is a preset whose members have a long time to refute a verdict.
+func patient() cluster.Preset {
+	p := cluster.LocalConfig()
+	p.RefuteTime = 5 * time.Second
+	return p
+}
+
+// pairOf is a server that sees a ready worker.
+func pairOf(w *world, p cluster.Preset) (a, b *cluster.Node, host *clustertest.Host) {
+	a, _ = w.preset("a", p)
+	host = w.network.Host("b")
+	b = w.start(host, cluster.Config{Role: cluster.RoleWorker, ID: "b", State: cluster.StateReady, Join: []string{a.Self().GossipAddress}, Preset: p})
+	w.sees(a, 5*time.Second, "a", "b")
+	time.Sleep(time.Second)
+	return a, b, host
+}
+
+func TestRefutedVerdictChangesNothing(t *testing.T) {
+	for _, p := range []cluster.Preset{patient(), cluster.LocalConfig()} {
+		bubble(t, func(t *testing.T, w *world) {
+			a, _, host := pairOf(w, p)
+			before := a.View()
+			host.Freeze()
+			time.Sleep(4 * time.Second)
+			host.Thaw()
+			time.Sleep(30 * time.Second)
+			w.sees(a, 0, "a", "b")
+			if same := a.View().Version == before.Version; same != (p.RefuteTime > 4*time.Second) {
+				t.Errorf("%v to refute: view %d after %d", p.RefuteTime, a.View().Version, before.Version)
+			}
+		})
+	}
+}
+
+// Who has nothing to refute, or does not come to it, does not stay.
+func TestVerdictThatIsNotRefuted(t *testing.T) {
+	p := patient()
+	verdict := 2*p.Suspicion(2) + 4*p.ProbeInterval
+	for name, tc := range map[string]struct {
+		end    func(*cluster.Node, *clustertest.Host)
+		within time.Duration
+	}{
+		"stopped": {func(_ *cluster.Node, h *clustertest.Host) { h.Freeze() }, verdict + p.RefuteTime},
+		"ended":   {func(_ *cluster.Node, h *clustertest.Host) { h.Crash() }, verdict},
+		"left":    {func(n *cluster.Node, _ *clustertest.Host) { _ = n.Stop(context.Background()) }, 200 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				a, b, host := pairOf(w, p)
+				tc.end(b, host)
+				w.sees(a, tc.within, "a")
+			})
+		})
+	}
+}

@@ -67,7 +67,15 @@ type events struct {
 	// buried are members whose process has ended, as the lookout found out, and
 	// whom memberlist still holds for alive.
 	buried map[string]heard
-	// asked takes the messages of other members.
+	// dying are members that memberlist has declared dead, and that have the
+	// time that refute gives to refute it; they are still live. leaving have
+	// said that they leave: there is nothing to refute.
+	dying   map[string]*dying
+	leaving map[string]struct{}
+	refute  func() time.Duration
+	// doomed is told of each member that is dying, asked takes the messages of
+	// other members. Neither waits.
+	doomed func(name string)
 	asked  func([]byte)
 	signal chan struct{}
 	meta   func() []byte
@@ -88,6 +96,11 @@ var (
 
 func (e *events) NotifyJoin(n *memberlist.Node) {
 	e.mu.Lock()
+	if e.refuted(n) {
+		e.mu.Unlock()
+		e.wake()
+		return
+	}
 	// Each return of a name is an appearance of its own, even when the
 	// publisher sees its leaving and its return at once: the library's member
 	// list never again accepts a member id that left.
@@ -117,11 +130,63 @@ func (e *events) NotifyUpdate(n *memberlist.Node) {
 
 func (e *events) NotifyLeave(n *memberlist.Node) {
 	e.mu.Lock()
-	delete(e.live, n.Name)
+	defer e.mu.Unlock()
+	h, live := e.live[n.Name]
+	_, leaving := e.leaving[n.Name]
+	delete(e.leaving, n.Name)
 	delete(e.buried, n.Name)
-	e.rememberGone(n.Name)
-	e.mu.Unlock()
+	if due := e.refute(); live && !leaving && due > 0 && h.ready() {
+		d := &dying{since: time.Now()}
+		d.timer = time.AfterFunc(due, func() { e.die(n.Name, d) })
+		e.dying[n.Name] = d
+		e.doomed(n.Name)
+		return
+	}
+	e.leave(n.Name)
+}
+
+// leave takes a member out.
+func (e *events) leave(name string) {
+	delete(e.live, name)
+	delete(e.dying, name)
+	e.rememberGone(name)
 	e.wake()
+}
+
+// refuted says whether a member that is dying lives: it never left then.
+func (e *events) refuted(n *memberlist.Node) bool {
+	d, dying := e.dying[n.Name]
+	if !dying {
+		return false
+	}
+	d.timer.Stop()
+	delete(e.dying, n.Name)
+	old := e.live[n.Name]
+	h := e.hear(n, old.appearance)
+	h.returned = old.returned
+	e.live[n.Name] = h
+	return true
+}
+
+// dying is a member that has been declared dead a moment ago.
+type dying struct {
+	since time.Time
+	timer *time.Timer
+}
+
+// die takes a member out that has not refuted that it is dead. If this process
+// was kept waiting meanwhile, so may have been the member.
+func (e *events) die(name string, d *dying) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dying[name] != d {
+		return
+	}
+	if left := e.refute() - time.Since(d.since); left > 0 {
+		d.timer.Reset(left)
+		return
+	}
+	e.leave(name)
 }
 
 func (e *events) rememberGone(name string) {
@@ -164,7 +229,7 @@ func (e *events) snapshot() []heard {
 }
 
 // newMembership makes one with an empty view, which others may read at once.
-func newMembership(c Config, publish func(old, new *View), returned func(Member)) *membership {
+func newMembership(c Config, drowsy *drowsiness, publish func(old, new *View), returned func(Member)) *membership {
 	m := &membership{
 		config: c, publish: publish, returned: returned,
 		stopped: make(chan struct{}), flushes: make(chan chan struct{}), lost: map[string]lostServer{},
@@ -173,11 +238,18 @@ func newMembership(c Config, publish func(old, new *View), returned func(Member)
 	m.self.Store(&Member{})
 	m.current.Store(&viewState{view: NewView(0, nil), changed: make(chan struct{})})
 	m.events = &events{
-		live: map[string]heard{}, gone: map[string]struct{}{}, signal: make(chan struct{}, 1),
+		live: map[string]heard{}, gone: map[string]struct{}{}, buried: map[string]heard{},
+		dying: map[string]*dying{}, leaving: map[string]struct{}{}, signal: make(chan struct{}, 1),
 		meta: func() []byte { meta, _ := encodeMeta(m.Self()); return meta },
 	}
+	m.events.refute = func() time.Duration {
+		if c.Preset.RefuteTime <= 0 {
+			return 0
+		}
+		return c.Preset.RefuteTime + drowsy.slack(c.Preset)
+	}
 	m.lookout = newLookout(m)
-	m.events.asked = m.lookout.asked
+	m.events.asked, m.events.doomed = m.lookout.asked, m.lookout.doomed
 	return m
 }
 
@@ -307,6 +379,7 @@ func (m *membership) showState(timeout time.Duration) {
 
 // leave tells others, as far as that can be done in the time, and stops.
 func (m *membership) leave(timeout time.Duration) {
+	m.lookout.sayLeaving()
 	if err := m.list.Leave(timeout); err != nil {
 		m.config.Logger.Debug("left without telling everybody", "error", err)
 	}

@@ -136,8 +136,8 @@ func TestCrashedMemberIsDeclaredGone(t *testing.T) {
 			w.sees(n, 2*time.Second, "a", "b", "c")
 		}
 		host.Crash()
-		w.sees(a, 2*time.Second, "a", "c")
-		w.sees(c, 2*time.Second, "a", "c")
+		w.sees(a, 2500*time.Millisecond, "a", "c")
+		w.sees(c, 2500*time.Millisecond, "a", "c")
 	})
 }
 

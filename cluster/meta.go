@@ -60,6 +60,13 @@ func (h heard) member() (Member, error) {
 	}, nil
 }
 
+// ready says whether the member said so: who joins or drains has nothing that
+// would have to be taken from it.
+func (h heard) ready() bool {
+	m, err := h.member()
+	return err == nil && m.State == StateReady
+}
+
 func joinHostPort(host net.IP, port uint16) string {
 	return net.JoinHostPort(host.String(), strconv.Itoa(int(port)))
 }

@@ -54,7 +54,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
 	n := &Node{config: c}
 	n.system = newSystem(c)
-	n.membership = newMembership(c, n.publish, n.tellReturned)
+	n.membership = newMembership(c, &n.pauses.recent, n.publish, n.tellReturned)
 	n.lookup = newLookup(n)
 	if c.Role == RoleServer && c.Signs != nil {
 		n.membership.gate = newGate(n.membership, c.Signs)

@@ -79,7 +79,53 @@ func (n *Node) heardVerdict(m *messages.DeclaredGone) {
 // pauses notices that this process did not run for so long that others may
 // have declared it gone: it was stopped, its machine slept, or it got no
 // processor.
-type pauses struct{ hooks[time.Duration] }
+type pauses struct {
+	hooks[time.Duration]
+	recent drowsiness
+}
+
+const (
+	// drowsyWindow is how long a pause of this process counts: up to twice that.
+	drowsyWindow = 15 * time.Second
+	// drowsyFree is a pause that says nothing; drowsyFactor times what is above
+	// it is given to others.
+	drowsyFree   = 100 * time.Millisecond
+	drowsyFactor = 3
+	// drowsyMost, in probe intervals, bounds it.
+	drowsyMost = 10
+	// drowsyStopped is a pause of a process that was not kept waiting but
+	// stopped: it says nothing of the others.
+	drowsyStopped = 3 * time.Second
+)
+
+// drowsiness is the longest time of late that this process got no processor.
+// Who is kept waiting has reason to think that others are too, above all those
+// on the same machine, and gives them more time to refute a verdict. An idle
+// machine gives none, so that it costs nothing there.
+type drowsiness struct {
+	mu       sync.Mutex
+	since    time.Time
+	now, old time.Duration
+}
+
+func (d *drowsiness) note(at time.Time, pause time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at.Sub(d.since) > drowsyWindow {
+		d.since, d.old, d.now = at, d.now, 0
+	}
+	if pause < drowsyStopped {
+		d.now = max(d.now, pause)
+	}
+}
+
+// slack is the time that others are given beyond their due.
+func (d *drowsiness) slack(p Preset) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	over := max(0, d.now, d.old) - drowsyFree
+	return min(max(0, drowsyFactor*over), drowsyMost*p.ProbeInterval)
+}
 
 // loop takes the time of its start from the caller: a pause may come before
 // the goroutine runs.
@@ -98,6 +144,7 @@ func (p *pauses) loop(ctx context.Context, last time.Time, limit func() time.Dur
 		// costs activations that come back.
 		d := max(now.Sub(last), now.Round(0).Sub(last.Round(0)))
 		last = now
+		p.recent.note(now, d-pauseTick)
 		if d-pauseTick > limit() {
 			p.call(d)
 		}

@@ -23,6 +23,10 @@ type Preset struct {
 	// nobody confirms it.
 	SuspicionMult           int
 	SuspicionMaxTimeoutMult int
+	// RefuteTime is what a ready member has, after the verdict on it has been
+	// heard of, to refute it before it leaves the view: the verdict may be that
+	// of an accuser that got no processor itself, and was not told in time.
+	RefuteTime time.Duration
 	// AwarenessMaxMultiplier is how far a member that is itself slow stretches
 	// its own probes, before it blames others.
 	AwarenessMaxMultiplier int
@@ -50,7 +54,7 @@ type Preset struct {
 func LocalConfig() Preset {
 	return Preset{
 		ProbeInterval: 300 * time.Millisecond, ProbeTimeout: 150 * time.Millisecond,
-		SuspicionMult: 3, SuspicionMaxTimeoutMult: 2, AwarenessMaxMultiplier: 4, IndirectChecks: 2,
+		SuspicionMult: 3, SuspicionMaxTimeoutMult: 1, RefuteTime: 300 * time.Millisecond, AwarenessMaxMultiplier: 2, IndirectChecks: 2,
 		GossipInterval: 50 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 15 * time.Second,
 		PushPullInterval: 5 * time.Second, TCPTimeout: time.Second,
 	}
@@ -61,7 +65,7 @@ func LocalConfig() Preset {
 func LANConfig() Preset {
 	return Preset{
 		ProbeInterval: time.Second, ProbeTimeout: 500 * time.Millisecond,
-		SuspicionMult: 4, SuspicionMaxTimeoutMult: 2, AwarenessMaxMultiplier: 4, IndirectChecks: 3,
+		SuspicionMult: 4, SuspicionMaxTimeoutMult: 2, RefuteTime: 500 * time.Millisecond, AwarenessMaxMultiplier: 4, IndirectChecks: 3,
 		GossipInterval: 100 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 30 * time.Second,
 		PushPullInterval: 15 * time.Second, TCPTimeout: 3 * time.Second,
 	}
@@ -72,7 +76,7 @@ func LANConfig() Preset {
 func WANConfig() Preset {
 	return Preset{
 		ProbeInterval: 4 * time.Second, ProbeTimeout: 2 * time.Second,
-		SuspicionMult: 5, SuspicionMaxTimeoutMult: 2, AwarenessMaxMultiplier: 8, IndirectChecks: 3,
+		SuspicionMult: 5, SuspicionMaxTimeoutMult: 2, RefuteTime: 2 * time.Second, AwarenessMaxMultiplier: 8, IndirectChecks: 3,
 		GossipInterval: 400 * time.Millisecond, GossipNodes: 4, GossipToTheDead: 60 * time.Second,
 		PushPullInterval: 45 * time.Second, TCPTimeout: 20 * time.Second,
 	}
