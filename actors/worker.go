@@ -231,7 +231,7 @@ func WorkerActorID(workerID, incarnation string) string {
 func newWorker(c WorkerConfig) *Worker {
 	w := &Worker{
 		started: time.Now(), cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
-		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: newPooled(),
+		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: newElastic(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.views = newViewSignal()
@@ -315,12 +315,12 @@ func (w *Worker) paused(d time.Duration) {
 	w.reporter.registerAgain()
 }
 
-// declaredGone: runs that may go elsewhere have left, by a server's word.
+// declaredGone: runs of a server that may go elsewhere have left, by its word.
 func (w *Worker) declaredGone(by cluster.Member) {
 	if by.Role == cluster.RoleWorker {
 		return
 	}
-	w.root.Send(w.pid, givenUp{messages.Errorf(messages.CodeWorkerLost, "worker %q had been declared gone by %s", w.info.WorkerId, by.Name)})
+	w.root.Send(w.pid, givenUp{by.Address, messages.Errorf(messages.CodeWorkerLost, "worker %q had been declared gone by %s", w.info.WorkerId, by.Name)})
 	w.reporter.registerAgain()
 }
 

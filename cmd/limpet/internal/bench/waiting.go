@@ -150,8 +150,8 @@ func (w *waiting) settled(ctx context.Context, idle procs.Memory) (now procs.Mem
 	return now, err
 }
 
-// moves polls until a count reaches its target; it may not stand still for
-// long.
+// moves polls until a count has risen to its target, or fallen to one of 0; it
+// may not stand still for long.
 func (w *waiting) moves(ctx context.Context, what string, target int64, count func(context.Context) (int64, error)) error {
 	every := 10 * time.Second
 	if w.config.Terminal {
@@ -161,7 +161,7 @@ func (w *waiting) moves(ctx context.Context, what string, target int64, count fu
 	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		n, err := count(ctx)
 		switch {
-		case err != nil || n == target:
+		case err != nil || n == target || n > target && target > 0:
 			return err == nil, err
 		case n != last:
 			last, since = n, time.Now()
@@ -309,7 +309,7 @@ func (w *waiting) wakeAll(ctx context.Context) error {
 	if err := <-up; err != nil {
 		return err
 	}
-	err := w.moves(ctx, "unfinished pages of runs", 0, func(ctx context.Context) (int64, error) {
+	err := w.moves(ctx, "unfinished runs, one for all,", 0, func(ctx context.Context) (int64, error) {
 		left, err := w.client().ListRuns(ctx, &api.ListRunsRequest{Statuses: []messages.RunStatus{sdk.Running}, PageSize: 1})
 		return int64(len(left.GetRuns())), err
 	})
