@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -122,6 +123,7 @@ const collisionsMax = 10
 func (s *Store) Append(ctx context.Context, batch []journal.Append) []error {
 	errs := make([]error, len(batch))
 	good := make([]int, 0, len(batch))
+	bytes := 0
 	for i := range batch {
 		a := &batch[i]
 		if errs[i] = a.Validate(); errs[i] == nil {
@@ -129,9 +131,11 @@ func (s *Store) Append(ctx context.Context, batch []journal.Append) []error {
 		}
 		if errs[i] == nil {
 			good = append(good, i)
+			bytes += len(a.Entry)
 		}
 	}
-	ctx, leave, err := s.enter(ctx)
+	// A large entry on a slow disk must get through at last.
+	ctx, leave, err := s.enter(ctx, s.cfg.CallTimeout+time.Duration(bytes>>20)*time.Second)
 	if err != nil {
 		return fill(errs, good, err)
 	}

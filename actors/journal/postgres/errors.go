@@ -92,19 +92,25 @@ func ofData(err error) bool {
 	return false
 }
 
-// lost says whether the connections should be made anew: they may be broken, or
-// lead to a server that is not the one to talk to.
+// lost says whether all connections should be made anew: they are likely to be
+// broken too, or to lead to a server that is not the one to talk to. Not so
+// after a call without an answer: the database may just be slow, and new
+// connections would make it slower.
 func lost(err error) bool {
-	if errors.Is(err, context.Canceled) {
+	if late(err) || errors.Is(err, context.Canceled) {
 		return false
 	}
-	switch state := stateOf(err); {
-	case state == "":
-		return true
-	case state == stateReadOnly, state == stateAdminShutdown, state == stateCrashShutdown, state == stateCannotConnectNow:
+	switch stateOf(err) {
+	case "", stateReadOnly, stateAdminShutdown, stateCrashShutdown, stateCannotConnectNow:
 		return true
 	}
 	return false
+}
+
+// late says whether there was no answer in time.
+func late(err error) bool {
+	var unreachable net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &unreachable) && unreachable.Timeout()
 }
 
 // line is an error whose text is one line: that of a connection that several
@@ -124,8 +130,7 @@ func (s *Store) fail(what string, err error) error {
 	if cause := causes[stateOf(err)]; cause != "" {
 		return messages.Errorf(codeOf(err), "journal %s: %s: %s: %w", s.name, what, cause, err)
 	}
-	var unreachable net.Error
-	if errors.As(err, &unreachable) && unreachable.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+	if late(err) {
 		return messages.Errorf(messages.CodeJournalUnavailable, "journal %s: %s: no answer in time: %w", s.name, what, err)
 	}
 	return messages.Errorf(codeOf(err), "journal %s: %s: %w", s.name, what, err)

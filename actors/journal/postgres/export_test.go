@@ -30,10 +30,10 @@ func Queries() map[string]Query {
 		"entries on gone":   {within(entriesOf, onGonePage), []string{bits, "'r'", "500", "'w1'"}, "limpet_runs_on_gone"},
 		"due":               {dueSQL, []string{bits, "500"}, "limpet_runs_due"},
 		"watched":           {watchedSQL, []string{bits}, "limpet_runs_on_gone"},
-		"bound":             {boundSQL, []string{"'default'"}, "limpet_runs_bound"},
+		"bound":             {boundSQL, []string{"'default'"}, "limpet_runs_parked"},
 		"delete":            {deleteSQL, []string{"5", "100"}, "limpet_runs_finished"},
 		"list":              list(journal.Filter{}, journal.PageCursor{}, "limpet_runs_created", "10"),
-		"list of a worker":  list(journal.Filter{BoundWorker: "b1", Statuses: running}, journal.PageCursor{}, "limpet_runs_bound", "'b1'", "'{2}'", "10"),
+		"list of a worker":  list(journal.Filter{BoundWorker: "b1", Statuses: running}, journal.PageCursor{}, "limpet_runs_parked", "'{2}'", "'b1'", "10"),
 		"list of a parent":  list(journal.Filter{ParentRun: "p"}, journal.PageCursor{}, "limpet_runs_parent", "'p'", "10"),
 		"list, next page":   list(journal.Filter{Workflow: "w"}, journal.PageCursor{Set: true, RunID: "r"}, "limpet_runs_created", "'w'", "7", "'r'", "10"),
 	}

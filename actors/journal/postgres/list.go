@@ -54,9 +54,6 @@ func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string
 		}
 		where = append(where, condition)
 	}
-	if f.BoundWorker != "" {
-		add("r.bound_worker = ?", f.BoundWorker)
-	}
 	if f.ParentRun != "" {
 		add("r.parent_run = ?", f.ParentRun)
 	}
@@ -79,10 +76,30 @@ func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string
 	if cursor.Set {
 		add("(r.created_at, r.run_id) < (?, ?)", journal.Micros(cursor.CreatedAt), storable(cursor.RunID))
 	}
+	if f.BoundWorker != "" {
+		args = append(args, f.BoundWorker, limit)
+		return boundListSQL(where, len(args)), args
+	}
 	sql = "SELECT " + rowColumns + " FROM limpet_runs r"
 	if len(where) > 0 {
 		sql += " WHERE " + strings.Join(where, " AND ")
 	}
 	args = append(args, limit)
 	return sql + " ORDER BY r.created_at DESC, r.run_id DESC LIMIT $" + strconv.Itoa(len(args)), args
+}
+
+// boundListSQL is listSQL for the runs bound to the worker that is the last
+// parameter but one: active ones, all of which are looked at, and parked ones.
+// The sum keeps PostgreSQL from looking through all runs in the order of the
+// listing instead.
+func boundListSQL(where []string, params int) string {
+	worker, limit := "$"+strconv.Itoa(params-1), "$"+strconv.Itoa(params)
+	page := func(order string, conditions ...string) string {
+		return "(SELECT r.run_id FROM limpet_runs r WHERE " + strings.Join(append(conditions, where...), " AND ") +
+			" ORDER BY " + order + " DESC, r.run_id DESC LIMIT " + limit + ")"
+	}
+	return "SELECT " + rowColumns + " FROM (" +
+		page("r.created_at + 0", "r.phase = 0", "r.bound_worker = "+worker) + " UNION ALL " +
+		page("r.created_at", "r.parked_on = "+worker) +
+		") p JOIN limpet_runs r USING (run_id) ORDER BY r.created_at DESC, r.run_id DESC LIMIT " + limit
 }

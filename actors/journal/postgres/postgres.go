@@ -15,7 +15,7 @@
 //   - Statements add in the order of run ids, so that two batches do not wait
 //     for each other. When they collide nevertheless, PostgreSQL rolls one back
 //     as a whole, and it is done again.
-//   - No call takes longer than CallTimeout, whatever the database does: a call
+//   - Every call ends in time, whatever the database does (CallTimeout): one
 //     without an answer ends with JOURNAL_UNAVAILABLE and may have been carried
 //     out.
 //   - The password is in no error.
@@ -61,7 +61,9 @@ type Config struct {
 	Commits int
 	// Readers is the number of connections for reading. Defaults to 4.
 	Readers int
-	// CallTimeout is how long a call may take. Defaults to 10 s.
+	// CallTimeout is how long a call may take. Reads, which may bring much, have
+	// three times as long, and appends a second more for each MiB of entries.
+	// Defaults to 10 s.
 	CallTimeout time.Duration
 	// Hooks are told what happens; nil ones are not called.
 	Hooks Hooks
@@ -96,6 +98,11 @@ const (
 	otherWriters = 3
 	// connectTimeout bounds the making of a connection.
 	connectTimeout = 5 * time.Second
+	// readPatience is how many CallTimeouts a read may take.
+	readPatience = 3
+	// abandonedAfter is after how many CallTimeouts the database ends what the
+	// caller has long given up; calls end by their context.
+	abandonedAfter = 30
 	// lockFamily is the upper half of the advisory locks, "Limp".
 	lockFamily = 0x4c696d70
 	// versionLeast is the oldest version of PostgreSQL, as server_version_num.
@@ -211,8 +218,8 @@ func (s *Store) openPool(ctx context.Context, config *pgxpool.Config, size int, 
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	params := config.ConnConfig.RuntimeParams
 	for name, value := range map[string]string{
-		"statement_timeout":                   strconv.FormatInt(s.cfg.CallTimeout.Milliseconds(), 10),
-		"idle_in_transaction_session_timeout": strconv.FormatInt(s.cfg.CallTimeout.Milliseconds(), 10),
+		"statement_timeout":                   strconv.FormatInt(abandonedAfter*s.cfg.CallTimeout.Milliseconds(), 10),
+		"idle_in_transaction_session_timeout": strconv.FormatInt(abandonedAfter*s.cfg.CallTimeout.Milliseconds(), 10),
 		"default_transaction_isolation":       "read committed",
 	} {
 		params[name] = value
@@ -301,9 +308,9 @@ func (s *Store) release() {
 	}
 }
 
-// enter begins a call, with a context that ends it in time; the caller calls
-// leave when it is done.
-func (s *Store) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+// enter begins a call, with a context that ends it after a time; the caller
+// calls leave when it is done.
+func (s *Store) enter(ctx context.Context, limit time.Duration) (_ context.Context, leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, messages.Errorf(messages.CodeJournalUnavailable, "journal %s: %w", s.name, err)
 	}
@@ -312,14 +319,14 @@ func (s *Store) enter(ctx context.Context) (_ context.Context, leave func(), err
 		s.calls.RUnlock()
 		return nil, nil, messages.Errorf(messages.CodeJournalUnavailable, "journal %s: it is closed", s.name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	return ctx, func() { cancel(); s.calls.RUnlock() }, nil
 }
 
 // write calls fn with a connection that may change things. When it fails it is
 // not known whether fn has.
 func (s *Store) write(ctx context.Context, what string, fn func(context.Context, *pgxpool.Conn) error) error {
-	ctx, leave, err := s.enter(ctx)
+	ctx, leave, err := s.enter(ctx, s.cfg.CallTimeout)
 	if err != nil {
 		return err
 	}
@@ -336,8 +343,6 @@ func (s *Store) on(ctx context.Context, pool *pgxpool.Pool, fn func(context.Cont
 	}
 	var coded *messages.Error
 	if err != nil && !errors.As(err, &coded) && lost(err) {
-		// The others are likely to be broken too: let the next call find out by
-		// making one, not by waiting for an answer.
 		pool.Reset()
 	}
 	return err
@@ -346,7 +351,7 @@ func (s *Store) on(ctx context.Context, pool *pgxpool.Pool, fn func(context.Cont
 // read calls fn, once more if the connection was broken, which is only noticed
 // by using it.
 func (s *Store) read(ctx context.Context, what string, fn func(context.Context, *pgxpool.Conn) error) error {
-	ctx, leave, err := s.enter(ctx)
+	ctx, leave, err := s.enter(ctx, readPatience*s.cfg.CallTimeout)
 	if err != nil {
 		return err
 	}

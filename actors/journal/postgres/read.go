@@ -109,7 +109,11 @@ const (
 		"SELECT (" + goneSQL + " AND wake_on_gone > worker ORDER BY wake_on_gone LIMIT 1) FROM watched WHERE worker IS NOT NULL) " +
 		"SELECT worker FROM watched WHERE worker IS NOT NULL AND EXISTS (" + goneSQL + " AND wake_on_gone = worker AND " + inShardBits + ") ORDER BY worker"
 
-	boundSQL = "SELECT bound_worker, count(*) FROM limpet_runs WHERE bound_worker IS NOT NULL AND coalesce(pool, '') = $1 GROUP BY bound_worker"
+	// Active runs are few enough to look at all of them; the others that are
+	// bound are parked.
+	boundSQL = "SELECT worker, count(*) FROM (" +
+		"SELECT bound_worker FROM limpet_runs WHERE phase = 0 AND bound_worker IS NOT NULL AND coalesce(pool, '') = $1 UNION ALL " +
+		"SELECT parked_on FROM limpet_runs WHERE parked_on IS NOT NULL AND coalesce(pool, '') = $1) bound(worker) GROUP BY worker"
 )
 
 // Active implements journal.Store.

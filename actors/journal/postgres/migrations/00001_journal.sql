@@ -23,8 +23,11 @@ CREATE TABLE limpet_runs (
 	started_by      text COLLATE "C",
 	definition_hash text COLLATE "C",
 	failure_code    text COLLATE "C",
-	failure_message text COLLATE "C"
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+	failure_message text COLLATE "C",
+	-- The bound worker of a dormant run, for an index: one on bound_worker itself
+	-- would make every binding of an active run change all indexes.
+	parked_on       text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN phase = 1 THEN bound_worker END) STORED
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE INDEX limpet_runs_active ON limpet_runs (shard, run_id) WHERE phase = 0;
 CREATE INDEX limpet_runs_created ON limpet_runs (created_at, run_id);
@@ -32,7 +35,7 @@ CREATE INDEX limpet_runs_finished ON limpet_runs (finished_at) WHERE phase = 2 A
 CREATE INDEX limpet_runs_due ON limpet_runs (wake_at, run_id, shard) WHERE phase = 1 AND wake_at IS NOT NULL;
 CREATE INDEX limpet_runs_on_up ON limpet_runs (wake_on_up, run_id, shard) WHERE phase = 1 AND wake_on_up IS NOT NULL;
 CREATE INDEX limpet_runs_on_gone ON limpet_runs (wake_on_gone, run_id, shard) WHERE phase = 1 AND wake_on_gone IS NOT NULL;
-CREATE INDEX limpet_runs_bound ON limpet_runs (bound_worker, created_at, run_id, pool) WHERE bound_worker IS NOT NULL;
+CREATE INDEX limpet_runs_parked ON limpet_runs (parked_on, created_at, run_id, pool) WHERE parked_on IS NOT NULL;
 CREATE INDEX limpet_runs_parent ON limpet_runs (parent_run, created_at, run_id) WHERE parent_run IS NOT NULL;
 
 -- The key is what keeps two servers from adding the same entry. Entries stay in
