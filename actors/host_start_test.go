@@ -58,6 +58,36 @@ func TestHostAnswersTheStartOfARunThatMoves(t *testing.T) {
 	})
 }
 
+// Somebody asks for a run just before it is started: the activation that finds
+// nothing in the journal does not refuse the start.
+func TestHostStartsARunThatIsLookedFor(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", soft, succeed)
+		s := w.server("s1")
+		w.worker("w1", def)
+		gate := make(chan struct{})
+		var held atomic.Bool
+		w.store.before(func(method, arg string) error {
+			if method == "Load" && arg == "r1" && held.CompareAndSwap(false, true) {
+				<-gate
+			}
+			return nil
+		})
+		looked := w.later(0, func() {
+			if err := s.host.Engine().CancelRun(w.t.Context(), "r1", "looked for"); messages.CodeOf(err) != messages.CodeUnknownRun {
+				w.t.Errorf("canceling a run that is not there: %v", err)
+			}
+		})
+		time.AfterFunc(2*time.Second, func() { close(gate) })
+		time.Sleep(time.Second)
+		if r := w.startWithin(s, 10*time.Second, startOf("r1", def)); r.Error != nil {
+			w.t.Errorf("the start: %v", r.Error)
+		}
+		looked()
+		w.ends(s, "r1", 5*time.Second, succeeded)
+	})
+}
+
 // An activation that panics takes the message that it was handling along; the
 // run goes on in another one.
 func TestHostStartsAgainWhatPanicked(t *testing.T) {

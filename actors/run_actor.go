@@ -138,10 +138,12 @@ func (a *runActor) restore(ctx actor.Context, msg *loaded) {
 	if err != nil {
 		a.failed = err
 		a.host.hooks().loadFailed(a.id, err)
+		// Off the map first: a start that is refused here is tried again at
+		// once, and needs another activation for it.
+		a.retire(ctx)
 		for _, e := range early {
 			a.refuse(ctx, e)
 		}
-		a.retire(ctx)
 		if messages.CodeOf(err).Retryable() {
 			a.host.again(a, err)
 		}
