@@ -24,7 +24,11 @@ type (
 	workerTick     struct{}
 	beginDrain     struct{ deadline time.Time }
 	supersede      struct{ cause error }
-	givenUp        struct{ cause error }
+	givenUp        struct {
+		// host of the server that says so.
+		host  string
+		cause error
+	}
 )
 
 // workerActor is the shell around slots.Core: messages in, actions out.
@@ -78,7 +82,7 @@ func (a *workerActor) Receive(ctx actor.Context) {
 	case *messages.Superseded:
 		a.superseded(ctx, now, m)
 	case givenUp:
-		a.do(ctx, a.core.GivenUp(now, m.cause))
+		a.do(ctx, a.core.GivenUp(now, m.host, m.cause))
 	case supersede:
 		a.do(ctx, a.core.Superseded(now, m.cause))
 	case *messages.RegisterReply:

@@ -133,7 +133,7 @@ func (l *lookup) receive(ctx actor.Context) {
 		known := l.node.membership.knows
 		ctx.Respond(&messages.Pong{Known: known(m.Name), There: slices.DeleteFunc(slices.Clone(m.Missing), func(name string) bool { return !known(name) })})
 	case *messages.DeclaredGone:
-		l.node.heardVerdict(m)
+		l.node.heardVerdict(m, ctx.Sender())
 	}
 }
 

@@ -58,18 +58,19 @@ func (n *Node) OnDeclaredGone(f func(by Member)) (cancel func()) { return n.verd
 // cannot know by itself: memberlist refutes on its own.
 func (n *Node) tellReturned(m Member) {
 	pid := actor.NewPID(m.Address, activatorActor)
-	n.system.Root.Send(pid, &messages.DeclaredGone{Name: m.Name, By: n.Self().Name})
+	self := n.Self()
+	n.system.Root.RequestWithCustomSender(pid, &messages.DeclaredGone{Name: m.Name, By: self.Name}, actor.NewPID(self.Address, activatorActor))
 }
 
 // heardVerdict takes what tellReturned of another node sent.
-func (n *Node) heardVerdict(m *messages.DeclaredGone) {
+func (n *Node) heardVerdict(m *messages.DeclaredGone, from *actor.PID) {
 	self := n.Self()
 	if m.Name != self.Name {
 		return
 	}
 	by, ok := n.View().Member(m.By)
 	if !ok { // This node sees the other again a moment later.
-		by = Member{Name: m.By}
+		by = Member{Name: m.By, Address: from.GetAddress()}
 		by.WorkerID, by.Incarnation, _ = splitName(m.By)
 	}
 	n.config.Logger.Warn("this node had been declared gone and is back", "by", m.By)

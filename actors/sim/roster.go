@@ -288,7 +288,7 @@ func (k *known) remember(gone run.WorkerChanged) {
 // tellVerdict tells a worker that is back that it had been declared gone.
 func (sv *server) tellVerdict(w *worker) {
 	if sv.sim.monitor.gone[processKey(w.ref())] {
-		sv.sim.send(sv.proc, w.proc, "declared gone", w.givenUp)
+		sv.sim.send(sv.proc, w.proc, "declared gone", func() { w.givenUp(sv) })
 	}
 }
 

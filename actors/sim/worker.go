@@ -104,10 +104,10 @@ func (w *worker) superseded(by *worker) {
 	w.do(w.core.Superseded(w.clock(), messages.Errorf(messages.CodeWorkerSuperseded, "by %s", by.address)))
 }
 
-// givenUp hears that it had been declared gone, and is seen again.
-func (w *worker) givenUp() {
-	w.sim.tracef("%s hears that it was declared gone", w.address)
-	w.do(w.core.GivenUp(w.clock(), messages.Errorf(messages.CodeWorkerLost, "declared gone")))
+// givenUp hears that a server had declared it gone, and sees it again.
+func (w *worker) givenUp(by *server) {
+	w.sim.tracef("%s hears that %s declared it gone", w.address, by.address)
+	w.do(w.core.GivenUp(w.clock(), by.address, messages.Errorf(messages.CodeWorkerLost, "declared gone")))
 	w.registerAgain()
 }
 

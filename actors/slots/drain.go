@@ -36,20 +36,25 @@ func (c *Core) Superseded(now time.Time, cause error) []Action {
 	return c.end(now)
 }
 
-// GivenUp says that others had declared this process gone, and see it again.
-// Attempts of runs that go elsewhere then are lost and tried again there: here
-// they end. HARD runs have waited for this process, and go on.
-func (c *Core) GivenUp(now time.Time, cause error) []Action {
+// GivenUp says that the server at a host had declared this process gone, and
+// sees it again. Attempts of its runs that go elsewhere then are lost and tried
+// again there: here they end. HARD runs have waited for this process, and go
+// on, and so do the runs of other servers, which may have seen it all the time:
+// the one that is back may have been the one that was cut off.
+func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 	if !c.begin() {
 		return nil
 	}
+	lost := func(a *attempt) bool {
+		return a.dispatch.Sticky != messages.Sticky_STICKY_HARD && a.run.reply.Host == host
+	}
 	for _, a := range slices.Clone(c.queue) {
-		if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+		if a.phase == phaseQueued && lost(a) {
 			c.turnAway(a, RefusedRevoked)
 		}
 	}
 	for _, id := range c.functionIDs() {
-		if a := c.byID[id]; a.phase != phaseEnded && a.phase != phaseForgotten && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+		if a := c.byID[id]; a.phase != phaseEnded && a.phase != phaseForgotten && lost(a) {
 			c.abandon(now, a, cause)
 		}
 	}

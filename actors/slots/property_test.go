@@ -215,7 +215,7 @@ func (w *watched) acked(id attemptID) {
 }
 
 func (w *watched) givenUp(*rapid.T) {
-	w.observe(w.core.GivenUp(w.now, messages.Errorf(messages.CodeWorkerLost, "declared gone")))
+	w.observe(w.core.GivenUp(w.now, "s1", messages.Errorf(messages.CodeWorkerLost, "declared gone")))
 }
 
 func (w *watched) advance(t *rapid.T) {

@@ -137,7 +137,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "drain":
 		return s.core.Drain(s.now, s.now.Add(span(t, d)))
 	case "given-up":
-		return s.core.GivenUp(s.now, messages.Errorf(messages.CodeWorkerLost, "declared gone"))
+		return s.core.GivenUp(s.now, from, messages.Errorf(messages.CodeWorkerLost, "declared gone"))
 	case "superseded":
 		return s.core.Superseded(s.now, messages.Errorf(messages.CodeWorkerSuperseded, "by i2"))
 	case "state":
