@@ -27,6 +27,7 @@ type pair struct {
 	*testing.T
 	servers [2]*node.Server
 	client  *sdk.Client
+	api     []string
 	w       *sdk.Workflow[int]
 	gate    chan struct{}
 }
@@ -34,7 +35,7 @@ type pair struct {
 func startPair(t *testing.T, store journal.Store) *pair {
 	t.Helper()
 	p := &pair{T: t, gate: make(chan struct{})}
-	var addresses, join []string
+	var join []string
 	for i, id := range []string{"s1", "s2"} {
 		c := config(store)
 		c.ID, c.Join = id, join
@@ -43,7 +44,7 @@ func startPair(t *testing.T, store journal.Store) *pair {
 			t.Fatal(err)
 		}
 		p.servers[i] = s
-		addresses, join = append(addresses, s.APIAddress()), append(join, s.GossipAddress())
+		p.api, join = append(p.api, s.APIAddress()), append(join, s.GossipAddress())
 	}
 	t.Cleanup(func() {
 		for _, s := range p.servers {
@@ -52,10 +53,7 @@ func startPair(t *testing.T, store journal.Store) *pair {
 			}
 		}
 	})
-	var err error
-	if p.client, err = sdk.NewClient(sdk.ClientConfig{Addresses: addresses}); err != nil {
-		t.Fatal(err)
-	}
+	p.client = p.newClient()
 	p.w = sdk.NewWorkflow[int]("count", sdk.WorkflowConfig{Sticky: sdk.Soft})
 	prev := sdk.AddStep(p.w, "one", func(_ sdk.Context, n int) (int, error) { return n + 1, nil })
 	sdk.AddStep(p.w, "two", func(ctx sdk.Context, n int) (int, error) {
@@ -68,6 +66,15 @@ func startPair(t *testing.T, store journal.Store) *pair {
 	}, sdk.StepConfig{Parents: []sdk.AnyStep{prev}})
 	p.work(join)
 	return p
+}
+
+// newClient makes a client of both servers; which one it goes to is drawn.
+func (p *pair) newClient() *sdk.Client {
+	c, err := sdk.NewClient(sdk.ClientConfig{Addresses: p.api})
+	if err != nil {
+		p.Fatal(err)
+	}
+	return c
 }
 
 // work runs a worker until the end of the test.
@@ -160,7 +167,8 @@ func (p *pair) through(store journal.Store, happens func()) {
 		if err != nil {
 			p.Fatal(err)
 		}
-		followers = append(followers, p.follow(ctx, run, &all))
+		// Of 20 clients some are at each server.
+		followers = append(followers, p.follow(ctx, p.newClient().Run(run.ID()), &all))
 	}
 	for _, f := range followers {
 		select {
