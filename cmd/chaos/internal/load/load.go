@@ -28,6 +28,8 @@ const (
 	retryFor = 15 * time.Second
 	// waitFor is how long a wait or a watch outlives the servers' absence.
 	waitFor = 3 * time.Minute
+	// lastLook is how long it may take to find out what has not ended.
+	lastLook = 5 * time.Second
 	// lookAgain is the pause between two looks at what nobody announces.
 	lookAgain = 100 * time.Millisecond
 )
@@ -207,30 +209,40 @@ func (l *Load) Settle(ctx context.Context) error {
 		l.operations.Wait()
 		close(over)
 	}()
-	var left []*api.Run
-	var err error
 	for {
 		select {
 		case <-over:
-			if left, err = l.running(ctx); err == nil && len(left) == 0 {
+			if left, err := l.running(ctx); err == nil && len(left) == 0 {
 				return nil
 			}
 		default:
 		}
-		if sleep(ctx, lookAgain) {
-			continue
+		if !sleep(ctx, lookAgain) {
+			break
 		}
-		l.giveUp()
-		<-over
-		examples := make([]string, 0, 5)
-		for _, r := range left[:min(len(left), cap(examples))] {
-			examples = append(examples, r.GetRunId()+" ("+r.GetWorkflow()+": waits for "+r.GetWaitingFor()+")")
-		}
-		return messages.Errorf(messages.CodeDeadline, "runs have not ended: %s; the last look: %v; %s", strings.Join(examples, ", "), err, l.Progress())
 	}
+	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+	defer cancel()
+	unsettled := l.unsettled(looking)
+	l.giveUp()
+	<-over
+	return unsettled
 }
 
-// running are runs that have not ended: the first page of them.
+// unsettled says what has not ended.
+func (l *Load) unsettled(ctx context.Context) error {
+	left, err := l.running(ctx)
+	if err != nil {
+		return messages.Errorf(messages.CodeDeadline, "not all has ended (%v), and what has not cannot be told: %w", l.Progress(), err)
+	}
+	examples := make([]string, 0, 5)
+	for _, r := range left[:min(len(left), cap(examples))] {
+		examples = append(examples, fmt.Sprintf("%s (%s, waits for %q)", r.GetRunId(), r.GetWorkflow(), r.GetWaitingFor()))
+	}
+	return messages.Errorf(messages.CodeDeadline, "not all has ended: %v; %d runs go on: %s", l.Progress(), len(left), strings.Join(examples, ", "))
+}
+
+// running returns runs that have not ended, 100 at most.
 func (l *Load) running(ctx context.Context) ([]*api.Run, error) {
 	got, err := l.clients[0].ListRuns(ctx, &api.ListRunsRequest{Statuses: []sdk.RunStatus{sdk.Running}, PageSize: 100})
 	return got.GetRuns(), err

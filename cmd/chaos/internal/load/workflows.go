@@ -141,7 +141,7 @@ func (r *role) delegate(ctx sdk.Context, plan Plan, out *verdict.Output) (verdic
 	return got, err
 }
 
-// pause sleeps unless the step is to end.
+// pause sleeps unless the step is to end; then it says why.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -149,6 +149,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
