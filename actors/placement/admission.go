@@ -87,12 +87,21 @@ func known(info *messages.WorkerInfo, there []Rival) bool {
 	})
 }
 
-// serious returns the rivals that may have been admitted before.
+// serious returns the rivals that may have been admitted before. Of two that
+// were, on the two sides of a partition, the one that began later stays, as the
+// rosters of all servers have it: the other one is no rival of it.
 func (c *Core) serious(info *messages.WorkerInfo, rivals []Rival, now time.Time) []Rival {
 	var out []Rival
 	w := c.workers[info.GetWorkerId()]
+	both := known(info, rivals)
 	for _, r := range rivals {
 		if r.Incarnation == info.GetIncarnation() {
+			continue
+		}
+		if both && r.State == RivalReady && r.Incarnation < info.GetIncarnation() {
+			if w != nil && w.info.GetIncarnation() == r.Incarnation {
+				w = nil
+			}
 			continue
 		}
 		current := w != nil && w.info.GetIncarnation() == r.Incarnation

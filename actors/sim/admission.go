@@ -171,7 +171,7 @@ func (m *monitor) admitted(p *placer, info *messages.WorkerInfo) error {
 	m.counts.Admissions++
 	w := s.byRef[info.WorkerId+"~"+info.Incarnation]
 	if w.taken {
-		return nil // told again
+		return nil // told again, or by another placement
 	}
 	w.taken = true
 	if n := s.admitted[info.WorkerId]; n < w.incarnation {

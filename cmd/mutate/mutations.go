@@ -75,8 +75,6 @@ var mutations = []mutation{
 		"	if w.id() == cl.exclude {", "	if false {"}}},
 	{"run: let the time of a run go back", []change{{machineGo,
 		"	if back := m.now.Sub(now); back > 0 {", "	if back := m.now.Sub(now); back > 0 && m.dead {"}}},
-	{"run: believe the clock of a worker", []change{{attemptsGo,
-		"	if runningUs > 0 {\n		startedUs = now - runningUs\n	}\n	return min(max(startedUs, st.DispatchedAt.UnixMicro()), now)", "	return startedUs + 0*now"}}},
 	{"placement: take back what another activation asked", []change{{placeAskGo,
 		"	case old.asker != from:\n", "	case old.asker != from && old.number > m.GetQuestion():\n"}}},
 	{"placement: let a question that was taken back oust another", []change{{placeAskGo,
