@@ -67,6 +67,9 @@ func TestEveryFaultyFlagIsNamed(t *testing.T) {
 			t.Errorf("%+v: %v", tc.config, err)
 			continue
 		}
+		if _, err := Run(t.Context(), tc.config); messages.CodeOf(err) != messages.CodeInvalidArgument {
+			t.Errorf("%+v was run: %v", tc.config, err)
+		}
 		for _, name := range tc.names {
 			if !strings.Contains(err.Error(), name) {
 				t.Errorf("%s is not named: %v", name, err)

@@ -103,7 +103,7 @@ func on(ctx context.Context, config Config, flushEvery time.Duration, workers []
 
 // workerNames are the ids of the workers.
 func (c Config) workerNames() []string {
-	names := make([]string, c.withDefaults().Workers)
+	names := make([]string, max(c.withDefaults().Workers, 0))
 	for i := range names {
 		names[i] = fmt.Sprintf("worker-%d", i+1)
 	}
