@@ -74,6 +74,8 @@ type Ground struct {
 	cancel   context.CancelFunc
 	thread   *thread
 	database Database
+	// acting is held by the fault that acts on the database.
+	acting   sync.Mutex
 	watching sync.WaitGroup
 
 	// lines guards the network and the drops in force by fault.

@@ -210,6 +210,9 @@ func (i injection) visit(ctx context.Context, server bool, join, leave verdict.K
 }
 
 func (i injection) database(ctx context.Context) error {
+	// One fault of it at a time, also when one takes longer than planned.
+	i.g.acting.Lock()
+	defer i.g.acting.Unlock()
 	heal, cancel := healing(ctx)
 	defer cancel()
 	db := i.g.database
