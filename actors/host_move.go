@@ -37,11 +37,17 @@ const (
 	forwardTry = 3 * time.Second
 )
 
+// stir has those who wait for runs look into the journal: another server may
+// have written there. Called with mu held.
+func (h *Host) stir() {
+	close(h.moved)
+	h.moved = make(chan struct{})
+}
+
 // letGo stops the activations of shards that another server owns now. Called
 // with mu held.
 func (h *Host) letGo(lost map[int]cluster.Member) {
-	close(h.moved)
-	h.moved = make(chan struct{})
+	h.stir()
 	dropped := map[string]*actor.PID{}
 	for id, pid := range h.active {
 		if _, gone := lost[cluster.Shard(id)]; gone {
@@ -169,6 +175,7 @@ func (h *Host) beginAnew() {
 		h.mu.Unlock()
 		return
 	}
+	h.stir()
 	dropped := h.active
 	h.active = map[string]*actor.PID{}
 	h.owned = map[int]bool{}

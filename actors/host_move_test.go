@@ -9,6 +9,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -357,6 +358,32 @@ func TestHostSweep(t *testing.T) {
 		}
 		if s1.awake([]string{stray}) != 0 {
 			w.t.Error("the run of another server is still in memory")
+		}
+	})
+}
+
+// A run that another server ended, which had taken this one for dead, is told
+// to those who wait for it here, as soon as this server hears that.
+func TestHostDeclaredGoneTellsWaits(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", none, hold(nil))
+		w.record(def)
+		s1 := w.server("s1")
+		w.settled(s1)
+		id := w.bulk(s1, def, 1)[0]
+		told := w.later(0, func() {
+			reply, err := s1.host.Engine().WatchRun(w.t.Context(), &messages.WatchRun{RunId: id, After: math.MaxInt64, WaitMs: 20_000, UntilEnded: true, WithoutEntries: true})
+			if err != nil || !reply.Ended || reply.Status != messages.RunStatus_RUN_STATUS_CANCELED {
+				w.t.Errorf("%v, %v", reply, err)
+			}
+		})
+		time.Sleep(time.Second)
+		w.advance(id)
+		begin := time.Now()
+		s1.host.declaredGone(cluster.Member{Name: "s2~1", Role: cluster.RoleServer})
+		told()
+		if took := time.Since(begin); took > time.Second {
+			w.t.Errorf("it was told %v later", took)
 		}
 	})
 }
