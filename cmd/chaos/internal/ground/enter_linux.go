@@ -34,8 +34,6 @@ func CanEnter() error {
 // user it is: PostgreSQL refuses to run as root, real or not.
 func isolate(cmd *exec.Cmd) {
 	bindToParent(cmd)
-	// Ctrl-C at the terminal is for this process, too.
-	cmd.SysProcAttr.Setpgid = false
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -58,7 +56,9 @@ func Enter(args, env []string) (code int, err error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	isolate(cmd)
 	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGTERM, syscall.SIGHUP)
+	// The child is in a group of its own: what the terminal sends comes here
+	// only, and once there.
+	signal.Notify(told, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(told)
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start in a network namespace: %w", err)
