@@ -14,12 +14,12 @@
 //     killed one until the last of the steps of HARD runs that had been running
 //     began in it.
 //   - server_kill, server_stop, server_leave: from the signal until the last of
-//     the results was recorded that steps had returned by then or soon after,
-//     and that were held up: recorded more than heldUpAfter later than their
-//     function returned. A fault that held up nothing is no sample.
+//     the results was recorded that were held up: recorded more than heldUpAfter
+//     after their function returned, which it did until the fault was undone. A
+//     fault that held up nothing is no sample.
 //   - partition: the longer one of both, over the nodes cut off, from the cut.
-//   - pg_restart, pg_kill, pg_freeze: from the database being up again until the first
-//     entry of any history after it.
+//   - pg_restart, pg_kill, pg_freeze: from the database being up again until the
+//     first entry of any history after it.
 //
 // A fault during whose recovery another one was in force is no sample, unless
 // that was on a worker which had no part in it.

@@ -171,13 +171,18 @@ func (c *checker) hardReturn(f *Fault) (m measure) {
 // heldUpUntil measures how long after the fault the last of the results was
 // recorded that it held up.
 func (c *checker) heldUpUntil(f *Fault, m *measure) {
+	over := f.At.Add(outageMost)
+	if !f.Until.IsZero() && f.Until.Before(over) {
+		// The return of a node has a cost of its own.
+		over = f.Until
+	}
 	for _, h := range c.order {
 		for _, a := range h.attempts {
 			e := a.execution()
 			if e == nil || e.End.IsZero() || a.ending != succeeded && a.ending != failed {
 				continue
 			}
-			meanwhile := e.End.After(f.At.Add(-slack)) && e.End.Before(f.At.Add(outageMost))
+			meanwhile := e.End.After(f.At.Add(-slack)) && e.End.Before(over)
 			if meanwhile && a.endAt.Sub(e.End) > heldUpAfter {
 				m.add(a.endAt.Sub(f.At), e.Worker)
 			}
