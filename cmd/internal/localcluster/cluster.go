@@ -22,7 +22,7 @@ const (
 	// restartPause is how long a process that died is left dead.
 	restartPause = time.Second
 	// stopTimeout is how long a process may take to end in order.
-	stopTimeout = 5 * time.Second
+	stopTimeout = 20 * time.Second
 )
 
 // Config of a cluster on this machine.
