@@ -106,6 +106,9 @@ func (h *Host) start(ctx context.Context, msg *messages.StartRun, done func(*mes
 			case code == messages.CodeUnknownRun && tries < startTries:
 				// Another start of it failed before it was stored.
 				try(def)
+			case code == messages.CodeUnknownRun:
+				// Only others asked for it; nothing is wrong with the start.
+				fail(messages.Errorf(messages.CodeUnavailable, "run %s was asked for %d times before it could be stored", msg.RunId, tries))
 			default:
 				done(&messages.StartRunReply{Existed: r.Existed, Error: messages.ToFailure(r.Err)})
 			}
