@@ -192,10 +192,11 @@ func (e *Engine) CancelRun(ctx context.Context, runID, reason string) error {
 	return e.command(ctx, runID, &messages.CancelRun{RunId: runID, Reason: reason})
 }
 
-// ReplayRun returns when the request is durable. Errors: UNKNOWN_RUN,
+// ReplayRun returns when the request is durable; the same request id again does
+// nothing. Errors: UNKNOWN_RUN,
 // RUN_NOT_FINISHED, UNKNOWN_STEP, INVALID_ARGUMENT.
-func (e *Engine) ReplayRun(ctx context.Context, runID string, steps []string) error {
-	return e.command(ctx, runID, &messages.ReplayRun{RunId: runID, Steps: steps})
+func (e *Engine) ReplayRun(ctx context.Context, runID string, steps []string, requestID string) error {
+	return e.command(ctx, runID, &messages.ReplayRun{RunId: runID, Steps: steps, RequestId: requestID})
 }
 
 // commandTry is how long the run's activation is waited for before it is asked

@@ -229,7 +229,7 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 	case *messages.CancelRun:
 		a.handle(ctx, run.Cancel{Reason: msg.Reason, Token: commandToken(ctx, sender)})
 	case *messages.ReplayRun:
-		a.handle(ctx, run.Replay{Steps: msg.Steps, Token: commandToken(ctx, sender)})
+		a.handle(ctx, run.Replay{Steps: msg.Steps, RequestID: msg.RequestId, Token: commandToken(ctx, sender)})
 	case *messages.SpawnChild:
 		a.resolveSpawn(ctx, msg, sender)
 	case *spawnResolved:

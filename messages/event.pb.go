@@ -1932,8 +1932,10 @@ func (x *RunEnded) GetFailure() *Failure {
 // RunReplayed clears the binding and runs the named steps and what descends
 // from them again; none named means all.
 type RunReplayed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Steps         []string               `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Steps []string               `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The request that asked for it; empty in entries of earlier versions.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1973,6 +1975,13 @@ func (x *RunReplayed) GetSteps() []string {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *RunReplayed) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 var File_event_proto protoreflect.FileDescriptor
@@ -2125,9 +2134,11 @@ const file_event_proto_rawDesc = "" +
 	"\bRunWoken\"f\n" +
 	"\bRunEnded\x12,\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12,\n" +
-	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"#\n" +
+	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"B\n" +
 	"\vRunReplayed\x12\x14\n" +
-	"\x05steps\x18\x01 \x03(\tR\x05steps*\xa3\x01\n" +
+	"\x05steps\x18\x01 \x03(\tR\x05steps\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId*\xa3\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +

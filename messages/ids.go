@@ -56,6 +56,9 @@ func CheckDrawnRunID(id string) error {
 // NewEventID draws the id of an event that was pushed without one.
 func NewEventID() string { return NewRunID() }
 
+// NewRequestID draws the name of a request that may be sent more than once.
+func NewRequestID() string { return NewRunID() }
+
 // RunIDForKey derives the id of the run that an idempotency key of a workflow
 // names.
 func RunIDForKey(workflow, key string) string { return "k" + digest(16, "key", workflow, key) }

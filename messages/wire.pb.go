@@ -2432,9 +2432,11 @@ func (x *CancelRun) GetReason() string {
 }
 
 type ReplayRun struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Steps         []string               `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Steps []string               `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Names the request: sent again it is answered as the first was.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2481,6 +2483,13 @@ func (x *ReplayRun) GetSteps() []string {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *ReplayRun) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // CommandReply answers CancelRun and ReplayRun once the command is durable.
@@ -3452,10 +3461,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\":\n" +
 	"\tCancelRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"8\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"W\n" +
 	"\tReplayRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
-	"\x05steps\x18\x02 \x03(\tR\x05steps\"8\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"8\n" +
 	"\fCommandReply\x12(\n" +
 	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x9a\x01\n" +
 	"\bWatchRun\x12\x15\n" +

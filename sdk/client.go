@@ -64,14 +64,12 @@ type Retry struct {
 // Client talks to the API of a cluster. It may be used concurrently and needs
 // no closing.
 //
-// A call goes to the server that answered last. Calls that change nothing, or
-// the same thing twice to the same effect, are sent again while a server cannot
-// be reached, stops, is stuck or has lost its journal: to the other addresses
-// at once, then after a pause that grows to 1 s, or after the one that the
-// server asks for. A server that failed is left alone for up to 10 s if there
-// is another one. That is every call but Run.Replay, which is sent again only
-// if it surely did not arrive: starts carry the id of their run and events
-// theirs.
+// A call goes to the server that answered last. It is sent again while a server
+// cannot be reached, stops, is stuck or has lost its journal: to the other
+// addresses at once, then after a pause that grows to 1 s, or after the one
+// that the server asks for. A server that failed is left alone for up to 10 s
+// if there is another one. To arrive twice does no harm: starts carry the id of
+// their run, events and replays one of their own.
 type Client struct {
 	servers    []*server
 	retryFor   time.Duration

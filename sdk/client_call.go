@@ -23,19 +23,8 @@ const (
 	pauseMost  = time.Second
 )
 
-// repeat says when a call may be sent again.
-type repeat int
-
-const (
-	// repeatUnsent: only if it did not reach a server.
-	repeatUnsent repeat = iota
-	// repeatAlways: it may arrive twice.
-	repeatAlways
-)
-
 // manner is how a call is made.
 type manner struct {
-	again repeat
 	// timeout of one try; 0 leaves it to the call's context.
 	timeout time.Duration
 	// doubt, if not nil, is set when the call is sent again although an earlier
@@ -48,7 +37,7 @@ type method[Req, Res any] func(apiconnect.LimpetServiceClient, context.Context, 
 
 // call sends a request until it is answered, refused, or out of time.
 func call[Req, Res any](ctx context.Context, c *Client, how manner, m method[Req, Res], req *Req) (*Res, error) {
-	e := effort{client: c, again: how.again}
+	e := effort{client: c}
 	for {
 		s := c.pick(e.asked)
 		res, err := try(ctx, s, how, m, req)
@@ -71,11 +60,8 @@ func try[Req, Res any](ctx context.Context, s *server, how manner, m method[Req,
 		ctx, cancel = context.WithTimeout(ctx, how.timeout)
 		defer cancel()
 	}
-	if how.again == repeatAlways {
-		var done func()
-		ctx, done = s.guard(ctx)
-		defer done()
-	}
+	ctx, done := s.guard(ctx)
+	defer done()
 	res, err := m(s.service, ctx, connect.NewRequest(req))
 	if err != nil {
 		return nil, silentOr(ctx, err)
@@ -143,7 +129,6 @@ func (c *Client) settle(s *server) {
 // effort is what a call has gone through so far.
 type effort struct {
 	client *Client
-	again  repeat
 	// since is the time of the first failure.
 	since time.Time
 	// asked since the last pause; wait is that pause.
@@ -181,7 +166,7 @@ func (e *effort) failed(ctx context.Context, s *server, err error) error {
 	e.note(s, coded)
 	e.tries++
 	e.asked = append(e.asked, s)
-	if !unsent(err) && (e.again != repeatAlways || e.limit() < 0) {
+	if !unsent(err) && e.limit() < 0 {
 		return e.said(nil)
 	}
 	wait, ok := e.next(api.RetryAfter(err))

@@ -181,11 +181,9 @@ func (r *Run) Cancel(ctx context.Context, reason string) error {
 
 // Replay runs the named steps of an ended run, and what descends from them,
 // again: all steps if none is named. The binding of a sticky run is cleared
-// first. ErrRunNotFinished if the run has not ended. It is sent once:
-// ErrUnavailable means that it is not known whether the run is replayed.
+// first. ErrRunNotFinished if the run has not ended.
 func (r *Run) Replay(ctx context.Context, steps ...string) error {
-	_, err := call(ctx, r.client, manner{again: repeatUnsent}, apiconnect.LimpetServiceClient.ReplayRun,
-		&api.ReplayRunRequest{RunId: r.id, Steps: steps})
+	_, err := r.client.replayRun(ctx, &api.ReplayRunRequest{RunId: r.id, Steps: steps})
 	return err
 }
 
@@ -196,7 +194,7 @@ func (r *Run) Replay(ctx context.Context, steps ...string) error {
 // yielded.
 func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunResponse, error] {
 	return func(yield func(*api.WatchRunResponse, error) bool) {
-		e := effort{client: r.client, again: repeatAlways}
+		e := effort{client: r.client}
 		for {
 			before := after
 			s := r.client.pick(e.asked)
@@ -205,7 +203,7 @@ func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunRe
 				return
 			}
 			if after != before {
-				e = effort{client: r.client, again: repeatAlways}
+				e = effort{client: r.client}
 			}
 			if err := e.failed(ctx, s, err); err != nil {
 				yield(nil, err)

@@ -21,7 +21,7 @@ const (
 )
 
 // again is the manner of calls that answer at once and may arrive twice.
-var again = manner{again: repeatAlways, timeout: tryTimeout}
+var again = manner{timeout: tryTimeout}
 
 // Service returns the plain API for tools. Its calls go from server to server
 // as the client's do, and return errors of the catalogue; headers are neither
@@ -71,7 +71,7 @@ func (c *Client) startRuns(ctx context.Context, req *api.StartRunsRequest) (*api
 	for i, r := range req.GetRuns() {
 		drawn[i] = r != nil && drawRunID(r)
 	}
-	res, err := call(ctx, c, manner{again: repeatAlways, timeout: bulkTimeout}, apiconnect.LimpetServiceClient.StartRuns, req)
+	res, err := call(ctx, c, manner{timeout: bulkTimeout}, apiconnect.LimpetServiceClient.StartRuns, req)
 	if err == nil && len(res.GetRuns()) != len(drawn) {
 		return nil, messages.Errorf(messages.CodeInternal, "the server answered %d of %d starts", len(res.GetRuns()), len(drawn))
 	}
@@ -100,7 +100,7 @@ func (c *Client) waitRun(ctx context.Context, req *api.WaitRunRequest) (*api.Wai
 	if wait <= 0 {
 		wait = waitDefault
 	}
-	return call(ctx, c, manner{again: repeatAlways, timeout: wait + waitSlack}, apiconnect.LimpetServiceClient.WaitRun, req)
+	return call(ctx, c, manner{timeout: wait + waitSlack}, apiconnect.LimpetServiceClient.WaitRun, req)
 }
 
 func (s service) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error) {
@@ -128,10 +128,16 @@ func (c *Client) cancelRun(ctx context.Context, req *api.CancelRunRequest) (*api
 	return nil, err
 }
 
-// ReplayRun is sent once: a second one would replay the run that the first one
-// brought to its end.
 func (s service) ReplayRun(ctx context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
-	return wrapped(call(ctx, s.client, manner{again: repeatUnsent}, apiconnect.LimpetServiceClient.ReplayRun, req.Msg))
+	return wrapped(s.client.replayRun(ctx, req.Msg))
+}
+
+// replayRun names the request, so that it can be sent again.
+func (c *Client) replayRun(ctx context.Context, req *api.ReplayRunRequest) (*api.ReplayRunResponse, error) {
+	if req.GetRequestId() == "" {
+		req.RequestId = messages.NewRequestID()
+	}
+	return call(ctx, c, again, apiconnect.LimpetServiceClient.ReplayRun, req)
 }
 
 func (s service) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {

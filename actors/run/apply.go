@@ -245,6 +245,9 @@ func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 	s.Cancel, s.CancelAt = nil, time.Time{}
 	s.Binding = Binding{}
 	s.Generation++
+	if r.RequestId != "" {
+		s.replays = append(s.replays, r.RequestId)
+	}
 	s.readyRoots(at)
 }
 

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -163,11 +164,15 @@ func (m *Machine) advanceCancel() {
 }
 
 func (m *Machine) replay(in Replay) {
+	if in.RequestID != "" && slices.Contains(m.s.replays, in.RequestID) {
+		m.later(Reply{Token: in.Token})
+		return
+	}
 	if err := m.replayFault(in.Steps); err != nil {
 		m.later(Reply{Token: in.Token, Err: err})
 		return
 	}
-	m.emit(&messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: in.Steps}}})
+	m.emit(&messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: in.Steps, RequestId: in.RequestID}}})
 	for i := range m.contacts {
 		m.contacts[i] = contact{}
 	}

@@ -69,10 +69,12 @@ type Cancel struct {
 	Token  any
 }
 
-// Replay runs steps of an ended run again; none named means all.
+// Replay runs steps of an ended run again; none named means all. RequestID
+// names the request: one that is recorded is not done twice. Empty for none.
 type Replay struct {
-	Steps []string
-	Token any
+	Steps     []string
+	RequestID string
+	Token     any
 }
 
 // Spawn asks for a child. The shell has looked up the child's definition (or

@@ -56,7 +56,7 @@ func (s *script) input(w words) Input {
 	case "cancel":
 		return Cancel{Reason: w.rest(1), Token: "cancel"}
 	case "replay":
-		return Replay{Steps: w.plain[1:], Token: "replay"}
+		return Replay{Steps: w.plain[1:], RequestID: w.named["request"], Token: "replay"}
 	case "spawn":
 		return s.spawn(w)
 	case "child":

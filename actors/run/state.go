@@ -96,8 +96,9 @@ type State struct {
 	Children []Child
 	// Dormant holds what wakes the run; nil when it is not dormant.
 	Dormant *messages.RunDormant
-	// Generation counts replays.
+	// Generation counts replays; replays holds the requests that asked for them.
 	Generation int
+	replays    []string
 	// WorkedEpoch is the newest epoch under which a step ended: local state of
 	// a later epoch is new to the run.
 	WorkedEpoch  uint64

@@ -21,7 +21,7 @@ type Engine interface {
 	CancelRun(ctx context.Context, runID, reason string) error
 	// ReplayRun runs steps of a finished run again; none means all.
 	// UNKNOWN_RUN, UNKNOWN_STEP, RUN_NOT_FINISHED.
-	ReplayRun(ctx context.Context, runID string, steps []string) error
+	ReplayRun(ctx context.Context, runID string, steps []string, requestID string) error
 	// WatchRun is one long poll for entries. UNKNOWN_RUN, here or in the reply.
 	WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error)
 	// LoadRun returns a run folded from its history. UNKNOWN_RUN.

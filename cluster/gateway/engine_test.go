@@ -143,7 +143,7 @@ func (e *fakeEngine) CancelRun(_ context.Context, runID, reason string) error {
 	return e.command("cancel", runID, reason)
 }
 
-func (e *fakeEngine) ReplayRun(_ context.Context, runID string, steps []string) error {
+func (e *fakeEngine) ReplayRun(_ context.Context, runID string, steps []string, _ string) error {
 	return e.command("replay", runID, fmt.Sprint(steps))
 }
 

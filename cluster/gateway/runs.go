@@ -273,7 +273,13 @@ func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.Replay
 			return nil, err
 		}
 	}
-	if err := g.engine.ReplayRun(ctx, req.Msg.GetRunId(), req.Msg.GetSteps()); err != nil {
+	request := req.Msg.GetRequestId()
+	if request == "" {
+		request = messages.NewRequestID() // the engine may have to ask a second server
+	} else if err := messages.CheckName("request id", request); err != nil {
+		return nil, err
+	}
+	if err := g.engine.ReplayRun(ctx, req.Msg.GetRunId(), req.Msg.GetSteps(), request); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&api.ReplayRunResponse{}), nil

@@ -1385,7 +1385,10 @@ type ReplayRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// These steps and what descends from them; none means all.
-	Steps         []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Names the request, so that it may be sent again without replaying the run
+	// twice. Empty lets the server name it.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1432,6 +1435,13 @@ func (x *ReplayRunRequest) GetSteps() []string {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *ReplayRunRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 type ReplayRunResponse struct {
@@ -2310,10 +2320,12 @@ const file_api_api_proto_rawDesc = "" +
 	"\x10CancelRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x13\n" +
-	"\x11CancelRunResponse\"?\n" +
+	"\x11CancelRunResponse\"^\n" +
 	"\x10ReplayRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
-	"\x05steps\x18\x02 \x03(\tR\x05steps\"\x13\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\x13\n" +
 	"\x11ReplayRunResponse\"\xe1\x01\n" +
 	"\x10PushEventRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
