@@ -134,11 +134,16 @@ const (
 	// wait, startTry how long it may take to start runs.
 	hostTry  = time.Second
 	startTry = 15 * time.Second
+	// farWatch bounds one question to another server about a run that goes on:
+	// the answer is lost in a split that is too short for anybody to be
+	// declared gone.
+	farWatch = 3 * time.Second
 )
 
 // watchOnOwner asks the host of the server that owns the run, again and again
-// until the context ends.
+// until there is something to tell, the wait is over or the context ends.
 func (e *Engine) watchOnOwner(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	deadline := time.Now().Add(time.Duration(w.WaitMs) * time.Millisecond)
 	for {
 		var err error
 		owner, ok := e.host.cfg.Node.View().OwnerOfRun(w.RunId)
@@ -151,9 +156,17 @@ func (e *Engine) watchOnOwner(ctx context.Context, w *messages.WatchRun) (*messa
 			return e.host.watch(ctx, w), nil
 		default:
 			var reply proto.Message
-			reply, err = e.askHost(ctx, owner, w, hostTry+time.Duration(w.WaitMs)*time.Millisecond)
-			if m, ok := reply.(*messages.WatchRunReply); ok && err == nil {
+			wait := max(0, min(time.Until(deadline), farWatch))
+			far := proto.CloneOf(w)
+			far.WaitMs = wait.Milliseconds()
+			reply, err = e.askHost(ctx, owner, far, hostTry+wait)
+			m, ok := reply.(*messages.WatchRunReply)
+			switch {
+			case !ok || err != nil:
+			case m.Ended || m.Error != nil || len(m.Entries) > 0 || time.Until(deadline) < time.Millisecond:
 				return m, nil
+			default:
+				continue
 			}
 		}
 		if !e.pause(ctx) {

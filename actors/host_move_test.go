@@ -490,3 +490,25 @@ func TestHostWatchOutlivesItsServer(t *testing.T) {
 		})
 	}
 }
+
+// A wait for a run of another server asks again soon, whatever became of the
+// answer; here that server itself does not hear of the end.
+func TestEngineAsksOtherServersAgain(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", none, hold(nil))
+		w.record(def)
+		s1, s2 := w.server("s1"), w.server("s2")
+		w.settled(s1, s2)
+		id := w.ownedBy(s2)
+		w.start(s1, id, def)
+		var begin time.Time
+		time.AfterFunc(time.Second, func() { begin = time.Now(); w.advance(id) })
+		reply, err := s1.host.Engine().WatchRun(w.t.Context(), &messages.WatchRun{RunId: id, After: math.MaxInt64, WaitMs: 60_000, UntilEnded: true, WithoutEntries: true})
+		if err != nil || !reply.Ended {
+			w.t.Fatalf("%v, %v", reply, err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			w.t.Errorf("the end was told %v late", took)
+		}
+	})
+}

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// watchWait is how long a server may take to say that a run has not ended.
-	watchWait = 10 * time.Second
+	// watchWait is how long a server may take to say that a run has not ended:
+	// an answer that is lost on the way is missed for so long.
+	watchWait = 3 * time.Second
 	// watchSlack is the time on top after which the question counts as lost.
 	watchSlack = 3 * time.Second
 )

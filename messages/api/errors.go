@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -109,9 +111,13 @@ func FromConnect(err error) error {
 		return messages.Errorf(messages.CodeInvalidArgument, "%s", e.Message())
 	case connect.CodeUnimplemented:
 		return messages.Errorf(messages.CodeInvalidArgument, "the address is not that of a limpet server: %s", e.Message())
-	default:
-		return messages.Errorf(messages.CodeInternal, "%s: %s", e.Code(), e.Message())
+	case connect.CodeInternal:
+		if !connect.IsWireError(err) && strings.HasPrefix(e.Message(), strconv.Itoa(http.StatusBadRequest)) {
+			// It never came to a handler: the server got a request cut short.
+			return messages.Errorf(messages.CodeUnavailable, "the request did not arrive whole: %s", e.Message())
+		}
 	}
+	return messages.Errorf(messages.CodeInternal, "%s: %s", e.Code(), e.Message())
 }
 
 // broken says whether the connection ended in the middle of an answer, which

@@ -55,6 +55,7 @@ func TestErrorsWithoutADetail(t *testing.T) {
 		{"canceled", connect.NewError(connect.CodeCanceled, errors.New("gone")), context.Canceled},
 		{"not a limpet server", connect.NewError(connect.CodeUnimplemented, errors.New("404 Not Found")), &messages.Error{Code: messages.CodeInvalidArgument}},
 		{"too large", connect.NewError(connect.CodeResourceExhausted, errors.New("message size")), &messages.Error{Code: messages.CodeLimitExceeded}},
+		{"request cut short", connect.NewError(connect.CodeInternal, errors.New("400 Bad Request")), &messages.Error{Code: messages.CodeUnavailable}},
 		{"other", connect.NewError(connect.CodeUnknown, errors.New("?")), &messages.Error{Code: messages.CodeInternal}},
 		{"not from connect", context.Canceled, context.Canceled},
 	} {
