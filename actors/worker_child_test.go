@@ -55,7 +55,7 @@ func TestWorkerFreesSlotForChild(t *testing.T) {
 	}})
 	hard := func(d *messages.Dispatch) { d.Sticky, d.Epoch = messages.Sticky_STICKY_HARD, 1 }
 	watches := make(chan *actor.PID, 10)
-	s.answer = func(ctx actor.Context, m proto.Message) proto.Message {
+	s.answers(func(ctx actor.Context, m proto.Message) proto.Message {
 		switch m := m.(type) {
 		case *messages.SpawnChild:
 			if m.RunId != "p" || m.Step != "parent" || m.Attempt != 1 || m.Epoch != 1 {
@@ -67,7 +67,7 @@ func TestWorkerFreesSlotForChild(t *testing.T) {
 			watches <- ctx.Sender()
 		}
 		return nil
-	}
+	})
 	w.dispatch("p", "parent", hard)
 	r, _ := nextHeard[*messages.Result](s)
 	if r.RunId != "c" {
@@ -84,7 +84,7 @@ func TestWorkerFreesSlotForChild(t *testing.T) {
 func TestWorkerCancelsWait(t *testing.T) {
 	s := startWorkerServer(t)
 	watched, entered := make(chan struct{}, 10), make(chan string, 10)
-	s.answer = func(_ actor.Context, m proto.Message) proto.Message {
+	s.answers(func(_ actor.Context, m proto.Message) proto.Message {
 		switch m.(type) {
 		case *messages.SpawnChild:
 			return &messages.SpawnChildReply{ChildRun: "c"}
@@ -92,7 +92,7 @@ func TestWorkerCancelsWait(t *testing.T) {
 			watched <- struct{}{}
 		}
 		return nil
-	}
+	})
 	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, functions: map[string]attempt.Function{
 		"parent": spawning, "busy": untilCanceled(entered)}})
 	w.dispatch("p", "parent")
@@ -109,12 +109,12 @@ func TestWorkerCancelsWait(t *testing.T) {
 
 func TestWorkerReturnsSpawnErrors(t *testing.T) {
 	s := startWorkerServer(t)
-	s.answer = func(_ actor.Context, m proto.Message) proto.Message {
+	s.answers(func(_ actor.Context, m proto.Message) proto.Message {
 		if _, ok := m.(*messages.SpawnChild); ok {
 			return &messages.SpawnChildReply{Error: messages.ToFailure(messages.Errorf(messages.CodeChildNotOnWorker, "w1 has no such"))}
 		}
 		return nil
-	}
+	})
 	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, functions: map[string]attempt.Function{"parent": spawning}})
 	w.dispatch("p", "parent")
 	if r, _ := nextHeard[*messages.Result](s); r.GetFailure().GetCode() != "CHILD_NOT_ON_WORKER" {
@@ -126,7 +126,7 @@ func TestWorkerReturnsSpawnErrors(t *testing.T) {
 func TestWorkerAwaitSurvivesServer(t *testing.T) {
 	s := startWorkerServer(t)
 	watched := make(chan struct{}, 10)
-	s.answer = func(_ actor.Context, m proto.Message) proto.Message {
+	s.answers(func(_ actor.Context, m proto.Message) proto.Message {
 		switch m.(type) {
 		case *messages.SpawnChild:
 			return &messages.SpawnChildReply{ChildRun: "c"}
@@ -134,7 +134,7 @@ func TestWorkerAwaitSurvivesServer(t *testing.T) {
 			watched <- struct{}{}
 		}
 		return nil
-	}
+	})
 	registered := make(chan struct{}, 10)
 	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, functions: map[string]attempt.Function{"parent": spawning},
 		hooks: &WorkerHooks{Admitted: func() { registered <- struct{}{} }}})
@@ -143,12 +143,12 @@ func TestWorkerAwaitSurvivesServer(t *testing.T) {
 	<-watched
 	s.node.Kill()
 	second := &workerServer{t: t, heard: s.heard, loads: s.loads, register: admit}
-	second.answer = func(_ actor.Context, m proto.Message) proto.Message {
+	second.answers(func(_ actor.Context, m proto.Message) proto.Message {
 		if m, ok := m.(*messages.WatchRun); ok && m.RunId == "c" {
 			return &messages.WatchRunReply{Entries: childHistory("7"), Ended: true}
 		}
 		return nil
-	}
+	})
 	second.start(cluster.Config{Join: []string{w.node.Self().GossipAddress}})
 	if r, by := nextHeard[*messages.Result](second); string(r.GetOutput()) != "7" || by != "p" {
 		t.Fatalf("%s heard %v", by, r)

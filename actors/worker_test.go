@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,8 +36,13 @@ type workerServer struct {
 	// register and answer play placement, a run, and the host; they return nil
 	// for no answer.
 	register func(*messages.Register) *messages.RegisterReply
-	answer   func(actor.Context, proto.Message) proto.Message
+	answer   atomic.Pointer[workerAnswer]
 }
+
+type workerAnswer func(actor.Context, proto.Message) proto.Message
+
+// answers may come after the first messages.
+func (s *workerServer) answers(f workerAnswer) { s.answer.Store(&f) }
 
 type heardByRun struct {
 	by  string
@@ -51,8 +57,9 @@ func startWorkerServer(t *testing.T, join ...string) *workerServer {
 	t.Helper()
 	s := &workerServer{
 		t: t, heard: make(chan heardByRun, 1000), loads: make(chan *messages.LoadReport, 1000),
-		register: admit, answer: func(actor.Context, proto.Message) proto.Message { return nil },
+		register: admit,
 	}
+	s.answers(func(actor.Context, proto.Message) proto.Message { return nil })
 	s.start(cluster.Config{Join: join})
 	return s
 }
@@ -103,7 +110,7 @@ func (s *workerServer) receive(ctx actor.Context, name string) {
 	case *messages.Queued, *messages.Started, *messages.Result, *messages.Revoked, *messages.DispatchRefused, *messages.AttemptUnknown:
 		s.heard <- heardByRun{name, m}
 	}
-	if reply := s.answer(ctx, m); reply != nil {
+	if reply := (*s.answer.Load())(ctx, m); reply != nil {
 		ctx.Respond(reply)
 	}
 }

@@ -35,7 +35,7 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	goleak.VerifyNone(t, before,
 		// These end by themselves: after 5 s without work, and after the
 		// timeouts of memberlist, 1 s.
-		goleak.IgnoreTopFunction(reflect.TypeFor[actors.Worker]().PkgPath()+".pooled.loop"),
+		goleak.IgnoreAnyFunction(reflect.TypeFor[actors.Worker]().PkgPath()+".pooled.loop"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).UpdateNode"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }

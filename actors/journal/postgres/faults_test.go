@@ -87,7 +87,7 @@ func TestLoadSurvives(t *testing.T) {
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, postgrestest.Config{})
-	store := open(t, postgres.Config{URL: database(t, server), CallTimeout: 300 * time.Millisecond})
+	store := open(t, postgres.Config{URL: database(t, server), CallTimeout: 1500 * time.Millisecond})
 	must(t, server.Freeze())
 	for what, call := range map[string]func() error{
 		"append": func() error {
