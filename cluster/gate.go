@@ -104,6 +104,21 @@ func (g *gate) filter(old *View, heard []Member) []Member {
 	return heard
 }
 
+// heldServers are the servers that were declared gone and are in the view.
+func (g *gate) heldServers() (servers []Member) {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.held {
+		if m.Role == RoleServer {
+			servers = append(servers, m)
+		}
+	}
+	return servers
+}
+
 // kick asks for a judgement soon.
 func (g *gate) kick() {
 	if g == nil {

@@ -118,13 +118,15 @@ func rootCause(err error) string {
 }
 
 // rejoinLoop contacts the seeds, and servers that were lost, for ever: seldom
-// while all is well, often while no other server is in the view.
+// while all is well, often while no other server is in the view, or this one is
+// cut off.
 func (m *membership) rejoinLoop(ctx context.Context) {
 	last := time.Now()
 	for {
 		state := m.current.Load()
 		interval := rejoinInterval
-		if !m.seesAnotherServer(state.view) {
+		// One that is cut off has those that it misses in its view.
+		if m.gate.isCutOff() || !m.seesAnotherServer(state.view) {
 			interval = rejoinIntervalAlone
 		}
 		t := time.NewTimer(interval - time.Since(last))
@@ -228,6 +230,9 @@ func (m *membership) contactLost() {
 	}
 	lost := maps.Clone(m.lost)
 	m.mu.Unlock()
+	for _, s := range m.gate.heldServers() {
+		lost[s.Name] = lostServer{address: s.GossipAddress}
+	}
 	var asked sync.WaitGroup
 	for name, s := range lost {
 		asked.Go(func() {
