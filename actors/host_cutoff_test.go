@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -47,4 +48,30 @@ func TestHostOfACutOffServerIsBackSoon(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The sign of life of the process before it, which had workers, does not keep a
+// server that was started anew from its runs.
+func TestHostOfARestartedServerIsNotItsOwnRival(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", soft, hold(nil))
+		s := w.server("s1")
+		w.settled(s)
+		for i := range 3 {
+			w.worker(fmt.Sprintf("w%d", i), def)
+		}
+		ids := w.bulk(s, def, 12)
+		time.Sleep(2 * time.Second)
+		s.kill()
+		w.first = nil
+		time.Sleep(100 * time.Millisecond)
+		again := w.startServer("s1", s.network.Again(), HostConfig{})
+		took := w.within(500*time.Millisecond, "the runs are back", func() bool { return again.awake(ids) == len(ids) })
+		for ; took < 2*time.Second; took += 10 * time.Millisecond {
+			if again.node.CutOff() {
+				w.t.Fatalf("the server is cut off by its own past after %v", took)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
 }

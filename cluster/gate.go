@@ -11,19 +11,6 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Signs is a place that all servers reach without each other: their store.
-type Signs interface {
-	// SignOfLife replaces the server's sign and returns the newest of each.
-	SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error)
-}
-
-// Sign is a server's sign of life; Age is by the clock of where it is kept.
-type Sign struct {
-	Server string
-	Data   []byte
-	Age    time.Duration
-}
-
 const (
 	// signEvery is the pace of the signs of life, signFresh the age up to
 	// which one shows that its server lives: less than a verdict takes.
@@ -63,6 +50,9 @@ type gate struct {
 	// suspect: others may have declared this server gone.
 	suspect bool
 	cutOff  bool
+	// serial of the last sign that was given; of the loop's goroutine.
+	serial uint64
+	seen   seenSigns
 	// since is when the present doubt began, unread when the signs could last
 	// not be read.
 	since, unread time.Time
@@ -282,8 +272,9 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	ctx, cancel := context.WithTimeout(ctx, gateTry)
 	defer cancel()
 	self := g.m.Self()
+	g.serial++
 	data, err := proto.Marshal(&messages.ServerSign{Servers: c.mine.servers, Workers: int32(c.mine.workers),
-		Passive: self.State != StateReady && !g.isCutOff()})
+		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial})
 	if err != nil {
 		return
 	}
@@ -297,14 +288,13 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	// After an outage of the store all signs are old, until they are given again.
 	c.read = g.unread.IsZero() || time.Since(g.unread) > signFresh
 	c.rivals = nil
-	for _, s := range signs {
-		said := new(messages.ServerSign)
-		if s.Server == c.self || s.Age > signFresh || proto.Unmarshal(s.Data, said) != nil || said.Passive {
+	for _, s := range g.seen.fresh(time.Now(), signs) {
+		if s.server == c.self || s.said.Passive || replaced(s.server, heard) {
 			continue
 		}
-		there := slices.ContainsFunc(heard, func(m Member) bool { return m.Name == s.Server })
-		if !there || slices.Contains(strangers, s.Server) {
-			c.rivals = append(c.rivals, rival{s.Server, side{said.Servers, int(said.Workers)}})
+		there := slices.ContainsFunc(heard, func(m Member) bool { return m.Name == s.server })
+		if !there || slices.Contains(strangers, s.server) {
+			c.rivals = append(c.rivals, rival{s.server, side{s.said.Servers, int(s.said.Workers)}})
 		}
 	}
 	g.rivals = c.rivals

@@ -3105,7 +3105,10 @@ type ServerSign struct {
 	// How many workers it reaches.
 	Workers int32 `protobuf:"varint,2,opt,name=workers,proto3" json:"workers,omitempty"`
 	// It owns no shards and is about to, or not any more: it joins or leaves.
-	Passive       bool `protobuf:"varint,3,opt,name=passive,proto3" json:"passive,omitempty"`
+	Passive bool `protobuf:"varint,3,opt,name=passive,proto3" json:"passive,omitempty"`
+	// Another one in each sign: who does not give a new one does not live,
+	// wherever the store's clock is set.
+	Serial        uint64 `protobuf:"varint,4,opt,name=serial,proto3" json:"serial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3159,6 +3162,13 @@ func (x *ServerSign) GetPassive() bool {
 		return x.Passive
 	}
 	return false
+}
+
+func (x *ServerSign) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
 }
 
 // ShardsReleased tells the new owner that the sender has let go of the runs of
@@ -3506,12 +3516,13 @@ const file_wire_proto_rawDesc = "" +
 	"\amissing\x18\x02 \x03(\tR\amissing\"2\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
-	"\x05there\x18\x02 \x03(\tR\x05there\"Z\n" +
+	"\x05there\x18\x02 \x03(\tR\x05there\"r\n" +
 	"\n" +
 	"ServerSign\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x18\n" +
-	"\apassive\x18\x03 \x01(\bR\apassive\"(\n" +
+	"\apassive\x18\x03 \x01(\bR\apassive\x12\x16\n" +
+	"\x06serial\x18\x04 \x01(\x04R\x06serial\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
 	"\vShardsTakenB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
