@@ -59,7 +59,7 @@ func (n *Node) OnDeclaredGone(f func(by Member)) (cancel func()) { return n.verd
 func (n *Node) tellReturned(m Member) {
 	pid := actor.NewPID(m.Address, activatorActor)
 	self := n.Self()
-	n.system.Root.RequestWithCustomSender(pid, &messages.DeclaredGone{Name: m.Name, By: self.Name}, actor.NewPID(self.Address, activatorActor))
+	n.system.Root.RequestWithCustomSender(pid, &messages.DeclaredGone{Name: m.Name, By: self.Name, ByRole: string(self.Role)}, actor.NewPID(self.Address, activatorActor))
 }
 
 // heardVerdict takes what tellReturned of another node sent.
@@ -70,7 +70,7 @@ func (n *Node) heardVerdict(m *messages.DeclaredGone, from *actor.PID) {
 	}
 	by, ok := n.View().Member(m.By)
 	if !ok { // This node sees the other again a moment later.
-		by = Member{Name: m.By, Address: from.GetAddress()}
+		by = Member{Name: m.By, Role: Role(m.ByRole), Address: from.GetAddress()}
 		by.WorkerID, by.Incarnation, _ = splitName(m.By)
 	}
 	n.config.Logger.Warn("this node had been declared gone and is back", "by", m.By)

@@ -2939,8 +2939,10 @@ func (x *ActivateReply) GetError() *Failure {
 type DeclaredGone struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the member that is told, and of the one that tells.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	By   string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// Role of the one that tells, which the other may not see again yet.
+	ByRole        string `protobuf:"bytes,3,opt,name=by_role,json=byRole,proto3" json:"by_role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2985,6 +2987,13 @@ func (x *DeclaredGone) GetName() string {
 func (x *DeclaredGone) GetBy() string {
 	if x != nil {
 		return x.By
+	}
+	return ""
+}
+
+func (x *DeclaredGone) GetByRole() string {
+	if x != nil {
+		return x.ByRole
 	}
 	return ""
 }
@@ -3507,10 +3516,11 @@ const file_wire_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x19\n" +
 	"\bactor_id\x18\x02 \x01(\tR\aactorId\x12\x1b\n" +
 	"\tnot_owner\x18\x03 \x01(\bR\bnotOwner\x12(\n" +
-	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"2\n" +
+	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"K\n" +
 	"\fDeclaredGone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"4\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x17\n" +
+	"\aby_role\x18\x03 \x01(\tR\x06byRole\"4\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amissing\x18\x02 \x03(\tR\amissing\"2\n" +
