@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -28,6 +30,9 @@ const (
 	releaseWithin = 5 * time.Second
 	// movePause is the pause between two looks at what is still on its way.
 	movePause = 5 * time.Millisecond
+	// offerPause is the wait before shards are offered again to whoever owns
+	// them then.
+	offerPause = 20 * time.Millisecond
 	// anewAfter gathers the news that others had declared this server gone.
 	anewAfter = 50 * time.Millisecond
 	// forwardsMax bounds the results that are being passed on to new owners;
@@ -60,7 +65,7 @@ func (h *Host) letGo(lost map[int]cluster.Member) {
 	}
 	h.leaving++
 	h.work.Go(func() {
-		h.release(lost, dropped)
+		h.release(slices.Collect(maps.Keys(lost)), dropped)
 		h.mu.Lock()
 		h.leaving--
 		h.mu.Unlock()
@@ -69,7 +74,7 @@ func (h *Host) letGo(lost map[int]cluster.Member) {
 
 // release tells the new owners when the last appends to runs of shards are
 // done, and returns when they have taken up the shards.
-func (h *Host) release(lost map[int]cluster.Member, dropped map[string]*actor.PID) {
+func (h *Host) release(lost []int, dropped map[string]*actor.PID) {
 	ctx, cancel := context.WithTimeout(h.ctx, releaseWithin)
 	defer cancel()
 	h.until(ctx, func() bool {
@@ -81,27 +86,54 @@ func (h *Host) release(lost map[int]cluster.Member, dropped map[string]*actor.PI
 		}
 		return true
 	})
-	byOwner := map[string][]int32{}
-	for shard, owner := range lost {
-		byOwner[owner.Address] = append(byOwner[owner.Address], int32(shard))
-	}
-	done := make(chan struct{}, len(byOwner))
-	for address, shards := range byOwner {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			for address != "" && ctx.Err() == nil {
-				try, cancel := context.WithTimeout(ctx, hostTry)
-				_, err := h.cfg.Node.Request(try, actor.NewPID(address, cluster.HostActor), &messages.ShardsReleased{Shards: shards})
-				cancel()
-				if err == nil {
-					return
-				}
+	h.handOver(ctx, lost)
+}
+
+// handOver returns when the owners of shards have taken them up, or ctx ends.
+// The owners are those of the newest view: one that leaves itself never takes
+// anything up, and when all leave there is nobody to wait for.
+func (h *Host) handOver(ctx context.Context, shards []int) {
+	for {
+		byOwner := map[cluster.Member][]int{}
+		view := h.cfg.Node.View()
+		for _, shard := range shards {
+			if owner, ok := view.OwnerOfShard(shard); ok && owner.Name != h.cfg.Node.Self().Name {
+				byOwner[owner] = append(byOwner[owner], shard)
 			}
-		}()
+		}
+		if shards = h.offer(ctx, byOwner); len(shards) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(offerPause):
+		}
 	}
-	for range byOwner {
-		<-done
+}
+
+// offer asks the owners once to take shards up. It returns the shards of those
+// that did not answer.
+func (h *Host) offer(ctx context.Context, byOwner map[cluster.Member][]int) (left []int) {
+	var (
+		mu     sync.Mutex
+		asking sync.WaitGroup
+	)
+	for owner, shards := range byOwner {
+		asking.Go(func() {
+			msg := &messages.ShardsReleased{Shards: make([]int32, len(shards))}
+			for i, shard := range shards {
+				msg.Shards[i] = int32(shard)
+			}
+			if _, err := h.engine.askHost(ctx, owner, msg, hostTry); err != nil {
+				mu.Lock()
+				left = append(left, shards...)
+				mu.Unlock()
+			}
+		})
 	}
+	asking.Wait()
+	return left
 }
 
 // until waits for a condition, which is looked at with mu held for reading.

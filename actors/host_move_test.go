@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,6 +213,50 @@ func TestHostRollingRestart(t *testing.T) {
 			w.t.Errorf("a run took %v", slowest)
 		}
 	})
+}
+
+// Servers that leave at once do not wait for each other, and their runs go on
+// where servers stay, or come.
+func TestHostsThatLeaveAtOnce(t *testing.T) {
+	for _, stay := range []int{0, 1, 2} {
+		t.Run(fmt.Sprint(stay, " of 4 stay"), func(t *testing.T) {
+			hostBubble(t, func(w *hostWorld) {
+				def := w.workflow("build", soft, hold(nil))
+				w.record(def)
+				var servers []*testServer
+				for i := range 4 {
+					servers = append(servers, w.server(fmt.Sprintf("s%d", i)))
+				}
+				w.settled(servers...)
+				ids := w.bulk(servers[0], def, 400)
+				var leaving sync.WaitGroup
+				for i, s := range servers[stay:] {
+					leaving.Go(func() {
+						time.Sleep(time.Duration(i) * 30 * time.Millisecond)
+						begin := time.Now()
+						s.host.Leave(w.t.Context())
+						if took := time.Since(begin); took > 1500*time.Millisecond {
+							w.t.Errorf("server %s took %v to leave", s.node.Self().Name, took)
+						}
+						s.stop()
+					})
+				}
+				leaving.Wait()
+				if stay == 0 {
+					w.first = nil
+					servers, stay = []*testServer{w.server("s5")}, 1
+				}
+				w.settled(servers[:stay]...)
+				awake := 0
+				for _, s := range servers[:stay] {
+					awake += s.awake(ids)
+				}
+				if awake != len(ids) {
+					w.t.Errorf("%d of %d runs are awake", awake, len(ids))
+				}
+			})
+		})
+	}
 }
 
 // A server that is cut off from everybody does not declare workers lost.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,6 +69,12 @@ func on(ctx context.Context, config Config, flushEvery time.Duration, workers []
 	config = config.withDefaults()
 	r := &rig{config: config, progress: newProgress(config.Progress, config.Terminal), nonce: strings.ToLower(rand.Text()[:10])}
 	defer r.progress.end()
+	if config.Dir != "" {
+		// PostgreSQL's own programs work in other directories.
+		if config.Dir, err = filepath.Abs(config.Dir); err != nil {
+			return err
+		}
+	}
 	if r.dir, err = os.MkdirTemp(config.Dir, "limpet-bench-"); err != nil {
 		return err
 	}
