@@ -50,7 +50,7 @@ func clockBubble(t *testing.T, s *storeClock, local func() time.Time, f func(c *
 
 func within(t *testing.T, c *Clock, off, most time.Duration) {
 	t.Helper()
-	if got := c.Now().Sub(time.Now()) - off; got.Abs() > most {
+	if got := time.Until(c.Now()) - off; got.Abs() > most {
 		t.Fatalf("the clock differs from the store's by %v, at most %v", got, most)
 	}
 }
