@@ -39,7 +39,8 @@
 //     as none of them still sees who is missing. That is the usual case and
 //     costs one round trip.
 //   - Without a majority it looks at the signs of life in the store, which every
-//     server writes some times a second and whose age the store's clock tells.
+//     server writes some times a second: who gives no new one does not live,
+//     wherever the store's clock is set.
 //     No sign of a server that is out of reach: the others have died, it goes on
 //     alone. Two servers of which one dies, or three of which two die at once,
 //     have no majority, so counting alone would not do; and the store has to be
