@@ -90,6 +90,9 @@ func (q *alarms) close() {
 
 type alarmQueue []*alarm
 
+// alarmsKept is the room that an empty queue keeps.
+const alarmsKept = 4096
+
 func (q alarmQueue) Len() int           { return len(q) }
 func (q alarmQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
 func (q alarmQueue) Swap(i, j int) {
@@ -106,6 +109,9 @@ func (q *alarmQueue) Pop() any {
 	a := old[len(old)-1]
 	old[len(old)-1] = nil
 	*q = old[:len(old)-1]
+	if len(*q) == 0 && cap(*q) > alarmsKept {
+		*q = nil
+	}
 	a.index = -1
 	return a
 }

@@ -80,7 +80,9 @@ type Host struct {
 	// version of the newest view.
 	version uint64
 	active  map[string]*actor.PID
-	owned   map[int]bool
+	// activeMost is how many there were since active was made.
+	activeMost int
+	owned      map[int]bool
 	// taking counts the sets of shards that are being taken up, leaving those
 	// that are being handed over.
 	taking, leaving int
@@ -279,6 +281,7 @@ func (h *Host) forget(runID string, pid *actor.PID) {
 	h.mu.Lock()
 	if h.active[runID] == pid {
 		delete(h.active, runID)
+		h.active = trimmed(h.active, &h.activeMost)
 	}
 	h.mu.Unlock()
 }

@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/cluster"
 )
@@ -31,7 +29,7 @@ const (
 )
 
 func (h *Host) sweepLoop() {
-	var suspects [sweepParts]map[string]*actor.PID
+	var suspects [sweepParts]map[string]string
 	for part := 0; ; part = (part + 1) % sweepParts {
 		turn := sweepTurn
 		if len(h.cfg.Node.View().Servers()) < 2 {
@@ -102,9 +100,10 @@ func (h *Host) sweepHead(head journal.Head) {
 // sweepStrays stops the activations of shards that are not this server's. Those
 // of a part that the sweep has not seen in the journal as active, now and a
 // turn before, compare themselves with it. It returns those to compare the next
-// time.
-func (h *Host) sweepStrays(part int, seen map[string]bool, before map[string]*actor.PID) map[string]*actor.PID {
-	unseen := map[string]*actor.PID{}
+// time, by the ids of their actors: a PID would keep an actor that has ended in
+// memory for that long.
+func (h *Host) sweepStrays(part int, seen map[string]bool, before map[string]string) map[string]string {
+	unseen := map[string]string{}
 	compared := 0
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -113,11 +112,11 @@ func (h *Host) sweepStrays(part int, seen map[string]bool, before map[string]*ac
 		case !h.owned[shard]:
 			h.root.Send(pid, dropRun{})
 		case shard%sweepParts != part || seen[id]:
-		case before[id] == pid && compared < comparedMax:
+		case before[id] == pid.Id && compared < comparedMax:
 			h.root.Send(pid, compareStored{})
 			compared++
 		default:
-			unseen[id] = pid
+			unseen[id] = pid.Id
 		}
 	}
 	return unseen

@@ -132,6 +132,8 @@ type rosterWorker struct {
 	// Why earlier processes went, the newest last.
 	past     []WorkerChanged
 	watchers map[string]*actor.PID
+	// watchersMost is how many there were since watchers was made.
+	watchersMost int
 	// Processes that are watched and were never seen, and the timers after
 	// which they count as gone.
 	doubted map[string]*time.Timer
@@ -292,6 +294,7 @@ func (r *Roster) Unwatch(workerID string, run *actor.PID) {
 		return
 	}
 	delete(w.watchers, run.Id)
+	w.watchers = trimmed(w.watchers, &w.watchersMost)
 	if len(w.watchers) == 0 && len(w.there) == 0 && w.current == nil {
 		r.drop(w)
 	}

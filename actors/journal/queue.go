@@ -24,6 +24,9 @@ type queue struct {
 	freed []pending
 }
 
+// itemsKept is the room that an empty queue keeps.
+const itemsKept = 4096
+
 func (q *queue) push(p pending) {
 	q.items = append(q.items, p)
 	q.count++
@@ -50,6 +53,9 @@ func (q *queue) take(b *batch, maxAppends, maxBytes int) {
 	switch {
 	case q.head == len(q.items):
 		q.items, q.head = q.items[:0], 0
+		if cap(q.items) > itemsKept {
+			q.items = nil
+		}
 	case q.head > len(q.items)/2:
 		left := copy(q.items, q.items[q.head:])
 		clear(q.items[left:])

@@ -359,6 +359,12 @@ func (f *fifo) front() *question {
 func (f *fifo) pop() {
 	f.items[f.head] = nil
 	f.head++
+	if f.head == len(f.items) {
+		f.items, f.head = f.items[:0], 0
+		if cap(f.items) > 1024 {
+			f.items = nil
+		}
+	}
 	if f.head > 1024 && f.head*2 > len(f.items) {
 		n := copy(f.items, f.items[f.head:])
 		clear(f.items[n:])
