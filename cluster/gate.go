@@ -50,8 +50,9 @@ type gate struct {
 	// suspect: others may have declared this server gone.
 	suspect bool
 	cutOff  bool
-	// serial of the last sign that was given; of the loop's goroutine.
+	// serial of the last sign that was given, and when; of the loop's goroutine.
 	serial uint64
+	signed time.Time
 	seen   seenSigns
 	// since is when the present doubt began, unread when the signs could last
 	// not be read.
@@ -185,9 +186,13 @@ func (g *gate) round(ctx context.Context) time.Duration {
 	}
 	strangers, vouched := g.reach(ctx, &c, heard, held)
 	verdict := c.judge()
-	if verdict == missedWait {
+	switch {
+	case verdict == missedWait:
 		g.sign(ctx, &c, heard, strangers)
 		verdict = c.judge()
+	case time.Since(g.signed) >= signEvery:
+		// Others go by it, however long this server is in doubt.
+		g.sign(ctx, &c, heard, strangers)
 	}
 	gone := slices.DeleteFunc(slices.Clone(held), func(name string) bool { return slices.Contains(vouched, name) })
 	g.conclude(verdict, gone)
@@ -273,6 +278,7 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	defer cancel()
 	self := g.m.Self()
 	g.serial++
+	g.signed = time.Now()
 	data, err := proto.Marshal(&messages.ServerSign{Servers: c.mine.servers, Workers: int32(c.mine.workers),
 		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial})
 	if err != nil {

@@ -1,0 +1,68 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// countedSigns is a store that nobody else writes to.
+type countedSigns struct {
+	given []time.Time
+}
+
+func (s *countedSigns) SignOfLife(_ context.Context, server string, data []byte) ([]Sign, error) {
+	s.given = append(s.given, time.Now())
+	return []Sign{{Server: server, Data: data}}, nil
+}
+
+// hears puts a member among those that were heard of.
+func (m *membership) hears(t *testing.T, member Member) {
+	t.Helper()
+	meta, err := encodeMeta(member)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.events.appearances++
+	m.events.live[member.Name] = heard{name: member.Name, appearance: m.events.appearances, address: member.GossipAddress, meta: meta}
+}
+
+// While another server sees a worker live that this one misses, this one is in
+// doubt for long, and goes on to tell the others that it lives itself.
+func TestGateGivesSignsHoweverLongItIsInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
+		self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
+		other := Member{Name: "b~1", Role: RoleServer, State: StateReady, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}
+		missed := Member{Name: "w~1", Role: RoleWorker, State: StateReady, Address: "10.0.0.3:1", GossipAddress: "10.0.0.3:2"}
+		m.self.Store(&self)
+		m.hears(t, self)
+		m.hears(t, other)
+		signs := &countedSigns{}
+		g := newGate(m, signs)
+		g.ask = func(context.Context, Member, proto.Message) (proto.Message, error) {
+			return &messages.Pong{Known: true, There: []string{missed.Name}}, nil
+		}
+		old := NewView(1, []Member{self, other, missed})
+		heard, _, _ := m.heardMembers()
+		if n := len(g.filter(old, heard)); n != 3 {
+			t.Fatalf("%d members are left, the missed one is not held", n)
+		}
+		m.current.Store(&viewState{view: old, changed: make(chan struct{})})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); g.loop(ctx) }()
+		time.Sleep(5 * time.Second)
+		stop()
+		<-done
+		if len(g.held) != 1 || len(signs.given) < 8 {
+			t.Fatalf("%d members held, %d signs in 5 s, at %v", len(g.held), len(signs.given), signs.given)
+		}
+	})
+}
