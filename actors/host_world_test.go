@@ -246,6 +246,11 @@ func (w *hostWorld) worker(id string, defs ...*messages.WorkflowDefinition) *hos
 
 func (w *hostWorld) workerOn(id string, on *clustertest.Host, defs ...*messages.WorkflowDefinition) *hostWorker {
 	w.t.Helper()
+	return w.workerWith(id, on, 4, defs...)
+}
+
+func (w *hostWorld) workerWith(id string, on *clustertest.Host, slots int32, defs ...*messages.WorkflowDefinition) *hostWorker {
+	w.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	node, err := cluster.Start(w.t.Context(), on.Configure(cluster.Config{Role: cluster.RoleWorker, ID: id, Pool: "default",
 		State: cluster.StateJoining, Logger: log, Join: []string{w.first.node.Self().GossipAddress}}))
@@ -254,7 +259,7 @@ func (w *hostWorld) workerOn(id string, on *clustertest.Host, defs ...*messages.
 	}
 	w.stops = append(w.stops, node.Kill)
 	worker, err := StartWorker(w.t.Context(), WorkerConfig{Node: node, Logger: log, Grace: -1, Functions: w.functions,
-		Info: &messages.WorkerInfo{Slots: 4, Workflows: defs}})
+		Info: &messages.WorkerInfo{Slots: slots, Workflows: defs}})
 	if err != nil {
 		w.t.Fatal(err)
 	}

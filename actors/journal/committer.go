@@ -16,8 +16,10 @@ type CommitterConfig struct {
 	// MaxBytes is the most bytes of entries in one commit; a single larger
 	// entry is committed alone. Defaults to 8 MiB.
 	MaxBytes int
-	// QueueMax is the most appends that wait for a commit; an append beyond it
-	// is refused with JOURNAL_UNAVAILABLE. Defaults to 65,536.
+	// QueueMax is the most appends that wait for a commit; the first append of
+	// a run beyond it is refused with JOURNAL_UNAVAILABLE. Runs that have begun
+	// go on: each has but one append that waits, and when a worker goes all of
+	// its runs have one. Defaults to 65,536.
 	QueueMax int
 	// QueueBytesMax is the most bytes of entries that wait for a commit; an
 	// append beyond it is refused with JOURNAL_UNAVAILABLE, unless nothing
@@ -155,7 +157,7 @@ func (c *Committer) enqueue(p pending) error {
 	switch {
 	case c.closed:
 		return messages.Errorf(messages.CodeJournalUnavailable, "append to run %q: the journal is closed", p.append.RunID)
-	case q.count >= c.cfg.QueueMax:
+	case q.count >= c.cfg.QueueMax && p.append.Number == 1:
 		return messages.Errorf(messages.CodeJournalUnavailable, "append to run %q: %d appends wait for the journal, the limit is %d", p.append.RunID, q.count, c.cfg.QueueMax)
 	case q.count > 0 && q.bytes+len(p.append.Entry) > c.cfg.QueueBytesMax:
 		return messages.Errorf(messages.CodeJournalUnavailable, "append to run %q: %d bytes wait for the journal, the limit is %d", p.append.RunID, q.bytes, c.cfg.QueueBytesMax)

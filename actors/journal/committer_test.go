@@ -171,7 +171,7 @@ func TestCommitterRefusesBeyondItsQueue(t *testing.T) {
 		}
 		refused := 0
 		c := journal.NewCommitter(store, journal.CommitterConfig{
-			QueueMax: 2, QueueBytesMax: 100,
+			QueueMax: 2, QueueBytesMax: 107,
 			Hooks: journal.CommitterHooks{Refused: func(error) { refused++ }},
 		})
 		var got results
@@ -180,9 +180,15 @@ func TestCommitterRefusesBeyondItsQueue(t *testing.T) {
 		big := entry("big", 1)
 		big.Entry = make([]byte, 96)
 		got.append(c, big)
-		got.append(c, entry("bytes", 1)) // 7 bytes: too many
-		got.append(c, entry("ok", 1))    // 4 bytes
+		bytes := entry("bytes", 1)
+		bytes.Entry = make([]byte, 12)
+		got.append(c, bytes)          // too many
+		got.append(c, entry("ok", 1)) // 4 bytes
 		got.append(c, entry("count", 1))
+		if errs := store.Memory.Append(t.Context(), []journal.Append{entry("begun", 1)}); errs[0] != nil {
+			t.Fatal(errs[0])
+		}
+		got.append(c, entry("begun", 2)) // 7 bytes: what has begun goes on
 		for _, name := range []string{"bytes/1", "count/1"} {
 			if code := got.code(name); code != messages.CodeJournalUnavailable {
 				t.Errorf("%s: %q at once, want JOURNAL_UNAVAILABLE", name, code)
@@ -190,7 +196,7 @@ func TestCommitterRefusesBeyondItsQueue(t *testing.T) {
 		}
 		close(release)
 		mustClose(t, c)
-		for _, name := range []string{"flying/1", "big/1", "ok/1"} {
+		for _, name := range []string{"flying/1", "big/1", "ok/1", "begun/2"} {
 			if code := got.code(name); code != "" {
 				t.Errorf("%s: %s, want success", name, code)
 			}
