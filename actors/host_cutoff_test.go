@@ -75,3 +75,30 @@ func TestHostOfARestartedServerIsNotItsOwnRival(t *testing.T) {
 		}
 	})
 }
+
+// A server that is started anew and told to join nobody, like the first one of a
+// cluster, finds the others by their signs of life before it owns anything.
+func TestHostOfAServerThatJoinsNobodyFindsTheOthers(t *testing.T) {
+	for _, away := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 5 * time.Minute} {
+		t.Run(away.String(), func(t *testing.T) {
+			hostBubble(t, func(w *hostWorld) {
+				def := w.workflow("build", soft, hold(nil))
+				servers := []*testServer{w.server("s1"), w.server("s2"), w.server("s3")}
+				w.settled(servers...)
+				w.worker("w1", def)
+				ids := w.bulk(servers[0], def, 90)
+				time.Sleep(time.Second)
+				servers[0].kill()
+				time.Sleep(away)
+				w.first = nil
+				servers[0] = w.startServer("s1", servers[0].network.Again(), HostConfig{})
+				w.within(1500*time.Millisecond, "all see each other", func() bool {
+					if n := servers[0].awake(ids); n == len(ids) {
+						w.t.Fatal("the server took up the runs of all others")
+					}
+					return whole(servers)
+				})
+			})
+		})
+	}
+}

@@ -95,17 +95,22 @@ func (g *gate) filter(old *View, heard []Member) []Member {
 	return heard
 }
 
-// heldServers are the servers that were declared gone and are in the view.
-func (g *gate) heldServers() (servers []Member) {
+// missed are the servers that are not heard of and may live, and where they
+// gossip: those that are held, and those whose signs of life were read.
+func (g *gate) missed() map[string]string {
+	servers := map[string]string{}
 	if g == nil {
-		return nil
+		return servers
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, m := range g.held {
 		if m.Role == RoleServer {
-			servers = append(servers, m)
+			servers[m.Name] = m.GossipAddress
 		}
+	}
+	for _, r := range g.rivals {
+		servers[r.name] = r.address
 	}
 	return servers
 }
@@ -280,7 +285,7 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	g.serial++
 	g.signed = time.Now()
 	data, err := proto.Marshal(&messages.ServerSign{Servers: c.mine.servers, Workers: int32(c.mine.workers),
-		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial})
+		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial, GossipAddress: self.GossipAddress})
 	if err != nil {
 		return
 	}
@@ -300,7 +305,7 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 		}
 		there := slices.ContainsFunc(heard, func(m Member) bool { return m.Name == s.server })
 		if !there || slices.Contains(strangers, s.server) {
-			c.rivals = append(c.rivals, rival{s.server, side{s.said.Servers, int(s.said.Workers)}})
+			c.rivals = append(c.rivals, rival{s.server, s.said.GossipAddress, side{s.said.Servers, int(s.said.Workers)}})
 		}
 	}
 	g.rivals = c.rivals

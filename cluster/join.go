@@ -230,8 +230,8 @@ func (m *membership) contactLost() {
 	}
 	lost := maps.Clone(m.lost)
 	m.mu.Unlock()
-	for _, s := range m.gate.heldServers() {
-		lost[s.Name] = lostServer{address: s.GossipAddress}
+	for name, address := range m.gate.missed() {
+		lost[name] = lostServer{address: address}
 	}
 	var asked sync.WaitGroup
 	for name, s := range lost {

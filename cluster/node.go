@@ -119,9 +119,10 @@ func (n *Node) startMember(ctx context.Context) error {
 	return nil
 }
 
-// startsJoining: the node is not ready before it has joined others.
+// startsJoining: the server is not ready before it has joined others, and has
+// looked for signs of life of such that it was not told to join.
 func (n *Node) startsJoining() bool {
-	return n.config.Role == RoleServer && n.config.State == StateReady && len(n.config.Join) > 0
+	return n.config.Role == RoleServer && n.config.State == StateReady && (len(n.config.Join) > 0 || n.config.Signs != nil)
 }
 
 // Stop leaves the cluster: it tells the others, which takes up to 400 ms, and

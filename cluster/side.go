@@ -36,7 +36,9 @@ func (a side) without(b side) side {
 // rival is a server that lives, by its sign in the store, and is not reached.
 type rival struct {
 	name string
-	side side
+	// address of its gossip.
+	address string
+	side    side
 }
 
 // judgement is what a server may conclude from members that it misses.

@@ -8,7 +8,7 @@ import (
 func namesOf(list string) []string { return strings.Fields(list) }
 
 func TestJudge(t *testing.T) {
-	sees := func(name, servers string, workers int) rival { return rival{name, side{namesOf(servers), workers}} }
+	sees := func(name, servers string, workers int) rival { return rival{name, "", side{namesOf(servers), workers}} }
 	for _, c := range []struct {
 		what string
 		missing
@@ -64,7 +64,7 @@ func TestSidesComeToTheSameEnd(t *testing.T) {
 				of := func(mine, other side) judgement {
 					c := missing{self: mine.servers[0], mine: mine, known: all, read: true}
 					for _, name := range other.servers {
-						c.rivals = append(c.rivals, rival{name, other})
+						c.rivals = append(c.rivals, rival{name, "", other})
 					}
 					return c.judge()
 				}

@@ -3117,7 +3117,9 @@ type ServerSign struct {
 	Passive bool `protobuf:"varint,3,opt,name=passive,proto3" json:"passive,omitempty"`
 	// Another one in each sign: who does not give a new one does not live,
 	// wherever the store's clock is set.
-	Serial        uint64 `protobuf:"varint,4,opt,name=serial,proto3" json:"serial,omitempty"`
+	Serial uint64 `protobuf:"varint,4,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Where it can be joined by its gossip.
+	GossipAddress string `protobuf:"bytes,5,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3178,6 +3180,13 @@ func (x *ServerSign) GetSerial() uint64 {
 		return x.Serial
 	}
 	return 0
+}
+
+func (x *ServerSign) GetGossipAddress() string {
+	if x != nil {
+		return x.GossipAddress
+	}
+	return ""
 }
 
 // ShardsReleased tells the new owner that the sender has let go of the runs of
@@ -3526,13 +3535,14 @@ const file_wire_proto_rawDesc = "" +
 	"\amissing\x18\x02 \x03(\tR\amissing\"2\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
-	"\x05there\x18\x02 \x03(\tR\x05there\"r\n" +
+	"\x05there\x18\x02 \x03(\tR\x05there\"\x99\x01\n" +
 	"\n" +
 	"ServerSign\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x18\n" +
 	"\apassive\x18\x03 \x01(\bR\apassive\x12\x16\n" +
-	"\x06serial\x18\x04 \x01(\x04R\x06serial\"(\n" +
+	"\x06serial\x18\x04 \x01(\x04R\x06serial\x12%\n" +
+	"\x0egossip_address\x18\x05 \x01(\tR\rgossipAddress\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
 	"\vShardsTakenB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
