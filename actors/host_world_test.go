@@ -107,6 +107,13 @@ func (s *hookedStore) Active(ctx context.Context, shards []int, after string, li
 	return s.Store.Active(ctx, shards, after, limit)
 }
 
+func (s *hookedStore) SignOfLife(ctx context.Context, server string, data []byte) ([]journal.Sign, error) {
+	if err := s.call("SignOfLife", server); err != nil {
+		return nil, err
+	}
+	return s.Store.SignOfLife(ctx, server, data)
+}
+
 func (s *hookedStore) Now(ctx context.Context) (time.Time, error) {
 	if err := s.call("Now", ""); err != nil {
 		return time.Time{}, err

@@ -36,6 +36,8 @@ type Network struct {
 	conns      map[*conn]struct{}
 	// group of a host: hosts of different groups do not reach each other.
 	group map[*Host]int
+	// oneWay has the pairs, from and to, that are cut in that direction alone.
+	oneWay map[[2]*Host]bool
 }
 
 // Host is one machine with one node.
@@ -93,6 +95,16 @@ func (n *Network) Split(hosts ...*Host) {
 	}
 }
 
+// SplitOneWay loses what one host sends to another one, but not the way back.
+func (n *Network) SplitOneWay(from, to *Host) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.oneWay == nil {
+		n.oneWay = map[[2]*Host]bool{}
+	}
+	n.oneWay[[2]*Host{from, to}] = true
+}
+
 // SplitAddress cuts off the host with an address of a node's listeners.
 func (n *Network) SplitAddress(address string) {
 	n.mu.Lock()
@@ -112,6 +124,7 @@ func (n *Network) SplitAddress(address string) {
 func (n *Network) Heal() {
 	n.mu.Lock()
 	clear(n.group)
+	clear(n.oneWay)
 	n.wakeAll()
 	n.mu.Unlock()
 }
@@ -169,7 +182,7 @@ func (n *Network) wakeAll() {
 
 // reach says whether bytes go from a to b now. Called with mu held.
 func (n *Network) reach(a, b *Host) bool {
-	return !a.crashed && !b.crashed && !a.frozen && !b.frozen && n.group[a] == n.group[b]
+	return !a.crashed && !b.crashed && !a.frozen && !b.frozen && n.group[a] == n.group[b] && !n.oneWay[[2]*Host{a, b}]
 }
 
 func (h *Host) listen() (net.Listener, error) {
@@ -195,7 +208,7 @@ func (h *Host) dial(ctx context.Context, address string) (net.Conn, error) {
 		n.mu.Unlock()
 		return nil, errRefused
 	}
-	if !n.reach(h, l.host) {
+	if !n.reach(h, l.host) || !n.reach(l.host, h) {
 		n.mu.Unlock()
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -322,7 +335,7 @@ func (t *transport) DialTimeout(to string, timeout time.Duration) (net.Conn, err
 		n.mu.Unlock()
 		return nil, errRefused
 	}
-	if !n.reach(t.host, dest.host) {
+	if !n.reach(t.host, dest.host) || !n.reach(dest.host, t.host) {
 		n.mu.Unlock()
 		time.Sleep(timeout)
 		return nil, os.ErrDeadlineExceeded
