@@ -17,7 +17,7 @@ type pooled struct{ *pool }
 // newPooled makes a dispatcher of few goroutines, for mailboxes whose actors
 // never wait: more goroutines than processors can keep busy cost memory, for
 // their stacks, and nothing is gained. They end by themselves.
-func newPooled() actor.Dispatcher { return pooled{&pool{most: 8 * runtime.GOMAXPROCS(0)}} }
+func newPooled() pooled { return pooled{&pool{most: 8 * runtime.GOMAXPROCS(0)}} }
 
 // newElastic makes a dispatcher of as many goroutines as there is to do at
 // once, for what may wait: functions of users.
@@ -66,6 +66,13 @@ func (p pooled) Schedule(fn func()) {
 		p.queue = append(p.queue, fn)
 		p.mu.Unlock()
 	}
+}
+
+// backlog is how many mailboxes wait for a goroutine.
+func (p *pool) backlog() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue) - p.head
 }
 
 // Throughput implements actor.Dispatcher.

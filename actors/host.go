@@ -63,7 +63,7 @@ type Host struct {
 	placements  *placementLinks
 	waker       *waker
 	log         *slog.Logger
-	dispatcher  actor.Dispatcher
+	dispatcher  pooled
 
 	ctx    context.Context
 	cancel context.CancelFunc

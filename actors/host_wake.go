@@ -23,13 +23,26 @@ func (h *Host) workerChanged(c WorkerChanged) {
 
 type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error)
 
-// wokenMax is the number of runs in memory above which no further dormant ones
-// are woken for a worker, for a million may wait for one, unless no more than
-// wokenLeast of those that were are in memory.
+// A million runs may wait for a worker. No further ones are woken while there
+// are more than wokenMax runs in memory, or more than wokenBehind things to do,
+// unless no more than wokenLeast of those that were woken are in memory.
 const (
 	wokenMax   = 20_000
 	wokenLeast = 2 * pageSize
+	// wokenBehind counts appends and mailboxes that wait: what comes on top only
+	// waits too, and workers send again what is not answered in time.
+	wokenBehind = 2 * pageSize
 )
+
+// crowded says that waking more runs would only make all of them wait. It
+// returns those of the woken that are still in memory, if it looked.
+func (h *Host) crowded(woken []string) (bool, []string) {
+	if h.ActiveRuns() <= wokenMax && h.committer.Waiting()+h.dispatcher.backlog() <= wokenBehind {
+		return false, woken
+	}
+	woken = h.inMemory(woken)
+	return len(woken) > wokenLeast, woken
+}
 
 func (h *Host) wakeBy(what, workerID string, query wokenBy) {
 	h.wakeIn(h.ownedShards(), what, workerID, query)
@@ -38,7 +51,11 @@ func (h *Host) wakeBy(what, workerID string, query wokenBy) {
 func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 	var woken []string
 	h.pages(what, func(ctx context.Context, after string) (string, int, error) {
-		for woken = h.inMemory(woken); len(woken) > wokenLeast && h.ActiveRuns() > wokenMax; woken = h.inMemory(woken) {
+		for {
+			var wait bool
+			if wait, woken = h.crowded(woken); !wait {
+				break
+			}
 			select {
 			case <-ctx.Done():
 				return after, 0, nil
@@ -50,6 +67,9 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 			h.takeUp(&records[i])
 			after = records[i].Row.RunID
 			woken = append(woken, after)
+		}
+		if len(woken) > wokenMax {
+			woken = h.inMemory(woken)
 		}
 		return after, len(records), err
 	})

@@ -71,6 +71,46 @@ func TestHostWakesRunsWhileItIsFull(t *testing.T) {
 	})
 }
 
+// Runs are woken as fast as the journal takes what they write, not all at once.
+func TestHostWakesNoFasterThanTheJournalWrites(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		var open atomic.Bool
+		def := w.workflow("build", hard, func(ctx context.Context, _ *attempt.Attempt) ([]byte, error) {
+			if !open.Load() {
+				<-ctx.Done()
+			}
+			return []byte("1"), ctx.Err()
+		})
+		w.committer.MaxBatch = 50
+		s := w.server("s1")
+		const runs = 6000
+		p := w.workerWith("w1", w.network.Host("w1"), runs, def)
+		ids := w.bulk(s, def, runs)
+		time.Sleep(5 * time.Second)
+		p.kill()
+		w.dormant(s, ids[0])
+		open.Store(true)
+		w.store.before(func(method, _ string) error {
+			if method == "Append" {
+				time.Sleep(time.Millisecond / 10)
+			}
+			return nil
+		})
+		w.workerWith("w1", p.network.Again(), runs, def)
+		most := 0
+		for begin := time.Now(); time.Since(begin) < 5*time.Second; {
+			most = max(most, s.host.ActiveRuns())
+			time.Sleep(time.Millisecond)
+		}
+		for _, id := range ids {
+			w.ends(s, id, time.Minute, succeeded)
+		}
+		if most < wokenLeast || most > 3*wokenLeast {
+			t.Errorf("at most %d runs were in memory", most)
+		}
+	})
+}
+
 // A worker goes while no server is there, under a step that waits for a child;
 // the journal answers late.
 func TestHostWakesARunWhoseWorkerWentUnnoticed(t *testing.T) {
