@@ -54,8 +54,9 @@
 //
 // A server that was stopped for a while asks in the same way before it goes on
 // for long: if the others do not know it any more, it is cut off until they do.
-// A server that joins is not ready before it has joined, for alone in its view
-// it would own everything. All this is to spare work and needless moves of
+// A server that starts is not ready before it has joined and has looked for signs
+// of life of others, whom it then joins too, for alone in its view it would own
+// everything. All this is to spare work and needless moves of
 // runs; what two servers write at one time is still decided by the journal.
 //
 // # Of the library

@@ -60,7 +60,8 @@ type Config struct {
 	// to the hosts bound to; required when those are not specific (0.0.0.0).
 	AdvertiseHost string
 	// Join holds gossip addresses of members, any of them; one that answers is
-	// enough. Empty starts a cluster of its own, which others may join.
+	// enough. Empty starts a cluster of its own, which others may join, unless a
+	// server finds others by their signs of life.
 	Join []string
 	// JoinTimeout after which Start gives up joining. Defaults to 30 s; -1
 	// goes on until its context ends.
