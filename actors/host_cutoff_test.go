@@ -102,3 +102,21 @@ func TestHostOfAServerThatJoinsNobodyFindsTheOthers(t *testing.T) {
 		})
 	}
 }
+
+// The only server that one is told to join is gone for good: another one, whose
+// signs of life it reads, lets it in.
+func TestHostOfAServerWhoseSeedIsGoneJoinsTheOthers(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		s1, s2, s3 := w.server("s1"), w.server("s2"), w.server("s3")
+		w.settled(s1, s2, s3)
+		s1.kill()
+		s2.kill()
+		time.Sleep(5 * time.Second)
+		begin := time.Now()
+		s2 = w.startServer("s2", s2.network.Again(), HostConfig{})
+		w.within(time.Second, "both see each other", func() bool { return whole([]*testServer{s2, s3}) })
+		if took := time.Since(begin); took > 3*time.Second {
+			w.t.Errorf("the server was let in after %v", took)
+		}
+	})
+}

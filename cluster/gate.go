@@ -175,6 +175,13 @@ func (g *gate) first(ctx context.Context) {
 	}
 }
 
+// look gives a sign of life, and looks for those of servers that are not heard
+// of.
+func (g *gate) look(ctx context.Context) {
+	heard, _, _ := g.m.heardMembers()
+	g.sign(ctx, &missing{self: g.m.Self().Name, mine: sideOf(heard)}, heard, nil)
+}
+
 // round gives a sign of life; it judges if members are missing, or others live
 // that are not in the view. It returns when to begin the next one.
 func (g *gate) round(ctx context.Context) time.Duration {

@@ -56,7 +56,8 @@ func (m *membership) listConfig() (*memberlist.Config, error) {
 	return mc, nil
 }
 
-// join contacts the seeds until one answers, JOIN_FAILED after the timeout.
+// join contacts the seeds until one answers, or another server that lives does,
+// JOIN_FAILED after the timeout.
 func (m *membership) join(ctx context.Context) error {
 	seeds, timeout := m.config.Join, m.config.JoinTimeout
 	if len(seeds) == 0 {
@@ -70,8 +71,8 @@ func (m *membership) join(ctx context.Context) error {
 	wait := backoff{first: 100 * time.Millisecond, most: 2 * time.Second}
 	for {
 		cause := m.contact(seeds)
-		if cause == "" {
-			m.flush()
+		m.flush()
+		if cause == "" || m.joinLiving(ctx) {
 			return nil
 		}
 		pause := wait.next()
@@ -80,6 +81,18 @@ func (m *membership) join(ctx context.Context) error {
 			return messages.Errorf(messages.CodeJoinFailed, "join %s", cause)
 		}
 	}
+}
+
+// joinLiving contacts the servers whose signs of life are read: the seeds may be
+// gone for good. It returns whether one of them is in the view.
+func (m *membership) joinLiving(ctx context.Context) bool {
+	if m.gate == nil {
+		return false
+	}
+	m.gate.look(ctx)
+	m.contactLost()
+	m.flush()
+	return m.seesAnotherServer(m.current.Load().view)
 }
 
 // contact returns why none of the seeds answered: "" if one did.
