@@ -229,6 +229,7 @@ func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) e
 		} else if down := e.host.journalDown(ctx); err != nil && down != nil {
 			return messages.Errorf(messages.CodeJournalUnavailable, "run %s: it is not known whether the request is stored: %w", runID, down)
 		}
+		err = e.refused(ctx, runID, msg, err)
 		switch messages.CodeOf(err) {
 		case messages.CodeJournalConflict, messages.CodeUnavailable:
 			// The run goes on in another activation, or on another server.
@@ -268,20 +269,33 @@ func (e *Engine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.
 	return reply, nil
 }
 
+// refused looks in the journal whether a command was refused rightly: the
+// activation that did may be behind, on a server that has just lost the run, and
+// the command may be recorded by an earlier try.
+func (e *Engine) refused(ctx context.Context, runID string, msg proto.Message, err error) error {
+	code := messages.CodeOf(err)
+	if code != messages.CodeRunNotFinished && code != messages.CodeRunFinished {
+		return err
+	}
+	record, m, failed := e.stored(ctx, runID)
+	replay, ok := msg.(*messages.ReplayRun)
+	switch {
+	case failed != nil:
+		return err
+	case ok && m.State().HasReplay(replay.RequestId):
+		return nil
+	case journal.Finished(record.Row.Status) != (code == messages.CodeRunFinished):
+		return messages.Errorf(messages.CodeJournalConflict, "run %s has gone on in another activation", runID)
+	}
+	return err
+}
+
 // LoadRun returns a run as it is stored, with what it waits for. Errors:
 // UNKNOWN_RUN, RUN_SET_ASIDE.
 func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
-	record, err := e.host.cfg.Store.Load(ctx, runID)
-	if err != nil {
-		return nil, err
-	}
-	def, err := e.host.definitions.ByHash(ctx, record.Row.DefinitionHash)
-	if err != nil {
-		return nil, err
-	}
-	m, err := run.Restore(runID, def.Def, record.Entries, run.Config{})
+	record, m, err := e.stored(ctx, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -290,6 +304,18 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 		view.Run.WaitingFor = e.host.waitingFor(ctx, runID, m)
 	}
 	return view, nil
+}
+
+func (e *Engine) stored(ctx context.Context, runID string) (record journal.Record, m *run.Machine, err error) {
+	if record, err = e.host.cfg.Store.Load(ctx, runID); err != nil {
+		return record, nil, err
+	}
+	def, err := e.host.definitions.ByHash(ctx, record.Row.DefinitionHash)
+	if err != nil {
+		return record, nil, err
+	}
+	m, err = run.Restore(runID, def.Def, record.Entries, run.Config{})
+	return record, m, err
 }
 
 // waitingFor asks the activation, or, where there is none here, the history.

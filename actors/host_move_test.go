@@ -345,6 +345,13 @@ func TestHostOfAFrozenServerBeginsAnew(t *testing.T) {
 // advance appends an entry as another server would.
 func (w *hostWorld) advance(id string) {
 	w.t.Helper()
+	w.appendTo(id, messages.RunStatus_RUN_STATUS_CANCELED,
+		&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_CANCELED}}})
+}
+
+// appendTo writes an entry as another server would.
+func (w *hostWorld) appendTo(id string, status messages.RunStatus, events ...*messages.Event) {
+	w.t.Helper()
 	record, err := w.store.Store.Load(w.t.Context(), id)
 	if err != nil {
 		w.t.Fatal(err)
@@ -354,13 +361,16 @@ func (w *hostWorld) advance(id string) {
 	if err := messages.Unmarshal(last, entry); err != nil {
 		w.t.Fatal(err)
 	}
-	entry.Events = []*messages.Event{{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_CANCELED}}}}
+	entry.Events = events
 	data, err := messages.Marshal(entry)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	row := record.Row
-	row.Status, row.FinishedAt = messages.RunStatus_RUN_STATUS_CANCELED, time.Now()
+	row.Status, row.FinishedAt = status, time.Time{}
+	if journal.Finished(status) {
+		row.FinishedAt = time.Now()
+	}
 	if errs := w.store.Store.Append(w.t.Context(), []journal.Append{{RunID: id, Number: uint64(len(record.Entries)) + 1, Entry: data, Row: &row}}); errs[0] != nil {
 		w.t.Fatal(errs[0])
 	}
@@ -554,6 +564,27 @@ func TestEngineAsksOtherServersAgain(t *testing.T) {
 		}
 		if took := time.Since(begin); took > 5*time.Second {
 			w.t.Errorf("the end was told %v late", took)
+		}
+	})
+}
+
+// A replay that another server has recorded is not refused by an activation that
+// is behind the journal.
+func TestEngineKnowsReplaysOfOtherServers(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.workflow("build", none, hold(nil))
+		w.record(def)
+		s1 := w.server("s1")
+		w.settled(s1)
+		id := w.bulk(s1, def, 1)[0]
+		w.advance(id)
+		w.appendTo(id, messages.RunStatus_RUN_STATUS_RUNNING,
+			&messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{RequestId: "r1"}}})
+		if err := s1.host.Engine().ReplayRun(w.t.Context(), id, nil, "r1"); err != nil {
+			w.t.Errorf("the replay that is recorded: %v", err)
+		}
+		if err := s1.host.Engine().ReplayRun(w.t.Context(), id, nil, "r2"); messages.CodeOf(err) != messages.CodeRunNotFinished {
+			w.t.Errorf("another one: %v", err)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package run
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -164,7 +163,7 @@ func (m *Machine) advanceCancel() {
 }
 
 func (m *Machine) replay(in Replay) {
-	if in.RequestID != "" && slices.Contains(m.s.replays, in.RequestID) {
+	if m.s.HasReplay(in.RequestID) {
 		m.later(Reply{Token: in.Token})
 		return
 	}

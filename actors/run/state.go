@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -145,6 +146,11 @@ func (s *State) Step(name string) *Step {
 		return &s.Steps[i]
 	}
 	return nil
+}
+
+// HasReplay says that the replay that the request asked for is recorded.
+func (s *State) HasReplay(requestID string) bool {
+	return requestID != "" && slices.Contains(s.replays, requestID)
 }
 
 func (s *State) isSticky() bool { return s.Def.Sticky != messages.Sticky_STICKY_NONE }

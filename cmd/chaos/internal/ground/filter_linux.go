@@ -1,11 +1,13 @@
 package ground
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,9 +38,17 @@ func newFilter() (*filter, error) {
 	return f, nil
 }
 
+// netlinkBytes is room for all rules at once, and for the answers to them: what
+// does not fit is refused as a whole, and cuts would never end.
+const netlinkBytes = 8 << 20
+
+func roomy(c *netlink.Conn) error {
+	return errors.Join(c.SetWriteBuffer(netlinkBytes), c.SetReadBuffer(netlinkBytes))
+}
+
 // apply replaces all rules at once.
 func (f *filter) apply(drops []drop) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.WithSockOptions(roomy))
 	if err != nil {
 		return err
 	}

@@ -229,11 +229,12 @@ func (g *Ground) APIs() []string {
 	return apis
 }
 
-// ids of all servers and workers but some.
+// ids of all servers and workers but some, and but those that have left for
+// good.
 func (g *Ground) ids(but []string) []string {
 	var ids []string
 	for _, n := range g.all() {
-		if !slices.Contains(but, n.id) {
+		if !slices.Contains(but, n.id) && !n.hasLeft() {
 			ids = append(ids, n.id)
 		}
 	}

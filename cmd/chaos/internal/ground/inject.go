@@ -206,6 +206,7 @@ func (i injection) visit(ctx context.Context, server bool, join, leave verdict.K
 		return err
 	}
 	left()
+	n.leave()
 	return nil
 }
 

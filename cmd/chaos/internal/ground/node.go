@@ -37,6 +37,20 @@ type node struct {
 	// wanted says that the node is to have a process: one that ends by itself
 	// is started again.
 	wanted bool
+	// left says that the node was there for a while only, and is no more.
+	left bool
+}
+
+func (n *node) leave() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.left = true
+}
+
+func (n *node) hasLeft() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.left
 }
 
 // Exit is a process that ended without being told to, or not in order when it
