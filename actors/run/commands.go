@@ -83,7 +83,7 @@ func (m *Machine) passCancel() {
 		}
 	}
 	for _, c := range m.s.Children {
-		if !c.KeepOnCancel && !m.childAcked[c.RunID] {
+		if !c.KeepOnCancel && !m.childAcked[c.RunID] && len(m.spawns[c.RunID]) == 0 {
 			m.cancelChild(c.RunID)
 		}
 	}
@@ -153,6 +153,10 @@ func (m *Machine) advanceCancel() {
 			continue
 		}
 		waiting = true
+		if len(m.spawns[c.RunID]) > 0 {
+			// Its start is under way: a cancel that overtakes it finds no run.
+			continue
+		}
 		if at, ok := m.childAcks[c.RunID]; !ok || !m.now.Before(at.Add(m.cfg.ResendAfter)) {
 			m.cancelChild(c.RunID)
 		}
