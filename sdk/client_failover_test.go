@@ -299,6 +299,52 @@ func TestJournalUnavailableIsWaitedOut(t *testing.T) {
 	}
 }
 
+// A watch without news outlives any number of streams that were served and
+// broke: its patience counts from the last one that was.
+func TestQuietWatchOutlivesItsPatience(t *testing.T) {
+	const patience, streams = 100 * time.Millisecond, 4
+	for _, served := range []bool{true, false} {
+		f := &quietAPI{breaks: streams, each: patience, served: served}
+		mux := http.NewServeMux()
+		mux.Handle(apiconnect.NewLimpetServiceHandler(f))
+		server := httptest.NewServer(mux)
+		t.Cleanup(server.Close)
+		c := client(t, sdk.ClientConfig{Address: strings.TrimPrefix(server.URL, "http://"), RetryFor: patience})
+		var last error
+		for _, err := range c.Run("r1").Watch(t.Context(), 0) {
+			last = err
+		}
+		if gone := last != nil; gone == served || served && f.broken != streams {
+			t.Errorf("served: %v, %d streams broke, %v", served, f.broken, last)
+		}
+	}
+}
+
+// quietAPI has watches without entries, the first of which break.
+type quietAPI struct {
+	apiconnect.UnimplementedLimpetServiceHandler
+	breaks, broken int
+	each           time.Duration
+	served         bool
+}
+
+func (q *quietAPI) WatchRun(ctx context.Context, _ *connect.Request[api.WatchRunRequest], s *connect.ServerStream[api.WatchRunResponse]) error {
+	if q.served {
+		if err := api.SayServed(s); err != nil {
+			return err
+		}
+	}
+	if q.broken == q.breaks {
+		return nil
+	}
+	q.broken++
+	select {
+	case <-time.After(q.each):
+	case <-ctx.Done():
+	}
+	return api.ToConnect(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))
+}
+
 func TestUnreachableClusterNamesItsServers(t *testing.T) {
 	a, b := deadAddress(t), deadAddress(t)
 	c := client(t, sdk.ClientConfig{Address: a + ", " + b, ConnectFor: sdk.Never})

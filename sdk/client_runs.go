@@ -196,13 +196,12 @@ func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunRe
 	return func(yield func(*api.WatchRunResponse, error) bool) {
 		e := effort{client: r.client}
 		for {
-			before := after
 			s := r.client.pick(e.asked)
-			err := r.watch(ctx, s, &after, yield)
+			served, err := r.watch(ctx, s, &after, yield)
 			if err == nil || errors.Is(err, errLeft) {
 				return
 			}
-			if after != before {
+			if served {
 				e = effort{client: r.client}
 			}
 			if err := e.failed(ctx, s, err); err != nil {
@@ -216,13 +215,15 @@ func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunRe
 // errLeft says that the caller of Watch left its loop.
 var errLeft = errors.New("the loop was left")
 
-// watch is one stream of Watch; nil when it has ended by itself.
-func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*api.WatchRunResponse, error) bool) error {
+// watch is one stream of Watch; nil when it has ended by itself. It was served
+// if the server looked at the run, although there may have been no entry to
+// tell of for hours.
+func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*api.WatchRunResponse, error) bool) (served bool, err error) {
 	ctx, done := s.guard(ctx)
 	defer done()
 	stream, err := s.service.WatchRun(ctx, connect.NewRequest(&api.WatchRunRequest{RunId: r.id, AfterEntry: *after}))
 	if err != nil {
-		return silentOr(ctx, err)
+		return false, silentOr(ctx, err)
 	}
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
@@ -230,16 +231,16 @@ func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*a
 		if stream.Msg().GetEntry() <= *after {
 			continue
 		}
-		*after = stream.Msg().GetEntry()
+		*after, served = stream.Msg().GetEntry(), true
 		if !yield(stream.Msg(), nil) {
-			return errLeft
+			return true, errLeft
 		}
 	}
 	if err := stream.Err(); err != nil {
-		return silentOr(ctx, err)
+		return served || api.Served(stream.ResponseHeader()), silentOr(ctx, err)
 	}
 	r.client.settle(s)
-	return nil
+	return true, nil
 }
 
 func (r *Run) outcome(ctx context.Context) (*outcome, error) {

@@ -227,6 +227,9 @@ func (g *gateway) WatchRun(ctx context.Context, req *connect.Request[api.WatchRu
 		if err != nil {
 			return err
 		}
+		if err := api.SayServed(stream); err != nil {
+			return err
+		}
 		for _, e := range reply.GetEntries() {
 			if e.GetNumber() <= after {
 				continue
