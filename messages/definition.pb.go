@@ -126,7 +126,7 @@ func (x LabelRule_Op) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LabelRule_Op.Descriptor instead.
 func (LabelRule_Op) EnumDescriptor() ([]byte, []int) {
-	return file_definition_proto_rawDescGZIP(), []int{2, 0}
+	return file_definition_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // WorkflowDefinition is one version of a workflow. Its identity is the hash of
@@ -149,7 +149,9 @@ type WorkflowDefinition struct {
 	// Pool of workers that serves the workflow; empty means "default".
 	Pool string `protobuf:"bytes,8,opt,name=pool,proto3" json:"pool,omitempty"`
 	// JSON Schema of the run's input; empty accepts any JSON.
-	InputSchema   string `protobuf:"bytes,9,opt,name=input_schema,json=inputSchema,proto3" json:"input_schema,omitempty"`
+	InputSchema string `protobuf:"bytes,9,opt,name=input_schema,json=inputSchema,proto3" json:"input_schema,omitempty"`
+	// Local state that the steps keep in their worker.
+	Locals        []*LocalDefinition `protobuf:"bytes,10,rep,name=locals,proto3" json:"locals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +249,78 @@ func (x *WorkflowDefinition) GetInputSchema() string {
 	return ""
 }
 
+func (x *WorkflowDefinition) GetLocals() []*LocalDefinition {
+	if x != nil {
+		return x.Locals
+	}
+	return nil
+}
+
+// LocalDefinition is local state that a worker keeps for the runs of a workflow.
+type LocalDefinition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of a private one unique in its workflow, of a shared one in the worker.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// One value for all runs with the same key on a worker; otherwise each run
+	// has its own.
+	Shared bool `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	// The value can be handed to another worker when the run moves there.
+	Handoff       bool `protobuf:"varint,3,opt,name=handoff,proto3" json:"handoff,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalDefinition) Reset() {
+	*x = LocalDefinition{}
+	mi := &file_definition_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalDefinition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalDefinition) ProtoMessage() {}
+
+func (x *LocalDefinition) ProtoReflect() protoreflect.Message {
+	mi := &file_definition_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalDefinition.ProtoReflect.Descriptor instead.
+func (*LocalDefinition) Descriptor() ([]byte, []int) {
+	return file_definition_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LocalDefinition) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LocalDefinition) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *LocalDefinition) GetHandoff() bool {
+	if x != nil {
+		return x.Handoff
+	}
+	return false
+}
+
 type StepDefinition struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -264,13 +338,18 @@ type StepDefinition struct {
 	// Losses of its worker after which the step fails WORKER_LOST; 0 means 5.
 	LostAttemptsMax int32        `protobuf:"varint,8,opt,name=lost_attempts_max,json=lostAttemptsMax,proto3" json:"lost_attempts_max,omitempty"`
 	Labels          []*LabelRule `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The step builds local state, and is run again on the worker that a run
+	// moves to before a step that needs that state.
+	BuildsState bool `protobuf:"varint,10,opt,name=builds_state,json=buildsState,proto3" json:"builds_state,omitempty"`
+	// The step needs what those of its ancestors that build state have built.
+	NeedsState    bool `protobuf:"varint,11,opt,name=needs_state,json=needsState,proto3" json:"needs_state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepDefinition) Reset() {
 	*x = StepDefinition{}
-	mi := &file_definition_proto_msgTypes[1]
+	mi := &file_definition_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -282,7 +361,7 @@ func (x *StepDefinition) String() string {
 func (*StepDefinition) ProtoMessage() {}
 
 func (x *StepDefinition) ProtoReflect() protoreflect.Message {
-	mi := &file_definition_proto_msgTypes[1]
+	mi := &file_definition_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -295,7 +374,7 @@ func (x *StepDefinition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDefinition.ProtoReflect.Descriptor instead.
 func (*StepDefinition) Descriptor() ([]byte, []int) {
-	return file_definition_proto_rawDescGZIP(), []int{1}
+	return file_definition_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *StepDefinition) GetName() string {
@@ -361,6 +440,20 @@ func (x *StepDefinition) GetLabels() []*LabelRule {
 	return nil
 }
 
+func (x *StepDefinition) GetBuildsState() bool {
+	if x != nil {
+		return x.BuildsState
+	}
+	return false
+}
+
+func (x *StepDefinition) GetNeedsState() bool {
+	if x != nil {
+		return x.NeedsState
+	}
+	return false
+}
+
 // LabelRule compares a worker's label with a value.
 type LabelRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -378,7 +471,7 @@ type LabelRule struct {
 
 func (x *LabelRule) Reset() {
 	*x = LabelRule{}
-	mi := &file_definition_proto_msgTypes[2]
+	mi := &file_definition_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +483,7 @@ func (x *LabelRule) String() string {
 func (*LabelRule) ProtoMessage() {}
 
 func (x *LabelRule) ProtoReflect() protoreflect.Message {
-	mi := &file_definition_proto_msgTypes[2]
+	mi := &file_definition_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +496,7 @@ func (x *LabelRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelRule.ProtoReflect.Descriptor instead.
 func (*LabelRule) Descriptor() ([]byte, []int) {
-	return file_definition_proto_rawDescGZIP(), []int{2}
+	return file_definition_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *LabelRule) GetKey() string {
@@ -469,7 +562,7 @@ type WorkerInfo struct {
 
 func (x *WorkerInfo) Reset() {
 	*x = WorkerInfo{}
-	mi := &file_definition_proto_msgTypes[3]
+	mi := &file_definition_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +574,7 @@ func (x *WorkerInfo) String() string {
 func (*WorkerInfo) ProtoMessage() {}
 
 func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_definition_proto_msgTypes[3]
+	mi := &file_definition_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +587,7 @@ func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerInfo.ProtoReflect.Descriptor instead.
 func (*WorkerInfo) Descriptor() ([]byte, []int) {
-	return file_definition_proto_rawDescGZIP(), []int{3}
+	return file_definition_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WorkerInfo) GetWorkerId() string {
@@ -599,7 +692,7 @@ var File_definition_proto protoreflect.FileDescriptor
 
 const file_definition_proto_rawDesc = "" +
 	"\n" +
-	"\x10definition.proto\x12\tlimpet.v1\"\xcc\x02\n" +
+	"\x10definition.proto\x12\tlimpet.v1\"\x80\x03\n" +
 	"\x12WorkflowDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06sticky\x18\x02 \x01(\x0e2\x11.limpet.v1.StickyR\x06sticky\x12/\n" +
@@ -609,7 +702,13 @@ const file_definition_proto_rawDesc = "" +
 	"\x06labels\x18\x06 \x03(\v2\x14.limpet.v1.LabelRuleR\x06labels\x12\x1a\n" +
 	"\bpriority\x18\a \x01(\x05R\bpriority\x12\x12\n" +
 	"\x04pool\x18\b \x01(\tR\x04pool\x12!\n" +
-	"\finput_schema\x18\t \x01(\tR\vinputSchema\"\xd9\x02\n" +
+	"\finput_schema\x18\t \x01(\tR\vinputSchema\x122\n" +
+	"\x06locals\x18\n" +
+	" \x03(\v2\x1a.limpet.v1.LocalDefinitionR\x06locals\"W\n" +
+	"\x0fLocalDefinition\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x18\n" +
+	"\ahandoff\x18\x03 \x01(\bR\ahandoff\"\x9d\x03\n" +
 	"\x0eStepDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aparents\x18\x02 \x03(\tR\aparents\x12\x18\n" +
@@ -620,7 +719,11 @@ const file_definition_proto_rawDesc = "" +
 	"\x13schedule_timeout_ms\x18\x06 \x01(\x03R\x11scheduleTimeoutMs\x120\n" +
 	"\x14execution_timeout_ms\x18\a \x01(\x03R\x12executionTimeoutMs\x12*\n" +
 	"\x11lost_attempts_max\x18\b \x01(\x05R\x0flostAttemptsMax\x12,\n" +
-	"\x06labels\x18\t \x03(\v2\x14.limpet.v1.LabelRuleR\x06labels\"\xf0\x01\n" +
+	"\x06labels\x18\t \x03(\v2\x14.limpet.v1.LabelRuleR\x06labels\x12!\n" +
+	"\fbuilds_state\x18\n" +
+	" \x01(\bR\vbuildsState\x12\x1f\n" +
+	"\vneeds_state\x18\v \x01(\bR\n" +
+	"needsState\"\xf0\x01\n" +
 	"\tLabelRule\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x02op\x18\x02 \x01(\x0e2\x17.limpet.v1.LabelRule.OpR\x02op\x12\x14\n" +
@@ -675,29 +778,31 @@ func file_definition_proto_rawDescGZIP() []byte {
 }
 
 var file_definition_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_definition_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_definition_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_definition_proto_goTypes = []any{
 	(Sticky)(0),                // 0: limpet.v1.Sticky
 	(LabelRule_Op)(0),          // 1: limpet.v1.LabelRule.Op
 	(*WorkflowDefinition)(nil), // 2: limpet.v1.WorkflowDefinition
-	(*StepDefinition)(nil),     // 3: limpet.v1.StepDefinition
-	(*LabelRule)(nil),          // 4: limpet.v1.LabelRule
-	(*WorkerInfo)(nil),         // 5: limpet.v1.WorkerInfo
-	nil,                        // 6: limpet.v1.WorkerInfo.LabelsEntry
+	(*LocalDefinition)(nil),    // 3: limpet.v1.LocalDefinition
+	(*StepDefinition)(nil),     // 4: limpet.v1.StepDefinition
+	(*LabelRule)(nil),          // 5: limpet.v1.LabelRule
+	(*WorkerInfo)(nil),         // 6: limpet.v1.WorkerInfo
+	nil,                        // 7: limpet.v1.WorkerInfo.LabelsEntry
 }
 var file_definition_proto_depIdxs = []int32{
 	0, // 0: limpet.v1.WorkflowDefinition.sticky:type_name -> limpet.v1.Sticky
-	3, // 1: limpet.v1.WorkflowDefinition.steps:type_name -> limpet.v1.StepDefinition
-	4, // 2: limpet.v1.WorkflowDefinition.labels:type_name -> limpet.v1.LabelRule
-	4, // 3: limpet.v1.StepDefinition.labels:type_name -> limpet.v1.LabelRule
-	1, // 4: limpet.v1.LabelRule.op:type_name -> limpet.v1.LabelRule.Op
-	6, // 5: limpet.v1.WorkerInfo.labels:type_name -> limpet.v1.WorkerInfo.LabelsEntry
-	2, // 6: limpet.v1.WorkerInfo.workflows:type_name -> limpet.v1.WorkflowDefinition
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 1: limpet.v1.WorkflowDefinition.steps:type_name -> limpet.v1.StepDefinition
+	5, // 2: limpet.v1.WorkflowDefinition.labels:type_name -> limpet.v1.LabelRule
+	3, // 3: limpet.v1.WorkflowDefinition.locals:type_name -> limpet.v1.LocalDefinition
+	5, // 4: limpet.v1.StepDefinition.labels:type_name -> limpet.v1.LabelRule
+	1, // 5: limpet.v1.LabelRule.op:type_name -> limpet.v1.LabelRule.Op
+	7, // 6: limpet.v1.WorkerInfo.labels:type_name -> limpet.v1.WorkerInfo.LabelsEntry
+	2, // 7: limpet.v1.WorkerInfo.workflows:type_name -> limpet.v1.WorkflowDefinition
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_definition_proto_init() }
@@ -711,7 +816,7 @@ func file_definition_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_definition_proto_rawDesc), len(file_definition_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -159,6 +159,9 @@ type Event struct {
 	//	*Event_RunReplayed
 	//	*Event_BindingRestored
 	//	*Event_RunWoken
+	//	*Event_StateHandedOff
+	//	*Event_RebuildBegan
+	//	*Event_StepRebuilt
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -381,6 +384,33 @@ func (x *Event) GetRunWoken() *RunWoken {
 	return nil
 }
 
+func (x *Event) GetStateHandedOff() *StateHandedOff {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_StateHandedOff); ok {
+			return x.StateHandedOff
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRebuildBegan() *RebuildBegan {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_RebuildBegan); ok {
+			return x.RebuildBegan
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetStepRebuilt() *StepRebuilt {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_StepRebuilt); ok {
+			return x.StepRebuilt
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -465,6 +495,18 @@ type Event_RunWoken struct {
 	RunWoken *RunWoken `protobuf:"bytes,20,opt,name=run_woken,json=runWoken,proto3,oneof"`
 }
 
+type Event_StateHandedOff struct {
+	StateHandedOff *StateHandedOff `protobuf:"bytes,21,opt,name=state_handed_off,json=stateHandedOff,proto3,oneof"`
+}
+
+type Event_RebuildBegan struct {
+	RebuildBegan *RebuildBegan `protobuf:"bytes,22,opt,name=rebuild_began,json=rebuildBegan,proto3,oneof"`
+}
+
+type Event_StepRebuilt struct {
+	StepRebuilt *StepRebuilt `protobuf:"bytes,23,opt,name=step_rebuilt,json=stepRebuilt,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -504,6 +546,12 @@ func (*Event_RunReplayed) isEvent_Kind() {}
 func (*Event_BindingRestored) isEvent_Kind() {}
 
 func (*Event_RunWoken) isEvent_Kind() {}
+
+func (*Event_StateHandedOff) isEvent_Kind() {}
+
+func (*Event_RebuildBegan) isEvent_Kind() {}
+
+func (*Event_StepRebuilt) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -662,8 +710,11 @@ type RunStarted struct {
 	Trigger        string `protobuf:"bytes,9,opt,name=trigger,proto3" json:"trigger,omitempty"`
 	IdempotencyKey string `protobuf:"bytes,10,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// A sticky child starts bound to the worker of the step that spawned it.
-	BindTo        *WorkerRef        `protobuf:"bytes,11,opt,name=bind_to,json=bindTo,proto3" json:"bind_to,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,12,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	BindTo   *WorkerRef        `protobuf:"bytes,11,opt,name=bind_to,json=bindTo,proto3" json:"bind_to,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,12,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Keys of the shared local state that the run's input asks for, by the name
+	// of the state; empty if no worker was there to say.
+	LocalKeys     map[string]string `protobuf:"bytes,13,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +833,67 @@ func (x *RunStarted) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *RunStarted) GetLocalKeys() map[string]string {
+	if x != nil {
+		return x.LocalKeys
+	}
+	return nil
+}
+
+// HandedState is a value of local state on its way to another worker, in the
+// form that the user's hook gave it: the state itself, or where it was put.
+type HandedState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Local         string                 `protobuf:"bytes,1,opt,name=local,proto3" json:"local,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandedState) Reset() {
+	*x = HandedState{}
+	mi := &file_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandedState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandedState) ProtoMessage() {}
+
+func (x *HandedState) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandedState.ProtoReflect.Descriptor instead.
+func (*HandedState) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HandedState) GetLocal() string {
+	if x != nil {
+		return x.Local
+	}
+	return ""
+}
+
+func (x *HandedState) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Bound is durable before the first message under its epoch is sent.
 type Bound struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +911,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +923,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[5]
+	mi := &file_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +936,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{5}
+	return file_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Bound) GetEpoch() uint64 {
@@ -874,7 +986,7 @@ type BindingLost struct {
 
 func (x *BindingLost) Reset() {
 	*x = BindingLost{}
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +998,7 @@ func (x *BindingLost) String() string {
 func (*BindingLost) ProtoMessage() {}
 
 func (x *BindingLost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[6]
+	mi := &file_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1011,7 @@ func (x *BindingLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindingLost.ProtoReflect.Descriptor instead.
 func (*BindingLost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{6}
+	return file_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BindingLost) GetEpoch() uint64 {
@@ -916,6 +1028,201 @@ func (x *BindingLost) GetReason() string {
 	return ""
 }
 
+// StateHandedOff keeps what the worker of an epoch gave away for the next one:
+// the binding that follows receives it, until a step has ended there.
+type StateHandedOff struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Epoch  uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	States []*HandedState         `protobuf:"bytes,2,rep,name=states,proto3" json:"states,omitempty"`
+	// Why there is none, or not all: the state is built anew.
+	Failure       *Failure `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateHandedOff) Reset() {
+	*x = StateHandedOff{}
+	mi := &file_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateHandedOff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateHandedOff) ProtoMessage() {}
+
+func (x *StateHandedOff) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateHandedOff.ProtoReflect.Descriptor instead.
+func (*StateHandedOff) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *StateHandedOff) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StateHandedOff) GetStates() []*HandedState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *StateHandedOff) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// RebuildBegan sends a step that had succeeded to its worker again, for the
+// local state that it builds. Its recorded result stays as it is.
+type RebuildBegan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The step that needs the state.
+	ForStep       string `protobuf:"bytes,3,opt,name=for_step,json=forStep,proto3" json:"for_step,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebuildBegan) Reset() {
+	*x = RebuildBegan{}
+	mi := &file_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebuildBegan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebuildBegan) ProtoMessage() {}
+
+func (x *RebuildBegan) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebuildBegan.ProtoReflect.Descriptor instead.
+func (*RebuildBegan) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RebuildBegan) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RebuildBegan) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RebuildBegan) GetForStep() string {
+	if x != nil {
+		return x.ForStep
+	}
+	return ""
+}
+
+func (x *RebuildBegan) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// StepRebuilt ends a rebuild; what the attempt returned is dropped.
+type StepRebuilt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	StartedUs     int64                  `protobuf:"varint,3,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepRebuilt) Reset() {
+	*x = StepRebuilt{}
+	mi := &file_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepRebuilt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepRebuilt) ProtoMessage() {}
+
+func (x *StepRebuilt) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepRebuilt.ProtoReflect.Descriptor instead.
+func (*StepRebuilt) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StepRebuilt) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *StepRebuilt) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StepRebuilt) GetStartedUs() int64 {
+	if x != nil {
+		return x.StartedUs
+	}
+	return 0
+}
+
 // BindingRestored says that the very process that a HARD run is bound to is
 // back: it was out of reach, not gone. The epoch stays.
 type BindingRestored struct {
@@ -927,7 +1234,7 @@ type BindingRestored struct {
 
 func (x *BindingRestored) Reset() {
 	*x = BindingRestored{}
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1246,7 @@ func (x *BindingRestored) String() string {
 func (*BindingRestored) ProtoMessage() {}
 
 func (x *BindingRestored) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[7]
+	mi := &file_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1259,7 @@ func (x *BindingRestored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindingRestored.ProtoReflect.Descriptor instead.
 func (*BindingRestored) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{7}
+	return file_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BindingRestored) GetEpoch() uint64 {
@@ -975,7 +1282,7 @@ type StepDispatched struct {
 
 func (x *StepDispatched) Reset() {
 	*x = StepDispatched{}
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1294,7 @@ func (x *StepDispatched) String() string {
 func (*StepDispatched) ProtoMessage() {}
 
 func (x *StepDispatched) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[8]
+	mi := &file_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1307,7 @@ func (x *StepDispatched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDispatched.ProtoReflect.Descriptor instead.
 func (*StepDispatched) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{8}
+	return file_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepDispatched) GetStep() string {
@@ -1044,7 +1351,7 @@ type StepStarted struct {
 
 func (x *StepStarted) Reset() {
 	*x = StepStarted{}
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1363,7 @@ func (x *StepStarted) String() string {
 func (*StepStarted) ProtoMessage() {}
 
 func (x *StepStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[9]
+	mi := &file_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1376,7 @@ func (x *StepStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStarted.ProtoReflect.Descriptor instead.
 func (*StepStarted) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{9}
+	return file_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepStarted) GetStep() string {
@@ -1105,7 +1412,7 @@ type StepSucceeded struct {
 
 func (x *StepSucceeded) Reset() {
 	*x = StepSucceeded{}
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1424,7 @@ func (x *StepSucceeded) String() string {
 func (*StepSucceeded) ProtoMessage() {}
 
 func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[10]
+	mi := &file_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1437,7 @@ func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSucceeded.ProtoReflect.Descriptor instead.
 func (*StepSucceeded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{10}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepSucceeded) GetStep() string {
@@ -1178,7 +1485,7 @@ type AttemptFailed struct {
 
 func (x *AttemptFailed) Reset() {
 	*x = AttemptFailed{}
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1497,7 @@ func (x *AttemptFailed) String() string {
 func (*AttemptFailed) ProtoMessage() {}
 
 func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[11]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1510,7 @@ func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFailed.ProtoReflect.Descriptor instead.
 func (*AttemptFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{11}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AttemptFailed) GetStep() string {
@@ -1255,14 +1562,17 @@ type AttemptLost struct {
 	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The function had started, so the loss counts against lost_attempts_max.
-	Started       bool `protobuf:"varint,4,opt,name=started,proto3" json:"started,omitempty"`
+	Started bool `protobuf:"varint,4,opt,name=started,proto3" json:"started,omitempty"`
+	// The step itself said that local state it needs is gone: what builds that
+	// is run again first.
+	StateLost     bool `protobuf:"varint,5,opt,name=state_lost,json=stateLost,proto3" json:"state_lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttemptLost) Reset() {
 	*x = AttemptLost{}
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1584,7 @@ func (x *AttemptLost) String() string {
 func (*AttemptLost) ProtoMessage() {}
 
 func (x *AttemptLost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[12]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1597,7 @@ func (x *AttemptLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptLost.ProtoReflect.Descriptor instead.
 func (*AttemptLost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{12}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AttemptLost) GetStep() string {
@@ -1318,6 +1628,13 @@ func (x *AttemptLost) GetStarted() bool {
 	return false
 }
 
+func (x *AttemptLost) GetStateLost() bool {
+	if x != nil {
+		return x.StateLost
+	}
+	return false
+}
+
 // AttemptRevoked was withdrawn before its function started.
 type AttemptRevoked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1330,7 +1647,7 @@ type AttemptRevoked struct {
 
 func (x *AttemptRevoked) Reset() {
 	*x = AttemptRevoked{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1659,7 @@ func (x *AttemptRevoked) String() string {
 func (*AttemptRevoked) ProtoMessage() {}
 
 func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1672,7 @@ func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptRevoked.ProtoReflect.Descriptor instead.
 func (*AttemptRevoked) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AttemptRevoked) GetStep() string {
@@ -1389,7 +1706,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1718,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1731,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StepFailed) GetStep() string {
@@ -1441,7 +1758,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1770,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1783,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StepSkipped) GetStep() string {
@@ -1493,7 +1810,7 @@ type StepCanceled struct {
 
 func (x *StepCanceled) Reset() {
 	*x = StepCanceled{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1822,7 @@ func (x *StepCanceled) String() string {
 func (*StepCanceled) ProtoMessage() {}
 
 func (x *StepCanceled) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1835,7 @@ func (x *StepCanceled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCanceled.ProtoReflect.Descriptor instead.
 func (*StepCanceled) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StepCanceled) GetStep() string {
@@ -1553,7 +1870,7 @@ type ChildSpawned struct {
 
 func (x *ChildSpawned) Reset() {
 	*x = ChildSpawned{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1882,7 @@ func (x *ChildSpawned) String() string {
 func (*ChildSpawned) ProtoMessage() {}
 
 func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1895,7 @@ func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildSpawned.ProtoReflect.Descriptor instead.
 func (*ChildSpawned) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ChildSpawned) GetStep() string {
@@ -1646,7 +1963,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1975,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1988,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -1698,7 +2015,7 @@ type ResultRefused struct {
 
 func (x *ResultRefused) Reset() {
 	*x = ResultRefused{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +2027,7 @@ func (x *ResultRefused) String() string {
 func (*ResultRefused) ProtoMessage() {}
 
 func (x *ResultRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +2040,7 @@ func (x *ResultRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultRefused.ProtoReflect.Descriptor instead.
 func (*ResultRefused) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResultRefused) GetStep() string {
@@ -1790,7 +2107,7 @@ type RunDormant struct {
 
 func (x *RunDormant) Reset() {
 	*x = RunDormant{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +2119,7 @@ func (x *RunDormant) String() string {
 func (*RunDormant) ProtoMessage() {}
 
 func (x *RunDormant) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +2132,7 @@ func (x *RunDormant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunDormant.ProtoReflect.Descriptor instead.
 func (*RunDormant) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RunDormant) GetWakeAtUs() int64 {
@@ -1849,7 +2166,7 @@ type RunWoken struct {
 
 func (x *RunWoken) Reset() {
 	*x = RunWoken{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2178,7 @@ func (x *RunWoken) String() string {
 func (*RunWoken) ProtoMessage() {}
 
 func (x *RunWoken) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2191,7 @@ func (x *RunWoken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWoken.ProtoReflect.Descriptor instead.
 func (*RunWoken) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 type RunEnded struct {
@@ -1887,7 +2204,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2216,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2229,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -1942,7 +2259,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2271,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2284,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -1991,7 +2308,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xe7\t\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xab\v\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -2016,7 +2333,10 @@ const file_event_proto_rawDesc = "" +
 	"\trun_ended\x18\x11 \x01(\v2\x13.limpet.v1.RunEndedH\x00R\brunEnded\x12;\n" +
 	"\frun_replayed\x18\x12 \x01(\v2\x16.limpet.v1.RunReplayedH\x00R\vrunReplayed\x12G\n" +
 	"\x10binding_restored\x18\x13 \x01(\v2\x1a.limpet.v1.BindingRestoredH\x00R\x0fbindingRestored\x122\n" +
-	"\trun_woken\x18\x14 \x01(\v2\x13.limpet.v1.RunWokenH\x00R\brunWokenB\x06\n" +
+	"\trun_woken\x18\x14 \x01(\v2\x13.limpet.v1.RunWokenH\x00R\brunWoken\x12E\n" +
+	"\x10state_handed_off\x18\x15 \x01(\v2\x19.limpet.v1.StateHandedOffH\x00R\x0estateHandedOff\x12>\n" +
+	"\rrebuild_began\x18\x16 \x01(\v2\x17.limpet.v1.RebuildBeganH\x00R\frebuildBegan\x12;\n" +
+	"\fstep_rebuilt\x18\x17 \x01(\v2\x16.limpet.v1.StepRebuiltH\x00R\vstepRebuiltB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -2027,7 +2347,7 @@ const file_event_proto_rawDesc = "" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x19\n" +
-	"\bactor_id\x18\x04 \x01(\tR\aactorId\"\xf2\x03\n" +
+	"\bactor_id\x18\x04 \x01(\tR\aactorId\"\xf5\x04\n" +
 	"\n" +
 	"RunStarted\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12'\n" +
@@ -2044,10 +2364,18 @@ const file_event_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\n" +
 	" \x01(\tR\x0eidempotencyKey\x12-\n" +
 	"\abind_to\x18\v \x01(\v2\x14.limpet.v1.WorkerRefR\x06bindTo\x12?\n" +
-	"\bmetadata\x18\f \x03(\v2#.limpet.v1.RunStarted.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\f \x03(\v2#.limpet.v1.RunStarted.MetadataEntryR\bmetadata\x12C\n" +
+	"\n" +
+	"local_keys\x18\r \x03(\v2$.limpet.v1.RunStarted.LocalKeysEntryR\tlocalKeys\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaf\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
+	"\x0eLocalKeysEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
+	"\vHandedState\x12\x14\n" +
+	"\x05local\x18\x01 \x01(\tR\x05local\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xaf\x01\n" +
 	"\x05Bound\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12,\n" +
 	"\x06worker\x18\x02 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\x12\x16\n" +
@@ -2057,7 +2385,21 @@ const file_event_proto_rawDesc = "" +
 	"\x10from_incarnation\x18\x05 \x01(\tR\x0ffromIncarnation\";\n" +
 	"\vBindingLost\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"'\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x84\x01\n" +
+	"\x0eStateHandedOff\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12.\n" +
+	"\x06states\x18\x02 \x03(\v2\x16.limpet.v1.HandedStateR\x06states\x12,\n" +
+	"\afailure\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\afailure\"k\n" +
+	"\fRebuildBegan\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
+	"\bfor_step\x18\x03 \x01(\tR\aforStep\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"Z\n" +
+	"\vStepRebuilt\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1d\n" +
+	"\n" +
+	"started_us\x18\x03 \x01(\x03R\tstartedUs\"'\n" +
 	"\x0fBindingRestored\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"\x82\x01\n" +
 	"\x0eStepDispatched\x12\x12\n" +
@@ -2083,12 +2425,14 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"started_us\x18\x04 \x01(\x03R\tstartedUs\x12\x1e\n" +
 	"\vretry_at_us\x18\x05 \x01(\x03R\tretryAtUs\x12\x1c\n" +
-	"\tabandoned\x18\x06 \x01(\bR\tabandoned\"m\n" +
+	"\tabandoned\x18\x06 \x01(\bR\tabandoned\"\x8c\x01\n" +
 	"\vAttemptLost\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
-	"\astarted\x18\x04 \x01(\bR\astarted\"V\n" +
+	"\astarted\x18\x04 \x01(\bR\astarted\x12\x1d\n" +
+	"\n" +
+	"state_lost\x18\x05 \x01(\bR\tstateLost\"V\n" +
 	"\x0eAttemptRevoked\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
@@ -2160,7 +2504,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_event_proto_goTypes = []any{
 	(RunStatus)(0),          // 0: limpet.v1.RunStatus
 	(*Entry)(nil),           // 1: limpet.v1.Entry
@@ -2168,64 +2512,75 @@ var file_event_proto_goTypes = []any{
 	(*Failure)(nil),         // 3: limpet.v1.Failure
 	(*WorkerRef)(nil),       // 4: limpet.v1.WorkerRef
 	(*RunStarted)(nil),      // 5: limpet.v1.RunStarted
-	(*Bound)(nil),           // 6: limpet.v1.Bound
-	(*BindingLost)(nil),     // 7: limpet.v1.BindingLost
-	(*BindingRestored)(nil), // 8: limpet.v1.BindingRestored
-	(*StepDispatched)(nil),  // 9: limpet.v1.StepDispatched
-	(*StepStarted)(nil),     // 10: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 11: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 12: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 13: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 14: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 15: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 16: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 17: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 18: limpet.v1.ChildSpawned
-	(*CancelRequested)(nil), // 19: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 20: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 21: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 22: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 23: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 24: limpet.v1.RunReplayed
-	nil,                     // 25: limpet.v1.RunStarted.MetadataEntry
-	(Sticky)(0),             // 26: limpet.v1.Sticky
+	(*HandedState)(nil),     // 6: limpet.v1.HandedState
+	(*Bound)(nil),           // 7: limpet.v1.Bound
+	(*BindingLost)(nil),     // 8: limpet.v1.BindingLost
+	(*StateHandedOff)(nil),  // 9: limpet.v1.StateHandedOff
+	(*RebuildBegan)(nil),    // 10: limpet.v1.RebuildBegan
+	(*StepRebuilt)(nil),     // 11: limpet.v1.StepRebuilt
+	(*BindingRestored)(nil), // 12: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),  // 13: limpet.v1.StepDispatched
+	(*StepStarted)(nil),     // 14: limpet.v1.StepStarted
+	(*StepSucceeded)(nil),   // 15: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),   // 16: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),     // 17: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),  // 18: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),      // 19: limpet.v1.StepFailed
+	(*StepSkipped)(nil),     // 20: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),    // 21: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),    // 22: limpet.v1.ChildSpawned
+	(*CancelRequested)(nil), // 23: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 24: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 25: limpet.v1.RunDormant
+	(*RunWoken)(nil),        // 26: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 27: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 28: limpet.v1.RunReplayed
+	nil,                     // 29: limpet.v1.RunStarted.MetadataEntry
+	nil,                     // 30: limpet.v1.RunStarted.LocalKeysEntry
+	(Sticky)(0),             // 31: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
 	2,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
 	5,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
-	6,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
-	7,  // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	9,  // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	10, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	11, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	12, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	13, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	14, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	15, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	16, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	17, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	18, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	19, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	20, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	21, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	23, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	24, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	8,  // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	22, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
-	26, // 21: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	4,  // 22: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	25, // 23: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	4,  // 24: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	4,  // 25: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	3,  // 26: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	3,  // 27: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 28: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	3,  // 29: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	7,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
+	8,  // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
+	13, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	14, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	15, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	16, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	17, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	18, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	19, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	20, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	21, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	22, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	23, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	24, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	25, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	27, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	28, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	12, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	26, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	9,  // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
+	10, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
+	11, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
+	31, // 24: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	4,  // 25: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	29, // 26: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	30, // 27: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	4,  // 28: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	6,  // 29: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	3,  // 30: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	4,  // 31: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	3,  // 32: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	3,  // 33: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 34: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	3,  // 35: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2255,6 +2610,9 @@ func file_event_proto_init() {
 		(*Event_RunReplayed)(nil),
 		(*Event_BindingRestored)(nil),
 		(*Event_RunWoken)(nil),
+		(*Event_StateHandedOff)(nil),
+		(*Event_RebuildBegan)(nil),
+		(*Event_StepRebuilt)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2262,7 +2620,7 @@ func file_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

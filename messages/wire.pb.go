@@ -48,11 +48,18 @@ type Dispatch struct {
 	StateReason    string `protobuf:"bytes,16,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
 	PreviousWorker string `protobuf:"bytes,17,opt,name=previous_worker,json=previousWorker,proto3" json:"previous_worker,omitempty"`
 	// The run actor: where answers go first.
-	ReplyAddress  string            `protobuf:"bytes,18,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
-	ReplyActorId  string            `protobuf:"bytes,19,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
-	ReadyUs       int64             `protobuf:"varint,20,opt,name=ready_us,json=readyUs,proto3" json:"ready_us,omitempty"`
-	ParentRun     string            `protobuf:"bytes,21,opt,name=parent_run,json=parentRun,proto3" json:"parent_run,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,22,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ReplyAddress string            `protobuf:"bytes,18,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
+	ReplyActorId string            `protobuf:"bytes,19,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	ReadyUs      int64             `protobuf:"varint,20,opt,name=ready_us,json=readyUs,proto3" json:"ready_us,omitempty"`
+	ParentRun    string            `protobuf:"bytes,21,opt,name=parent_run,json=parentRun,proto3" json:"parent_run,omitempty"`
+	Metadata     map[string]string `protobuf:"bytes,22,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The step had succeeded and is executed for its local state alone.
+	Rebuild bool `protobuf:"varint,23,opt,name=rebuild,proto3" json:"rebuild,omitempty"`
+	// What the previous worker of the run handed off; in every dispatch of the
+	// epoch until a step has ended under it.
+	HandedOff []*HandedState `protobuf:"bytes,24,rep,name=handed_off,json=handedOff,proto3" json:"handed_off,omitempty"`
+	// Keys of shared local state, by its name.
+	LocalKeys     map[string]string `protobuf:"bytes,25,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,6 +248,107 @@ func (x *Dispatch) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *Dispatch) GetRebuild() bool {
+	if x != nil {
+		return x.Rebuild
+	}
+	return false
+}
+
+func (x *Dispatch) GetHandedOff() []*HandedState {
+	if x != nil {
+		return x.HandedOff
+	}
+	return nil
+}
+
+func (x *Dispatch) GetLocalKeys() map[string]string {
+	if x != nil {
+		return x.LocalKeys
+	}
+	return nil
+}
+
+// HandOff asks a worker for the local state of a run that is about to leave it,
+// with no attempt live. Answer: HandedOff. The worker keeps the state until
+// RunReleased, but executes nothing of the run under that epoch any more.
+type HandOff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// What the worker may take for it.
+	WithinMs      int64  `protobuf:"varint,3,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
+	ReplyAddress  string `protobuf:"bytes,4,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
+	ReplyActorId  string `protobuf:"bytes,5,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandOff) Reset() {
+	*x = HandOff{}
+	mi := &file_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandOff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandOff) ProtoMessage() {}
+
+func (x *HandOff) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandOff.ProtoReflect.Descriptor instead.
+func (*HandOff) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *HandOff) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *HandOff) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *HandOff) GetWithinMs() int64 {
+	if x != nil {
+		return x.WithinMs
+	}
+	return 0
+}
+
+func (x *HandOff) GetReplyAddress() string {
+	if x != nil {
+		return x.ReplyAddress
+	}
+	return ""
+}
+
+func (x *HandOff) GetReplyActorId() string {
+	if x != nil {
+		return x.ReplyActorId
+	}
+	return ""
+}
+
 // Revoke withdraws an attempt that has not started. Answer: Revoked, Started
 // or Result. An attempt that the worker never saw is Revoked and will be
 // refused if its Dispatch arrives later.
@@ -258,7 +366,7 @@ type Revoke struct {
 
 func (x *Revoke) Reset() {
 	*x = Revoke{}
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +378,7 @@ func (x *Revoke) String() string {
 func (*Revoke) ProtoMessage() {}
 
 func (x *Revoke) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +391,7 @@ func (x *Revoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoke.ProtoReflect.Descriptor instead.
 func (*Revoke) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
+	return file_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Revoke) GetRunId() string {
@@ -344,7 +452,7 @@ type CancelAttempt struct {
 
 func (x *CancelAttempt) Reset() {
 	*x = CancelAttempt{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +464,7 @@ func (x *CancelAttempt) String() string {
 func (*CancelAttempt) ProtoMessage() {}
 
 func (x *CancelAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +477,7 @@ func (x *CancelAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelAttempt.ProtoReflect.Descriptor instead.
 func (*CancelAttempt) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CancelAttempt) GetRunId() string {
@@ -426,7 +534,7 @@ type ResultAck struct {
 
 func (x *ResultAck) Reset() {
 	*x = ResultAck{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +546,7 @@ func (x *ResultAck) String() string {
 func (*ResultAck) ProtoMessage() {}
 
 func (x *ResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +559,7 @@ func (x *ResultAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultAck.ProtoReflect.Descriptor instead.
 func (*ResultAck) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ResultAck) GetRunId() string {
@@ -487,7 +595,7 @@ type RunReleased struct {
 
 func (x *RunReleased) Reset() {
 	*x = RunReleased{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +607,7 @@ func (x *RunReleased) String() string {
 func (*RunReleased) ProtoMessage() {}
 
 func (x *RunReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +620,7 @@ func (x *RunReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReleased.ProtoReflect.Descriptor instead.
 func (*RunReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunReleased) GetRunId() string {
@@ -550,7 +658,7 @@ type Queued struct {
 
 func (x *Queued) Reset() {
 	*x = Queued{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +670,7 @@ func (x *Queued) String() string {
 func (*Queued) ProtoMessage() {}
 
 func (x *Queued) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +683,7 @@ func (x *Queued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queued.ProtoReflect.Descriptor instead.
 func (*Queued) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Queued) GetRunId() string {
@@ -632,7 +740,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +752,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +765,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Started) GetRunId() string {
@@ -727,7 +835,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +847,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +860,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Result) GetRunId() string {
@@ -870,7 +978,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +990,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1003,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Revoked) GetRunId() string {
@@ -934,7 +1042,7 @@ type DispatchRefused struct {
 
 func (x *DispatchRefused) Reset() {
 	*x = DispatchRefused{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1054,7 @@ func (x *DispatchRefused) String() string {
 func (*DispatchRefused) ProtoMessage() {}
 
 func (x *DispatchRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1067,7 @@ func (x *DispatchRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DispatchRefused.ProtoReflect.Descriptor instead.
 func (*DispatchRefused) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DispatchRefused) GetRunId() string {
@@ -1003,7 +1111,7 @@ type AttemptUnknown struct {
 
 func (x *AttemptUnknown) Reset() {
 	*x = AttemptUnknown{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1123,7 @@ func (x *AttemptUnknown) String() string {
 func (*AttemptUnknown) ProtoMessage() {}
 
 func (x *AttemptUnknown) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1136,7 @@ func (x *AttemptUnknown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptUnknown.ProtoReflect.Descriptor instead.
 func (*AttemptUnknown) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttemptUnknown) GetRunId() string {
@@ -1052,6 +1160,76 @@ func (x *AttemptUnknown) GetAttempt() int32 {
 	return 0
 }
 
+// HandedOff answers HandOff; the same again if it is asked again.
+type HandedOff struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RunId  string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch  uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	States []*HandedState         `protobuf:"bytes,3,rep,name=states,proto3" json:"states,omitempty"`
+	// Why there is none, or not all.
+	Failure       *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandedOff) Reset() {
+	*x = HandedOff{}
+	mi := &file_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandedOff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandedOff) ProtoMessage() {}
+
+func (x *HandedOff) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandedOff.ProtoReflect.Descriptor instead.
+func (*HandedOff) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HandedOff) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *HandedOff) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *HandedOff) GetStates() []*HandedState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *HandedOff) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 // SpawnChild is sent to the parent run; SpawnChildReply comes after the child
 // is durable.
 type SpawnChild struct {
@@ -1073,7 +1251,7 @@ type SpawnChild struct {
 
 func (x *SpawnChild) Reset() {
 	*x = SpawnChild{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1263,7 @@ func (x *SpawnChild) String() string {
 func (*SpawnChild) ProtoMessage() {}
 
 func (x *SpawnChild) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1276,7 @@ func (x *SpawnChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnChild.ProtoReflect.Descriptor instead.
 func (*SpawnChild) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SpawnChild) GetRunId() string {
@@ -1188,7 +1366,7 @@ type SpawnChildReply struct {
 
 func (x *SpawnChildReply) Reset() {
 	*x = SpawnChildReply{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1378,7 @@ func (x *SpawnChildReply) String() string {
 func (*SpawnChildReply) ProtoMessage() {}
 
 func (x *SpawnChildReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1391,7 @@ func (x *SpawnChildReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnChildReply.ProtoReflect.Descriptor instead.
 func (*SpawnChildReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SpawnChildReply) GetChildRun() string {
@@ -1257,13 +1435,18 @@ type Place struct {
 	// Worker id and bound live runs to give back with this question: what the
 	// run was bound to before.
 	UnboundWorker string `protobuf:"bytes,14,opt,name=unbound_worker,json=unboundWorker,proto3" json:"unbound_worker,omitempty"`
+	// Hashes of the keys of shared local state that the run asks for (HeldKey).
+	HeldKeys []uint64 `protobuf:"fixed64,15,rep,packed,name=held_keys,json=heldKeys,proto3" json:"held_keys,omitempty"`
+	// The run may stay where it is bound for now: its worker drains. Such moves
+	// are paced.
+	Move          bool `protobuf:"varint,16,opt,name=move,proto3" json:"move,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1458,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1471,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Place) GetRunId() string {
@@ -1389,6 +1572,20 @@ func (x *Place) GetUnboundWorker() string {
 	return ""
 }
 
+func (x *Place) GetHeldKeys() []uint64 {
+	if x != nil {
+		return x.HeldKeys
+	}
+	return nil
+}
+
+func (x *Place) GetMove() bool {
+	if x != nil {
+		return x.Move
+	}
+	return false
+}
+
 type Placed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -1402,7 +1599,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1611,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1624,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Placed) GetRunId() string {
@@ -1473,14 +1670,17 @@ type PlaceWaiting struct {
 	// What it waits for, in words: which labels, which steps, which slots.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// A grant was not used in time, so the answer was perhaps lost: ask again.
-	AskAgain      bool `protobuf:"varint,5,opt,name=ask_again,json=askAgain,proto3" json:"ask_again,omitempty"`
+	AskAgain bool `protobuf:"varint,5,opt,name=ask_again,json=askAgain,proto3" json:"ask_again,omitempty"`
+	// Answers a move: it is not its turn yet, so that the run is to go on where
+	// it is bound, and to ask again at the next step. The question is not kept.
+	Stay          bool `protobuf:"varint,6,opt,name=stay,proto3" json:"stay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlaceWaiting) Reset() {
 	*x = PlaceWaiting{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1692,7 @@ func (x *PlaceWaiting) String() string {
 func (*PlaceWaiting) ProtoMessage() {}
 
 func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1705,7 @@ func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceWaiting.ProtoReflect.Descriptor instead.
 func (*PlaceWaiting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlaceWaiting) GetRunId() string {
@@ -1543,6 +1743,13 @@ func (x *PlaceWaiting) GetAskAgain() bool {
 	return false
 }
 
+func (x *PlaceWaiting) GetStay() bool {
+	if x != nil {
+		return x.Stay
+	}
+	return false
+}
+
 // WithdrawPlace takes a question back, and its grant if there is one.
 type WithdrawPlace struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1559,7 +1766,7 @@ type WithdrawPlace struct {
 
 func (x *WithdrawPlace) Reset() {
 	*x = WithdrawPlace{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1778,7 @@ func (x *WithdrawPlace) String() string {
 func (*WithdrawPlace) ProtoMessage() {}
 
 func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1791,7 @@ func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawPlace.ProtoReflect.Descriptor instead.
 func (*WithdrawPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WithdrawPlace) GetRunId() string {
@@ -1641,7 +1848,7 @@ type RunUnbound struct {
 
 func (x *RunUnbound) Reset() {
 	*x = RunUnbound{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1860,7 @@ func (x *RunUnbound) String() string {
 func (*RunUnbound) ProtoMessage() {}
 
 func (x *RunUnbound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1873,7 @@ func (x *RunUnbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunUnbound.ProtoReflect.Descriptor instead.
 func (*RunUnbound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RunUnbound) GetRunId() string {
@@ -1700,7 +1907,7 @@ type PlacementStarted struct {
 
 func (x *PlacementStarted) Reset() {
 	*x = PlacementStarted{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1919,7 @@ func (x *PlacementStarted) String() string {
 func (*PlacementStarted) ProtoMessage() {}
 
 func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1932,7 @@ func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementStarted.ProtoReflect.Descriptor instead.
 func (*PlacementStarted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PlacementStarted) GetPool() string {
@@ -1748,7 +1955,7 @@ type Register struct {
 
 func (x *Register) Reset() {
 	*x = Register{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1967,7 @@ func (x *Register) String() string {
 func (*Register) ProtoMessage() {}
 
 func (x *Register) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1980,7 @@ func (x *Register) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Register.ProtoReflect.Descriptor instead.
 func (*Register) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Register) GetWorker() *WorkerInfo {
@@ -1803,7 +2010,7 @@ type RegisterReply struct {
 
 func (x *RegisterReply) Reset() {
 	*x = RegisterReply{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +2022,7 @@ func (x *RegisterReply) String() string {
 func (*RegisterReply) ProtoMessage() {}
 
 func (x *RegisterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +2035,7 @@ func (x *RegisterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterReply.ProtoReflect.Descriptor instead.
 func (*RegisterReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RegisterReply) GetAdmitted() bool {
@@ -1872,15 +2079,24 @@ type LoadReport struct {
 	BoundRuns int32 `protobuf:"varint,7,opt,name=bound_runs,json=boundRuns,proto3" json:"bound_runs,omitempty"`
 	Draining  bool  `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`
 	// Grants whose dispatch arrived since the previous report.
-	GrantsSeen    []uint64 `protobuf:"varint,9,rep,packed,name=grants_seen,json=grantsSeen,proto3" json:"grants_seen,omitempty"`
-	Serial        uint64   `protobuf:"varint,10,opt,name=serial,proto3" json:"serial,omitempty"`
+	GrantsSeen []uint64 `protobuf:"varint,9,rep,packed,name=grants_seen,json=grantsSeen,proto3" json:"grants_seen,omitempty"`
+	Serial     uint64   `protobuf:"varint,10,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Hashes of the keys of all shared local state that the worker holds
+	// (HeldKey); in every report if there is any.
+	HeldKeys []uint64 `protobuf:"fixed64,11,rep,packed,name=held_keys,json=heldKeys,proto3" json:"held_keys,omitempty"`
+	// How the local state of the worker fares; in every heartbeat.
+	Locals []*LocalUse `protobuf:"bytes,12,rep,name=locals,proto3" json:"locals,omitempty"`
+	// What a draining worker has left until its deadline, if it has one.
+	DrainLeftMs int64 `protobuf:"varint,13,opt,name=drain_left_ms,json=drainLeftMs,proto3" json:"drain_left_ms,omitempty"`
+	// SOFT ones of the bound runs: those that are to move when it drains.
+	BoundSoft     int32 `protobuf:"varint,14,opt,name=bound_soft,json=boundSoft,proto3" json:"bound_soft,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoadReport) Reset() {
 	*x = LoadReport{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2108,7 @@ func (x *LoadReport) String() string {
 func (*LoadReport) ProtoMessage() {}
 
 func (x *LoadReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2121,7 @@ func (x *LoadReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadReport.ProtoReflect.Descriptor instead.
 func (*LoadReport) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LoadReport) GetWorkerId() string {
@@ -1978,6 +2194,544 @@ func (x *LoadReport) GetSerial() uint64 {
 	return 0
 }
 
+func (x *LoadReport) GetHeldKeys() []uint64 {
+	if x != nil {
+		return x.HeldKeys
+	}
+	return nil
+}
+
+func (x *LoadReport) GetLocals() []*LocalUse {
+	if x != nil {
+		return x.Locals
+	}
+	return nil
+}
+
+func (x *LoadReport) GetDrainLeftMs() int64 {
+	if x != nil {
+		return x.DrainLeftMs
+	}
+	return 0
+}
+
+func (x *LoadReport) GetBoundSoft() int32 {
+	if x != nil {
+		return x.BoundSoft
+	}
+	return 0
+}
+
+// LocalUse is how one kind of local state fares in a worker.
+type LocalUse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Shared bool                   `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Values that are there, those of them that runs hold, and their declared
+	// bytes.
+	Values int64 `protobuf:"varint,3,opt,name=values,proto3" json:"values,omitempty"`
+	InUse  int64 `protobuf:"varint,4,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`
+	Bytes  int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Since the worker began.
+	Hits          int64 `protobuf:"varint,6,opt,name=hits,proto3" json:"hits,omitempty"`
+	Builds        int64 `protobuf:"varint,7,opt,name=builds,proto3" json:"builds,omitempty"`
+	Failures      int64 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
+	Releases      int64 `protobuf:"varint,9,opt,name=releases,proto3" json:"releases,omitempty"`
+	Evictions     int64 `protobuf:"varint,10,opt,name=evictions,proto3" json:"evictions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalUse) Reset() {
+	*x = LocalUse{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalUse) ProtoMessage() {}
+
+func (x *LocalUse) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
+func (*LocalUse) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *LocalUse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LocalUse) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *LocalUse) GetValues() int64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
+func (x *LocalUse) GetInUse() int64 {
+	if x != nil {
+		return x.InUse
+	}
+	return 0
+}
+
+func (x *LocalUse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *LocalUse) GetHits() int64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
+func (x *LocalUse) GetBuilds() int64 {
+	if x != nil {
+		return x.Builds
+	}
+	return 0
+}
+
+func (x *LocalUse) GetFailures() int64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *LocalUse) GetReleases() int64 {
+	if x != nil {
+		return x.Releases
+	}
+	return 0
+}
+
+func (x *LocalUse) GetEvictions() int64 {
+	if x != nil {
+		return x.Evictions
+	}
+	return 0
+}
+
+// LocalKeysOf asks a worker for the keys of shared local state that runs of a
+// workflow with these inputs ask for.
+type LocalKeysOf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Inputs        [][]byte               `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalKeysOf) Reset() {
+	*x = LocalKeysOf{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalKeysOf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalKeysOf) ProtoMessage() {}
+
+func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalKeysOf.ProtoReflect.Descriptor instead.
+func (*LocalKeysOf) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *LocalKeysOf) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *LocalKeysOf) GetInputs() [][]byte {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+// LocalKeysReply has one for each input, in order; an empty one where the key
+// function failed.
+type LocalKeysReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*LocalKeys           `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalKeysReply) Reset() {
+	*x = LocalKeysReply{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalKeysReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalKeysReply) ProtoMessage() {}
+
+func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalKeysReply.ProtoReflect.Descriptor instead.
+func (*LocalKeysReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *LocalKeysReply) GetKeys() []*LocalKeys {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type LocalKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the name of the state.
+	Keys          map[string]string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalKeys) Reset() {
+	*x = LocalKeys{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalKeys) ProtoMessage() {}
+
+func (x *LocalKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalKeys.ProtoReflect.Descriptor instead.
+func (*LocalKeys) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LocalKeys) GetKeys() map[string]string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// DrainWorker asks a worker process to take on nothing new, or, with undrain,
+// to take on new runs again.
+type DrainWorker struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId    string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Undrain     bool                   `protobuf:"varint,3,opt,name=undrain,proto3" json:"undrain,omitempty"`
+	// How long HARD runs bound to it are still served; 0 means its own grace.
+	DeadlineMs    int64 `protobuf:"varint,4,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorker) Reset() {
+	*x = DrainWorker{}
+	mi := &file_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorker) ProtoMessage() {}
+
+func (x *DrainWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
+func (*DrainWorker) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *DrainWorker) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *DrainWorker) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *DrainWorker) GetUndrain() bool {
+	if x != nil {
+		return x.Undrain
+	}
+	return false
+}
+
+func (x *DrainWorker) GetDeadlineMs() int64 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
+}
+
+type DrainWorkerReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerReply) Reset() {
+	*x = DrainWorkerReply{}
+	mi := &file_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerReply) ProtoMessage() {}
+
+func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerReply.ProtoReflect.Descriptor instead.
+func (*DrainWorkerReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DrainWorkerReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// StillBound asks the owner of runs whether they are still bound to a worker
+// under these epochs; the answer is RunReleased for each that is not.
+type StillBound struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation   string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Runs          []*BoundRun            `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
+	ReplyAddress  string                 `protobuf:"bytes,4,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
+	ReplyActorId  string                 `protobuf:"bytes,5,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StillBound) Reset() {
+	*x = StillBound{}
+	mi := &file_wire_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StillBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StillBound) ProtoMessage() {}
+
+func (x *StillBound) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StillBound.ProtoReflect.Descriptor instead.
+func (*StillBound) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *StillBound) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *StillBound) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *StillBound) GetRuns() []*BoundRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *StillBound) GetReplyAddress() string {
+	if x != nil {
+		return x.ReplyAddress
+	}
+	return ""
+}
+
+func (x *StillBound) GetReplyActorId() string {
+	if x != nil {
+		return x.ReplyActorId
+	}
+	return ""
+}
+
+type BoundRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoundRun) Reset() {
+	*x = BoundRun{}
+	mi := &file_wire_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoundRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoundRun) ProtoMessage() {}
+
+func (x *BoundRun) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoundRun.ProtoReflect.Descriptor instead.
+func (*BoundRun) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *BoundRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *BoundRun) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // ReportLoad asks a worker to report its load to the sender as well, for a few
 // seconds: a placement whose server sees other members than the worker does, so
 // that the worker takes another one for the pool's.
@@ -1989,7 +2743,7 @@ type ReportLoad struct {
 
 func (x *ReportLoad) Reset() {
 	*x = ReportLoad{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2755,7 @@ func (x *ReportLoad) String() string {
 func (*ReportLoad) ProtoMessage() {}
 
 func (x *ReportLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2768,7 @@ func (x *ReportLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
 func (*ReportLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 // Describe asks a worker actor for its WorkerInfo.
@@ -2026,7 +2780,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2792,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2805,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 type DescribeReply struct {
@@ -2066,7 +2820,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2832,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2845,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -2128,7 +2882,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2894,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2907,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -2194,7 +2948,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2960,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2973,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -2246,7 +3000,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +3012,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +3025,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -2291,7 +3045,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +3057,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +3070,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -2337,7 +3091,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +3103,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +3116,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -2389,7 +3143,7 @@ type CancelRun struct {
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +3155,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +3168,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -2443,7 +3197,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +3209,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +3222,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -2502,7 +3256,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +3268,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +3281,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CommandReply) GetError() *Failure {
@@ -2554,7 +3308,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +3320,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +3333,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -2629,7 +3383,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +3395,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +3408,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -2695,7 +3449,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +3461,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +3474,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -2754,7 +3508,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +3520,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +3533,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -2822,7 +3576,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3588,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3601,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Activate) GetKind() string {
@@ -2878,7 +3632,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3644,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3657,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -2949,7 +3703,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3715,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +3728,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -3010,7 +3764,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3022,7 +3776,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3035,7 +3789,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Ping) GetName() string {
@@ -3063,7 +3817,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3829,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3842,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -3126,7 +3880,7 @@ type ServerSign struct {
 
 func (x *ServerSign) Reset() {
 	*x = ServerSign{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3892,7 @@ func (x *ServerSign) String() string {
 func (*ServerSign) ProtoMessage() {}
 
 func (x *ServerSign) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3905,7 @@ func (x *ServerSign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerSign.ProtoReflect.Descriptor instead.
 func (*ServerSign) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ServerSign) GetServers() []string {
@@ -3201,7 +3955,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3967,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3980,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -3244,7 +3998,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +4010,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +4023,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -3277,7 +4031,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xe5\x06\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xb7\b\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -3302,13 +4056,27 @@ const file_wire_proto_rawDesc = "" +
 	"\bready_us\x18\x14 \x01(\x03R\areadyUs\x12\x1d\n" +
 	"\n" +
 	"parent_run\x18\x15 \x01(\tR\tparentRun\x12=\n" +
-	"\bmetadata\x18\x16 \x03(\v2!.limpet.v1.Dispatch.MetadataEntryR\bmetadata\x1a:\n" +
+	"\bmetadata\x18\x16 \x03(\v2!.limpet.v1.Dispatch.MetadataEntryR\bmetadata\x12\x18\n" +
+	"\arebuild\x18\x17 \x01(\bR\arebuild\x125\n" +
+	"\n" +
+	"handed_off\x18\x18 \x03(\v2\x16.limpet.v1.HandedStateR\thandedOff\x12A\n" +
+	"\n" +
+	"local_keys\x18\x19 \x03(\v2\".limpet.v1.Dispatch.LocalKeysEntryR\tlocalKeys\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
+	"\x0eLocalKeysEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\aHandOff\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1b\n" +
+	"\twithin_ms\x18\x03 \x01(\x03R\bwithinMs\x12#\n" +
+	"\rreply_address\x18\x04 \x01(\tR\freplyAddress\x12$\n" +
+	"\x0ereply_actor_id\x18\x05 \x01(\tR\freplyActorId\"\xb0\x01\n" +
 	"\x06Revoke\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -3374,7 +4142,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x0eAttemptUnknown\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\"\x83\x03\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\"\x96\x01\n" +
+	"\tHandedOff\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12.\n" +
+	"\x06states\x18\x03 \x03(\v2\x16.limpet.v1.HandedStateR\x06states\x12,\n" +
+	"\afailure\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\afailure\"\x83\x03\n" +
 	"\n" +
 	"SpawnChild\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -3394,7 +4167,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
 	"\x0fSpawnChildReply\x12\x1b\n" +
 	"\tchild_run\x18\x01 \x01(\tR\bchildRun\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xbd\x03\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xee\x03\n" +
 	"\x05Place\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
@@ -3410,19 +4183,22 @@ const file_wire_proto_rawDesc = "" +
 	"\bready_us\x18\v \x01(\x03R\areadyUs\x12#\n" +
 	"\rreply_address\x18\f \x01(\tR\freplyAddress\x12$\n" +
 	"\x0ereply_actor_id\x18\r \x01(\tR\freplyActorId\x12%\n" +
-	"\x0eunbound_worker\x18\x0e \x01(\tR\runboundWorker\"\x98\x01\n" +
+	"\x0eunbound_worker\x18\x0e \x01(\tR\runboundWorker\x12\x1b\n" +
+	"\theld_keys\x18\x0f \x03(\x06R\bheldKeys\x12\x12\n" +
+	"\x04move\x18\x10 \x01(\bR\x04move\"\x98\x01\n" +
 	"\x06Placed\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x19\n" +
 	"\bgrant_id\x18\x04 \x01(\x04R\agrantId\x12,\n" +
-	"\x06worker\x18\x05 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x8a\x01\n" +
+	"\x06worker\x18\x05 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x9e\x01\n" +
 	"\fPlaceWaiting\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
-	"\task_again\x18\x05 \x01(\bR\baskAgain\"\xb5\x01\n" +
+	"\task_again\x18\x05 \x01(\bR\baskAgain\x12\x12\n" +
+	"\x04stay\x18\x06 \x01(\bR\x04stay\"\xb5\x01\n" +
 	"\rWithdrawPlace\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
@@ -3445,7 +4221,7 @@ const file_wire_proto_rawDesc = "" +
 	"\badmitted\x18\x01 \x01(\bR\badmitted\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12,\n" +
-	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\"\x9b\x02\n" +
+	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\"\xa8\x03\n" +
 	"\n" +
 	"LoadReport\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
@@ -3460,7 +4236,52 @@ const file_wire_proto_rawDesc = "" +
 	"\vgrants_seen\x18\t \x03(\x04R\n" +
 	"grantsSeen\x12\x16\n" +
 	"\x06serial\x18\n" +
-	" \x01(\x04R\x06serial\"\f\n" +
+	" \x01(\x04R\x06serial\x12\x1b\n" +
+	"\theld_keys\x18\v \x03(\x06R\bheldKeys\x12+\n" +
+	"\x06locals\x18\f \x03(\v2\x13.limpet.v1.LocalUseR\x06locals\x12\"\n" +
+	"\rdrain_left_ms\x18\r \x01(\x03R\vdrainLeftMs\x12\x1d\n" +
+	"\n" +
+	"bound_soft\x18\x0e \x01(\x05R\tboundSoft\"\xfd\x01\n" +
+	"\bLocalUse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x16\n" +
+	"\x06values\x18\x03 \x01(\x03R\x06values\x12\x15\n" +
+	"\x06in_use\x18\x04 \x01(\x03R\x05inUse\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x12\n" +
+	"\x04hits\x18\x06 \x01(\x03R\x04hits\x12\x16\n" +
+	"\x06builds\x18\a \x01(\x03R\x06builds\x12\x1a\n" +
+	"\bfailures\x18\b \x01(\x03R\bfailures\x12\x1a\n" +
+	"\breleases\x18\t \x01(\x03R\breleases\x12\x1c\n" +
+	"\tevictions\x18\n" +
+	" \x01(\x03R\tevictions\"A\n" +
+	"\vLocalKeysOf\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x16\n" +
+	"\x06inputs\x18\x02 \x03(\fR\x06inputs\":\n" +
+	"\x0eLocalKeysReply\x12(\n" +
+	"\x04keys\x18\x01 \x03(\v2\x14.limpet.v1.LocalKeysR\x04keys\"x\n" +
+	"\tLocalKeys\x122\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1e.limpet.v1.LocalKeys.KeysEntryR\x04keys\x1a7\n" +
+	"\tKeysEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
+	"\vDrainWorker\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x18\n" +
+	"\aundrain\x18\x03 \x01(\bR\aundrain\x12\x1f\n" +
+	"\vdeadline_ms\x18\x04 \x01(\x03R\n" +
+	"deadlineMs\"<\n" +
+	"\x10DrainWorkerReply\x12(\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xbf\x01\n" +
+	"\n" +
+	"StillBound\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12'\n" +
+	"\x04runs\x18\x03 \x03(\v2\x13.limpet.v1.BoundRunR\x04runs\x12#\n" +
+	"\rreply_address\x18\x04 \x01(\tR\freplyAddress\x12$\n" +
+	"\x0ereply_actor_id\x18\x05 \x01(\tR\freplyActorId\"7\n" +
+	"\bBoundRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\f\n" +
 	"\n" +
 	"ReportLoad\"\n" +
 	"\n" +
@@ -3559,93 +4380,115 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_wire_proto_goTypes = []any{
 	(*Dispatch)(nil),         // 0: limpet.v1.Dispatch
-	(*Revoke)(nil),           // 1: limpet.v1.Revoke
-	(*CancelAttempt)(nil),    // 2: limpet.v1.CancelAttempt
-	(*ResultAck)(nil),        // 3: limpet.v1.ResultAck
-	(*RunReleased)(nil),      // 4: limpet.v1.RunReleased
-	(*Queued)(nil),           // 5: limpet.v1.Queued
-	(*Started)(nil),          // 6: limpet.v1.Started
-	(*Result)(nil),           // 7: limpet.v1.Result
-	(*Revoked)(nil),          // 8: limpet.v1.Revoked
-	(*DispatchRefused)(nil),  // 9: limpet.v1.DispatchRefused
-	(*AttemptUnknown)(nil),   // 10: limpet.v1.AttemptUnknown
-	(*SpawnChild)(nil),       // 11: limpet.v1.SpawnChild
-	(*SpawnChildReply)(nil),  // 12: limpet.v1.SpawnChildReply
-	(*Place)(nil),            // 13: limpet.v1.Place
-	(*Placed)(nil),           // 14: limpet.v1.Placed
-	(*PlaceWaiting)(nil),     // 15: limpet.v1.PlaceWaiting
-	(*WithdrawPlace)(nil),    // 16: limpet.v1.WithdrawPlace
-	(*RunUnbound)(nil),       // 17: limpet.v1.RunUnbound
-	(*PlacementStarted)(nil), // 18: limpet.v1.PlacementStarted
-	(*Register)(nil),         // 19: limpet.v1.Register
-	(*RegisterReply)(nil),    // 20: limpet.v1.RegisterReply
-	(*LoadReport)(nil),       // 21: limpet.v1.LoadReport
-	(*ReportLoad)(nil),       // 22: limpet.v1.ReportLoad
-	(*Describe)(nil),         // 23: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 24: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 25: limpet.v1.Superseded
-	(*StartRun)(nil),         // 26: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 27: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 28: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 29: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 30: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 31: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 32: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 33: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 34: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 35: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 36: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 37: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 38: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 39: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 40: limpet.v1.Ping
-	(*Pong)(nil),             // 41: limpet.v1.Pong
-	(*ServerSign)(nil),       // 42: limpet.v1.ServerSign
-	(*ShardsReleased)(nil),   // 43: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 44: limpet.v1.ShardsTaken
-	nil,                      // 45: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 46: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 47: limpet.v1.SpawnChild.MetadataEntry
-	(Sticky)(0),              // 48: limpet.v1.Sticky
-	(*Failure)(nil),          // 49: limpet.v1.Failure
-	(*LabelRule)(nil),        // 50: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 51: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 52: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 53: limpet.v1.RunStarted
-	(RunStatus)(0),           // 54: limpet.v1.RunStatus
-	(*Entry)(nil),            // 55: limpet.v1.Entry
+	(*HandOff)(nil),          // 1: limpet.v1.HandOff
+	(*Revoke)(nil),           // 2: limpet.v1.Revoke
+	(*CancelAttempt)(nil),    // 3: limpet.v1.CancelAttempt
+	(*ResultAck)(nil),        // 4: limpet.v1.ResultAck
+	(*RunReleased)(nil),      // 5: limpet.v1.RunReleased
+	(*Queued)(nil),           // 6: limpet.v1.Queued
+	(*Started)(nil),          // 7: limpet.v1.Started
+	(*Result)(nil),           // 8: limpet.v1.Result
+	(*Revoked)(nil),          // 9: limpet.v1.Revoked
+	(*DispatchRefused)(nil),  // 10: limpet.v1.DispatchRefused
+	(*AttemptUnknown)(nil),   // 11: limpet.v1.AttemptUnknown
+	(*HandedOff)(nil),        // 12: limpet.v1.HandedOff
+	(*SpawnChild)(nil),       // 13: limpet.v1.SpawnChild
+	(*SpawnChildReply)(nil),  // 14: limpet.v1.SpawnChildReply
+	(*Place)(nil),            // 15: limpet.v1.Place
+	(*Placed)(nil),           // 16: limpet.v1.Placed
+	(*PlaceWaiting)(nil),     // 17: limpet.v1.PlaceWaiting
+	(*WithdrawPlace)(nil),    // 18: limpet.v1.WithdrawPlace
+	(*RunUnbound)(nil),       // 19: limpet.v1.RunUnbound
+	(*PlacementStarted)(nil), // 20: limpet.v1.PlacementStarted
+	(*Register)(nil),         // 21: limpet.v1.Register
+	(*RegisterReply)(nil),    // 22: limpet.v1.RegisterReply
+	(*LoadReport)(nil),       // 23: limpet.v1.LoadReport
+	(*LocalUse)(nil),         // 24: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),      // 25: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),   // 26: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),        // 27: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),      // 28: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil), // 29: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),       // 30: limpet.v1.StillBound
+	(*BoundRun)(nil),         // 31: limpet.v1.BoundRun
+	(*ReportLoad)(nil),       // 32: limpet.v1.ReportLoad
+	(*Describe)(nil),         // 33: limpet.v1.Describe
+	(*DescribeReply)(nil),    // 34: limpet.v1.DescribeReply
+	(*Superseded)(nil),       // 35: limpet.v1.Superseded
+	(*StartRun)(nil),         // 36: limpet.v1.StartRun
+	(*StartRuns)(nil),        // 37: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),   // 38: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),    // 39: limpet.v1.StartRunReply
+	(*CancelRun)(nil),        // 40: limpet.v1.CancelRun
+	(*ReplayRun)(nil),        // 41: limpet.v1.ReplayRun
+	(*CommandReply)(nil),     // 42: limpet.v1.CommandReply
+	(*WatchRun)(nil),         // 43: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),    // 44: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),    // 45: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),       // 46: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 47: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 48: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 49: limpet.v1.DeclaredGone
+	(*Ping)(nil),             // 50: limpet.v1.Ping
+	(*Pong)(nil),             // 51: limpet.v1.Pong
+	(*ServerSign)(nil),       // 52: limpet.v1.ServerSign
+	(*ShardsReleased)(nil),   // 53: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 54: limpet.v1.ShardsTaken
+	nil,                      // 55: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 56: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 57: limpet.v1.Dispatch.LocalKeysEntry
+	nil,                      // 58: limpet.v1.SpawnChild.MetadataEntry
+	nil,                      // 59: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),              // 60: limpet.v1.Sticky
+	(*HandedState)(nil),      // 61: limpet.v1.HandedState
+	(*Failure)(nil),          // 62: limpet.v1.Failure
+	(*LabelRule)(nil),        // 63: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 64: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 65: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 66: limpet.v1.RunStarted
+	(RunStatus)(0),           // 67: limpet.v1.RunStatus
+	(*Entry)(nil),            // 68: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	48, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	45, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	46, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	49, // 3: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	47, // 4: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	49, // 5: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	48, // 6: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	50, // 7: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	51, // 8: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	52, // 9: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	49, // 10: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	52, // 11: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	53, // 12: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	26, // 13: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	29, // 14: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	49, // 15: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	49, // 16: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	35, // 17: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	54, // 18: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	49, // 19: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	55, // 20: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	49, // 21: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	60, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	55, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	56, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	61, // 3: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	57, // 4: limpet.v1.Dispatch.local_keys:type_name -> limpet.v1.Dispatch.LocalKeysEntry
+	62, // 5: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	61, // 6: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	62, // 7: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	58, // 8: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	62, // 9: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	60, // 10: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	63, // 11: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	64, // 12: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	65, // 13: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	62, // 14: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	24, // 15: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	27, // 16: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	59, // 17: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	62, // 18: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	31, // 19: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	65, // 20: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	66, // 21: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	36, // 22: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	39, // 23: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	62, // 24: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	62, // 25: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	45, // 26: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	67, // 27: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	62, // 28: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	68, // 29: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	62, // 30: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3655,7 +4498,7 @@ func file_wire_proto_init() {
 	}
 	file_definition_proto_init()
 	file_event_proto_init()
-	file_wire_proto_msgTypes[7].OneofWrappers = []any{
+	file_wire_proto_msgTypes[8].OneofWrappers = []any{
 		(*Result_Output)(nil),
 		(*Result_Failure)(nil),
 	}
@@ -3665,7 +4508,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
