@@ -43,6 +43,16 @@ const (
 	MetadataBytesMax = 16 << 10
 	// KeyBytesMax limits an idempotency key, an event id and a spawn key.
 	KeyBytesMax = 256
+	// LocalsMax limits the kinds of local state that a workflow declares.
+	LocalsMax = 32
+	// LocalKeyBytesMax limits the key of a shared local value.
+	LocalKeyBytesMax = 256
+	// HandoffBytesMax limits what the local state of a run is handed off as,
+	// all its kinds together.
+	HandoffBytesMax = 1 << 20
+	// HeldKeysMax limits the keys of shared local values that a worker tells
+	// placement of; it holds what it has beyond that unseen.
+	HeldKeysMax = 4096
 	// ReasonBytesMax limits the reason that is given with a cancel.
 	ReasonBytesMax = 1024
 	// DurationMsMax limits the timeouts, back-offs and patience of a
