@@ -192,8 +192,28 @@ func (c *checker) checkReplays() {
 }
 
 // lateMost is how much later than the run's end a wait or a watch may be told
-// of it: its server may have been frozen or cut off meanwhile.
+// of it: its server may have been frozen or cut off meanwhile. The time for
+// which the database was away comes on top.
 const lateMost = 12 * time.Second
+
+// outage is how long no server could read the database between two times.
+func (c *checker) outage(from, to time.Time) (sum time.Duration) {
+	for i := range c.faults {
+		f := &c.faults[i]
+		if !slices.Contains([]Kind{PostgresRestart, PostgresKill, PostgresFreeze}, f.Kind) {
+			continue
+		}
+		begin, end := f.At, f.Until
+		if end.IsZero() || end.After(to) {
+			end = to
+		}
+		if begin.Before(from) {
+			begin = from
+		}
+		sum += max(0, end.Sub(begin))
+	}
+	return sum
+}
 
 // checkWait: a wait or watch that was not broken off tells of an end that the
 // run had by then and that no acknowledged replay had made void before it
@@ -218,17 +238,18 @@ func (c *checker) checkWait(call *Call) {
 			replays++
 		}
 	}
-	late := time.Duration(-1)
+	late, allowed := time.Duration(-1), lateMost
 	for i, g := range h.generations {
 		told := g.ended && g.status == call.Status && !g.endedAt.After(call.End.Add(slack)) && i >= replays
 		if told && (call.Act == ActWait || slices.Contains(call.Entries, g.endEntry)) {
 			late = max(0, min(call.End.Sub(g.endedAt), call.End.Sub(call.Begin)))
+			allowed = lateMost + c.outage(call.End.Add(-late), call.End)
 		}
 	}
 	switch {
 	case late < 0:
 		h.breaks(RuleWaits, "a %s was told at %s that it is %s, and it was not", call.Act, clock(call.End), call.Status)
-	case late > lateMost:
+	case late > allowed:
 		h.breaks(RuleWaits, "a %s from %s was told of the end at %s, %s late", call.Act, clock(call.Begin), clock(call.End), late.Round(time.Millisecond))
 	}
 	c.report.Late = max(c.report.Late, late.Seconds())
