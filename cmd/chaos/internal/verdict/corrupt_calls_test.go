@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
