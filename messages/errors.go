@@ -36,9 +36,11 @@ const (
 	CodeScheduleTimeout      Code = "SCHEDULE_TIMEOUT"
 	CodeExecutionTimeout     Code = "EXECUTION_TIMEOUT"
 	CodeWorkerLost           Code = "WORKER_LOST"
+	CodeLeaseExpired         Code = "LEASE_EXPIRED"
 	CodeStateLost            Code = "STATE_LOST"
 	CodeStateNotBuilt        Code = "STATE_NOT_BUILT"
 	CodeUnknownWorker        Code = "UNKNOWN_WORKER"
+	CodeWorkerEnding         Code = "WORKER_ENDING"
 	CodeCanceled             Code = "CANCELED"
 	CodeStepFailed           Code = "STEP_FAILED"
 	CodeJournalCorrupt       Code = "JOURNAL_CORRUPT"
@@ -104,9 +106,11 @@ var catalogue = map[Code]entry{
 	CodeScheduleTimeout:      {KindDeadlineExceeded, false, "start a worker that fits, free slots, or raise the step's schedule timeout"},
 	CodeExecutionTimeout:     {KindDeadlineExceeded, true, "make the step honour its context, or raise its execution timeout"},
 	CodeWorkerLost:           {KindAborted, false, "the step may be what kills its workers: look at their exits, then replay the run"},
+	CodeLeaseExpired:         {KindAborted, true, "the worker reached no server for longer than LeaseFor, or got no processor: look at its log and its network"},
 	CodeStateLost:            {KindAborted, true, "the step found its local state gone again and again: look at what releases it"},
 	CodeStateNotBuilt:        {KindAborted, true, "the Bind function of the local state failed; its error is in the message"},
 	CodeUnknownWorker:        {KindNotFound, false, "check the id with `limpet worker list`"},
+	CodeWorkerEnding:         {KindFailedPrecondition, false, "its process was told to end; start it anew once it has ended"},
 	CodeCanceled:             {KindCanceled, false, "the run was canceled; `limpet run replay` runs it again"},
 	CodeStepFailed:           {KindAborted, false, "see the failed step with `limpet run get`"},
 	CodeJournalCorrupt:       {KindDataLoss, false, "restore the journal file from a backup; it was not changed"},

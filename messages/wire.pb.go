@@ -59,7 +59,11 @@ type Dispatch struct {
 	// epoch until a step has ended under it.
 	HandedOff []*HandedState `protobuf:"bytes,24,rep,name=handed_off,json=handedOff,proto3" json:"handed_off,omitempty"`
 	// Keys of shared local state, by its name.
-	LocalKeys     map[string]string `protobuf:"bytes,25,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	LocalKeys map[string]string `protobuf:"bytes,25,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Which of the worker's leases the sender knew of; one that has ended since
+	// makes the worker drop the dispatch, for it may be late: the run may have
+	// been given to another process meanwhile. Not looked at with take_up.
+	LeaseTerm     uint64 `protobuf:"varint,26,opt,name=lease_term,json=leaseTerm,proto3" json:"lease_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -267,6 +271,13 @@ func (x *Dispatch) GetLocalKeys() map[string]string {
 		return x.LocalKeys
 	}
 	return nil
+}
+
+func (x *Dispatch) GetLeaseTerm() uint64 {
+	if x != nil {
+		return x.LeaseTerm
+	}
+	return 0
 }
 
 // HandOff asks a worker for the local state of a run that is about to leave it,
@@ -2089,7 +2100,9 @@ type LoadReport struct {
 	// What a draining worker has left until its deadline, if it has one.
 	DrainLeftMs int64 `protobuf:"varint,13,opt,name=drain_left_ms,json=drainLeftMs,proto3" json:"drain_left_ms,omitempty"`
 	// SOFT ones of the bound runs: those that are to move when it drains.
-	BoundSoft     int32 `protobuf:"varint,14,opt,name=bound_soft,json=boundSoft,proto3" json:"bound_soft,omitempty"`
+	BoundSoft int32 `protobuf:"varint,14,opt,name=bound_soft,json=boundSoft,proto3" json:"bound_soft,omitempty"`
+	// It drains because its process is about to end; there is no way back.
+	Ending        bool `protobuf:"varint,15,opt,name=ending,proto3" json:"ending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2222,6 +2235,156 @@ func (x *LoadReport) GetBoundSoft() int32 {
 	return 0
 }
 
+func (x *LoadReport) GetEnding() bool {
+	if x != nil {
+		return x.Ending
+	}
+	return false
+}
+
+// LoadsOf asks placement for the last load of each worker of the pool, for
+// listings on another server. Reply: LoadsReply.
+type LoadsOf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoadsOf) Reset() {
+	*x = LoadsOf{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoadsOf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoadsOf) ProtoMessage() {}
+
+func (x *LoadsOf) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoadsOf.ProtoReflect.Descriptor instead.
+func (*LoadsOf) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *LoadsOf) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+type LoadsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Loads         []*WorkerLoad          `protobuf:"bytes,1,rep,name=loads,proto3" json:"loads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoadsReply) Reset() {
+	*x = LoadsReply{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoadsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoadsReply) ProtoMessage() {}
+
+func (x *LoadsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoadsReply.ProtoReflect.Descriptor instead.
+func (*LoadsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *LoadsReply) GetLoads() []*WorkerLoad {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+type WorkerLoad struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Load  *LoadReport            `protobuf:"bytes,1,opt,name=load,proto3" json:"load,omitempty"`
+	// How long ago it came.
+	AgeMs         int64 `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerLoad) Reset() {
+	*x = WorkerLoad{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerLoad) ProtoMessage() {}
+
+func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerLoad.ProtoReflect.Descriptor instead.
+func (*WorkerLoad) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WorkerLoad) GetLoad() *LoadReport {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
+func (x *WorkerLoad) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
 // LocalUse is how one kind of local state fares in a worker.
 type LocalUse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -2244,7 +2407,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2419,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2432,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LocalUse) GetName() string {
@@ -2354,7 +2517,7 @@ type LocalKeysOf struct {
 
 func (x *LocalKeysOf) Reset() {
 	*x = LocalKeysOf{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2529,7 @@ func (x *LocalKeysOf) String() string {
 func (*LocalKeysOf) ProtoMessage() {}
 
 func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2542,7 @@ func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysOf.ProtoReflect.Descriptor instead.
 func (*LocalKeysOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LocalKeysOf) GetWorkflow() string {
@@ -2407,7 +2570,7 @@ type LocalKeysReply struct {
 
 func (x *LocalKeysReply) Reset() {
 	*x = LocalKeysReply{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +2582,7 @@ func (x *LocalKeysReply) String() string {
 func (*LocalKeysReply) ProtoMessage() {}
 
 func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +2595,7 @@ func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysReply.ProtoReflect.Descriptor instead.
 func (*LocalKeysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LocalKeysReply) GetKeys() []*LocalKeys {
@@ -2452,7 +2615,7 @@ type LocalKeys struct {
 
 func (x *LocalKeys) Reset() {
 	*x = LocalKeys{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2464,7 +2627,7 @@ func (x *LocalKeys) String() string {
 func (*LocalKeys) ProtoMessage() {}
 
 func (x *LocalKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2477,7 +2640,7 @@ func (x *LocalKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeys.ProtoReflect.Descriptor instead.
 func (*LocalKeys) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LocalKeys) GetKeys() map[string]string {
@@ -2502,7 +2665,7 @@ type DrainWorker struct {
 
 func (x *DrainWorker) Reset() {
 	*x = DrainWorker{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2677,7 @@ func (x *DrainWorker) String() string {
 func (*DrainWorker) ProtoMessage() {}
 
 func (x *DrainWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2690,7 @@ func (x *DrainWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
 func (*DrainWorker) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainWorker) GetWorkerId() string {
@@ -2567,7 +2730,7 @@ type DrainWorkerReply struct {
 
 func (x *DrainWorkerReply) Reset() {
 	*x = DrainWorkerReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +2742,7 @@ func (x *DrainWorkerReply) String() string {
 func (*DrainWorkerReply) ProtoMessage() {}
 
 func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +2755,7 @@ func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerReply.ProtoReflect.Descriptor instead.
 func (*DrainWorkerReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrainWorkerReply) GetError() *Failure {
@@ -2617,7 +2780,7 @@ type StillBound struct {
 
 func (x *StillBound) Reset() {
 	*x = StillBound{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2792,7 @@ func (x *StillBound) String() string {
 func (*StillBound) ProtoMessage() {}
 
 func (x *StillBound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2805,7 @@ func (x *StillBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StillBound.ProtoReflect.Descriptor instead.
 func (*StillBound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StillBound) GetWorkerId() string {
@@ -2690,7 +2853,7 @@ type BoundRun struct {
 
 func (x *BoundRun) Reset() {
 	*x = BoundRun{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2865,7 @@ func (x *BoundRun) String() string {
 func (*BoundRun) ProtoMessage() {}
 
 func (x *BoundRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2878,7 @@ func (x *BoundRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRun.ProtoReflect.Descriptor instead.
 func (*BoundRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BoundRun) GetRunId() string {
@@ -2743,7 +2906,7 @@ type ReportLoad struct {
 
 func (x *ReportLoad) Reset() {
 	*x = ReportLoad{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +2918,7 @@ func (x *ReportLoad) String() string {
 func (*ReportLoad) ProtoMessage() {}
 
 func (x *ReportLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +2931,7 @@ func (x *ReportLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
 func (*ReportLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 // Describe asks a worker actor for its WorkerInfo.
@@ -2780,7 +2943,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +2955,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +2968,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 type DescribeReply struct {
@@ -2820,7 +2983,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +2995,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +3008,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -2882,7 +3045,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +3057,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3070,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -2948,7 +3111,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +3123,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +3136,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -3000,7 +3163,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3012,7 +3175,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3025,7 +3188,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -3045,7 +3208,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3057,7 +3220,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3070,7 +3233,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -3091,7 +3254,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3266,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3279,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -3143,7 +3306,7 @@ type CancelRun struct {
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3155,7 +3318,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3168,7 +3331,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -3197,7 +3360,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3372,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3385,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -3256,7 +3419,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3431,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3444,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CommandReply) GetError() *Failure {
@@ -3308,7 +3471,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3483,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3496,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -3383,7 +3546,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3558,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3571,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -3449,7 +3612,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +3624,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +3637,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -3508,7 +3671,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3683,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3696,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -3576,7 +3739,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +3751,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +3764,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Activate) GetKind() string {
@@ -3632,7 +3795,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3807,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3820,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -3703,7 +3866,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3715,7 +3878,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3728,7 +3891,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -3764,7 +3927,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +3939,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +3952,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Ping) GetName() string {
@@ -3810,14 +3973,17 @@ type Pong struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Known bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
 	// Those of the missing that the receiver sees live.
-	There         []string `protobuf:"bytes,2,rep,name=there,proto3" json:"there,omitempty"`
+	There []string `protobuf:"bytes,2,rep,name=there,proto3" json:"there,omitempty"`
+	// How long a lease may last yet that the receiver, or a server among the
+	// missing by the receiver's word, gave to one of the missing.
+	HoldMs        int64 `protobuf:"varint,3,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +3995,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4008,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -3857,6 +4023,174 @@ func (x *Pong) GetThere() []string {
 		return x.There
 	}
 	return nil
+}
+
+func (x *Pong) GetHoldMs() int64 {
+	if x != nil {
+		return x.HoldMs
+	}
+	return 0
+}
+
+// LeaseAsk asks a server, in a packet, for a lease (a worker) or for its word
+// that it calls nobody lost for as long (a server). Answer: LeaseGrant, or none.
+type LeaseAsk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the member that asks, and where its gossip listens.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	GossipAddress string `protobuf:"bytes,2,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
+	// Who is asked: another process may be there by now.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The asker knows by it when it asked.
+	Seq uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Of a worker: how many of its leases have ended.
+	Term uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
+	// A worker, not a server.
+	Worker        bool `protobuf:"varint,6,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseAsk) Reset() {
+	*x = LeaseAsk{}
+	mi := &file_wire_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseAsk) ProtoMessage() {}
+
+func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseAsk.ProtoReflect.Descriptor instead.
+func (*LeaseAsk) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *LeaseAsk) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LeaseAsk) GetGossipAddress() string {
+	if x != nil {
+		return x.GossipAddress
+	}
+	return ""
+}
+
+func (x *LeaseAsk) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *LeaseAsk) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LeaseAsk) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseAsk) GetWorker() bool {
+	if x != nil {
+		return x.Worker
+	}
+	return false
+}
+
+type LeaseGrant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the server that answers.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Seq  uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Counted from when the asker sent the question, by its own clock.
+	ValidUs       int64 `protobuf:"varint,4,opt,name=valid_us,json=validUs,proto3" json:"valid_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseGrant) Reset() {
+	*x = LeaseGrant{}
+	mi := &file_wire_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseGrant) ProtoMessage() {}
+
+func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
+func (*LeaseGrant) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *LeaseGrant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LeaseGrant) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *LeaseGrant) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LeaseGrant) GetValidUs() int64 {
+	if x != nil {
+		return x.ValidUs
+	}
+	return 0
 }
 
 // ServerSign is what a server says in its sign of life in the store, which all
@@ -3880,7 +4214,7 @@ type ServerSign struct {
 
 func (x *ServerSign) Reset() {
 	*x = ServerSign{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +4226,7 @@ func (x *ServerSign) String() string {
 func (*ServerSign) ProtoMessage() {}
 
 func (x *ServerSign) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +4239,7 @@ func (x *ServerSign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerSign.ProtoReflect.Descriptor instead.
 func (*ServerSign) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ServerSign) GetServers() []string {
@@ -3955,7 +4289,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4301,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4314,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -3998,7 +4332,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4010,7 +4344,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4023,7 +4357,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -4031,7 +4365,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xb7\b\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xd6\b\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4061,7 +4395,9 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"handed_off\x18\x18 \x03(\v2\x16.limpet.v1.HandedStateR\thandedOff\x12A\n" +
 	"\n" +
-	"local_keys\x18\x19 \x03(\v2\".limpet.v1.Dispatch.LocalKeysEntryR\tlocalKeys\x1a:\n" +
+	"local_keys\x18\x19 \x03(\v2\".limpet.v1.Dispatch.LocalKeysEntryR\tlocalKeys\x12\x1d\n" +
+	"\n" +
+	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +
@@ -4221,7 +4557,7 @@ const file_wire_proto_rawDesc = "" +
 	"\badmitted\x18\x01 \x01(\bR\badmitted\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12,\n" +
-	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\"\xa8\x03\n" +
+	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\"\xc0\x03\n" +
 	"\n" +
 	"LoadReport\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
@@ -4241,7 +4577,17 @@ const file_wire_proto_rawDesc = "" +
 	"\x06locals\x18\f \x03(\v2\x13.limpet.v1.LocalUseR\x06locals\x12\"\n" +
 	"\rdrain_left_ms\x18\r \x01(\x03R\vdrainLeftMs\x12\x1d\n" +
 	"\n" +
-	"bound_soft\x18\x0e \x01(\x05R\tboundSoft\"\xfd\x01\n" +
+	"bound_soft\x18\x0e \x01(\x05R\tboundSoft\x12\x16\n" +
+	"\x06ending\x18\x0f \x01(\bR\x06ending\"\x1d\n" +
+	"\aLoadsOf\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\"9\n" +
+	"\n" +
+	"LoadsReply\x12+\n" +
+	"\x05loads\x18\x01 \x03(\v2\x15.limpet.v1.WorkerLoadR\x05loads\"N\n" +
+	"\n" +
+	"WorkerLoad\x12)\n" +
+	"\x04load\x18\x01 \x01(\v2\x15.limpet.v1.LoadReportR\x04load\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\"\xfd\x01\n" +
 	"\bLocalUse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x16\n" +
@@ -4353,10 +4699,24 @@ const file_wire_proto_rawDesc = "" +
 	"\aby_role\x18\x03 \x01(\tR\x06byRole\"4\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"2\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"K\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
-	"\x05there\x18\x02 \x03(\tR\x05there\"\x99\x01\n" +
+	"\x05there\x18\x02 \x03(\tR\x05there\x12\x17\n" +
+	"\ahold_ms\x18\x03 \x01(\x03R\x06holdMs\"\x93\x01\n" +
+	"\bLeaseAsk\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
+	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x12\n" +
+	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06worker\x18\x06 \x01(\bR\x06worker\"]\n" +
+	"\n" +
+	"LeaseGrant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x19\n" +
+	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\x99\x01\n" +
 	"\n" +
 	"ServerSign\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
@@ -4380,7 +4740,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_wire_proto_goTypes = []any{
 	(*Dispatch)(nil),         // 0: limpet.v1.Dispatch
 	(*HandOff)(nil),          // 1: limpet.v1.HandOff
@@ -4406,89 +4766,96 @@ var file_wire_proto_goTypes = []any{
 	(*Register)(nil),         // 21: limpet.v1.Register
 	(*RegisterReply)(nil),    // 22: limpet.v1.RegisterReply
 	(*LoadReport)(nil),       // 23: limpet.v1.LoadReport
-	(*LocalUse)(nil),         // 24: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),      // 25: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),   // 26: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),        // 27: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),      // 28: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil), // 29: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),       // 30: limpet.v1.StillBound
-	(*BoundRun)(nil),         // 31: limpet.v1.BoundRun
-	(*ReportLoad)(nil),       // 32: limpet.v1.ReportLoad
-	(*Describe)(nil),         // 33: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 34: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 35: limpet.v1.Superseded
-	(*StartRun)(nil),         // 36: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 37: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 38: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 39: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 40: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 41: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 42: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 43: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 44: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 45: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 46: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 47: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 48: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 49: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 50: limpet.v1.Ping
-	(*Pong)(nil),             // 51: limpet.v1.Pong
-	(*ServerSign)(nil),       // 52: limpet.v1.ServerSign
-	(*ShardsReleased)(nil),   // 53: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 54: limpet.v1.ShardsTaken
-	nil,                      // 55: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 56: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 57: limpet.v1.Dispatch.LocalKeysEntry
-	nil,                      // 58: limpet.v1.SpawnChild.MetadataEntry
-	nil,                      // 59: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),              // 60: limpet.v1.Sticky
-	(*HandedState)(nil),      // 61: limpet.v1.HandedState
-	(*Failure)(nil),          // 62: limpet.v1.Failure
-	(*LabelRule)(nil),        // 63: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 64: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 65: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 66: limpet.v1.RunStarted
-	(RunStatus)(0),           // 67: limpet.v1.RunStatus
-	(*Entry)(nil),            // 68: limpet.v1.Entry
+	(*LoadsOf)(nil),          // 24: limpet.v1.LoadsOf
+	(*LoadsReply)(nil),       // 25: limpet.v1.LoadsReply
+	(*WorkerLoad)(nil),       // 26: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),         // 27: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),      // 28: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),   // 29: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),        // 30: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),      // 31: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil), // 32: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),       // 33: limpet.v1.StillBound
+	(*BoundRun)(nil),         // 34: limpet.v1.BoundRun
+	(*ReportLoad)(nil),       // 35: limpet.v1.ReportLoad
+	(*Describe)(nil),         // 36: limpet.v1.Describe
+	(*DescribeReply)(nil),    // 37: limpet.v1.DescribeReply
+	(*Superseded)(nil),       // 38: limpet.v1.Superseded
+	(*StartRun)(nil),         // 39: limpet.v1.StartRun
+	(*StartRuns)(nil),        // 40: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),   // 41: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),    // 42: limpet.v1.StartRunReply
+	(*CancelRun)(nil),        // 43: limpet.v1.CancelRun
+	(*ReplayRun)(nil),        // 44: limpet.v1.ReplayRun
+	(*CommandReply)(nil),     // 45: limpet.v1.CommandReply
+	(*WatchRun)(nil),         // 46: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),    // 47: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),    // 48: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),       // 49: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 50: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 51: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 52: limpet.v1.DeclaredGone
+	(*Ping)(nil),             // 53: limpet.v1.Ping
+	(*Pong)(nil),             // 54: limpet.v1.Pong
+	(*LeaseAsk)(nil),         // 55: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),       // 56: limpet.v1.LeaseGrant
+	(*ServerSign)(nil),       // 57: limpet.v1.ServerSign
+	(*ShardsReleased)(nil),   // 58: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 59: limpet.v1.ShardsTaken
+	nil,                      // 60: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 61: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 62: limpet.v1.Dispatch.LocalKeysEntry
+	nil,                      // 63: limpet.v1.SpawnChild.MetadataEntry
+	nil,                      // 64: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),              // 65: limpet.v1.Sticky
+	(*HandedState)(nil),      // 66: limpet.v1.HandedState
+	(*Failure)(nil),          // 67: limpet.v1.Failure
+	(*LabelRule)(nil),        // 68: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 69: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 70: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 71: limpet.v1.RunStarted
+	(RunStatus)(0),           // 72: limpet.v1.RunStatus
+	(*Entry)(nil),            // 73: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	60, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	55, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	56, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	61, // 3: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	57, // 4: limpet.v1.Dispatch.local_keys:type_name -> limpet.v1.Dispatch.LocalKeysEntry
-	62, // 5: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	61, // 6: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	62, // 7: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	58, // 8: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	62, // 9: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	60, // 10: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	63, // 11: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	64, // 12: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	65, // 13: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	62, // 14: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	24, // 15: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	27, // 16: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	59, // 17: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	62, // 18: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	31, // 19: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	65, // 20: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	66, // 21: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	36, // 22: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	39, // 23: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	62, // 24: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	62, // 25: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	45, // 26: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	67, // 27: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	62, // 28: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	68, // 29: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	62, // 30: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	65, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	60, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	61, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	66, // 3: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	62, // 4: limpet.v1.Dispatch.local_keys:type_name -> limpet.v1.Dispatch.LocalKeysEntry
+	67, // 5: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	66, // 6: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	67, // 7: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	63, // 8: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	67, // 9: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	65, // 10: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	68, // 11: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	69, // 12: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	70, // 13: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	67, // 14: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	27, // 15: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	26, // 16: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	23, // 17: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	30, // 18: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	64, // 19: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	67, // 20: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	34, // 21: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	70, // 22: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	71, // 23: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	39, // 24: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	42, // 25: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	67, // 26: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	67, // 27: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	48, // 28: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	72, // 29: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	67, // 30: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	73, // 31: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	67, // 32: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -4508,7 +4875,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
