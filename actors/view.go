@@ -71,9 +71,14 @@ func stepView(st *run.Step) *api.Step {
 			phase = "running"
 		}
 	}
+	startedAt := st.StartedAt
+	if st.Rebuild != nil {
+		// What it shows is the recorded result; the attempt is another one's.
+		phase, startedAt = "rebuilding", st.Rebuild.StartedAt
+	}
 	v := &api.Step{
 		Name: st.Def.Name, Phase: phase, Attempts: st.Attempt, Failures: st.Failures, Lost: st.Lost,
-		WorkerId: st.Worker.GetWorkerId(), ReadyAt: timestamp(st.ReadyAt), StartedAt: timestamp(st.StartedAt),
+		WorkerId: st.Worker.GetWorkerId(), ReadyAt: timestamp(st.ReadyAt), StartedAt: timestamp(startedAt),
 		EndedAt: timestamp(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
 	}
 	if st.SkipReason != "" {

@@ -84,6 +84,10 @@ func stepOf(ev *messages.Event) (string, bool) {
 		return k.ChildSpawned.Step, true
 	case *messages.Event_ResultRefused:
 		return k.ResultRefused.Step, true
+	case *messages.Event_RebuildBegan:
+		return k.RebuildBegan.Step, true
+	case *messages.Event_StepRebuilt:
+		return k.StepRebuilt.Step, true
 	}
 	return "", false
 }
@@ -117,10 +121,14 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 	case *messages.Event_Bound:
 		s.Epoch = k.Bound.Epoch
 		s.Binding = Binding{Worker: k.Bound.Worker, Epoch: k.Bound.Epoch, Reason: k.Bound.Reason, Since: at}
+		s.StateLost = false
+		s.takeHanded()
 	case *messages.Event_BindingLost:
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = true, k.BindingLost.Reason, at
 	case *messages.Event_BindingRestored:
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, "", time.Time{}
+	case *messages.Event_StateHandedOff:
+		s.Handed = k.StateHandedOff
 	case *messages.Event_ChildSpawned:
 		c := k.ChildSpawned
 		s.childAt[childKey{c.Step, c.Key, s.Generation}] = len(s.Children)
@@ -152,14 +160,15 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 			st.ReadyAt = st.RetryAt
 		}
 		st.Phase, st.Attempt, st.Worker, st.Epoch = Live, d.Attempt, d.Worker, d.Epoch
-		st.DispatchedAt, st.StartedAt = at, time.Time{}
+		st.DispatchedAt, st.StartedAt, st.spoilt = at, time.Time{}, false
 		s.attempts++
 	case *messages.Event_StepStarted:
 		st.StartedAt = time.UnixMicro(k.StepStarted.StartedUs)
 	case *messages.Event_StepSucceeded:
 		st.Output, st.StartedAt = k.StepSucceeded.Output, time.UnixMicro(k.StepSucceeded.StartedUs)
 		s.endStep(st, Succeeded, nil, at)
-		s.worked(st)
+		s.stepEnded(st)
+		st.built()
 		s.readyChildren(st, at)
 	case *messages.Event_AttemptFailed:
 		f := k.AttemptFailed
@@ -168,32 +177,61 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		if f.Abandoned {
 			st.lost = append(st.lost, f.Attempt)
 		}
-		s.worked(st)
+		if messages.Code(f.Failure.GetCode()) != messages.CodeStateNotBuilt {
+			s.worked(st)
+		}
 		st.Phase, st.RetryAt, st.ReadyAt = Backoff, time.UnixMicro(f.RetryAtUs), time.UnixMicro(f.RetryAtUs)
 		if f.RetryAtUs == 0 {
 			st.Phase = Ready
 		}
 	case *messages.Event_AttemptLost:
-		st.lost = append(st.lost, st.Attempt)
-		st.Phase = Ready
-		if k.AttemptLost.Started {
-			st.Lost++
-			st.ReadyAt = at
-		}
+		s.applyLost(st, k.AttemptLost, at)
 	case *messages.Event_AttemptRevoked:
 		st.Phase = Ready
 	case *messages.Event_StepFailed:
+		s.dropHanded(st)
 		s.endStep(st, Failed, k.StepFailed.Failure, at)
 	case *messages.Event_StepSkipped:
 		st.SkipReason = k.StepSkipped.Reason
 		s.endStep(st, Skipped, nil, at)
 	case *messages.Event_StepCanceled:
-		st.SkipReason = k.StepCanceled.Reason
+		if st.Rebuild == nil {
+			st.SkipReason = k.StepCanceled.Reason
+		}
 		s.endStep(st, Canceled, nil, at)
+	case *messages.Event_RebuildBegan:
+		st.beginRebuild(k.RebuildBegan, at)
+	case *messages.Event_StepRebuilt:
+		st.StartedAt = time.UnixMicro(k.StepRebuilt.StartedUs)
+		s.stepEnded(st)
+		st.built()
+		s.endStep(st, Succeeded, nil, at)
+		s.awaited(st, at)
 	}
 }
 
+// applyLost folds the loss of an attempt: with its worker, or with the local
+// state that it needs.
+func (s *State) applyLost(st *Step, k *messages.AttemptLost, at time.Time) {
+	st.Phase = Ready
+	if k.Started {
+		st.Lost++
+		st.ReadyAt = at
+	}
+	if k.StateLost {
+		s.loseState(st)
+		return
+	}
+	st.lost = append(st.lost, st.Attempt)
+}
+
+// endStep ends a step, or its rebuild: however that ends, the step has
+// succeeded, at the time at which it did.
 func (s *State) endStep(st *Step, p Phase, f *messages.Failure, at time.Time) {
+	if st.Rebuild != nil {
+		st.endRebuild()
+		return
+	}
 	st.Phase, st.Failure, st.EndedAt = p, f, at
 }
 
@@ -203,9 +241,17 @@ func (s *State) worked(st *Step) {
 	if st.Epoch > s.WorkedEpoch {
 		s.WorkedEpoch = st.Epoch
 	}
+	s.StateLost = false
 	if st.Worker != nil {
 		s.workedWorker = st.Worker.WorkerId
 	}
+}
+
+// stepEnded notes that a step has done its work under its epoch, so that what
+// was handed to that epoch has arrived.
+func (s *State) stepEnded(st *Step) {
+	s.worked(st)
+	s.dropHanded(st)
 }
 
 func (s *State) readyRoots(at time.Time) {
@@ -226,7 +272,7 @@ func (s *State) readyChildren(st *Step, at time.Time) {
 
 func (s *State) parentsSucceeded(st *Step) bool {
 	for _, p := range st.parents {
-		if s.Steps[p].Phase != Succeeded {
+		if !s.Steps[p].HasSucceeded() {
 			return false
 		}
 	}
@@ -244,6 +290,7 @@ func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 	s.Status, s.Failure, s.FinishedAt = messages.RunStatus_RUN_STATUS_RUNNING, nil, time.Time{}
 	s.Cancel, s.CancelAt = nil, time.Time{}
 	s.Binding = Binding{}
+	s.Handed, s.StateLost = nil, false
 	s.Generation++
 	if r.RequestId != "" {
 		s.replays = append(s.replays, r.RequestId)

@@ -208,9 +208,12 @@ func (m *Machine) startOfResult(i int, r *messages.Result) int64 {
 func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 	st := &m.s.Steps[i]
 	f := r.GetFailure()
-	m.turnBytes += len(r.GetOutput())
 	switch {
+	case f == nil && !r.Canceled && st.Rebuild != nil:
+		m.emit(&messages.Event{Kind: &messages.Event_StepRebuilt{StepRebuilt: &messages.StepRebuilt{
+			Step: st.Def.Name, Attempt: st.Attempt, StartedUs: startedUs}}})
 	case f == nil && !r.Canceled:
+		m.turnBytes += len(r.GetOutput())
 		m.emit(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{
 			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: startedUs}}})
 	case m.s.Cancel != nil:
@@ -218,6 +221,8 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 			Step: st.Def.Name, Reason: m.canceled("run")}}})
 	case r.Canceled:
 		m.attemptLost(i, "canceled by its worker")
+	case m.s.isSticky() && f.Code == string(messages.CodeStateLost) && !f.Final:
+		m.stateLost(i, f)
 	default:
 		m.attemptFailed(i, f, startedUs, false)
 	}
@@ -240,7 +245,12 @@ func (m *Machine) attemptFailed(i int, f *messages.Failure, startedUs int64, aba
 	}
 }
 
+// failStep fails a step, or, while it is rebuilt, what waits for that.
 func (m *Machine) failStep(st *Step, f *messages.Failure) {
+	if st.Rebuild != nil {
+		m.failRebuild(st, f)
+		return
+	}
 	m.emit(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: st.Def.Name, Failure: f}}})
 }
 

@@ -29,7 +29,7 @@ func (s *State) Check() error {
 			return fmt.Errorf("I7: run ended, step %q is live", st.Def.Name)
 		}
 		for _, p := range st.parents {
-			if s.Steps[p].Phase != Succeeded {
+			if !s.Steps[p].HasSucceeded() {
 				return fmt.Errorf("I6: step %q is live, parent %q is %s", st.Def.Name, s.Steps[p].Def.Name, s.Steps[p].Phase)
 			}
 		}
@@ -57,6 +57,13 @@ func CheckTransition(before, after *State) error {
 	replayed := after.Generation != before.Generation
 	if err := checkEnd(before, after, replayed); err != nil {
 		return err
+	}
+	if h := after.Handed; h != nil && h != before.Handed {
+		for i := range after.Steps {
+			if st := &after.Steps[i]; st.Phase == Live {
+				return fmt.Errorf("I11: state of epoch %d is handed off, step %q is live", h.Epoch, st.Def.Name)
+			}
+		}
 	}
 	from, to := before.Binding.Worker, after.Binding.Worker
 	if before.hard() && !replayed && from != nil && from.WorkerId != to.GetWorkerId() {
@@ -99,17 +106,39 @@ func checkStep(run *State, before, after *Step, replayed bool) error {
 		return fmt.Errorf("I2: attempt %d went from %s to %s", after.Attempt, process(before.Worker), process(after.Worker))
 	case replayed:
 		return nil
-	case before.Phase.Ended() && (after.Phase != before.Phase || !bytes.Equal(after.Output, before.Output)):
+	case before.HasSucceeded() && (!after.HasSucceeded() || !bytes.Equal(after.Output, before.Output) || !after.EndedAt.Equal(before.EndedAt)):
+		return fmt.Errorf("I1: it had succeeded with %q, now it is %s with %q", before.Output, after.Phase, after.Output)
+	case before.Phase.Ended() && !before.HasSucceeded() && after.Phase != before.Phase:
 		return fmt.Errorf("I1: it had %s, now it is %s", before.Phase, after.Phase)
+	case after.Rebuild != nil && !before.HasSucceeded():
+		return fmt.Errorf("I9: it is rebuilt, and was %s", before.Phase)
 	}
 	if after.Attempt != before.Attempt {
 		for _, p := range before.parents {
-			if run.Steps[p].Phase != Succeeded {
+			if !run.Steps[p].HasSucceeded() {
 				return fmt.Errorf("I6: attempt %d is sent while parent %q is %s", after.Attempt, run.Steps[p].Def.Name, run.Steps[p].Phase)
 			}
 		}
+		return checkSent(run, before, after)
 	}
 	return nil
+}
+
+// checkSent checks an attempt that is sent.
+func checkSent(run *State, before, after *Step) error {
+	if run.Handed != nil && after.Epoch <= run.Handed.Epoch {
+		return fmt.Errorf("I11: attempt %d is sent under epoch %d, whose state was handed off", after.Attempt, after.Epoch)
+	}
+	if run.builders == nil || !before.needsState() {
+		return nil
+	}
+	var err error
+	run.builders[run.index[after.Def.Name]].each(func(b int) {
+		if st := &run.Steps[b]; st.BuiltEpoch != after.Epoch {
+			err = fmt.Errorf("I10: attempt %d needs the state of step %q, which was built under epoch %d, not %d", after.Attempt, st.Def.Name, st.BuiltEpoch, after.Epoch)
+		}
+	})
+	return err
 }
 
 // Clone returns a copy that shares nothing that folding changes.

@@ -25,6 +25,14 @@ func succeededEvent(step string, output string) *messages.Event {
 	return &messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{Step: step, Attempt: 1, Output: []byte(output)}}}
 }
 
+func rebuildEvent(step string, epoch uint64) *messages.Event {
+	return &messages.Event{Kind: &messages.Event_RebuildBegan{RebuildBegan: &messages.RebuildBegan{Step: step, Epoch: epoch}}}
+}
+
+func handedOffEvent(epoch uint64) *messages.Event {
+	return &messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: &messages.StateHandedOff{Epoch: epoch}}}
+}
+
 func endedEvent(status messages.RunStatus) *messages.Event {
 	return &messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status}}}
 }
@@ -54,8 +62,17 @@ func TestBrokenInvariantsAreNoticed(t *testing.T) {
 		{"I7: run ended, step \"a\" is ready", messages.Sticky_STICKY_NONE, []*messages.Event{endedEvent(succeeded)}},
 		{"I7: run ended, step \"a\" is live", messages.Sticky_STICKY_NONE, []*messages.Event{dispatchedEvent("a", 1, 0, "w1"), endedEvent(succeeded)}},
 		{"I8: step \"a\" charged 2 failures", messages.Sticky_STICKY_NONE, []*messages.Event{dispatchedEvent("a", 1, 0, "w1"), failedEvent("a", 1), dispatchedEvent("a", 2, 0, "w1"), failedEvent("a", 2)}},
+		{"I9: it is rebuilt, and was ready", messages.Sticky_STICKY_SOFT, []*messages.Event{boundEvent(1, "w1"), rebuildEvent("a", 1)}},
+		{"I1: it had succeeded with \"1\", now it is succeeded with \"2\"", messages.Sticky_STICKY_SOFT, []*messages.Event{boundEvent(1, "w1"), dispatchedEvent("a", 1, 1, "w1"),
+			succeededEvent("a", "1"), rebuildEvent("a", 1), dispatchedEvent("a", 2, 1, "w1"), succeededEvent("a", "2")}},
+		{"I10: attempt 1 needs the state of step \"a\", which was built under epoch 1, not 2", messages.Sticky_STICKY_SOFT, []*messages.Event{boundEvent(1, "w1"),
+			dispatchedEvent("a", 1, 1, "w1"), succeededEvent("a", ""), boundEvent(2, "w2"), dispatchedEvent("b", 1, 2, "w2")}},
+		{"I11: attempt 2 is sent under epoch 1, whose state was handed off", messages.Sticky_STICKY_SOFT, []*messages.Event{boundEvent(1, "w1"),
+			dispatchedEvent("a", 1, 1, "w1"), failedEvent("a", 1), handedOffEvent(1), dispatchedEvent("a", 2, 1, "w1")}},
+		{"I11: state of epoch 1 is handed off, step \"a\" is live", messages.Sticky_STICKY_SOFT, []*messages.Event{boundEvent(1, "w1"),
+			dispatchedEvent("a", 1, 1, "w1"), handedOffEvent(1)}},
 	} {
-		def := definition(test.sticky, &messages.StepDefinition{Name: "a"}, &messages.StepDefinition{Name: "b", Parents: []string{"a"}})
+		def := definition(test.sticky, &messages.StepDefinition{Name: "a", BuildsState: true}, &messages.StepDefinition{Name: "b", Parents: []string{"a"}, NeedsState: true})
 		s := NewState("r", def)
 		err := s.ApplyChecked(&messages.Entry{AtUs: 1, Events: append([]*messages.Event{startedEvent}, test.events...)})
 		if err == nil || !strings.Contains(err.Error(), test.want) {

@@ -22,6 +22,12 @@
 //	I6  a step is sent only after all its parents have succeeded
 //	I7  a run that ended has no live attempt and no step that can still run
 //	I8  retries that were charged never exceed the step's retries plus one
+//	I9  only a step that has succeeded is rebuilt, and its recorded result, with
+//	    the time of its end, stays as it is
+//	I10 a step that needs state is sent only when those of its ancestors that
+//	    build it have worked under its epoch, or were handed over to it
+//	I11 no attempt is live when state is handed off, and none is sent under that
+//	    epoch any more
 //
 // Imports only messages.
 package run

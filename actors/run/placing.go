@@ -154,9 +154,12 @@ func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
 	m.dispatchReady(grant)
 }
 
+// dispatchReady sends what is ready under the binding, and first what builds the
+// state that it needs.
 func (m *Machine) dispatchReady(grant uint64) {
+	m.beginRebuilds()
 	for i := range m.s.Steps {
-		if m.ready(&m.s.Steps[i]) && m.dispatch(i, m.s.Binding.Worker, grant) {
+		if m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 && m.dispatch(i, m.s.Binding.Worker, grant) {
 			grant = 0
 		}
 	}
@@ -208,7 +211,7 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 		Workflow: m.s.Def.Name, DefinitionHash: m.s.Start.DefinitionHash, Sticky: m.s.Def.Sticky,
 		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority),
 		Bound:    m.s.isSticky() && !m.boundNow, GrantId: grant,
-		ReadyUs: st.ReadyAt.UnixMicro(), ParentRun: m.s.Start.ParentRun,
+		ReadyUs: st.ReadyAt.UnixMicro(), ParentRun: m.s.Start.ParentRun, Rebuild: st.Rebuild != nil,
 	}
 	if !c.takeUp {
 		m.fill(d, st)
@@ -229,9 +232,16 @@ func (m *Machine) fill(d *messages.Dispatch, st *Step) {
 			d.Parents[m.s.Steps[p].Def.Name] = m.s.Steps[p].Output
 		}
 	}
-	if m.s.isSticky() && m.s.WorkedEpoch < st.Epoch {
+	switch {
+	case !m.s.isSticky():
+	case m.s.StateLost:
+		d.StateNew, d.StateReason = true, reasonStateLost
+	case m.s.WorkedEpoch < st.Epoch:
 		d.StateNew, d.StateReason = true, m.s.Binding.Reason
 		d.PreviousWorker = m.s.workedWorker
+	}
+	if h := m.s.Handed; h != nil && h.Epoch < st.Epoch {
+		d.HandedOff = h.States
 	}
 }
 
@@ -451,9 +461,12 @@ func (m *Machine) revoke(i int, reason string) {
 // waitingFor says in words what a step waits for.
 func (m *Machine) waitingFor(i int) string {
 	st, c, b := &m.s.Steps[i], &m.contacts[i], m.s.Binding
+	builder, awaits := m.awaitsRebuild(i)
 	switch {
 	case m.s.pending():
 		return fmt.Sprintf("worker %q to come back (%s)", b.Worker.WorkerId, b.LostReason)
+	case awaits:
+		return fmt.Sprintf("step %q, which is run again for its local state", builder.Def.Name)
 	case st.Phase == Live && c.queued:
 		return fmt.Sprintf("a slot of worker %q: all %d are busy, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.ahead)
 	case st.Phase == Live:

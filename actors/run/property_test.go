@@ -51,6 +51,9 @@ func drawDefinition(t *rapid.T) *messages.WorkflowDefinition {
 			ScheduleTimeoutMs:  rapid.SampledFrom([]int64{0, -1, 3000}).Draw(t, "schedule"),
 			ExecutionTimeoutMs: rapid.SampledFrom([]int64{0, -1, 3000}).Draw(t, "execution"),
 			LostAttemptsMax:    int32(rapid.IntRange(0, 2).Draw(t, "losses"))}
+		if def.Sticky != messages.Sticky_STICKY_NONE {
+			st.BuildsState, st.NeedsState = rapid.Bool().Draw(t, "builds"), rapid.Bool().Draw(t, "needs")
+		}
 		for j := range i {
 			if rapid.Bool().Draw(t, "parent") {
 				st.Parents = append(st.Parents, string(rune('a'+j)))
@@ -159,7 +162,7 @@ func (p *property) fromWorker() proto.Message {
 	r := &messages.Result{Step: step, Attempt: n, Epoch: st.Epoch, WorkerId: st.Worker.GetWorkerId(), Incarnation: st.Worker.GetIncarnation(),
 		StartedUs: p.now.UnixMicro(), Outcome: &messages.Result_Output{Output: []byte(step)}}
 	if rapid.Bool().Draw(t, "fails") {
-		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: "USER_ERROR", Final: rapid.Bool().Draw(t, "final")}}
+		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: rapid.SampledFrom([]string{"USER_ERROR", "STATE_LOST"}).Draw(t, "code"), Final: rapid.Bool().Draw(t, "final")}}
 		r.Canceled = rapid.IntRange(0, 3).Draw(t, "canceled") == 0
 	}
 	return r

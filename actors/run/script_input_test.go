@@ -150,6 +150,8 @@ func (s *script) result(w words, step string, n int32) *messages.Result {
 		_, _ = fmt.Sscan(e, &r.Epoch)
 	}
 	switch text, failed := w.named["error"]; {
+	case w.has("state-lost"):
+		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeStateLost), Message: "no index", Final: w.has("final")}}
 	case failed || r.Canceled:
 		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: w.has("final")}}
 	default:

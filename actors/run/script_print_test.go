@@ -131,10 +131,12 @@ func (s *script) message(msg proto.Message) string {
 			{d.Epoch != 0, fmt.Sprintf(" epoch=%d", d.Epoch)},
 			{d.Bound, " bound"},
 			{d.GrantId != 0, " granted"},
+			{d.Rebuild, " rebuild"},
 			{d.StateNew, fmt.Sprintf(" state-new=%q", d.StateReason)},
 			{d.PreviousWorker != "", " previous=" + d.PreviousWorker},
 			{len(d.Input) > 0, fmt.Sprintf(" input=%s", d.Input)},
 			{len(d.Parents) > 0, fmt.Sprintf(" parents=%s", d.Parents)},
+			{len(d.HandedOff) > 0, " handed-off=" + handed(d.HandedOff)},
 		} {
 			if f.on {
 				line += f.text
@@ -182,6 +184,12 @@ func (s *script) fieldsBut(msg proto.Message, skip ...string) string {
 
 func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch {
+	case f.IsList() && f.Name() == "states":
+		var states []*messages.HandedState
+		for i := range v.List().Len() {
+			states = append(states, v.List().Get(i).Message().Interface().(*messages.HandedState))
+		}
+		return handed(states)
 	case f.IsList():
 		var items []string
 		for i := range v.List().Len() {
@@ -210,6 +218,14 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 		return fmt.Sprintf("%q", v.String())
 	}
 	return v.String()
+}
+
+func handed(states []*messages.HandedState) string {
+	var items []string
+	for _, st := range states {
+		items = append(items, fmt.Sprintf("%s:%s", st.Local, st.Data))
+	}
+	return strings.Join(items, ",")
 }
 
 func contains(list []string, s string) bool {
@@ -290,6 +306,9 @@ func sameValue(x, y reflect.Value) bool {
 		}
 		if t, ok := x.Interface().(time.Time); ok {
 			return t.Equal(y.Interface().(time.Time))
+		}
+		if x.Kind() == reflect.Pointer && x.Type().Elem().Kind() == reflect.Struct && !x.IsNil() && !y.IsNil() {
+			x, y = x.Elem(), y.Elem()
 		}
 		if x.Kind() == reflect.Struct {
 			return differ(x.Interface(), y.Interface()) == ""

@@ -19,9 +19,9 @@ import (
 //
 // Two directives. "workflow" declares a definition, one step a line:
 //
-//	workflow sticky=soft|hard patience=10s|never|at-once priority=1 label=gpu
-//	load
-//	ask parents=load retries=2 backoff=1s schedule=5m execution=1h lost-max=5
+//	workflow sticky=soft|hard patience=10s|never|at-once priority=1 label=gpu locals=(x/handoff,y)
+//	load builds
+//	ask parents=load needs retries=2 backoff=1s schedule=5m execution=1h lost-max=5
 //
 // "do" lets things happen, one a line, and prints what the run does about each:
 // the entry that it appends, with its events, then what it sends. Nothing that
@@ -31,7 +31,7 @@ import (
 //	start input=… workflow=… child-of=run/step bind-to=w1
 //	placed w1 step=a question=q1 grant=9, waiting reason… , placement restarted
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s, unknown a#1, revoked a#1,
-//	refused a#1 reason, result a#1 output | error=… final | canceled by=w1 epoch=1
+//	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
 //	up w1 lacking-steps, draining w1, gone w1 reason
 //	pass 10s                     time passes, alarms ring
 //	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
@@ -119,6 +119,11 @@ func (s *script) workflow() {
 			default:
 				def.BusyPatienceMs = s.millis(v)
 			}
+		case "locals":
+			for _, name := range arg.Vals {
+				name, handoff := strings.CutSuffix(name, "/handoff")
+				def.Locals = append(def.Locals, &messages.LocalDefinition{Name: name, Handoff: handoff})
+			}
 		case "priority":
 			def.Priority = int32(v[0] - '0')
 		case "label":
@@ -159,6 +164,10 @@ func (s *script) step(fields []string) *messages.StepDefinition {
 			st.ExecutionTimeoutMs = s.millis(v)
 		case "lost-max":
 			_, _ = fmt.Sscan(v, &st.LostAttemptsMax)
+		case "builds":
+			st.BuildsState = true
+		case "needs":
+			st.NeedsState = true
 		case "label":
 			st.Labels = []*messages.LabelRule{{Key: v, Value: "yes", Required: true}}
 		default:

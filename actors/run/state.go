@@ -52,6 +52,16 @@ type Step struct {
 	Output                           []byte
 	Failure                          *messages.Failure
 	SkipReason                       string
+	// Rebuild is set while the step, which had succeeded, is executed again for
+	// the local state that it builds.
+	Rebuild *Rebuild
+	// BuiltEpoch is the newest epoch under which the step succeeded or was
+	// rebuilt, and its local state is there; 0 for none.
+	BuiltEpoch uint64
+	// wantsState: the step once found its state lost, so that it counts as one
+	// that needs it. spoilt: state was lost while the attempt was live, perhaps
+	// what it had built by then.
+	wantsState, spoilt bool
 	// lost holds numbers of attempts whose late result is still to be refused.
 	lost []int32
 }
@@ -104,6 +114,16 @@ type State struct {
 	// a later epoch is new to the run.
 	WorkedEpoch  uint64
 	workedWorker string
+	// StateLost: a step found the local state of the epoch gone, and none has
+	// ended since.
+	StateLost bool
+	// Handed is what the worker of an earlier epoch gave away, until a step has
+	// ended under a later one; nil if there is nothing.
+	Handed *messages.StateHandedOff
+
+	// builders has, for each step, those of its ancestors that build state; nil
+	// for a run whose steps keep none.
+	builders []stepSet
 
 	index    map[string]int
 	childAt  map[childKey]int
@@ -130,6 +150,7 @@ func NewState(runID string, def *messages.WorkflowDefinition) *State {
 			s.Steps[j].children = append(s.Steps[j].children, i)
 		}
 	}
+	s.findBuilders()
 	return s
 }
 

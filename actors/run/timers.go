@@ -41,6 +41,9 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
+	if _, awaits := m.awaitsRebuild(i); awaits {
+		return time.Time{}, false
+	}
 	switch {
 	case st.Phase == Ready, st.Phase == Backoff:
 		return st.ReadyAt.Add(timeout), true
@@ -279,8 +282,9 @@ func (m *Machine) dormancy() *messages.RunDormant {
 	backoffOnly := true
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
+		_, awaits := m.awaitsRebuild(i)
 		switch {
-		case m.s.pending() || st.Phase.Ended() || st.Phase == Waiting:
+		case m.s.pending() || st.Phase.Ended() || st.Phase == Waiting || awaits:
 		case st.Phase == Backoff && !m.ready(st):
 		case st.Phase == Live && m.contacts[i].waitingChild:
 			backoffOnly = false
