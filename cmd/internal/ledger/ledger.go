@@ -2,15 +2,27 @@
 // apart from the engine: the witness that the engine's own history is checked
 // against.
 //
-// Data flow: step function → Begin, End → a file for each worker process →
-// Read.
+// Data flow: step function → Begin, Tick, End → a file for each worker process
+// → Read. What binds and releases local state records that in the same file.
 //
 // The file is lines of fields between tabs. "process" begins it: worker id,
 // incarnation, process id and time, as all times in microseconds since the Unix
-// epoch. Then "begin": number of the execution in this process, run, step,
-// attempt, epoch, and time; "end": number, time, outcome (ok, failed), note;
-// "ready": time. What a killed process had written is complete but for a last
-// line without an end.
+// epoch. Then, in any order:
+//
+//	ready     time
+//	begin     number of the execution in this process, run, step, attempt, epoch, time
+//	rebuild   number: the function was told that it is executed for its local state alone
+//	tick      number, time: the function acts
+//	canceled  number, time, why: the function saw its context end, and acts no more
+//	end       number, time, outcome (ok, failed), note
+//	built     number of the value in this process, local state, key, run, epoch, time, what was received
+//	used      number of the value, number of the execution, time, version
+//	gave      number of the value, time, what was handed off
+//	released  number of the value, time, why
+//
+// What a killed process had written is complete but for a last line without an
+// end. A time is that of the machine's clock just before the line is written: a
+// process that is frozen between the two seems to have acted before.
 //
 // Imports nothing of this module.
 package ledger
@@ -43,6 +55,52 @@ type Execution struct {
 	Failed bool
 	// Note is the step's own: one line.
 	Note string
+	// Rebuild says that the function was told that its result does not count.
+	Rebuild bool
+	// Ticks are when it said that it acts, in microseconds since the Unix epoch.
+	Ticks []int64
+	// Canceled is when it saw that its context had ended, and acted no more;
+	// zero if it did not. Why is what its context said.
+	Canceled time.Time
+	Why      string
+}
+
+// Value is a value of local state.
+type Value struct {
+	// ID is unique among all processes.
+	ID          string
+	Worker      string
+	Incarnation string
+	// Local is the name of the state. Key is that of a shared value, for which
+	// Run and Epoch say nothing.
+	Local, Key, Run string
+	Epoch           uint64
+	Built           time.Time
+	// Received is what another worker had handed off; empty for nothing.
+	Received string
+	Uses     []Use
+	Gifts    []Gift
+	Releases []Release
+}
+
+// Use is one time that an execution got the value.
+type Use struct {
+	Execution string
+	At        time.Time
+	// Version that this use made of it.
+	Version int
+}
+
+// Gift is one time that the value was handed off.
+type Gift struct {
+	At   time.Time
+	Data string
+}
+
+// Release of a value.
+type Release struct {
+	At  time.Time
+	Why string
 }
 
 // Process is one process of a worker.
@@ -71,6 +129,7 @@ type Writer struct {
 	buffer *bufio.Writer
 	line   []byte
 	last   int64
+	values int64
 	err    error
 }
 
@@ -148,6 +207,78 @@ func (w *Writer) End(number int64, failed bool, note string) {
 	w.write(append(l, oneLine.Replace(note)...))
 }
 
+// Rebuild records that the call with the number is for its local state alone.
+func (w *Writer) Rebuild(number int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(strconv.AppendInt(append(w.line[:0], "rebuild\t"...), number, 10))
+}
+
+// Tick records that the call with the number acts now.
+func (w *Writer) Tick(number int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(w.numbered("tick", number))
+}
+
+// Canceled records that the call with the number saw its context end and acts
+// no more.
+func (w *Writer) Canceled(number int64, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(append(append(w.numbered("canceled", number), '\t'), oneLine.Replace(why)...))
+}
+
+// Built records a value of local state and returns its number. Of a private one
+// there is no key; received is what was handed off, empty for nothing.
+func (w *Writer) Built(local, key, run string, epoch uint64, received string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.values++
+	l := append(w.line[:0], "built\t"...)
+	l = append(strconv.AppendInt(l, w.values, 10), '\t')
+	for _, field := range []string{local, key, run} {
+		l = append(append(l, oneLine.Replace(field)...), '\t')
+	}
+	l = append(strconv.AppendUint(l, epoch, 10), '\t')
+	l = append(strconv.AppendInt(l, time.Now().UnixMicro(), 10), '\t')
+	w.write(append(l, oneLine.Replace(received)...))
+	return w.values
+}
+
+// Used records that the call with the number got the value, and which version
+// it made of it.
+func (w *Writer) Used(value, number int64, version int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := append(w.line[:0], "used\t"...)
+	l = append(strconv.AppendInt(l, value, 10), '\t')
+	l = append(strconv.AppendInt(l, number, 10), '\t')
+	l = append(strconv.AppendInt(l, time.Now().UnixMicro(), 10), '\t')
+	w.write(strconv.AppendInt(l, int64(version), 10))
+}
+
+// Gave records what the value was handed off as.
+func (w *Writer) Gave(value int64, data string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(append(append(w.numbered("gave", value), '\t'), oneLine.Replace(data)...))
+}
+
+// Released records the release of the value.
+func (w *Writer) Released(value int64, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(append(append(w.numbered("released", value), '\t'), oneLine.Replace(why)...))
+}
+
+// numbered begins a line with a number and the time.
+func (w *Writer) numbered(what string, number int64) []byte {
+	l := append(append(w.line[:0], what...), '\t')
+	l = append(strconv.AppendInt(l, number, 10), '\t')
+	return strconv.AppendInt(l, time.Now().UnixMicro(), 10)
+}
+
 // Count is the number of calls that have begun.
 func (w *Writer) Count() int64 {
 	w.mu.Lock()
@@ -157,6 +288,13 @@ func (w *Writer) Count() int64 {
 
 // ID is the Execution.ID of the call with the number.
 func (w *Writer) ID(number int64) string { return executionID(w.incarnation, number) }
+
+// ValueID is the Value.ID of the value with the number.
+func (w *Writer) ValueID(number int64) string { return valueID(w.incarnation, number) }
+
+func valueID(incarnation string, number int64) string {
+	return incarnation + "@" + strconv.FormatInt(number, 10)
+}
 
 func executionID(incarnation string, number int64) string {
 	return incarnation + "#" + strconv.FormatInt(number, 10)

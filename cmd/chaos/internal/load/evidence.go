@@ -61,7 +61,8 @@ func (l *Load) Evidence(ctx context.Context) (verdict.Evidence, error) {
 			}
 		}
 	}
-	e.Processes, e.Executions, err = ledger.ReadAll(l.ledgers())
+	book, err := ledger.ReadBook(l.ledgers())
+	e.Processes, e.Executions, e.Values = book.Processes, book.Executions, book.Values
 	return e, errors.Join(err, ctx.Err())
 }
 

@@ -19,6 +19,9 @@ const (
 	reasonBusy       = "worker busy"
 	reasonStepGone   = "step gone"
 	reasonRestarted  = "worker restarted"
+	// reasonLease is of a worker that has ended its functions because no server
+	// could be reached that would have told it to go on.
+	reasonLease = "lease expired"
 	// Reasons of lost attempts only.
 	reasonCanceled = "canceled by its worker"
 	reasonUnknown  = "unknown to its worker"
@@ -65,6 +68,7 @@ func (h *history) bound(b *messages.Bound) {
 	}
 	h.current = &binding{Bound: b, at: h.now.At, generation: len(h.generations) - 1}
 	h.bindings = append(h.bindings, h.current)
+	h.given[b.GetEpoch()] = h.handing
 }
 
 // firstBound checks the first binding of a generation.
@@ -103,6 +107,9 @@ func (h *history) boundAgain(b *messages.Bound) {
 		return
 	}
 	h.c.report.Seen.Rebound++
+	if b.GetReason() == reasonDraining {
+		h.c.report.Seen.Drained++
+	}
 	moves := []string{reasonLost, reasonLeft, reasonSuperseded, reasonRestarted, reasonStepGone}
 	switch reason := b.GetReason(); {
 	case !sameProcess(from, old.GetWorker()):

@@ -29,7 +29,14 @@ func Check(e Evidence, faults []Fault) Report {
 		h.checkBindings()
 		h.checkLosses()
 		h.checkEnds()
+		h.checkState()
+		h.checkActing()
+		h.checkDrains()
+		h.checkHandoffs()
+		h.checkValues()
 	}
+	c.checkLocals()
+	c.checkSameID()
 	for _, h := range c.order {
 		h.checkChildren()
 	}
@@ -98,6 +105,17 @@ func (c *checker) readLedger() {
 		} else if !unknown[e.Run] {
 			unknown[e.Run] = true
 			c.breaks(RuleLost, e.Run, "%s#%d was executed on %s, and the run is not there", e.Step, e.Attempt, e.Worker)
+		}
+	}
+	for i := range c.evidence.Values {
+		v := &c.evidence.Values[i]
+		if v.Run == "" {
+			continue
+		}
+		if h := c.runs[v.Run]; h != nil {
+			h.values = append(h.values, v)
+		} else {
+			c.breaks(RuleLost, v.Run, "%s was bound for it on %s, and the run is not there", v.ID, v.Worker)
 		}
 	}
 	for _, h := range c.order {

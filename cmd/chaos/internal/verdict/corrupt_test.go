@@ -161,12 +161,9 @@ var corruptions = []corruption{
 	{RuleSoftMoved, "a move has a reason of another kind", func(d *drawn) { d.event(moved).event.GetBound().Reason = reasonFirst }},
 	{RuleSoftMoved, "a move is not from where the run was", func(d *drawn) { d.event(moved).event.GetBound().FromIncarnation = "i00" }},
 	{RuleSoftMoved, "a move without a loss", func(d *drawn) {
-		s := d.event(func(_ *Run, ev *messages.Event) bool {
-			return ev.GetBindingLost().GetReason() == reasonLost || ev.GetBindingLost().GetReason() == reasonSuperseded
+		s := d.event(func(r *Run, ev *messages.Event) bool {
+			return stickyOf(r) == soft && (ev.GetBindingLost().GetReason() == reasonLost || ev.GetBindingLost().GetReason() == reasonSuperseded)
 		})
-		for stickyOf(s.run) != soft {
-			s = d.event(func(_ *Run, ev *messages.Event) bool { return ev.GetBindingLost() != nil })
-		}
 		s.remove()
 	}},
 	{RuleSoftMoved, "a SOFT run is executed on another worker", func(d *drawn) {
@@ -220,7 +217,7 @@ var corruptions = []corruption{
 	}},
 	{RuleTwoBindings, "a run is bound while an attempt is live", func(d *drawn) {
 		s := d.event(func(r *Run, ev *messages.Event) bool {
-			return isLost(r, ev) && stickyOf(r) == soft && ev.GetAttemptLost().Reason != reasonCanceled
+			return isLost(r, ev) && stickyOf(r) == soft && ev.GetAttemptLost().Reason != reasonCanceled && !ev.GetAttemptLost().StateLost
 		})
 		s.remove()
 	}},
@@ -404,10 +401,10 @@ func (s spot) is(e *ledger.Execution) bool {
 // Whatever rule is broken, wherever: it is noticed, and called by its name.
 func TestEveryBrokenRuleIsNoticed(t *testing.T) {
 	broken := map[Rule]bool{}
-	for _, c := range slices.Concat(corruptions, callCorruptions) {
+	for _, c := range slices.Concat(corruptions, callCorruptions, localCorruptions) {
 		broken[c.rule] = true
 		t.Run(fmt.Sprintf("%s/%s", c.rule, c.name), func(t *testing.T) {
-			for seed := range uint64(20) {
+			for seed := range uint64(10) {
 				d := &drawn{scene: everything(), t: t, r: rand.New(rand.NewPCG(seed, 1))}
 				c.do(d)
 				r := Check(d.evidence, d.faults)

@@ -20,6 +20,8 @@ type Evidence struct {
 	// Executions and Processes are from the ledger of the workers.
 	Executions []ledger.Execution
 	Processes  []ledger.Process
+	// Values are the local state that the ledger tells of.
+	Values []ledger.Value
 }
 
 // Act is what a client asked for.
@@ -147,6 +149,14 @@ type Want struct {
 	// Overruns names the step that overruns its execution timeout; empty if
 	// none does.
 	Overruns string
+	// Builds and Needs are the steps that build local state and those that need
+	// what their ancestors have built.
+	Builds, Needs []string
+	// Private names the local state that is the run's own, Shared the one that it
+	// shares under Key; empty for none. Handoff says that the private one can be
+	// handed off.
+	Private, Shared, Key string
+	Handoff              bool
 }
 
 // Output is what every step of the load returns, and what its execution notes
@@ -155,6 +165,9 @@ type Output struct {
 	Value string `json:"value"`
 	// Execution is the ledger's id of the call that returned it.
 	Execution string `json:"execution"`
+	// Inputs are the executions whose outputs the step was given, in the order of
+	// its parents.
+	Inputs []string `json:"inputs,omitempty"`
 	// Children that the step spawned.
 	Children []string `json:"children,omitempty"`
 	// Untold says that the process had no state of the run, and the step had
@@ -162,8 +175,17 @@ type Output struct {
 	Untold bool `json:"untold,omitempty"`
 }
 
-// OnPurpose begins the error of a step that fails because its input says so.
+// OnPurpose begins the error of a step that fails because its input says so,
+// and of one that says that its state is lost.
 const OnPurpose = "on purpose"
+
+// State is what a private value of local state holds, and what it is handed off
+// as, in JSON.
+type State struct {
+	Run string `json:"run"`
+	// Version counts the uses, from the first process that built it on.
+	Version int `json:"version"`
+}
 
 // GivenUp is the code of a call that the load itself broke off when the test
 // was over.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,10 @@ func (h *history) checkExecutions() {
 			h.checkOutput(a)
 		case failed:
 			h.checkFailure(a)
+		case rebuilt:
+			if e := a.execution(); e == nil || e.End.IsZero() || e.Failed {
+				h.breaks(RuleAttempts, "%s#%d is rebuilt, and was not executed to its end", a.step, a.number)
+			}
 		}
 	}
 }
@@ -69,6 +74,9 @@ func (h *history) checkOutput(a *attempt) {
 	}
 	if e != nil && out.Execution != e.ID {
 		h.breaks(RuleAttempts, "%s#%d recorded what execution %s returned, and %s is its own", a.step, a.number, out.Execution, e.ID)
+	}
+	if out.Inputs != nil && !slices.Equal(out.Inputs, a.inputs) {
+		h.breaks(RuleRebuild, "%s#%d was given what executions %v returned, and recorded are those of %v", a.step, a.number, out.Inputs, a.inputs)
 	}
 	if out.Untold {
 		h.breaks(RuleStateUntold, "%s#%d found no state on %s, and was not told that it is new", a.step, a.number, place(a.worker))

@@ -43,6 +43,12 @@ const (
 	// OneWay cuts one direction only; Loss drops some of the packets.
 	OneWay Kind = "partition_one_way"
 	Loss   Kind = "loss"
+	// WorkerDrain is a drain of a worker by the API, and its end.
+	WorkerDrain Kind = "worker_drain"
+	// PartitionServers cuts a worker off all servers, not off other workers;
+	// PartitionLink off one server.
+	PartitionServers Kind = "partition_servers"
+	PartitionLink    Kind = "partition_link"
 	// WorkerJoin and ServerJoin bring a node that was not there before.
 	WorkerJoin Kind = "worker_join"
 	ServerJoin Kind = "server_join"
@@ -68,6 +74,13 @@ type Fault struct {
 	// answers again, the process that takes the place of a dead one is up. Zero
 	// if it never was.
 	Until time.Time `json:"until,omitzero"`
+
+	// Acked is when a WorkerDrain had been acknowledged, Lifted just before it
+	// was asked to end; zero if that never was.
+	Acked  time.Time `json:"acked,omitzero"`
+	Lifted time.Time `json:"lifted,omitzero"`
+	// Deadline of a WorkerDrain; 0 for none.
+	Deadline time.Duration `json:"deadline,omitempty"`
 }
 
 // strikes says that the fault touches the node.
@@ -95,7 +108,7 @@ func (f *Fault) deadly() bool {
 // onWorker says that the fault is about a worker's process and nothing else.
 func (f *Fault) onWorker() bool {
 	switch f.Kind {
-	case WorkerKill, WorkerStop, WorkerPause, WorkerLeave, WorkerDouble, WorkerJoin:
+	case WorkerKill, WorkerStop, WorkerPause, WorkerLeave, WorkerDouble, WorkerJoin, WorkerDrain:
 		return true
 	}
 	return false

@@ -18,9 +18,10 @@ const (
 	lost
 	revoked
 	canceled
+	rebuilt
 )
 
-var endingNames = [...]string{"live", "succeeded", "failed", "lost", "revoked", "canceled"}
+var endingNames = [...]string{"live", "succeeded", "failed", "lost", "revoked", "canceled", "rebuilt"}
 
 func (e ending) String() string { return endingNames[e] }
 
@@ -38,6 +39,13 @@ type attempt struct {
 	failure   *messages.Failure
 	abandoned bool
 	output    []byte
+	// rebuild says that it was sent for local state alone, stateLost that the
+	// step said that its state is lost.
+	rebuild, stateLost bool
+	// spoilt says that state was found lost while it was live.
+	spoilt bool
+	// inputs are the executions whose outputs are recorded of its parents.
+	inputs []string
 	// executions of it in the ledger.
 	executions []*ledger.Execution
 }
@@ -76,6 +84,8 @@ const (
 	open phase = iota
 	done
 	broken
+	// rebuilding: it has succeeded, and is executed again for its local state.
+	rebuilding
 )
 
 // history is a run as its events tell it.
@@ -94,10 +104,25 @@ type history struct {
 	// current is the binding in force; nil before the first of a generation.
 	current *binding
 	spawns  []spawn
+	// outputs recorded of steps: the executions that they come from.
+	outputs map[string]string
+	// handed is what was handed off at the end of an epoch.
+	handed map[uint64]*messages.StateHandedOff
+	// handing is what was handed off and has not arrived yet, given what each
+	// epoch began with.
+	handing *messages.StateHandedOff
+	given   map[uint64]*messages.StateHandedOff
+	// wants are the steps that found their state lost.
+	wants map[string]bool
+	// builtIn is the epoch in which a step has built its state.
+	builtIn map[string]uint64
 	// now is the entry that is being read.
 	now Entry
 	// executions of the run in the ledger, in the order of their beginning.
 	executions []*ledger.Execution
+	// values are the private local state of the run in the ledger, in the order
+	// of their making.
+	values []*ledger.Value
 }
 
 type attemptKey struct {
@@ -116,7 +141,9 @@ func (h *history) sticky() messages.Sticky { return h.started.GetSticky() }
 // readHistory reads the events of a run in order and notes what cannot be; nil
 // for a run without events.
 func (c *checker) readHistory(r *Run) *history {
-	h := &history{Run: r, c: c, newest: map[string]*attempt{}, byKey: map[attemptKey]*attempt{}, phases: map[string]phase{}}
+	h := &history{Run: r, c: c, newest: map[string]*attempt{}, byKey: map[attemptKey]*attempt{}, phases: map[string]phase{},
+		outputs: map[string]string{}, handed: map[uint64]*messages.StateHandedOff{}, given: map[uint64]*messages.StateHandedOff{},
+		wants: map[string]bool{}, builtIn: map[string]uint64{}}
 	for i, e := range r.Entries {
 		if e.Number != uint64(i)+1 {
 			h.breaks(RuleHistory, "entry %d follows %d entries", e.Number, i)
@@ -181,8 +208,7 @@ func (h *history) event(ev *messages.Event) {
 	case *messages.Event_StepSucceeded:
 		s := k.StepSucceeded
 		if a := h.result(s.GetStep(), s.GetAttempt(), succeeded); a != nil {
-			a.output = s.GetOutput()
-			h.phases[a.step] = done
+			h.succeeded(a, s.GetOutput())
 		}
 	case *messages.Event_AttemptFailed:
 		f := k.AttemptFailed
@@ -195,10 +221,20 @@ func (h *history) event(ev *messages.Event) {
 		}
 	case *messages.Event_AttemptLost:
 		h.withdrawn(k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), lost, k.AttemptLost.GetReason())
+		h.stateLost(k.AttemptLost)
 		h.c.report.Seen.Lost++
 	case *messages.Event_AttemptRevoked:
 		h.withdrawn(k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), revoked, k.AttemptRevoked.GetReason())
+	case *messages.Event_RebuildBegan:
+		h.rebuildBegan(k.RebuildBegan)
+	case *messages.Event_StepRebuilt:
+		h.rebuilt(k.StepRebuilt)
+	case *messages.Event_StateHandedOff:
+		h.handedOff(k.StateHandedOff)
 	case *messages.Event_StepFailed:
+		if a := h.newest[k.StepFailed.GetStep()]; a != nil && !a.rebuild {
+			h.arrived(a)
+		}
 		h.stepOver(k.StepFailed.GetStep())
 	case *messages.Event_StepSkipped:
 		h.stepOver(k.StepSkipped.GetStep())
@@ -235,18 +271,21 @@ func (h *history) dispatched(d *messages.StepDispatched) {
 	if before != nil && before.ending == live {
 		h.breaks(RuleAttempts, "%s#%d is dispatched while #%d is live", d.GetStep(), d.GetAttempt(), before.number)
 	}
-	if h.phases[d.GetStep()] != open {
+	if p := h.phases[d.GetStep()]; p != open && p != rebuilding {
 		h.breaks(RuleRepeated, "%s#%d is dispatched, and the step had ended", d.GetStep(), d.GetAttempt())
 	}
 	for _, parent := range h.Parents[d.GetStep()] {
-		if h.phases[parent] != done {
+		if p := h.phases[parent]; p != done && p != rebuilding {
 			h.breaks(RuleHistory, "%s#%d is dispatched before its parent %s has succeeded", d.GetStep(), d.GetAttempt(), parent)
 		}
 	}
 	h.dispatchedWhereBound(d)
 	a := &attempt{
 		step: d.GetStep(), number: d.GetAttempt(), generation: len(h.generations) - 1,
-		worker: d.GetWorker(), epoch: d.GetEpoch(), at: h.now.At,
+		worker: d.GetWorker(), epoch: d.GetEpoch(), at: h.now.At, rebuild: h.phases[d.GetStep()] == rebuilding,
+	}
+	for _, parent := range h.Parents[d.GetStep()] {
+		a.inputs = append(a.inputs, h.outputs[parent])
 	}
 	h.attempts = append(h.attempts, a)
 	h.newest[a.step], h.byKey[attemptKey{a.step, a.number}] = a, a
@@ -260,7 +299,9 @@ func (h *history) result(step string, number int32, e ending) *attempt {
 	case a == nil:
 		h.breaks(RuleStaleAccepted, "%s#%d %s, and was never dispatched", step, number, e)
 		return nil
-	case a.ending == succeeded || a.ending == failed, h.phases[step] == done:
+	case a.rebuild && e == succeeded:
+		h.breaks(RuleRecordedTwice, "%s#%d is recorded as a result, and is a rebuild", step, number)
+	case a.ending == succeeded || a.ending == failed || a.ending == rebuilt, h.phases[step] == done:
 		h.breaks(RuleRecordedTwice, "%s#%d %s, after it had %s", step, number, e, a.ending)
 	case a.ending != live:
 		h.breaks(RuleStaleAccepted, "%s#%d %s, after it was %s (%s)", step, number, e, a.ending, a.reason)
@@ -281,7 +322,13 @@ func (h *history) withdrawn(step string, number int32, e ending, reason string) 
 	a.ending, a.endAt, a.reason = e, h.now.At, reason
 }
 
+// stepOver ends a step without a result; a rebuild that ends so leaves the
+// result that there is.
 func (h *history) stepOver(step string) {
+	if h.phases[step] == rebuilding {
+		h.phases[step] = done
+		return
+	}
 	if h.phases[step] != open {
 		h.breaks(RuleRecordedTwice, "step %s ends, and had ended", step)
 	}
@@ -289,7 +336,7 @@ func (h *history) stepOver(step string) {
 }
 
 func (h *history) stepCanceled(step string) {
-	if !h.generation().canceled {
+	if !h.generation().canceled && h.phases[step] != rebuilding {
 		h.breaks(RuleHistory, "step %s is canceled, and nobody canceled the run", step)
 	}
 	if a := h.newest[step]; a != nil && a.ending == live {
@@ -369,5 +416,6 @@ func (h *history) replayed(r *messages.RunReplayed) {
 		delete(h.phases, step)
 	}
 	h.generations = append(h.generations, &generation{})
-	h.current = nil
+	h.current, h.handing = nil, nil
+	clear(h.wants)
 }

@@ -56,7 +56,15 @@ func (c *checker) faultsOf(w *messages.WorkerRef, at time.Time) []*Fault {
 // succeededBy says that a later process of the worker had begun.
 func (c *checker) succeededBy(w *messages.WorkerRef, at time.Time) bool {
 	return slices.ContainsFunc(c.evidence.Processes, func(p ledger.Process) bool {
-		return p.Worker == w.GetWorkerId() && p.Incarnation > w.GetIncarnation() && !p.Begin.After(at.Add(slack))
+		return p.Worker == w.GetWorkerId() && p.Incarnation > w.GetIncarnation() && !p.Begin.After(at.Add(slack)) && !c.turnedAway(&p)
+	})
+}
+
+// turnedAway says that the process was a second one of its id, and was never
+// admitted.
+func (c *checker) turnedAway(p *ledger.Process) bool {
+	return p.Ready.IsZero() && slices.ContainsFunc(c.faults, func(f Fault) bool {
+		return f.Kind == WorkerDouble && f.Target == p.Worker && f.PID == p.ID
 	})
 }
 
@@ -72,17 +80,36 @@ func (c *checker) excused(w *messages.WorkerRef, reason string, at time.Time) bo
 		// One that finds itself superseded leaves in order.
 		return kinds(WorkerLeave) || c.succeededBy(w, at)
 	case reasonDraining:
-		return kinds(WorkerLeave) || c.succeededBy(w, at)
+		return kinds(WorkerLeave, WorkerDrain) || c.succeededBy(w, at)
 	case reasonSuperseded, reasonRestarted:
 		return c.succeededBy(w, at)
 	case reasonLost, reasonCanceled:
-		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, PartitionSplit, OneWay, Loss) || c.succeededBy(w, at)
+		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, PartitionSplit, OneWay, Loss, PartitionServers, PartitionLink) ||
+			reason == reasonCanceled && kinds(WorkerDrain) || c.succeededBy(w, at)
+	case reasonLease:
+		return kinds(WorkerStop, WorkerPause, Partition, PartitionSplit, OneWay, Loss, PartitionServers, PartitionLink) || c.serversStruck(at)
 	}
 	return false
 }
 
+// serversStruck says that something was done to a server just before: it may
+// have kept workers from hearing of any.
+func (c *checker) serversStruck(at time.Time) bool {
+	return slices.ContainsFunc(c.faults, func(f Fault) bool {
+		switch f.Kind {
+		case ServerKill, ServerStop, ServerPause, ServerLeave, Partition, PartitionSplit, OneWay, Loss:
+			return !f.At.After(at.Add(slack)) && (f.Until.IsZero() || !at.After(f.Until.Add(afterwards)))
+		}
+		return false
+	})
+}
+
 // lostBinding checks that a worker is given up for something that was done.
+// Whether it was busy for long enough is for checkLosses to say.
 func (c *checker) lostBinding(h *history, b *binding) {
+	if b.lostReason == reasonBusy {
+		return
+	}
 	if !c.excused(b.GetWorker(), b.lostReason, b.lostAt) {
 		h.breaks(RuleFalseLoss, "%s is given up at %s (%s), and nothing was done to it", place(b.GetWorker()), clock(b.lostAt), b.lostReason)
 	}
@@ -93,6 +120,10 @@ func (c *checker) lostBinding(h *history, b *binding) {
 func (h *history) checkLosses() {
 	for _, a := range h.attempts {
 		if a.ending != lost {
+			continue
+		}
+		if a.stateLost {
+			h.checkStateLost(a)
 			continue
 		}
 		excused := h.c.excused(a.worker, a.reason, a.endAt)
@@ -110,7 +141,7 @@ func (h *history) checkLosses() {
 		}
 	}
 	for i, b := range h.bindings {
-		if i == 0 || h.sticky() != messages.Sticky_STICKY_SOFT || b.GetFromWorker() == "" || h.bindings[i-1].lost {
+		if i == 0 || h.sticky() != messages.Sticky_STICKY_SOFT || b.GetFromWorker() == "" || h.bindings[i-1].lost && b.GetReason() != reasonBusy {
 			continue
 		}
 		from := h.bindings[i-1]

@@ -44,6 +44,19 @@ type Report struct {
 type Seen struct {
 	Lost, Rebound, HardReturned, Refused, Retried, TimedOut, Canceled, Replayed, StickyChildren, PlainChildren int
 	Acknowledged, Ambiguous, RefusedCalls, Dormant                                                             int
+	// Rebuilds of steps, and steps that said that their state is lost.
+	Rebuilds, StateLost int
+	// Handoffs of state, those that came to nothing, and the values that were
+	// built from one.
+	Handoffs, HandoffsFailed, Received int
+	// Drained counts the bindings that left a worker because it drained; Stayed
+	// the executions of SOFT runs on a worker that drains.
+	Drained, Stayed int
+	// Fenced counts acts after a freeze that a system outside refuses by their
+	// token.
+	Fenced int
+	// Values of local state in the ledger.
+	Values int
 }
 
 // Recovery is how long it took until what a fault had stopped went on.
@@ -101,7 +114,19 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Max        figures      `json:"recovery_max_s"`
 		Count      map[Kind]int `json:"recovery_n"`
 		Late       *float64     `json:"wait_late_max_s"`
-	}{r.Seed, r.Runs, r.Calls, r.Executions, r.Faults, r.Violations, median, most, count, rounded(r.Late)})
+		Rebuilds   int          `json:"rebuilds"`
+		StateLost  int          `json:"state_lost"`
+		Handoffs   int          `json:"handoffs"`
+		NoHandoffs int          `json:"handoffs_failed"`
+		Received   int          `json:"handoffs_received"`
+		Drains     int          `json:"drains"`
+		Drained    int          `json:"drain_moves"`
+		Stayed     int          `json:"drain_stayed"`
+		Fenced     int          `json:"fenced"`
+		Values     int          `json:"local_values"`
+	}{r.Seed, r.Runs, r.Calls, r.Executions, r.Faults, r.Violations, median, most, count, rounded(r.Late),
+		r.Seen.Rebuilds, r.Seen.StateLost, r.Seen.Handoffs, r.Seen.HandoffsFailed, r.Seen.Received,
+		r.Faults[WorkerDrain], r.Seen.Drained, r.Seen.Stayed, r.Seen.Fenced, r.Seen.Values})
 }
 
 func rounded(seconds float64) *float64 {
@@ -113,8 +138,10 @@ func rounded(seconds float64) *float64 {
 func (r Report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "seed %d: %d runs, %d calls (%d ambiguous, %d refused), %d executions\n", r.Seed, r.Runs, r.Calls, r.Seen.Ambiguous, r.Seen.RefusedCalls, r.Executions)
-	fmt.Fprintf(t, "seen: %d attempts lost, %d rebound, %d HARD returns, %d late results refused, %d retries, %d timeouts, %d canceled, %d replays, %d sticky and %d plain children, %d dormant\n\n",
+	fmt.Fprintf(t, "seen: %d attempts lost, %d rebound, %d HARD returns, %d late results refused, %d retries, %d timeouts, %d canceled, %d replays, %d sticky and %d plain children, %d dormant\n",
 		r.Seen.Lost, r.Seen.Rebound, r.Seen.HardReturned, r.Seen.Refused, r.Seen.Retried, r.Seen.TimedOut, r.Seen.Canceled, r.Seen.Replayed, r.Seen.StickyChildren, r.Seen.PlainChildren, r.Seen.Dormant)
+	fmt.Fprintf(t, "local state: %d values, %d rebuilds, %d losses said, %d handed off, %d not, %d received; %d bindings left a drain, %d executions stayed; %d acts fenced\n\n",
+		r.Seen.Values, r.Seen.Rebuilds, r.Seen.StateLost, r.Seen.Handoffs, r.Seen.HandoffsFailed, r.Seen.Received, r.Seen.Drained, r.Seen.Stayed, r.Seen.Fenced)
 	fmt.Fprintln(t, "rule\tbroken\twhat it says")
 	for _, rule := range Rules {
 		fmt.Fprintf(t, "%s\t%d\t%s\n", rule, r.Violations[rule], rule.Text())

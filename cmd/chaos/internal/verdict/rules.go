@@ -23,6 +23,12 @@ const (
 	RuleStateUntold    Rule = "state_untold"
 	RuleWaits          Rule = "waits"
 	RuleRefused        Rule = "refused"
+	RuleOverlap        Rule = "overlap"
+	RuleRebuild        Rule = "rebuild"
+	RuleHandoff        Rule = "handoff"
+	RuleDrain          Rule = "drain"
+	RuleSameID         Rule = "same_id"
+	RuleLocal          Rule = "local"
 )
 
 // Rules in the order of the report.
@@ -30,6 +36,7 @@ var Rules = []Rule{
 	RuleLost, RuleNotEnded, RuleEndedTwice, RuleRecordedTwice, RuleHardMoved, RuleSoftMoved, RuleStaleAccepted,
 	RuleTwoBindings, RuleRepeated, RuleFalseLoss, RuleChildMisplaced, RuleIneffective, RuleWrongOutput,
 	RuleIdempotency, RuleAttempts, RuleHistory, RuleStateUntold, RuleWaits, RuleRefused,
+	RuleOverlap, RuleRebuild, RuleHandoff, RuleDrain, RuleSameID, RuleLocal,
 }
 
 var ruleTexts = map[Rule]string{
@@ -52,6 +59,12 @@ var ruleTexts = map[Rule]string{
 	RuleStateUntold:    "a step whose process has no state of the run is told so",
 	RuleWaits:          "waits and watches outlive their server and tell the truth",
 	RuleRefused:        "no valid call is refused",
+	RuleOverlap:        "at most one process acts for a run at a time; one that was frozen is fenced by its token",
+	RuleRebuild:        "a step that needs state runs where it was built, rebuilt or handed off; rebuilds change no result",
+	RuleHandoff:        "state arrives as it was given, and who gave it does nothing more for the run",
+	RuleDrain:          "a worker that drains is bound to nothing new, and does nothing after its deadline",
+	RuleSameID:         "of the processes of one worker id one acts at a time",
+	RuleLocal:          "local state is bound once, used by whom it is for, and released once, when nobody uses it",
 }
 
 // Text says what the rule promises.
