@@ -6,7 +6,7 @@ import (
 )
 
 // Check returns every broken invariant of the package doc that the state alone
-// shows: W1, W3, W4, W5 and the consistency of the indexes.
+// shows: W1, W3, W4, W5, W7 and the consistency of the indexes.
 func (c *Core) Check() error {
 	if c.stopped {
 		return nil
@@ -41,10 +41,16 @@ func (c *Core) Check() error {
 			fail("answers to %v go to run %s, which expects them at %v", to, r.id, r.reply)
 		}
 	}
-	unacked, bound, weight := 0, 0, 0
+	unacked, bound, weight, handing := 0, 0, 0, 0
 	for _, r := range c.runs {
 		if r.bound {
 			bound++
+		}
+		if r.handing {
+			handing++
+		}
+		if r.bound != (r.asked != nil) {
+			fail("W7: run %s is bound: %v, and is not asked about", r.id, r.bound)
 		}
 		if (r.resting == nil) != (len(r.held) > 0) {
 			fail("run %s rests: %v, held %d", r.id, r.resting != nil, len(r.held))
@@ -63,6 +69,14 @@ func (c *Core) Check() error {
 	}
 	if unacked != c.unacked || bound != c.bound || weight != c.idle.weight || weight > c.cfg.MarksMax {
 		fail("counts: unacked %d/%d bound %d/%d marks %d/%d", unacked, c.unacked, bound, c.bound, weight, c.idle.weight)
+	}
+	if handing != c.drain.handing || c.asks.order.Len() != bound {
+		fail("counts: handing off %d/%d asked about %d/%d", handing, c.drain.handing, bound, c.asks.order.Len())
+	}
+	for e := c.asks.order.Front(); e != nil && e.Next() != nil; e = e.Next() {
+		if e.Value.(*run).heardAt.After(e.Next().Value.(*run).heardAt) {
+			fail("W7: run %s is asked about before its turn", e.Value.(*run).id)
+		}
 	}
 	return errors.Join(errs...)
 }

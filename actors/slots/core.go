@@ -26,9 +26,6 @@ const (
 	ReportEvery = 2 * time.Millisecond
 	// Heartbeat is the most time between two load reports.
 	Heartbeat = time.Second
-	// DrainLinger is how long a draining worker with HARD runs bound to it
-	// stays after its last attempt: their next step may be on its way.
-	DrainLinger = 250 * time.Millisecond
 	// MarksMax is the number of ended attempts that are remembered for runs
 	// with nothing in flight, so that a late message does not start them again.
 	MarksMax = 1 << 16
@@ -43,6 +40,12 @@ const (
 	RefusedSuperseded = "superseded"
 )
 
+// Reasons of Released.
+const (
+	ReleasedRunEnded = "run-ended"
+	ReleasedRebound  = "rebound"
+)
+
 // Config of a Core.
 type Config struct {
 	// WorkerID, Incarnation and Pool name the process in results and reports.
@@ -54,6 +57,9 @@ type Config struct {
 	Slots int
 	// Knows says whether the worker has a step of a workflow; nil means all.
 	Knows func(workflow, step string) bool
+	// HandsOff says whether local state of the runs of a workflow is handed off
+	// when they leave; nil means of none.
+	HandsOff func(workflow string) bool
 	// MarksMax replaces the constant of that name; 0 means the constant.
 	MarksMax int
 }
@@ -77,9 +83,15 @@ const (
 	Send
 	// Report is for placement.
 	Report
+	// Released says that the run RunID is not bound here any more under Epoch
+	// or an earlier one, and why: "run-ended" or "rebound". It may be said of
+	// runs that the core does not know, and more than once.
+	Released
 	// Stopped says that the worker has nothing left to do: the end of a drain,
-	// or, with Err, of all else.
+	// or, with Err, of all else. All that runs have here is over.
 	Stopped
+	// AskBound is to ask the owners of Runs whether they are still bound here.
+	AskBound
 )
 
 // Action is work for the shell around a Core.
@@ -93,6 +105,9 @@ type Action struct {
 	RunID    string
 	Message  proto.Message
 	Load     *messages.LoadReport
+	Runs     []*messages.BoundRun
+	Epoch    uint64
+	Reason   string
 }
 
 // Core is the state of a worker. Its methods are not safe for concurrent use.
@@ -113,11 +128,11 @@ type Core struct {
 	unacked   int // ended attempts that are still sent
 	bound     int // sticky runs seen and not released
 	hard      int // HARD ones of these
+	handsOff  int // those of these that hand local state off
 	timers    timers
 
-	draining   bool
-	deadline   time.Time // of the drain
-	quietSince time.Time // nothing left to do since then; zero while there is
+	drain      drainState
+	asks       boundRuns
 	superseded bool
 	stopped    bool
 
@@ -132,6 +147,9 @@ func New(cfg Config) *Core {
 	}
 	if cfg.Knows == nil {
 		cfg.Knows = func(string, string) bool { return true }
+	}
+	if cfg.HandsOff == nil {
+		cfg.HandsOff = func(string) bool { return false }
 	}
 	c := &Core{
 		cfg: cfg, slots: max(cfg.Slots, 1),
@@ -148,9 +166,6 @@ func (c *Core) Running() int { return len(c.byID) }
 // Unacknowledged returns the number of results that are kept.
 func (c *Core) Unacknowledged() int { return c.unacked }
 
-// Draining says whether Drain was called.
-func (c *Core) Draining() bool { return c.draining }
-
 // Dispatch takes an attempt on, or repeats what became of it.
 func (c *Core) Dispatch(now time.Time, d *messages.Dispatch) []Action {
 	if !c.begin() {
@@ -158,6 +173,7 @@ func (c *Core) Dispatch(now time.Time, d *messages.Dispatch) []Action {
 		return c.out
 	}
 	c.sawGrant(d.GrantId)
+	c.heardOf(now, d.RunId)
 	c.dispatch(now, d)
 	return c.end(now)
 }
@@ -180,9 +196,11 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)
+	case c.handedOffUnder(d):
+		c.refuse(from, d, RefusedDraining)
 	case !c.cfg.Knows(d.Workflow, d.Step):
 		c.refuse(from, d, RefusedStepGone)
-	case c.draining && d.Sticky != messages.Sticky_STICKY_HARD:
+	case c.drain.turnsAway(d):
 		c.refuse(from, d, RefusedDraining)
 	default:
 		c.admit(now, d, from)
@@ -235,7 +253,7 @@ func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
 // of the step are withdrawn: the run has given them up.
 func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 	r := c.touch(d.RunId)
-	c.rebound(r, d)
+	c.rebound(now, r, d)
 	c.replyTo(r, from)
 	c.lastID++
 	a := &attempt{
@@ -268,6 +286,7 @@ func (c *Core) Revoke(now time.Time, m *messages.Revoke) []Action {
 	if !c.begin() {
 		return nil
 	}
+	c.heardOf(now, m.RunId)
 	from := Address{m.ReplyAddress, m.ReplyActorId}
 	revoked := &messages.Revoked{RunId: m.RunId, Step: m.Step, Attempt: m.Attempt}
 	a, known := c.find(m.RunId, m.Step, m.Attempt)
@@ -297,6 +316,7 @@ func (c *Core) CancelAttempt(now time.Time, m *messages.CancelAttempt) []Action 
 	if !c.begin() {
 		return nil
 	}
+	c.heardOf(now, m.RunId)
 	from := Address{m.ReplyAddress, m.ReplyActorId}
 	a, known := c.find(m.RunId, m.Step, m.Attempt)
 	switch {
@@ -320,6 +340,7 @@ func (c *Core) ResultAck(now time.Time, m *messages.ResultAck) []Action {
 	if !c.begin() {
 		return nil
 	}
+	c.heardOf(now, m.RunId)
 	if a, _ := c.find(m.RunId, m.Step, m.Attempt); a != nil && a.phase == phaseEnded {
 		c.forget(a, markAcknowledged)
 	}
@@ -332,6 +353,7 @@ func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
 	if !c.begin() {
 		return nil
 	}
+	c.drain.stirred(now)
 	r := c.touch(m.RunId)
 	if m.Epoch > 0 && m.Epoch >= r.epoch {
 		c.unbind(r)
@@ -347,6 +369,7 @@ func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
 			c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "the run no longer needs step %q here: %s", a.step, orUnnamed(m.Reason)))
 		}
 	}
+	c.released(m.RunId, m.Epoch, m.Reason)
 	c.rest(r)
 	return c.end(now)
 }
@@ -436,6 +459,7 @@ func (c *Core) begin() bool {
 
 func (c *Core) end(now time.Time) []Action {
 	c.settle(now)
+	c.askBound(now)
 	c.report(now)
 	return c.out
 }

@@ -3,8 +3,9 @@
 // each input, work leaves as actions.
 //
 // Data flow: Dispatch, Revoke, CancelAttempt, ResultAck, RunReleased, the end
-// of a function, Tick → Core → Start and CancelContext for the functions, Send
-// for the runs, Report for placement, Stopped for the process.
+// of a function, a drain and its end, Tick → Core → Start and CancelContext for the functions, Send
+// for the runs, Report for placement, AskBound for the owners of runs, Stopped
+// for the process.
 //
 // An attempt is queued, then runs, perhaps waits for a child (and then comes
 // back through the queue), then ends; its result is kept until the run has
@@ -20,6 +21,10 @@
 //	W5  the queue is served in order: steps that come back from waiting for a
 //	    child, then steps of runs bound here, then new runs; within the last
 //	    two by priority, then by the time they became ready
+//	W6  a draining worker starts only what is of a HARD run or of a SOFT run that
+//	    was bound to it before, and nothing at all after the operator's deadline
+//	W7  a bound run of which nothing was heard for StillBoundAfter is asked about,
+//	    the longest unheard first: RunReleased may be lost
 //
 // What is not bounded by slots is bounded otherwise: marks of runs with nothing
 // in flight are kept for MarksMax attempts, the oldest go first; those of a

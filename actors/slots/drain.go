@@ -8,21 +8,164 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Drain lets the worker come to its end: steps of runs that may go elsewhere
-// are refused, those of HARD runs are served until the deadline.
+// A draining worker takes on nothing new: it refuses new runs and steps of runs
+// that are not sticky, and what waits in its queue may go elsewhere. HARD runs
+// that are bound to it are served until the deadline. So are the steps of bound
+// SOFT runs that still come: it is the run that leaves, at its next boundary,
+// when it may.
+//
+// There are two kinds of drain. That of an operator (DrainFor) leaves the
+// process where it is: at the deadline what runs is canceled, and from then on
+// HARD runs are refused too, until Undrain or another DrainFor. That of a
+// process which is to end (Drain) stops the worker as soon as nothing is held,
+// at the deadline at the latest; there is no way back. They may overlap.
+//
+// Nothing is held, and the process may end, when no function runs, nothing is
+// queued, every result is acknowledged, no local state is being handed off, and
+//
+//   - no run is bound here that counts on the worker; or
+//   - for DrainLinger nothing came, and HARD runs are bound: their next step may
+//     have been on its way; or
+//   - for HandOffLinger nothing came, and SOFT runs are bound that hand local
+//     state off: they were to hear of the drain and to ask for that state.
+//
+// SOFT runs without such state need not be waited for: they lose nothing more
+// by the end of the process than by moving. Nor are those waited for beyond
+// HandOffLinger that do not come for their state: they sleep, or no other worker
+// has a slot for them.
+const (
+	DrainLinger   = 250 * time.Millisecond
+	HandOffLinger = 3 * time.Second
+)
+
+// drainState is how far a worker is on its way out.
+type drainState struct {
+	// on: nothing new is taken on. ending: the process is to end.
+	on, ending bool
+	// deadline of an operator's drain, endBy of the process; zero for none.
+	deadline, endBy time.Time
+	// over: the operator's deadline has passed.
+	over bool
+	// quietSince is since when nothing is held, or when a run was heard of last
+	// if that is later; zero while something is held.
+	quietSince time.Time
+	// handing counts the runs whose local state is being handed off.
+	handing int
+}
+
+// turnsAway says whether a drain has a Dispatch refused.
+func (d *drainState) turnsAway(m *messages.Dispatch) bool {
+	switch {
+	case !d.on:
+		return false
+	case d.over:
+		return true
+	}
+	return m.Sticky != messages.Sticky_STICKY_HARD && !(m.Sticky == messages.Sticky_STICKY_SOFT && m.Bound)
+}
+
+// left is the time until the earliest deadline; 0 for none, and when it is over.
+func (d *drainState) left(now time.Time) time.Duration {
+	if by := minTime(d.deadline, d.endBy); !by.IsZero() {
+		return max(0, by.Sub(now))
+	}
+	return 0
+}
+
+// stirred begins the linger anew.
+func (d *drainState) stirred(now time.Time) {
+	if !d.quietSince.IsZero() {
+		d.quietSince = now
+	}
+}
+
+// Draining says whether the worker takes on nothing new.
+func (c *Core) Draining() bool { return c.drain.on }
+
+// Ending says whether its process is to end, or has ended.
+func (c *Core) Ending() bool { return c.drain.ending || c.stopped }
+
+// Drain lets the worker come to its end, at the deadline at the latest; of
+// several the earliest counts.
 func (c *Core) Drain(now, deadline time.Time) []Action {
 	if !c.begin() {
 		return nil
 	}
-	if !c.draining {
-		c.draining, c.deadline, c.load.urgent = true, deadline, true
-		for _, a := range slices.Clone(c.queue) {
-			if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
-				c.turnAway(a, RefusedDraining)
-			}
+	c.drain.ending, c.drain.endBy = true, minTime(c.drain.endBy, deadline)
+	c.beginDrain()
+	return c.end(now)
+}
+
+// DrainFor is the drain of an operator. Again it sets the deadline anew. Errors:
+// WORKER_SUPERSEDED, WORKER_ENDING for a worker that has stopped.
+func (c *Core) DrainFor(now, deadline time.Time) ([]Action, error) {
+	if !c.begin() {
+		return nil, c.hasStopped()
+	}
+	c.drain.deadline, c.drain.over = deadline, false
+	c.beginDrain()
+	return c.end(now), nil
+}
+
+// Undrain ends the drain of an operator; without one it does nothing. Errors:
+// WORKER_ENDING, WORKER_SUPERSEDED.
+func (c *Core) Undrain(now time.Time) ([]Action, error) {
+	switch more := c.begin(); {
+	case !more:
+		return nil, c.hasStopped()
+	case c.drain.ending:
+		return nil, messages.Errorf(messages.CodeWorkerEnding, "the process of worker %q was told to end", c.cfg.WorkerID)
+	case c.drain.on:
+		c.drain = drainState{handing: c.drain.handing}
+		c.load.urgent = true
+	}
+	return c.end(now), nil
+}
+
+func (c *Core) hasStopped() error {
+	if c.superseded {
+		return messages.Errorf(messages.CodeWorkerSuperseded, "this process of worker %q gave way to another one", c.cfg.WorkerID)
+	}
+	return messages.Errorf(messages.CodeWorkerEnding, "worker %q has stopped", c.cfg.WorkerID)
+}
+
+func (c *Core) beginDrain() {
+	c.load.urgent = true
+	if c.drain.on {
+		return
+	}
+	c.drain.on = true
+	for _, a := range slices.Clone(c.queue) {
+		if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
+			c.turnAway(a, RefusedDraining)
 		}
 	}
-	c.deadline = minTime(c.deadline, deadline)
+}
+
+// HandOffBegan and HandOffEnded frame the handing off of a run's local state:
+// the process does not end meanwhile.
+func (c *Core) HandOffBegan(now time.Time, runID string) []Action {
+	return c.handing(now, runID, true)
+}
+
+// HandOffEnded says that the state was sent, or could not be handed off.
+func (c *Core) HandOffEnded(now time.Time, runID string) []Action {
+	return c.handing(now, runID, false)
+}
+
+func (c *Core) handing(now time.Time, runID string, begins bool) []Action {
+	if !c.begin() {
+		return nil
+	}
+	c.heardOf(now, runID)
+	if r := c.runs[runID]; r != nil && r.bound && r.handing != begins {
+		r.handing = begins
+		c.drain.handing--
+		if begins {
+			c.drain.handing += 2
+		}
+	}
+	c.drain.stirred(now)
 	return c.end(now)
 }
 
@@ -58,6 +201,11 @@ func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 			c.abandon(now, a, cause)
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(c.runs)) {
+		if r := c.runs[id]; r.bound && !r.hard && r.reply.Host == host {
+			c.released(id, r.epoch, ReleasedRebound)
+		}
+	}
 	c.serve(now)
 	return c.end(now)
 }
@@ -73,28 +221,75 @@ func (c *Core) turnAway(a *attempt, reason string) {
 // their starts.
 func (c *Core) functionIDs() []uint64 { return slices.Sorted(maps.Keys(c.byID)) }
 
-// settle ends a drain that has nothing left to wait for.
+// settle carries out what the deadlines of a drain ask for, and ends one that
+// has nothing left to wait for.
 func (c *Core) settle(now time.Time) {
-	if !c.draining || c.stopped {
+	d := &c.drain
+	if !d.on || c.stopped {
 		return
 	}
-	if len(c.byID) > 0 || len(c.queue) > 0 || c.unacked > 0 {
-		c.quietSince = time.Time{}
-	} else if c.quietSince.IsZero() {
-		c.quietSince = now
+	if !d.deadline.IsZero() && !d.over && !now.Before(d.deadline) {
+		c.cutShort(now)
 	}
-	if c.drained(now) {
+	if !d.ending {
+		return
+	}
+	if len(c.byID) > 0 || len(c.queue) > 0 || c.unacked > 0 || d.handing > 0 {
+		d.quietSince = time.Time{}
+	} else if d.quietSince.IsZero() {
+		d.quietSince = now
+	}
+	if due := c.quietDue(); !due.IsZero() && !now.Before(due) {
 		c.stop(nil)
-	} else if !now.Before(c.deadline) {
+	} else if !now.Before(d.endBy) {
 		c.stop(messages.Errorf(messages.CodeWorkerLost, "worker %q stops: its grace period is over", c.cfg.WorkerID))
 	}
 }
 
-func (c *Core) drained(now time.Time) bool {
-	if c.quietSince.IsZero() {
-		return false
+// cutShort ends all that runs at the deadline of an operator's drain.
+func (c *Core) cutShort(now time.Time) {
+	c.drain.over, c.load.urgent = true, true
+	for _, a := range slices.Clone(c.queue) {
+		if a.phase == phaseQueued {
+			c.turnAway(a, RefusedDraining)
+		}
 	}
-	return c.hard == 0 || now.Sub(c.quietSince) >= DrainLinger
+	for _, id := range c.functionIDs() {
+		if a := c.byID[id]; a.phase != phaseEnded && a.phase != phaseForgotten {
+			c.abandon(now, a, messages.Errorf(messages.CodeWorkerLost, "worker draining: the deadline of the drain of %q is over", c.cfg.WorkerID))
+		}
+	}
+}
+
+// quietDue is when a worker of which nothing more is heard may end; zero while
+// something is held.
+func (c *Core) quietDue() time.Time {
+	since := c.drain.quietSince
+	switch {
+	case since.IsZero():
+		return since
+	case c.handsOff > 0:
+		return since.Add(HandOffLinger)
+	case c.hard > 0:
+		return since.Add(DrainLinger)
+	}
+	return since
+}
+
+// drainDue is when settle has something to do; zero for never.
+func (c *Core) drainDue() time.Time {
+	d := &c.drain
+	if !d.on {
+		return time.Time{}
+	}
+	var due time.Time
+	if !d.over {
+		due = d.deadline
+	}
+	if d.ending {
+		due = minTime(minTime(due, d.endBy), c.quietDue())
+	}
+	return due
 }
 
 // stop cancels all that runs, in the order in which it was started.

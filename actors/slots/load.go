@@ -23,6 +23,15 @@ func (l *loadState) nextDue() time.Time {
 	return l.last.Add(Heartbeat)
 }
 
+// LoadChanged says that what the shell adds to the load has changed.
+func (c *Core) LoadChanged(now time.Time) []Action {
+	if !c.begin() {
+		return nil
+	}
+	c.load.dirty = true
+	return c.end(now)
+}
+
 func (c *Core) sawGrant(id uint64) {
 	if id != 0 {
 		c.load.grants = append(c.load.grants, id)
@@ -46,7 +55,8 @@ func (c *Core) report(now time.Time) {
 	c.out = append(c.out, Action{Kind: Report, Load: &messages.LoadReport{
 		WorkerId: c.cfg.WorkerID, Incarnation: c.cfg.Incarnation, Pool: c.cfg.Pool,
 		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(len(c.queue)),
-		BoundRuns: int32(c.bound), Draining: c.draining, GrantsSeen: l.grants, Serial: l.serial,
+		BoundRuns: int32(c.bound), BoundSoft: int32(c.bound - c.hard), GrantsSeen: l.grants, Serial: l.serial,
+		Draining: c.drain.on, Ending: c.drain.ending, DrainLeftMs: c.drain.left(now).Milliseconds(),
 	}})
 	l.grants = nil
 	l.dirty, l.urgent, l.last, l.busy = false, false, now, busy

@@ -27,6 +27,9 @@ func TestProperties(t *testing.T) {
 			"ack":      w.ack,
 			"advance":  w.advance,
 			"given up": w.givenUp,
+			"drain":    w.drain,
+			"undrain":  w.undrain,
+			"hand off": w.handOff,
 			"":         w.check,
 		})
 		w.finish()
@@ -52,17 +55,19 @@ type watched struct {
 	withdrawn map[attemptID]bool // revoked or canceled unseen, as the run was told
 	functions map[uint64]attemptID
 	waiting   map[uint64]bool
+	asked     map[string]time.Time    // when each run was asked about last
 	results   map[attemptID]time.Time // the last time that each unacknowledged one was sent
 	stopped   bool
 }
 
 func newWatched(t *rapid.T) *watched {
 	return &watched{
-		t:    t,
-		core: New(Config{WorkerID: "w1", Slots: rapid.IntRange(1, 3).Draw(t, "slots")}),
-		now:  epoch, newest: map[string]int32{}, epochs: map[string]uint64{},
+		t: t,
+		core: New(Config{WorkerID: "w1", Slots: rapid.IntRange(1, 3).Draw(t, "slots"),
+			HandsOff: func(workflow string) bool { return workflow == "hands off" }}),
+		now: epoch, newest: map[string]int32{}, epochs: map[string]uint64{},
 		started: map[attemptID]bool{}, withdrawn: map[attemptID]bool{},
-		functions: map[uint64]attemptID{}, waiting: map[uint64]bool{}, results: map[attemptID]time.Time{},
+		functions: map[uint64]attemptID{}, waiting: map[uint64]bool{}, asked: map[string]time.Time{}, results: map[attemptID]time.Time{},
 	}
 }
 
@@ -75,6 +80,10 @@ func (w *watched) observe(actions []Action) {
 				w.t.Fatalf("W2: %v started, started before %v, withdrawn %v", id, w.started[id], w.withdrawn[id])
 			}
 			w.started[id], w.functions[a.ID] = true, id
+			soft := a.Dispatch.Sticky == messages.Sticky_STICKY_SOFT && a.Dispatch.Bound
+			if w.core.drain.over || w.core.Draining() && a.Dispatch.Sticky != messages.Sticky_STICKY_HARD && !soft {
+				w.t.Fatalf("W6: %v started, over %v", id, w.core.drain.over)
+			}
 		case Resume:
 			if !w.waiting[a.ID] {
 				w.t.Fatalf("resume of %v, which does not wait", w.functions[a.ID])
@@ -87,9 +96,20 @@ func (w *watched) observe(actions []Action) {
 			}
 		case Send:
 			w.observeMessage(a)
+		case AskBound:
+			w.observeAsked(a.Runs)
 		case Stopped:
 			w.stopped = true
 		}
+	}
+}
+
+func (w *watched) observeAsked(runs []*messages.BoundRun) {
+	for _, r := range runs {
+		if k := w.core.runs[r.RunId]; k == nil || !k.bound || k.epoch != r.Epoch {
+			w.t.Fatalf("W7: run %s epoch %d is asked about and not bound", r.RunId, r.Epoch)
+		}
+		w.asked[r.RunId] = w.now
 	}
 }
 
@@ -115,6 +135,7 @@ func (w *watched) dispatch(t *rapid.T) {
 		RunId: run, Step: step, Attempt: max(1, w.newest[key]), Sticky: sticky, Epoch: w.epochs[run],
 		Priority: rapid.Int32Range(0, 3).Draw(t, "priority"), ReadyUs: rapid.Int64Range(0, 9).Draw(t, "ready"),
 		Bound: rapid.Bool().Draw(t, "bound"), GrantId: 1, ReplyAddress: "s1",
+		Workflow:           rapid.SampledFrom([]string{"plain", "hands off"}).Draw(t, "workflow"),
 		ExecutionTimeoutMs: rapid.SampledFrom([]int64{-1, 300, 2000}).Draw(t, "timeout"),
 	}
 	// One number is never used under two epochs, as a run does.
@@ -218,6 +239,35 @@ func (w *watched) givenUp(*rapid.T) {
 	w.observe(w.core.GivenUp(w.now, "s1", messages.Errorf(messages.CodeWorkerLost, "declared gone")))
 }
 
+func (w *watched) drain(t *rapid.T) {
+	left := time.Duration(rapid.Int64Range(1, 10_000).Draw(t, "ms")) * time.Millisecond
+	actions, err := w.core.DrainFor(w.now, w.now.Add(left))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.observe(actions)
+	if !w.core.Draining() {
+		t.Fatal("it does not drain")
+	}
+}
+
+func (w *watched) undrain(t *rapid.T) {
+	actions, err := w.core.Undrain(w.now)
+	if err != nil || w.core.Draining() {
+		t.Fatalf("it drains: %v, %v", w.core.Draining(), err)
+	}
+	w.observe(actions)
+}
+
+func (w *watched) handOff(t *rapid.T) {
+	run := rapid.SampledFrom([]string{"r1", "r2", "r3"}).Draw(t, "run")
+	if rapid.Bool().Draw(t, "begins") {
+		w.observe(w.core.HandOffBegan(w.now, run))
+		return
+	}
+	w.observe(w.core.HandOffEnded(w.now, run))
+}
+
 func (w *watched) advance(t *rapid.T) {
 	w.pass(time.Duration(rapid.Int64Range(1, 4000).Draw(t, "ms")) * time.Millisecond)
 }
@@ -236,6 +286,11 @@ func (w *watched) pass(span time.Duration) {
 func (w *watched) check(t *rapid.T) {
 	if err := w.core.Check(); err != nil {
 		t.Fatalf("%v", err)
+	}
+	for _, r := range w.core.runs {
+		if r.bound && w.now.Sub(r.heardAt) > w.core.askAfter()+StillBoundEvery {
+			t.Fatalf("W7: nothing was heard of run %s for %v, asked about at %v", r.id, w.now.Sub(r.heardAt), w.asked[r.id])
+		}
 	}
 	for id, at := range w.results {
 		if w.now.Sub(at) > ResendMax {
@@ -260,8 +315,11 @@ func (w *watched) finish() {
 		w.t.Fatalf("%d queued, %d slots taken, %d functions and %d results left", len(w.core.queue),
 			w.core.taken, w.core.Running(), w.core.Unacknowledged())
 	}
+	for _, run := range []string{"r1", "r2", "r3", "r4"} {
+		w.observe(w.core.HandOffEnded(w.now, run))
+	}
 	w.observe(w.core.Drain(w.now, w.now.Add(time.Minute)))
-	w.pass(time.Second)
+	w.pass(HandOffLinger)
 	if !w.stopped {
 		w.t.Fatalf("a drain with nothing to do does not end")
 	}

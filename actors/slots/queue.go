@@ -196,13 +196,7 @@ func (c *Core) Next() time.Time {
 	if len(c.timers) > 0 {
 		next = minTime(next, c.timers[0].due)
 	}
-	if c.draining {
-		next = minTime(next, c.deadline)
-		if !c.quietSince.IsZero() {
-			next = minTime(next, c.quietSince.Add(DrainLinger))
-		}
-	}
-	return next
+	return minTime(minTime(next, c.drainDue()), c.askDue())
 }
 
 // minTime returns the earlier time; zero means none.

@@ -3,6 +3,7 @@ package slots
 import (
 	"container/list"
 	"slices"
+	"time"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -21,8 +22,18 @@ type run struct {
 	// bound: a sticky run that was not released under its epoch.
 	bound bool
 	hard  bool
+	// handsOff: it is SOFT, bound, and has local state that it hands off.
+	handsOff bool
+	// handing: it is doing so.
+	handing bool
+	// heardAt is when something of it came, or the owner was asked about it;
+	// asked is its place among the bound runs by that; nil while not bound.
+	heardAt time.Time
+	asked   *list.Element
 	// releasedEpoch and those before it are over; 0 for none.
 	releasedEpoch uint64
+	// handedEpoch and those before it have been handed off; 0 for none.
+	handedEpoch uint64
 	// resting is the place among the runs with nothing held; nil outside.
 	resting *list.Element
 	weight  int // when it began to rest
@@ -161,13 +172,23 @@ func (c *Core) forgetReply(r *run) {
 }
 
 // rebound counts a run among those that are bound here.
-func (c *Core) rebound(r *run, d *messages.Dispatch) {
+func (c *Core) rebound(now time.Time, r *run, d *messages.Dispatch) {
+	if d.Sticky != messages.Sticky_STICKY_NONE && d.Epoch > max(r.epoch, 1) {
+		// The run was bound anew since; that it was released may not have been
+		// heard, or is forgotten.
+		c.released(r.id, d.Epoch-1, ReleasedRebound)
+	}
 	r.epoch = max(r.epoch, d.Epoch)
 	if d.Sticky != messages.Sticky_STICKY_NONE && !r.bound {
 		r.bound, r.hard = true, d.Sticky == messages.Sticky_STICKY_HARD
+		r.handsOff = !r.hard && c.cfg.HandsOff(d.Workflow)
+		c.asks.add(r, now)
 		c.bound++
 		if r.hard {
 			c.hard++
+		}
+		if r.handsOff {
+			c.handsOff++
 		}
 		c.load.dirty = true
 	}
@@ -180,13 +201,55 @@ func (c *Core) releasedUnder(d *messages.Dispatch) bool {
 	return r != nil && d.Sticky != messages.Sticky_STICKY_NONE && d.Epoch <= r.releasedEpoch
 }
 
+// unbind takes a run off those that are bound here. It does not wait any more
+// for local state that it hands off.
 func (c *Core) unbind(r *run) {
 	if r.bound {
 		r.bound = false
+		c.asks.remove(r)
 		c.bound--
 		if r.hard {
 			c.hard--
 		}
+		if r.handsOff {
+			c.handsOff--
+		}
+		if r.handing {
+			r.handing = false
+			c.drain.handing--
+		}
 		c.load.dirty = true
 	}
+}
+
+// released says that what a run has here under an epoch is over.
+func (c *Core) released(runID string, epoch uint64, reason string) {
+	if reason != ReleasedRunEnded {
+		reason = ReleasedRebound
+	}
+	c.out = append(c.out, Action{Kind: Released, RunID: runID, Epoch: epoch, Reason: reason})
+}
+
+// HandOff says that the state of a run was asked for, because the run leaves:
+// nothing is executed of it any more under that epoch.
+func (c *Core) HandOff(now time.Time, m *messages.HandOff) []Action {
+	if !c.begin() {
+		return nil
+	}
+	r := c.touch(m.RunId)
+	r.handedEpoch = max(r.handedEpoch, m.Epoch)
+	for _, a := range slices.Clone(r.held) {
+		if a.phase == phaseQueued && a.epoch <= m.Epoch {
+			c.turnAway(a, RefusedDraining)
+		}
+	}
+	c.rest(r)
+	return c.end(now)
+}
+
+// handedOffUnder says whether the state of the run has left under the epoch of
+// a Dispatch or a later one.
+func (c *Core) handedOffUnder(d *messages.Dispatch) bool {
+	r := c.runs[d.RunId]
+	return r != nil && d.Sticky != messages.Sticky_STICKY_NONE && d.Epoch <= r.handedEpoch
 }

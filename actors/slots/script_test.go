@@ -17,15 +17,19 @@ import (
 // TestScripts runs testdata/*.txt. Attempts are written run/step#number, times
 // are relative to the start of the script. Commands:
 //
-//	worker slots=N marks=N lacks=step reports   a new worker; reports shows them
+//	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
+//	       hands-off                            its workflow hands local state off
 //	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= take-up from=
-//	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release r epoch=
+//	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	gone s1                                     a message to this actor was not delivered
 //	waits r/s#1, returns r/s#1                  it begins, ends a wait for a child
 //	advance 2s                                  ticks as often as Next asks
 //	asleep 2s                                   the same without a tick
-//	drain 30s, given-up, superseded, state
+//	drain 30s                                   the process is to end
+//	drain-for 5m, undrain                       by an operator
+//	hands-off r, handed-off r                   its local state
+//	given-up, superseded, state
 func TestScripts(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -78,6 +82,8 @@ func (s *script) worker(t *testing.T, d *datadriven.TestData) {
 	d.MaybeScanArgs(t, "marks", &cfg.MarksMax)
 	d.MaybeScanArgs(t, "lacks", &lacks)
 	cfg.Knows = func(_, step string) bool { return step != lacks }
+	handsOff := d.HasArg("hands-off")
+	cfg.HandsOff = func(string) bool { return handsOff }
 	*s = script{core: New(cfg), now: epoch, names: map[uint64]string{}, ids: map[string]uint64{}, reports: d.HasArg("reports")}
 }
 
@@ -136,6 +142,18 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		return s.core.ChildWaitEnded(s.now, id)
 	case "drain":
 		return s.core.Drain(s.now, s.now.Add(span(t, d)))
+	case "drain-for":
+		return s.orError(s.core.DrainFor(s.now, s.now.Add(span(t, d))))
+	case "undrain":
+		return s.orError(s.core.Undrain(s.now))
+	case "hands-off":
+		return s.core.HandOffBegan(s.now, run)
+	case "handed-off":
+		return s.core.HandOffEnded(s.now, run)
+	case "hand-off":
+		var e uint64
+		d.MaybeScanArgs(t, "epoch", &e)
+		return s.core.HandOff(s.now, &messages.HandOff{RunId: run, Epoch: e})
 	case "given-up":
 		return s.core.GivenUp(s.now, from, messages.Errorf(messages.CodeWorkerLost, "declared gone"))
 	case "superseded":
@@ -147,6 +165,13 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	}
 	d.Fatalf(t, "unknown command %q", d.Cmd)
 	return nil
+}
+
+func (s *script) orError(actions []Action, err error) []Action {
+	if err != nil {
+		fmt.Fprintf(&s.out, "error: %v\n", err)
+	}
+	return actions
 }
 
 func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string, number int32, from string) *messages.Dispatch {
@@ -226,12 +251,25 @@ func (s *script) line(a Action) string {
 		l := a.Load
 		line := fmt.Sprintf("report slots=%d running=%d queued=%d bound=%d", l.Slots, l.Running, l.Queued, l.BoundRuns)
 		if l.Draining {
-			line += " draining"
+			line += fmt.Sprintf(" draining soft=%d left=%v", l.BoundSoft, time.Duration(l.DrainLeftMs)*time.Millisecond)
+		}
+		if l.Ending {
+			line += " ending"
 		}
 		if len(l.GrantsSeen) > 0 {
 			line += fmt.Sprintf(" grants=%v", l.GrantsSeen)
 		}
 		return line
+	}
+	switch a.Kind {
+	case Released:
+		return fmt.Sprintf("released %s@%d: %s", a.RunID, a.Epoch, a.Reason)
+	case AskBound:
+		names := make([]string, len(a.Runs))
+		for i, r := range a.Runs {
+			names[i] = fmt.Sprintf("%s@%d", r.RunId, r.Epoch)
+		}
+		return "ask about " + strings.Join(names, " ")
 	}
 	if a.Err == nil {
 		return "stopped"
