@@ -157,6 +157,8 @@ type Want struct {
 	// handed off.
 	Private, Shared, Key string
 	Handoff              bool
+	// BindFails says that local state fails to be built, once in each process.
+	BindFails bool
 }
 
 // Output is what every step of the load returns, and what its execution notes

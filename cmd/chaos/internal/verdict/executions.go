@@ -100,6 +100,8 @@ func (h *history) checkFailure(a *attempt) {
 	case e == nil:
 		h.breaks(RuleAttempts, "%s#%d failed (%s), and was never executed", a.step, a.number, message)
 	case code == messages.CodeExecutionTimeout && h.Want != nil && h.Want.Overruns == a.step:
+	case code == messages.CodeStateNotBuilt && h.Want != nil && h.Want.BindFails && e.Failed && strings.Contains(e.Note, OnPurpose):
+		h.c.report.Seen.BindFailed++
 	case code != messages.CodeUserError:
 		h.breaks(RuleRepeated, "%s#%d failed for no purpose: %s: %s", a.step, a.number, code, message)
 	case e.End.IsZero() || !e.Failed || e.Note != message:

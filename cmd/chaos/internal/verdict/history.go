@@ -211,14 +211,7 @@ func (h *history) event(ev *messages.Event) {
 			h.succeeded(a, s.GetOutput())
 		}
 	case *messages.Event_AttemptFailed:
-		f := k.AttemptFailed
-		if a := h.result(f.GetStep(), f.GetAttempt(), failed); a != nil {
-			a.failure, a.abandoned = f.GetFailure(), f.GetAbandoned()
-			h.c.report.Seen.Retried++
-			if f.GetFailure().GetCode() == string(messages.CodeExecutionTimeout) {
-				h.c.report.Seen.TimedOut++
-			}
-		}
+		h.attemptFailed(k.AttemptFailed)
 	case *messages.Event_AttemptLost:
 		h.withdrawn(k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), lost, k.AttemptLost.GetReason())
 		h.stateLost(k.AttemptLost)
@@ -232,10 +225,7 @@ func (h *history) event(ev *messages.Event) {
 	case *messages.Event_StateHandedOff:
 		h.handedOff(k.StateHandedOff)
 	case *messages.Event_StepFailed:
-		if a := h.newest[k.StepFailed.GetStep()]; a != nil && !a.rebuild {
-			h.arrived(a)
-		}
-		h.stepOver(k.StepFailed.GetStep())
+		h.stepFailed(k.StepFailed.GetStep())
 	case *messages.Event_StepSkipped:
 		h.stepOver(k.StepSkipped.GetStep())
 	case *messages.Event_StepCanceled:
@@ -255,6 +245,18 @@ func (h *history) event(ev *messages.Event) {
 		h.replayed(k.RunReplayed)
 	default:
 		h.breaks(RuleHistory, "entry %d has an event that the checker does not know: %v", h.now.Number, ev)
+	}
+}
+
+func (h *history) attemptFailed(f *messages.AttemptFailed) {
+	a := h.result(f.GetStep(), f.GetAttempt(), failed)
+	if a == nil {
+		return
+	}
+	a.failure, a.abandoned = f.GetFailure(), f.GetAbandoned()
+	h.c.report.Seen.Retried++
+	if f.GetFailure().GetCode() == string(messages.CodeExecutionTimeout) {
+		h.c.report.Seen.TimedOut++
 	}
 }
 
@@ -320,6 +322,13 @@ func (h *history) withdrawn(step string, number int32, e ending, reason string) 
 		return
 	}
 	a.ending, a.endAt, a.reason = e, h.now.At, reason
+}
+
+func (h *history) stepFailed(step string) {
+	if a := h.newest[step]; a != nil && !a.rebuild {
+		h.arrived(a)
+	}
+	h.stepOver(step)
 }
 
 // stepOver ends a step without a result; a rebuild that ends so leaves the

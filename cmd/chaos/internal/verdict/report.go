@@ -55,8 +55,9 @@ type Seen struct {
 	// Fenced counts acts after a freeze that a system outside refuses by their
 	// token.
 	Fenced int
-	// Values of local state in the ledger.
-	Values int
+	// Values of local state in the ledger, and steps that failed because one
+	// could not be built.
+	Values, BindFailed int
 }
 
 // Recovery is how long it took until what a fault had stopped went on.
