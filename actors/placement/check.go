@@ -29,6 +29,29 @@ func (c *Core) Check() error {
 	if waiting != c.waiting {
 		return fmt.Errorf("%d questions wait, %d are counted", waiting, c.waiting)
 	}
+	return c.checkHeld()
+}
+
+// checkHeld compares the index of keys with what the workers hold.
+func (c *Core) checkHeld() error {
+	held, indexed := 0, 0
+	for _, w := range c.seats {
+		if w != nil {
+			held += len(w.held) + len(w.promised)
+		}
+	}
+	for key, list := range c.held.by {
+		indexed += len(list)
+		for _, w := range list {
+			_, promised := w.promised[key]
+			if c.workers[w.id()] != w || promised == w.reports(key) {
+				return fmt.Errorf("P6: worker %s is taken for a holder of key %x", w.id(), key)
+			}
+		}
+	}
+	if held != indexed {
+		return fmt.Errorf("P6: the workers hold %d keys, %d are known of", held, indexed)
+	}
 	return nil
 }
 

@@ -144,6 +144,11 @@ func (c *Core) choose(q *question, now time.Time) *worker {
 			best = w
 		}
 	}
+	if best != nil && len(q.keys) > 0 && c.boundMilli >= 0 {
+		if w := c.holder(q, best, now); w != nil {
+			return w
+		}
+	}
 	return best
 }
 
@@ -244,6 +249,12 @@ func (c *Core) fill(w *worker, now time.Time) {
 		q := c.next(w)
 		if q == nil {
 			return
+		}
+		q = c.prefer(w, q, now)
+		if q.move && !c.moves.take(now) {
+			c.drop(q, now)
+			c.stay(q)
+			continue
 		}
 		c.dequeue(q)
 		c.grant(q, w, now)

@@ -36,6 +36,7 @@
 package placement
 
 import (
+	"math"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -78,6 +79,19 @@ type Config struct {
 	// ClassesMax is the number of classes above which those without waiting
 	// questions are dropped. Defaults to 1,024.
 	ClassesMax int
+	// MovesPerSecond is how many runs may leave draining workers in a second,
+	// and how many at once. 0 means 200; negative is no limit.
+	MovesPerSecond int
+	// HeldLoadBound is how many times the mean load of the workers that fit one
+	// may be loaded that is preferred for the keys it holds. 0 means 1.25, less
+	// than 1 is taken for 1; negative: what workers hold is of no account.
+	HeldLoadBound float64
+	// HeldLoadFree is the share of its slots up to which a worker may be loaded
+	// whatever the mean is. 0 means 0.25; negative is none.
+	HeldLoadFree float64
+	// PromisedFor is how long a worker that was granted a run counts as holding
+	// the run's keys without reporting them. Defaults to 10 s.
+	PromisedFor time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -105,7 +119,29 @@ func (c Config) withDefaults() Config {
 	if c.ClassesMax <= 0 {
 		c.ClassesMax = 1024
 	}
+	if c.MovesPerSecond == 0 {
+		c.MovesPerSecond = 200
+	}
+	if c.HeldLoadBound == 0 {
+		c.HeldLoadBound = 1.25
+	}
+	if c.HeldLoadFree == 0 {
+		c.HeldLoadFree = 0.25
+	}
+	orDuration(&c.PromisedFor, 10*time.Second)
 	return c
+}
+
+// milli is a factor in thousandths: sums of these are exact on every machine.
+func milli(f float64) int64 { return int64(math.Round(1000 * min(f, 1_000_000))) }
+
+// bound is HeldLoadBound in thousandths, -1 if what workers hold is of no
+// account.
+func (c Config) bound() int64 {
+	if c.HeldLoadBound < 0 {
+		return -1
+	}
+	return max(1000, milli(c.HeldLoadBound))
 }
 
 // Core is the placement of one pool. It is not safe for concurrent use: one
@@ -128,11 +164,15 @@ type Core struct {
 	questions map[questionKey]*question // newest of each run and step
 	classes   map[string]*class         // by requirement
 	bands     [priorities]band          // waiting, by priority
-	expiring  fifo                      // answered or withdrawn, by time
-	asked     fifo                      // were waiting when they were put here
+	expiring  fifo[*question]           // answered or withdrawn, by time
+	asked     fifo[*question]           // were waiting when they were put here
 	waiting   int
 	seq       uint64 // order of arrival
 	grantID   uint64
+
+	held                  heldIndex
+	boundMilli, freeMilli int64
+	moves                 pacer
 
 	// Of the last round in which changed reasons were told.
 	toldFleet, toldCaps uint64
@@ -143,14 +183,17 @@ type Core struct {
 
 // New returns a placement that knows no worker and no question.
 func New(cfg Config) *Core {
+	cfg = cfg.withDefaults()
 	return &Core{
-		cfg:       cfg.withDefaults(),
+		cfg:       cfg,
 		workers:   map[string]*worker{},
 		early:     map[string]earlyReport{},
 		entrants:  map[string]*entrant{},
 		questions: map[questionKey]*question{},
 		classes:   map[string]*class{},
 		grantID:   cfg.GrantsAfter,
+		held:      heldIndex{by: map[uint64][]*worker{}}, boundMilli: cfg.bound(), freeMilli: max(0, milli(cfg.HeldLoadFree)),
+		moves: pacer{perSecond: cfg.MovesPerSecond},
 	}
 }
 
@@ -277,6 +320,7 @@ func (c *Core) NeedsTick() bool {
 // Tick lets time pass: some 10 times a second while NeedsTick.
 func (c *Core) Tick(now time.Time) []Action {
 	c.expire(now)
+	c.held.forget(now)
 	c.forgetUnasked(now)
 	c.forgetUnconfirmed(now)
 	c.settleWorkers(now)

@@ -38,6 +38,9 @@ type question struct {
 	class    *class
 	priority int
 	readyUs  int64
+	keys     []uint64 // of shared local state
+	move     bool     // of a run that may stay where it is
+	passed   uint8    // how often another one was preferred for its keys
 	seq      uint64
 	heapAt   int // place in its class's queue; -1 if not there
 	// Whom the answer goes to.
@@ -101,8 +104,13 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 			c.cfg.Pool, len(c.questions))))
 		return c.take()
 	}
+	w := c.choose(q, now)
+	if w != nil && q.move && !c.moves.take(now) {
+		c.stay(q)
+		return c.take()
+	}
 	c.questions[key] = q
-	if w := c.choose(q, now); w != nil {
+	if w != nil {
 		c.grant(q, w, now)
 		return c.take()
 	}
@@ -111,6 +119,14 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	c.asked.push(q)
 	c.tell(q, now)
 	return c.take()
+}
+
+// stay answers a move whose turn it is not yet. The question is not kept.
+func (c *Core) stay(q *question) {
+	answer := q.waitingFor(fmt.Sprintf("%d runs a second leave the draining workers of pool %q (MovesPerSecond): stay until the next step",
+		c.cfg.MovesPerSecond, c.cfg.Pool))
+	answer.Waiting.Stay = true
+	c.emit(answer)
 }
 
 // forgetUnasked drops waiting questions that nobody asks any more: those of
@@ -141,7 +157,7 @@ func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {
 	c.seq++
 	return &question{
 		key: key, hash: hashText(key.run), number: p.GetQuestion(), class: c.classOf(p), priority: bandOf(p.GetPriority()),
-		readyUs: p.GetReadyUs(), seq: c.seq, heapAt: -1,
+		readyUs: p.GetReadyUs(), keys: p.GetHeldKeys()[:min(len(p.GetHeldKeys()), messages.LocalsMax)], move: p.GetMove(), seq: c.seq, heapAt: -1,
 		asker: asker{p.GetReplyAddress(), p.GetReplyActorId()},
 	}
 }
@@ -203,6 +219,7 @@ func (c *Core) grant(q *question, w *worker, now time.Time) {
 		c.bind(w, q.key.run)
 	}
 	c.touch(w)
+	c.promise(q, w, now)
 	c.expiring.push(q)
 	c.emit(q.placed())
 }
@@ -337,37 +354,4 @@ func (q *question) waitingFor(reason string) Answer {
 	return Answer{Address: q.address, ActorID: q.actorID, Waiting: &messages.PlaceWaiting{
 		RunId: q.key.run, Question: q.number, Step: q.key.step, Reason: reason,
 	}}
-}
-
-// fifo holds answered and withdrawn questions in the order of their time.
-type fifo struct {
-	items []*question
-	head  int
-}
-
-func (f *fifo) len() int { return len(f.items) - f.head }
-
-func (f *fifo) push(q *question) { f.items = append(f.items, q) }
-
-func (f *fifo) front() *question {
-	if f.head == len(f.items) {
-		return nil
-	}
-	return f.items[f.head]
-}
-
-func (f *fifo) pop() {
-	f.items[f.head] = nil
-	f.head++
-	if f.head == len(f.items) {
-		f.items, f.head = f.items[:0], 0
-		if cap(f.items) > 1024 {
-			f.items = nil
-		}
-	}
-	if f.head > 1024 && f.head*2 > len(f.items) {
-		n := copy(f.items, f.items[f.head:])
-		clear(f.items[n:])
-		f.items, f.head = f.items[:n], 0
-	}
 }

@@ -41,9 +41,13 @@ type worker struct {
 	// none.
 	crowded string
 
-	unseen map[uint64]*question // by grant
-	sticky *stickyRuns          // nil without a StickyRunsMax
-	steps  map[string]map[string]bool
+	// held are the keys that it reports, sorted; promised those of runs that it
+	// was granted of late, and until when they count.
+	held     []uint64
+	promised map[uint64]time.Time
+	unseen   map[uint64]*question // by grant
+	sticky   *stickyRuns          // nil without a StickyRunsMax
+	steps    map[string]map[string]bool
 }
 
 // earlyReport is a report of a worker that is not known yet.
@@ -194,6 +198,7 @@ func (c *Core) applyReport(w *worker, r *messages.LoadReport, now time.Time) {
 	w.reported, w.silent, w.reportedAt, w.serial = true, false, now, r.GetSerial()
 	w.running, w.queued, w.boundReported = int(r.GetRunning()), int(r.GetQueued()), int(r.GetBoundRuns())
 	w.draining = r.GetDraining()
+	c.held.report(w, r.GetHeldKeys())
 	c.touch(w)
 }
 
@@ -281,6 +286,7 @@ func (c *Core) removeWorker(w *worker) {
 	}
 	clear(w.unseen)
 	w.reported = false
+	c.held.gone(w)
 	c.touch(w)
 	for _, cl := range c.classes {
 		cl.unseat(w)
