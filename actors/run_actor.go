@@ -213,7 +213,7 @@ func (a *runActor) pass(ctx actor.Context, e envelope) {
 func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 	switch msg := msg.(type) {
 	case *startRun:
-		a.handle(ctx, run.Start{Started: msg.msg.Start, Token: msg.token})
+		a.handle(ctx, run.Start{Started: msg.msg.Start, Cancel: msg.msg.Cancel, Token: msg.token})
 	case appended:
 		a.handleAppended(ctx, msg.err)
 	case alarmRang:

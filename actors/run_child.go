@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -70,9 +71,31 @@ func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
 		defer cancel()
 		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
+		if messages.CodeOf(err) == messages.CodeUnknownRun {
+			err = a.startCanceled(c, act)
+		}
 		switch messages.CodeOf(err) {
-		case "", messages.CodeRunFinished, messages.CodeUnknownRun:
+		case "", messages.CodeRunFinished:
 			root.Send(self, run.ChildCanceled{ChildRun: act.RunID})
 		}
 	}()
+}
+
+// startCanceled records a child as canceled that is not there: its start may
+// come after all, from a server that was cut off with it, and finds it ended.
+func (a *runActor) startCanceled(ctx context.Context, act run.CancelChild) error {
+	def, err := a.host.definitions.ByHash(ctx, act.Start.DefinitionHash)
+	if err != nil {
+		return err
+	}
+	start := proto.Clone(act.Start).(*messages.RunStarted)
+	start.Pool, start.Sticky = def.Def.EffectivePool(), def.Def.Sticky
+	start.Priority = messages.EffectivePriority(def.Def.Priority)
+	replies, err := a.host.engine.StartRuns(ctx, []*messages.StartRun{{
+		RunId: act.RunID, Start: start, Cancel: &messages.CancelRequested{Reason: act.Reason},
+	}})
+	if err != nil {
+		return err
+	}
+	return messages.FromFailure(replies[0].Error)
 }

@@ -3102,9 +3102,13 @@ func (x *Superseded) GetByAddress() string {
 }
 
 type StartRun struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Start         *RunStarted            `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Start *RunStarted            `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// The run was canceled before its start came, which may still come, however
+	// late, and without which its input is not known: one that is there is
+	// canceled, one that is not is recorded as canceled before its first step.
+	Cancel        *CancelRequested `protobuf:"bytes,3,opt,name=cancel,proto3" json:"cancel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3149,6 +3153,13 @@ func (x *StartRun) GetRunId() string {
 func (x *StartRun) GetStart() *RunStarted {
 	if x != nil {
 		return x.Start
+	}
+	return nil
+}
+
+func (x *StartRun) GetCancel() *CancelRequested {
+	if x != nil {
+		return x.Cancel
 	}
 	return nil
 }
@@ -4643,10 +4654,11 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12%\n" +
 	"\x0eby_incarnation\x18\x03 \x01(\tR\rbyIncarnation\x12\x1d\n" +
 	"\n" +
-	"by_address\x18\x04 \x01(\tR\tbyAddress\"N\n" +
+	"by_address\x18\x04 \x01(\tR\tbyAddress\"\x82\x01\n" +
 	"\bStartRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12+\n" +
-	"\x05start\x18\x02 \x01(\v2\x15.limpet.v1.RunStartedR\x05start\"4\n" +
+	"\x05start\x18\x02 \x01(\v2\x15.limpet.v1.RunStartedR\x05start\x122\n" +
+	"\x06cancel\x18\x03 \x01(\v2\x1a.limpet.v1.CancelRequestedR\x06cancel\"4\n" +
 	"\tStartRuns\x12'\n" +
 	"\x04runs\x18\x01 \x03(\v2\x13.limpet.v1.StartRunR\x04runs\">\n" +
 	"\x0eStartRunsReply\x12,\n" +
@@ -4814,8 +4826,9 @@ var file_wire_proto_goTypes = []any{
 	(*WorkerRef)(nil),        // 69: limpet.v1.WorkerRef
 	(*WorkerInfo)(nil),       // 70: limpet.v1.WorkerInfo
 	(*RunStarted)(nil),       // 71: limpet.v1.RunStarted
-	(RunStatus)(0),           // 72: limpet.v1.RunStatus
-	(*Entry)(nil),            // 73: limpet.v1.Entry
+	(*CancelRequested)(nil),  // 72: limpet.v1.CancelRequested
+	(RunStatus)(0),           // 73: limpet.v1.RunStatus
+	(*Entry)(nil),            // 74: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
 	65, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
@@ -4842,20 +4855,21 @@ var file_wire_proto_depIdxs = []int32{
 	34, // 21: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
 	70, // 22: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
 	71, // 23: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	39, // 24: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	42, // 25: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	67, // 26: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	67, // 27: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	48, // 28: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	72, // 29: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	67, // 30: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	73, // 31: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	67, // 32: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	72, // 24: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	39, // 25: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	42, // 26: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	67, // 27: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	67, // 28: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	48, // 29: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	73, // 30: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	67, // 31: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	74, // 32: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	67, // 33: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }

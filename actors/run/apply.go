@@ -132,7 +132,7 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 	case *messages.Event_ChildSpawned:
 		c := k.ChildSpawned
 		s.childAt[childKey{c.Step, c.Key, s.Generation}] = len(s.Children)
-		s.Children = append(s.Children, Child{Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow,
+		s.Children = append(s.Children, Child{Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow, DefinitionHash: c.DefinitionHash,
 			Sticky: c.Sticky, KeepOnCancel: c.KeepOnCancel, generation: s.Generation})
 	case *messages.Event_CancelRequested:
 		s.Cancel, s.CancelAt = k.CancelRequested, at

@@ -12,7 +12,17 @@ import (
 func (m *Machine) start(in Start) {
 	if m.s.Start == nil {
 		m.emit(&messages.Event{Kind: &messages.Event_RunStarted{RunStarted: in.Started}})
+		if in.Cancel != nil {
+			m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: in.Cancel}})
+		}
 		m.later(Reply{Token: in.Token})
+		return
+	}
+	if in.Cancel != nil {
+		if !m.s.Ended() && m.s.Cancel == nil {
+			m.requestCancel(in.Cancel)
+		}
+		m.later(Reply{Token: in.Token, Existed: true})
 		return
 	}
 	have := m.s.Start
@@ -67,11 +77,15 @@ func (m *Machine) cancel(in Cancel) {
 	case m.s.Cancel != nil:
 		m.later(Reply{Token: in.Token})
 	default:
-		m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{Reason: in.Reason}}})
-		m.withdrawAll()
-		m.passCancel()
+		m.requestCancel(&messages.CancelRequested{Reason: in.Reason})
 		m.later(Reply{Token: in.Token})
 	}
+}
+
+func (m *Machine) requestCancel(r *messages.CancelRequested) {
+	m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: r}})
+	m.withdrawAll()
+	m.passCancel()
 }
 
 // passCancel tells live attempts and children.
@@ -84,7 +98,7 @@ func (m *Machine) passCancel() {
 	}
 	for _, c := range m.s.Children {
 		if !c.KeepOnCancel && !m.childAcked[c.RunID] && len(m.spawns[c.RunID]) == 0 {
-			m.cancelChild(c.RunID)
+			m.cancelChild(&c)
 		}
 	}
 }
@@ -107,12 +121,14 @@ func (m *Machine) childCanceled(runID string) {
 	m.childAcked[runID] = true
 }
 
-func (m *Machine) cancelChild(runID string) {
+func (m *Machine) cancelChild(c *Child) {
 	if m.childAcks == nil {
 		m.childAcks = map[string]time.Time{}
 	}
-	m.childAcks[runID] = m.now
-	m.later(CancelChild{RunID: runID, Reason: m.canceled("parent run " + m.s.RunID)})
+	m.childAcks[c.RunID] = m.now
+	m.later(CancelChild{RunID: c.RunID, Reason: m.canceled("parent run " + m.s.RunID), Start: &messages.RunStarted{
+		Workflow: c.Workflow, DefinitionHash: c.DefinitionHash, Trigger: "child", ParentRun: m.s.RunID, ParentStep: c.Step,
+	}})
 }
 
 // canceled says that something was, and why if that was said.
@@ -158,7 +174,7 @@ func (m *Machine) advanceCancel() {
 			continue
 		}
 		if at, ok := m.childAcks[c.RunID]; !ok || !m.now.Before(at.Add(m.cfg.ResendAfter)) {
-			m.cancelChild(c.RunID)
+			m.cancelChild(&c)
 		}
 	}
 	if !waiting {

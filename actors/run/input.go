@@ -13,8 +13,12 @@ import (
 type Input interface{ input() }
 
 // Start starts the run, or asks whether it is the run that was started.
+//
+// With Cancel the run is canceled in the same turn: one that was there is
+// canceled like any other, whatever its input is.
 type Start struct {
 	Started *messages.RunStarted
+	Cancel  *messages.CancelRequested
 	Token   any
 }
 
@@ -147,8 +151,13 @@ type (
 // StartChild starts a run on its owner; ChildStarted is to follow.
 type StartChild struct{ Message *messages.StartRun }
 
-// CancelChild passes a cancel down; ChildCanceled is to follow.
-type CancelChild struct{ RunID, Reason string }
+// CancelChild passes a cancel down; ChildCanceled is to follow. Start is what is
+// known of how the child was started: with it a child that is not there is
+// recorded as canceled, before a start that is late makes it begin.
+type CancelChild struct {
+	RunID, Reason string
+	Start         *messages.RunStarted
+}
 
 // Reply answers the input with the token.
 type Reply struct {

@@ -98,7 +98,11 @@ func (s *script) start(w words) Input {
 	if name := w.named["bind-to"]; name != "" {
 		started.BindTo = workerRef(name)
 	}
-	return Start{Started: started, Token: "start"}
+	in := Start{Started: started, Token: "start"}
+	if w.has("canceled") {
+		in.Cancel = &messages.CancelRequested{Reason: "parent canceled"}
+	}
+	return in
 }
 
 func (s *script) fromWorker(w words) proto.Message {

@@ -82,6 +82,7 @@ type Binding struct {
 // Child is a run that a step spawned.
 type Child struct {
 	Step, Key, RunID, Workflow string
+	DefinitionHash             string
 	Sticky, KeepOnCancel       bool
 	generation                 int
 }

@@ -264,6 +264,16 @@ func (a *activation) retire() {
 	}
 }
 
+// startCanceled records a child as canceled that is not there.
+func (a *activation) startCanceled(sv *server, act run.CancelChild, reply func(any)) {
+	msg := &messages.StartRun{RunId: act.RunID, Start: act.Start, Cancel: &messages.CancelRequested{Reason: act.Reason}}
+	sv.start(msg, func(err error) {
+		if err == nil {
+			reply(run.ChildCanceled{ChildRun: act.RunID})
+		}
+	})
+}
+
 // callTimeout bounds what a run asks of other runs.
 const callTimeout = 30 * time.Second
 
@@ -287,8 +297,10 @@ func (a *activation) cancelChild(act run.CancelChild) {
 	a.sv.call(act.RunID, callTimeout, func(sv *server, reply func(any)) {
 		sv.deliver(act.RunID, run.Cancel{Reason: act.Reason, Token: token(func(r run.Reply) {
 			switch messages.CodeOf(r.Err) {
-			case "", messages.CodeRunFinished, messages.CodeUnknownRun:
+			case "", messages.CodeRunFinished:
 				reply(run.ChildCanceled{ChildRun: act.RunID})
+			case messages.CodeUnknownRun:
+				a.startCanceled(sv, act, reply)
 			}
 		})})
 	}, func(answer any) {

@@ -120,6 +120,10 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	case *messages.Event_ResultRefused:
 		m.counts.Refused++
 		m.refused[attemptKey(after.RunID, k.ResultRefused.Step, k.ResultRefused.Attempt)] = true
+	case *messages.Event_RunEnded:
+		if k.RunEnded.Status == messages.RunStatus_RUN_STATUS_CANCELED {
+			return m.canceledWithChildren(after)
+		}
 	case *messages.Event_RunReplayed:
 		m.counts.Replays++
 	case *messages.Event_RunDormant:
@@ -314,6 +318,18 @@ func (m *monitor) spawnRefused(f *function, err error) error {
 	return nil
 }
 
+// canceledWithChildren checks that a canceled run takes its children along,
+// those too whose start may be under way still.
+func (m *monitor) canceledWithChildren(st *run.State) error {
+	for _, c := range st.Children {
+		child := m.runs[c.RunID]
+		if !c.KeepOnCancel && (child == nil || !child.Ended() && child.Cancel == nil) {
+			return fmt.Errorf("it is canceled, and child %s goes on, or may begin", c.RunID)
+		}
+	}
+	return nil
+}
+
 // childSpawned checks what a spawn returned.
 func (m *monitor) childSpawned(f *function, c child, id string) error {
 	st := m.runs[id]
@@ -326,7 +342,7 @@ func (m *monitor) childSpawned(f *function, c child, id string) error {
 	switch {
 	case c.sticky && st.Def.Sticky == messages.Sticky_STICKY_NONE:
 		return fmt.Errorf("sticky child %s has no strategy", id)
-	case c.sticky && st.Start.BindTo.GetWorkerId() == "":
+	case c.sticky && st.Start.BindTo.GetWorkerId() == "" && st.Cancel == nil:
 		return fmt.Errorf("sticky child %s is not bound to its parent's worker", id)
 	case !c.sticky && st.Start.BindTo != nil:
 		return fmt.Errorf("plain child %s is bound to %s", id, st.Start.BindTo.WorkerId)

@@ -16,6 +16,7 @@ var regressions = []struct {
 	{"a server that was missed for a moment, and whose questions were forgotten", 1436},
 	{"a process that wakes before its successor has said who it is", 1128},
 	{"a question asked again whose answer is lost", 2254},
+	{"a child whose start comes after its parent was canceled on another server", 417},
 }
 
 func TestRegressions(t *testing.T) {

@@ -303,7 +303,7 @@ func (sv *server) start(msg *messages.StartRun, done func(error)) {
 	var try func(fresh *definition)
 	try = func(fresh *definition) {
 		tries++
-		sv.activation(msg.RunId, fresh).receive(run.Start{Started: msg.Start, Token: token(func(r run.Reply) {
+		sv.activation(msg.RunId, fresh).receive(run.Start{Started: msg.Start, Cancel: msg.Cancel, Token: token(func(r run.Reply) {
 			if messages.CodeOf(r.Err) == messages.CodeJournalConflict && tries < startTries {
 				try(nil)
 				return
