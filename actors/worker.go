@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -41,6 +42,10 @@ type WorkerConfig struct {
 	Info *messages.WorkerInfo
 	// Functions has one for each step of Info's workflows.
 	Functions attempt.Functions
+	// Locals has the local state of Info's workflows; nil for none.
+	Locals attempt.Locals
+	// LocalLimits of shared local state. The id is filled in.
+	LocalLimits local.Config
 	// Grace is how long Drain lets attempts run before it cancels them.
 	// Defaults to 30 s; negative is none.
 	Grace time.Duration
@@ -64,6 +69,32 @@ type WorkerHooks struct {
 	Canceled func(d *messages.Dispatch, cause error)
 	// Draining: nothing new is taken on.
 	Draining func()
+	// LocalBuilt: Bind of local state has returned, with what the value declares
+	// to take, or with an error.
+	LocalBuilt func(e LocalEvent, took time.Duration, bytes int64, err error)
+	// LocalHit: a step got a value that it did not have to be built for.
+	LocalHit func(e LocalEvent)
+	// LocalReleased: a value was released; why is run-ended, rebound,
+	// worker-stopping, evicted or state-lost, err what its Release returned.
+	LocalReleased func(e LocalEvent, why string, err error)
+}
+
+func (h *WorkerHooks) localBuilt(e LocalEvent, took time.Duration, bytes int64, err error) {
+	if h != nil && h.LocalBuilt != nil {
+		h.LocalBuilt(e, took, bytes, err)
+	}
+}
+
+func (h *WorkerHooks) localHit(e LocalEvent) {
+	if h != nil && h.LocalHit != nil {
+		h.LocalHit(e)
+	}
+}
+
+func (h *WorkerHooks) localReleased(e LocalEvent, why string, err error) {
+	if h != nil && h.LocalReleased != nil {
+		h.LocalReleased(e, why, err)
+	}
 }
 
 func (h *WorkerHooks) waiting(message string) {
@@ -116,6 +147,7 @@ type Worker struct {
 	views    *viewSignal
 	outbox   *outbox
 	reporter *reporter
+	locals   *workerLocals
 
 	life       context.Context // of everything that serves the worker
 	end        context.CancelFunc
@@ -237,6 +269,7 @@ func newWorker(c WorkerConfig) *Worker {
 	w.views = newViewSignal()
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
+	w.locals = newWorkerLocals(w)
 	return w
 }
 
@@ -329,6 +362,7 @@ func (w *Worker) finish(err error) {
 	w.endOnce.Do(func() {
 		go func() {
 			w.awaitFunctions()
+			w.locals.stop()
 			w.end()
 			w.outbox.close()
 			w.loops.Wait()

@@ -69,6 +69,16 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.do(ctx, a.core.CancelAttempt(now, m))
 	case *messages.RunReleased:
 		a.do(ctx, a.core.RunReleased(now, m))
+	case *messages.HandOff:
+		a.do(ctx, a.core.HandOff(now, m))
+		a.do(ctx, a.core.HandOffBegan(now, m.RunId))
+		a.worker.locals.handOff(m)
+	case handOffAnswered:
+		a.do(ctx, a.core.HandOffEnded(now, m.runID))
+	case *messages.LocalKeysOf:
+		a.worker.locals.answerKeys(ctx.Sender(), m)
+	case heldChanged:
+		a.do(ctx, a.core.LoadChanged(now))
 	case childWaitBegan:
 		a.do(ctx, a.core.ChildWaitBegan(now, m.id))
 	case childWaitEnded:
@@ -147,6 +157,8 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 			ctx.Request(actor.NewPID(act.To.Host, act.To.ID), act.Message)
 		case slots.Report:
 			a.worker.reporter.put(act.Load)
+		case slots.Released:
+			a.worker.locals.released(act.RunID, act.Epoch, act.Reason)
 		case slots.Stopped:
 			a.worker.finish(act.Err)
 		}
@@ -158,6 +170,7 @@ func (a *workerActor) start(ctx actor.Context, act slots.Action) {
 	shell := &attemptActor{worker: a.worker, id: act.ID, dispatch: act.Dispatch, deadline: act.Deadline}
 	// Before the spawn: the function may have returned by the end of it.
 	a.worker.functions.Add(1)
+	a.worker.locals.began(act.ID, act.Dispatch)
 	pid, err := ctx.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return shell }, actor.WithDispatcher(a.worker.dispatcher)), strconv.FormatUint(act.ID, 10))
 	if err != nil {
 		a.worker.functions.Done()

@@ -76,6 +76,8 @@ func (a *attemptActor) run(ctx context.Context, release func()) {
 	defer func() {
 		release()
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
+		// Before the run hears of it: what it sends next may ask for the state.
+		w.locals.returned(a.id, end.failure)
 		w.root.Send(w.pid, end)
 		w.functions.Done()
 	}()

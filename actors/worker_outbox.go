@@ -138,6 +138,7 @@ func newReporter(w *Worker) *reporter {
 
 // put replaces the load that waits to be sent; grants add up.
 func (r *reporter) put(load *messages.LoadReport) {
+	r.worker.locals.load(load)
 	r.mu.Lock()
 	if r.pending != nil {
 		load.GrantsSeen = append(r.pending.GrantsSeen, load.GrantsSeen...)
@@ -149,7 +150,9 @@ func (r *reporter) put(load *messages.LoadReport) {
 
 func withoutGrants(l *messages.LoadReport) *messages.LoadReport {
 	return &messages.LoadReport{WorkerId: l.WorkerId, Incarnation: l.Incarnation, Pool: l.Pool, Slots: l.Slots,
-		Running: l.Running, Queued: l.Queued, BoundRuns: l.BoundRuns, Draining: l.Draining, Serial: l.Serial}
+		Running: l.Running, Queued: l.Queued, BoundRuns: l.BoundRuns, BoundSoft: l.BoundSoft,
+		Draining: l.Draining, Ending: l.Ending, DrainLeftMs: l.DrainLeftMs,
+		HeldKeys: l.HeldKeys, Locals: l.Locals, Serial: l.Serial}
 }
 
 func (r *reporter) signal() {

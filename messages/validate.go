@@ -73,6 +73,7 @@ func DefinitionFaults(d *WorkflowDefinition) []error {
 	f.labels("workflow", d.GetLabels())
 	f.events(d.GetOnEvents())
 	f.steps(d.GetSteps())
+	f.locals(d)
 	if _, err := CompileInputSchema(d.GetInputSchema()); err != nil {
 		f.add(err)
 	}
@@ -151,6 +152,36 @@ func (f *faults) step(s *StepDefinition, known map[string]bool) {
 	f.between(what, "schedule timeout ms", s.GetScheduleTimeoutMs(), TimeoutNeverMs, DurationMsMax)
 	f.between(what, "execution timeout ms", s.GetExecutionTimeoutMs(), TimeoutNeverMs, DurationMsMax)
 	f.labels(what, s.GetLabels())
+}
+
+// locals checks local state: what is of one run, or of its binding, needs a
+// binding.
+func (f *faults) locals(d *WorkflowDefinition) {
+	if len(d.GetLocals()) > LocalsMax {
+		f.addf("%d locals: at most %d (LocalsMax)", len(d.GetLocals()), LocalsMax)
+	}
+	sticky := d.GetSticky() != Sticky_STICKY_NONE
+	known := make(map[string]bool, len(d.GetLocals()))
+	for _, l := range d.GetLocals() {
+		f.add(nameFault("local name", l.GetName()))
+		switch {
+		case known[l.GetName()]:
+			f.addf("local %q: declared more than once", l.GetName())
+		case l.GetShared() && l.GetHandoff():
+			f.addf("local %q: shared local state cannot be handed off", l.GetName())
+		case !l.GetShared() && !sticky:
+			f.addf("local %q: state of one run needs a sticky workflow, Soft or Hard; or give it a key to share it", l.GetName())
+		}
+		known[l.GetName()] = true
+	}
+	for _, s := range d.GetSteps() {
+		if s.GetBuildsState() && !sticky {
+			f.addf("step %q: builds state, which needs a sticky workflow, Soft or Hard", s.GetName())
+		}
+		if s.GetNeedsState() && !sticky {
+			f.addf("step %q: needs state, which needs a sticky workflow, Soft or Hard", s.GetName())
+		}
+	}
 }
 
 func (f *faults) between(what, field string, value, least, most int64) {

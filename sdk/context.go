@@ -49,12 +49,52 @@ type Binding struct {
 	// memory is not there: this is another worker, or another process of it.
 	// It is true for a run's first steps.
 	StateNew bool
-	// StateReason says why: "first", "worker lost", "worker restarted" …
-	StateReason string
+	// StateReason says why; empty unless StateNew.
+	StateReason StateReason
 	// PreviousWorker is the id of the worker that the run was bound to before;
 	// empty for none.
 	PreviousWorker string
+	// Rebuild says that the step had succeeded before and runs again for the
+	// local state that it builds; what it returns is dropped.
+	Rebuild bool
+	// HandedOff says that the previous worker handed local state off, which
+	// Bind receives.
+	HandedOff bool
 }
+
+// Token is a fencing token: of two bindings of a run the later one has the
+// larger token, whatever the reason, and no two workers ever have the same.
+// Give it to whatever a step writes to outside, and let that refuse a token
+// smaller than the largest it has seen for the run: a worker that does not know
+// yet that the run went elsewhere then changes nothing. 0 for a run that is not
+// sticky, which has no binding to fence.
+func (b Binding) Token() uint64 { return b.Epoch }
+
+// StateReason says why what a run left in a worker's memory is not there.
+type StateReason string
+
+const (
+	// ReasonFirst: the run is bound for the first time.
+	ReasonFirst StateReason = "first"
+	// ReasonChild: the run is a child that was bound to its parent's worker.
+	ReasonChild StateReason = "child"
+	// ReasonWorkerLost: the previous worker was declared gone.
+	ReasonWorkerLost StateReason = "worker lost"
+	// ReasonWorkerLeft: the previous worker ended in good order.
+	ReasonWorkerLeft StateReason = "worker left"
+	// ReasonWorkerRestarted: it is the same worker, but another process.
+	ReasonWorkerRestarted StateReason = "worker restarted"
+	// ReasonWorkerSuperseded: another process took the previous worker's id.
+	ReasonWorkerSuperseded StateReason = "worker superseded"
+	// ReasonWorkerDraining: the previous worker takes on nothing new.
+	ReasonWorkerDraining StateReason = "worker draining"
+	// ReasonWorkerBusy: the previous worker had no slot within BusyPatience.
+	ReasonWorkerBusy StateReason = "worker busy"
+	// ReasonStepGone: the previous worker no longer has a step of the workflow.
+	ReasonStepGone StateReason = "step gone"
+	// ReasonReplayed: the run had ended and was replayed.
+	ReasonReplayed StateReason = "replayed"
+)
 
 // FromContext returns the Context of the step that ctx was derived from.
 func FromContext(ctx context.Context) (Context, bool) {
@@ -64,7 +104,9 @@ func FromContext(ctx context.Context) (Context, bool) {
 
 // NewContext makes the Context of an attempt. Workers call it; it is of use in
 // tests of step functions too.
-func NewContext(ctx context.Context, a *attempt.Attempt) Context {
+func NewContext(ctx context.Context, a *attempt.Attempt) Context { return newStepContext(ctx, a) }
+
+func newStepContext(ctx context.Context, a *attempt.Attempt) *stepContext {
 	return &stepContext{Context: ctx, attempt: a, spawned: make(map[string]int)}
 }
 
@@ -116,16 +158,20 @@ func (c *stepContext) Binding() Binding {
 	d := c.attempt.Dispatch
 	return Binding{
 		Epoch: d.GetEpoch(), StateNew: d.GetStateNew(),
-		StateReason: d.GetStateReason(), PreviousWorker: d.GetPreviousWorker(),
+		StateReason: StateReason(d.GetStateReason()), PreviousWorker: d.GetPreviousWorker(),
+		Rebuild: d.GetRebuild(), HandedOff: len(d.GetHandedOff()) > 0,
 	}
 }
 
 func (c *stepContext) Logger() *slog.Logger {
-	l, ok := c.Context.Value(loggerKey{}).(*slog.Logger)
-	if !ok {
-		l = slog.Default()
+	return c.baseLogger().With("run", c.RunID(), "step", c.Step(), "attempt", c.Attempt())
+}
+
+func (c *stepContext) baseLogger() *slog.Logger {
+	if l, ok := c.Context.Value(loggerKey{}).(*slog.Logger); ok {
+		return l
 	}
-	return l.With("run", c.RunID(), "step", c.Step(), "attempt", c.Attempt())
+	return slog.Default()
 }
 
 // spawnKey names a spawn without a key: the how manyth of the workflow it is

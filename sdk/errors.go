@@ -20,6 +20,8 @@ var (
 	ErrUnknownWorkflow     = sentinel(messages.CodeUnknownWorkflow)
 	ErrUnknownRun          = sentinel(messages.CodeUnknownRun)
 	ErrUnknownStep         = sentinel(messages.CodeUnknownStep)
+	ErrUnknownWorker       = sentinel(messages.CodeUnknownWorker)
+	ErrWorkerEnding        = sentinel(messages.CodeWorkerEnding)
 	ErrInvalidArgument     = sentinel(messages.CodeInvalidArgument)
 	ErrInvalidInput        = sentinel(messages.CodeInvalidInput)
 	ErrInvalidDefinition   = sentinel(messages.CodeInvalidDefinition)
@@ -39,10 +41,19 @@ var (
 	ErrScheduleTimeout     = sentinel(messages.CodeScheduleTimeout)
 	ErrExecutionTimeout    = sentinel(messages.CodeExecutionTimeout)
 	ErrWorkerLost          = sentinel(messages.CodeWorkerLost)
+	ErrStateNotBuilt       = sentinel(messages.CodeStateNotBuilt)
 	ErrCanceled            = sentinel(messages.CodeCanceled)
 	ErrUnauthenticated     = sentinel(messages.CodeUnauthenticated)
 	ErrUnavailable         = sentinel(messages.CodeUnavailable)
 )
+
+// ErrStateLost is for a step to return, or to wrap, when it finds that local
+// state it needs is gone or broken: a child process that has died, a file that
+// is not there. The worker drops the run's own values, and the shared ones that
+// the step got, once nobody uses them; the run then runs its steps that declare
+// BuildsState again, in order, and this step after them. It is not charged to
+// the step's retries; after LostAttemptsMax times the step fails with it.
+var ErrStateLost = sentinel(messages.CodeStateLost)
 
 func sentinel(c messages.Code) error { return &messages.Error{Code: c, Message: c.Hint()} }
 
@@ -74,6 +85,8 @@ var kept = map[Code]bool{
 	messages.CodeInvalidArgument:  true,
 	messages.CodePayloadTooLarge:  true,
 	messages.CodeLimitExceeded:    true,
+	messages.CodeStateLost:        true,
+	messages.CodeStateNotBuilt:    true,
 }
 
 // userError turns what a step function returned into the error that its run
@@ -88,6 +101,13 @@ func userError(err error) error {
 		code = engine.Code
 	}
 	out := messages.Errorf(code, "%w", err)
+	if code != messages.CodeUserError {
+		// The stack of a Bind that panicked.
+		out.Stack = engine.Stack
+		if err == error(engine) {
+			out.Message = engine.Message
+		}
+	}
 	out.Final = errors.As(err, &final)
 	return out
 }

@@ -39,6 +39,15 @@ type StepConfig struct {
 	// Labels of the step, beside those of the workflow. All rules of all steps
 	// apply when a sticky run is bound.
 	Labels []Label
+	// BuildsState says that the step leaves state in its worker, a Local or
+	// other, that later steps with NeedsState need. When the run has moved, it
+	// runs again before them, with Binding.Rebuild set: what it returns then is
+	// dropped, the result that was recorded stands. The workflow must be sticky.
+	BuildsState bool
+	// NeedsState says that the step needs what its ancestors with BuildsState
+	// left in the worker: those run again first, in order, if they have not yet
+	// under the run's present binding. The workflow must be sticky.
+	NeedsState bool
 }
 
 // Step is a step of a workflow: takes the run's In, returns an Out. Make it
@@ -198,5 +207,7 @@ func (s *step) definition() *messages.StepDefinition {
 		ExecutionTimeoutMs: millis(execution),
 		LostAttemptsMax:    small(s.config.LostAttemptsMax),
 		Labels:             labelRules(s.config.Labels),
+		BuildsState:        s.config.BuildsState,
+		NeedsState:         s.config.NeedsState,
 	}
 }

@@ -21,6 +21,7 @@ type fakeEngine struct {
 	ended   *messages.RunEnded
 	outputs map[string][]byte
 	waited  []string
+	locals  map[string]any
 }
 
 func (e *fakeEngine) SpawnChild(_ context.Context, s *messages.SpawnChild) (string, error) {
@@ -34,6 +35,10 @@ func (e *fakeEngine) SpawnChild(_ context.Context, s *messages.SpawnChild) (stri
 func (e *fakeEngine) AwaitRun(_ context.Context, id string) (*messages.RunEnded, map[string][]byte, error) {
 	e.waited = append(e.waited, id)
 	return e.ended, e.outputs, nil
+}
+
+func (e *fakeEngine) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
+	return e.locals[of.Name], nil
 }
 
 // attemptOf makes an attempt of a step of workflow "w" on worker "gpu-1".
@@ -79,7 +84,7 @@ func TestStepContext(t *testing.T) {
 	})
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	out, err := w.Functions()["look"](sdk.WithLogger(t.Context(), logger), attemptOf("look", "", nil))
-	want := `"run1wlook2gpu-1map[gpu:a100] map[user:ada]run0{3 true worker lost gpu-0}"`
+	want := `"run1wlook2gpu-1map[gpu:a100] map[user:ada]run0{3 true worker lost gpu-0 false false}"`
 	if err != nil || string(out) != want {
 		t.Errorf("%s, %v", out, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
@@ -91,6 +92,8 @@ type AnyWorkflow interface {
 	Definition() (*messages.WorkflowDefinition, error)
 	// Functions returns the step functions by name.
 	Functions() map[string]attempt.Function
+	// Locals returns the local state that was declared for the workflow.
+	Locals() []*attempt.Local
 }
 
 // NewWorkflow starts the definition of a workflow. In is anything that
@@ -132,6 +135,10 @@ func (w *Workflow[In]) Functions() map[string]attempt.Function {
 	return functions
 }
 
+// Locals returns the local state that was declared for the workflow, as the
+// worker keeps it.
+func (w *Workflow[In]) Locals() []*attempt.Local { return slices.Clone(w.erased().locals) }
+
 // erased returns the definition without its type; for a workflow that
 // NewWorkflow did not make, one that does not validate.
 func (w *Workflow[In]) erased() *workflow {
@@ -147,6 +154,7 @@ type workflow struct {
 	config WorkflowConfig
 	input  reflect.Type
 	steps  []*step
+	locals []*attempt.Local
 	// faults that only the Go values show.
 	faults []error
 }
@@ -171,6 +179,9 @@ func (w *workflow) definition() (*messages.WorkflowDefinition, error) {
 	}
 	for _, s := range w.steps {
 		d.Steps = append(d.Steps, s.definition())
+	}
+	for _, l := range w.locals {
+		d.Locals = append(d.Locals, localDefinition(l))
 	}
 	faults := append(messages.DefinitionFaults(d), w.faults...)
 	if err := messages.InvalidDefinition(w.name, faults...); err != nil {

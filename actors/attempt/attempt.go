@@ -1,7 +1,7 @@
-// Package attempt is the seam between the worker actor and the user's step
-// functions: what one execution of a step is given, and what it may ask of
-// the engine while it runs. The SDK turns typed functions into Function; the
-// worker actor calls them.
+// Package attempt is the seam between the worker actor and the user's
+// functions: what one execution of a step is given, what it may ask of the
+// engine while it runs, and how local state is built and released. The SDK
+// turns typed functions into Function and Local; the worker actor calls them.
 //
 // Imports only messages.
 package attempt
@@ -45,4 +45,10 @@ type Engine interface {
 	// succeeded steps by name. The slot of the attempt is free while it waits
 	// and taken again, ahead of the queue, before it returns.
 	AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error)
+	// LocalValue returns the value of local state that the run has in this
+	// worker, built if it is not there. It is not released before the function
+	// has returned. Errors: INVALID_ARGUMENT if the attempt's workflow does not
+	// have it, STATE_NOT_BUILT, LIMIT_EXCEEDED, STALE_ATTEMPT, UNAVAILABLE when
+	// the worker stops.
+	LocalValue(ctx context.Context, of *Local) (any, error)
 }

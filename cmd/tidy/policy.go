@@ -38,10 +38,11 @@ var policy = []layer{
 	{"actors/placement", []string{"messages"}, pure},
 	{"actors/slots", []string{"messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
+	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
 	{"actors/sim", []string{"actors/run", "actors/placement", "actors/slots", "actors/journal", "messages"}, pure},
-	{"actors", []string{"actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/journal",
+	{"actors", []string{"actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/local", "actors/journal",
 		"cluster", "messages", "messages/api"}, shell},
 
 	{"cluster/gateway", []string{"actors", "actors/journal", "cluster", "messages/..."}, shell},

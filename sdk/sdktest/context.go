@@ -24,6 +24,20 @@ type Attempt struct {
 	ParentRun string
 	// Outputs of the step's parents, by name, that Step.Output decodes.
 	Outputs map[string]any
+	// Locals are the values that Local.Get returns; for any other it answers
+	// UNAVAILABLE.
+	Locals []LocalValue
+}
+
+// LocalValue is a value of local state in the context that a test makes up.
+type LocalValue struct {
+	origin any
+	value  any
+}
+
+// LocalOf gives local state a value in the context of a workflow's step.
+func LocalOf[T any](l *sdk.Local[T], value T) LocalValue {
+	return LocalValue{origin: l.Origin(), value: &value}
 }
 
 // Context makes what a step function is given, to test the function alone.
@@ -35,7 +49,7 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 	}
 	d := &messages.Dispatch{
 		RunId: a.RunID, Workflow: a.Workflow, Step: a.Step, Attempt: int32(a.Number),
-		Epoch: a.Binding.Epoch, StateNew: a.Binding.StateNew, StateReason: a.Binding.StateReason, PreviousWorker: a.Binding.PreviousWorker,
+		Epoch: a.Binding.Epoch, StateNew: a.Binding.StateNew, StateReason: string(a.Binding.StateReason), PreviousWorker: a.Binding.PreviousWorker,
 		Metadata: a.Metadata, ParentRun: a.ParentRun, Parents: make(map[string][]byte, len(a.Outputs)),
 	}
 	for name, out := range a.Outputs {
@@ -46,11 +60,12 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 		d.Parents[name] = data
 	}
 	return sdk.NewContext(ctx, &attempt.Attempt{
-		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Engine: noEngine{},
+		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Engine: noEngine{a.Locals},
 	}), nil
 }
 
-type noEngine struct{}
+// noEngine is for the context of a test: it knows local values and nothing else.
+type noEngine struct{ locals []LocalValue }
 
 func (noEngine) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {
 	return "", messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
@@ -58,4 +73,13 @@ func (noEngine) SpawnChild(context.Context, *messages.SpawnChild) (string, error
 
 func (noEngine) AwaitRun(context.Context, string) (*messages.RunEnded, map[string][]byte, error) {
 	return nil, nil, messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
+}
+
+func (e noEngine) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
+	for _, l := range e.locals {
+		if l.origin == of.Origin {
+			return l.value, nil
+		}
+	}
+	return nil, messages.Errorf(messages.CodeUnavailable, "this context has no local %q: give it one by Attempt.Locals, or use sdktest.Start", of.Name)
 }

@@ -21,8 +21,15 @@ import (
 // Hooks is told what happens at a worker.
 type Hooks = actors.WorkerHooks
 
-// NoGrace is a Config.Grace of none.
-const NoGrace time.Duration = -1
+// LocalEvent names a value of local state in Hooks.
+type LocalEvent = actors.LocalEvent
+
+const (
+	// NoGrace is a Config.Grace of none.
+	NoGrace time.Duration = -1
+	// NoIdle is a Config.SharedLocalsIdle of none.
+	NoIdle time.Duration = -2
+)
 
 // Config of a worker. Join is required; the zero value of every other field
 // has a default.
@@ -46,6 +53,18 @@ type Config struct {
 	// StickyRunsMax is how many live sticky runs may be bound to the worker at
 	// once, which bounds what their state takes. 0 is no limit.
 	StickyRunsMax int
+	// SharedLocalsMax is how many shared values of local state the worker has at
+	// once, those that are being built or released included. One that nobody
+	// uses makes room for another; without one, a step that asks for a further
+	// value fails with ErrLimitExceeded. Defaults to 1024; at most 4096.
+	SharedLocalsMax int
+	// SharedLocalsBytesMax is the same for the bytes that the shared values
+	// declare. 0 is no limit.
+	SharedLocalsBytesMax int64
+	// SharedLocalsIdle is how long a shared value stays that nobody uses.
+	// Defaults to 5 min; NoIdle releases it at once, sdk.Never not before its
+	// room is needed.
+	SharedLocalsIdle time.Duration
 	// Labels that steps may require or prefer.
 	Labels map[string]string
 	// Pool that the worker serves; its workflows must name the same. Defaults
@@ -127,6 +146,15 @@ func (c Config) validate(workflows []sdk.AnyWorkflow) error {
 	if c.StickyRunsMax < 0 || c.StickyRunsMax > math.MaxInt32 {
 		fault("sticky runs max is %d: must be 0 (no limit) to %d", c.StickyRunsMax, math.MaxInt32)
 	}
+	if c.SharedLocalsMax < 0 || c.SharedLocalsMax > messages.HeldKeysMax {
+		fault("shared locals max is %d: must be 0 (default) to %d (HeldKeysMax)", c.SharedLocalsMax, messages.HeldKeysMax)
+	}
+	if c.SharedLocalsBytesMax < 0 {
+		fault("shared locals bytes max is %d: must be 0 (no limit) or more", c.SharedLocalsBytesMax)
+	}
+	if c.SharedLocalsIdle < 0 && c.SharedLocalsIdle != sdk.Never && c.SharedLocalsIdle != NoIdle {
+		fault("shared locals idle is %v: must be 0 (default) or more, NoIdle or Never", c.SharedLocalsIdle)
+	}
 	for _, err := range []error{messages.CheckName("pool", c.Pool), messages.ValidateLabels(c.Labels)} {
 		if err != nil {
 			faults = append(faults, err)
@@ -146,10 +174,11 @@ func (c Config) validate(workflows []sdk.AnyWorkflow) error {
 
 // register turns workflows into what the worker registers; an error names
 // everything that is wrong with any of them.
-func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefinition, attempt.Functions, error) {
+func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefinition, attempt.Functions, attempt.Locals, error) {
 	var faults []error
 	var definitions []*messages.WorkflowDefinition
 	functions := make(attempt.Functions, len(workflows))
+	locals := make(attempt.Locals, len(workflows))
 	for _, w := range workflows {
 		if w == nil {
 			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "a workflow is nil"))
@@ -168,6 +197,10 @@ func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefin
 		}
 		definitions = append(definitions, d)
 		functions[d.GetName()] = c.withLogger(w.Functions())
+		if kept := w.Locals(); len(kept) > 0 {
+			locals[d.GetName()] = c.localsWithLogger(kept)
+		}
 	}
-	return definitions, functions, errors.Join(faults...)
+	faults = append(faults, sharedTwice(locals)...)
+	return definitions, functions, locals, errors.Join(faults...)
 }

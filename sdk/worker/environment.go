@@ -37,6 +37,21 @@ var environment = []Variable{
 	}},
 	{"LIMPET_SLOTS", "how many attempts run at once (default GOMAXPROCS)", number(func(c *Config) *int { return &c.Slots })},
 	{"LIMPET_STICKY_RUNS_MAX", "how many live sticky runs may be bound to the worker (default no limit)", number(func(c *Config) *int { return &c.StickyRunsMax })},
+	{"LIMPET_SHARED_LOCALS_MAX", "how many shared values of local state the worker has at once (default 1024)", number(func(c *Config) *int { return &c.SharedLocalsMax })},
+	{"LIMPET_SHARED_LOCALS_BYTES_MAX", "how many bytes they declare together (default no limit)", func(c *Config, s string) error {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if c.SharedLocalsBytesMax = n; err != nil {
+			return fmt.Errorf("%q is not a number", s)
+		}
+		return nil
+	}},
+	{"LIMPET_SHARED_LOCALS_IDLE", "how long a shared value stays that nobody uses (default 5m); 0s is not at all", func(c *Config, s string) error {
+		d, err := time.ParseDuration(s)
+		if c.SharedLocalsIdle = d; d <= 0 {
+			c.SharedLocalsIdle = NoIdle
+		}
+		return err
+	}},
 	{"LIMPET_LABELS", "labels, key=value with commas", func(c *Config, s string) (err error) {
 		c.Labels, err = labels(s)
 		return err

@@ -22,6 +22,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"LIMPET_SECRET_FILE": secret, "LIMPET_SLOTS": "8", "LIMPET_STICKY_RUNS_MAX": "100", "LIMPET_LABELS": "gpu=a100, zone = b=c",
 		"LIMPET_POOL": "gpu", "LIMPET_BIND": ":7081", "LIMPET_GOSSIP": ":7946", "LIMPET_ADVERTISE_HOST": "10.1.2.3",
 		"LIMPET_PRESET": "lan", "LIMPET_GRACE": "5m",
+		"LIMPET_SHARED_LOCALS_MAX": "7", "LIMPET_SHARED_LOCALS_BYTES_MAX": "5000000000", "LIMPET_SHARED_LOCALS_IDLE": "90s",
 	}
 	for name, value := range given {
 		t.Setenv(name, value)
@@ -31,6 +32,7 @@ func TestConfigFromEnv(t *testing.T) {
 		ID: "gpu/1", Join: []string{"limpet-servers:7946", "10.0.0.12:7946"}, JoinTimeout: -time.Second, Secret: "hush", Slots: 8,
 		StickyRunsMax: 100, Labels: map[string]string{"gpu": "a100", "zone": "b=c"}, Pool: "gpu", BindAddress: ":7081",
 		GossipAddress: ":7946", AdvertiseHost: "10.1.2.3", Preset: cluster.LANConfig(), Grace: 5 * time.Minute,
+		SharedLocalsMax: 7, SharedLocalsBytesMax: 5_000_000_000, SharedLocalsIdle: 90 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v, %v", c, err)
@@ -52,7 +54,8 @@ func TestConfigFromEmptyEnv(t *testing.T) {
 	}
 	t.Setenv("LIMPET_GRACE", "0s")
 	t.Setenv("LIMPET_SECRET", "hush")
-	if c, err := ConfigFromEnv(); err != nil || c.Grace != NoGrace || c.Secret != "hush" {
+	t.Setenv("LIMPET_SHARED_LOCALS_IDLE", "0s")
+	if c, err := ConfigFromEnv(); err != nil || c.Grace != NoGrace || c.SharedLocalsIdle != NoIdle || c.Secret != "hush" {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

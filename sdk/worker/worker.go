@@ -46,6 +46,7 @@ type Worker struct {
 	incarnation string
 	info        *messages.WorkerInfo
 	functions   attempt.Functions
+	locals      attempt.Locals
 
 	ran      atomic.Bool
 	ready    chan struct{}
@@ -57,7 +58,7 @@ type Worker struct {
 // is wrong at once: INVALID_ARGUMENT, INVALID_DEFINITION. It starts nothing.
 func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 	config = config.withDefaults()
-	definitions, functions, err := config.register(workflows)
+	definitions, functions, locals, err := config.register(workflows)
 	if err := errors.Join(config.validate(workflows), err); err != nil {
 		return nil, err
 	}
@@ -68,6 +69,7 @@ func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 			Labels: maps.Clone(config.Labels), Workflows: definitions, SdkVersion: version(),
 		},
 		functions: functions,
+		locals:    locals,
 		ready:     make(chan struct{}),
 		killed:    make(chan struct{}),
 	}, nil
@@ -106,7 +108,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		_ = node.Stop(leaving)
 	}()
 	serving, err := actors.StartWorker(starting, actors.WorkerConfig{
-		Node: node, Info: w.info, Functions: w.functions, Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks,
+		Node: node, Info: w.info, Functions: w.functions, Locals: w.locals, LocalLimits: w.config.localLimits(),
+		Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks,
 	})
 	if err != nil {
 		return w.beforeReady(ctx, err)

@@ -1,0 +1,257 @@
+package sdk
+
+import (
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Why says why a value of local state is released.
+type Why = attempt.Why
+
+const (
+	// RunEnded: the run that the value was of has ended.
+	RunEnded = attempt.RunEnded
+	// Rebound: the run was bound anew, to another worker or another process, or
+	// after it was replayed.
+	Rebound = attempt.Rebound
+	// WorkerStopping: the worker comes to its end.
+	WorkerStopping = attempt.WorkerStopping
+	// Evicted: nobody uses the shared value, and it was idle for too long or
+	// its room was needed; or a value did not fit beside those in use.
+	Evicted = attempt.Evicted
+	// StateLost: a step that used the value returned ErrStateLost.
+	StateLost = attempt.StateLost
+)
+
+// LocalConfig describes local state: a value of T that a worker keeps in memory
+// for the runs of a workflow whose input is In. Bind is required.
+//
+// Without Key each run has a value of its own: it is built when a step first
+// asks for it, kept for the later steps while the run is bound to the worker,
+// and released when the run ends, is bound anew, or the worker stops. The
+// workflow must be Soft or Hard.
+//
+// With Key all runs with the same key on a worker share one value. It is kept
+// while any of them is bound there (for a workflow that is not sticky: while
+// their steps run), then until it was idle for as long as the worker's
+// configuration says or its room is needed for another one. New runs are
+// placed, if they can be, where their key is held.
+type LocalConfig[T, In any] struct {
+	// Name of the state in the worker listing and in errors. Unique in the
+	// workflow, of a shared one among all that a worker serves. Defaults to
+	// "local"; required with Key.
+	Name string
+	// Bind builds the value. One call at a time is made for a run, or a key,
+	// and all steps that ask for the value wait for it. It must honour its
+	// context, which ends when nobody waits any more. An error or a panic fails
+	// those steps with ErrStateNotBuilt, which wraps the error; their retries
+	// call Bind again. NonRetryable is respected.
+	Bind func(ctx BindContext, in In) (T, error)
+	// Release tidies the value up. It is called once, on a goroutine of its
+	// own, and not before every step that got the value has returned. What it
+	// returns is logged; a call that takes longer than 30 s is not waited for,
+	// nor one at the end of the worker for longer than 10 s. A worker that is
+	// killed calls nothing. Nil for nothing to tidy up.
+	Release func(value T, why Why) error
+	// Key of the value that runs with this input share, up to 256 bytes. It
+	// must depend on the input alone: it is also called before the run is
+	// placed. Nil for a value of each run's own.
+	Key func(in In) string
+	// Size is what a value takes, in bytes, for the worker listing and for the
+	// worker's limit of shared values; it is asked for once, after Bind. Nil
+	// for nothing.
+	Size func(value T) int64
+	// Handoff returns the value, or a reference to where it was put, in a form
+	// that Bind on the run's next worker finds in BindContext.HandedOff. It is
+	// called when the run leaves a worker in good order, while no step of it
+	// runs; Release follows. All states of a run together may take 1 MiB. When
+	// it fails the state is built anew. Only without Key; nil for a value that
+	// cannot be handed off.
+	Handoff func(ctx context.Context, value T) ([]byte, error)
+}
+
+// Local is local state of a workflow, or of several: make it with NewLocal.
+type Local[T any] struct{ core *local }
+
+// NewLocal declares local state of a workflow. Mistakes are reported by the
+// workflow's Validate, and when it is registered.
+func NewLocal[T, In any](w *Workflow[In], config LocalConfig[T, In]) *Local[T] {
+	wf := w.erased()
+	l := &local{name: config.Name, shared: config.Key != nil, input: reflect.TypeFor[In](), kinds: map[string]*attempt.Local{}}
+	switch {
+	case l.name == "" && l.shared:
+		wf.faultf("a shared local has no name: give one that is unique among all workflows of a worker")
+	case l.name == "":
+		l.name = "local"
+	}
+	if config.Bind == nil {
+		wf.faultf("local %q: Bind is nil", l.name)
+	}
+	l.erase = func(input func([]byte) (any, error)) *attempt.Local { return eraseLocal(l, config, input) }
+	l.add(wf, func(data []byte) (any, error) { return decodeInput[In](data) })
+	return &Local[T]{core: l}
+}
+
+// ShareLocal lets the steps of a further workflow with the same input type use
+// shared local state: runs of all its workflows with the same key share a
+// value. A mistake, such as state that is not shared, is reported by Validate
+// of that workflow.
+func ShareLocal[T, In any](w *Workflow[In], l *Local[T]) {
+	ShareLocalAs(w, l, func(in In) In { return in })
+}
+
+// ShareLocalAs is ShareLocal for a workflow with another input type: as makes
+// of its input what Bind and Key take.
+func ShareLocalAs[T, In, LocalIn any](w *Workflow[In], l *Local[T], as func(in In) LocalIn) {
+	wf, core := w.erased(), l.erased()
+	switch {
+	case core.input == nil:
+		wf.faultf("a local was not made by NewLocal")
+		return
+	case !core.shared:
+		wf.faultf("local %q has no Key: only shared local state serves several workflows", core.name)
+	case as == nil:
+		wf.faultf("local %q: the function that makes its input is nil", core.name)
+	case core.input != reflect.TypeFor[LocalIn]():
+		wf.faultf("local %q takes %v as its input, not %v: use ShareLocalAs", core.name, core.input, reflect.TypeFor[LocalIn]())
+	}
+	core.add(wf, func(data []byte) (any, error) {
+		in, err := decodeInput[In](data)
+		if err != nil {
+			return nil, err
+		}
+		return as(in), nil
+	})
+}
+
+// Name of the state.
+func (l *Local[T]) Name() string { return l.erased().name }
+
+// Origin identifies the state among others: it is comparable, and no use else.
+func (l *Local[T]) Origin() any { return l.erased() }
+
+// Get returns the value for the run that ctx, the context of a step or one
+// derived from it, belongs to. It builds the value, or waits for whoever builds
+// it, if it is not there; the step keeps its slot meanwhile. The value may be
+// used until the step function returns: it is not released before, whatever
+// becomes of the run.
+//
+// Errors: STATE_NOT_BUILT, see LocalConfig.Bind; LIMIT_EXCEEDED if the worker
+// has no room for another shared value; STALE_ATTEMPT if the run is not bound
+// here any more; UNAVAILABLE if the worker stops; INVALID_ARGUMENT for the
+// context of no step, or of a step whose workflow does not have the state; the
+// cause of ctx if that ends. A step may return each of them as it is.
+func (l *Local[T]) Get(ctx context.Context) (T, error) {
+	var none T
+	core := l.erased()
+	c, err := stepOf(ctx, "Get of a local")
+	if err != nil {
+		return none, err
+	}
+	kind := core.of(c.Workflow())
+	if kind == nil {
+		return none, messages.Errorf(messages.CodeInvalidArgument, "local %q is not one of workflow %q: declare it there", core.name, c.Workflow())
+	}
+	value, err := c.attempt.Engine.LocalValue(ctx, kind)
+	if err != nil {
+		return none, err
+	}
+	typed, ok := value.(*T)
+	if !ok {
+		return none, messages.Errorf(messages.CodeInternal, "local %q: the worker holds a %T, not a %T", core.name, value, typed)
+	}
+	return *typed, nil
+}
+
+func (l *Local[T]) erased() *local {
+	if l == nil || l.core == nil {
+		return &local{}
+	}
+	return l.core
+}
+
+// local is a Local without its type.
+type local struct {
+	name   string
+	shared bool
+	input  reflect.Type
+	// erase makes what a worker keeps, given how to read a run's input.
+	erase func(input func(data []byte) (any, error)) *attempt.Local
+
+	mu    sync.Mutex
+	kinds map[string]*attempt.Local // by workflow
+}
+
+// add declares the state for a workflow.
+func (l *local) add(wf *workflow, input func([]byte) (any, error)) {
+	kind := l.erase(input)
+	l.mu.Lock()
+	l.kinds[wf.name] = kind
+	l.mu.Unlock()
+	wf.locals = append(wf.locals, kind)
+}
+
+func (l *local) of(workflow string) *attempt.Local {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kinds[workflow]
+}
+
+// eraseLocal wraps the functions of a config in those without types. Values
+// travel as *T, so that nil interfaces are values too.
+func eraseLocal[T, In any](l *local, config LocalConfig[T, In], input func([]byte) (any, error)) *attempt.Local {
+	read := func(data []byte) (in In, err error) {
+		value, err := input(data)
+		if err != nil {
+			return in, err
+		}
+		in, _ = value.(In)
+		return in, nil
+	}
+	kind := &attempt.Local{Name: l.name, Origin: l}
+	kind.Bind = func(ctx context.Context, b *attempt.Build) (any, error) {
+		in, err := read(b.Dispatch.GetInput())
+		if err != nil {
+			return nil, err
+		}
+		value, err := config.Bind(&bindContext{stepContext: newStepContext(ctx, &attempt.Attempt{Dispatch: b.Dispatch, Worker: b.Worker}), local: l.name, build: b}, in)
+		if err != nil {
+			return nil, err
+		}
+		return &value, nil
+	}
+	if config.Release != nil {
+		kind.Release = func(value any, why Why) error { return config.Release(*value.(*T), why) }
+	}
+	if config.Size != nil {
+		kind.Size = func(value any) int64 { return config.Size(*value.(*T)) }
+	}
+	if config.Handoff != nil {
+		kind.Handoff = func(ctx context.Context, value any) ([]byte, error) { return config.Handoff(ctx, *value.(*T)) }
+	}
+	if config.Key != nil {
+		kind.Key = func(data []byte) (string, error) {
+			in, err := read(data)
+			if err != nil {
+				return "", err
+			}
+			return config.Key(in), nil
+		}
+	}
+	return kind
+}
+
+func decodeInput[In any](data []byte) (in In, err error) {
+	if err := decode(data, &in); err != nil {
+		return in, final(messages.Errorf(messages.CodeInvalidInput, "the input of the run is no %T: %w", in, err))
+	}
+	return in, nil
+}
+
+func localDefinition(l *attempt.Local) *messages.LocalDefinition {
+	return &messages.LocalDefinition{Name: l.Name, Shared: l.Shared(), Handoff: l.Handoff != nil}
+}
