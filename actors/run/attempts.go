@@ -25,6 +25,10 @@ func (m *Machine) fromWorker(msg proto.Message) {
 		m.result(r)
 		return
 	}
+	if h, ok := msg.(*messages.HandedOff); ok {
+		m.handedOff(h)
+		return
+	}
 	am, ok := msg.(attemptMessage)
 	if !ok {
 		return
@@ -134,6 +138,9 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 	switch reason {
 	case "draining":
 		m.draining, m.refused, m.refusedAt = true, true, m.now
+		m.endMove()
+	case "handed off":
+		m.goOnHandingOff()
 	case "step gone":
 		if m.s.bound() {
 			m.gone[process(worker)] = m.now
@@ -358,7 +365,8 @@ func (m *Machine) workerGone(worker *messages.WorkerRef, reason string) {
 // ready; a HARD run keeps them in doubt until the worker is back.
 func (m *Machine) loseBinding(reason string) {
 	worker := m.s.Binding.Worker
-	m.draining, m.refused = false, false
+	m.undrained()
+	m.handOff = nil
 	m.withdrawAll()
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
@@ -391,7 +399,7 @@ func (m *Machine) workerUp(in WorkerChanged) {
 	same := sameProcess(b.Worker, in.Worker)
 	switch {
 	case same && !b.Lost:
-		m.draining, m.refused = false, false
+		m.undrained()
 		return
 	case !b.Lost && in.Worker.Incarnation < b.Worker.Incarnation:
 		// An earlier process that woke up, most likely: the bound one counts

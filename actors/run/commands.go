@@ -85,6 +85,7 @@ func (m *Machine) cancel(in Cancel) {
 func (m *Machine) requestCancel(r *messages.CancelRequested) {
 	m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: r}})
 	m.withdrawAll()
+	m.handOff = nil
 	m.passCancel()
 }
 
@@ -195,7 +196,7 @@ func (m *Machine) replay(in Replay) {
 	for i := range m.contacts {
 		m.contacts[i] = contact{}
 	}
-	m.draining, m.refused, m.move, m.spare = false, false, nil, nil
+	m.forgetBinding()
 	m.later(Reply{Token: in.Token})
 }
 

@@ -1,5 +1,95 @@
 package run
 
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Hand-off: a run that leaves a live worker, because that drains or is busy,
+// asks it first for the local state that the workflow declares can be handed
+// off. What the worker gives goes into the entry that gives the binding up, and
+// from there into the dispatches under the next one, until a step has ended
+// under that. A worker that does not answer in time, or fails to, is left
+// without; one that is gone is not asked.
+//
+// The grant that made the run leave is given back: a hand-off may take longer
+// than a grant holds. A worker that was asked executes nothing of the run under
+// that epoch any more, so the run does not go back on it, even if its worker
+// does not drain any more. An activation that does not know that an earlier one
+// had asked is refused by the worker, and asks again.
+
+// handOff is an open question for the local state of a run.
+type handOff struct {
+	reason string
+	// since is zero until the question was sent: attempts may still be live.
+	since, sentAt time.Time
+}
+
+// handsOff says that the bound worker may have something to give away: a value
+// that can be handed off, of an epoch under which a step has ended.
+func (m *Machine) handsOff() bool {
+	if m.s.WorkedEpoch != m.s.Binding.Epoch || m.s.StateLost {
+		return false
+	}
+	for _, l := range m.s.Def.Locals {
+		if l.Handoff {
+			return true
+		}
+	}
+	return false
+}
+
+// awaitHandOff asks the worker, again after a while, and gives up in the end.
+func (m *Machine) awaitHandOff() {
+	h := m.handOff
+	worker := m.s.Binding.Worker
+	switch {
+	case m.anyLive():
+	case !h.since.IsZero() && !m.now.Before(h.since.Add(m.cfg.HandoffFor)):
+		m.leave(h.reason, &messages.StateHandedOff{Epoch: m.s.Binding.Epoch, Failure: messages.ToFailure(messages.Errorf(messages.CodeDeadline,
+			"worker %q did not hand the local state off within %v", worker.WorkerId, m.cfg.HandoffFor))})
+	case h.since.IsZero() || !m.now.Before(h.sentAt.Add(m.cfg.ResendAfter)):
+		if h.since.IsZero() {
+			h.since = m.now
+		}
+		h.sentAt = m.now
+		m.later(SendWorker{worker, &messages.HandOff{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch,
+			WithinMs: h.since.Add(m.cfg.HandoffFor).Sub(m.now).Milliseconds()}})
+	}
+}
+
+// handedOff takes the answer, unless nobody asks any more.
+func (m *Machine) handedOff(msg *messages.HandedOff) {
+	h := m.handOff
+	if h == nil || h.since.IsZero() || msg.Epoch != m.s.Binding.Epoch || m.anyLive() {
+		return
+	}
+	off := &messages.StateHandedOff{Epoch: msg.Epoch, States: msg.States, Failure: msg.Failure}
+	size := 0
+	for _, st := range msg.States {
+		size += len(st.Local) + len(st.Data)
+	}
+	if size > messages.HandoffBytesMax {
+		off.States, off.Failure = nil, messages.ToFailure(messages.Errorf(messages.CodeLimitExceeded,
+			"the local state is handed off as %d bytes, the limit handoffBytesMax is %d", size, messages.HandoffBytesMax))
+	}
+	m.leave(h.reason, off)
+}
+
+// goOnHandingOff: the worker was asked for the state by an earlier activation.
+func (m *Machine) goOnHandingOff() {
+	if m.handOff != nil || !m.s.soft() || !m.s.bound() {
+		return
+	}
+	m.endMove()
+	m.withdraw(m.bindQuestion())
+	m.handOff = &handOff{reason: reasonBusy}
+	if m.draining {
+		m.handOff.reason = reasonDraining
+	}
+}
+
 // takeHanded folds that a binding follows a hand-off: if the state moved as a
 // whole, what builds it has worked under the new epoch too. That is so if all
 // local state that the workflow declares can be handed off and the worker left

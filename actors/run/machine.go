@@ -34,6 +34,9 @@ type Config struct {
 	// MoveFor is how long a grant for a move away from a busy worker is held
 	// while its attempts are revoked. Default 4 s.
 	MoveFor time.Duration
+	// HandoffFor is how long a run waits for the local state that the worker
+	// which it leaves hands off. Default 30 s.
+	HandoffFor time.Duration
 	// ReassureAfter: a worker that has said nothing about a live attempt for
 	// so long is asked what became of it, for what it said may have been lost.
 	// Default 30 s.
@@ -54,6 +57,7 @@ func (c Config) withDefaults() Config {
 	set(&c.ExecutionGrace, 10*time.Second)
 	set(&c.RecordStartAfter, 100*time.Millisecond)
 	set(&c.MoveFor, 4*time.Second)
+	set(&c.HandoffFor, 30*time.Second)
 	set(&c.ReassureAfter, 30*time.Second)
 	return c
 }
@@ -120,8 +124,12 @@ type Machine struct {
 	gone map[string]time.Time
 	// draining: the roster says so of the bound worker. refused: it refused a
 	// dispatch for that reason; a HARD run tries again after a while.
-	draining, refused bool
-	refusedAt         time.Time
+	// stay: placement wants the run to make its next steps on the draining
+	// worker all the same.
+	draining, refused, stay bool
+	refusedAt               time.Time
+	// handOff is the local state that the run waits for before it leaves.
+	handOff *handOff
 	// spare is a process of the bound worker id that is older than the bound
 	// one, which is not told to be gone.
 	spare       *WorkerChanged
@@ -285,12 +293,13 @@ func (m *Machine) finish() {
 		return
 	}
 	m.advance()
+	if len(m.events) > 0 && m.holding() {
+		m.setAlarm()
+		return
+	}
+	// After all else, so that a draining worker does not think that it is done.
 	m.after, m.acks = append(m.after, m.acks...), nil
 	if len(m.events) > 0 {
-		if m.holding() {
-			m.setAlarm()
-			return
-		}
 		m.append()
 		return
 	}

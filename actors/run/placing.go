@@ -12,8 +12,8 @@ import (
 // Reasons of a Revoke.
 const (
 	revokeTimeout = "schedule timeout"
-	revokeBusy    = "worker busy"
-	revokeDrain   = "worker draining"
+	revokeBusy    = reasonBusy
+	revokeDrain   = reasonDraining
 )
 
 // question is one that placement was asked.
@@ -25,6 +25,15 @@ type question struct {
 	hold   bool
 	reason string
 	placed *messages.Placed
+}
+
+// wish is what a question asks for beyond what its run or step always does.
+type wish struct {
+	// exclude is a worker that does not count.
+	exclude string
+	// move: the run may stay where it is for now.
+	move  bool
+	since time.Time
 }
 
 // usedGrant is a question whose grant was used.
@@ -42,20 +51,23 @@ func (m *Machine) place() {
 		m.placeSteps()
 		return
 	}
+	if m.handOff != nil {
+		m.awaitHandOff()
+	}
 	b := m.s.Binding
 	switch {
+	case m.handOff != nil:
+		return
 	case b.Worker == nil && m.s.Start.BindTo != nil && m.s.Generation == 0:
 		m.bind(m.s.Start.BindTo, "child", 0)
 	case b.Worker == nil:
 		m.bindByPlacement(m.firstReason(), "")
 	case b.Lost && m.s.soft():
-		m.bindByPlacement(b.LostReason, "")
+		m.bindByPlacement(b.LostReason, m.justLeft())
 	case b.Lost:
 		return
 	case m.draining && m.s.soft():
-		if !m.anyLive() {
-			m.bindByPlacement("worker draining", b.Worker.WorkerId)
-		}
+		m.leaveDraining()
 		return
 	case m.refused && m.now.Before(m.refusedAt.Add(m.cfg.ResendAfter)):
 		return
@@ -64,7 +76,7 @@ func (m *Machine) place() {
 	if m.s.bound() {
 		m.moveWhenBusy()
 	}
-	if m.s.bound() && m.move == nil {
+	if m.s.bound() && m.move == nil && m.handOff == nil {
 		m.dispatchReady(0)
 	}
 }
@@ -84,7 +96,7 @@ func (m *Machine) placeSteps() {
 			m.withdraw(i)
 			continue
 		}
-		if p := m.placement(i, "", st.ReadyAt); p != nil {
+		if p := m.placement(i, wish{since: st.ReadyAt}); p != nil {
 			m.later(Watch{p.Worker.WorkerId, p.Worker.Incarnation})
 			m.dispatch(i, p.Worker, p.GrantId)
 		}
@@ -93,11 +105,11 @@ func (m *Machine) placeSteps() {
 
 // placement returns the answer to a question, which it asks if need be; nil if
 // there is none yet.
-func (m *Machine) placement(k int, exclude string, since time.Time) *messages.Placed {
+func (m *Machine) placement(k int, w wish) *messages.Placed {
 	q := m.questions[k]
 	switch {
 	case q == nil || q.placed == nil:
-		m.ask(k, exclude, since)
+		m.ask(k, w)
 		return nil
 	case m.isGone(q.placed.Worker):
 		// Placement does not know yet that the process cannot be used.
@@ -129,7 +141,7 @@ func (m *Machine) bindByPlacement(reason, exclude string) {
 		m.withdraw(m.bindQuestion())
 		return
 	}
-	if p := m.placement(m.bindQuestion(), exclude, since); p != nil {
+	if p := m.placement(m.bindQuestion(), wish{exclude: exclude, since: since}); p != nil {
 		m.bind(p.Worker, reason, p.GrantId)
 	}
 }
@@ -141,7 +153,7 @@ func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
 	m.emit(&messages.Event{Kind: &messages.Event_Bound{Bound: &messages.Bound{
 		Epoch: m.s.Epoch + 1, Worker: to, Reason: reason,
 		FromWorker: old.Worker.GetWorkerId(), FromIncarnation: old.Worker.GetIncarnation()}}})
-	m.draining, m.refused, m.move, m.spare = false, false, nil, nil
+	m.forgetBinding()
 	m.boundNow = grant != 0
 	if old.Worker != nil && !old.Lost {
 		m.later(SendWorker{old.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: old.Epoch, Reason: "rebound"}})
@@ -221,7 +233,7 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 
 // fill adds what only the execution of an attempt needs.
 func (m *Machine) fill(d *messages.Dispatch, st *Step) {
-	d.Input, d.Metadata = m.s.Start.Input, m.s.Start.Metadata
+	d.Input, d.Metadata, d.LocalKeys = m.s.Start.Input, m.s.Start.Metadata, m.s.Start.LocalKeys
 	d.ExecutionTimeoutMs = messages.TimeoutNeverMs
 	if t, ok := st.Def.ExecutionTimeout(); ok {
 		d.ExecutionTimeoutMs = t.Milliseconds()
@@ -270,14 +282,15 @@ func (m *Machine) anyLive() bool {
 
 // ask asks placement, unless the same question is open. Questions are numbered
 // by the clock, so that a later activation's are newer.
-func (m *Machine) ask(k int, exclude string, since time.Time) {
-	if q := m.questions[k]; q != nil && q.ask.ExcludeWorker == exclude || m.now.Before(m.askFrom) {
+func (m *Machine) ask(k int, w wish) {
+	if q := m.questions[k]; q != nil && q.ask.ExcludeWorker == w.exclude && q.ask.Move == w.move || m.now.Before(m.askFrom) {
 		return
 	}
 	m.asked = max(m.asked+1, uint64(m.now.UnixMicro()))
 	p := &messages.Place{
 		RunId: m.s.RunID, Question: m.asked, Workflow: m.s.Def.Name, Pool: m.pool(), Sticky: m.s.Def.Sticky,
-		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority), ExcludeWorker: exclude, ReadyUs: since.UnixMicro(),
+		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority), ExcludeWorker: w.exclude, Move: w.move, ReadyUs: w.since.UnixMicro(),
+		HeldKeys: m.heldKeys(),
 	}
 	if k == m.bindQuestion() {
 		p.Steps, p.Labels = m.s.Def.StepNames(), m.s.Def.LabelsOfRun()
@@ -348,6 +361,10 @@ func (m *Machine) placeWaiting(p *messages.PlaceWaiting) {
 	}
 	if q := m.questions[k]; q != nil && q.ask.Question == p.Question {
 		q.answered, q.reason = true, p.Reason
+		if p.Stay && q.ask.Move && q.placed == nil {
+			m.questions[k], m.stay = nil, true
+			return
+		}
 		if p.AskAgain && q.placed == nil {
 			m.askAgain(q)
 		}
@@ -392,7 +409,7 @@ func (m *Machine) moveWhenBusy() {
 		case !m.anyLive():
 			to := m.move.to
 			m.move = nil
-			m.bind(to.Worker, "worker busy", to.GrantId)
+			m.moveTo(to, reasonBusy)
 		case !m.now.Before(m.move.since.Add(m.cfg.MoveFor)):
 			m.endMove()
 		}
@@ -403,7 +420,7 @@ func (m *Machine) moveWhenBusy() {
 		m.withdraw(m.bindQuestion())
 		return
 	}
-	p := m.placement(m.bindQuestion(), m.s.Binding.Worker.WorkerId, at)
+	p := m.placement(m.bindQuestion(), wish{exclude: m.s.Binding.Worker.WorkerId, since: at})
 	if p == nil {
 		return
 	}
@@ -471,6 +488,8 @@ func (m *Machine) waitingFor(i int) string {
 		return fmt.Sprintf("a slot of worker %q: all %d are busy, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.ahead)
 	case st.Phase == Live:
 		return fmt.Sprintf("worker %q to start it", st.Worker.WorkerId)
+	case m.handOff != nil:
+		return fmt.Sprintf("worker %q to hand the local state off", b.Worker.WorkerId)
 	case m.refused && m.s.hard():
 		return fmt.Sprintf("worker %q, which is draining", b.Worker.WorkerId)
 	}

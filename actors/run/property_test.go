@@ -52,6 +52,9 @@ func drawDefinition(t *rapid.T) *messages.WorkflowDefinition {
 			ExecutionTimeoutMs: rapid.SampledFrom([]int64{0, -1, 3000}).Draw(t, "execution"),
 			LostAttemptsMax:    int32(rapid.IntRange(0, 2).Draw(t, "losses"))}
 		if def.Sticky != messages.Sticky_STICKY_NONE {
+			if rapid.IntRange(0, 3).Draw(t, "local") == 0 {
+				def.Locals = []*messages.LocalDefinition{{Name: "x", Handoff: rapid.Bool().Draw(t, "handoff")}}
+			}
 			st.BuildsState, st.NeedsState = rapid.Bool().Draw(t, "builds"), rapid.Bool().Draw(t, "needs")
 		}
 		for j := range i {
@@ -99,13 +102,24 @@ func (p *property) worker() *messages.WorkerRef {
 
 func (p *property) input() Input {
 	t := p.t
-	switch rapid.IntRange(0, 12).Draw(t, "input") {
+	switch rapid.IntRange(0, 14).Draw(t, "input") {
 	case 0, 1:
 		if n := len(p.asked); n > 0 {
 			q := p.asked[max(0, n-rapid.IntRange(1, 3).Draw(t, "question"))]
 			return Placed{&messages.Placed{RunId: scriptRun, Question: q.Question, Step: q.Step, GrantId: 1, Worker: p.worker()}}
 		}
 		return PlacementReset{}
+	case 12:
+		if n := len(p.asked); n > 0 {
+			return PlaceWaiting{&messages.PlaceWaiting{Question: p.asked[n-1].Question, Step: p.asked[n-1].Step, Stay: rapid.Bool().Draw(t, "stay")}}
+		}
+		return PlacementReset{}
+	case 13:
+		h := &messages.HandedOff{Epoch: p.m.State().Epoch - uint64(rapid.IntRange(0, 1).Draw(t, "old"))}
+		if rapid.Bool().Draw(t, "failed") {
+			h.Failure = &messages.Failure{Code: "USER_ERROR"}
+		}
+		return FromWorker{h}
 	case 2:
 		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(0, 2).Draw(t, "state")), Reason: "worker lost",
 			HasSteps: rapid.IntRange(0, 4).Draw(t, "has") > 0}
@@ -154,7 +168,7 @@ func (p *property) fromWorker() proto.Message {
 	case 2:
 		return &messages.Revoked{Step: step, Attempt: n}
 	case 3:
-		return &messages.DispatchRefused{Step: step, Attempt: n, Reason: rapid.SampledFrom([]string{"draining", "step gone", "revoked", "superseded", "ended"}).Draw(t, "reason")}
+		return &messages.DispatchRefused{Step: step, Attempt: n, Reason: rapid.SampledFrom([]string{"draining", "step gone", "revoked", "superseded", "ended", "handed off"}).Draw(t, "reason")}
 	case 4:
 		return &messages.AttemptUnknown{Step: step, Attempt: n}
 	}
@@ -290,6 +304,9 @@ func (p *property) finish() {
 func (p *property) goWell(st *State) {
 	if b := st.Binding; b.Worker != nil && b.Lost {
 		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, HasSteps: true})
+	}
+	if p.m.handOff != nil {
+		p.settle(FromWorker{&messages.HandedOff{Epoch: st.Binding.Epoch}})
 	}
 	for _, q := range p.m.questions {
 		if q != nil && q.placed == nil {

@@ -2,6 +2,8 @@ package run
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -39,6 +41,10 @@ func (s *script) input(w words) Input {
 	case "waiting":
 		step := w.named["step"]
 		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Reason: w.rest(1)}}
+	case "stay":
+		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, ""), Stay: true}}
+	case "handed-off":
+		return FromWorker{s.handedOff(w)}
 	case "placement":
 		return PlacementReset{}
 	case "up":
@@ -129,6 +135,27 @@ func (s *script) fromWorker(w words) proto.Message {
 	}
 	s.fatal("unknown command %q", w.at(0))
 	return nil
+}
+
+// handed-off x=DATA… epoch=1 failed=reason; of the run's epoch unless told
+// otherwise.
+func (s *script) handedOff(w words) *messages.HandedOff {
+	msg := &messages.HandedOff{RunId: scriptRun, Epoch: s.m.State().Binding.Epoch}
+	for _, name := range slices.Sorted(maps.Keys(w.named)) {
+		switch value := w.named[name]; name {
+		case "epoch":
+			_, _ = fmt.Sscan(value, &msg.Epoch)
+		case "failed":
+			msg.Failure = &messages.Failure{Code: string(messages.CodeUserError), Message: value}
+		case "bytes":
+			n := 0
+			_, _ = fmt.Sscan(value, &n)
+			msg.States = append(msg.States, &messages.HandedState{Local: "big", Data: make([]byte, n)})
+		default:
+			msg.States = append(msg.States, &messages.HandedState{Local: name, Data: []byte(value)})
+		}
+	}
+	return msg
 }
 
 // running is how long an attempt has run, as its worker says.

@@ -110,6 +110,9 @@ func (s *script) asked(p *messages.Place) {
 	if p.ExcludeWorker != "" {
 		line += ", but not " + p.ExcludeWorker
 	}
+	if p.Move {
+		line += ", to move"
+	}
 	s.printf("%s", line)
 }
 

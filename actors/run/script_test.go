@@ -29,7 +29,8 @@ import (
 // "appends wait" was said. Times are relative to the start of the script.
 //
 //	start input=… workflow=… child-of=run/step bind-to=w1
-//	placed w1 step=a question=q1 grant=9, waiting reason… , placement restarted
+//	placed w1 step=a question=q1 grant=9, waiting reason… , stay, placement restarted
+//	handed-off x=data bytes=9 epoch=1 failed=reason
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
 //	up w1 lacking-steps, draining w1, gone w1 reason
@@ -290,7 +291,10 @@ func (s *script) command(w words) {
 
 func (s *script) pass(d time.Duration) {
 	end := s.now.Add(d)
-	for {
+	for rang := 0; ; rang++ {
+		if rang > 10_000 {
+			s.fatal("the alarm rings again and again, at %v", s.now.Sub(scriptEpoch))
+		}
 		next := s.alarm
 		if dormant := s.folded.Dormant; s.stopped && dormant != nil && dormant.WakeAtUs != 0 {
 			next = time.UnixMicro(dormant.WakeAtUs).Add(-s.clock)

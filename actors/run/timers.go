@@ -193,6 +193,13 @@ func (m *Machine) nextAlarm() time.Time {
 	} else if at, wants := m.busyUntil(); wants && m.now.Before(at) {
 		want(at, true)
 	}
+	if h := m.handOff; h != nil && !h.since.IsZero() {
+		want(h.since.Add(m.cfg.HandoffFor), true)
+		want(h.sentAt.Add(m.cfg.ResendAfter), true)
+	}
+	if m.justLeft() != "" {
+		want(m.s.Binding.LostAt.Add(goneFor), true)
+	}
 	if !m.idleSince.IsZero() {
 		want(m.idleSince.Add(m.cfg.DormantAfter), true)
 	}
@@ -275,7 +282,7 @@ func (m *Machine) stop() {
 // dormancy returns what would wake the run if it left memory now; nil if it
 // must stay.
 func (m *Machine) dormancy() *messages.RunDormant {
-	if m.asking() || len(m.spawns) > 0 || m.s.Cancel != nil || m.move != nil {
+	if m.asking() || len(m.spawns) > 0 || m.s.Cancel != nil || m.move != nil || m.handOff != nil {
 		return nil
 	}
 	d := &messages.RunDormant{}
