@@ -50,8 +50,11 @@ type entrant struct {
 // Admit, Refuse or Wait, perhaps after Probe and Record.
 //
 // The first process of an id is admitted. A second one is refused as long as
-// the first answers, waits as long as the first is silent but the membership
-// has not given it up, and is admitted when it is gone.
+// the first answers that it takes new runs. It waits as long as the first
+// drains, for that one is on its way out and still serves the runs bound to it,
+// or is silent and the membership has not given it up. It is admitted when the
+// first is gone: never are both. A first one that stops to drain keeps the id,
+// and the second is refused after all.
 func (c *Core) Register(info *messages.WorkerInfo, rivals []Rival, now time.Time) []Action {
 	id, incarnation := info.GetWorkerId(), info.GetIncarnation()
 	if err := c.checkWorker(info); err != nil {
@@ -128,14 +131,10 @@ func (c *Core) advance(e *entrant) {
 		c.emit(Record{e.info})
 		return
 	}
-	r := e.rivals[0]
-	if r.State == RivalDraining {
-		delete(c.entrants, id)
-		c.emit(Wait{id, incarnation, fmt.Sprintf("the process at %s is still worker %s and draining; waiting for it to leave", c.whereIs(r), id)})
-		return
-	}
+	// One that drains as far as the membership knows is asked too: it may have
+	// ended by now, or take new runs again.
 	e.phase = phaseProbing
-	c.emit(Probe{WorkerID: id, Incarnation: incarnation, Rival: r})
+	c.emit(Probe{WorkerID: id, Incarnation: incarnation, Rival: e.rivals[0]})
 }
 
 func (c *Core) entrantOf(workerID, incarnation string, phase entrantPhase) *entrant {
@@ -155,7 +154,7 @@ func (c *Core) ProbeAnswered(workerID, incarnation string, by *messages.WorkerIn
 	}
 	delete(c.entrants, workerID)
 	if draining {
-		c.emit(Wait{workerID, incarnation, fmt.Sprintf("the process at %s is still worker %s and draining; waiting for it to leave", where(by), workerID)})
+		c.emit(Wait{workerID, incarnation, fmt.Sprintf("worker id %q belongs to its former process at %s, which drains; waiting for it to end", workerID, where(by))})
 		return c.take()
 	}
 	c.emit(Refuse{workerID, incarnation, messages.Errorf(messages.CodeWorkerIDTaken,
@@ -177,9 +176,13 @@ func (c *Core) ProbeFailed(workerID, incarnation string, gone bool, now time.Tim
 		return c.take()
 	}
 	delete(c.entrants, workerID)
+	silent := "which"
+	if e.rivals[0].State == RivalDraining {
+		silent = "which drained and"
+	}
 	c.emit(Wait{workerID, incarnation, fmt.Sprintf(
-		"worker id %q belongs to the process at %s, which does not answer; waiting until the membership gives it up",
-		workerID, c.whereIs(e.rivals[0]))})
+		"worker id %q belongs to the process at %s, %s does not answer; waiting until the membership gives it up",
+		workerID, c.whereIs(e.rivals[0]), silent)})
 	return c.take()
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -335,36 +337,118 @@ func (s *heldSim) report(w *heldWorker) {
 
 var heldPolicies = []policy{
 	{name: "random", random: true},
-	{name: "least loaded", config: Config{HeldLoadBound: -1}},
-	{name: "bound 1.0 free none", config: Config{HeldLoadBound: 1, HeldLoadFree: -1}},
-	{name: "bound 1.25 free none", config: Config{HeldLoadBound: 1.25, HeldLoadFree: -1}},
-	{name: "bound 1.1 free 0.25", config: Config{HeldLoadBound: 1.1}},
-	{name: "bound 1.25 free 0.25", config: Config{}},
-	{name: "bound 1.25 free 0.5", config: Config{HeldLoadFree: 0.5}},
-	{name: "bound 1.5 free 0.25", config: Config{HeldLoadBound: 1.5}},
-	{name: "bound 2 free 0.25", config: Config{HeldLoadBound: 2}},
-	{name: "bound 1000", config: Config{HeldLoadBound: 1000}},
+	{name: "least-loaded", config: Config{HeldLoadBound: -1}},
+	{name: "bound-1", config: Config{HeldLoadBound: 1}},
+	{name: "bound-1.25", config: Config{}},
+	{name: "bound-2", config: Config{HeldLoadBound: 2}},
+	{name: "no-bound", config: Config{HeldLoadBound: 1000}},
 }
 
+// Ten workers of ten slots and 300 keys of which a worker keeps 40; a build
+// takes four steps' time.
 var heldWorlds = []struct {
 	name  string
 	world heldWorld
 }{
-	{"steps, 20 % busy", heldWorld{workers: 10, slots: 10, keys: 300, runs: 5_000, skew: 1.1, cached: 40, busy: 0.2, steps: 1, step: 0.5, build: 2}},
-	{"steps, 60 % busy", heldWorld{workers: 10, slots: 10, keys: 300, runs: 5_000, skew: 1.1, cached: 40, busy: 0.6, steps: 1, step: 0.5, build: 2}},
-	{"steps, 90 % busy", heldWorld{workers: 10, slots: 10, keys: 300, runs: 5_000, skew: 1.1, cached: 40, busy: 0.8, steps: 1, step: 0.5, build: 2}},
-	{"sticky, 50 % busy", heldWorld{workers: 10, slots: 10, keys: 300, runs: 5_000, skew: 1.1, cached: 40, busy: 0.5, steps: 5, step: 0.1, pause: 0.1, build: 2}},
-	{"sticky, idle much", heldWorld{workers: 10, slots: 10, keys: 300, runs: 5_000, skew: 1.1, cached: 40, busy: 0.5, steps: 5, step: 0.1, pause: 1, build: 2}},
+	{"steps-20%", heldWorld{busy: 0.2, steps: 1, step: 0.5}},
+	{"steps-60%", heldWorld{busy: 0.6, steps: 1, step: 0.5}},
+	{"steps-80%", heldWorld{busy: 0.8, steps: 1, step: 0.5}},
+	{"sticky-50%", heldWorld{busy: 0.5, steps: 5, step: 0.1, pause: 0.1}},
+	{"sticky-idle", heldWorld{busy: 0.5, steps: 5, step: 0.1, pause: 1}},
 }
 
-func TestHeldTable(t *testing.T) {
+func (w heldWorld) sized(runs int, seed uint64) heldWorld {
+	w.workers, w.slots, w.keys, w.skew, w.cached, w.build = 10, 10, 300, 1.1, 40, 2
+	w.runs, w.seed = runs, seed
+	return w
+}
+
+// TestHeldKeysSaveBuilds: of the builds that placement by load alone needs the
+// rule leaves less than half, with the same work for all workers.
+func TestHeldKeysSaveBuilds(t *testing.T) {
 	for _, w := range heldWorlds {
-		w.world.seed = 1
-		t.Logf("%s", w.name)
-		for _, p := range heldPolicies {
-			r := simulateHeld(w.world, p)
-			t.Logf("  %-22s builds %5d of %d  work max/mean %.2f  load max/mean %.2f  wait %.3f s  took %.3f s",
-				p.name, r.builds, r.runs, r.work, r.load, r.wait, r.took)
+		world := w.world.sized(3000, 7)
+		plain := simulateHeld(world, policy{config: Config{HeldLoadBound: -1}})
+		ours := simulateHeld(world, policy{})
+		t.Logf("%s: %d builds, %d by load alone; work max/mean %.2f, %.2f; wait %.3f s, %.3f s",
+			w.name, ours.builds, plain.builds, ours.work, plain.work, ours.wait, plain.wait)
+		if 2*ours.builds > plain.builds {
+			t.Errorf("%s: %d builds, %d by load alone", w.name, ours.builds, plain.builds)
+		}
+		if ours.work > 1.25 || ours.took > plain.took {
+			t.Errorf("%s: one worker does %.2f of the mean, and a run takes %.3f s, %.3f s by load alone", w.name, ours.work, ours.took, plain.took)
 		}
 	}
+}
+
+// BenchmarkHeldKeys prints the table of the package's documentation.
+func BenchmarkHeldKeys(b *testing.B) {
+	for _, w := range heldWorlds {
+		for _, p := range heldPolicies {
+			b.Run(w.name+"/"+p.name, func(b *testing.B) {
+				var r heldResult
+				for i := range b.N {
+					r = simulateHeld(w.world.sized(5000, uint64(i+1)), p)
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(100*float64(r.builds)/float64(r.runs), "builds/100runs")
+				b.ReportMetric(r.work, "work-max/mean")
+				b.ReportMetric(r.load, "load-max/mean")
+				b.ReportMetric(r.wait, "wait-s")
+			})
+		}
+	}
+}
+
+// TestHeldBound compares the choice with the rule as it is written down.
+func TestHeldBound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c, now := New(Config{SettleFor: -1}), time.Unix(1_000_000, 0)
+		type model struct {
+			slots, load int
+			holds       bool
+		}
+		workers := map[string]model{}
+		load, slots := 0, 0
+		for i := range rapid.IntRange(1, 6).Draw(t, "workers") {
+			id := fmt.Sprintf("w%d", i)
+			m := model{slots: rapid.IntRange(1, 20).Draw(t, "slots"), holds: rapid.Bool().Draw(t, "holds")}
+			m.load = rapid.IntRange(0, m.slots).Draw(t, "load")
+			workers[id] = m
+			load, slots = load+m.load, slots+m.slots
+			c.WorkerUp(&messages.WorkerInfo{WorkerId: id, Incarnation: "i1", Slots: int32(m.slots),
+				Workflows: []*messages.WorkflowDefinition{{Name: "flow0", Steps: []*messages.StepDefinition{{Name: "s1"}, {Name: "s2"}}}}}, now)
+			r := &messages.LoadReport{WorkerId: id, Incarnation: "i1", Slots: int32(m.slots), Running: int32(m.load), Serial: 1}
+			if m.holds {
+				r.HeldKeys = []uint64{5}
+			}
+			c.Report(r, now)
+		}
+		best, most := math.Inf(1), math.Inf(1) // of the holders within the bound, and of all
+		for _, m := range workers {
+			share := float64(m.load) / float64(m.slots)
+			if m.load == m.slots {
+				continue
+			}
+			most = min(most, share)
+			bound := math.Ceil(1.25*float64((load+1)*m.slots)/float64(slots) - 1e-9)
+			if m.holds && (float64(m.load+1) <= bound || float64(m.load+1) <= 0.25*float64(m.slots)) {
+				best = min(best, share)
+			}
+		}
+		q := ask(1, 1)
+		q.Sticky, q.HeldKeys = messages.Sticky_STICKY_NONE, []uint64{5}
+		placed := c.Ask(q, now)[0].(Answer).Placed
+		if math.IsInf(most, 1) {
+			if placed != nil {
+				t.Fatalf("granted %v, all are full", placed)
+			}
+			return
+		}
+		got := workers[placed.GetWorker().GetWorkerId()]
+		share := float64(got.load) / float64(got.slots)
+		if !math.IsInf(best, 1) && (!got.holds || share != best) || math.IsInf(best, 1) && share != most {
+			t.Fatalf("%+v was chosen of %+v", got, workers)
+		}
+	})
 }

@@ -36,6 +36,7 @@ func TestProperties(t *testing.T) {
 			"come":      w.come,
 			"go":        w.leave,
 			"drain":     w.drain,
+			"hold":      w.hold,
 			"list":      w.list,
 			"wait":      w.wait,
 		})
@@ -52,11 +53,17 @@ type world struct {
 	serial  uint64
 	nextRun int
 	listing map[string][]string // what the journal answered, on its way
+	// moves are the times at which moves were granted.
+	moves []time.Time
 }
+
+// worldMoves is how many moves a second the world allows.
+const worldMoves = 2
 
 type modelWorker struct {
 	info     *messages.WorkerInfo
 	running  map[string]bool // run ids
+	held     []uint64
 	seen     []uint64
 	draining bool
 }
@@ -70,7 +77,7 @@ type modelRun struct {
 }
 
 func newWorld(t *rapid.T) *world {
-	return &world{t: t, core: New(Config{SettleFor: -1}), now: time.Unix(1_000_000, 0), workers: map[string]*modelWorker{},
+	return &world{t: t, core: New(Config{SettleFor: -1, MovesPerSecond: worldMoves}), now: time.Unix(1_000_000, 0), workers: map[string]*modelWorker{},
 		runs: map[string]*modelRun{}, listing: map[string][]string{}}
 }
 
@@ -80,6 +87,8 @@ func (w *world) do(actions []Action) {
 		case Answer:
 			if x.Placed != nil {
 				w.granted(x.Placed)
+			} else if x.Waiting.Stay {
+				w.stays(x.Waiting)
 			} else if x.Waiting.Reason == "" {
 				w.t.Fatalf("run %s waits without a reason", x.Waiting.RunId)
 			}
@@ -119,6 +128,9 @@ func (w *world) granted(p *messages.Placed) {
 		w.t.Fatalf("run %s was granted %s, which does not fit", p.RunId, p.Worker.WorkerId)
 	}
 	r.placed, r.at = p, w.now
+	if r.place.Move {
+		w.moved()
+	}
 	onTheWay, bound := 0, 0
 	for _, other := range w.runs {
 		if g := other.placed; g != nil && !other.running && g.Worker.WorkerId == p.Worker.WorkerId &&
@@ -136,6 +148,29 @@ func (w *world) granted(p *messages.Placed) {
 	if most := int(m.info.StickyRunsMax); most > 0 && r.place.Sticky != messages.Sticky_STICKY_NONE && bound > most {
 		w.t.Fatalf("worker %s has %d sticky runs, most %d", p.Worker.WorkerId, bound, most)
 	}
+}
+
+// moved checks the pace of moves over every span that ends now.
+func (w *world) moved() {
+	w.moves = append(w.moves, w.now)
+	for i, from := range w.moves {
+		if n, most := len(w.moves)-i, worldMoves+int(w.now.Sub(from)*worldMoves/time.Second); n > most {
+			w.t.Fatalf("%d moves were granted in %v, at most %d may be", n, w.now.Sub(from), most)
+		}
+	}
+}
+
+// stays: a move is put off only while the pace does not allow it, and the
+// question is over.
+func (w *world) stays(p *messages.PlaceWaiting) {
+	r := w.runs[p.RunId]
+	if r == nil || !r.place.Move || r.placed != nil {
+		w.t.Fatalf("run %s is to stay, but is not about to move", p.RunId)
+	}
+	if n := len(w.moves); n < worldMoves || w.now.Sub(w.moves[n-worldMoves]) >= time.Second {
+		w.t.Fatalf("run %s is to stay, but %d moves a second are allowed, and those before were at %v", p.RunId, worldMoves, w.moves)
+	}
+	delete(w.runs, p.RunId)
 }
 
 func fitsModel(p *messages.Place, info *messages.WorkerInfo) bool {
@@ -203,6 +238,8 @@ func (w *world) ask(t *rapid.T) {
 	if rapid.IntRange(0, 4).Draw(t, "exclude") == 0 {
 		p.ExcludeWorker = rapid.SampledFrom(names).Draw(t, "excluded")
 	}
+	p.Move = rapid.IntRange(0, 4).Draw(t, "move") == 0
+	p.HeldKeys = rapid.SliceOfNDistinct(rapid.Uint64Range(1, 4), 0, 2, rapid.ID).Draw(t, "keys")
 	w.runs[p.RunId] = &modelRun{place: p}
 	w.do(w.core.Ask(p, w.now))
 }
@@ -270,7 +307,7 @@ func (w *world) report(m *modelWorker) {
 	m.seen = nil
 	w.do(w.core.Report(&messages.LoadReport{
 		WorkerId: m.info.WorkerId, Incarnation: m.info.Incarnation, Slots: m.info.Slots, Running: int32(len(m.running)),
-		BoundRuns: int32(len(w.boundTo(m.info.WorkerId))), Draining: m.draining, GrantsSeen: seen, Serial: w.serial,
+		BoundRuns: int32(len(w.boundTo(m.info.WorkerId))), Draining: m.draining, GrantsSeen: seen, Serial: w.serial, HeldKeys: m.held,
 	}, w.now))
 }
 
@@ -320,6 +357,16 @@ func (w *world) drain(t *rapid.T) {
 	m := w.pick(t)
 	m.draining = true
 	w.do(w.core.WorkerDraining(m.info.WorkerId, m.info.Incarnation, w.now))
+}
+
+// hold lets a worker hold other keys, and perhaps say so.
+func (w *world) hold(t *rapid.T) {
+	m := w.pick(t)
+	m.held = rapid.SliceOfNDistinct(rapid.Uint64Range(1, 4), 0, 3, rapid.ID).Draw(t, "held")
+	slices.Sort(m.held)
+	if rapid.Bool().Draw(t, "report") {
+		w.report(m)
+	}
 }
 
 func (w *world) list(t *rapid.T) {

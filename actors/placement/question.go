@@ -123,8 +123,8 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 
 // stay answers a move whose turn it is not yet. The question is not kept.
 func (c *Core) stay(q *question) {
-	answer := q.waitingFor(fmt.Sprintf("%d runs a second leave the draining workers of pool %q (MovesPerSecond): stay until the next step",
-		c.cfg.MovesPerSecond, c.cfg.Pool))
+	answer := q.waitingFor(fmt.Sprintf("runs leave the draining workers of pool %q at %d a second (MovesPerSecond): stay until the next step",
+		c.cfg.Pool, c.cfg.MovesPerSecond))
 	answer.Waiting.Stay = true
 	c.emit(answer)
 }

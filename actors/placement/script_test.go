@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -63,7 +64,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	c := s.core
 	switch d.Cmd {
 	case "new":
-		s.reset(Config{SettleFor: a.span("settle", -1), Pool: a.str("pool"), QuestionsMax: int(a.num("questions-max", 0)), ClassesMax: int(a.num("classes-max", 0))})
+		s.reset(Config{SettleFor: a.span("settle", -1), Pool: a.str("pool"), QuestionsMax: int(a.num("questions-max", 0)), ClassesMax: int(a.num("classes-max", 0)),
+			MovesPerSecond: int(a.num("moves", 0)), HeldLoadBound: a.factor("bound"), HeldLoadFree: a.factor("free")})
 		return "ok\n"
 	case "worker":
 		info := s.worker(a)
@@ -159,6 +161,7 @@ func (s *script) report(a arguments) *messages.LoadReport {
 	for _, g := range a.list("seen") {
 		r.GrantsSeen = append(r.GrantsSeen, s.grants[g])
 	}
+	r.HeldKeys = keysOf(a.list("held"))
 	return r
 }
 
@@ -168,6 +171,7 @@ func (s *script) question(a arguments, run string) *messages.Place {
 		Sticky: sticky(a.str("sticky")), Steps: a.list("steps"), Priority: int32(a.num("priority", 2)),
 		ExcludeWorker: a.str("exclude"), UnboundWorker: a.str("unbound"), ReadyUs: a.num("ready", 0),
 		ReplyAddress: a.or("from", "server"), ReplyActorId: "run/" + run,
+		HeldKeys: keysOf(a.list("keys")), Move: a.flag("move"),
 	}
 	if len(p.Steps) == 0 {
 		p.Steps = []string{"s1"}
@@ -248,6 +252,10 @@ func (s *script) showAnswer(b *strings.Builder, x Answer) {
 		return
 	}
 	w := x.Waiting
+	if w.Stay {
+		fmt.Fprintf(b, "%s stays: %s\n", subject(w.RunId, w.Step, w.Question), w.Reason)
+		return
+	}
 	fmt.Fprintf(b, "%s waits: %s\n", subject(w.RunId, w.Step, w.Question), w.Reason)
 }
 
@@ -278,6 +286,16 @@ func (s *script) status() string {
 	}
 	b.WriteByte('\n')
 	return b.String()
+}
+
+// keysOf are the hashes of keys of one kind of shared state.
+func keysOf(names []string) []uint64 {
+	var out []uint64
+	for _, name := range names {
+		out = append(out, messages.HeldKey("model", name))
+	}
+	slices.Sort(out)
+	return out
 }
 
 func sticky(name string) messages.Sticky {
@@ -344,6 +362,14 @@ func (a arguments) span(key string, value time.Duration) time.Duration {
 		return d
 	}
 	return value
+}
+
+func (a arguments) factor(key string) float64 {
+	f, err := strconv.ParseFloat(a.or(key, "0"), 64)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return f
 }
 
 func (a arguments) flag(key string) bool { return a.str(key) == "yes" }
