@@ -364,7 +364,8 @@ func (w heldWorld) sized(runs int, seed uint64) heldWorld {
 }
 
 // TestHeldKeysSaveBuilds: of the builds that placement by load alone needs the
-// rule leaves less than half, with the same work for all workers.
+// rule leaves less than 60 %, the first of each key among them, with nearly the
+// same work for all workers, and no run waits longer for it.
 func TestHeldKeysSaveBuilds(t *testing.T) {
 	for _, w := range heldWorlds {
 		world := w.world.sized(3000, 7)
@@ -372,7 +373,7 @@ func TestHeldKeysSaveBuilds(t *testing.T) {
 		ours := simulateHeld(world, policy{})
 		t.Logf("%s: %d builds, %d by load alone; work max/mean %.2f, %.2f; wait %.3f s, %.3f s",
 			w.name, ours.builds, plain.builds, ours.work, plain.work, ours.wait, plain.wait)
-		if 2*ours.builds > plain.builds {
+		if 10*ours.builds > 6*plain.builds {
 			t.Errorf("%s: %d builds, %d by load alone", w.name, ours.builds, plain.builds)
 		}
 		if ours.work > 1.25 || ours.took > plain.took {
