@@ -38,6 +38,9 @@ const (
 	RefusedRevoked    = "revoked"
 	RefusedEnded      = "ended"
 	RefusedSuperseded = "superseded"
+	// RefusedHandedOff: the local state of the run was asked for under the epoch.
+	// Its activation does not know that, and is to ask for the state again.
+	RefusedHandedOff = "handed off"
 )
 
 // Reasons of Released.
@@ -197,7 +200,7 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)
 	case c.handedOffUnder(d):
-		c.refuse(from, d, RefusedDraining)
+		c.refuse(from, d, RefusedHandedOff)
 	case !c.cfg.Knows(d.Workflow, d.Step):
 		c.refuse(from, d, RefusedStepGone)
 	case c.drain.turnsAway(d):

@@ -240,7 +240,7 @@ func (c *Core) HandOff(now time.Time, m *messages.HandOff) []Action {
 	r.handedEpoch = max(r.handedEpoch, m.Epoch)
 	for _, a := range slices.Clone(r.held) {
 		if a.phase == phaseQueued && a.epoch <= m.Epoch {
-			c.turnAway(a, RefusedDraining)
+			c.turnAway(a, RefusedHandedOff)
 		}
 	}
 	c.rest(r)
