@@ -3671,7 +3671,8 @@ type MemberMeta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "server" or "worker"
 	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
-	// "joining", "ready" or "draining"
+	// "joining", "ready", "draining", or "leaving" of a worker whose process is to
+	// end.
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	Pool  string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
 	// Of its actors, host:port.
@@ -4219,6 +4220,8 @@ type ServerSign struct {
 	Serial uint64 `protobuf:"varint,4,opt,name=serial,proto3" json:"serial,omitempty"`
 	// Where it can be joined by its gossip.
 	GossipAddress string `protobuf:"bytes,5,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
+	// It is cut off: it owns nothing, and gives no leases.
+	CutOff        bool `protobuf:"varint,6,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4286,6 +4289,13 @@ func (x *ServerSign) GetGossipAddress() string {
 		return x.GossipAddress
 	}
 	return ""
+}
+
+func (x *ServerSign) GetCutOff() bool {
+	if x != nil {
+		return x.CutOff
+	}
+	return false
 }
 
 // ShardsReleased tells the new owner that the sender has let go of the runs of
@@ -4728,14 +4738,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x19\n" +
-	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\x99\x01\n" +
+	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\xb2\x01\n" +
 	"\n" +
 	"ServerSign\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x18\n" +
 	"\apassive\x18\x03 \x01(\bR\apassive\x12\x16\n" +
 	"\x06serial\x18\x04 \x01(\x04R\x06serial\x12%\n" +
-	"\x0egossip_address\x18\x05 \x01(\tR\rgossipAddress\"(\n" +
+	"\x0egossip_address\x18\x05 \x01(\tR\rgossipAddress\x12\x17\n" +
+	"\acut_off\x18\x06 \x01(\bR\x06cutOff\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
 	"\vShardsTakenB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"

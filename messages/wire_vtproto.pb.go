@@ -3822,6 +3822,16 @@ func (m *ServerSign) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.CutOff {
+		i--
+		if m.CutOff {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x30
+	}
 	if len(m.GossipAddress) > 0 {
 		i -= len(m.GossipAddress)
 		copy(dAtA[i:], m.GossipAddress)
@@ -5500,6 +5510,9 @@ func (m *ServerSign) SizeVT() (n int) {
 	l = len(m.GossipAddress)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.CutOff {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -15900,6 +15913,26 @@ func (m *ServerSign) UnmarshalVT(dAtA []byte) error {
 			}
 			m.GossipAddress = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field CutOff", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.CutOff = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -31,7 +31,8 @@ var policy = []layer{
 	{"messages/api", []string{"messages"}, shell},
 	{"messages/api/apiconnect", []string{"messages/api"}, shell},
 
-	{"cluster", []string{"messages"}, shell},
+	{"cluster/lease", nil, pure},
+	{"cluster", []string{"cluster/lease", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 
 	{"actors/run", []string{"messages"}, pure},
@@ -41,7 +42,7 @@ var policy = []layer{
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
-	{"actors/sim", []string{"actors/run", "actors/placement", "actors/slots", "actors/journal", "messages"}, pure},
+	{"actors/sim", []string{"actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
 	{"actors", []string{"actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/local", "actors/journal",
 		"cluster", "messages", "messages/api"}, shell},
 

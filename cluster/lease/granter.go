@@ -1,0 +1,331 @@
+package lease
+
+import (
+	"slices"
+	"time"
+)
+
+// Granter is a server's side. Its methods are not safe for concurrent use; the
+// times that they take are of one monotonic clock.
+type Granter struct {
+	cfg     Config
+	start   time.Time
+	rounds  rounds
+	asked   time.Time
+	peers   map[string]*peer
+	workers map[string]*tenant
+	// active: the server has looked around and is not cut off.
+	active bool
+	// signed is when the last sign of life was begun that was given, steady since
+	// when they were given without a gap, clean since when no other server that
+	// gives any has left this one without an answer.
+	signed, steady, clean time.Time
+	// pruned is when the table of workers was last gone through.
+	pruned time.Time
+}
+
+// peer is another server.
+type peer struct {
+	// there: in the view, and not one that joins; gone is since when it is not.
+	there bool
+	gone  time.Time
+	// ended: its process has ended, or it has left.
+	ended bool
+	// answered is when the last question was sent that it answered, stood when
+	// this server last answered one of its.
+	answered, stood time.Time
+	// serial is that of its newest sign of life, since when it is that one; cutOff
+	// since when it says that it is cut off, zero if it does not.
+	serial        uint64
+	since, cutOff time.Time
+}
+
+// tenant is a worker that has got leases.
+type tenant struct {
+	granted time.Time
+	term    uint64
+}
+
+// Sign is a sign of life of another server, as it was read.
+type Sign struct {
+	Server string
+	Serial uint64
+	// Age since it was given.
+	Age time.Duration
+	// CutOff: it says that it is. Passive: it owns nothing yet, or any more.
+	CutOff, Passive bool
+}
+
+// NewGranter makes the Granter of a server that listens by now: nobody found its
+// ports refused later.
+func NewGranter(c Config, now time.Time) *Granter {
+	return &Granter{cfg: c, start: now, peers: map[string]*peer{}, workers: map[string]*tenant{}}
+}
+
+// Activate says whether the server has looked around and is not cut off. What
+// it heard before it was counts for nothing.
+func (g *Granter) Activate(active bool) {
+	if active && !g.active {
+		g.signed, g.steady, g.clean = time.Time{}, time.Time{}, time.Time{}
+		for _, p := range g.peers {
+			p.answered = time.Time{}
+		}
+	}
+	g.active = active
+}
+
+func (g *Granter) peer(name string) *peer {
+	p := g.peers[name]
+	if p == nil {
+		p = &peer{}
+		g.peers[name] = p
+	}
+	return p
+}
+
+// Servers takes the names of the other servers in the view that do not join.
+func (g *Granter) Servers(now time.Time, there []string) {
+	for _, name := range there {
+		p := g.peer(name)
+		p.there, p.ended = true, false
+	}
+	for name, p := range g.peers {
+		if p.there && !slices.Contains(there, name) {
+			p.there, p.gone = false, now
+		}
+		if p.ended && now.Sub(later(p.gone, p.stood)) > g.cfg.For || !p.there && now.Sub(later(p.gone, p.stood)) > GhostFor {
+			delete(g.peers, name)
+		}
+	}
+}
+
+// Ended says that the process of another server has ended, or that it left.
+func (g *Granter) Ended(now time.Time, server string) {
+	if p := g.peers[server]; p != nil {
+		if p.there || !p.ended {
+			p.there, p.gone = false, now
+		}
+		p.ended = true
+	}
+}
+
+// Ask begins a question to the other servers.
+func (g *Granter) Ask(now time.Time) uint64 {
+	g.asked = now
+	return g.rounds.begin(now)
+}
+
+// NextAsk is when the next question is due.
+func (g *Granter) NextAsk() time.Time { return g.asked.Add(g.cfg.Every()) }
+
+// Answered takes another server's answer to a question.
+func (g *Granter) Answered(server string, seq uint64) {
+	if sent, ok := g.rounds.at(seq); ok {
+		if p := g.peers[server]; p != nil {
+			p.answered = later(p.answered, sent)
+		}
+	}
+}
+
+// Stand answers another server's question: it calls nobody lost for as long
+// whom that one may have given a lease.
+func (g *Granter) Stand(now time.Time, server string) time.Duration {
+	p := g.peers[server]
+	if p == nil {
+		p = g.peer(server)
+		p.gone = now
+	}
+	p.stood = now
+	return g.cfg.For
+}
+
+// Grant answers a worker's question: for how long it has a lease, 0 for not.
+func (g *Granter) Grant(now time.Time, worker string, term uint64) time.Duration {
+	valid := min(g.cfg.For, g.Standing(now).Sub(now))
+	if valid <= 0 {
+		return 0
+	}
+	w := g.workers[worker]
+	if w == nil {
+		g.prune(now)
+		w = &tenant{}
+		g.workers[worker] = w
+	}
+	w.granted, w.term = now, max(w.term, term)
+	return valid
+}
+
+// prune forgets workers that have asked for nothing for long.
+func (g *Granter) prune(now time.Time) {
+	if now.Sub(g.pruned) < GhostFor {
+		return
+	}
+	g.pruned = now
+	for name, w := range g.workers {
+		if now.Sub(w.granted) > GhostFor {
+			delete(g.workers, name)
+		}
+	}
+}
+
+// Term is the newest term of a worker that asked; 0 if none did.
+func (g *Granter) Term(worker string) uint64 {
+	if w := g.workers[worker]; w != nil {
+		return w.term
+	}
+	return 0
+}
+
+// Signed takes what a sign of life found that was begun at a time, and given,
+// before the others were read.
+func (g *Granter) Signed(began, now time.Time, signs []Sign) {
+	if gap := Discount(g.cfg.signGap()); g.signed.IsZero() || now.Sub(g.signed) > gap || now.Sub(began) > gap {
+		g.steady = now
+	}
+	g.signed = began
+	clean := began
+	for _, s := range signs {
+		fresh := s.Age <= g.cfg.signGap() && !s.Passive
+		p := g.peers[s.Server]
+		if p == nil {
+			if !fresh {
+				continue
+			}
+			p = g.peer(s.Server)
+			p.gone = now
+		}
+		p.signed(now, s)
+		if fresh && !p.ended {
+			clean = earlier(clean, p.answered)
+		}
+	}
+	g.clean = later(g.clean, clean)
+}
+
+// signed notes a sign as it was read.
+func (p *peer) signed(now time.Time, s Sign) {
+	if p.serial == s.Serial && !p.since.IsZero() {
+		return
+	}
+	p.serial, p.since = s.Serial, now
+	switch {
+	case !s.CutOff && !s.Passive:
+		p.cutOff = time.Time{}
+	case p.cutOff.IsZero():
+		p.cutOff = now
+	}
+}
+
+// Standing is until when the server may grant leases, as things are.
+func (g *Granter) Standing(now time.Time) time.Time {
+	if !g.active {
+		return time.Time{}
+	}
+	all := now.Add(2 * g.cfg.For)
+	var answered []time.Time
+	for _, p := range g.peers {
+		switch {
+		case p.ended:
+			continue
+		case p.there:
+			answered = append(answered, p.answered)
+		}
+		all = earlier(all, p.answered.Add(Discount(g.cfg.For)))
+	}
+	if !g.cfg.Store {
+		return later(all, g.most(now, answered))
+	}
+	store := func(begun time.Time) time.Time { return begun.Add(Discount(g.cfg.For)) }
+	return later(all, later(earlier(g.most(now, answered), store(g.signed)), store(g.clean)))
+}
+
+// most is until when most of the servers, this one among them, stand by it.
+func (g *Granter) most(now time.Time, answered []time.Time) time.Time {
+	need := (len(answered) + 1) / 2
+	if need == 0 {
+		return now.Add(2 * g.cfg.For)
+	}
+	slices.SortFunc(answered, func(a, b time.Time) int { return b.Compare(a) })
+	return answered[need-1].Add(Discount(g.cfg.For))
+}
+
+// Thin says that the standing of the server is about to end.
+func (g *Granter) Thin(now time.Time) bool {
+	return g.active && g.Standing(now).Sub(now) < g.cfg.For/2
+}
+
+// Silent are the servers that have left two questions unanswered.
+func (g *Granter) Silent(now time.Time) []string {
+	var out []string
+	for name, p := range g.peers {
+		if !p.ended && now.Sub(p.answered) > 2*g.cfg.Every() {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Vouch answers a server that misses members: for how long leases of workers
+// among them may last, and of others by servers among them.
+func (g *Granter) Vouch(now time.Time, missing []string) (left time.Duration) {
+	for _, name := range missing {
+		if w := g.workers[name]; w != nil {
+			left = max(left, w.granted.Add(g.cfg.For).Sub(now))
+		}
+		if p := g.peers[name]; p != nil {
+			left = max(left, p.stood.Add(g.cfg.For).Sub(now))
+		}
+	}
+	return left
+}
+
+// Hold is for how long at least the server has to hold back that a silent
+// worker is lost, when it reaches those servers; what they say by Vouch comes on
+// top. It may be for longer: ask again then.
+func (g *Granter) Hold(now time.Time, worker string, reached []string) time.Duration {
+	until := g.start
+	if w := g.workers[worker]; w != nil {
+		until = later(until, w.granted)
+	}
+	counted, there, yields := 1, 1, true
+	for name, p := range g.peers {
+		reaches := slices.Contains(reached, name)
+		if p.there {
+			counted++
+			if reaches {
+				there++
+			}
+		}
+		if reaches {
+			continue
+		}
+		until = later(until, p.stood)
+		if p.ended {
+			until = later(until, p.gone)
+		}
+		yields = yields && (p.ended || g.yielded(now, p))
+	}
+	may := !g.cfg.Store || g.active && (yields || 2*there > counted && g.isSteady(now))
+	left := until.Add(g.cfg.For).Sub(now)
+	if !may {
+		return max(left, g.cfg.Every()/4)
+	}
+	return max(left, 0)
+}
+
+// isSteady says that the server has given signs of life without a gap for long.
+func (g *Granter) isSteady(now time.Time) bool {
+	return !g.steady.IsZero() && now.Sub(g.steady) >= g.cfg.For && now.Sub(g.signed) <= Discount(g.cfg.signGap())
+}
+
+// yielded says that the store shows a server that is out of reach to have given
+// no sign of life for long, or to say that it is cut off.
+func (g *Granter) yielded(now time.Time, p *peer) bool {
+	if now.Sub(g.signed) > g.cfg.signGap() || g.signed.Sub(g.start) < g.cfg.For {
+		return false
+	}
+	// One that has never given a sign has never owned anything.
+	return p.since.IsZero() || g.signed.Sub(p.since) >= g.cfg.For ||
+		!p.cutOff.IsZero() && g.signed.Sub(p.cutOff) >= g.cfg.For
+}

@@ -1,0 +1,166 @@
+package lease
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Holder is a worker's side. Its methods are not safe for concurrent use; the
+// times that they take are of one monotonic clock.
+type Holder struct {
+	cfg     Config
+	rounds  rounds
+	asked   time.Time
+	servers map[string]*source
+	// held is what the last Check said, term how many leases have ended.
+	held bool
+	term uint64
+}
+
+// source is a server that may give leases.
+type source struct {
+	// there: in the view; gone is since when it is not.
+	there bool
+	gone  time.Time
+	// left: it said that it leaves.
+	left  bool
+	until time.Time
+	// heard is when the last question was sent that it answered.
+	heard time.Time
+	// refused is the beginning of the newest look that found that nobody listens
+	// there; zero if it was found otherwise since.
+	refused time.Time
+}
+
+// NewHolder makes a Holder without a lease.
+func NewHolder(c Config) *Holder { return &Holder{cfg: c, servers: map[string]*source{}} }
+
+// Servers takes the names of the servers in the view.
+func (h *Holder) Servers(now time.Time, there []string) {
+	for _, name := range there {
+		s := h.servers[name]
+		if s == nil {
+			s = &source{}
+			h.servers[name] = s
+		}
+		s.there, s.left = true, false
+	}
+	for name, s := range h.servers {
+		if s.there && !slices.Contains(there, name) {
+			s.there, s.gone = false, now
+		}
+		if !s.there && now.Sub(s.gone) > GhostFor {
+			delete(h.servers, name)
+		}
+	}
+}
+
+// Left says that a server has said that it leaves.
+func (h *Holder) Left(server string) {
+	if s := h.servers[server]; s != nil {
+		s.left = true
+	}
+}
+
+// Replaced says that another process has taken a server's place.
+func (h *Holder) Replaced(server string) { delete(h.servers, server) }
+
+// Ask begins a question to all servers, which Known returns; it returns its
+// number.
+func (h *Holder) Ask(now time.Time) uint64 {
+	h.asked = now
+	return h.rounds.begin(now)
+}
+
+// Known are the servers to ask, in the order of their names.
+func (h *Holder) Known() []string {
+	out := make([]string, 0, len(h.servers))
+	for name := range h.servers {
+		out = append(out, name)
+	}
+	slices.SortFunc(out, strings.Compare)
+	return out
+}
+
+// NextAsk is when the next question is due: soon without a lease.
+func (h *Holder) NextAsk() time.Time {
+	if h.held {
+		return h.asked.Add(h.cfg.Every())
+	}
+	return h.asked.Add(h.cfg.Every() / 4)
+}
+
+// Granted takes a server's answer to a question.
+func (h *Holder) Granted(server string, seq uint64, valid time.Duration) {
+	s := h.servers[server]
+	sent, ok := h.rounds.at(seq)
+	if s == nil || !ok || valid <= 0 {
+		return
+	}
+	s.until, s.heard = later(s.until, sent.Add(Discount(valid))), later(s.heard, sent)
+	if sent.After(s.refused) {
+		s.refused = time.Time{}
+	}
+}
+
+// Looks are servers that have left two questions unanswered: whether their
+// processes have ended is to be found out.
+func (h *Holder) Looks(now time.Time) []string {
+	var out []string
+	for _, name := range h.Known() {
+		if now.Sub(h.servers[name].heard) > 2*h.cfg.Every() {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Looked takes the end of a look that began at a time: whether all ports of the
+// server refuse connections.
+func (h *Holder) Looked(server string, began time.Time, refused bool) {
+	s := h.servers[server]
+	switch {
+	case s == nil:
+	case refused && began.After(s.heard):
+		s.refused = later(s.refused, began)
+	case !refused && began.After(s.refused):
+		s.refused = time.Time{}
+	}
+}
+
+// Until is the end of the lease, as things are; zero for none.
+func (h *Holder) Until() time.Time {
+	var until, oldest time.Time
+	ended := true
+	for _, s := range h.servers {
+		until = later(until, s.until)
+		switch {
+		case s.refused.IsZero():
+			ended = ended && s.left
+		case oldest.IsZero():
+			oldest = s.refused
+		default:
+			oldest = earlier(oldest, s.refused)
+		}
+	}
+	if ended && !oldest.IsZero() {
+		until = later(until, oldest.Add(Discount(h.cfg.For)))
+	}
+	return until
+}
+
+// Check says whether there is a lease now, and whether that has changed since
+// the last Check. A lease that is over is over: what comes later is another one.
+func (h *Holder) Check(now time.Time) (held, changed bool) {
+	held = now.Before(h.Until())
+	changed = held != h.held
+	if changed && !held {
+		h.term++
+	}
+	h.held = held
+	return held, changed
+}
+
+// Term is how many leases have ended, as of the last Check.
+func (h *Holder) Term() uint64 { return h.term }
