@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -384,37 +383,5 @@ func (e *Engine) Members(context.Context) []*api.Member {
 		out[i] = &api.Member{Name: m.Name, Role: string(m.Role), Address: m.Address, GossipAddress: m.GossipAddress,
 			State: string(m.State), Shards: shards[m.Name], ThisServer: m.Name == self.Name}
 	}
-	return out
-}
-
-// Workers returns the workers that this server knows of, gone ones included,
-// with the number of unfinished runs that the journal says are bound to each.
-func (e *Engine) Workers(ctx context.Context) []*api.Worker {
-	counts := map[string]map[string]int{}
-	bound := func(pool string) map[string]int {
-		if counts[pool] == nil {
-			n, err := e.host.cfg.Store.BoundCounts(ctx, pool)
-			if err != nil {
-				e.host.log.Warn("count the runs bound to workers", "pool", pool, "error", err)
-				n = map[string]int{}
-			}
-			counts[pool] = n
-		}
-		return counts[pool]
-	}
-	var out []*api.Worker
-	bound(messages.DefaultPool)
-	for _, w := range e.host.roster.Workers() {
-		v := workerView(&w)
-		v.BoundRuns = int32(bound(v.Pool)[v.WorkerId])
-		delete(counts[v.Pool], v.WorkerId)
-		out = append(out, v)
-	}
-	for pool, left := range counts {
-		for id, n := range left {
-			out = append(out, &api.Worker{WorkerId: id, Pool: pool, State: WorkerGone.String(), BoundRuns: int32(n)})
-		}
-	}
-	slices.SortFunc(out, func(a, b *api.Worker) int { return strings.Compare(a.WorkerId, b.WorkerId) })
 	return out
 }

@@ -193,6 +193,8 @@ func (h *Host) receive(ctx actor.Context) {
 				reply(&messages.ShardsTaken{})
 			}
 		})
+	case *messages.StillBound:
+		h.background(func() { h.stillBound(msg) })
 	case *messages.PlacementStarted:
 		h.placements.reset(msg.Pool)
 		h.broadcast(placementReset{})

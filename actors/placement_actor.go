@@ -186,6 +186,10 @@ func (a *placementActor) Receive(ctx actor.Context) {
 		a.report(ctx, m, now)
 	case *messages.Register:
 		a.register(ctx, m, now)
+	case *messages.LoadsOf:
+		if ctx.Sender() != nil {
+			ctx.Respond(&messages.LoadsReply{Loads: a.deps.Roster.loads(a.pool)})
+		}
 	case WorkerChanged:
 		a.workerChanged(m, now)
 	case placementProbed:
@@ -349,7 +353,7 @@ func (a *placementActor) rivals(info *messages.WorkerInfo) []placement.Rival {
 		switch m.State {
 		case cluster.StateReady:
 			r.State = placement.RivalReady
-		case cluster.StateDraining:
+		case cluster.StateDraining, cluster.StateLeaving:
 			r.State = placement.RivalDraining
 		}
 		out = append(out, r)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -19,7 +20,8 @@ type WorkerState uint8
 const (
 	// WorkerUp is admitted and described.
 	WorkerUp WorkerState = iota + 1
-	// WorkerDraining takes nothing new and serves the HARD runs bound to it.
+	// WorkerDraining takes nothing new and serves the runs bound to it. It may
+	// be up again.
 	WorkerDraining
 	// WorkerGone left, was declared dead or was superseded.
 	WorkerGone
@@ -63,8 +65,9 @@ type WorkerStatus struct {
 	Reason                string
 	Info                  *messages.WorkerInfo
 	// Load is the last report, if placement of the worker's pool is on this
-	// server; nil otherwise.
-	Load *messages.LoadReport
+	// server, or was; nil otherwise. LoadAge is how long ago it came.
+	Load    *messages.LoadReport
+	LoadAge time.Duration
 }
 
 // RosterConfig configures a Roster.
@@ -138,6 +141,7 @@ type rosterWorker struct {
 	// which they count as gone.
 	doubted map[string]*time.Timer
 	load    *messages.LoadReport
+	loadAt  time.Time
 }
 
 // rosterProcess is one process of a worker id.
@@ -341,8 +345,36 @@ func (r *Roster) noteLoad(report *messages.LoadReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if w := r.workers[report.GetWorkerId()]; w != nil {
-		w.load = report
+		w.noteLoad(report)
 	}
+}
+
+// noteLoad keeps the newest report of a process. How its local state fares is
+// not in each of them.
+func (w *rosterWorker) noteLoad(report *messages.LoadReport) {
+	if w.load.GetIncarnation() == report.GetIncarnation() {
+		if report.GetSerial() < w.load.GetSerial() {
+			return
+		}
+		if len(report.GetLocals()) == 0 && len(w.load.GetLocals()) > 0 {
+			report = proto.CloneOf(report)
+			report.Locals = w.load.GetLocals()
+		}
+	}
+	w.load, w.loadAt = report, time.Now()
+}
+
+// loads are the last reports of the workers of a pool.
+func (r *Roster) loads(pool string) []*messages.WorkerLoad {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*messages.WorkerLoad
+	for _, w := range r.workers {
+		if w.load != nil && messages.EffectivePool(w.load.GetPool()) == pool {
+			out = append(out, &messages.WorkerLoad{Load: w.load, AgeMs: time.Since(w.loadAt).Milliseconds()})
+		}
+	}
+	return out
 }
 
 // worker returns the entry of an id. Called with mu held.
@@ -377,7 +409,7 @@ func (w *rosterWorker) status() WorkerStatus {
 	p := w.current
 	s := WorkerStatus{WorkerID: w.id, Incarnation: p.member.Incarnation, State: p.told, Reason: p.reason, Info: p.info}
 	if w.load.GetIncarnation() == p.member.Incarnation {
-		s.Load = w.load
+		s.Load, s.LoadAge = w.load, time.Since(w.loadAt)
 	}
 	return s
 }

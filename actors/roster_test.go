@@ -196,7 +196,7 @@ func TestRosterUpDrainingLeft(t *testing.T) {
 		if s, ok := w.roster.Worker("w1"); !ok || s.State != WorkerUp || s.Info.GetSlots() != 2 {
 			w.t.Fatalf("the roster has %+v", s)
 		}
-		p.set(cluster.StateDraining)
+		p.set(cluster.StateLeaving)
 		run.hears(time.Second, p, "draining")
 		late := w.run()
 		w.roster.Watch("w1", p.info.Incarnation, late.pid)
@@ -208,6 +208,28 @@ func TestRosterUpDrainingLeft(t *testing.T) {
 		later := w.run()
 		w.roster.Watch("w1", p.info.Incarnation, later.pid)
 		later.hears(time.Second, p, "gone: worker left")
+	})
+}
+
+// A worker that is drained by an operator stays, may be up again, and is lost,
+// and has not left, when it dies.
+func TestRosterDrainedAndBack(t *testing.T) {
+	rosterBubble(t, func(w *rosterWorld) {
+		p, run := w.watched("w1")
+		for range 2 {
+			p.set(cluster.StateDraining)
+			run.hears(time.Second, p, "draining")
+			p.set(cluster.StateReady)
+			run.hears(time.Second, p, "up")
+		}
+		p.set(cluster.StateDraining)
+		run.hears(time.Second, p, "draining")
+		p.set(cluster.StateLeaving)
+		run.hearsNothing(time.Second)
+		p.set(cluster.StateDraining)
+		run.hearsNothing(time.Second)
+		p.host.Crash()
+		run.hears(3*time.Second, p, "gone: worker lost")
 	})
 }
 

@@ -78,7 +78,7 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 		return
 	}
 	p.reason = reasonWorkerLost
-	if p.member.State == cluster.StateDraining {
+	if p.member.State == cluster.StateLeaving {
 		p.reason = reasonWorkerLeft
 	}
 	r.tellGone(w, p)
@@ -259,7 +259,7 @@ func (r *Roster) described(p, silent *rosterProcess, d *messages.DescribeReply) 
 		return
 	}
 	p.info = r.infoOf(d)
-	if d.GetDraining() {
+	if d.GetDraining() && !drains(p.member.State) {
 		p.member.State = cluster.StateDraining
 	}
 	r.claim(w, p, silent, false)
@@ -308,7 +308,7 @@ func (r *Roster) stillThere(p *rosterProcess) (*rosterWorker, bool) {
 // from it.
 func (r *Roster) tellState(w *rosterWorker, p *rosterProcess) {
 	state := WorkerUp
-	if p.member.State == cluster.StateDraining {
+	if drains(p.member.State) {
 		state = WorkerDraining
 	}
 	if p.info == nil || p.told == state {
@@ -317,6 +317,9 @@ func (r *Roster) tellState(w *rosterWorker, p *rosterProcess) {
 	p.told = state
 	r.tell(w, p.changed(state))
 }
+
+// drains says whether a worker in a state takes nothing new.
+func drains(s cluster.State) bool { return s == cluster.StateDraining || s == cluster.StateLeaving }
 
 // workerPID is the worker actor of a member.
 func workerPID(m cluster.Member) *actor.PID {

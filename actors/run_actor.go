@@ -186,7 +186,7 @@ func (a *runActor) refuse(ctx actor.Context, e envelope) {
 // pass sends what reaches a retired activation to the next one.
 func (a *runActor) pass(ctx actor.Context, e envelope) {
 	switch msg := e.message.(type) {
-	case alarmRang, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun, storedUpTo, compareStored:
+	case alarmRang, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun, storedUpTo, compareStored, *stillBound:
 	case *WorkerChanged:
 		// It may be what the run, dormant since a moment ago, waits for. The
 		// next activation hears it from the roster.
@@ -253,6 +253,8 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 		}
 	case compareStored:
 		a.compareStored(ctx)
+	case *stillBound:
+		a.stillBound(ctx, msg)
 	case proto.Message:
 		a.handle(ctx, run.FromWorker{Message: msg})
 	}

@@ -91,44 +91,9 @@ func stepView(st *run.Step) *api.Step {
 	return v
 }
 
-// bindings lists every binding that the run ever had.
-func bindings(record *journal.Record) []*api.BindingRecord {
-	var list []*api.BindingRecord
-	for _, data := range record.Entries {
-		e, err := run.DecodeEntry(data)
-		if err != nil {
-			continue
-		}
-		for _, ev := range e.Events {
-			if b := ev.GetBound(); b != nil {
-				list = append(list, &api.BindingRecord{
-					Epoch: b.Epoch, WorkerId: b.Worker.WorkerId, Incarnation: b.Worker.Incarnation, Address: b.Worker.Address,
-					Reason: b.Reason, FromWorker: b.FromWorker, At: timestamppb.New(time.UnixMicro(e.AtUs)),
-				})
-			}
-		}
-	}
-	return list
-}
-
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() || t.UnixMicro() == 0 {
 		return nil
 	}
 	return timestamppb.New(t)
-}
-
-// workerView is a worker as listings show it.
-func workerView(w *WorkerStatus) *api.Worker {
-	v := &api.Worker{
-		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
-		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
-		StartedAt: timestamp(time.UnixMicro(w.Info.GetStartedUs())),
-		Reported:  w.Load != nil && w.Load.GetIncarnation() == w.Incarnation,
-		Running:   w.Load.GetRunning(), Queued: w.Load.GetQueued(),
-	}
-	for _, d := range w.Info.GetWorkflows() {
-		v.Workflows = append(v.Workflows, d.Name)
-	}
-	return v
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,8 +68,9 @@ type WorkerHooks struct {
 	Ended   func(d *messages.Dispatch, failure *messages.Failure, took time.Duration)
 	// Canceled: the context of a function was canceled.
 	Canceled func(d *messages.Dispatch, cause error)
-	// Draining: nothing new is taken on.
-	Draining func()
+	// Draining: nothing new is taken on. Undrained: that was taken back.
+	Draining  func()
+	Undrained func()
 	// LocalBuilt: Bind of local state has returned, with what the value declares
 	// to take, or with an error.
 	LocalBuilt func(e LocalEvent, took time.Duration, bytes int64, err error)
@@ -133,6 +135,12 @@ func (h *WorkerHooks) draining() {
 	}
 }
 
+func (h *WorkerHooks) undrained() {
+	if h != nil && h.Undrained != nil {
+		h.Undrained()
+	}
+}
+
 // Worker executes the attempts that runs send to its actor. Its methods may be
 // called concurrently.
 type Worker struct {
@@ -144,6 +152,7 @@ type Worker struct {
 	// started is when the worker began, by the monotonic clock.
 	started time.Time
 
+	shown    shownState
 	views    *viewSignal
 	outbox   *outbox
 	reporter *reporter
@@ -266,6 +275,7 @@ func newWorker(c WorkerConfig) *Worker {
 		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: newElastic(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
+	w.shown.worker = w
 	w.views = newViewSignal()
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
@@ -277,7 +287,7 @@ func (w *Worker) spawn() error {
 	shell := &workerActor{worker: w, attempts: map[uint64]*actor.PID{}}
 	shell.core = slots.New(slots.Config{
 		WorkerID: w.info.WorkerId, Incarnation: w.info.Incarnation, Pool: w.info.Pool,
-		Slots: int(w.info.Slots), Knows: w.knows,
+		Slots: int(w.info.Slots), Knows: w.knows, HandsOff: w.handsOff,
 	})
 	// Known before the actor runs, which may send to itself at once.
 	w.pid = actor.NewPID(w.info.Address, w.info.ActorId)
@@ -294,6 +304,16 @@ func (w *Worker) spawn() error {
 
 func (w *Worker) knows(workflow, step string) bool { return w.cfg.Functions[workflow][step] != nil }
 
+// handsOff says whether runs of a workflow have local state that is handed off.
+func (w *Worker) handsOff(workflow string) bool {
+	for _, d := range w.info.Workflows {
+		if d.Name == workflow {
+			return slices.ContainsFunc(d.Locals, func(l *messages.LocalDefinition) bool { return l.Handoff })
+		}
+	}
+	return false
+}
+
 // Info returns what the worker registered with; not to be changed.
 func (w *Worker) Info() *messages.WorkerInfo { return w.info }
 
@@ -302,21 +322,6 @@ func (w *Worker) running() int64 { return time.Since(w.started).Microseconds() }
 
 // PID of the worker's actor: the affinity of the runs bound to it.
 func (w *Worker) PID() *actor.PID { return w.pid }
-
-// Drain lets the worker come to its end and returns at once: attempts of runs
-// that may go elsewhere are refused, HARD runs are served and running attempts
-// end, both up to the grace; Done tells the rest.
-func (w *Worker) Drain() {
-	w.drainOnce.Do(func() {
-		w.cfg.Hooks.draining()
-		w.root.Send(w.pid, beginDrain{time.Now().Add(w.cfg.Grace)})
-		go func() {
-			if err := w.node.SetState(cluster.StateDraining); err != nil && w.life.Err() == nil {
-				w.cfg.Logger.Warn("the cluster was not told that the worker drains", "error", err)
-			}
-		}()
-	})
-}
 
 // Stop drains and returns when the worker has ended. When ctx ends before,
 // everything that runs is canceled. It returns nil unless attempts were given

@@ -85,6 +85,8 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.do(ctx, a.core.ChildWaitEnded(now, m.id))
 	case beginDrain:
 		a.do(ctx, a.core.Drain(now, m.deadline))
+	case *messages.DrainWorker:
+		a.drain(ctx, now, m)
 	case *messages.Describe:
 		a.describe(ctx)
 	case *messages.ReportLoad:
@@ -159,6 +161,8 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 			a.worker.reporter.put(act.Load)
 		case slots.Released:
 			a.worker.locals.released(act.RunID, act.Epoch, act.Reason)
+		case slots.AskBound:
+			a.worker.askBound(act.Runs)
 		case slots.Stopped:
 			a.worker.finish(act.Err)
 		}

@@ -159,7 +159,7 @@ func TestWorkerDrains(t *testing.T) {
 	if err := w.Stop(t.Context()); err != nil {
 		t.Fatalf("stopped with %v", err)
 	}
-	if state := w.node.Self().State; state != cluster.StateDraining {
+	if state := w.node.Self().State; state != cluster.StateLeaving {
 		t.Fatalf("the cluster sees it %s", state)
 	}
 }

@@ -102,11 +102,14 @@ const (
 type State string
 
 // A worker is joining until it is admitted. A draining member takes nothing
-// new and is about to leave.
+// new; a server that drains is about to leave.
 const (
 	StateJoining  State = "joining"
 	StateReady    State = "ready"
 	StateDraining State = "draining"
+	// StateLeaving is a worker whose process is to end; one that is draining
+	// stays, and may be ready again.
+	StateLeaving State = "leaving"
 )
 
 // Kinds of virtual actors.

@@ -60,11 +60,11 @@ func (h heard) member() (Member, error) {
 	}, nil
 }
 
-// ready says whether the member said so: who joins or drains has nothing that
-// would have to be taken from it.
+// ready says whether the member said so, or is a worker that drains and stays:
+// who joins or leaves has nothing that would have to be taken from it.
 func (h heard) ready() bool {
 	m, err := h.member()
-	return err == nil && m.State == StateReady
+	return err == nil && (m.State == StateReady || m.Role == RoleWorker && m.State == StateDraining)
 }
 
 func joinHostPort(host net.IP, port uint16) string {

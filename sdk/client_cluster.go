@@ -3,6 +3,9 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -72,6 +75,50 @@ func (c *Client) ListRuns(ctx context.Context, req *api.ListRunsRequest) (*api.L
 func (c *Client) ListWorkers(ctx context.Context) ([]*api.Worker, error) {
 	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListWorkers, &api.ListWorkersRequest{})
 	return res.GetWorkers(), err
+}
+
+// Worker returns a worker that the cluster knows, one that has gone included.
+// Errors: ErrUnknownWorker.
+func (c *Client) Worker(ctx context.Context, id string) (*api.Worker, error) {
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.GetWorker, &api.GetWorkerRequest{WorkerId: id})
+	return res.GetWorker(), err
+}
+
+// DrainOptions are for DrainWorker. The zero value, and nil, leaves everything
+// to the worker.
+type DrainOptions struct {
+	// Deadline is how long steps may run on and HARD runs are still served. Then
+	// the contexts of running steps are canceled and HARD runs wait until the
+	// worker is undrained or started anew. 0 is the worker's own grace; at most
+	// a week.
+	Deadline time.Duration
+}
+
+// DrainWorker lets a worker take on nothing new. Its process stays: SOFT runs
+// leave it at their next step boundary, HARD runs stay until they end or the
+// deadline passes. A second call sets the deadline anew. It returns the worker
+// as it is now; Worker tells the rest. At most one DrainOptions may be given.
+//
+// Errors: ErrUnknownWorker for one that is not there, ErrWorkerEnding for one
+// whose process was told to end.
+func (c *Client) DrainWorker(ctx context.Context, id string, options ...*DrainOptions) (*api.Worker, error) {
+	opts, err := onlyOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	req := &api.DrainWorkerRequest{WorkerId: id}
+	if opts.Deadline != 0 {
+		req.Deadline = durationpb.New(opts.Deadline)
+	}
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.DrainWorker, req)
+	return res.GetWorker(), err
+}
+
+// UndrainWorker lets a worker take on new runs again; one that does not drain
+// is left as it is. Errors: as of DrainWorker.
+func (c *Client) UndrainWorker(ctx context.Context, id string) (*api.Worker, error) {
+	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.UndrainWorker, &api.UndrainWorkerRequest{WorkerId: id})
+	return res.GetWorker(), err
 }
 
 // ListMembers returns the servers and workers of the cluster as the server that

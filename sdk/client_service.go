@@ -163,6 +163,18 @@ func (s service) ListWorkers(ctx context.Context, req *connect.Request[api.ListW
 	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListWorkers, req.Msg))
 }
 
+func (s service) GetWorker(ctx context.Context, req *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.GetWorker, req.Msg))
+}
+
+func (s service) DrainWorker(ctx context.Context, req *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.DrainWorker, req.Msg))
+}
+
+func (s service) UndrainWorker(ctx context.Context, req *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error) {
+	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.UndrainWorker, req.Msg))
+}
+
 func (s service) ListMembers(ctx context.Context, req *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
 	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListMembers, req.Msg))
 }

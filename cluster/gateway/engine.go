@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/messages"
@@ -33,6 +34,11 @@ type Engine interface {
 	Workflow(ctx context.Context, name string) (def *messages.WorkflowDefinition, hash string, err error)
 	// Workflows returns the current version of every workflow.
 	Workflows(ctx context.Context) ([]*api.Workflow, error)
+	// DrainWorker lets a worker take on nothing new, and UndrainWorker again;
+	// both return it as it is then. A deadline of 0 is the worker's own grace.
+	// UNKNOWN_WORKER, WORKER_ENDING for one whose process was told to end.
+	DrainWorker(ctx context.Context, workerID string, deadline time.Duration) (*api.Worker, error)
+	UndrainWorker(ctx context.Context, workerID string) (*api.Worker, error)
 	// Workers and Members return what this server sees now.
 	Workers(ctx context.Context) []*api.Worker
 	Members(ctx context.Context) []*api.Member

@@ -188,6 +188,22 @@ func (e *fakeEngine) Workers(context.Context) []*api.Worker {
 	return []*api.Worker{{WorkerId: "gpu-1", State: "up"}}
 }
 
+func (e *fakeEngine) DrainWorker(_ context.Context, id string, deadline time.Duration) (*api.Worker, error) {
+	if id != "gpu-1" {
+		return nil, messages.Errorf(messages.CodeUnknownWorker, "no worker %q", id)
+	}
+	e.commands = append(e.commands, fmt.Sprintf("drain %s %v", id, deadline))
+	return &api.Worker{WorkerId: id, State: "draining"}, nil
+}
+
+func (e *fakeEngine) UndrainWorker(_ context.Context, id string) (*api.Worker, error) {
+	if id != "gpu-1" {
+		return nil, messages.Errorf(messages.CodeWorkerEnding, "worker %q is about to end", id)
+	}
+	e.commands = append(e.commands, "undrain "+id)
+	return &api.Worker{WorkerId: id, State: "up"}, nil
+}
+
 func (e *fakeEngine) Members(context.Context) []*api.Member {
 	return []*api.Member{{Name: "server~1", Role: "server", ThisServer: true}}
 }

@@ -125,8 +125,10 @@ func (c coded) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		switch procedure := req.Spec().Procedure; procedure {
 		case apiconnect.LimpetServiceWaitRunProcedure:
 			// It waits anyway.
-		case apiconnect.LimpetServiceListMembersProcedure, apiconnect.LimpetServiceListWorkersProcedure:
-			// What can be said without the journal is said.
+		case apiconnect.LimpetServiceListMembersProcedure, apiconnect.LimpetServiceListWorkersProcedure,
+			apiconnect.LimpetServiceGetWorkerProcedure, apiconnect.LimpetServiceDrainWorkerProcedure,
+			apiconnect.LimpetServiceUndrainWorkerProcedure:
+			// What can be said and done without the journal is.
 			var done context.CancelFunc
 			ctx, done = c.gateway.whileJournal(ctx)
 			defer done()

@@ -288,11 +288,6 @@ func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.Replay
 	return connect.NewResponse(&api.ReplayRunResponse{}), nil
 }
 
-// ListWorkers returns the workers that this server sees.
-func (g *gateway) ListWorkers(ctx context.Context, _ *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
-	return connect.NewResponse(&api.ListWorkersResponse{Workers: g.engine.Workers(ctx)}), nil
-}
-
 // ListMembers returns the members of the cluster that this server sees.
 func (g *gateway) ListMembers(ctx context.Context, _ *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
 	return connect.NewResponse(&api.ListMembersResponse{Members: g.engine.Members(ctx)}), nil

@@ -754,15 +754,33 @@ func (x *Step) GetParents() []string {
 	return nil
 }
 
+// BindingRecord is one binding of a run to a process of a worker.
 type BindingRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	WorkerId      string                 `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	Incarnation   string                 `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	FromWorker    string                 `protobuf:"bytes,6,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Epoch       uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	WorkerId    string                 `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation string                 `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Address     string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// Why the run was bound here: "first", "child", "worker lost", ...
+	Reason          string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	FromWorker      string                 `protobuf:"bytes,6,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
+	At              *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	FromIncarnation string                 `protobuf:"bytes,8,opt,name=from_incarnation,json=fromIncarnation,proto3" json:"from_incarnation,omitempty"`
+	// When it was over: lost, replaced by the next one, or the run's end. Unset
+	// while the run is bound by it.
+	Until *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
+	// Where the run went; empty while it is bound here, and for the last one.
+	ToWorker string `protobuf:"bytes,10,opt,name=to_worker,json=toWorker,proto3" json:"to_worker,omitempty"`
+	// When and why the worker could not be used any more; unset if that did not
+	// happen, or if the worker came back.
+	LostAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lost_at,json=lostAt,proto3" json:"lost_at,omitempty"`
+	LostReason string                 `protobuf:"bytes,12,opt,name=lost_reason,json=lostReason,proto3" json:"lost_reason,omitempty"`
+	// How often the lost worker came back, the same process.
+	Restored int32 `protobuf:"varint,13,opt,name=restored,proto3" json:"restored,omitempty"`
+	// Steps that ran again here for the local state that they build, in order.
+	Rebuilds []*Rebuild `protobuf:"bytes,14,rep,name=rebuilds,proto3" json:"rebuilds,omitempty"`
+	// What the worker gave away for the next binding; unset if it was not asked.
+	HandOff       *HandOff `protobuf:"bytes,15,opt,name=hand_off,json=handOff,proto3" json:"hand_off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -846,6 +864,264 @@ func (x *BindingRecord) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *BindingRecord) GetFromIncarnation() string {
+	if x != nil {
+		return x.FromIncarnation
+	}
+	return ""
+}
+
+func (x *BindingRecord) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *BindingRecord) GetToWorker() string {
+	if x != nil {
+		return x.ToWorker
+	}
+	return ""
+}
+
+func (x *BindingRecord) GetLostAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LostAt
+	}
+	return nil
+}
+
+func (x *BindingRecord) GetLostReason() string {
+	if x != nil {
+		return x.LostReason
+	}
+	return ""
+}
+
+func (x *BindingRecord) GetRestored() int32 {
+	if x != nil {
+		return x.Restored
+	}
+	return 0
+}
+
+func (x *BindingRecord) GetRebuilds() []*Rebuild {
+	if x != nil {
+		return x.Rebuilds
+	}
+	return nil
+}
+
+func (x *BindingRecord) GetHandOff() *HandOff {
+	if x != nil {
+		return x.HandOff
+	}
+	return nil
+}
+
+// Rebuild is a step that had succeeded and ran again for its local state.
+type Rebuild struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// The step that needed it, and why it was not there.
+	ForStep string                 `protobuf:"bytes,2,opt,name=for_step,json=forStep,proto3" json:"for_step,omitempty"`
+	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	BeganAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=began_at,json=beganAt,proto3" json:"began_at,omitempty"`
+	// Unset until it is done.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// The attempt that did it.
+	Attempt       int32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rebuild) Reset() {
+	*x = Rebuild{}
+	mi := &file_api_api_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rebuild) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rebuild) ProtoMessage() {}
+
+func (x *Rebuild) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rebuild.ProtoReflect.Descriptor instead.
+func (*Rebuild) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Rebuild) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Rebuild) GetForStep() string {
+	if x != nil {
+		return x.ForStep
+	}
+	return ""
+}
+
+func (x *Rebuild) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Rebuild) GetBeganAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeganAt
+	}
+	return nil
+}
+
+func (x *Rebuild) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *Rebuild) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// HandOff is local state on its way from one worker to the next.
+type HandOff struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Locals []*HandedLocal         `protobuf:"bytes,2,rep,name=locals,proto3" json:"locals,omitempty"`
+	// Why there is none, or not all.
+	Failure       *messages.Failure `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandOff) Reset() {
+	*x = HandOff{}
+	mi := &file_api_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandOff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandOff) ProtoMessage() {}
+
+func (x *HandOff) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandOff.ProtoReflect.Descriptor instead.
+func (*HandOff) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HandOff) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *HandOff) GetLocals() []*HandedLocal {
+	if x != nil {
+		return x.Locals
+	}
+	return nil
+}
+
+func (x *HandOff) GetFailure() *messages.Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type HandedLocal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandedLocal) Reset() {
+	*x = HandedLocal{}
+	mi := &file_api_api_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandedLocal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandedLocal) ProtoMessage() {}
+
+func (x *HandedLocal) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandedLocal.ProtoReflect.Descriptor instead.
+func (*HandedLocal) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HandedLocal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HandedLocal) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type Child struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -859,7 +1135,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_api_api_proto_msgTypes[10]
+	mi := &file_api_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1147,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[10]
+	mi := &file_api_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1160,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{10}
+	return file_api_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Child) GetRunId() string {
@@ -939,7 +1215,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_api_api_proto_msgTypes[11]
+	mi := &file_api_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1227,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[11]
+	mi := &file_api_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1240,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{11}
+	return file_api_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRunsRequest) GetWorkflow() string {
@@ -1034,7 +1310,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_api_api_proto_msgTypes[12]
+	mi := &file_api_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1322,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[12]
+	mi := &file_api_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1335,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{12}
+	return file_api_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1087,7 +1363,7 @@ type WaitRunRequest struct {
 
 func (x *WaitRunRequest) Reset() {
 	*x = WaitRunRequest{}
-	mi := &file_api_api_proto_msgTypes[13]
+	mi := &file_api_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1375,7 @@ func (x *WaitRunRequest) String() string {
 func (*WaitRunRequest) ProtoMessage() {}
 
 func (x *WaitRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[13]
+	mi := &file_api_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1388,7 @@ func (x *WaitRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRunRequest.ProtoReflect.Descriptor instead.
 func (*WaitRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{13}
+	return file_api_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WaitRunRequest) GetRunId() string {
@@ -1139,7 +1415,7 @@ type WaitRunResponse struct {
 
 func (x *WaitRunResponse) Reset() {
 	*x = WaitRunResponse{}
-	mi := &file_api_api_proto_msgTypes[14]
+	mi := &file_api_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1427,7 @@ func (x *WaitRunResponse) String() string {
 func (*WaitRunResponse) ProtoMessage() {}
 
 func (x *WaitRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[14]
+	mi := &file_api_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1440,7 @@ func (x *WaitRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRunResponse.ProtoReflect.Descriptor instead.
 func (*WaitRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{14}
+	return file_api_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WaitRunResponse) GetEnded() bool {
@@ -1191,7 +1467,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_api_api_proto_msgTypes[15]
+	mi := &file_api_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1479,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[15]
+	mi := &file_api_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1492,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{15}
+	return file_api_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRunRequest) GetRunId() string {
@@ -1244,7 +1520,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_api_api_proto_msgTypes[16]
+	mi := &file_api_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1532,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[16]
+	mi := &file_api_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1545,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{16}
+	return file_api_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRunResponse) GetEntry() uint64 {
@@ -1303,7 +1579,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_api_api_proto_msgTypes[17]
+	mi := &file_api_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1591,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[17]
+	mi := &file_api_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1604,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{17}
+	return file_api_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelRunRequest) GetRunId() string {
@@ -1353,7 +1629,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_api_api_proto_msgTypes[18]
+	mi := &file_api_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1641,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[18]
+	mi := &file_api_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1654,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{18}
+	return file_api_api_proto_rawDescGZIP(), []int{21}
 }
 
 type ReplayRunRequest struct {
@@ -1395,7 +1671,7 @@ type ReplayRunRequest struct {
 
 func (x *ReplayRunRequest) Reset() {
 	*x = ReplayRunRequest{}
-	mi := &file_api_api_proto_msgTypes[19]
+	mi := &file_api_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1683,7 @@ func (x *ReplayRunRequest) String() string {
 func (*ReplayRunRequest) ProtoMessage() {}
 
 func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[19]
+	mi := &file_api_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1696,7 @@ func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{19}
+	return file_api_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplayRunRequest) GetRunId() string {
@@ -1452,7 +1728,7 @@ type ReplayRunResponse struct {
 
 func (x *ReplayRunResponse) Reset() {
 	*x = ReplayRunResponse{}
-	mi := &file_api_api_proto_msgTypes[20]
+	mi := &file_api_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1740,7 @@ func (x *ReplayRunResponse) String() string {
 func (*ReplayRunResponse) ProtoMessage() {}
 
 func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[20]
+	mi := &file_api_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1753,7 @@ func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunResponse.ProtoReflect.Descriptor instead.
 func (*ReplayRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{20}
+	return file_api_api_proto_rawDescGZIP(), []int{23}
 }
 
 type PushEventRequest struct {
@@ -1494,7 +1770,7 @@ type PushEventRequest struct {
 
 func (x *PushEventRequest) Reset() {
 	*x = PushEventRequest{}
-	mi := &file_api_api_proto_msgTypes[21]
+	mi := &file_api_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1782,7 @@ func (x *PushEventRequest) String() string {
 func (*PushEventRequest) ProtoMessage() {}
 
 func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[21]
+	mi := &file_api_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1795,7 @@ func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventRequest.ProtoReflect.Descriptor instead.
 func (*PushEventRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{21}
+	return file_api_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PushEventRequest) GetKey() string {
@@ -1560,7 +1836,7 @@ type PushEventResponse struct {
 
 func (x *PushEventResponse) Reset() {
 	*x = PushEventResponse{}
-	mi := &file_api_api_proto_msgTypes[22]
+	mi := &file_api_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1848,7 @@ func (x *PushEventResponse) String() string {
 func (*PushEventResponse) ProtoMessage() {}
 
 func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[22]
+	mi := &file_api_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1861,7 @@ func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventResponse.ProtoReflect.Descriptor instead.
 func (*PushEventResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{22}
+	return file_api_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PushEventResponse) GetEventId() string {
@@ -1613,7 +1889,7 @@ type TriggeredRun struct {
 
 func (x *TriggeredRun) Reset() {
 	*x = TriggeredRun{}
-	mi := &file_api_api_proto_msgTypes[23]
+	mi := &file_api_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1901,7 @@ func (x *TriggeredRun) String() string {
 func (*TriggeredRun) ProtoMessage() {}
 
 func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[23]
+	mi := &file_api_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1914,7 @@ func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggeredRun.ProtoReflect.Descriptor instead.
 func (*TriggeredRun) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{23}
+	return file_api_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TriggeredRun) GetRunId() string {
@@ -1670,7 +1946,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_api_api_proto_msgTypes[24]
+	mi := &file_api_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1958,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[24]
+	mi := &file_api_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1971,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{24}
+	return file_api_api_proto_rawDescGZIP(), []int{27}
 }
 
 type ListWorkersResponse struct {
@@ -1707,7 +1983,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_api_api_proto_msgTypes[25]
+	mi := &file_api_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1995,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[25]
+	mi := &file_api_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,12 +2008,287 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{25}
+	return file_api_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
 	if x != nil {
 		return x.Workers
+	}
+	return nil
+}
+
+type GetWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWorkerRequest) Reset() {
+	*x = GetWorkerRequest{}
+	mi := &file_api_api_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWorkerRequest) ProtoMessage() {}
+
+func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
+func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type GetWorkerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Worker        *Worker                `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWorkerResponse) Reset() {
+	*x = GetWorkerResponse{}
+	mi := &file_api_api_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWorkerResponse) ProtoMessage() {}
+
+func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
+func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetWorkerResponse) GetWorker() *Worker {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+type DrainWorkerRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	// How long HARD runs bound to it are still served and running steps may go
+	// on; then these are canceled. Unset: the worker's own grace.
+	Deadline      *durationpb.Duration `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerRequest) Reset() {
+	*x = DrainWorkerRequest{}
+	mi := &file_api_api_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerRequest) ProtoMessage() {}
+
+func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
+func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *DrainWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *DrainWorkerRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+type DrainWorkerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Worker        *Worker `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerResponse) Reset() {
+	*x = DrainWorkerResponse{}
+	mi := &file_api_api_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerResponse) ProtoMessage() {}
+
+func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
+func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DrainWorkerResponse) GetWorker() *Worker {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+type UndrainWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainWorkerRequest) Reset() {
+	*x = UndrainWorkerRequest{}
+	mi := &file_api_api_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainWorkerRequest) ProtoMessage() {}
+
+func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainWorkerRequest.ProtoReflect.Descriptor instead.
+func (*UndrainWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *UndrainWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type UndrainWorkerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Worker        *Worker                `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainWorkerResponse) Reset() {
+	*x = UndrainWorkerResponse{}
+	mi := &file_api_api_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainWorkerResponse) ProtoMessage() {}
+
+func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainWorkerResponse.ProtoReflect.Descriptor instead.
+func (*UndrainWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *UndrainWorkerResponse) GetWorker() *Worker {
+	if x != nil {
+		return x.Worker
 	}
 	return nil
 }
@@ -1759,15 +2310,32 @@ type Worker struct {
 	Workflows     []string               `protobuf:"bytes,12,rep,name=workflows,proto3" json:"workflows,omitempty"`
 	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// The worker has told placement its load: from then on it gets new runs.
-	// False too if placement of its pool is on another server.
-	Reported      bool `protobuf:"varint,14,opt,name=reported,proto3" json:"reported,omitempty"`
+	// False too while placement of its pool is out of reach.
+	Reported bool `protobuf:"varint,14,opt,name=reported,proto3" json:"reported,omitempty"`
+	// Runs bound to the worker as it knows itself, of those that it has heard
+	// of: SOFT ones leave when it drains, HARD ones stay.
+	BoundSoft int32 `protobuf:"varint,15,opt,name=bound_soft,json=boundSoft,proto3" json:"bound_soft,omitempty"`
+	BoundHard int32 `protobuf:"varint,16,opt,name=bound_hard,json=boundHard,proto3" json:"bound_hard,omitempty"`
+	// Values of shared local state that it holds.
+	SharedKeys int32 `protobuf:"varint,17,opt,name=shared_keys,json=sharedKeys,proto3" json:"shared_keys,omitempty"`
+	// Until the deadline of its drain; zero once that is over, unset while it
+	// does not drain.
+	DrainLeft *durationpb.Duration `protobuf:"bytes,18,opt,name=drain_left,json=drainLeft,proto3" json:"drain_left,omitempty"`
+	// It drains because its process was told to end: it cannot be undrained.
+	Ending bool `protobuf:"varint,19,opt,name=ending,proto3" json:"ending,omitempty"`
+	// Why it is gone or draining.
+	StateReason   string      `protobuf:"bytes,20,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
+	Locals        []*LocalUse `protobuf:"bytes,21,rep,name=locals,proto3" json:"locals,omitempty"`
+	Host          string      `protobuf:"bytes,22,opt,name=host,proto3" json:"host,omitempty"`
+	ProcessId     int32       `protobuf:"varint,23,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	SdkVersion    string      `protobuf:"bytes,24,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +2347,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +2360,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{26}
+	return file_api_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Worker) GetWorkerId() string {
@@ -1893,6 +2461,197 @@ func (x *Worker) GetReported() bool {
 	return false
 }
 
+func (x *Worker) GetBoundSoft() int32 {
+	if x != nil {
+		return x.BoundSoft
+	}
+	return 0
+}
+
+func (x *Worker) GetBoundHard() int32 {
+	if x != nil {
+		return x.BoundHard
+	}
+	return 0
+}
+
+func (x *Worker) GetSharedKeys() int32 {
+	if x != nil {
+		return x.SharedKeys
+	}
+	return 0
+}
+
+func (x *Worker) GetDrainLeft() *durationpb.Duration {
+	if x != nil {
+		return x.DrainLeft
+	}
+	return nil
+}
+
+func (x *Worker) GetEnding() bool {
+	if x != nil {
+		return x.Ending
+	}
+	return false
+}
+
+func (x *Worker) GetStateReason() string {
+	if x != nil {
+		return x.StateReason
+	}
+	return ""
+}
+
+func (x *Worker) GetLocals() []*LocalUse {
+	if x != nil {
+		return x.Locals
+	}
+	return nil
+}
+
+func (x *Worker) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Worker) GetProcessId() int32 {
+	if x != nil {
+		return x.ProcessId
+	}
+	return 0
+}
+
+func (x *Worker) GetSdkVersion() string {
+	if x != nil {
+		return x.SdkVersion
+	}
+	return ""
+}
+
+// LocalUse is how one kind of local state fares in a worker.
+type LocalUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Shared by the runs with the same key; else each run has its own value.
+	Shared bool `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Values that are there, those of them that runs hold, and their declared
+	// bytes.
+	Values int64 `protobuf:"varint,3,opt,name=values,proto3" json:"values,omitempty"`
+	InUse  int64 `protobuf:"varint,4,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`
+	Bytes  int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Since the worker began.
+	Hits          int64 `protobuf:"varint,6,opt,name=hits,proto3" json:"hits,omitempty"`
+	Builds        int64 `protobuf:"varint,7,opt,name=builds,proto3" json:"builds,omitempty"`
+	Failures      int64 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
+	Releases      int64 `protobuf:"varint,9,opt,name=releases,proto3" json:"releases,omitempty"`
+	Evictions     int64 `protobuf:"varint,10,opt,name=evictions,proto3" json:"evictions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalUse) Reset() {
+	*x = LocalUse{}
+	mi := &file_api_api_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalUse) ProtoMessage() {}
+
+func (x *LocalUse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
+func (*LocalUse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *LocalUse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LocalUse) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *LocalUse) GetValues() int64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
+func (x *LocalUse) GetInUse() int64 {
+	if x != nil {
+		return x.InUse
+	}
+	return 0
+}
+
+func (x *LocalUse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *LocalUse) GetHits() int64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
+func (x *LocalUse) GetBuilds() int64 {
+	if x != nil {
+		return x.Builds
+	}
+	return 0
+}
+
+func (x *LocalUse) GetFailures() int64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *LocalUse) GetReleases() int64 {
+	if x != nil {
+		return x.Releases
+	}
+	return 0
+}
+
+func (x *LocalUse) GetEvictions() int64 {
+	if x != nil {
+		return x.Evictions
+	}
+	return 0
+}
+
 type ListMembersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1901,7 +2660,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +2672,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +2685,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{27}
+	return file_api_api_proto_rawDescGZIP(), []int{37}
 }
 
 type ListMembersResponse struct {
@@ -1938,7 +2697,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2709,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2722,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{28}
+	return file_api_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1988,7 +2747,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2759,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2772,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{29}
+	return file_api_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Member) GetName() string {
@@ -2073,7 +2832,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2844,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2857,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{30}
+	return file_api_api_proto_rawDescGZIP(), []int{40}
 }
 
 type ListWorkflowsResponse struct {
@@ -2110,7 +2869,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2881,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2894,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{31}
+	return file_api_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -2155,7 +2914,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2926,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2939,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{32}
+	return file_api_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Workflow) GetDefinition() *messages.WorkflowDefinition {
@@ -2273,7 +3032,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06output\x18\n" +
 	" \x01(\fR\x06output\x12,\n" +
 	"\afailure\x18\v \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x18\n" +
-	"\aparents\x18\f \x03(\tR\aparents\"\xe3\x01\n" +
+	"\aparents\x18\f \x03(\tR\aparents\"\xb6\x04\n" +
 	"\rBindingRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12 \n" +
@@ -2282,7 +3041,31 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1f\n" +
 	"\vfrom_worker\x18\x06 \x01(\tR\n" +
 	"fromWorker\x12*\n" +
-	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"x\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12)\n" +
+	"\x10from_incarnation\x18\b \x01(\tR\x0ffromIncarnation\x120\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1b\n" +
+	"\tto_worker\x18\n" +
+	" \x01(\tR\btoWorker\x123\n" +
+	"\alost_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06lostAt\x12\x1f\n" +
+	"\vlost_reason\x18\f \x01(\tR\n" +
+	"lostReason\x12\x1a\n" +
+	"\brestored\x18\r \x01(\x05R\brestored\x122\n" +
+	"\brebuilds\x18\x0e \x03(\v2\x16.limpet.api.v1.RebuildR\brebuilds\x121\n" +
+	"\bhand_off\x18\x0f \x01(\v2\x16.limpet.api.v1.HandOffR\ahandOff\"\xd8\x01\n" +
+	"\aRebuild\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x19\n" +
+	"\bfor_step\x18\x02 \x01(\tR\aforStep\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x125\n" +
+	"\bbegan_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x125\n" +
+	"\bended_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\x05R\aattempt\"\x97\x01\n" +
+	"\aHandOff\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x122\n" +
+	"\x06locals\x18\x02 \x03(\v2\x1a.limpet.api.v1.HandedLocalR\x06locals\x12,\n" +
+	"\afailure\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\afailure\"7\n" +
+	"\vHandedLocal\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"x\n" +
 	"\x05Child\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x12\n" +
@@ -2344,7 +3127,20 @@ const file_api_api_proto_rawDesc = "" +
 	"\aexisted\x18\x03 \x01(\bR\aexisted\"\x14\n" +
 	"\x12ListWorkersRequest\"F\n" +
 	"\x13ListWorkersResponse\x12/\n" +
-	"\aworkers\x18\x01 \x03(\v2\x15.limpet.api.v1.WorkerR\aworkers\"\x85\x04\n" +
+	"\aworkers\x18\x01 \x03(\v2\x15.limpet.api.v1.WorkerR\aworkers\"/\n" +
+	"\x10GetWorkerRequest\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"B\n" +
+	"\x11GetWorkerResponse\x12-\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"h\n" +
+	"\x12DrainWorkerRequest\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x125\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\"D\n" +
+	"\x13DrainWorkerResponse\x12-\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"3\n" +
+	"\x14UndrainWorkerRequest\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"F\n" +
+	"\x15UndrainWorkerResponse\x12-\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xde\x06\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
@@ -2362,10 +3158,38 @@ const file_api_api_proto_rawDesc = "" +
 	"\tworkflows\x18\f \x03(\tR\tworkflows\x129\n" +
 	"\n" +
 	"started_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1a\n" +
-	"\breported\x18\x0e \x01(\bR\breported\x1a9\n" +
+	"\breported\x18\x0e \x01(\bR\breported\x12\x1d\n" +
+	"\n" +
+	"bound_soft\x18\x0f \x01(\x05R\tboundSoft\x12\x1d\n" +
+	"\n" +
+	"bound_hard\x18\x10 \x01(\x05R\tboundHard\x12\x1f\n" +
+	"\vshared_keys\x18\x11 \x01(\x05R\n" +
+	"sharedKeys\x128\n" +
+	"\n" +
+	"drain_left\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tdrainLeft\x12\x16\n" +
+	"\x06ending\x18\x13 \x01(\bR\x06ending\x12!\n" +
+	"\fstate_reason\x18\x14 \x01(\tR\vstateReason\x12/\n" +
+	"\x06locals\x18\x15 \x03(\v2\x17.limpet.api.v1.LocalUseR\x06locals\x12\x12\n" +
+	"\x04host\x18\x16 \x01(\tR\x04host\x12\x1d\n" +
+	"\n" +
+	"process_id\x18\x17 \x01(\x05R\tprocessId\x12\x1f\n" +
+	"\vsdk_version\x18\x18 \x01(\tR\n" +
+	"sdkVersion\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfd\x01\n" +
+	"\bLocalUse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x16\n" +
+	"\x06values\x18\x03 \x01(\x03R\x06values\x12\x15\n" +
+	"\x06in_use\x18\x04 \x01(\x03R\x05inUse\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x12\n" +
+	"\x04hits\x18\x06 \x01(\x03R\x04hits\x12\x16\n" +
+	"\x06builds\x18\a \x01(\x03R\x06builds\x12\x1a\n" +
+	"\bfailures\x18\b \x01(\x03R\bfailures\x12\x1a\n" +
+	"\breleases\x18\t \x01(\x03R\breleases\x12\x1c\n" +
+	"\tevictions\x18\n" +
+	" \x01(\x03R\tevictions\"\x14\n" +
 	"\x12ListMembersRequest\"F\n" +
 	"\x13ListMembersResponse\x12/\n" +
 	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\"\xc0\x01\n" +
@@ -2385,7 +3209,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2\x1d.limpet.v1.WorkflowDefinitionR\n" +
 	"definition\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\tR\x04hash2\xe9\a\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash2\xf1\t\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -2396,7 +3220,10 @@ const file_api_api_proto_rawDesc = "" +
 	"\tCancelRun\x12\x1f.limpet.api.v1.CancelRunRequest\x1a .limpet.api.v1.CancelRunResponse\"\x00\x12P\n" +
 	"\tReplayRun\x12\x1f.limpet.api.v1.ReplayRunRequest\x1a .limpet.api.v1.ReplayRunResponse\"\x00\x12P\n" +
 	"\tPushEvent\x12\x1f.limpet.api.v1.PushEventRequest\x1a .limpet.api.v1.PushEventResponse\"\x00\x12V\n" +
-	"\vListWorkers\x12!.limpet.api.v1.ListWorkersRequest\x1a\".limpet.api.v1.ListWorkersResponse\"\x00\x12V\n" +
+	"\vListWorkers\x12!.limpet.api.v1.ListWorkersRequest\x1a\".limpet.api.v1.ListWorkersResponse\"\x00\x12P\n" +
+	"\tGetWorker\x12\x1f.limpet.api.v1.GetWorkerRequest\x1a .limpet.api.v1.GetWorkerResponse\"\x00\x12V\n" +
+	"\vDrainWorker\x12!.limpet.api.v1.DrainWorkerRequest\x1a\".limpet.api.v1.DrainWorkerResponse\"\x00\x12\\\n" +
+	"\rUndrainWorker\x12#.limpet.api.v1.UndrainWorkerRequest\x1a$.limpet.api.v1.UndrainWorkerResponse\"\x00\x12V\n" +
 	"\vListMembers\x12!.limpet.api.v1.ListMembersRequest\x1a\".limpet.api.v1.ListMembersResponse\"\x00\x12\\\n" +
 	"\rListWorkflows\x12#.limpet.api.v1.ListWorkflowsRequest\x1a$.limpet.api.v1.ListWorkflowsResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
 
@@ -2412,7 +3239,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_api_api_proto_goTypes = []any{
 	(*ErrorDetail)(nil),                 // 0: limpet.api.v1.ErrorDetail
 	(*StartRunRequest)(nil),             // 1: limpet.api.v1.StartRunRequest
@@ -2424,106 +3251,137 @@ var file_api_api_proto_goTypes = []any{
 	(*Run)(nil),                         // 7: limpet.api.v1.Run
 	(*Step)(nil),                        // 8: limpet.api.v1.Step
 	(*BindingRecord)(nil),               // 9: limpet.api.v1.BindingRecord
-	(*Child)(nil),                       // 10: limpet.api.v1.Child
-	(*ListRunsRequest)(nil),             // 11: limpet.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),            // 12: limpet.api.v1.ListRunsResponse
-	(*WaitRunRequest)(nil),              // 13: limpet.api.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),             // 14: limpet.api.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),             // 15: limpet.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),            // 16: limpet.api.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),            // 17: limpet.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),           // 18: limpet.api.v1.CancelRunResponse
-	(*ReplayRunRequest)(nil),            // 19: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),           // 20: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),            // 21: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),           // 22: limpet.api.v1.PushEventResponse
-	(*TriggeredRun)(nil),                // 23: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),          // 24: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),         // 25: limpet.api.v1.ListWorkersResponse
-	(*Worker)(nil),                      // 26: limpet.api.v1.Worker
-	(*ListMembersRequest)(nil),          // 27: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),         // 28: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                      // 29: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),        // 30: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),       // 31: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                    // 32: limpet.api.v1.Workflow
-	nil,                                 // 33: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                 // 34: limpet.api.v1.Run.MetadataEntry
-	nil,                                 // 35: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                 // 36: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),         // 37: google.protobuf.Duration
-	(messages.RunStatus)(0),             // 38: limpet.v1.RunStatus
-	(messages.Sticky)(0),                // 39: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
-	(*messages.Failure)(nil),            // 41: limpet.v1.Failure
-	(*messages.Event)(nil),              // 42: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil), // 43: limpet.v1.WorkflowDefinition
+	(*Rebuild)(nil),                     // 10: limpet.api.v1.Rebuild
+	(*HandOff)(nil),                     // 11: limpet.api.v1.HandOff
+	(*HandedLocal)(nil),                 // 12: limpet.api.v1.HandedLocal
+	(*Child)(nil),                       // 13: limpet.api.v1.Child
+	(*ListRunsRequest)(nil),             // 14: limpet.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),            // 15: limpet.api.v1.ListRunsResponse
+	(*WaitRunRequest)(nil),              // 16: limpet.api.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),             // 17: limpet.api.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),             // 18: limpet.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),            // 19: limpet.api.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),            // 20: limpet.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),           // 21: limpet.api.v1.CancelRunResponse
+	(*ReplayRunRequest)(nil),            // 22: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),           // 23: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),            // 24: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),           // 25: limpet.api.v1.PushEventResponse
+	(*TriggeredRun)(nil),                // 26: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),          // 27: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),         // 28: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),            // 29: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),           // 30: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),          // 31: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),         // 32: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),        // 33: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),       // 34: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                      // 35: limpet.api.v1.Worker
+	(*LocalUse)(nil),                    // 36: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),          // 37: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),         // 38: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                      // 39: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),        // 40: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),       // 41: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                    // 42: limpet.api.v1.Workflow
+	nil,                                 // 43: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                 // 44: limpet.api.v1.Run.MetadataEntry
+	nil,                                 // 45: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                 // 46: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),         // 47: google.protobuf.Duration
+	(messages.RunStatus)(0),             // 48: limpet.v1.RunStatus
+	(messages.Sticky)(0),                // 49: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),       // 50: google.protobuf.Timestamp
+	(*messages.Failure)(nil),            // 51: limpet.v1.Failure
+	(*messages.Event)(nil),              // 52: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil), // 53: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	37, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	33, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	47, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	43, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	1,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	2,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	7,  // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	8,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	9,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
-	10, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	38, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	39, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	40, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	40, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	41, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	34, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	40, // 14: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	40, // 15: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	40, // 16: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	41, // 17: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	40, // 18: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	38, // 19: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	40, // 20: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	40, // 21: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	7,  // 22: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	37, // 23: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	6,  // 24: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	40, // 25: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	42, // 26: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	35, // 27: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	23, // 28: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	26, // 29: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	36, // 30: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	40, // 31: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	29, // 32: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	32, // 33: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	43, // 34: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	1,  // 35: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,  // 36: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,  // 37: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	11, // 38: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	13, // 39: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	15, // 40: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	17, // 41: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	19, // 42: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	21, // 43: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	24, // 44: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	27, // 45: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	30, // 46: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	2,  // 47: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,  // 48: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,  // 49: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	12, // 50: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	14, // 51: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	16, // 52: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	18, // 53: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	20, // 54: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	22, // 55: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	25, // 56: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	28, // 57: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	31, // 58: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	47, // [47:59] is the sub-list for method output_type
-	35, // [35:47] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	13, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
+	48, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	49, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	50, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	50, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	51, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	44, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	50, // 14: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	50, // 15: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	50, // 16: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	51, // 17: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	50, // 18: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	50, // 19: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	50, // 20: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	10, // 21: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
+	11, // 22: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
+	50, // 23: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	50, // 24: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	50, // 25: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	12, // 26: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
+	51, // 27: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	48, // 28: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	50, // 29: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	50, // 30: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	7,  // 31: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	47, // 32: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	6,  // 33: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	50, // 34: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	52, // 35: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	45, // 36: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	26, // 37: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	35, // 38: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	35, // 39: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	47, // 40: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	35, // 41: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	35, // 42: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	46, // 43: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	50, // 44: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	47, // 45: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	36, // 46: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	39, // 47: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	42, // 48: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	53, // 49: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	1,  // 50: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,  // 51: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,  // 52: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	14, // 53: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	16, // 54: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	18, // 55: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	20, // 56: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	22, // 57: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	24, // 58: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	27, // 59: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	29, // 60: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	31, // 61: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	33, // 62: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	37, // 63: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	40, // 64: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	2,  // 65: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,  // 66: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,  // 67: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	15, // 68: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	17, // 69: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	19, // 70: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	21, // 71: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	23, // 72: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	25, // 73: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	28, // 74: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	30, // 75: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	32, // 76: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	34, // 77: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	38, // 78: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	41, // 79: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	65, // [65:80] is the sub-list for method output_type
+	50, // [50:65] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -2537,7 +3395,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

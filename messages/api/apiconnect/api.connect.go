@@ -54,6 +54,14 @@ const (
 	// LimpetServiceListWorkersProcedure is the fully-qualified name of the LimpetService's ListWorkers
 	// RPC.
 	LimpetServiceListWorkersProcedure = "/limpet.api.v1.LimpetService/ListWorkers"
+	// LimpetServiceGetWorkerProcedure is the fully-qualified name of the LimpetService's GetWorker RPC.
+	LimpetServiceGetWorkerProcedure = "/limpet.api.v1.LimpetService/GetWorker"
+	// LimpetServiceDrainWorkerProcedure is the fully-qualified name of the LimpetService's DrainWorker
+	// RPC.
+	LimpetServiceDrainWorkerProcedure = "/limpet.api.v1.LimpetService/DrainWorker"
+	// LimpetServiceUndrainWorkerProcedure is the fully-qualified name of the LimpetService's
+	// UndrainWorker RPC.
+	LimpetServiceUndrainWorkerProcedure = "/limpet.api.v1.LimpetService/UndrainWorker"
 	// LimpetServiceListMembersProcedure is the fully-qualified name of the LimpetService's ListMembers
 	// RPC.
 	LimpetServiceListMembersProcedure = "/limpet.api.v1.LimpetService/ListMembers"
@@ -78,6 +86,12 @@ type LimpetServiceClient interface {
 	ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error)
 	PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error)
 	ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error)
+	GetWorker(context.Context, *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error)
+	// DrainWorker lets a worker take on nothing new; its process stays. Asked
+	// again it sets the deadline anew.
+	DrainWorker(context.Context, *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error)
+	// UndrainWorker lets it take on new runs again.
+	UndrainWorker(context.Context, *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error)
 	ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error)
 	ListWorkflows(context.Context, *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error)
 }
@@ -153,6 +167,24 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("ListWorkers")),
 			connect.WithClientOptions(opts...),
 		),
+		getWorker: connect.NewClient[api.GetWorkerRequest, api.GetWorkerResponse](
+			httpClient,
+			baseURL+LimpetServiceGetWorkerProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("GetWorker")),
+			connect.WithClientOptions(opts...),
+		),
+		drainWorker: connect.NewClient[api.DrainWorkerRequest, api.DrainWorkerResponse](
+			httpClient,
+			baseURL+LimpetServiceDrainWorkerProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("DrainWorker")),
+			connect.WithClientOptions(opts...),
+		),
+		undrainWorker: connect.NewClient[api.UndrainWorkerRequest, api.UndrainWorkerResponse](
+			httpClient,
+			baseURL+LimpetServiceUndrainWorkerProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("UndrainWorker")),
+			connect.WithClientOptions(opts...),
+		),
 		listMembers: connect.NewClient[api.ListMembersRequest, api.ListMembersResponse](
 			httpClient,
 			baseURL+LimpetServiceListMembersProcedure,
@@ -180,6 +212,9 @@ type limpetServiceClient struct {
 	replayRun     *connect.Client[api.ReplayRunRequest, api.ReplayRunResponse]
 	pushEvent     *connect.Client[api.PushEventRequest, api.PushEventResponse]
 	listWorkers   *connect.Client[api.ListWorkersRequest, api.ListWorkersResponse]
+	getWorker     *connect.Client[api.GetWorkerRequest, api.GetWorkerResponse]
+	drainWorker   *connect.Client[api.DrainWorkerRequest, api.DrainWorkerResponse]
+	undrainWorker *connect.Client[api.UndrainWorkerRequest, api.UndrainWorkerResponse]
 	listMembers   *connect.Client[api.ListMembersRequest, api.ListMembersResponse]
 	listWorkflows *connect.Client[api.ListWorkflowsRequest, api.ListWorkflowsResponse]
 }
@@ -234,6 +269,21 @@ func (c *limpetServiceClient) ListWorkers(ctx context.Context, req *connect.Requ
 	return c.listWorkers.CallUnary(ctx, req)
 }
 
+// GetWorker calls limpet.api.v1.LimpetService.GetWorker.
+func (c *limpetServiceClient) GetWorker(ctx context.Context, req *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
+	return c.getWorker.CallUnary(ctx, req)
+}
+
+// DrainWorker calls limpet.api.v1.LimpetService.DrainWorker.
+func (c *limpetServiceClient) DrainWorker(ctx context.Context, req *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error) {
+	return c.drainWorker.CallUnary(ctx, req)
+}
+
+// UndrainWorker calls limpet.api.v1.LimpetService.UndrainWorker.
+func (c *limpetServiceClient) UndrainWorker(ctx context.Context, req *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error) {
+	return c.undrainWorker.CallUnary(ctx, req)
+}
+
 // ListMembers calls limpet.api.v1.LimpetService.ListMembers.
 func (c *limpetServiceClient) ListMembers(ctx context.Context, req *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
 	return c.listMembers.CallUnary(ctx, req)
@@ -260,6 +310,12 @@ type LimpetServiceHandler interface {
 	ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error)
 	PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error)
 	ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error)
+	GetWorker(context.Context, *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error)
+	// DrainWorker lets a worker take on nothing new; its process stays. Asked
+	// again it sets the deadline anew.
+	DrainWorker(context.Context, *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error)
+	// UndrainWorker lets it take on new runs again.
+	UndrainWorker(context.Context, *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error)
 	ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error)
 	ListWorkflows(context.Context, *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error)
 }
@@ -331,6 +387,24 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("ListWorkers")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceGetWorkerHandler := connect.NewUnaryHandler(
+		LimpetServiceGetWorkerProcedure,
+		svc.GetWorker,
+		connect.WithSchema(limpetServiceMethods.ByName("GetWorker")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceDrainWorkerHandler := connect.NewUnaryHandler(
+		LimpetServiceDrainWorkerProcedure,
+		svc.DrainWorker,
+		connect.WithSchema(limpetServiceMethods.ByName("DrainWorker")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceUndrainWorkerHandler := connect.NewUnaryHandler(
+		LimpetServiceUndrainWorkerProcedure,
+		svc.UndrainWorker,
+		connect.WithSchema(limpetServiceMethods.ByName("UndrainWorker")),
+		connect.WithHandlerOptions(opts...),
+	)
 	limpetServiceListMembersHandler := connect.NewUnaryHandler(
 		LimpetServiceListMembersProcedure,
 		svc.ListMembers,
@@ -365,6 +439,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServicePushEventHandler.ServeHTTP(w, r)
 		case LimpetServiceListWorkersProcedure:
 			limpetServiceListWorkersHandler.ServeHTTP(w, r)
+		case LimpetServiceGetWorkerProcedure:
+			limpetServiceGetWorkerHandler.ServeHTTP(w, r)
+		case LimpetServiceDrainWorkerProcedure:
+			limpetServiceDrainWorkerHandler.ServeHTTP(w, r)
+		case LimpetServiceUndrainWorkerProcedure:
+			limpetServiceUndrainWorkerHandler.ServeHTTP(w, r)
 		case LimpetServiceListMembersProcedure:
 			limpetServiceListMembersHandler.ServeHTTP(w, r)
 		case LimpetServiceListWorkflowsProcedure:
@@ -416,6 +496,18 @@ func (UnimplementedLimpetServiceHandler) PushEvent(context.Context, *connect.Req
 
 func (UnimplementedLimpetServiceHandler) ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListWorkers is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) GetWorker(context.Context, *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.GetWorker is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) DrainWorker(context.Context, *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.DrainWorker is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) UndrainWorker(context.Context, *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.UndrainWorker is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
