@@ -74,6 +74,8 @@ func (l *workerLocals) handOffValues(act local.Action) {
 		}
 		states, faults := gathering.close()
 		l.with(func(now time.Time) []local.Action { return l.keeper.HandOffEnded(now, run, epoch, states, faults) })
+		// Without an answer if the run was released meanwhile.
+		l.forgetRequest(handoffID{run, epoch})
 	}()
 }
 
@@ -135,6 +137,12 @@ func (l *workerLocals) handedOff(act local.Action) {
 	}
 	delete(l.handoffs, id)
 	l.worker.root.Send(l.worker.pid, handOffAnswered{act.Run})
+}
+
+func (l *workerLocals) forgetRequest(id handoffID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.handoffs, id)
 }
 
 // handOffAnswered tells the worker's actor that the state of a run was sent.

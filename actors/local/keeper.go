@@ -270,6 +270,7 @@ func (k *Keeper) give(v *value, w *wait, hit bool) {
 	if hit {
 		k.use(v).Hits++
 	}
+	k.count(v)
 	k.out = append(k.out, Action{Kind: Give, Ask: w.ask.ID, Value: v.id, Hit: hit})
 }
 

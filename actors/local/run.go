@@ -51,6 +51,11 @@ func (k *Keeper) Released(now time.Time, runID string, epoch uint64, why attempt
 	if r == nil {
 		return nil
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.private)) {
+		if v := r.private[name]; v.epoch <= epoch {
+			k.drop(now, v, why)
+		}
+	}
 	for _, a := range sortedByID(r.attempts) {
 		if a.Epoch > epoch {
 			continue
@@ -59,11 +64,6 @@ func (k *Keeper) Released(now time.Time, runID string, epoch uint64, why attempt
 		for _, w := range sortedByID(a.waits) {
 			k.fail(w, messages.Errorf(messages.CodeStaleAttempt, "local %q: run %s was released: %s", w.ask.Local, runID, why))
 			k.abandoned(w.value)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.private)) {
-		if v := r.private[name]; v.epoch <= epoch {
-			k.drop(now, v, why)
 		}
 	}
 	k.letGo(now, r, epoch)
