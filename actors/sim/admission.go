@@ -174,6 +174,12 @@ func (m *monitor) admitted(p *placer, info *messages.WorkerInfo) error {
 		return nil // told again, or by another placement
 	}
 	w.taken = true
+	if w.succeeds != nil {
+		m.counts.Successions++
+		if p.sv.sees[w.succeeds] && w.succeeds.alive {
+			s.tracef("%s is admitted, %s sees its former process %s", w.address, p.sv.address, w.succeeds.address)
+		}
+	}
 	if n := s.admitted[info.WorkerId]; n < w.incarnation {
 		s.admitted[info.WorkerId] = w.incarnation
 	}

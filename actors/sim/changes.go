@@ -105,3 +105,43 @@ func (s *Sim) doubleWorker() {
 		s.startWorker(p.id, s.workflowsOf())
 	}
 }
+
+// drawSuccessions lets the next process of a worker's id come while the former
+// one drains, now and then in some of the clusters.
+func (s *Sim) drawSuccessions() {
+	if s.world.calm || !s.extra.chance(0.25) {
+		return
+	}
+	var next func()
+	next = func() {
+		if !s.healed {
+			s.succeed()
+			s.after(s.extra.between(3*time.Second, 15*time.Second), next)
+		}
+	}
+	s.after(s.extra.between(time.Second, 10*time.Second), next)
+}
+
+// succeed starts a process under the id of one that drains: it is to wait until
+// that one has ended.
+func (s *Sim) succeed() {
+	var list []*proc
+	for _, p := range s.procs {
+		if p.worker != nil && p.alive && !p.frozen && p.worker.admitted && !p.worker.core.Draining() {
+			list = append(list, p)
+		}
+	}
+	if len(list) == 0 {
+		return
+	}
+	p := pick(s.extra, list)
+	p.worker.drain(s.extra.between(100*time.Millisecond, 8*time.Second))
+	s.after(s.extra.between(time.Millisecond, time.Second), func() {
+		if s.healed || !p.alive {
+			return
+		}
+		w := s.startWorker(p.id, s.workflowsOf())
+		w.succeeds = p
+	})
+	s.after(10*time.Second, func() { s.ensure(p.id) })
+}

@@ -93,6 +93,8 @@ func fieldsText(m protoreflect.Message) string {
 		switch sub, _ := v.Interface().(protoreflect.Message); {
 		case f.IsList():
 			fmt.Fprintf(&b, " %s(%d)", f.Name(), v.List().Len())
+		case f.IsMap():
+			fmt.Fprintf(&b, " %s(%d)", f.Name(), v.Map().Len())
 		case sub != nil:
 			fmt.Fprintf(&b, " %s{%s}", f.Name(), strings.TrimSpace(fieldsText(sub)))
 		case f.Kind() == protoreflect.BytesKind:

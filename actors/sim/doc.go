@@ -9,12 +9,12 @@
 // that crash, freeze and come back; false suspicions; drains; a journal that
 // fails before and after it has written, or is lost for seconds; servers that
 // leave, join and are rolled; clocks that differ; links that are deaf one way;
-// second processes of a worker id) → all faults heal → every run must end.
+// second processes of a worker id, also while the first one drains) → all faults heal → every run must end.
 //
 // Checked after every event:
 //
 //   - the invariants of the cores: run I1 to I8 at every durable event, slots W1
-//     to W5, placement P1 to P5
+//     to W5, placement P1 to P6
 //   - nothing is sent before the entry that causes it is durable
 //   - an attempt is executed at most once, by the process that it was durably
 //     sent to; a HARD run's only on the worker that it is bound to

@@ -30,6 +30,11 @@ type world struct {
 	skewMost time.Duration
 	// lacks is how likely a worker has not registered a workflow.
 	lacks float64
+	// movesPerSecond is how fast runs may leave draining workers.
+	movesPerSecond int
+	// movesPerSecond is how many runs may leave draining workers; keys is how
+	// many keys of shared state there are, 0 for none.
+	movesPerSecond, keys int
 	// faults are what may happen, one after the other.
 	faults []func(*Sim)
 	every  time.Duration
@@ -54,6 +59,8 @@ func (s *Sim) drawWorld() {
 		}
 	}
 	w.labels["w1"]["gpu"] = "yes"
+	w.movesPerSecond = pick(s.extra, []int{0, 0, 1, 3})
+	w.keys = pick(s.extra, []int{0, 0, 2, 8})
 	some := func(p float64, most float64) float64 {
 		if d.chance(p) {
 			return d.Float64() * most
@@ -68,13 +75,14 @@ func (s *Sim) drawWorld() {
 		w.skewMost = d.between(10*time.Millisecond, 5*time.Second)
 	}
 	w.downMost = 6 * time.Second
+	w.movesPerSecond = pick(d, []int{1, 3, 200})
 	if w.calm = d.chance(0.1); w.calm {
 		w.loss, w.double, w.late, w.slowDisk, w.diskFails, w.lacks = 0, 0, 0, 0, 0, 0
 		w.faults, w.downMost = []func(*Sim){(*Sim).crashServer}, 60*time.Second
 		return
 	}
 	for _, f := range []func(*Sim){(*Sim).crashServer, (*Sim).crashWorker, (*Sim).freezeOne, (*Sim).cutLink, (*Sim).cutOff,
-		(*Sim).suspect, (*Sim).drainOne, (*Sim).replaceFrozen, (*Sim).doubleWorker, (*Sim).deafen, (*Sim).loseJournal,
+		(*Sim).suspect, (*Sim).drainOne, (*Sim).drainSome, (*Sim).replaceFrozen, (*Sim).doubleWorker, (*Sim).deafen, (*Sim).loseJournal,
 		(*Sim).leaveServer, (*Sim).rollServers, (*Sim).joinOne} {
 		if d.chance(0.45) {
 			w.faults = append(w.faults, f)
@@ -281,8 +289,11 @@ func (s *Sim) heal() {
 	for _, p := range s.procs {
 		p.steadySince = s.now
 		s.thaw(p)
-		if w := p.worker; w != nil && p.alive && !w.complete() {
-			s.end(p)
+		if w := p.worker; w != nil && p.alive {
+			w.undrain()
+			if !w.complete() {
+				s.end(p)
+			}
 		}
 	}
 	s.reconsider()

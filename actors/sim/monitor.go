@@ -43,7 +43,7 @@ type dispatched struct {
 
 // counts say what a simulation exercised.
 type counts struct {
-	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Leaves, Outages int
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -163,8 +163,8 @@ func (m *monitor) bound(st *run.State, b *messages.Bound) error {
 		return fmt.Errorf("SOFT run moved because of %q", b.Reason)
 	}
 	w := m.sim.workerOf(from)
-	if b.FromWorker == b.Worker.WorkerId && (b.Reason == "worker draining" || b.Reason == "worker busy") {
-		return fmt.Errorf("moved because of %q to the same worker %s", b.Reason, b.FromWorker)
+	if processKey(from) == processKey(b.Worker) && (b.Reason == "worker draining" || b.Reason == "worker busy") {
+		return fmt.Errorf("moved because of %q to the same process of worker %s", b.Reason, b.FromWorker)
 	}
 	switch b.Reason {
 	case "step gone":
@@ -364,6 +364,7 @@ func (c *counts) add(d counts) {
 	c.Conflicts += d.Conflicts
 	c.Admissions += d.Admissions
 	c.Refusals += d.Refusals
+	c.Successions += d.Successions
 	c.Leaves += d.Leaves
 	c.Outages += d.Outages
 }

@@ -45,7 +45,7 @@ func (sv *server) placement() *placer {
 		return sv.place
 	}
 	sv.sim.tracef("%s begins placement", sv.address)
-	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro())}), askers: map[string]func(*messages.RegisterReply){}}
+	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro()), MovesPerSecond: sv.sim.world.movesPerSecond}), askers: map[string]func(*messages.RegisterReply){}}
 	sv.place = p
 	for _, id := range sv.roster.order {
 		if w := sv.roster.up(id); w != nil {

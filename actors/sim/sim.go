@@ -14,7 +14,9 @@ import (
 // Sim is one simulated cluster.
 type Sim struct {
 	clock
-	dice  dice
+	dice dice
+	// extra draws what came later, so that the seeds without it stay as they are.
+	extra dice
 	world world
 	work  workload
 	store *store
@@ -51,6 +53,9 @@ const (
 	eventsMax = 3_000_000
 )
 
+// extraSeeds is where the seeds of the extra dice begin.
+const extraSeeds = 1 << 40
+
 // Result says what a simulation did.
 type Result struct {
 	Seed   uint64
@@ -67,7 +72,7 @@ type Result struct {
 // Run simulates the cluster of a seed. With traced, the result has the last
 // lines of what happened; watch, if it is not nil, gets each of them.
 func Run(seed uint64, traced bool, watch func(string)) (res Result) {
-	s := &Sim{dice: newDice(seed), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
+	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
 		deaf: map[[2]string]bool{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
 	s.now = epoch
@@ -111,6 +116,7 @@ func (s *Sim) begin() {
 	}
 	s.drawClients()
 	s.after(s.world.every, s.trouble)
+	s.drawSuccessions()
 	s.after(s.world.trouble, s.heal)
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -20,6 +21,11 @@ type worker struct {
 	info      *messages.WorkerInfo
 	has       map[string]map[string]bool
 	functions map[uint64]*function
+	// values are the local state of runs, and handed what was handed off of it.
+	values map[string]*value
+	handed map[string]*messages.HandedOff
+	// drained: it was told to drain once.
+	drained bool
 	// ticks counts settings of the tick; only the last one counts.
 	ticks int
 	// idleSince is when the last function ended; zero while one runs.
@@ -33,7 +39,11 @@ type worker struct {
 	// last is its newest load, pending the one that waits to be sent, and
 	// others the placements that asked for it, and until when they get it.
 	last, pending *messages.LoadReport
-	others        []summons
+	// holds are the keys of shared state that it has, those used last in front.
+	holds []uint64
+	// succeeds is the draining process of its id that it came after, if any.
+	succeeds *proc
+	others   []summons
 }
 
 type summons struct {
@@ -43,7 +53,7 @@ type summons struct {
 
 func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *worker {
 	p := s.newProc(id)
-	w := &worker{proc: p, functions: map[uint64]*function{}, has: map[string]map[string]bool{}}
+	w := &worker{proc: p, functions: map[uint64]*function{}, values: map[string]*value{}, handed: map[string]*messages.HandedOff{}, has: map[string]map[string]bool{}}
 	p.worker = w
 	w.info = &messages.WorkerInfo{WorkerId: id, Incarnation: w.inc(), Address: p.address, ActorId: "worker",
 		Slots: s.world.slots[id], StickyRunsMax: s.world.stickyMax[id], Workflows: workflows, Labels: s.world.labels[id]}
@@ -55,7 +65,8 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 		w.has[d.Name] = steps
 	}
 	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots),
-		Knows: func(workflow, step string) bool { return w.has[workflow][step] }})
+		Knows:    func(workflow, step string) bool { return w.has[workflow][step] },
+		HandsOff: func(workflow string) bool { return handsOff(s.work.byName[workflow].Def) }})
 	s.tracef("worker %s starts with %d slots", p.address, w.info.Slots)
 	s.byRef[id+"~"+w.inc()] = w
 	s.reconsider()
@@ -94,7 +105,10 @@ func (w *worker) receive(msg proto.Message) {
 		w.do(w.core.CancelAttempt(w.clock(), m))
 	case *messages.ResultAck:
 		w.do(w.core.ResultAck(w.clock(), m))
+	case *messages.HandOff:
+		w.handOff(m)
 	case *messages.RunReleased:
+		w.released(m)
 		w.do(w.core.RunReleased(w.clock(), m))
 	}
 }
@@ -115,6 +129,7 @@ func (w *worker) givenUp(by *server) {
 func (w *worker) drain(grace time.Duration) {
 	s := w.sim
 	s.tracef("%s drains for %v", w.address, grace)
+	w.drained = true
 	s.setState(w.proc, memberDraining)
 	w.do(w.core.Drain(w.clock(), w.clock().Add(grace)))
 }
@@ -185,6 +200,7 @@ func (w *worker) send(a slots.Action) {
 
 // report replaces the load that waits to be sent; grants add up.
 func (w *worker) report(load *messages.LoadReport) {
+	load.HeldKeys = slices.Sorted(slices.Values(w.holds))
 	w.last = proto.Clone(load).(*messages.LoadReport)
 	w.last.GrantsSeen = nil
 	if w.pending != nil {
@@ -242,6 +258,7 @@ type function struct {
 	id       uint64
 	d        *messages.Dispatch
 	plan     plan
+	value    *value
 	spawned  []string
 	canceled bool
 	waiting  bool
@@ -252,9 +269,11 @@ type function struct {
 func (w *worker) startFunction(a slots.Action) {
 	s := w.sim
 	f := &function{w: w, id: a.ID, d: a.Dispatch, plan: s.planOf(a.Dispatch)}
+	w.hold(a.Dispatch.LocalKeys)
 	w.functions[a.ID] = f
 	s.tracef("%s runs %s", w.address, f.key())
 	s.must(s.monitor.executed(w, a.Dispatch))
+	f.begin()
 	if f.plan.kills {
 		w.later(f.plan.takes/2, func() {
 			if w.alive && !f.over && s.faulty() {
@@ -270,15 +289,31 @@ func (w *worker) startFunction(a slots.Action) {
 	w.later(f.plan.takes/2, func() { f.spawn(0) })
 }
 
+// holdsMost is how many shared values a worker keeps.
+const holdsMost = 3
+
+// hold builds the shared values that a step asks for, and lets others go.
+func (w *worker) hold(keys map[string]string) {
+	for _, local := range slices.Sorted(maps.Keys(keys)) {
+		key := messages.HeldKey(local, keys[local])
+		w.holds = slices.DeleteFunc(w.holds, func(k uint64) bool { return k == key })
+		w.holds = slices.Insert(w.holds, 0, key)
+	}
+	w.holds = w.holds[:min(len(w.holds), holdsMost)]
+}
+
 func (f *function) key() string { return fmt.Sprintf("%s/%s#%d", f.d.RunId, f.d.Step, f.d.Attempt) }
 
 // returns ends the function as planned.
 func (f *function) returns() {
 	switch {
 	case f.over:
+	case f.plan.loses:
+		f.lose()
 	case f.plan.fails:
 		f.end(nil, &messages.Failure{Code: string(messages.CodeUserError), Message: "planned", Final: f.plan.final})
 	default:
+		f.keep()
 		f.end([]byte(f.key()+"@"+f.w.address), nil)
 	}
 }

@@ -30,6 +30,7 @@ type behaviour struct {
 	final       float64
 	kills       float64
 	stubborn    float64
+	loses       float64
 	children    []child
 }
 
@@ -40,8 +41,8 @@ type child struct {
 
 // plan is what one execution will do.
 type plan struct {
-	takes                         time.Duration
-	fails, final, kills, stubborn bool
+	takes                                time.Duration
+	fails, final, kills, stubborn, loses bool
 	children                      []child
 }
 
@@ -51,6 +52,7 @@ func (s *Sim) planOf(d *messages.Dispatch) plan {
 	if s.faulty() {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)
+		p.loses = !p.fails && !s.world.calm && d.Sticky != messages.Sticky_STICKY_NONE && s.dice.chance(b.loses)
 	}
 	return p
 }
@@ -75,6 +77,10 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 	def := &messages.WorkflowDefinition{Name: name, Sticky: messages.Sticky(d.IntN(3)), Priority: int32(d.IntN(4))}
 	def.BusyPatienceMs = pick(d, []int64{0, messages.BusyPatienceNeverMs, messages.BusyPatienceAtOnceMs, 300, 2000})
 	dd := &definition{Def: def, steps: map[string]*behaviour{}}
+	stateful := def.Sticky != messages.Sticky_STICKY_NONE && d.chance(0.6)
+	if stateful {
+		def.Locals = pick(d, [][]*messages.LocalDefinition{nil, {{Name: "x", Handoff: true}}, {{Name: "x", Handoff: true}}, {{Name: "x", Handoff: true}, {Name: "y"}}})
+	}
 	for i := range steps {
 		st := &messages.StepDefinition{Name: fmt.Sprintf("s%d", i), Retries: int32(d.IntN(3)), BackoffMs: int64(d.upTo(8000))}
 		for j := range i {
@@ -99,6 +105,10 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 		}
 		def.Steps = append(def.Steps, st)
 		dd.steps[st.Name] = s.drawBehaviour(children)
+		if stateful {
+			st.BuildsState, st.NeedsState = d.chance(0.5), d.chance(0.5)
+			dd.steps[st.Name].loses = pick(d, []float64{0, 0, 0.1, 0.4})
+		}
 	}
 	if err := messages.ValidateDefinition(def); err != nil {
 		panic(err)
@@ -194,7 +204,7 @@ func (c *client) start() {
 	}
 	if p := s.door(); p != nil {
 		msg := &messages.StartRun{RunId: c.runID, Start: &messages.RunStarted{Workflow: c.def.Def.Name, DefinitionHash: c.def.hash,
-			Input: []byte("1"), Sticky: c.def.Def.Sticky, Trigger: "api"}}
+			Input: []byte("1"), Sticky: c.def.Def.Sticky, Trigger: "api", LocalKeys: s.keysOf(c.runID)}}
 		p.call(c.runID, 2*time.Second, func(sv *server, reply func(any)) {
 			sv.start(msg, func(err error) { reply(messages.CodeOf(err)) })
 		}, func(answer any) {
@@ -206,6 +216,14 @@ func (c *client) start() {
 		})
 	}
 	s.after(s.dice.between(time.Second, 3*time.Second), c.start)
+}
+
+// keysOf are the keys of shared state that a run asks for.
+func (s *Sim) keysOf(runID string) map[string]string {
+	if s.world.keys == 0 {
+		return nil
+	}
+	return map[string]string{"model": fmt.Sprint(hash(runID) % uint64(s.world.keys))}
 }
 
 func (c *client) cancel() {
