@@ -243,6 +243,8 @@ func (w *waiting) measureWaiting(ctx context.Context, idle procs.Memory) error {
 	f.AboveIdleMB = megabytes(now.ResidentBytes - idle.ResidentBytes)
 	f.HeapAboveIdleMB = megabytes(now.HeapBytes - idle.HeapBytes)
 	f.GoroutinesAboveIdle = now.Goroutines - idle.Goroutines
+	w.progress.show("%.0f s: the servers have %.0f MB, %.0f MB above idle; %.0f MB of that are live heap",
+		time.Since(w.begin).Seconds(), f.ServerWaitingMB, f.AboveIdleMB, f.HeapAboveIdleMB)
 	if w.config.ServerHeap != "" {
 		p, err := w.cluster.Server()
 		if err == nil {
