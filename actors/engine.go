@@ -20,7 +20,10 @@ import (
 // Engine is what the API does with runs, wherever in the cluster they are. It
 // is safe for concurrent use; its methods try again by themselves until their
 // context ends.
-type Engine struct{ host *Host }
+type Engine struct {
+	host *Host
+	keys keyAskers
+}
 
 // bulkPart is how many starts travel in one message between servers.
 const bulkPart = 100
@@ -45,6 +48,7 @@ func (e *Engine) pause(ctx context.Context) bool {
 // harmless. The error, for all: DEADLINE_EXCEEDED, or UNAVAILABLE from a server
 // that does not reach the others.
 func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+	runs = e.withLocalKeys(ctx, runs)
 	replies := make([]*messages.StartRunReply, len(runs))
 	left := make([]int, len(runs))
 	for i := range runs {

@@ -32,6 +32,7 @@ type hostWorld struct {
 	committer journal.CommitterConfig
 	// functions of the steps that workers serve.
 	functions attempt.Functions
+	locals    attempt.Locals
 }
 
 // testServer is a server without an API.
@@ -265,7 +266,7 @@ func (w *hostWorld) workerWith(id string, on *clustertest.Host, slots int32, def
 		w.t.Fatal(err)
 	}
 	w.stops = append(w.stops, node.Kill)
-	worker, err := StartWorker(w.t.Context(), WorkerConfig{Node: node, Logger: log, Grace: -1, Functions: w.functions,
+	worker, err := StartWorker(w.t.Context(), WorkerConfig{Node: node, Logger: log, Grace: -1, Functions: w.functions, Locals: w.locals,
 		Info: &messages.WorkerInfo{Slots: slots, Workflows: defs}})
 	if err != nil {
 		w.t.Fatal(err)
