@@ -65,6 +65,10 @@ func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces b
 	d.ground, err = ground.Start(starting, ground.Config{
 		Dir: d.Dir, Namespaces: namespaces, Limpet: d.Limpet, Worker: workerProcess(d.Chaos, ledgers, d.preset, d.slots),
 		Servers: ids("s", d.servers), Workers: ids("w", d.workers), Secret: secret, Database: startDatabase(d.Dir), Preset: d.preset, Seed: d.seed, Say: d.say,
+		Drain: func(ctx context.Context, worker string, deadline time.Duration) error {
+			return d.load.Drain(ctx, worker, deadline)
+		},
+		Undrain: func(ctx context.Context, worker string) error { return d.load.Undrain(ctx, worker) },
 	})
 	if err != nil {
 		return failure{exitFailed, err}
@@ -78,7 +82,7 @@ func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces b
 		return failure{exitFailed, err}
 	}
 	d.began = time.Now()
-	failed := d.hurt(ctx, d.schedule(groups))
+	failed := d.hurt(ctx, d.schedule(groups, !namespaces))
 	if ctx.Err() != nil {
 		d.say("stopping")
 		giveUp()

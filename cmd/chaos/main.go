@@ -179,8 +179,8 @@ func ids(prefix string, n int) []string {
 }
 
 // schedule is the plan of the run.
-func (o options) schedule(groups []schedule.Group) []schedule.Fault {
+func (o options) schedule(groups []schedule.Group, uncut bool) []schedule.Fault {
 	return schedule.Plan(schedule.Config{
-		Seed: o.seed, Duration: o.duration, Groups: groups, Servers: ids("s", o.servers), Workers: ids("w", o.workers),
+		Seed: o.seed, Duration: o.duration, Groups: groups, Servers: ids("s", o.servers), Workers: ids("w", o.workers), Uncut: uncut,
 	})
 }

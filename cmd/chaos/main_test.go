@@ -35,7 +35,7 @@ func TestThePlanIsThatOfTheSchedule(t *testing.T) {
 	if err := o.printPlan(&out, schedule.Groups); err != nil {
 		t.Fatal(err)
 	}
-	plan := o.schedule(schedule.Groups)
+	plan := o.schedule(schedule.Groups, false)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != len(plan) || len(plan) < 4 || !strings.HasSuffix(lines[2], plan[2].String()) {
 		t.Errorf("%s\n%v", &out, plan)

@@ -148,7 +148,7 @@ func copyExecutable(to string) error {
 }
 
 func (o options) printPlan(w io.Writer, groups []schedule.Group) error {
-	for _, f := range o.schedule(groups) {
+	for _, f := range o.schedule(groups, o.loopback) {
 		if _, err := fmt.Fprintf(w, "%7.1f s  %v\n", f.At.Seconds(), f); err != nil {
 			return err
 		}

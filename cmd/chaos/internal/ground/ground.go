@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 )
@@ -37,6 +38,10 @@ type Config struct {
 	// Database starts PostgreSQL at an address; wrap, unless it is nil, makes
 	// commands that are executed there.
 	Database func(ctx context.Context, host string, wrap func(name string, args ...string) *exec.Cmd) (Database, error)
+	// Drain drains a worker by the API, Undrain ends that; they try until they
+	// succeed or ctx ends. Called by faults only.
+	Drain   func(ctx context.Context, worker string, deadline time.Duration) error
+	Undrain func(ctx context.Context, worker string) error
 	// Preset of the membership of servers.
 	Preset string
 	// Seed of what has to differ between runs on one machine.
@@ -198,7 +203,7 @@ func (g *Ground) command(n *node) *exec.Cmd {
 			cmd.Args = append(cmd.Args, "--join", strings.Join(join, ","))
 		}
 	} else {
-		cmd = g.config.Worker(WorkerSite{ID: n.id, Host: n.site.host, Bind: n.site.actors, Gossip: n.site.gossip, Join: g.serversBut(n.id)})
+		cmd = g.config.Worker(WorkerSite{ID: n.worker(), Host: n.site.host, Bind: n.site.actors, Gossip: n.site.gossip, Join: g.serversBut(n.id)})
 	}
 	// Settings of whoever calls are not those of the nodes.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "LIMPET_") })
@@ -236,20 +241,6 @@ func (g *Ground) ids(but []string) []string {
 	for _, n := range g.all() {
 		if !slices.Contains(but, n.id) && !n.hasLeft() {
 			ids = append(ids, n.id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// WorkerIDs are the ids of all workers so far.
-func (g *Ground) WorkerIDs() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var ids []string
-	for id, n := range g.nodes {
-		if !n.server {
-			ids = append(ids, id)
 		}
 	}
 	slices.Sort(ids)
@@ -294,7 +285,7 @@ func (g *Ground) say(format string, args ...any) {
 func (g *Ground) Recall(ctx context.Context) error {
 	var recalled []*node
 	for _, n := range g.all() {
-		if n.server || n.pid() != 0 {
+		if n.server || n.double != "" || n.pid() != 0 {
 			continue
 		}
 		joined := g.note(verdict.Fault{Kind: verdict.WorkerJoin, Target: n.id})

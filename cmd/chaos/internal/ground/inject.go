@@ -68,6 +68,14 @@ func (i injection) do(ctx context.Context) error {
 		return i.visit(ctx, true, verdict.ServerJoin, verdict.ServerLeave)
 	case schedule.JoinWorker:
 		return i.visit(ctx, false, verdict.WorkerJoin, verdict.WorkerLeave)
+	case schedule.WorkerFreeze:
+		return i.freeze(ctx, verdict.WorkerStop)
+	case schedule.WorkerDrain, schedule.WorkersDrain:
+		return i.each(func(n *node) error { return i.drain(ctx, n) })
+	case schedule.WorkersRestart:
+		return i.each(func(n *node) error { return i.restart(ctx, n, verdict.WorkerLeave, i.f.Until-i.f.At) })
+	case schedule.DoubleLive, schedule.DoubleDrained, schedule.DoubleLeaving, schedule.DoubleFrozen:
+		return i.double(ctx)
 	case schedule.PGRestart, schedule.PGKill, schedule.PGFreeze:
 		return i.database(ctx)
 	default:
@@ -98,15 +106,22 @@ func healing(ctx context.Context) (context.Context, context.CancelFunc) {
 // note notes a fault that is about to be done; the result notes that it is
 // undone.
 func (g *Ground) note(f verdict.Fault) (undone func()) {
+	change := g.noted(f)
+	return func() { change(func(f *verdict.Fault) { f.Until = time.Now() }) }
+}
+
+// noted notes a fault that is about to be done; the result changes what is noted
+// of it.
+func (g *Ground) noted(f verdict.Fault) (change func(func(*verdict.Fault))) {
 	f.At = time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at := len(g.faults)
 	g.faults = append(g.faults, f)
-	return func() {
+	return func(do func(*verdict.Fault)) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.faults[at].Until = time.Now()
+		do(&g.faults[at])
 	}
 }
 
@@ -284,6 +299,14 @@ func (i injection) drops() ([]drop, verdict.Fault) {
 			drops = append(drops, drop{from: id, to: databaseID}, drop{from: databaseID, to: id})
 		}
 		return drops, verdict.Fault{Kind: verdict.PartitionDatabase, Nodes: targets}
+	case schedule.WorkerCut:
+		var drops []drop
+		for _, id := range i.g.serverIDs() {
+			drops = append(drops, drop{from: targets[0], to: id}, drop{from: id, to: targets[0]})
+		}
+		return drops, verdict.Fault{Kind: verdict.PartitionServers, Target: targets[0]}
+	case schedule.WorkerLink:
+		return []drop{{from: targets[0], to: targets[1]}, {from: targets[1], to: targets[0]}}, verdict.Fault{Kind: verdict.PartitionLink, Target: targets[0]}
 	case schedule.PartitionLoss:
 		return []drop{{percent: i.f.Percent}}, verdict.Fault{Kind: verdict.Loss, Nodes: i.g.ids(nil)}
 	default:

@@ -25,6 +25,9 @@ const (
 type node struct {
 	id     string
 	server bool
+	// double is the id of the worker whose id the node's processes have, too;
+	// empty for a node of its own.
+	double string
 	site   site
 	log    string
 
@@ -39,6 +42,14 @@ type node struct {
 	wanted bool
 	// left says that the node was there for a while only, and is no more.
 	left bool
+}
+
+// worker is the id that a worker's process has in the cluster.
+func (n *node) worker() string {
+	if n.double != "" {
+		return n.double
+	}
+	return n.id
 }
 
 func (n *node) leave() {
@@ -68,7 +79,12 @@ type Exit struct {
 }
 
 // start starts the node's process and keeps it running until stop or kill.
-func (g *Ground) start(n *node) error {
+func (g *Ground) start(n *node) error { return g.begin(n, true) }
+
+// startOnce starts a process that is not started again when it ends.
+func (g *Ground) startOnce(n *node) error { return g.begin(n, false) }
+
+func (g *Ground) begin(n *node, wanted bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if g.ctx.Err() != nil {
@@ -84,7 +100,7 @@ func (g *Ground) start(n *node) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.id, err)
 	}
-	n.process, n.wanted = p, true
+	n.process, n.wanted = p, wanted
 	g.watching.Go(func() { g.watch(n, p) })
 	return nil
 }

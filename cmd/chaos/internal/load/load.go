@@ -248,6 +248,33 @@ func (l *Load) running(ctx context.Context) ([]*api.Run, error) {
 	return got.GetRuns(), err
 }
 
+// Drain drains a worker by the API, with a deadline unless that is 0. It tries
+// until it is told that the worker drains, or ctx ends.
+func (l *Load) Drain(ctx context.Context, worker string, deadline time.Duration) error {
+	return l.insist(ctx, func(c *sdk.Client) error {
+		_, err := c.DrainWorker(ctx, worker, &sdk.DrainOptions{Deadline: deadline})
+		return err
+	})
+}
+
+// Undrain ends that, in the same way.
+func (l *Load) Undrain(ctx context.Context, worker string) error {
+	return l.insist(ctx, func(c *sdk.Client) error {
+		_, err := c.UndrainWorker(ctx, worker)
+		return err
+	})
+}
+
+// insist asks one server after the other until one says that it is done.
+func (l *Load) insist(ctx context.Context, ask func(*sdk.Client) error) error {
+	for i := 0; ; i++ {
+		err := ask(l.clients[i%len(l.clients)])
+		if err == nil || !sleep(ctx, lookAgain) {
+			return err
+		}
+	}
+}
+
 // ledgers is the pattern of the ledgers' names.
 func (l *Load) ledgers() string { return filepath.Join(l.config.LedgerDir, "*.ledger") }
 

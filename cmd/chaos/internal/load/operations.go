@@ -42,7 +42,7 @@ const (
 )
 
 // families of workflows that a client starts, as often as they are named.
-var families = []string{chain, chain, chain, chain, fan, fan, parent, parent, parent, overrun}
+var families = []string{chain, chain, chain, chain, fan, fan, parent, parent, parent, overrun, state, state, hand, hand, hand, share, share}
 
 // operate does the operation with the number: what it is follows from that and
 // the seed alone.
@@ -59,6 +59,10 @@ func (l *Load) operate(number uint64) {
 		family = event
 	}
 	o.shape = shapes[family+"-"+strategies[dice.IntN(len(strategies))].suffix]
+	if o.shape == nil {
+		// Private local state is for sticky runs.
+		o.shape = shapes[family+"-"+softSuffix]
+	}
 	o.plan = drawPlan(dice, o.shape, number)
 	switch what -= eventPercent; {
 	case what < 0:

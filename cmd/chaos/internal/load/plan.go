@@ -28,6 +28,15 @@ type Plan struct {
 	Child       string `json:"child,omitempty"`
 	StickyChild bool   `json:"sticky_child,omitempty"`
 	KeepChild   bool   `json:"keep_child,omitempty"`
+	// Key of shared local state.
+	Key string `json:"key,omitempty"`
+	// StateLost is the number, from 1, of the step whose first attempt says that
+	// its local state is lost; 0 is none.
+	StateLost int `json:"state_lost,omitempty"`
+	// BindFails says that local state fails to be built, once in each process;
+	// Stays that it fails to be handed off.
+	BindFails bool `json:"bind_fails,omitempty"`
+	Stays     bool `json:"stays,omitempty"`
 }
 
 // of is the i-th of a list that may be shorter.
@@ -54,6 +63,9 @@ type shape struct {
 	sticky  sdk.Sticky
 	steps   []step
 	onEvent string
+	// private says that each run has local state, handoff that it can be handed
+	// off; shared that runs with one key share local state.
+	private, handoff, shared bool
 }
 
 type step struct {
@@ -62,6 +74,8 @@ type step struct {
 	// spawns a child and waits for it; overruns its execution timeout in the
 	// first attempt.
 	spawns, overruns bool
+	// builds local state; needs what those before have built.
+	builds, needs bool
 }
 
 // Event keys that start runs.
@@ -73,13 +87,26 @@ const (
 // Names of workflows that operations choose by.
 const (
 	chain, fan, parent, overrun, event, child = "chain", "fan", "parent", "overrun", "event", "child"
+	state, hand, share                        = "state", "hand", "share"
 )
 
 // strategies by the suffix of a workflow's name.
 var strategies = []struct {
 	suffix string
 	sticky sdk.Sticky
-}{{"none", sdk.None}, {"soft", sdk.Soft}, {"hard", sdk.Hard}}
+}{{"none", sdk.None}, {softSuffix, sdk.Soft}, {"hard", sdk.Hard}}
+
+const softSuffix = "soft"
+
+// stateful steps build local state, twice, and need it: both builders are
+// executed again where it is not, and not what comes between.
+var stateful = []step{
+	{name: "open", builds: true},
+	{name: "look", parents: []string{"open"}},
+	{name: "warm", parents: []string{"look"}, builds: true, needs: true},
+	{name: "use", parents: []string{"warm"}, needs: true},
+	{name: "more", parents: []string{"use"}, needs: true},
+}
 
 // shapes are all workflows, by name.
 var shapes = makeShapes()
@@ -96,12 +123,19 @@ func makeShapes() map[string]*shape {
 		overrun: {{name: "late", overruns: true}, {name: "after", parents: []string{"late"}}},
 		event:   {{name: "take"}, {name: "give", parents: []string{"take"}}},
 		child:   {{name: "first"}, {name: "second", parents: []string{"first"}}},
+		state:   stateful,
+		hand:    stateful,
+		share:   {{name: "look"}, {name: "left", parents: []string{"look"}}, {name: "right", parents: []string{"look"}}},
 	}
 	all := map[string]*shape{}
 	for family, steps := range families {
 		for _, s := range strategies {
 			name := family + "-" + s.suffix
-			all[name] = &shape{name: name, sticky: s.sticky, steps: steps}
+			private := family == state || family == hand
+			if private && s.sticky == sdk.None {
+				continue
+			}
+			all[name] = &shape{name: name, sticky: s.sticky, steps: steps, private: private, handoff: family == hand, shared: family == share}
 		}
 	}
 	all[event+"-none"].onEvent = eventOrder
@@ -144,11 +178,23 @@ func value(p Plan, workflow, step string, inputs ...string) string {
 
 // want works out how a run of the shape has to end.
 func (s *shape) want(p Plan) *verdict.Want {
-	w := &verdict.Want{Values: map[string]string{}}
+	w := &verdict.Want{Values: map[string]string{}, Handoff: s.handoff, BindFails: p.BindFails}
+	switch {
+	case s.private:
+		w.Private = privateLocal
+	case s.shared:
+		w.Shared, w.Key = sharedLocal, p.Key
+	}
 	doomed := map[string]bool{}
 	for i, st := range s.steps {
 		if st.overruns {
 			w.Overruns = st.name
+		}
+		if st.builds {
+			w.Builds = append(w.Builds, st.name)
+		}
+		if st.needs {
+			w.Needs = append(w.Needs, st.name)
 		}
 		if p.Fatal == i+1 {
 			w.Fails = st.name
@@ -206,14 +252,29 @@ func drawPlan(r *rand.Rand, s *shape, number uint64) Plan {
 	if r.IntN(100) < 4 {
 		p.Fatal = 1 + r.IntN(len(s.steps))
 	}
+	if s.private {
+		if r.IntN(100) < 12 {
+			p.StateLost = 1 + r.IntN(len(s.steps))
+		}
+		p.BindFails, p.Stays = r.IntN(100) < 8, r.IntN(100) < 15
+	}
+	if s.shared {
+		// Of few keys, and some of them often.
+		p.Key = fmt.Sprintf("key-%d", min(r.IntN(keysMost), r.IntN(keysMost)))
+	}
 	return p
 }
 
 const (
 	// retriesMost is more than a plan's Fails.
 	retriesMost = 3
-	backoff     = 50 * time.Millisecond
-	backoffMost = 400 * time.Millisecond
+	// keysMost are the keys of shared local state.
+	keysMost = 12
+	// stateRetries: state may fail to be built in every process that a run
+	// comes to.
+	stateRetries = 60
+	backoff      = 50 * time.Millisecond
+	backoffMost  = 400 * time.Millisecond
 	// overrunTimeout is the execution timeout of a step that overruns, once.
 	overrunTimeout = time.Second
 	// overrunRetries: a frozen worker may make it overrun again.

@@ -16,6 +16,9 @@ import (
 // workerGrace is how long the steps of a worker that is told to stop may go on.
 const workerGrace = 5 * time.Second
 
+// sharedIdle is how long shared local state stays that nobody uses.
+const sharedIdle = 2 * time.Second
+
 // WorkerConfig says what a worker process is. ID, Join and LedgerDir are
 // required.
 type WorkerConfig struct {
@@ -52,6 +55,7 @@ func RunWorker(ctx context.Context, config WorkerConfig) error {
 	w, err := worker.New(worker.Config{
 		ID: config.ID, Join: config.Join, Slots: config.Slots, BindAddress: config.Bind, GossipAddress: config.Gossip,
 		AdvertiseHost: config.AdvertiseHost, Secret: config.Secret, Preset: config.Preset, Grace: workerGrace, Logger: config.Logger,
+		SharedLocalsIdle: sharedIdle,
 	}, p.workflows()...)
 	if err != nil {
 		return err

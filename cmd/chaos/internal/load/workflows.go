@@ -18,6 +18,11 @@ type process struct {
 	ledger *ledger.Writer
 	// held has the ids of runs that a step of this process has worked for.
 	held sync.Map
+	// failed has the ids of runs whose local state this process has begun to
+	// build.
+	failed sync.Map
+	// shared is what workflows with shared local state share.
+	shared *sdk.Local[*localValue]
 }
 
 // workflows makes all workflows of the load, as this process serves them.
@@ -32,15 +37,19 @@ func (p *process) workflows() []sdk.AnyWorkflow {
 			config.OnEvents = []string{s.onEvent}
 		}
 		w := sdk.NewWorkflow[Plan](name, config)
+		local := p.locals(w, s)
 		steps := map[string]*sdk.Step[Plan, verdict.Output]{}
 		for i, st := range s.steps {
-			run := &role{process: p, shape: s, step: st, index: i, made: made, lasts: lasts}
+			run := &role{process: p, shape: s, step: st, index: i, local: local, made: made, lasts: lasts}
 			var parents []sdk.AnyStep
 			for _, parent := range st.parents {
 				run.parents = append(run.parents, steps[parent])
 				parents = append(parents, steps[parent])
 			}
-			config := sdk.StepConfig{Parents: parents, Retries: retriesMost, Backoff: backoff, BackoffMax: backoffMost, LostAttemptsMax: lossesMost}
+			config := sdk.StepConfig{Parents: parents, Retries: retriesMost, Backoff: backoff, BackoffMax: backoffMost, LostAttemptsMax: lossesMost, BuildsState: st.builds, NeedsState: st.needs}
+			if s.private {
+				config.Retries = stateRetries
+			}
 			if st.overruns {
 				config.Retries, config.ExecutionTimeout = overrunRetries, overrunTimeout
 			}
@@ -60,6 +69,8 @@ type role struct {
 	step    step
 	index   int
 	parents []*sdk.Step[Plan, verdict.Output]
+	// local state of the workflow; nil for none.
+	local *sdk.Local[*localValue]
 	// made and lasts are all workflows and their last steps, for spawns.
 	made  map[string]*sdk.Workflow[Plan]
 	lasts map[string]*sdk.Step[Plan, verdict.Output]
@@ -70,8 +81,14 @@ type role struct {
 func (r *role) perform(ctx sdk.Context, plan Plan) (verdict.Output, error) {
 	l := r.process.ledger
 	n := l.Begin(ctx.RunID(), ctx.Step(), ctx.Attempt(), ctx.Binding().Epoch)
+	if ctx.Binding().Rebuild {
+		l.Rebuild(n)
+	}
 	out := verdict.Output{Execution: l.ID(n), Untold: r.untold(ctx)}
-	err := r.act(ctx, plan, &out)
+	err := r.act(ctx, n, plan, &out)
+	if ctx.Err() != nil {
+		l.Canceled(n, context.Cause(ctx).Error())
+	}
 	if err != nil {
 		l.End(n, true, err.Error())
 		return out, err
@@ -92,7 +109,7 @@ func (r *role) untold(ctx sdk.Context) bool {
 }
 
 // act does what the plan says.
-func (r *role) act(ctx sdk.Context, plan Plan, out *verdict.Output) error {
+func (r *role) act(ctx sdk.Context, n int64, plan Plan, out *verdict.Output) error {
 	var inputs []string
 	for _, parent := range r.parents {
 		in, err := parent.Output(ctx)
@@ -100,6 +117,20 @@ func (r *role) act(ctx sdk.Context, plan Plan, out *verdict.Output) error {
 			return fmt.Errorf("the output of %s: %w", parent.Name(), err)
 		}
 		inputs = append(inputs, in.Value)
+		out.Inputs = append(out.Inputs, in.Execution)
+	}
+	onPurpose := ctx.Attempt() <= of(plan.Fails, r.index) && !r.step.overruns
+	if onPurpose && plan.Number%2 == 0 {
+		// It has not looked at its local state.
+		return fmt.Errorf("%s: attempt %d of %d, at once", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
+	}
+	var local *localValue
+	if r.local != nil {
+		var err error
+		if local, err = r.local.Get(ctx); err != nil {
+			return err
+		}
+		local.use(n)
 	}
 	sleep := time.Duration(of(plan.SleepMs, r.index)) * time.Millisecond
 	if r.step.overruns && ctx.Attempt() == 1 {
@@ -107,13 +138,19 @@ func (r *role) act(ctx sdk.Context, plan Plan, out *verdict.Output) error {
 	} else if r.step.overruns {
 		sleep = min(sleep, overrunTimeout/5)
 	}
-	if err := pause(ctx, sleep); err != nil {
+	if err := r.work(ctx, n, sleep); err != nil {
 		return err
 	}
+	if local != nil {
+		local.use(n)
+	}
 	switch {
+	case plan.StateLost == r.index+1 && ctx.Attempt() == 1:
+		r.process.held.Delete(ctx.RunID())
+		return fmt.Errorf("%s: %w", verdict.OnPurpose, sdk.ErrStateLost)
 	case plan.Fatal == r.index+1:
 		return sdk.NonRetryable(fmt.Errorf("%s: for good", verdict.OnPurpose))
-	case ctx.Attempt() <= of(plan.Fails, r.index) && !r.step.overruns:
+	case onPurpose:
 		return fmt.Errorf("%s: attempt %d of %d", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
 	}
 	if r.step.spawns {
@@ -124,6 +161,25 @@ func (r *role) act(ctx sdk.Context, plan Plan, out *verdict.Output) error {
 		inputs = append(inputs, got.Value)
 	}
 	out.Value = value(plan, r.shape.name, r.step.name, inputs...)
+	return nil
+}
+
+// tickEvery is how often a step at work says so.
+const tickEvery = 20 * time.Millisecond
+
+// work acts for a while, unless the step is to end; then it says why. Between
+// the look at the context and the act a process may be frozen, as any that acts
+// upon something outside.
+func (r *role) work(ctx context.Context, n int64, d time.Duration) error {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if err := pause(ctx, min(tickEvery, time.Until(end))); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r.process.ledger.Tick(n)
+	}
 	return nil
 }
 

@@ -18,10 +18,15 @@ const (
 	PG        Group = "pg"
 	Restart   Group = "restart"
 	Join      Group = "join"
+	// Drain empties workers, SameID starts a second process of a worker id,
+	// Lease keeps workers from acting for longer than their leases last.
+	Drain  Group = "drain"
+	SameID Group = "sameid"
+	Lease  Group = "lease"
 )
 
 // Groups lists all groups.
-var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join}
+var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join, Drain, SameID, Lease}
 
 // ParseGroups reads a list between commas; an empty one is all groups.
 func ParseGroups(list string) ([]Group, error) {
@@ -99,6 +104,30 @@ const (
 	// end.
 	JoinServer Kind = "join_server"
 	JoinWorker Kind = "join_worker"
+
+	// WorkerDrain drains a worker by the API, with Fault.Deadline, and undrains it
+	// at the end; WorkersDrain several at once.
+	WorkerDrain  Kind = "worker_drain"
+	WorkersDrain Kind = "workers_drain"
+	// WorkersRestart stops several workers in order at once and starts each at
+	// the end.
+	WorkersRestart Kind = "workers_restart"
+
+	// DoubleLive starts a second process with the id of a worker that lives;
+	// DoubleDrained of one that is drained by the API meanwhile; DoubleLeaving of
+	// one that is told to stop; DoubleFrozen of one that is frozen, and thawed at
+	// the end. A second one that was let in is replaced by the first at the end.
+	DoubleLive    Kind = "double_live"
+	DoubleDrained Kind = "double_drained"
+	DoubleLeaving Kind = "double_leaving"
+	DoubleFrozen  Kind = "double_frozen"
+
+	// WorkerFreeze is SIGSTOP for several times as long as a lease lasts.
+	WorkerFreeze Kind = "worker_freeze"
+	// WorkerCut cuts a worker off all servers, not off other workers; WorkerLink
+	// off the server that is the second target.
+	WorkerCut  Kind = "worker_cut"
+	WorkerLink Kind = "worker_link"
 )
 
 // trait is what the plan knows of a kind.
@@ -128,6 +157,11 @@ const (
 	serversOffDatabase
 	newServer
 	newWorker
+	someWorkers
+	// workerFromServers hurts the network of a worker, workerFromServer its link
+	// to one server.
+	workerFromServers
+	workerFromServer
 )
 
 const ms = time.Millisecond
@@ -157,6 +191,21 @@ var traits = []trait{
 	{PGFreeze, PG, 1, database, 300 * ms, 4000 * ms},
 	{JoinServer, Join, 1, newServer, 4000 * ms, 8000 * ms},
 	{JoinWorker, Join, 1, newWorker, 4000 * ms, 8000 * ms},
+	{WorkerDrain, Drain, 2, aWorker, 4000 * ms, 9000 * ms},
+	{WorkersDrain, Drain, 2, someWorkers, 4000 * ms, 8000 * ms},
+	{WorkersRestart, Drain, 1, someWorkers, 0, 3000 * ms},
+	{DoubleLive, SameID, 1, aWorker, 3000 * ms, 5000 * ms},
+	{DoubleDrained, SameID, 1, aWorker, 4000 * ms, 7000 * ms},
+	{DoubleLeaving, SameID, 1, aWorker, 7000 * ms, 9000 * ms},
+	{DoubleFrozen, SameID, 1, aWorker, 7000 * ms, 9000 * ms},
+	{WorkerFreeze, Lease, 1, aWorker, 8000 * ms, 15000 * ms},
+	{WorkerCut, Lease, 2, workerFromServers, 2000 * ms, 9000 * ms},
+	{WorkerLink, Lease, 1, workerFromServer, 2000 * ms, 9000 * ms},
+}
+
+// cuts says that a kind is about the network.
+func (t trait) cuts() bool {
+	return t.group == Partition || t.on == workerFromServers || t.on == workerFromServer
 }
 
 // Kinds lists all kinds of the groups.

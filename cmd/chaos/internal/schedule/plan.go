@@ -19,6 +19,9 @@ const (
 	tries = 20
 	// lossMin and lossMax bound the percentage of lost packets.
 	lossMin, lossMax = 5, 40
+	// deadlineMin and deadlineMax bound the deadline of a drain: some time is
+	// left after it.
+	deadlineMin, deadlineMax = 500 * ms, 2500 * ms
 )
 
 // Config of a plan.
@@ -32,6 +35,9 @@ type Config struct {
 	// Servers and Workers are ids of the nodes that are there from the start.
 	// With one server, nothing hurts it that keeps it from being there.
 	Servers, Workers []string
+	// Uncut says that the network cannot be cut: kinds that take that are left
+	// out. The zero value is one that can.
+	Uncut bool
 }
 
 // Fault is something bad that happens for a while.
@@ -40,8 +46,9 @@ type Fault struct {
 	Number int
 	Kind   Kind
 	// Targets are ids of nodes: one, or several for RollingRestart,
-	// PartitionSplit (one side; the rest is the other) and PartitionPG; none
-	// for PartitionLoss and those of PostgreSQL.
+	// PartitionSplit (one side; the rest is the other), PartitionPG, WorkersDrain
+	// and WorkersRestart; a worker and a server for WorkerLink; none for
+	// PartitionLoss and those of PostgreSQL.
 	Targets []string
 	// Extra is the id of a node that lives only as long as the fault.
 	Extra string
@@ -49,6 +56,8 @@ type Fault struct {
 	At, Until time.Duration
 	// Percent of packets that PartitionLoss loses.
 	Percent int
+	// Deadline of a WorkerDrain; 0 for none.
+	Deadline time.Duration
 }
 
 // String is one line: "worker_kill w3, 1.2 s".
@@ -62,6 +71,9 @@ func (f Fault) String() string {
 	}
 	if f.Percent > 0 {
 		s += fmt.Sprintf(" of %d %%", f.Percent)
+	}
+	if f.Deadline > 0 {
+		s += fmt.Sprintf(" by %.1f s", f.Deadline.Seconds())
 	}
 	return fmt.Sprintf("%s for %.1f s", s, (f.Until - f.At).Seconds())
 }
@@ -158,7 +170,7 @@ func (p *planner) draw(at time.Duration, beside *Fault) (Fault, bool) {
 func (p *planner) deck(group Group) []trait {
 	var once, again []trait
 	for _, t := range traits {
-		if t.group != group || !p.possible(t.on) {
+		if t.group != group || !p.possible(t.on) || p.Uncut && t.cuts() {
 			continue
 		}
 		once = append(once, t)
@@ -178,8 +190,10 @@ func (p *planner) possible(on area) bool {
 		return len(p.Workers) > 1
 	case aServer, allServers, serversOffDatabase, someNodes:
 		return len(p.Servers) > 1
-	case aNode:
+	case aNode, workerFromServers, workerFromServer:
 		return len(p.Servers) > 1 && len(p.Workers) > 1
+	case someWorkers:
+		return len(p.Workers) > 3
 	default:
 		return true
 	}
@@ -207,6 +221,13 @@ func (p *planner) fault(t trait, at time.Duration, beside *Fault) Fault {
 		} else {
 			f.Targets = p.pick(workers, 1)
 		}
+	case workerFromServers:
+		f.Targets = p.pick(workers, 1)
+	case workerFromServer:
+		f.Targets = slices.Concat(p.pick(workers, 1), p.pick(servers, 1))
+	case someWorkers:
+		// One is left to go to, and one to be hurt otherwise.
+		f.Targets = p.pick(workers, 2+p.random.IntN(len(p.Workers)-3))
 	case someNodes:
 		f.Targets = slices.Concat(p.pick(servers, 1+p.random.IntN(len(p.Servers)-1)), p.pick(workers, p.random.IntN(len(p.Workers))))
 	case serversOffDatabase:
@@ -218,8 +239,11 @@ func (p *planner) fault(t trait, at time.Duration, beside *Fault) Fault {
 	case newWorker:
 		f.Extra = fmt.Sprintf("wx%d", p.extras+1)
 	}
-	if t.kind == WorkerReplace {
+	switch {
+	case t.kind == WorkerReplace:
 		f.Extra = fmt.Sprintf("wx%d", p.extras+1)
+	case t.kind == WorkerDrain && p.random.IntN(2) == 0:
+		f.Deadline = between(p.random, deadlineMin, deadlineMax)
 	}
 	return f
 }
@@ -247,7 +271,7 @@ func compatible(a, b Fault, servers, workers []string) bool {
 	ta, tb := traitOf(a.Kind), traitOf(b.Kind)
 	touched := slices.Concat(a.Targets, b.Targets)
 	switch {
-	case ta.kind == tb.kind || ta.group == PG && tb.group == PG || ta.group == Partition && tb.group == Partition:
+	case ta.kind == tb.kind || ta.group == PG && tb.group == PG || ta.cuts() && tb.cuts():
 		return false
 	case len(a.Targets) == 0 && needsTarget(ta.on), len(b.Targets) == 0 && needsTarget(tb.on):
 		return false

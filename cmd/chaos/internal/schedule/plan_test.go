@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// before are the groups of the first plans.
+var before = []Group{Kill, Stop, Partition, PG, Restart, Join}
+
 func config(seed uint64, groups ...Group) Config {
 	if len(groups) == 0 {
 		groups = Groups
@@ -36,7 +39,7 @@ func TestTheSameSeedGivesTheSamePlan(t *testing.T) {
 // The plan of a seed is part of a report, by which a run is repeated.
 func TestAPlanStays(t *testing.T) {
 	var lines []string
-	for _, f := range Plan(config(1))[:4] {
+	for _, f := range Plan(config(1, before...))[:4] {
 		lines = append(lines, fmt.Sprintf("%.1f s: %v", f.At.Seconds(), f))
 	}
 	want := []string{
@@ -48,13 +51,46 @@ func TestAPlanStays(t *testing.T) {
 	if !slices.Equal(lines, want) {
 		t.Errorf("seed 1 begins with\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
+	lines = nil
+	for _, f := range Plan(config(1, Drain, SameID, Lease))[:6] {
+		lines = append(lines, fmt.Sprintf("%.1f s: %v", f.At.Seconds(), f))
+	}
+	want = []string{
+		"4.0 s: worker_cut w1 for 2.5 s",
+		"10.4 s: worker_drain w4 by 1.3 s for 4.3 s",
+		"17.9 s: double_leaving w4 for 7.9 s",
+		"29.5 s: workers_restart w4+w5 for 2.6 s",
+		"35.1 s: double_frozen w5 for 7.7 s",
+		"44.8 s: worker_freeze w4 for 13.1 s",
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("seed 1 begins with\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// Where the network cannot be cut, nothing cuts it, and all the rest is there.
+func TestAnUncutNetwork(t *testing.T) {
+	seen := map[Kind]bool{}
+	for seed := range uint64(50) {
+		c := config(seed, Kill, Lease)
+		c.Uncut = true
+		for _, f := range Plan(c) {
+			seen[f.Kind] = true
+			if traitOf(f.Kind).cuts() {
+				t.Errorf("seed %d: %v", seed, f)
+			}
+		}
+	}
+	if !seen[WorkerFreeze] || !seen[WorkerKill] {
+		t.Errorf("seen %v", seen)
+	}
 }
 
 func TestPlansKeepTheRules(t *testing.T) {
 	for seed := range uint64(500) {
 		c := config(seed)
 		plan := Plan(c)
-		if n := len(plan); n < 12 || n > 28 {
+		if n := len(plan); n < 10 || n > 28 {
 			t.Errorf("seed %d: %d faults in %v", seed, n, c.Duration)
 		}
 		for i, f := range plan {

@@ -81,9 +81,38 @@ func (c *checker) frozenAt(e *ledger.Execution, when time.Time) bool {
 	})
 }
 
+// checkLetIn checks that a second process was let in only when the first had
+// ended, or was out of reach.
+func (c *checker) checkLetIn(f *Fault) {
+	p := c.struck(f, f.Target)
+	if f.PID == 0 || p == nil || p.Ready.IsZero() {
+		return
+	}
+	var first *ledger.Process
+	for i := range c.evidence.Processes {
+		if o := &c.evidence.Processes[i]; o.Worker == p.Worker && o.Incarnation < p.Incarnation && !o.Ready.IsZero() {
+			first = o
+		}
+	}
+	if first == nil {
+		return
+	}
+	w := &messages.WorkerRef{WorkerId: first.Worker, Incarnation: first.Incarnation}
+	if !slices.ContainsFunc(c.faultsOf(w, p.Ready), func(f *Fault) bool {
+		return slices.Contains([]Kind{WorkerKill, WorkerStop, WorkerLeave, Partition, PartitionSplit, PartitionServers, OneWay, Loss}, f.Kind)
+	}) {
+		c.breaks(RuleSameID, "", "%s~%s was let in at %s, and %s~%s was there", p.Worker, p.Incarnation, clock(p.Ready), first.Worker, first.Incarnation)
+	}
+}
+
 // checkSameID checks that a process acts no more once a later one of its worker
 // id has been admitted.
 func (c *checker) checkSameID() {
+	for i := range c.faults {
+		if c.faults[i].Kind == WorkerDouble {
+			c.checkLetIn(&c.faults[i])
+		}
+	}
 	byWorker := map[string][]*ledger.Process{}
 	for i := range c.evidence.Processes {
 		p := &c.evidence.Processes[i]

@@ -151,6 +151,14 @@ var localCorruptions = []corruption{
 		p := pick(d, d.evidence.Processes, func(p *ledger.Process) bool { return p.ID == f.PID })
 		p.Ready = p.Begin.Add(100 * time.Millisecond)
 	}},
+	{RuleSameID, "a second process is let in, and the first does nothing", func(d *drawn) {
+		f := pick(d, d.faults, func(f *Fault) bool { return f.Kind == WorkerDouble && f.PID != 0 })
+		p := pick(d, d.evidence.Processes, func(p *ledger.Process) bool { return p.ID == f.PID })
+		p.Ready = f.Until
+		for _, step := range []string{"a", "b"} {
+			d.executionOf("undoubled", step, 1).Ticks = nil
+		}
+	}},
 	{RuleSameID, "a process goes on while its successor works", func(d *drawn) {
 		e := d.executionOf("undoubled", "b", 1)
 		e.Ticks = append(e.Ticks, micro(d.executionOf("undoubled", "c", 1).Begin, time.Millisecond))

@@ -12,6 +12,9 @@ const (
 	// afterwards is how long after its end a fault may still explain that a
 	// worker is given up: news of it travels, and a suspicion runs its course.
 	afterwards = 15 * time.Second
+	// handoffFor is how long a worker that a run leaves may take to hand its state
+	// off: a run that has asked goes, also if the worker does not drain any more.
+	handoffFor = 30 * time.Second
 	// slack is what two processes' notes of one moment may differ.
 	slack = 50 * time.Millisecond
 )
@@ -44,7 +47,11 @@ func (c *checker) faultsOf(w *messages.WorkerRef, at time.Time) []*Fault {
 		if !f.strikes(w.GetWorkerId()) || f.At.After(at.Add(slack)) {
 			continue
 		}
-		over := !f.deadly() && !f.Until.IsZero() && at.After(f.Until.Add(afterwards))
+		rest := afterwards
+		if f.Kind == WorkerDrain {
+			rest += handoffFor
+		}
+		over := !f.deadly() && !f.Until.IsZero() && at.After(f.Until.Add(rest))
 		if p := c.struck(f, w.GetWorkerId()); over || p == nil || p.Incarnation != w.GetIncarnation() {
 			continue
 		}
