@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/lease"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -54,6 +55,10 @@ type gate struct {
 	serial uint64
 	signed time.Time
 	seen   seenSigns
+	// promised is for how long leases last by the word of others; thin: this
+	// server's own standing is about to end. Of the loop's goroutine.
+	promised time.Duration
+	thin     bool
 	// since is when the present doubt began, unread when the signs could last
 	// not be read.
 	since, unread time.Time
@@ -194,6 +199,9 @@ func (g *gate) round(ctx context.Context) time.Duration {
 			g.suspectNow()
 			return gateAgain
 		}
+		if g.thin {
+			return gateAgain
+		}
 		return signEvery
 	}
 	strangers, vouched := g.reach(ctx, &c, heard, held)
@@ -207,11 +215,39 @@ func (g *gate) round(ctx context.Context) time.Duration {
 		g.sign(ctx, &c, heard, strangers)
 	}
 	gone := slices.DeleteFunc(slices.Clone(held), func(name string) bool { return slices.Contains(vouched, name) })
+	if verdict == missedGone {
+		gone = g.withoutLeases(gone, c.mine.servers)
+	}
 	g.conclude(verdict, gone)
 	if verdict == missedGone && len(gone) == len(held) {
 		return signEvery
 	}
 	return gateAgain
+}
+
+// holdsWorkers says that a silent worker waits for a verdict.
+func (g *gate) holdsWorkers() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.held {
+		if m.Role == RoleWorker {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutLeases returns those of the members that may go, as no lease holds
+// them back.
+func (g *gate) withoutLeases(gone, reached []string) []string {
+	if g.promised > 0 {
+		return slices.DeleteFunc(gone, func(name string) bool {
+			m, _ := g.m.current.Load().view.Member(name)
+			return m.Role == RoleWorker && !g.m.leases.isOver(name)
+		})
+	}
+	held := g.m.leases.clear(gone, reached)
+	return slices.DeleteFunc(gone, func(name string) bool { return slices.Contains(held, name) })
 }
 
 // begin notes what there is to judge, if there is anything.
@@ -250,20 +286,30 @@ func (g *gate) reach(ctx context.Context, c *missing, heard []Member, held []str
 	}
 	answers := make(chan answer, len(heard))
 	asked := 0
+	silent := g.m.leases.silent()
+	missing := append(slices.Clone(held), silent...)
+	// awaited are servers whose word on the leases of silent workers is needed.
+	awaited := map[string]bool{}
 	c.mine = side{servers: []string{c.self}}
+	g.promised = 0
 	for _, m := range heard {
 		if m.Name == c.self {
 			continue
 		}
 		asked++
+		if m.Role == RoleServer && !slices.Contains(silent, m.Name) && g.holdsWorkers() {
+			awaited[m.Name] = true
+		}
 		go func() {
-			reply, err := g.ask(ctx, m, &messages.Ping{Name: c.self, Missing: held})
+			reply, err := g.ask(ctx, m, &messages.Ping{Name: c.self, Missing: missing})
 			pong, _ := reply.(*messages.Pong)
 			answers <- answer{m, pong, err}
 		}()
 	}
-	for ; asked > 0 && !c.majority(); asked-- {
+	for ; asked > 0 && (!c.majority() || len(awaited) > 0); asked-- {
 		a := <-answers
+		delete(awaited, a.member.Name)
+		g.promised = max(g.promised, time.Duration(a.pong.GetHoldMs())*time.Millisecond)
 		server, known := a.member.Role == RoleServer, a.pong.GetKnown()
 		if known && server {
 			vouched = append(vouched, a.pong.GetThere()...)
@@ -291,12 +337,16 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	self := g.m.Self()
 	g.serial++
 	g.signed = time.Now()
+	began := now()
 	data, err := proto.Marshal(&messages.ServerSign{Servers: c.mine.servers, Workers: int32(c.mine.workers),
-		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial, GossipAddress: self.GossipAddress})
+		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial, GossipAddress: self.GossipAddress, CutOff: g.isCutOff()})
 	if err != nil {
 		return
 	}
 	signs, err := g.signs.SignOfLife(ctx, c.self, data)
+	if err == nil {
+		g.thin = g.m.leases.signed(began, othersSigns(c.self, signs, heard))
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
@@ -332,10 +382,16 @@ func (g *gate) conclude(verdict judgement, held []string) {
 			}
 		}
 	case missedCutOff:
+		if !g.cutOff {
+			g.m.leases.cutOff(true)
+		}
 		g.cutOff = true
 	}
 	is, rivals := g.cutOff, g.rivals
 	g.mu.Unlock()
+	if was && !is {
+		g.m.leases.cutOff(false)
+	}
 	switch {
 	case is && !was:
 		names := make([]string, len(rivals))
@@ -363,4 +419,17 @@ func sideOf(heard []Member) (s side) {
 	}
 	slices.Sort(s.servers)
 	return s
+}
+
+// othersSigns are the signs of other servers that have not been started anew.
+func othersSigns(self string, signs []Sign, heard []Member) []lease.Sign {
+	out := make([]lease.Sign, 0, len(signs))
+	for _, s := range signs {
+		said := new(messages.ServerSign)
+		if s.Server == self || replaced(s.Server, heard) || proto.Unmarshal(s.Data, said) != nil {
+			continue
+		}
+		out = append(out, lease.Sign{Server: s.Server, Serial: said.Serial, Age: s.Age, CutOff: said.CutOff, Passive: said.Passive})
+	}
+	return out
 }

@@ -207,8 +207,10 @@ func (e *events) expect(name string) {
 	defer e.mu.Unlock()
 	if d, dying := e.dying[name]; dying {
 		d.timer.Stop()
+		e.over(name, true)
 		e.leave(name)
 	} else if _, live := e.live[name]; live {
+		e.over(name, true)
 		e.leaving[name] = struct{}{}
 	}
 }
@@ -227,6 +229,7 @@ func (e *events) bury(name string) bool {
 	} else {
 		e.buried[name] = h
 	}
+	e.over(name, false)
 	e.leave(name)
 	return true
 }
@@ -245,6 +248,7 @@ func (e *events) dig(name string) bool {
 	e.appearances++
 	h.appearance, h.returned = e.appearances, true
 	e.live[name] = h
+	e.back(name)
 	e.wake()
 	return true
 }

@@ -131,11 +131,21 @@ func (l *lookup) receive(ctx actor.Context) {
 		ctx.Respond(l.activate(m))
 	case *messages.Ping:
 		known := l.node.membership.knows
-		ctx.Respond(&messages.Pong{Known: known(m.Name), There: slices.DeleteFunc(slices.Clone(m.Missing), func(name string) bool { return !known(name) })})
+		ctx.Respond(&messages.Pong{Known: known(m.Name), There: slices.DeleteFunc(slices.Clone(m.Missing), func(name string) bool { return !known(name) }),
+			HoldMs: ceilMs(l.node.membership.leases.vouch(m.Missing))})
+	case *messages.LeaseAsk:
+		if grant := l.node.membership.leases.asked(m); grant != nil && ctx.Sender() != nil {
+			ctx.Respond(grant)
+		}
+	case *messages.LeaseGrant:
+		l.node.membership.leases.granted(m)
 	case *messages.DeclaredGone:
 		l.node.heardVerdict(m, ctx.Sender())
 	}
 }
+
+// ceilMs is a span in whole milliseconds, none of it lost.
+func ceilMs(d time.Duration) int64 { return (d + time.Millisecond - 1).Milliseconds() }
 
 // activate starts or finds the actor of an identity, if this node owns it.
 func (l *lookup) activate(m *messages.Activate) *messages.ActivateReply {

@@ -37,6 +37,8 @@ type membership struct {
 	gate *gate
 	// lookout finds out who has ended.
 	lookout *lookout
+	// leases are what a worker may act by, and what holds verdicts on it back.
+	leases *leases
 	// stopped is closed when the node leaves.
 	stopped chan struct{}
 	flushes chan chan struct{}
@@ -77,6 +79,10 @@ type events struct {
 	// other members. Neither waits.
 	doomed func(name string)
 	asked  func([]byte)
+	// over is told of a member whose process has ended, or that leaves, and back
+	// of one that is there. Neither waits.
+	over   func(name string, left bool)
+	back   func(name string)
 	signal chan struct{}
 	meta   func() []byte
 }
@@ -110,6 +116,7 @@ func (e *events) NotifyJoin(n *memberlist.Node) {
 	delete(e.gone, n.Name)
 	delete(e.buried, n.Name)
 	e.live[n.Name] = h
+	e.back(n.Name)
 	e.mu.Unlock()
 	e.wake()
 }
@@ -249,7 +256,14 @@ func newMembership(c Config, drowsy *drowsiness, publish func(old, new *View), r
 		return c.Preset.RefuteTime + drowsy.slack(c.Preset)
 	}
 	m.lookout = newLookout(m)
-	m.events.asked, m.events.doomed = m.lookout.asked, m.lookout.doomed
+	m.leases = newLeases(m)
+	m.events.over, m.events.back = m.leases.over, m.leases.alive
+	m.events.asked = func(message []byte) {
+		if !m.leases.heard(message) {
+			m.lookout.asked(message)
+		}
+	}
+	m.events.doomed = m.lookout.doomed
 	return m
 }
 
@@ -304,7 +318,9 @@ func (m *membership) refresh() {
 		m.config.Logger.Warn("a member that cannot be read is left out", "error", err)
 	}
 	old := m.current.Load()
-	members = m.gate.filter(old.view, members)
+	// A verdict that was held back has cost the member nothing.
+	returned = slices.DeleteFunc(returned, func(member Member) bool { return m.leases.keeps(member.Name) })
+	members = m.leases.filter(old.view, m.gate.filter(old.view, members))
 	view := old.view.next(members)
 	if slices.Equal(view.Members, old.view.Members) {
 		return
@@ -312,10 +328,10 @@ func (m *membership) refresh() {
 	m.current.Store(&viewState{view: view, changed: make(chan struct{})})
 	close(old.changed)
 	m.rememberServers(old.view, view)
+	m.leases.viewChanged()
 	m.publish(old.view, view)
 	for _, member := range returned {
 		_, known := old.view.byID(member.ID)
-		// A verdict that was held back has cost the member nothing.
 		_, held := old.view.Member(member.Name)
 		if !known && !(held && m.gate != nil) {
 			m.returned(member)
@@ -338,6 +354,15 @@ func (m *membership) heardMembers() (members, returned []Member, unreadable []er
 		}
 	}
 	return members, returned, unreadable
+}
+
+// well says whether a member is live, and nobody says otherwise.
+func (e *events) well(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, live := e.live[name]
+	_, dying := e.dying[name]
+	return live && !dying
 }
 
 // Self returns this node as it describes itself now.

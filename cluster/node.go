@@ -56,6 +56,9 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.system = newSystem(c)
 	n.membership = newMembership(c, &n.pauses.recent, n.publish, n.tellReturned)
 	n.lookup = newLookup(n)
+	n.membership.leases.send = func(to *actor.PID, m any) {
+		n.system.Root.RequestWithCustomSender(to, m, actor.NewPID(n.system.Address(), activatorActor))
+	}
 	if c.Role == RoleServer && c.Signs != nil {
 		n.membership.gate = newGate(n.membership, c.Signs)
 		n.membership.gate.ask = func(ctx context.Context, to Member, msg proto.Message) (proto.Message, error) {
@@ -98,6 +101,8 @@ func (n *Node) startMember(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.running.Go(func() { n.listeners.loop(loops, n.View) })
+	n.membership.leases.listens()
+	n.running.Go(func() { n.membership.leases.loop(loops) })
 	if err := n.membership.join(ctx); err != nil {
 		stop()
 		n.membership.shutdown()

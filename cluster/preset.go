@@ -33,6 +33,12 @@ type Preset struct {
 	// heard of, to refute it before it leaves the view: the verdict may be that
 	// of an accuser that got no processor itself, and was not told in time.
 	RefuteTime time.Duration
+	// LeaseFor is how long a worker may act after it has asked a server for the
+	// last time that was answered: it cancels the contexts of its steps then, and
+	// no server gives its runs away before. Shorter than the shortest verdict, so
+	// that nobody waits for leases to end; the longer, the longer a worker may get
+	// no processor. Defaults to the shortest suspicion and the refute time.
+	LeaseFor time.Duration
 	// AwarenessMaxMultiplier is how far a member that is itself slow stretches
 	// its own probes, before it blames others.
 	AwarenessMaxMultiplier int
@@ -79,7 +85,7 @@ type Preset struct {
 func LocalConfig() Preset {
 	return Preset{
 		ProbeInterval: 300 * time.Millisecond, ProbeTimeout: 150 * time.Millisecond,
-		SuspicionMult: 3, SuspicionMaxTimeoutMult: 1, RefuteTime: 300 * time.Millisecond, AwarenessMaxMultiplier: 2, IndirectChecks: 2,
+		SuspicionMult: 3, SuspicionMaxTimeoutMult: 1, RefuteTime: 300 * time.Millisecond, LeaseFor: 1400 * time.Millisecond, AwarenessMaxMultiplier: 2, IndirectChecks: 2,
 		GossipInterval: 50 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 15 * time.Second,
 		PushPullInterval: 5 * time.Second, TCPTimeout: time.Second,
 	}
@@ -90,7 +96,7 @@ func LocalConfig() Preset {
 func LANConfig() Preset {
 	return Preset{
 		ProbeInterval: time.Second, ProbeTimeout: 500 * time.Millisecond,
-		SuspicionMult: 4, SuspicionMaxTimeoutMult: 2, RefuteTime: 500 * time.Millisecond, AwarenessMaxMultiplier: 4, IndirectChecks: 3,
+		SuspicionMult: 4, SuspicionMaxTimeoutMult: 2, RefuteTime: 500 * time.Millisecond, LeaseFor: 5 * time.Second, AwarenessMaxMultiplier: 4, IndirectChecks: 3,
 		GossipInterval: 100 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 30 * time.Second,
 		PushPullInterval: 15 * time.Second, TCPTimeout: 3 * time.Second,
 	}
@@ -101,7 +107,7 @@ func LANConfig() Preset {
 func WANConfig() Preset {
 	return Preset{
 		ProbeInterval: 4 * time.Second, ProbeTimeout: 2 * time.Second,
-		SuspicionMult: 5, SuspicionMaxTimeoutMult: 2, RefuteTime: 2 * time.Second, AwarenessMaxMultiplier: 8, IndirectChecks: 3,
+		SuspicionMult: 5, SuspicionMaxTimeoutMult: 2, RefuteTime: 2 * time.Second, LeaseFor: 24 * time.Second, AwarenessMaxMultiplier: 8, IndirectChecks: 3,
 		GossipInterval: 400 * time.Millisecond, GossipNodes: 4, GossipToTheDead: 60 * time.Second,
 		PushPullInterval: 45 * time.Second, TCPTimeout: 20 * time.Second,
 	}
@@ -112,6 +118,13 @@ func WANConfig() Preset {
 func (p Preset) Suspicion(n int) time.Duration {
 	scale := max(1, math.Log10(max(1, float64(n))))
 	return time.Duration(scale * float64(p.SuspicionMult) * float64(p.ProbeInterval))
+}
+
+func (p Preset) leaseFor() time.Duration {
+	if p.LeaseFor > 0 {
+		return p.LeaseFor
+	}
+	return p.Suspicion(1) + p.RefuteTime
 }
 
 func (p Preset) memberlist() *memberlist.Config {

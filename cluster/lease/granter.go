@@ -29,6 +29,8 @@ type peer struct {
 	// there: in the view, and not one that joins; gone is since when it is not.
 	there bool
 	gone  time.Time
+	// known is since when it is there.
+	known time.Time
 	// ended: its process has ended, or it has left.
 	ended bool
 	// answered is when the last question was sent that it answered, stood when
@@ -87,6 +89,9 @@ func (g *Granter) peer(name string) *peer {
 func (g *Granter) Servers(now time.Time, there []string) {
 	for _, name := range there {
 		p := g.peer(name)
+		if !p.there {
+			p.known = now
+		}
 		p.there, p.ended = true, false
 	}
 	for name, p := range g.peers {
@@ -258,7 +263,7 @@ func (g *Granter) Thin(now time.Time) bool {
 func (g *Granter) Silent(now time.Time) []string {
 	var out []string
 	for name, p := range g.peers {
-		if !p.ended && now.Sub(p.answered) > 2*g.cfg.Every() {
+		if !p.ended && now.Sub(later(p.answered, p.known)) > 2*g.cfg.Every() {
 			out = append(out, name)
 		}
 	}

@@ -23,6 +23,8 @@ type source struct {
 	// there: in the view; gone is since when it is not.
 	there bool
 	gone  time.Time
+	// known is since when it is asked.
+	known time.Time
 	// left: it said that it leaves.
 	left  bool
 	until time.Time
@@ -41,7 +43,7 @@ func (h *Holder) Servers(now time.Time, there []string) {
 	for _, name := range there {
 		s := h.servers[name]
 		if s == nil {
-			s = &source{}
+			s = &source{known: now}
 			h.servers[name] = s
 		}
 		s.there, s.left = true, false
@@ -104,12 +106,15 @@ func (h *Holder) Granted(server string, seq uint64, valid time.Duration) {
 	}
 }
 
-// Looks are servers that have left two questions unanswered: whether their
-// processes have ended is to be found out.
+// Looks are servers that have left two questions unanswered while the end of
+// the lease comes near: whether their processes have ended is to be found out.
 func (h *Holder) Looks(now time.Time) []string {
+	if h.Until().Sub(now) > h.cfg.For/2 {
+		return nil
+	}
 	var out []string
 	for _, name := range h.Known() {
-		if now.Sub(h.servers[name].heard) > 2*h.cfg.Every() {
+		if now.Sub(later(h.servers[name].heard, h.servers[name].known)) > 2*h.cfg.Every() {
 			out = append(out, name)
 		}
 	}

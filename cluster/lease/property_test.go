@@ -452,7 +452,7 @@ func runWorld(seed uint64) *world {
 // No server calls a worker lost that has held a lease ever since before the
 // server began to think of it.
 func TestNobodyIsLostThatHasALease(t *testing.T) {
-	seeds := 400
+	seeds := 150
 	if testing.Short() {
 		seeds = 100
 	}
