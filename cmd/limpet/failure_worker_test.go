@@ -267,7 +267,7 @@ func (s *stage) perform(ctx sdk.Context, p play) (out string, err error) {
 	n := note{
 		Kind: "began", Call: call, Run: ctx.RunID(), Workflow: ctx.Workflow(), Step: ctx.Step(), Attempt: ctx.Attempt(),
 		Worker: ctx.WorkerID(), Incarnation: s.ledger.ID(call), Epoch: ctx.Binding().Epoch,
-		StateNew: ctx.Binding().StateNew, StateReason: ctx.Binding().StateReason, PrevWorker: ctx.Binding().PreviousWorker,
+		StateNew: ctx.Binding().StateNew, StateReason: string(ctx.Binding().StateReason), PrevWorker: ctx.Binding().PreviousWorker,
 	}
 	n.Incarnation, _, _ = strings.Cut(n.Incarnation, "#")
 	var released chan struct{}

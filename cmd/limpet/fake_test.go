@@ -29,6 +29,8 @@ type fakeAPI struct {
 	// breakWatch breaks the next watch after two entries.
 	breakWatch bool
 	waits      int
+	// looks counts those at workers that drain.
+	looks map[string]int
 }
 
 var epoch = time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
@@ -69,13 +71,22 @@ func run(id string) (*api.GetRunResponse, error) {
 			{Name: "ask", Phase: "succeeded", Attempts: 1, WorkerId: "gpu-2", StartedAt: at(3), EndedAt: at(4.25), Output: []byte(`"yes"`), Parents: []string{"load"}},
 		},
 		Bindings: []*api.BindingRecord{
-			{Epoch: 1, WorkerId: "gpu-1", Incarnation: "i1", Address: "127.0.0.1:1", Reason: "first", At: at(0)},
-			{Epoch: 2, WorkerId: "gpu-2", Incarnation: "i2", Address: "127.0.0.1:2", Reason: "worker lost", FromWorker: "gpu-1", At: at(0.9)},
+			{Epoch: 1, WorkerId: "gpu-1", Incarnation: "i1", Address: "127.0.0.1:1", Reason: "first", At: at(0),
+				Until: at(0.8), LostAt: at(0.8), LostReason: "worker lost", ToWorker: "gpu-2"},
+			{Epoch: 2, WorkerId: "gpu-2", Incarnation: "i2", Address: "127.0.0.1:2", Reason: "worker lost", FromWorker: "gpu-1", FromIncarnation: "i1", At: at(0.9)},
 		},
 		Children: []*api.Child{{RunId: id + ".c1", Workflow: "child", Step: "ask", Key: "0", Sticky: true}},
 	}
 	switch id {
 	case "good":
+	case "moved":
+		b := r.Bindings
+		b[0].LostReason, b[1].Reason = "worker draining", "worker draining"
+		b[0].HandOff = &api.HandOff{At: at(0.8), Locals: []*api.HandedLocal{{Name: "cache", Bytes: 2048}, {Name: "seen", Bytes: 7}}}
+		b[1].Restored, b[1].Until, b[1].HandOff = 1, at(2), &api.HandOff{At: at(2), Failure: &messages.Failure{Code: "USER_ERROR", Message: "disk full"}}
+		b[1].LostAt, b[1].LostReason, b[1].ToWorker = at(2), "worker lost", "gpu-3"
+		r.Bindings = append(b, &api.BindingRecord{Epoch: 3, WorkerId: "gpu-3", FromWorker: "gpu-2", Reason: "worker lost", At: at(2.5),
+			Rebuilds: []*api.Rebuild{{Step: "load", ForStep: "ask", BeganAt: at(2.5), EndedAt: at(3), Attempt: 3}, {Step: "index", ForStep: "ask", BeganAt: at(3)}}})
 	case "pending":
 		r.Run.Status, r.Run.FinishedAt, r.Run.Sticky = messages.RunStatus_RUN_STATUS_RUNNING, nil, messages.Sticky_STICKY_HARD
 		r.Run.WaitingFor, r.Run.Dormant = "worker gpu-2 to come back", true
@@ -217,17 +228,6 @@ func (f *fakeAPI) PushEvent(_ context.Context, req *connect.Request[api.PushEven
 		resp.Runs = []*api.TriggeredRun{{RunId: "r1", Workflow: "ask"}, {RunId: "r2", Workflow: "index", Existed: true}}
 	}
 	return connect.NewResponse(resp), nil
-}
-
-func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
-	if f.empty {
-		return connect.NewResponse(&api.ListWorkersResponse{}), nil
-	}
-	return connect.NewResponse(&api.ListWorkersResponse{Workers: []*api.Worker{
-		{WorkerId: "gpu-1", State: "up", Pool: "default", Slots: 8, Running: 3, BoundRuns: 4, StickyRunsMax: 10, Address: "127.0.0.1:4001",
-			Labels: map[string]string{"gpu": "a100", "zone": "b"}, Workflows: []string{"ask", "index"}, StartedAt: at(-3600)},
-		{WorkerId: "host/längst", State: "draining", Pool: "default", Slots: 1, Running: 1, Queued: 2, Address: "127.0.0.1:4002", StartedAt: at(0)},
-	}}), nil
 }
 
 func (f *fakeAPI) ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {

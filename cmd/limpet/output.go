@@ -202,6 +202,14 @@ func (c *cli) clock(t *timestamppb.Timestamp) string {
 	return t.AsTime().In(c.zone).Format("2006-01-02 15:04:05")
 }
 
+// moment shows a time by day and millisecond; empty for none.
+func (c *cli) moment(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().In(c.zone).Format("2006-01-02 15:04:05.000")
+}
+
 // lasted shows the time from one moment to another, or to now.
 func (c *cli) lasted(from, to *timestamppb.Timestamp) string {
 	if from == nil {

@@ -68,12 +68,7 @@ func (c *cli) printRun(r *api.GetRunResponse) {
 	}
 	if len(r.GetBindings()) > 0 {
 		fmt.Fprintln(c.out)
-		t := &table{header: []string{"EPOCH", "WORKER", "FROM", "REASON", "AT", "ADDRESS", "INCARNATION"}}
-		for _, b := range r.GetBindings() {
-			t.add(number(b.GetEpoch()), plain(b.GetWorkerId()), plain(b.GetFromWorker()),
-				plain(b.GetReason()), plain(b.GetAt().AsTime().In(c.zone).Format("2006-01-02 15:04:05.000")), plain(b.GetAddress()), plain(b.GetIncarnation()))
-		}
-		c.printTable(t)
+		c.printBindings(r.GetBindings())
 	}
 	if len(r.GetChildren()) > 0 {
 		fmt.Fprintln(c.out)
@@ -87,6 +82,44 @@ func (c *cli) printRun(r *api.GetRunResponse) {
 		}
 		c.printTable(t)
 	}
+}
+
+// printBindings shows where a run was, when and why, and what became of its
+// local state.
+func (c *cli) printBindings(bindings []*api.BindingRecord) {
+	t := &table{header: []string{"EPOCH", "WORKER", "FROM", "REASON", "AT", "UNTIL", "LOST", "REBUILT", "HANDED OFF", "ADDRESS", "INCARNATION"}}
+	for _, b := range bindings {
+		lost := b.GetLostReason()
+		if n := b.GetRestored(); n > 0 {
+			lost = strings.TrimSpace(fmt.Sprintf("%s (back ×%d)", lost, n))
+		}
+		t.add(number(b.GetEpoch()), plain(b.GetWorkerId()), plain(b.GetFromWorker()), plain(b.GetReason()),
+			plain(c.moment(b.GetAt())), plain(c.moment(b.GetUntil())), plain(lost), plain(brief(rebuildsText(b.GetRebuilds()), 60)),
+			plain(brief(handOffText(b.GetHandOff()), 60)), plain(b.GetAddress()), plain(b.GetIncarnation()))
+	}
+	c.printTable(t)
+}
+
+func rebuildsText(rebuilds []*api.Rebuild) string {
+	all := make([]string, len(rebuilds))
+	for i, r := range rebuilds {
+		all[i] = r.GetStep()
+		if r.GetEndedAt() == nil {
+			all[i] += " (not done)"
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+func handOffText(h *api.HandOff) string {
+	var all []string
+	for _, l := range h.GetLocals() {
+		all = append(all, fmt.Sprintf("%s %s", l.GetName(), byteSize(l.GetBytes())))
+	}
+	if h.GetFailure() != nil {
+		all = append(all, failureText(h.GetFailure()))
+	}
+	return strings.Join(all, ", ")
 }
 
 func (c *cli) printSummary(r *api.Run) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +12,7 @@ import (
 )
 
 func (c *cli) workerCommand() *cobra.Command {
-	return group("worker", "Look at workers", c.workerListCommand())
+	return group("worker", "Look at workers, drain them", c.workerListCommand(), c.workerGetCommand(), c.workerDrainCommand(), c.workerUndrainCommand())
 }
 
 func (c *cli) workerListCommand() *cobra.Command {
@@ -36,14 +37,12 @@ func (c *cli) workerListCommand() *cobra.Command {
 				fmt.Fprintln(c.err, "no workers")
 				return nil
 			}
-			t := &table{header: []string{"WORKER", "STATE", "POOL", "SLOTS", "RUNNING", "QUEUED", "BOUND RUNS", "UP FOR", "ADDRESS", "LABELS", "WORKFLOWS"}}
+			t := &table{header: []string{"WORKER", "STATE", "POOL", "SLOTS", "RUNNING", "QUEUED", "BOUND RUNS", "SOFT", "HARD", "SHARED KEYS",
+				"UP FOR", "ADDRESS", "LABELS", "WORKFLOWS"}}
 			for _, w := range list.GetWorkers() {
-				bound := fmt.Sprint(w.GetBoundRuns())
-				if w.GetStickyRunsMax() > 0 {
-					bound += fmt.Sprintf("/%d", w.GetStickyRunsMax())
-				}
-				t.add(plain(w.GetWorkerId()), cell{w.GetState(), phaseColor(w.GetState())}, plain(w.GetPool()),
-					number(w.GetSlots()), number(w.GetRunning()), number(w.GetQueued()), plain(bound),
+				t.add(plain(w.GetWorkerId()), workerState(w), plain(w.GetPool()),
+					number(w.GetSlots()), number(w.GetRunning()), number(w.GetQueued()), plain(boundRuns(w)),
+					nonZero(w.GetBoundSoft()), nonZero(w.GetBoundHard()), nonZero(w.GetSharedKeys()),
 					plain(c.lasted(w.GetStartedAt(), nil)), plain(w.GetAddress()), plain(pairs(w.GetLabels())),
 					plain(brief(strings.Join(w.GetWorkflows(), ","), 60)))
 			}
@@ -51,4 +50,124 @@ func (c *cli) workerListCommand() *cobra.Command {
 			return nil
 		}),
 	}
+}
+
+// boundRuns is how many unfinished runs the journal has bound to a worker, of
+// how many it takes.
+func boundRuns(w *api.Worker) string {
+	if w.GetStickyRunsMax() > 0 {
+		return fmt.Sprintf("%d/%d", w.GetBoundRuns(), w.GetStickyRunsMax())
+	}
+	return fmt.Sprint(w.GetBoundRuns())
+}
+
+// workerState is a worker's state, with what is left until the deadline of a
+// drain. "leaving" is one that drains because its process is to end.
+func workerState(w *api.Worker) cell {
+	text, color := w.GetState(), phaseColor(w.GetState())
+	if w.GetEnding() {
+		text = "leaving"
+	}
+	if left := w.GetDrainLeft(); left != nil {
+		text += " " + timeLeft(left.AsDuration())
+	}
+	return cell{text, color}
+}
+
+// timeLeft is what is left of a drain, in whole seconds.
+func timeLeft(d time.Duration) string {
+	if d <= 0 {
+		return "(deadline over)"
+	}
+	return span(max(d.Round(time.Second), time.Second))
+}
+
+func (c *cli) workerGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "get WORKER",
+		Short: "Show a worker: its load, labels, workflows and local state",
+		Example: `  limpet worker get gpu-1
+  limpet worker get gpu-1 --json`,
+		Args: oneArg("the id of a worker"),
+		RunE: c.does(func(ctx context.Context, args []string) error {
+			conn, err := c.connect()
+			if err != nil {
+				return err
+			}
+			got, err := call(ctx, conn, conn.GetWorker, &api.GetWorkerRequest{WorkerId: args[0]})
+			switch {
+			case err != nil:
+				return err
+			case c.json:
+				return c.printJSON(got)
+			}
+			c.printWorker(got.GetWorker())
+			return nil
+		}),
+	}
+}
+
+// printWorker shows a worker for eyes.
+func (c *cli) printWorker(w *api.Worker) {
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(c.out, "%s %s\n", c.paintOut(bold, fmt.Sprintf("%-11s", name)), value)
+		}
+	}
+	state := workerState(w)
+	line("worker", w.GetWorkerId())
+	line("state", c.paintOut(state.color, state.text))
+	line("because", w.GetStateReason())
+	line("pool", w.GetPool())
+	line("slots", fmt.Sprint(w.GetSlots()))
+	switch {
+	case w.GetReported():
+		line("running", fmt.Sprint(w.GetRunning()))
+		line("queued", fmt.Sprint(w.GetQueued()))
+	case w.GetState() != "gone":
+		line("running", "not reported")
+	}
+	line("bound runs", fmt.Sprintf("%s, here %d SOFT and %d HARD", boundRuns(w), w.GetBoundSoft(), w.GetBoundHard()))
+	if w.GetSharedKeys() > 0 {
+		line("shared keys", fmt.Sprint(w.GetSharedKeys()))
+	}
+	line("labels", pairs(w.GetLabels()))
+	line("workflows", strings.Join(w.GetWorkflows(), ", "))
+	line("up for", c.lasted(w.GetStartedAt(), nil))
+	line("address", w.GetAddress())
+	if w.GetHost() != "" {
+		line("process", fmt.Sprintf("%d on %s", w.GetProcessId(), w.GetHost()))
+	}
+	line("incarnation", w.GetIncarnation())
+	line("sdk", w.GetSdkVersion())
+	if len(w.GetLocals()) == 0 {
+		return
+	}
+	fmt.Fprintln(c.out)
+	t := &table{header: []string{"LOCAL STATE", "KIND", "VALUES", "IN USE", "BYTES", "HITS", "BUILDS", "FAILED", "RELEASED", "EVICTED"}}
+	for _, u := range w.GetLocals() {
+		kind := "private"
+		if u.GetShared() {
+			kind = "shared"
+		}
+		t.add(plain(u.GetName()), plain(kind), count(u.GetValues()), count(u.GetInUse()), plain(byteSize(u.GetBytes())), count(u.GetHits()),
+			count(u.GetBuilds()), count(u.GetFailures()), count(u.GetReleases()), count(u.GetEvictions()))
+	}
+	c.printTable(t)
+}
+
+func count(n int64) cell { return cell{text: fmt.Sprint(n)} }
+
+// byteSize is a size with three digits at most.
+func byteSize(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/1024, 0
+	for size >= 1000 && unit < len(units)-1 {
+		size /= 1024
+		unit++
+	}
+	return fmt.Sprintf("%.3g %ciB", size, units[unit])
 }

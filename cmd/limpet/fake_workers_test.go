@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+func fakeWorkers() []*api.Worker {
+	return []*api.Worker{
+		{WorkerId: "gpu-1", State: "up", Pool: "default", Slots: 8, Running: 3, BoundRuns: 4, BoundSoft: 3, BoundHard: 1, StickyRunsMax: 10,
+			Address: "127.0.0.1:4001", Incarnation: "01k", Host: "node-7", ProcessId: 4711, SdkVersion: "v1.2.3", Reported: true, SharedKeys: 2,
+			Labels: map[string]string{"gpu": "a100", "zone": "b"}, Workflows: []string{"ask", "index"}, StartedAt: at(-3600),
+			Locals: []*api.LocalUse{
+				{Name: "model", Shared: true, Values: 2, InUse: 1, Bytes: 3 << 30, Hits: 40, Builds: 5, Failures: 1, Releases: 3, Evictions: 2},
+				{Name: "scratch", Values: 3, InUse: 3, Bytes: 1000, Builds: 9, Releases: 6},
+			}},
+		{WorkerId: "host/längst", State: "draining", StateReason: "worker draining", Pool: "default", Slots: 1, Running: 1, Queued: 2,
+			Address: "127.0.0.1:4002", StartedAt: at(0), Reported: true, DrainLeft: durationpb.New(250 * time.Second)},
+		{WorkerId: "off", State: "draining", StateReason: "worker draining", Pool: "default", Slots: 1, StartedAt: at(0), Reported: true, Ending: true,
+			BoundHard: 1, DrainLeft: durationpb.New(0)},
+		{WorkerId: "old", State: "gone", StateReason: "worker lost", Pool: "default", Slots: 1, BoundRuns: 1},
+	}
+}
+
+func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
+	if f.empty {
+		return connect.NewResponse(&api.ListWorkersResponse{}), nil
+	}
+	return connect.NewResponse(&api.ListWorkersResponse{Workers: fakeWorkers()}), nil
+}
+
+// afterDrain is what the looks at a worker that was told to drain show, by its
+// id; the last one stays.
+var afterDrain = map[string][]*api.Worker{
+	"empties":  {{State: "draining", Reported: true, Running: 2, BoundSoft: 3, DrainLeft: durationpb.New(9 * time.Second)}, {State: "draining", Reported: true, DrainLeft: durationpb.New(8 * time.Second)}},
+	"keeps":    {{State: "draining"}, {State: "draining", Reported: true, BoundHard: 2, DrainLeft: durationpb.New(time.Second)}, {State: "draining", Reported: true, BoundHard: 2, DrainLeft: durationpb.New(0)}},
+	"leaves":   {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "gone", StateReason: "worker left"}},
+	"dies":     {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "gone", StateReason: "worker lost"}},
+	"returned": {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "up", Reported: true, Running: 1}},
+}
+
+func (f *fakeAPI) look(id string) *api.Worker {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	looks := afterDrain[id]
+	if len(looks) == 0 {
+		return nil
+	}
+	w := proto.CloneOf(looks[min(f.looks[id], len(looks)-1)])
+	f.looks[id]++
+	w.WorkerId, w.Pool, w.Slots = id, "default", 4
+	return w
+}
+
+func (f *fakeAPI) GetWorker(_ context.Context, req *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
+	id := req.Msg.GetWorkerId()
+	for _, w := range fakeWorkers() {
+		if w.GetWorkerId() == id {
+			return connect.NewResponse(&api.GetWorkerResponse{Worker: w}), nil
+		}
+	}
+	if w := f.look(id); w != nil {
+		return connect.NewResponse(&api.GetWorkerResponse{Worker: w}), nil
+	}
+	return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", id))
+}
+
+func (f *fakeAPI) DrainWorker(_ context.Context, req *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error) {
+	if err := f.note(req.Header(), "drain "+req.Msg.GetWorkerId()+" "+req.Msg.GetDeadline().AsDuration().String()); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	if f.looks == nil {
+		f.looks = map[string]int{}
+	}
+	f.looks[req.Msg.GetWorkerId()] = 0
+	f.mu.Unlock()
+	if w := f.look(req.Msg.GetWorkerId()); w != nil {
+		return connect.NewResponse(&api.DrainWorkerResponse{Worker: w}), nil
+	}
+	return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", req.Msg.GetWorkerId()))
+}
+
+func (f *fakeAPI) UndrainWorker(_ context.Context, req *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error) {
+	if id := req.Msg.GetWorkerId(); id != "gpu-1" {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeWorkerEnding, "the process of worker %q was told to end", id))
+	}
+	return connect.NewResponse(&api.UndrainWorkerResponse{Worker: fakeWorkers()[0]}), nil
+}
