@@ -70,9 +70,12 @@ func (a *workerActor) Receive(ctx actor.Context) {
 	case *messages.RunReleased:
 		a.do(ctx, a.core.RunReleased(now, m))
 	case *messages.HandOff:
-		a.do(ctx, a.core.HandOff(now, m))
-		a.do(ctx, a.core.HandOffBegan(now, m.RunId))
-		a.worker.locals.handOff(m)
+		actions, may := a.core.HandOff(now, m)
+		a.do(ctx, actions)
+		if may {
+			a.do(ctx, a.core.HandOffBegan(now, m.RunId))
+			a.worker.locals.handOff(m)
+		}
 	case handOffAnswered:
 		a.do(ctx, a.core.HandOffEnded(now, m.runID))
 	case *messages.LocalKeysOf:

@@ -478,7 +478,7 @@ func (m *Machine) revoke(i int, reason string) {
 // waitingFor says in words what a step waits for.
 func (m *Machine) waitingFor(i int) string {
 	st, c, b := &m.s.Steps[i], &m.contacts[i], m.s.Binding
-	builder, awaits := m.awaitsRebuild(i)
+	builder, awaits := m.s.awaitsRebuild(i)
 	switch {
 	case m.s.pending():
 		return fmt.Sprintf("worker %q to come back (%s)", b.Worker.WorkerId, b.LostReason)

@@ -188,14 +188,16 @@ func (m *Machine) beginRebuild(b, forStep int) {
 		Step: st.Def.Name, Epoch: m.s.Epoch, ForStep: m.s.Steps[forStep].Def.Name, Reason: reason}}})
 }
 
-// awaitsRebuild says that a step which could be sent waits for a rebuild, and
+// AwaitsRebuild says that a step which could be sent waits for a rebuild, and
 // for which.
-func (m *Machine) awaitsRebuild(i int) (*Step, bool) {
-	if m.s.builders == nil || m.s.Steps[i].Phase != Ready && m.s.Steps[i].Phase != Backoff {
+func (s *State) AwaitsRebuild(step string) (*Step, bool) { return s.awaitsRebuild(s.index[step]) }
+
+func (s *State) awaitsRebuild(i int) (*Step, bool) {
+	if s.builders == nil || s.Steps[i].Phase != Ready && s.Steps[i].Phase != Backoff {
 		return nil, false
 	}
-	for _, b := range m.s.missing(i) {
-		if st := &m.s.Steps[b]; st.Rebuild != nil {
+	for _, b := range s.missing(i) {
+		if st := &s.Steps[b]; st.Rebuild != nil {
 			return st, true
 		}
 	}

@@ -41,7 +41,7 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	if _, awaits := m.awaitsRebuild(i); awaits {
+	if _, awaits := m.s.awaitsRebuild(i); awaits {
 		return time.Time{}, false
 	}
 	switch {
@@ -289,7 +289,7 @@ func (m *Machine) dormancy() *messages.RunDormant {
 	backoffOnly := true
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		_, awaits := m.awaitsRebuild(i)
+		_, awaits := m.s.awaitsRebuild(i)
 		switch {
 		case m.s.pending() || st.Phase.Ended() || st.Phase == Waiting || awaits:
 		case st.Phase == Backoff && !m.ready(st):

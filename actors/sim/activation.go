@@ -232,6 +232,8 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	case *messages.CancelAttempt:
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
+	case *messages.HandOff:
+		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	}
 	s.must(s.monitor.sent(to, msg))
 	s.send(a.sv.proc, w.proc, "to worker", func() { w.receive(msg) })

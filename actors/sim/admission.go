@@ -183,6 +183,9 @@ func (m *monitor) admitted(p *placer, info *messages.WorkerInfo) error {
 	if n := s.admitted[info.WorkerId]; n < w.incarnation {
 		s.admitted[info.WorkerId] = w.incarnation
 	}
+	if s.now.Sub(p.sv.steadySince) < 3*time.Second {
+		return nil // It may have been frozen while it asked.
+	}
 	for _, q := range s.procs {
 		if q.worker == nil || q == w.proc || q.id != w.id || !q.alive || q.frozen || !q.worker.admitted || m.gone[processKey(q.worker.ref())] {
 			continue

@@ -30,8 +30,6 @@ type world struct {
 	skewMost time.Duration
 	// lacks is how likely a worker has not registered a workflow.
 	lacks float64
-	// movesPerSecond is how fast runs may leave draining workers.
-	movesPerSecond int
 	// movesPerSecond is how many runs may leave draining workers; keys is how
 	// many keys of shared state there are, 0 for none.
 	movesPerSecond, keys int
@@ -75,14 +73,13 @@ func (s *Sim) drawWorld() {
 		w.skewMost = d.between(10*time.Millisecond, 5*time.Second)
 	}
 	w.downMost = 6 * time.Second
-	w.movesPerSecond = pick(d, []int{1, 3, 200})
 	if w.calm = d.chance(0.1); w.calm {
 		w.loss, w.double, w.late, w.slowDisk, w.diskFails, w.lacks = 0, 0, 0, 0, 0, 0
 		w.faults, w.downMost = []func(*Sim){(*Sim).crashServer}, 60*time.Second
 		return
 	}
 	for _, f := range []func(*Sim){(*Sim).crashServer, (*Sim).crashWorker, (*Sim).freezeOne, (*Sim).cutLink, (*Sim).cutOff,
-		(*Sim).suspect, (*Sim).drainOne, (*Sim).drainSome, (*Sim).replaceFrozen, (*Sim).doubleWorker, (*Sim).deafen, (*Sim).loseJournal,
+		(*Sim).suspect, (*Sim).drainOne, (*Sim).replaceFrozen, (*Sim).doubleWorker, (*Sim).deafen, (*Sim).loseJournal,
 		(*Sim).leaveServer, (*Sim).rollServers, (*Sim).joinOne} {
 		if d.chance(0.45) {
 			w.faults = append(w.faults, f)

@@ -66,6 +66,9 @@ func (m *monitor) stuckStep(st *run.State, step *run.Step) error {
 		}
 		fallthrough
 	case run.Ready:
+		if _, awaits := st.AwaitsRebuild(step.Def.Name); awaits {
+			return nil
+		}
 		if w := m.idleFor(st, step); w != nil {
 			return fmt.Errorf("run %s: %s is ready, and %s has nothing to do", st.RunID, step.Def.Name, w.address)
 		}

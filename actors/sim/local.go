@@ -144,19 +144,25 @@ func (w *worker) released(m *messages.RunReleased) {
 // is asked again, sometimes never.
 func (w *worker) handOff(m *messages.HandOff) {
 	s := w.sim
-	w.do(w.core.HandOff(w.clock(), m))
-	if s.faulty() && s.dice.chance(0.1) {
+	actions, may := w.core.HandOff(w.clock(), m)
+	w.do(actions)
+	if !may || s.faulty() && s.extra.chance(0.1) {
 		return
 	}
 	w.do(w.core.HandOffBegan(w.clock(), m.RunId))
-	w.later(s.dice.between(time.Millisecond, 500*time.Millisecond), func() {
+	w.later(s.extra.between(time.Millisecond, 500*time.Millisecond), func() {
 		answer := w.handed[m.RunId]
 		if answer == nil || answer.Epoch < m.Epoch {
 			answer = &messages.HandedOff{RunId: m.RunId, Epoch: m.Epoch}
 			v := w.values[m.RunId]
+			for _, f := range w.functions {
+				if f.d.RunId == m.RunId && f.d.Epoch == m.Epoch && !f.canceled {
+					s.fail("%s hands off the state of run %s under epoch %d, while it runs %s", w.address, m.RunId, m.Epoch, f.key())
+				}
+			}
 			switch {
 			case v == nil || v.epoch != m.Epoch:
-			case s.faulty() && s.dice.chance(0.2):
+			case s.faulty() && s.extra.chance(0.2):
 				answer.Failure = &messages.Failure{Code: string(messages.CodeUserError), Message: "planned"}
 			default:
 				answer.States = []*messages.HandedState{v.handed()}
@@ -190,19 +196,37 @@ func (w *worker) undrain() {
 	}
 }
 
-// drainSome lets an operator drain several workers at once, or one after the
-// other, and think better of it.
+// drawDrains lets an operator drain several workers at once, now and then in
+// some of the clusters, and think better of it.
+func (s *Sim) drawDrains() {
+	if s.world.calm || !s.extra.chance(0.5) {
+		return
+	}
+	var next func()
+	next = func() {
+		if !s.healed {
+			s.drainSome()
+			s.after(s.extra.between(2*time.Second, 12*time.Second), next)
+		}
+	}
+	s.after(s.extra.between(500*time.Millisecond, 8*time.Second), next)
+}
+
 func (s *Sim) drainSome() {
-	for range s.dice.upTo(3) {
-		p := s.pickProc(func(p *proc) bool {
-			return p.worker != nil && !p.frozen && p.worker.admitted && !p.worker.core.Draining()
-		})
-		if p == nil {
+	for range s.extra.upTo(3) {
+		var list []*proc
+		for _, p := range s.procs {
+			if p.worker != nil && p.alive && !p.frozen && p.worker.admitted && !p.worker.core.Draining() {
+				list = append(list, p)
+			}
+		}
+		if len(list) == 0 {
 			return
 		}
+		p := pick(s.extra, list)
 		s.monitor.counts.Drains++
-		p.worker.drainFor(s.dice.between(500*time.Millisecond, 8*time.Second))
-		s.after(s.dice.between(500*time.Millisecond, 10*time.Second), func() { p.now(p.worker.undrain) })
+		p.worker.drainFor(s.extra.between(500*time.Millisecond, 8*time.Second))
+		s.after(s.extra.between(500*time.Millisecond, 10*time.Second), func() { p.now(p.worker.undrain) })
 	}
 }
 
@@ -239,17 +263,13 @@ func (m *monitor) local(after *run.State, ev *messages.Event) error {
 	return nil
 }
 
-// asksHandOff checks that a worker is asked for the state of a run that is bound
-// to it and does nothing there.
+// asksHandOff checks that a worker is asked for the state of a run that is, or
+// was, bound to it. An activation that is behind the journal may ask too late.
 func (m *monitor) asksHandOff(to *messages.WorkerRef, msg *messages.HandOff) error {
 	st := m.runs[msg.RunId]
-	if b := st.Binding; b.Lost || b.Epoch != msg.Epoch || processKey(b.Worker) != processKey(to) || st.Def.Sticky != messages.Sticky_STICKY_SOFT || !handsOff(st.Def) {
+	b := st.Binding
+	if b.Epoch < msg.Epoch || b.Epoch == msg.Epoch && processKey(b.Worker) != processKey(to) || st.Def.Sticky != messages.Sticky_STICKY_SOFT || !handsOff(st.Def) {
 		return fmt.Errorf("%s is asked to hand off the state of run %s under epoch %d, which is bound to %s under %d", processKey(to), msg.RunId, msg.Epoch, processKey(b.Worker), b.Epoch)
-	}
-	for i := range st.Steps {
-		if step := &st.Steps[i]; step.Phase == run.Live {
-			return fmt.Errorf("%s is asked to hand off the state of run %s while %s is live", processKey(to), msg.RunId, step.Def.Name)
-		}
 	}
 	return nil
 }
@@ -258,13 +278,14 @@ func (m *monitor) asksHandOff(to *messages.WorkerRef, msg *messages.HandOff) err
 // itself.
 const leftFor = 5 * time.Second
 
-// moved checks a move away from a worker that is there.
+// moved checks a move away from a worker that is there: it goes to another one,
+// or to another process of it that has come in the meantime.
 func (m *monitor) moved(before *run.State, b *messages.Bound, at time.Time) error {
-	if b.FromWorker != b.Worker.WorkerId {
+	if b.FromWorker != b.Worker.WorkerId || b.FromIncarnation != b.Worker.Incarnation {
 		return nil
 	}
 	if !before.Binding.Lost || at.Before(before.Binding.LostAt.Add(leftFor)) {
-		return fmt.Errorf("moved because of %q to the same worker %s", b.Reason, b.FromWorker)
+		return fmt.Errorf("moved because of %q to the same process of worker %s", b.Reason, b.FromWorker)
 	}
 	return nil
 }

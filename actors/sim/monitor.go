@@ -32,6 +32,11 @@ type monitor struct {
 	touched     map[string]time.Time
 	activations map[string]*activation
 	spawned     map[string]string
+	// outputs are recorded by run and step. saidLost are attempts that said that
+	// their state is lost, lossRecorded the entry that says so, by its serial.
+	outputs      map[string]string
+	saidLost     map[string]bool
+	lossRecorded map[string]int
 	// Counted for the report: what the seed exercised.
 	counts counts
 }
@@ -39,16 +44,20 @@ type monitor struct {
 type dispatched struct {
 	worker *messages.WorkerRef
 	epoch  uint64
+	// entry is its serial among all.
+	entry int
 }
 
 // counts say what a simulation exercised.
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                             int
 }
 
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
-		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{}}
+		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{},
+		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -99,11 +108,12 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	switch k := ev.Kind.(type) {
 	case *messages.Event_Bound:
 		m.counts.Rebinds += min(1, int(k.Bound.Epoch-1))
-		return m.bound(after, k.Bound)
+		return m.bound(before, after, k.Bound)
 	case *messages.Event_StepDispatched:
 		d := k.StepDispatched
-		m.dispatched[attemptKey(after.RunID, d.Step, d.Attempt)] = dispatched{d.Worker, d.Epoch}
+		m.dispatched[attemptKey(after.RunID, d.Step, d.Attempt)] = dispatched{d.Worker, d.Epoch, m.counts.Entries}
 	case *messages.Event_StepSucceeded:
+		m.outputs[after.RunID+"/"+k.StepSucceeded.Step] = string(k.StepSucceeded.Output)
 		return m.succeeded(after.RunID, k.StepSucceeded)
 	case *messages.Event_AttemptLost:
 		m.counts.Lost++
@@ -135,6 +145,8 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 			return fmt.Errorf("spawn %s made %s before, now %s", key, had, k.ChildSpawned.ChildRun)
 		}
 		m.spawned[key] = k.ChildSpawned.ChildRun
+	default:
+		return m.local(after, ev)
 	}
 	return nil
 }
@@ -144,7 +156,7 @@ var whyMove = []string{"worker lost", "worker left", "worker superseded", "worke
 
 // bound checks that a binding has a reason that its strategy allows, and that
 // the reason is true.
-func (m *monitor) bound(st *run.State, b *messages.Bound) error {
+func (m *monitor) bound(before, st *run.State, b *messages.Bound) error {
 	if b.FromWorker == "" {
 		if b.Reason != "first" && b.Reason != "child" && b.Reason != "replayed" {
 			return fmt.Errorf("bound for the first time because of %q", b.Reason)
@@ -163,9 +175,6 @@ func (m *monitor) bound(st *run.State, b *messages.Bound) error {
 		return fmt.Errorf("SOFT run moved because of %q", b.Reason)
 	}
 	w := m.sim.workerOf(from)
-	if processKey(from) == processKey(b.Worker) && (b.Reason == "worker draining" || b.Reason == "worker busy") {
-		return fmt.Errorf("moved because of %q to the same process of worker %s", b.Reason, b.FromWorker)
-	}
 	switch b.Reason {
 	case "step gone":
 		// Or the process that took its place lacks them.
@@ -173,10 +182,12 @@ func (m *monitor) bound(st *run.State, b *messages.Bound) error {
 			return fmt.Errorf("moved from %s, which has its steps", processKey(from))
 		}
 	case "worker draining":
-		if !w.core.Draining() {
+		if !w.drained {
 			return fmt.Errorf("moved from %s, which does not drain", processKey(from))
 		}
+		return m.moved(before, b, st.Binding.Since)
 	case "worker busy":
+		return m.moved(before, b, st.Binding.Since)
 	default:
 		if !m.wentAway(from) {
 			return fmt.Errorf("moved from %s because of %q, but nobody declared it gone", processKey(from), b.Reason)
@@ -212,10 +223,19 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 	w := m.sim.workerOf(by.worker)
 	switch {
 	case st.Cancel != nil:
+	case ev.StateLost:
+		m.counts.StateLost++
+		key := attemptKey(st.RunID, ev.Step, ev.Attempt)
+		m.lossRecorded[key] = m.counts.Entries
+		if !m.saidLost[key] {
+			return fmt.Errorf("attempt %s did not say that its state is lost", key)
+		}
 	case m.sim.world.calm:
 		return fmt.Errorf("attempt %s#%d was lost (%s), and nothing happened but that servers crashed", ev.Step, ev.Attempt, ev.Reason)
 	case m.wentAway(by.worker):
 	case ev.Reason == "step gone" && !w.hasAll(st.Def):
+	case ev.Reason == "canceled by its worker" && w.drained:
+		// The deadline of its drain had passed.
 	default:
 		return fmt.Errorf("attempt %s#%d was lost (%s), but its worker %s is there", ev.Step, ev.Attempt, ev.Reason, processKey(by.worker))
 	}
@@ -234,6 +254,8 @@ func (m *monitor) sent(to *messages.WorkerRef, msg proto.Message) error {
 		if processKey(d.worker) != processKey(to) || d.epoch != msg.Epoch {
 			return fmt.Errorf("attempt %s goes to %s under epoch %d, durable are %s and %d", key, processKey(to), msg.Epoch, processKey(d.worker), d.epoch)
 		}
+	case *messages.HandOff:
+		return m.asksHandOff(to, msg)
 	case *messages.ResultAck:
 		return m.acks(msg)
 	case *messages.RunReleased:
@@ -367,4 +389,9 @@ func (c *counts) add(d counts) {
 	c.Successions += d.Successions
 	c.Leaves += d.Leaves
 	c.Outages += d.Outages
+	c.Rebuilds += d.Rebuilds
+	c.StateLost += d.StateLost
+	c.HandOffs += d.HandOffs
+	c.HandOffsFailed += d.HandOffsFailed
+	c.Drains += d.Drains
 }

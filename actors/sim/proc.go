@@ -220,8 +220,8 @@ func (s *Sim) setState(p *proc, state memberState) {
 			continue
 		}
 		observer.later(s.dice.between(20*time.Millisecond, 200*time.Millisecond), func() {
-			if observer.sees[p] && observer.state[p] < state {
-				observer.state[p] = state
+			if observer.sees[p] && observer.state[p] != p.member {
+				observer.state[p] = p.member
 				observer.changed(p)
 			}
 		})

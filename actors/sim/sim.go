@@ -117,6 +117,7 @@ func (s *Sim) begin() {
 	s.drawClients()
 	s.after(s.world.every, s.trouble)
 	s.drawSuccessions()
+	s.drawDrains()
 	s.after(s.world.trouble, s.heal)
 }
 

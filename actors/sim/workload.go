@@ -43,7 +43,7 @@ type child struct {
 type plan struct {
 	takes                                time.Duration
 	fails, final, kills, stubborn, loses bool
-	children                      []child
+	children                             []child
 }
 
 func (s *Sim) planOf(d *messages.Dispatch) plan {
@@ -52,7 +52,7 @@ func (s *Sim) planOf(d *messages.Dispatch) plan {
 	if s.faulty() {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)
-		p.loses = !p.fails && !s.world.calm && d.Sticky != messages.Sticky_STICKY_NONE && s.dice.chance(b.loses)
+		p.loses = !p.fails && !s.world.calm && d.Sticky != messages.Sticky_STICKY_NONE && s.extra.chance(b.loses)
 	}
 	return p
 }
@@ -77,9 +77,9 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 	def := &messages.WorkflowDefinition{Name: name, Sticky: messages.Sticky(d.IntN(3)), Priority: int32(d.IntN(4))}
 	def.BusyPatienceMs = pick(d, []int64{0, messages.BusyPatienceNeverMs, messages.BusyPatienceAtOnceMs, 300, 2000})
 	dd := &definition{Def: def, steps: map[string]*behaviour{}}
-	stateful := def.Sticky != messages.Sticky_STICKY_NONE && d.chance(0.6)
+	stateful := def.Sticky != messages.Sticky_STICKY_NONE && s.extra.chance(0.6)
 	if stateful {
-		def.Locals = pick(d, [][]*messages.LocalDefinition{nil, {{Name: "x", Handoff: true}}, {{Name: "x", Handoff: true}}, {{Name: "x", Handoff: true}, {Name: "y"}}})
+		def.Locals = pick(s.extra, [][]*messages.LocalDefinition{nil, {{Name: "x", Handoff: true}}, {{Name: "x", Handoff: true}}, {{Name: "x", Handoff: true}, {Name: "y"}}})
 	}
 	for i := range steps {
 		st := &messages.StepDefinition{Name: fmt.Sprintf("s%d", i), Retries: int32(d.IntN(3)), BackoffMs: int64(d.upTo(8000))}
@@ -106,8 +106,8 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 		def.Steps = append(def.Steps, st)
 		dd.steps[st.Name] = s.drawBehaviour(children)
 		if stateful {
-			st.BuildsState, st.NeedsState = d.chance(0.5), d.chance(0.5)
-			dd.steps[st.Name].loses = pick(d, []float64{0, 0, 0.1, 0.4})
+			st.BuildsState, st.NeedsState = s.extra.chance(0.5), s.extra.chance(0.5)
+			dd.steps[st.Name].loses = pick(s.extra, []float64{0, 0, 0.1, 0.4})
 		}
 	}
 	if err := messages.ValidateDefinition(def); err != nil {

@@ -200,10 +200,13 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)
 	case c.handedOffUnder(d):
+		c.withdraw(d.RunId, d.Step, d.Attempt)
 		c.refuse(from, d, RefusedHandedOff)
 	case !c.cfg.Knows(d.Workflow, d.Step):
 		c.refuse(from, d, RefusedStepGone)
 	case c.drain.turnsAway(d):
+		// Its doublet may come when the drain is over.
+		c.withdraw(d.RunId, d.Step, d.Attempt)
 		c.refuse(from, d, RefusedDraining)
 	default:
 		c.admit(now, d, from)

@@ -231,12 +231,20 @@ func (c *Core) released(runID string, epoch uint64, reason string) {
 }
 
 // HandOff says that the state of a run was asked for, because the run leaves:
-// nothing is executed of it any more under that epoch.
-func (c *Core) HandOff(now time.Time, m *messages.HandOff) []Action {
+// nothing is executed of it any more under that epoch. It is false for a question
+// that means nothing: of an activation that is behind the journal, for an attempt
+// of the run is executed, or the run has left under that epoch.
+func (c *Core) HandOff(now time.Time, m *messages.HandOff) ([]Action, bool) {
 	if !c.begin() {
-		return nil
+		return nil, false
 	}
 	r := c.touch(m.RunId)
+	if m.Epoch <= r.releasedEpoch || slices.ContainsFunc(r.held, func(a *attempt) bool {
+		return a.phase != phaseQueued && a.phase != phaseEnded && a.epoch <= m.Epoch
+	}) {
+		c.rest(r)
+		return c.end(now), false
+	}
 	r.handedEpoch = max(r.handedEpoch, m.Epoch)
 	for _, a := range slices.Clone(r.held) {
 		if a.phase == phaseQueued && a.epoch <= m.Epoch {
@@ -244,7 +252,7 @@ func (c *Core) HandOff(now time.Time, m *messages.HandOff) []Action {
 		}
 	}
 	c.rest(r)
-	return c.end(now)
+	return c.end(now), true
 }
 
 // handedOffUnder says whether the state of the run has left under the epoch of

@@ -153,7 +153,8 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "hand-off":
 		var e uint64
 		d.MaybeScanArgs(t, "epoch", &e)
-		return s.core.HandOff(s.now, &messages.HandOff{RunId: run, Epoch: e})
+		actions, _ := s.core.HandOff(s.now, &messages.HandOff{RunId: run, Epoch: e})
+		return actions
 	case "given-up":
 		return s.core.GivenUp(s.now, from, messages.Errorf(messages.CodeWorkerLost, "declared gone"))
 	case "superseded":
