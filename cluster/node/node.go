@@ -4,7 +4,7 @@
 // Data flow: Config → Start → Server; Stop takes the parts down in the
 // opposite order.
 //
-// Imports actors, actors/journal, cluster, cluster/gateway, messages.
+// Imports actors, actors/journal, actors/placement, cluster, cluster/gateway, messages.
 package node
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/gateway"
@@ -59,6 +60,8 @@ type Config struct {
 	CommitsInFlight int
 	// Run holds the times of runs.
 	Run run.Config
+	// Placement holds the rules of placement, the same on all servers.
+	Placement placement.Config
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -123,16 +126,16 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 // server are made before anybody can know of the node, so that what it
 // activates is there when it is asked for.
 func (s *Server) clusterConfig(c Config) cluster.Config {
-	var placement cluster.Kind
+	var places cluster.Kind
 	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
 		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Signs: actors.SignsOf(c.Store), Logger: c.Logger,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
-			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},
+			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},
 		},
 		Prepare: func(node *cluster.Node) error {
-			placement = s.prepare(c, node)
+			places = s.prepare(c, node)
 			return s.host.Start()
 		},
 	}
@@ -149,7 +152,7 @@ func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 		Run: c.Run, Retention: c.Retention, Clock: clock, Logger: c.Logger,
 	})
 	return actors.NewPlacementKind(actors.PlacementDeps{
-		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Logger: c.Logger,
+		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Config: c.Placement, Logger: c.Logger,
 		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
 	})
 }

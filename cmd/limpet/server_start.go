@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/cluster"
@@ -42,6 +43,7 @@ func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runnin
 	server, err := node.Start(ctx, node.Config{
 		ID: f.ID, Store: store, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
 		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention, Logger: log,
+		Placement: placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
 	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

@@ -36,8 +36,12 @@ type Values struct {
 	Join          []string
 	Preset        string
 	Retention     time.Duration
-	LogLevel      string
-	LogJSON       bool
+	// How runs are placed: see placement.Config.
+	MovesPerSecond int
+	HeldLoadBound  float64
+	HeldLoadFree   float64
+	LogLevel       string
+	LogJSON        bool
 }
 
 // Scope says who takes a setting.
@@ -62,6 +66,8 @@ type Setting struct {
 
 	// choices are the only values, if there are any.
 	choices []string
+	// A number is -1, or from least to most.
+	least, most float64
 	// hidden values are never shown; a URL is shown without its password.
 	hidden, url bool
 	// from names the setting of a file that holds the value.
@@ -84,7 +90,7 @@ func (s Setting) Key() string {
 
 func (s Setting) underscored() string { return strings.ReplaceAll(s.Name, "-", "_") }
 
-// Kind of the value: text, list, duration, yes or no.
+// Kind of the value: text, list, number, duration, yes or no.
 func (s Setting) Kind() string {
 	switch s.field(new(Values)).(type) {
 	case *[]string:
@@ -93,6 +99,10 @@ func (s Setting) Kind() string {
 		return "duration"
 	case *bool:
 		return "true or false"
+	case *int:
+		return "whole number"
+	case *float64:
+		return "number"
 	}
 	return "text"
 }
@@ -130,6 +140,12 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Preset }},
 	{Name: "retention", Default: "168h", Help: "how long finished runs are kept; -1s means for ever", Scope: Server,
 		field: func(v *Values) any { return &v.Retention }},
+	{Name: "moves-per-second", Default: "200", Help: "how many runs may leave draining workers in a second, for each pool; -1 means no limit", Scope: Server, least: 1, most: 1e6,
+		field: func(v *Values) any { return &v.MovesPerSecond }},
+	{Name: "held-load-bound", Default: "1.25", Help: "how many times the mean load a worker may have that is preferred for the shared state it holds; -1 means that what workers hold is of no account", Scope: Server, least: 1, most: 1000,
+		field: func(v *Values) any { return &v.HeldLoadBound }},
+	{Name: "held-load-free", Default: "0.25", Help: "share of its slots up to which such a worker is preferred whatever the mean is; -1 means none", Scope: Server, least: 0.001, most: 1,
+		field: func(v *Values) any { return &v.HeldLoadFree }},
 	{Name: "log-level", Default: "info", Help: "debug, info, warn or error; logs go to stderr", Scope: Server, choices: []string{"debug", "info", "warn", "error"},
 		field: func(v *Values) any { return &v.LogLevel }},
 	{Name: "log-json", Default: "false", Help: "log JSON", Scope: Server,

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,10 @@ func samples(s Setting) [3]string {
 		return [3]string{"true", "false", "true"}
 	case s.Kind() == "list":
 		return [3]string{"a:1", "b:1,b:2", "c:3"}
+	case s.Kind() == "whole number":
+		return [3]string{"7", "12", "-1"}
+	case s.Kind() == "number":
+		return [3]string{"1", "-1", "1.0"}
 	}
 	return [3]string{"of-the-flag", "of-the-environment", "of-the-file"}
 }
@@ -78,6 +83,18 @@ func parsed(t *testing.T, s Setting, text string) any {
 		return d
 	case "true or false":
 		return text == "true"
+	case "whole number":
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	case "number":
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
 	}
 	return text
 }
@@ -174,6 +191,8 @@ func TestFaultsSayWhere(t *testing.T) {
 		"no value":          {"id:\n", nil, nil, []string{"FILE:1: id: has no value"}},
 		"choice":            {"preset: fast\n", nil, nil, []string{`FILE:1: preset "fast" is none of local, lan, wan`}},
 		"environment":       {"", map[string]string{"LIMPET_RETENTION": "7 days", "LIMPET_LOG_JSON": "si"}, nil, []string{"LIMPET_RETENTION: ", "LIMPET_LOG_JSON: "}},
+		"numbers":           {"moves_per_second: 1.5\nheld_load_bound: much\n", nil, nil, []string{"FILE:1: moves_per_second: ", "FILE:2: held_load_bound: "}},
+		"range":             {"held_load_bound: 0.5\nheld_load_free: NaN\n", nil, []string{"--moves-per-second=0"}, []string{"FILE:1: held-load-bound 0.5 is neither -1 nor from 1 to 1000", "FILE:2: held-load-free NaN is", "--moves-per-second: moves-per-second 0 is neither -1 nor from 1 to 1e+06"}},
 		"choice by a flag":  {"", nil, []string{"--log-level", "loud"}, []string{`--log-level: log-level "loud" is none of debug, info, warn, error`}},
 		"both":              {"", map[string]string{"LIMPET_SECRET": "hush", "LIMPET_SECRET_FILE": "x"}, nil, []string{"both LIMPET_SECRET and LIMPET_SECRET_"}},
 		"both in a file":    {"store: memory\nstore_file: x\n", nil, nil, []string{"both FILE:1 and FILE:2 are given"}},

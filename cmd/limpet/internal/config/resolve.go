@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,14 +59,23 @@ func Register(flags *pflag.FlagSet, v *Values, scope Scope) {
 			flags.StringSliceVar(field, s.Name, elements(s.Default), help)
 		case *bool:
 			flags.BoolVar(field, s.Name, s.Default == "true", help)
+		case *int:
+			flags.IntVar(field, s.Name, sound(strconv.Atoi(s.Default)), help)
+		case *float64:
+			flags.Float64Var(field, s.Name, sound(strconv.ParseFloat(s.Default, 64)), help)
 		case *time.Duration:
-			d, err := time.ParseDuration(s.Default)
-			if err != nil {
-				panic(err) // a fault of the table, which a test reads
-			}
-			flags.DurationVar(field, s.Name, d, help)
+			flags.DurationVar(field, s.Name, sound(time.ParseDuration(s.Default)), help)
 		}
 	}
+}
+
+// sound is a default; one that is none is a fault of the table, which a test
+// reads.
+func sound[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }
 
 // Resolve fills what no flag gave. The flags are parsed and were registered
@@ -154,7 +164,7 @@ func (s Setting) text(node *yaml.Node) (string, error) {
 	case node.Kind == yaml.ScalarNode:
 		return node.Value, nil
 	case node.Kind != yaml.SequenceNode || !list:
-		return "", fmt.Errorf("is not %s", map[string]string{"list": "a list", "duration": "a duration", "text": "text"}[s.Kind()])
+		return "", fmt.Errorf("is not %s", map[string]string{"list": "a list", "duration": "a duration", "text": "text", "number": "a number", "whole number": "a whole number"}[s.Kind()])
 	}
 	all := make([]string, len(node.Content))
 	for i, element := range node.Content {
@@ -187,6 +197,18 @@ func elements(text string) []string {
 
 // check that a value is one of those that are allowed.
 func (r *resolver) check(s Setting) {
+	var number float64
+	switch field := s.field(r.values).(type) {
+	case *int:
+		number = float64(*field)
+	case *float64:
+		number = *field
+	default:
+		number = -1
+	}
+	if number != -1 && !(number >= s.least && number <= s.most) {
+		r.fault("%s: %s %v is neither -1 nor from %v to %v", r.origins[s.Name], s.Name, number, s.least, s.most)
+	}
 	text, ok := s.field(r.values).(*string)
 	if ok && s.choices != nil && !slices.Contains(s.choices, *text) {
 		r.fault("%s: %s %q is none of %s", r.origins[s.Name], s.Name, *text, strings.Join(s.choices, ", "))

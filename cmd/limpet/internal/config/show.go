@@ -33,6 +33,10 @@ func Show(v *Values, origins Origins, scope Scope) []Shown {
 			row.Value = append([]string{}, *field...)
 		case *bool:
 			row.Value = *field
+		case *int:
+			row.Value = *field
+		case *float64:
+			row.Value = *field
 		case *time.Duration:
 			row.Value = field.String()
 		}
