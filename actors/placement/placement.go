@@ -12,9 +12,57 @@
 // grouped into classes by what they require (workflow, steps, labels), so that
 // a freed slot finds its question by looking at classes, not at questions. Of
 // the workers that fit, the one with the greatest weight of preferred labels
-// wins, then the least loaded, then the one with the fewest bound runs. Of the
-// questions that fit, priority goes first, then the workflow that waited
-// longest for its turn, then the step that became ready first.
+// wins, then one that holds shared state that the run asks for, then the least
+// loaded, then the one with the fewest bound runs. Of the questions that fit,
+// priority goes first, then the workflow that waited longest for its turn, then
+// the step that became ready first.
+//
+// # Shared state
+//
+// Each report of a worker names the keys of the shared state that it holds; one
+// that was granted a run counts as holding the run's keys for PromisedFor even
+// if it does not report them yet, so that a burst of runs with one key goes to
+// one worker. A question that asks for keys is answered with a holder that has a
+// free slot and whose load is within the bound: the one that holds most of the
+// keys, of those the least loaded. If there is none, the run does not wait: it
+// goes where any other would, which makes that worker a holder too. So a hot key
+// is held by as many workers as its load needs.
+//
+// The bound is that of consistent hashing with bounded loads (Mirrokni, Thorup,
+// Zadimoghaddam, https://arxiv.org/abs/1608.01350): with the run, a worker's
+// load is at most ⌈HeldLoadBound × (load of all + 1) × its share of the slots⌉,
+// over all workers that fit as well, or at most HeldLoadFree of its slots,
+// below which load is no reason to build again. The load is the slots that are
+// taken; for a sticky run, which stays, the runs bound to the worker if those
+// are more.
+//
+// A freed slot that questions wait for goes to one of the first 16 of the class
+// in turn whose keys the worker holds, but no question is passed over so more
+// than 8 times.
+//
+// Simulated (BenchmarkHeldKeys: 10 workers of 10 slots, 300 keys by Zipf's law
+// with exponent 1.1, 40 unused values kept by each worker, a build takes as long
+// as four steps; builds for 100 runs, and the work of the busiest worker by the
+// mean; of 5,000 runs, of which at least 5.9 in 100 build, for they are the
+// first to ask for their key):
+//
+//	                    at random    least loaded   1.25          no bound
+//	steps, 20 % busy    37.2  1.12   37.4  1.01     10.5  1.03     5.9  1.32
+//	steps, 60 % busy    35.9  1.01   35.7  1.00      9.6  1.01    12.5  1.01
+//	steps, 80 % busy    35.7  1.01   35.7  1.01     10.9  1.01    11.2  1.01
+//	sticky, 50 % busy   34.5  1.02   34.7  1.00     13.9  1.01    11.4  1.01
+//	sticky, mostly idle 30.4  1.01   30.7  1.01     11.8  1.01    12.6  1.01
+//
+// At one moment the busiest worker has 1.4 times the mean of the slots taken in
+// the first of these, instead of 1.2 times by least load.
+//
+// # Moves
+//
+// A run that may leave its draining worker asks with Place.move. No more than
+// MovesPerSecond such questions are granted in a second, and as many at once: a
+// question that a worker could take but for this is answered PlaceWaiting.stay
+// and not kept, and the run makes its next step where it is. Only a grant counts.
+// A new placement begins with a full second's worth.
 //
 // Invariants, checked by Core.Check:
 //
@@ -26,11 +74,14 @@
 //	    by a grant.
 //	P4: no question waits while a worker that fits it is open.
 //	P5: at most one question of a run and step is kept.
+//	P6: a worker is taken for the holder of a key if and only if its newest
+//	    report names the key, or a run with it was granted it of late.
 //
 // All of it is soft state: workers report again and runs ask again when a new
 // Core begins. A worker that another placement may have granted just before
-// gets nothing until that shows in its reports (SettleFor). The runs bound to a worker that has a StickyRunsMax are read
-// from the journal (ListBound) before the first sticky run is granted to it.
+// gets nothing until that shows in its reports (SettleFor). The runs bound to a
+// worker that has a StickyRunsMax are read from the journal (ListBound) before
+// the first sticky run is granted to it.
 //
 // Imports only messages.
 package placement
