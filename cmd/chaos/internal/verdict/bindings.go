@@ -31,6 +31,10 @@ const (
 // busyPatience of the load's workflows: the default.
 const busyPatience = 30 * time.Second
 
+// leftFor is how long a worker that a run has left of its own does not count for
+// it: then it may be the only one left.
+const leftFor = 5 * time.Second
+
 // sameProcess compares two workers with their incarnations.
 func sameProcess(a, b *messages.WorkerRef) bool {
 	return a != nil && b != nil && a.GetWorkerId() == b.GetWorkerId() && a.GetIncarnation() == b.GetIncarnation()
@@ -115,7 +119,7 @@ func (h *history) boundAgain(b *messages.Bound) {
 	case !sameProcess(from, old.GetWorker()):
 		h.breaks(RuleSoftMoved, "the move to %s is said to be from %s, the run was bound to %s", place(b.GetWorker()), place(from), place(old.GetWorker()))
 	case reason == reasonBusy || reason == reasonDraining:
-		if old.GetWorker().GetWorkerId() == b.GetWorker().GetWorkerId() {
+		if old.GetWorker().GetWorkerId() == b.GetWorker().GetWorkerId() && (!old.lost || h.now.At.Sub(old.lostAt) < leftFor) {
 			h.breaks(RuleSoftMoved, "moved from %s to itself: %s", place(old.GetWorker()), reason)
 		}
 		if old.lost && old.lostReason != reason {

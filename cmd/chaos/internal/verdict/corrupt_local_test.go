@@ -140,6 +140,10 @@ var localCorruptions = []corruption{
 		e := d.executionOf("hard-drained", "a", 1)
 		e.Ticks = append(e.Ticks, micro(e.Canceled, cutShort+100*time.Millisecond))
 	}},
+	{RuleSoftMoved, "a run comes back at once to a worker that drains", func(d *drawn) {
+		s := d.eventOf("came-back", func(ev *messages.Event) bool { return ev.GetBindingLost() != nil })
+		s.run.Entries[s.entry].At = s.run.Entries[s.entry].At.Add(time.Second)
+	}},
 	{RuleFalseLoss, "a worker that drains is left, and does not", func(d *drawn) {
 		d.faults = slices.DeleteFunc(d.faults, func(f Fault) bool { return f.Kind == WorkerDrain && f.Target == "w1" })
 	}},

@@ -151,7 +151,7 @@ func (c *checker) lives(worker, incarnation string, since time.Time) bool {
 	w := &messages.WorkerRef{WorkerId: worker, Incarnation: incarnation}
 	return !c.succeededBy(w, c.evidence.At) && !slices.ContainsFunc(c.faults, func(f Fault) bool {
 		p := c.struck(&f, worker)
-		return f.strikes(worker) && p != nil && p.Incarnation == incarnation && (f.deadly() || f.Until.After(since))
+		return f.Kind != WorkerDrain && f.strikes(worker) && p != nil && p.Incarnation == incarnation && (f.deadly() || f.Until.After(since))
 	})
 }
 

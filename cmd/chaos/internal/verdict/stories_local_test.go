@@ -342,3 +342,22 @@ func leaseExpired(s *scene) {
 	t.step("c", 1, "")
 	t.finish()
 }
+
+// cameBack: a run with nothing to do leaves a worker that drains, and there is no
+// other one until that does not drain any more.
+func cameBack(s *scene) {
+	t := s.begin("came-back", soft)
+	t.bind("w1", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	lift := s.drain("w1", 0)
+	t.fail("a", 1, messages.CodeUserError, OnPurpose+": attempt 1 of 1")
+	t.lose(reasonDraining)
+	s.pass(leftFor)
+	lift()
+	t.bind("w1", reasonDraining)
+	t.step("a", 2, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
