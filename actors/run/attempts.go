@@ -138,6 +138,7 @@ func (m *Machine) dispatchRefused(i int, reason string) {
 	switch reason {
 	case "draining":
 		m.draining, m.refused, m.refusedAt = true, true, m.now
+		m.refusals++
 		m.endMove()
 	case "handed off":
 		m.goOnHandingOff()
@@ -192,6 +193,7 @@ func (m *Machine) result(r *messages.Result) {
 	worker := m.s.Steps[i].Worker
 	started := m.startOfResult(i, r)
 	m.contacts[i] = contact{}
+	m.refusals = 0
 	m.endMove()
 	m.record(i, r, started)
 	ack(worker)

@@ -1,6 +1,10 @@
 package run
 
-import "github.com/limpetrun/limpet/messages"
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
 
 // Drains: a SOFT run leaves its draining worker by itself, at the next boundary
 // of a step: when none of its attempts is live. It asks placement for another
@@ -102,7 +106,18 @@ func (m *Machine) justLeft() string {
 }
 
 // undrained forgets what is known of a drain of the bound worker.
-func (m *Machine) undrained() { m.draining, m.refused, m.stay = false, false, false }
+func (m *Machine) undrained() { m.draining, m.refused, m.stay, m.refusals = false, false, false, 0 }
+
+// refusedMost is the longest wait of a HARD run between two tries at a worker
+// that drains and whose deadline is over. Each try is an attempt and an entry,
+// and the drain may last for weeks. That it is over is told at once.
+const refusedMost = 5 * time.Minute
+
+// refusedUntil is when a run that was refused by its draining worker tries
+// again: after ResendAfter, doubled with each refusal in a row.
+func (m *Machine) refusedUntil() time.Time {
+	return m.refusedAt.Add(min(m.cfg.ResendAfter<<min(max(m.refusals-1, 0), 16), refusedMost))
+}
 
 // forgetBinding forgets what concerns the binding so far.
 func (m *Machine) forgetBinding() {

@@ -123,11 +123,13 @@ type Machine struct {
 	// know it yet.
 	gone map[string]time.Time
 	// draining: the roster says so of the bound worker. refused: it refused a
-	// dispatch for that reason; a HARD run tries again after a while.
+	// dispatch for that reason; a HARD run tries again after a while, which
+	// grows with the refusals in a row.
 	// stay: placement wants the run to make its next steps on the draining
 	// worker all the same.
 	draining, refused, stay bool
 	refusedAt               time.Time
+	refusals                int
 	// handOff is the local state that the run waits for before it leaves.
 	handOff *handOff
 	// spare is a process of the bound worker id that is older than the bound

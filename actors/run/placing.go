@@ -69,7 +69,7 @@ func (m *Machine) place() {
 	case m.draining && m.s.soft():
 		m.leaveDraining()
 		return
-	case m.refused && m.now.Before(m.refusedAt.Add(m.cfg.ResendAfter)):
+	case m.refused && m.now.Before(m.refusedUntil()):
 		return
 	}
 	m.refused = false

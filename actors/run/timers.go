@@ -187,7 +187,7 @@ func (m *Machine) nextAlarm() time.Time {
 		}
 	}
 	want(m.askFrom, m.now.Before(m.askFrom))
-	want(m.refusedAt.Add(m.cfg.ResendAfter), m.refused && m.s.hard() && m.s.bound())
+	want(m.refusedUntil(), m.refused && m.s.hard() && m.s.bound())
 	if m.move != nil {
 		want(m.move.since.Add(m.cfg.MoveFor), true)
 	} else if at, wants := m.busyUntil(); wants && m.now.Before(at) {
