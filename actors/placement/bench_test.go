@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,5 +94,30 @@ func BenchmarkAskWaiting(b *testing.B) {
 	c, now := crowd(b, workers, 10, 100_000, workflows)
 	for i := range b.N {
 		c.Ask(ask(100_000+i%800_000, workflows), now)
+	}
+}
+
+// BenchmarkGrantHeld answers questions that ask for a key while all of 20 workers
+// are open, each of which holds 100 of 1,000 keys.
+func BenchmarkGrantHeld(b *testing.B) {
+	const workers, workflows = 20, 5
+	c, now := crowd(b, workers, 1_000_000, 0, workflows)
+	for i := range workers {
+		r := &messages.LoadReport{WorkerId: fmt.Sprintf("w%d", i), Incarnation: "i1", Serial: 2}
+		for k := range 100 {
+			r.HeldKeys = append(r.HeldKeys, uint64((i*53+k*7)%1000))
+		}
+		slices.Sort(r.HeldKeys)
+		c.Report(r, now)
+	}
+	b.ReportAllocs()
+	for i := range b.N {
+		now = now.Add(10 * time.Microsecond)
+		q := ask(i, workflows)
+		q.HeldKeys = []uint64{uint64(i % 1000)}
+		c.Ask(q, now)
+		if i%10_000 == 0 {
+			c.Tick(now)
+		}
 	}
 }

@@ -82,6 +82,10 @@ var mutations = []mutation{
 		{placeAskGo, "	if q.seen {\n		return\n	}\n	for", "	if q.number > 0 {\n		return\n	}\n	for"}}},
 	{"placement: admit beside a process that lives", []change{{admissionGo,
 		"		if current || r.State != RivalJoining {", "		if r.State == RivalDraining {"}}},
+	{"placement: admit while the former process drains", []change{{admissionGo,
+		"	delete(c.entrants, workerID)\n	if draining {", "	if draining {\n		e.rivals = e.rivals[1:]\n		c.advance(e)\n		return c.take()\n	}\n	delete(c.entrants, workerID)\n	if draining {"}}},
+	{"placement: go on counting a worker that has gone as a holder", []change{{placeGo,
+		"	c.held.gone(w)\n", ""}}},
 	{"placement: admit although the first process answers", []change{{admissionGo,
 		"	delete(c.entrants, workerID)\n	if draining {", "	if !draining {\n		e.rivals = e.rivals[1:]\n		c.advance(e)\n		return c.take()\n	}\n	delete(c.entrants, workerID)\n	if draining {"}}},
 }
