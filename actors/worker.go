@@ -156,6 +156,7 @@ type Worker struct {
 	views    *viewSignal
 	outbox   *outbox
 	reporter *reporter
+	lease    *workerLease
 	locals   *workerLocals
 
 	life       context.Context // of everything that serves the worker
@@ -280,6 +281,7 @@ func newWorker(c WorkerConfig) *Worker {
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
 	w.locals = newWorkerLocals(w)
+	w.lease = newWorkerLease(w)
 	return w
 }
 
@@ -287,7 +289,7 @@ func (w *Worker) spawn() error {
 	shell := &workerActor{worker: w, attempts: map[uint64]*actor.PID{}}
 	shell.core = slots.New(slots.Config{
 		WorkerID: w.info.WorkerId, Incarnation: w.info.Incarnation, Pool: w.info.Pool,
-		Slots: int(w.info.Slots), Knows: w.knows, HandsOff: w.handsOff,
+		Slots: int(w.info.Slots), Knows: w.knows, HandsOff: w.handsOff, Leased: true,
 	})
 	// Known before the actor runs, which may send to itself at once.
 	w.pid = actor.NewPID(w.info.Address, w.info.ActorId)
@@ -295,6 +297,7 @@ func (w *Worker) spawn() error {
 	if err != nil {
 		return messages.Errorf(messages.CodeInternal, "worker actor %s: %w", w.info.ActorId, err)
 	}
+	context.AfterFunc(w.life, w.node.OnLease(w.leaseChanged))
 	context.AfterFunc(w.life, w.node.Subscribe(func(v *cluster.View) {
 		w.views.fire()
 		w.reporter.signal()

@@ -96,6 +96,10 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.worker.reporter.reportTo(ctx.Sender())
 	case *messages.Superseded:
 		a.superseded(ctx, now, m)
+	case leaseBegan:
+		a.do(ctx, a.core.LeaseBegan(now))
+	case leaseEnded:
+		a.do(ctx, a.core.LeaseEnded(now, m.term, m.cause))
 	case givenUp:
 		a.do(ctx, a.core.GivenUp(now, m.host, m.cause))
 	case supersede:

@@ -53,7 +53,7 @@ func (a *attemptActor) Receive(ctx actor.Context) {
 }
 
 func (a *attemptActor) start() {
-	ctx, cancel := context.WithCancelCause(a.worker.life)
+	ctx, cancel := context.WithCancelCause(a.worker.lease.context())
 	a.cancel = cancel
 	release := func() {}
 	if !a.deadline.IsZero() {
@@ -81,6 +81,11 @@ func (a *attemptActor) run(ctx context.Context, release func()) {
 		w.root.Send(w.pid, end)
 		w.functions.Done()
 	}()
+	// The process may have been stopped since the start was decided.
+	if !w.mayAct() {
+		end.failure = messages.ToFailure(context.Cause(ctx))
+		return
+	}
 	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
 	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Engine: a.engine}, &end)
 }

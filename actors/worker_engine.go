@@ -39,6 +39,9 @@ func (e *attemptEngine) SpawnChild(ctx context.Context, s *messages.SpawnChild) 
 	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
 	var pause retryPause
 	for {
+		if !e.worker.mayAct() {
+			return "", context.Cause(e.life)
+		}
 		reply, err := e.worker.node.Call(ctx, cluster.KindRun, d.RunId, s)
 		if err != nil {
 			return "", ended(ctx, err)

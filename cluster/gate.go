@@ -55,10 +55,9 @@ type gate struct {
 	serial uint64
 	signed time.Time
 	seen   seenSigns
-	// promised is for how long leases last by the word of others; thin: this
-	// server's own standing is about to end. Of the loop's goroutine.
+	// promised is for how long leases last by the word of others; of the loop's
+	// goroutine.
 	promised time.Duration
-	thin     bool
 	// since is when the present doubt began, unread when the signs could last
 	// not be read.
 	since, unread time.Time
@@ -197,9 +196,6 @@ func (g *gate) round(ctx context.Context) time.Duration {
 		g.sign(ctx, &c, heard, nil)
 		if len(c.rivals) > 0 {
 			g.suspectNow()
-			return gateAgain
-		}
-		if g.thin {
 			return gateAgain
 		}
 		return signEvery
@@ -345,7 +341,7 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	}
 	signs, err := g.signs.SignOfLife(ctx, c.self, data)
 	if err == nil {
-		g.thin = g.m.leases.signed(began, othersSigns(c.self, signs, heard))
+		g.m.leases.signed(began, othersSigns(c.self, signs, heard))
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

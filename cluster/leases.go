@@ -54,13 +54,6 @@ type leases struct {
 	wakeup chan struct{}
 }
 
-// LeaseChange is the beginning or the end of a worker's lease. Term is how many
-// leases have ended.
-type LeaseChange struct {
-	Held bool
-	Term uint64
-}
-
 // Prefixes of the packets.
 const (
 	leaseAskPrefix   = "ask "
@@ -69,7 +62,7 @@ const (
 
 func newLeases(m *membership) *leases {
 	c := m.config
-	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Signs != nil}, base: now(),
+	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Signs != nil, SignGap: 2 * signEvery}, base: now(),
 		servers: map[string]Member{}, looking: map[string]bool{}, ended: map[string]time.Time{},
 		cleared: map[string]bool{}, kept: map[string]bool{}, wakeup: make(chan struct{}, 1)}
 	if c.Role == RoleWorker {
@@ -379,14 +372,12 @@ func (l *leases) alive(name string) {
 }
 
 // signed takes what a sign of life found.
-func (l *leases) signed(began time.Time, signs []lease.Sign) (thin bool) {
+func (l *leases) signed(began time.Time, signs []lease.Sign) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.granter == nil {
-		return false
+	if l.granter != nil {
+		l.granter.Signed(began, now(), signs)
 	}
-	l.granter.Signed(began, now(), signs)
-	return l.granter.Thin(now())
 }
 
 // cutOff: this server is cut off, or no longer.
@@ -502,44 +493,4 @@ func (l *leases) hold(name string) time.Duration {
 		return 0
 	}
 	return l.granter.Hold(now(), name, l.reached())
-}
-
-// ---- what others may know --------------------------------------------------------
-
-// HoldsLease says whether this worker may act: no server calls it lost by now.
-// It is quick. A server always may.
-func (n *Node) HoldsLease() bool { return n.membership.leases.holds() }
-
-// LeaseTerm is how many leases of this worker have ended.
-func (n *Node) LeaseTerm() uint64 {
-	l := n.membership.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.holder == nil {
-		return 0
-	}
-	return l.holder.Term()
-}
-
-// OnLease calls f at the beginning and at the end of each lease of this worker,
-// in order. f must be quick, and not ask for the lease.
-func (n *Node) OnLease(f func(LeaseChange)) (cancel func()) {
-	return n.membership.leases.changed.add(f)
-}
-
-// LeaseTermOf is the newest term of a worker's process that this server knows of.
-func (n *Node) LeaseTermOf(worker, incarnation string) uint64 {
-	l := n.membership.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
-		return 0
-	}
-	return l.granter.Term(memberName(worker, incarnation))
-}
-
-// LeaseHold is for how long this server may not call a worker's process lost
-// that it has not seen: it may have a lease.
-func (n *Node) LeaseHold(worker, incarnation string) time.Duration {
-	return n.membership.leases.hold(memberName(worker, incarnation))
 }

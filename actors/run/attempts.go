@@ -229,12 +229,20 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
 			Step: st.Def.Name, Reason: m.canceled("run")}}})
 	case r.Canceled:
-		m.attemptLost(i, "canceled by its worker")
+		m.attemptLost(i, lostBecause(f))
 	case m.s.isSticky() && f.Code == string(messages.CodeStateLost) && !f.Final:
 		m.stateLost(i, f)
 	default:
 		m.attemptFailed(i, f, startedUs, false)
 	}
+}
+
+// lostBecause is why a worker canceled an attempt that its run wants.
+func lostBecause(f *messages.Failure) string {
+	if f.GetCode() == string(messages.CodeLeaseExpired) {
+		return "lease expired"
+	}
+	return "canceled by its worker"
 }
 
 // attemptFailed charges a failure and either schedules the retry or fails the

@@ -270,7 +270,7 @@ func (c *Core) freeSlot(a *attempt) {
 
 // serve gives free slots to the queue.
 func (c *Core) serve(now time.Time) {
-	for c.taken < c.slots && len(c.queue) > 0 {
+	for c.taken < c.slots && len(c.queue) > 0 && !c.leaseless {
 		a := c.queue[0]
 		c.dequeue(a)
 		if a.phase == phaseReturning {

@@ -63,6 +63,8 @@ type Config struct {
 	// HandsOff says whether local state of the runs of a workflow is handed off
 	// when they leave; nil means of none.
 	HandsOff func(workflow string) bool
+	// Leased: the worker may act only while it has a lease, and has none yet.
+	Leased bool
 	// MarksMax replaces the constant of that name; 0 means the constant.
 	MarksMax int
 }
@@ -138,6 +140,9 @@ type Core struct {
 	asks       boundRuns
 	superseded bool
 	stopped    bool
+	// leaseless: the worker may not act; term is how many leases have ended.
+	leaseless bool
+	term      uint64
 
 	load loadState
 	out  []Action
@@ -158,6 +163,7 @@ func New(cfg Config) *Core {
 		cfg: cfg, slots: max(cfg.Slots, 1),
 		runs: make(map[string]*run), replies: make(map[Address]*run), byID: make(map[uint64]*attempt),
 	}
+	c.leaseless = cfg.Leased
 	c.load.dirty = true
 	return c
 }
@@ -197,6 +203,8 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case d.TakeUp:
 		// The run may send it for good now, so nothing is remembered.
 		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
+	case d.LeaseTerm < c.term:
+		// The run sends it again if it still wants it.
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)
 	case c.handedOffUnder(d):
@@ -278,7 +286,7 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 			c.abandon(now, older, staleError(older, d))
 		}
 	}
-	if c.taken < c.slots {
+	if c.taken < c.slots && !c.leaseless {
 		c.start(now, a)
 		return
 	}

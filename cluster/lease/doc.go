@@ -27,7 +27,8 @@
 //   - G1. A server grants at most For, and not beyond its own standing.
 //   - G2. A server has standing (a) as long as every other server that may live
 //     has answered it; or (b) as long as most servers of its view have answered it
-//     and it reaches the store; or (c) as long as it reaches the store, and every
+//     and it reaches the store, or half of them, if it has given signs of life
+//     there without a gap for For; or (c) as long as it reaches the store, and every
 //     server that shows a fresh sign of life there has answered it. All count from when the question
 //     was sent, for Discount(For). Alone, that is always. A server that was cut
 //     off, or has not looked around yet, has none.
@@ -35,10 +36,11 @@
 //     since its own last grant to the worker, since its own start, since its last
 //     answer to every server that it does not reach now, since it found that one of
 //     them has ended, and since what those that it reaches say of the same.
-//   - G4. If the servers share a store, it also holds it back unless it reaches every server that may live; or
-//     reaches most of its view and has given signs of life without a gap for For;
-//     or the store shows each server that it does not reach to have given no sign
-//     for For, or to say for as long that it is cut off.
+//   - G4. If the servers share a store, a server yields that has given no sign
+//     there for For, or says for as long that it is cut off. The verdict is also
+//     held back unless every server that may live is reached or yields; or more
+//     are reached than not, of those that do not yield, and signs of life were
+//     given without a gap for For.
 //   - A process that is known to have ended (its ports are refused) or has said
 //     that it leaves is no silent one: nothing is held back.
 //
@@ -54,10 +56,11 @@
 //   - (a): r has answered s within For, by r's clock, and knows it: against G3. Or
 //     s does not count r among those that may live, which it does until r ended,
 //     or was silent for GhostFor.
-//   - (b): if r reaches most servers too, one of those that r reaches has answered s
-//     within For and has told r so: against G3. If r does not, it goes by the signs
-//     of s (G4): s has written none for For before r looked, so the standing of s
-//     has ended by then, and what s writes later begins another lease.
+//   - (b): if r reaches more servers than not, one of those that r reaches has
+//     answered s within For and has told r so: against G3. Half of them on either
+//     side is not enough for r, for s does not yield. If r goes by the signs of s
+//     (G4), s has written none for For before r looked, so the standing of s has
+//     ended by then, and what s writes later begins another lease.
 //   - (c): s has seen no fresh sign of r. But r has given them without a gap for
 //     For, or r has seen none of s for For; and each sign is written before those
 //     of the others are read, so of two servers at least one sees the other.
@@ -93,14 +96,13 @@ type Config struct {
 	For time.Duration
 	// Store: the servers give signs of life in a store that all of them reach.
 	Store bool
+	// SignGap is the longest time between two signs of life that count as without
+	// a gap; a sign that is older is not fresh. Required with Store.
+	SignGap time.Duration
 }
 
 // Every is the pace of the questions.
 func (c Config) Every() time.Duration { return c.For / 7 }
-
-// signGap is the longest time between two signs of life that count as without a
-// gap; a sign that is older is not fresh.
-func (c Config) signGap() time.Duration { return c.For * 4 / 7 }
 
 // Discount is what of a span on one clock has passed on any other by the time
 // that the whole has passed on the first.

@@ -184,13 +184,13 @@ func (g *Granter) Term(worker string) uint64 {
 // Signed takes what a sign of life found that was begun at a time, and given,
 // before the others were read.
 func (g *Granter) Signed(began, now time.Time, signs []Sign) {
-	if gap := Discount(g.cfg.signGap()); g.signed.IsZero() || now.Sub(g.signed) > gap || now.Sub(began) > gap {
+	if gap := Discount(g.cfg.SignGap); g.signed.IsZero() || now.Sub(g.signed) > gap || now.Sub(began) > gap {
 		g.steady = now
 	}
 	g.signed = began
 	clean := began
 	for _, s := range signs {
-		fresh := s.Age <= g.cfg.signGap() && !s.Passive
+		fresh := s.Age <= g.cfg.SignGap && !s.Passive
 		p := g.peers[s.Server]
 		if p == nil {
 			if !fresh {
@@ -237,26 +237,24 @@ func (g *Granter) Standing(now time.Time) time.Time {
 		}
 		all = earlier(all, p.answered.Add(Discount(g.cfg.For)))
 	}
-	if !g.cfg.Store {
-		return later(all, g.most(now, answered))
-	}
-	store := func(begun time.Time) time.Time { return begun.Add(Discount(g.cfg.For)) }
-	return later(all, later(earlier(g.most(now, answered), store(g.signed)), store(g.clean)))
-}
-
-// most is until when most of the servers, this one among them, stand by it.
-func (g *Granter) most(now time.Time, answered []time.Time) time.Time {
-	need := (len(answered) + 1) / 2
-	if need == 0 {
-		return now.Add(2 * g.cfg.For)
-	}
+	// Of the n servers of the view, most are n/2 others, and half (n-1)/2.
+	n := len(answered) + 1
 	slices.SortFunc(answered, func(a, b time.Time) int { return b.Compare(a) })
-	return answered[need-1].Add(Discount(g.cfg.For))
-}
-
-// Thin says that the standing of the server is about to end.
-func (g *Granter) Thin(now time.Time) bool {
-	return g.active && g.Standing(now).Sub(now) < g.cfg.For/2
+	stands := func(others int) time.Time {
+		if others == 0 {
+			return now.Add(2 * g.cfg.For)
+		}
+		return answered[others-1].Add(Discount(g.cfg.For))
+	}
+	if !g.cfg.Store {
+		return later(all, stands(n/2))
+	}
+	most := stands(n / 2)
+	if g.isSteady(now) {
+		most = stands((n - 1) / 2)
+	}
+	most = earlier(most, g.signed.Add(Discount(g.cfg.For)))
+	return later(all, later(most, g.clean.Add(Discount(g.cfg.For))))
 }
 
 // Silent are the servers that have left two questions unanswered.
@@ -293,25 +291,21 @@ func (g *Granter) Hold(now time.Time, worker string, reached []string) time.Dura
 	if w := g.workers[worker]; w != nil {
 		until = later(until, w.granted)
 	}
-	counted, there, yields := 1, 1, true
+	with, without := 1, 0
 	for name, p := range g.peers {
-		reaches := slices.Contains(reached, name)
-		if p.there {
-			counted++
-			if reaches {
-				there++
-			}
-		}
-		if reaches {
+		if slices.Contains(reached, name) {
+			with++
 			continue
 		}
 		until = later(until, p.stood)
 		if p.ended {
 			until = later(until, p.gone)
 		}
-		yields = yields && (p.ended || g.yielded(now, p))
+		if !p.ended && !g.yielded(now, p) {
+			without++
+		}
 	}
-	may := !g.cfg.Store || g.active && (yields || 2*there > counted && g.isSteady(now))
+	may := !g.cfg.Store || g.active && (without == 0 || with > without && g.isSteady(now))
 	left := until.Add(g.cfg.For).Sub(now)
 	if !may {
 		return max(left, g.cfg.Every()/4)
@@ -321,13 +315,13 @@ func (g *Granter) Hold(now time.Time, worker string, reached []string) time.Dura
 
 // isSteady says that the server has given signs of life without a gap for long.
 func (g *Granter) isSteady(now time.Time) bool {
-	return !g.steady.IsZero() && now.Sub(g.steady) >= g.cfg.For && now.Sub(g.signed) <= Discount(g.cfg.signGap())
+	return !g.steady.IsZero() && now.Sub(g.steady) >= g.cfg.For && now.Sub(g.signed) <= Discount(g.cfg.SignGap)
 }
 
 // yielded says that the store shows a server that is out of reach to have given
 // no sign of life for long, or to say that it is cut off.
 func (g *Granter) yielded(now time.Time, p *peer) bool {
-	if now.Sub(g.signed) > g.cfg.signGap() || g.signed.Sub(g.start) < g.cfg.For {
+	if now.Sub(g.signed) > g.cfg.SignGap || g.signed.Sub(g.start) < g.cfg.For {
 		return false
 	}
 	// One that has never given a sign has never owned anything.
