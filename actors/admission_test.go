@@ -208,6 +208,65 @@ func TestAdmissionRefusesASecondProcessEverywhere(t *testing.T) {
 	})
 }
 
+// The next process of a worker's id comes while the former one drains: it waits,
+// and says for whom. When the former one takes new runs again, the next one is
+// refused; when it ends, the next one is admitted, and the HARD run that was
+// bound to the id goes on there. Never are both admitted.
+func TestSuccessorWaitsForAProcessThatDrains(t *testing.T) {
+	for _, undrained := range []bool{false, true} {
+		hostBubble(t, func(w *hostWorld) {
+			until := make(chan struct{})
+			def := w.workflow("build", hard, hold(until))
+			servers := []*testServer{w.server("s1"), w.server("s2")}
+			w.settled(servers...)
+			engine := servers[0].host.Engine()
+			startedFirst, endedFirst := w.begin("w1", w.network.Host("w1"), servers[0], def)
+			first := <-startedFirst
+			time.Sleep(time.Second)
+			w.start(servers[0], "r1", def)
+			time.Sleep(time.Second)
+			if _, err := engine.DrainWorker(w.t.Context(), "w1", time.Hour); err != nil {
+				w.t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			next, refused := w.begin("w1", w.network.Host("again"), servers[1], def)
+			select {
+			case <-next:
+				w.t.Fatal("the next process was admitted while the former one drained")
+			case err := <-refused:
+				w.t.Fatalf("the next process was refused while the former one drained: %v", err)
+			case <-time.After(5 * time.Second):
+			}
+			if undrained {
+				if _, err := engine.UndrainWorker(w.t.Context(), "w1"); err != nil {
+					w.t.Fatal(err)
+				}
+				w.endedBy(refused, 5*time.Second, messages.CodeWorkerIDTaken)
+				close(until)
+				w.ends(servers[0], "r1", time.Minute, succeeded)
+				return
+			}
+			first.Drain() // its grace is none: the step is cut short
+			select {
+			case <-endedFirst:
+			case <-time.After(time.Minute):
+				w.t.Fatal("the process that drains did not end")
+			}
+			first.node.Kill()
+			select {
+			case p := <-next:
+				if at := w.oneHolder(servers, "w1", 10*time.Second); at != p.info.Incarnation {
+					w.t.Errorf("the servers take %s for w1, not its next process", at)
+				}
+			case <-time.After(10 * time.Second):
+				w.t.Fatal("the next process was not admitted when the former one had ended")
+			}
+			close(until)
+			w.ends(servers[0], "r1", time.Minute, succeeded)
+		})
+	}
+}
+
 func placementOwner(w *hostWorld, servers []*testServer) *testServer {
 	w.t.Helper()
 	for _, s := range servers {
