@@ -59,6 +59,8 @@ type workerLocals struct {
 	// emptied is closed when a stopped keeper has no value left.
 	stopped bool
 	emptied chan struct{}
+	// linger is localsLinger, but for tests.
+	linger time.Duration
 
 	keysOf chan struct{} // a place for each question for keys that is answered
 }
@@ -97,7 +99,7 @@ func newWorkerLocals(w *Worker) *workerLocals {
 	limits.WorkerID = w.info.WorkerId
 	l := &workerLocals{
 		worker: w, keeper: local.New(limits), asks: map[uint64]*localAsk{}, values: map[uint64]*localValue{},
-		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), keysOf: make(chan struct{}, keysOfMax),
+		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), linger: localsLinger, keysOf: make(chan struct{}, keysOfMax),
 	}
 	l.life, l.end = context.WithCancel(context.Background())
 	return l
@@ -381,7 +383,7 @@ func (l *workerLocals) stop() {
 		l.stopped = true
 		return l.keeper.Stop(now)
 	})
-	timer := time.NewTimer(localsLinger)
+	timer := time.NewTimer(l.linger)
 	defer timer.Stop()
 	select {
 	case <-l.emptied:

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -107,7 +108,8 @@ func (s *workerServer) receive(ctx actor.Context, name string) {
 		case s.loads <- m:
 		default:
 		}
-	case *messages.Queued, *messages.Started, *messages.Result, *messages.Revoked, *messages.DispatchRefused, *messages.AttemptUnknown:
+	case *messages.Queued, *messages.Started, *messages.Result, *messages.Revoked, *messages.DispatchRefused, *messages.AttemptUnknown,
+		*messages.HandedOff:
 		s.heard <- heardByRun{name, m}
 	}
 	if reply := (*s.answer.Load())(ctx, m); reply != nil {
@@ -143,6 +145,8 @@ type workerTestConfig struct {
 	grace     time.Duration
 	functions map[string]attempt.Function
 	hooks     *WorkerHooks
+	locals    map[string]*attempt.Local
+	limits    local.Config
 }
 
 func startTestWorker(t *testing.T, s *workerServer, c workerTestConfig) (*workerUnderTest, error) {
@@ -164,6 +168,7 @@ func startTestWorker(t *testing.T, s *workerServer, c workerTestConfig) (*worker
 	w, err := StartWorker(ctx, WorkerConfig{
 		Node: node, Info: &messages.WorkerInfo{Slots: c.slots, Workflows: []*messages.WorkflowDefinition{def}},
 		Functions: attempt.Functions{"w": c.functions}, Grace: c.grace, Hooks: c.hooks, Logger: logger,
+		Locals: attempt.Locals{"w": c.locals}, LocalLimits: c.limits,
 	})
 	if err != nil {
 		return nil, err

@@ -265,3 +265,32 @@ func TestValidateLabelsAndPriority(t *testing.T) {
 		t.Error("priorities")
 	}
 }
+
+func TestValidateDefinitionOfLocalState(t *testing.T) {
+	many := make([]*LocalDefinition, LocalsMax+1)
+	for i := range many {
+		many[i] = &LocalDefinition{Name: strings.Repeat("x", i+1)}
+	}
+	for _, tc := range []struct {
+		want   string // empty for none
+		sticky Sticky
+		locals []*LocalDefinition
+		step   *StepDefinition
+	}{
+		{"", Sticky_STICKY_SOFT, []*LocalDefinition{{Name: "a", Handoff: true}, {Name: "b", Shared: true}}, &StepDefinition{BuildsState: true, NeedsState: true}},
+		{"", Sticky_STICKY_NONE, []*LocalDefinition{{Name: "b", Shared: true}}, &StepDefinition{}},
+		{"33 locals: at most 32 (LocalsMax)", Sticky_STICKY_SOFT, many, &StepDefinition{}},
+		{`local "a": declared more than once`, Sticky_STICKY_HARD, []*LocalDefinition{{Name: "a"}, {Name: "a", Shared: true}}, &StepDefinition{}},
+		{"local name is empty", Sticky_STICKY_HARD, []*LocalDefinition{{}}, &StepDefinition{}},
+		{`local "a": state of one run needs a sticky workflow`, Sticky_STICKY_NONE, []*LocalDefinition{{Name: "a"}}, &StepDefinition{}},
+		{`local "a": shared local state cannot be handed off`, Sticky_STICKY_SOFT, []*LocalDefinition{{Name: "a", Shared: true, Handoff: true}}, &StepDefinition{}},
+		{`step "s": builds state, which needs a sticky workflow`, Sticky_STICKY_NONE, nil, &StepDefinition{BuildsState: true}},
+		{`step "s": needs state, which needs a sticky workflow`, Sticky_STICKY_NONE, nil, &StepDefinition{NeedsState: true}},
+	} {
+		tc.step.Name = "s"
+		err := ValidateDefinition(&WorkflowDefinition{Name: "w", Sticky: tc.sticky, Locals: tc.locals, Steps: []*StepDefinition{tc.step}})
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v, want %q", err, tc.want)
+		}
+	}
+}
