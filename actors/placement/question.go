@@ -328,19 +328,24 @@ func (c *Core) expire(now time.Time) {
 			return
 		}
 		c.expiring.pop()
-		if c.questions[q.key] == q {
-			delete(c.questions, q.key)
+		if c.questions[q.key] != q {
+			continue // another one took its place, and gave its grant back
 		}
-		if w := q.worker; q.state == stateGranted && !q.seen && w != nil {
+		delete(c.questions, q.key)
+		if q.state != stateGranted || q.seen {
+			continue
+		}
+		if w := q.worker; w != nil {
 			q.worker = nil
 			delete(w.unseen, q.grantID)
 			c.touch(w)
 			c.fill(w, now)
-			lost := q.waitingFor("a grant of worker " + w.id() + " was not used in time: ask again")
-			lost.Waiting.AskAgain = true
-			c.emit(lost)
-			c.recall(q)
 		}
+		// Of a worker that has gone too: the run did not hear of the grant, perhaps.
+		lost := q.waitingFor("a grant of worker " + q.ref.GetWorkerId() + " was not used in time: ask again")
+		lost.Waiting.AskAgain = true
+		c.emit(lost)
+		c.recall(q)
 	}
 }
 
