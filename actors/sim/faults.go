@@ -321,7 +321,7 @@ func (s *Sim) supervise() {
 		s.must(s.monitor.stuck())
 		s.must(s.monitor.oneOfEach())
 	}
-	if !s.finished() {
+	if !s.finished() || !s.settled() {
 		s.after(500*time.Millisecond, s.supervise)
 		return
 	}

@@ -256,6 +256,7 @@ func (m *monitor) local(after *run.State, ev *messages.Event) error {
 		}
 	case *messages.Event_StateHandedOff:
 		m.counts.HandOffs++
+		m.handedUnder[after.RunID] = k.StateHandedOff.Epoch
 		if k.StateHandedOff.Failure != nil {
 			m.counts.HandOffsFailed++
 		}
@@ -280,7 +281,13 @@ const leftFor = 5 * time.Second
 
 // moved checks a move away from a worker that is there: it goes to another one,
 // or to another process of it that has come in the meantime.
+// Its local state was asked for, if it has any that can be handed off.
 func (m *monitor) moved(before *run.State, b *messages.Bound, at time.Time) error {
+	// What the entry itself says came before the move.
+	has := handsOff(before.Def) && before.WorkedEpoch == b.Epoch-1 && !before.StateLost && m.lostIn[before.RunID] != m.counts.Entries
+	if has && m.handedUnder[before.RunID] != b.Epoch-1 {
+		return fmt.Errorf("left %s because of %q without what it has of the state of epoch %d", b.FromWorker, b.Reason, b.Epoch-1)
+	}
 	if b.FromWorker != b.Worker.WorkerId || b.FromIncarnation != b.Worker.Incarnation {
 		return nil
 	}

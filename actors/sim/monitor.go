@@ -37,6 +37,10 @@ type monitor struct {
 	outputs      map[string]string
 	saidLost     map[string]bool
 	lossRecorded map[string]int
+	// handedUnder is the newest epoch of a run whose worker was asked for its
+	// state, and lostIn the newest entry in which it was found lost.
+	handedUnder map[string]uint64
+	lostIn      map[string]int
 	// Counted for the report: what the seed exercised.
 	counts counts
 }
@@ -57,7 +61,8 @@ type counts struct {
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{},
-		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{}}
+		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{},
+		handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -226,7 +231,7 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 	case ev.StateLost:
 		m.counts.StateLost++
 		key := attemptKey(st.RunID, ev.Step, ev.Attempt)
-		m.lossRecorded[key] = m.counts.Entries
+		m.lossRecorded[key], m.lostIn[st.RunID] = m.counts.Entries, m.counts.Entries
 		if !m.saidLost[key] {
 			return fmt.Errorf("attempt %s did not say that its state is lost", key)
 		}

@@ -106,7 +106,7 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 		def.Steps = append(def.Steps, st)
 		dd.steps[st.Name] = s.drawBehaviour(children)
 		if stateful {
-			st.BuildsState, st.NeedsState = s.extra.chance(0.5), s.extra.chance(0.5)
+			st.BuildsState, st.NeedsState = s.extra.chance(0.8-0.3*float64(min(i, 1))), i > 0 && s.extra.chance(0.7)
 			dd.steps[st.Name].loses = pick(s.extra, []float64{0, 0, 0.1, 0.4})
 		}
 	}

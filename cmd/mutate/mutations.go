@@ -14,10 +14,14 @@ const (
 	attemptsGo   = "actors/run/attempts.go"
 	placingGo    = "actors/run/placing.go"
 	commandsGo   = "actors/run/commands.go"
+	rebuildGo    = "actors/run/rebuild.go"
+	handoffGo    = "actors/run/handoff.go"
+	drainGo      = "actors/run/drain.go"
 	timersGo     = "actors/run/timers.go"
 	applyGo      = "actors/run/apply.go"
 	slotsGo      = "actors/slots/attempts.go"
 	slotsCoreGo  = "actors/slots/core.go"
+	slotsRunsGo  = "actors/slots/runs.go"
 	placeGo      = "actors/placement/worker.go"
 	placeClassGo = "actors/placement/class.go"
 	placeAskGo   = "actors/placement/question.go"
@@ -61,6 +65,34 @@ var mutations = []mutation{
 		"		d.WakeOnUp = m.s.Binding.Worker.WorkerId\n", ""}}},
 	{"run: never send a dispatch again", []change{{timersGo,
 		"	return c.sentAt.Add(m.cfg.ResendAfter), true", "	return time.Time{}, false"}}},
+	{"rebuild: send what needs state without it", []change{{placingGo,
+		"m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 && m.dispatch(", "m.ready(&m.s.Steps[i]) && m.dispatch("}}},
+	{"rebuild: replace the recorded output", []change{{attemptsGo,
+		"case f == nil && !r.Canceled && st.Rebuild != nil:", "case f == nil && !r.Canceled && st.Rebuild != nil && m.s.Ended():"}}},
+	{"rebuild: keep what was built when state is lost", []change{{rebuildGo,
+		"		s.Steps[i].BuiltEpoch = 0\n", ""}}},
+	{"rebuild: trust what was built while state was lost", []change{{rebuildGo,
+		"	if st.spoilt {", "	if st.spoilt && st.Epoch == 0 {"}}},
+	{"rebuild: send a builder before those that it builds on", []change{
+		{rebuildGo, "	if !first {", "	if !first && st.Epoch == 0 {"},
+		{placingGo, "m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 &&", "m.ready(&m.s.Steps[i]) && (m.s.Steps[i].Rebuild != nil || len(m.s.missing(i)) == 0) &&"}}},
+	{"hand-off: take state for moved that stayed behind", []change{{handoffGo,
+		"		if !l.Handoff {", "		if l.Name == \"\" {"}}},
+	{"hand-off: leave without the state", []change{{drainGo,
+		"	if !m.handsOff() {\n		m.bind(", "	if m.s.soft() {\n		m.bind("}}},
+	{"hand-off: ask while an attempt is live", []change{{drainGo,
+		"	if m.anyLive() {\n		return\n	}\n	since", "	since"}}},
+	{"drain: move a HARD run", []change{{placingGo,
+		"	case m.draining && m.s.soft():", "	case m.draining:"}}},
+	{"drain: go back to the worker that was just left", []change{
+		{drainGo, "	m.gone[process(b.Worker)] = m.now\n", ""},
+		{drainGo, "	if b.Lost && m.s.soft() && (b.LostReason", "	if b.Lost && m.s.hard() && (b.LostReason"}}},
+	{"worker: execute under an epoch that was handed off", []change{{slotsCoreGo,
+		"	case c.handedOffUnder(d):", "	case c.handedOffUnder(d) && d.TakeUp:"}}},
+	{"worker: hand off what is in use", []change{{slotsRunsGo,
+		"return a.phase != phaseQueued && a.phase != phaseEnded && a.epoch <= m.Epoch", "return a.phase == phaseQueued && a.phase == phaseEnded"}}},
+	{"worker: execute what a drain had refused", []change{{slotsCoreGo,
+		"		// Its doublet may come when the drain is over.\n		c.withdraw(d.RunId, d.Step, d.Attempt)\n", ""}}},
 	{"worker: forget the tombstone of a result", []change{{slotsGo,
 		"	a.run.setMark(a.step, a.number, a.epoch, state)\n	c.rest", "	a.run.marks = nil\n	c.rest"}}},
 	{"worker: send a result only once", []change{{slotsGo,
