@@ -251,7 +251,7 @@ func (r *Roster) tellAbsence(w *rosterWorker, incarnation string, run []*actor.P
 			return true
 		}
 	}
-	if p := w.current; p != nil && p.told != WorkerGone && p.member.Incarnation > incarnation {
+	if p := w.current; p != nil && p.told != WorkerGone && p.member.Incarnation > incarnation && r.cfg.Node.LeaseHold(w.id, incarnation) <= 0 {
 		r.news.tell(WorkerChanged{WorkerID: w.id, Incarnation: incarnation, State: WorkerGone, Reason: reasonWorkerSuperseded}, run)
 		return true
 	}
@@ -260,7 +260,12 @@ func (r *Roster) tellAbsence(w *rosterWorker, incarnation string, run []*actor.P
 
 // doubt gives a process the settle time to appear. Called with mu held.
 func (r *Roster) doubt(w *rosterWorker, incarnation string) {
-	w.doubted[incarnation] = time.AfterFunc(r.cfg.Settle, func() { r.giveUp(w.id, incarnation) })
+	wait := r.cfg.Settle
+	if h := w.holder(); h != nil && h.member.Incarnation > incarnation {
+		// It will not appear any more; it may have a lease.
+		wait = r.cfg.Node.LeaseHold(w.id, incarnation)
+	}
+	w.doubted[incarnation] = time.AfterFunc(wait, func() { r.giveUp(w.id, incarnation) })
 }
 
 // giveUp declares gone what was never seen.
@@ -274,6 +279,11 @@ func (r *Roster) giveUp(workerID, incarnation string) {
 	if _, alive := r.cfg.Node.View().Member(workerID + "~" + incarnation); alive {
 		// Not admitted yet, or the news of it is on its way.
 		r.doubt(w, incarnation)
+		return
+	}
+	if hold := r.cfg.Node.LeaseHold(workerID, incarnation); hold > 0 {
+		// It may have a lease of another server's.
+		w.doubted[incarnation] = time.AfterFunc(hold, func() { r.giveUp(workerID, incarnation) })
 		return
 	}
 	delete(w.doubted, incarnation)

@@ -258,11 +258,36 @@ func (r *Roster) described(p, silent *rosterProcess, d *messages.DescribeReply) 
 	if !there {
 		return
 	}
+	if hold := r.holdUnseen(w, p); hold > 0 {
+		time.AfterFunc(hold, func() { r.lookAgain(p) })
+		return
+	}
 	p.info = r.infoOf(d)
 	if d.GetDraining() && !drains(p.member.State) {
 		p.member.State = cluster.StateDraining
 	}
 	r.claim(w, p, silent, false)
+}
+
+// holdUnseen is for how long a process may not take its id over: an earlier one,
+// which runs are bound to and this server has not seen, may have a lease.
+func (r *Roster) holdUnseen(w *rosterWorker, p *rosterProcess) (hold time.Duration) {
+	for incarnation := range w.doubted {
+		if incarnation < p.member.Incarnation {
+			hold = max(hold, r.cfg.Node.LeaseHold(w.id, incarnation))
+		}
+	}
+	return hold
+}
+
+// lookAgain looks into the claim of a process once more.
+func (r *Roster) lookAgain(p *rosterProcess) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w, there := r.stillThere(p); there {
+		p.asked = false
+		r.settleID(w)
+	}
 }
 
 // infoOf is what a process says of itself, with its start on this server's

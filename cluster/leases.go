@@ -194,15 +194,22 @@ func (l *leases) noteServers(at time.Time, view *View) {
 			l.granter.Ended(when, name)
 		case at.Sub(when) > lease.GhostFor:
 			delete(l.ended, name)
+		}
+	}
+	var known []string
+	if l.holder != nil {
+		l.holder.Servers(at, there)
+		known = l.holder.Known()
+	} else {
+		l.granter.Servers(at, there)
+		l.granter.Activate(self.State != StateJoining && !l.cut)
+		known = l.granter.Known()
+	}
+	for name := range l.servers {
+		if _, there := view.Member(name); !there && !slices.Contains(known, name) {
 			delete(l.servers, name)
 		}
 	}
-	if l.holder != nil {
-		l.holder.Servers(at, there)
-		return
-	}
-	l.granter.Servers(at, there)
-	l.granter.Activate(self.State != StateJoining && !l.cut)
 }
 
 // packet sends a message in a packet.

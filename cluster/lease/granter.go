@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -256,6 +257,9 @@ func (g *Granter) Standing(now time.Time) time.Time {
 	most = earlier(most, g.signed.Add(Discount(g.cfg.For)))
 	return later(all, later(most, g.clean.Add(Discount(g.cfg.For))))
 }
+
+// Known are the other servers that are not forgotten.
+func (g *Granter) Known() []string { return slices.Collect(maps.Keys(g.peers)) }
 
 // Silent are the servers that have left two questions unanswered.
 func (g *Granter) Silent(now time.Time) []string {

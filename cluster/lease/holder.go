@@ -38,7 +38,8 @@ type source struct {
 // NewHolder makes a Holder without a lease.
 func NewHolder(c Config) *Holder { return &Holder{cfg: c, servers: map[string]*source{}} }
 
-// Servers takes the names of the servers in the view.
+// Servers takes the names of the servers in the view. One that has left it is
+// forgotten after GhostFor, unless it may be the last one.
 func (h *Holder) Servers(now time.Time, there []string) {
 	for _, name := range there {
 		s := h.servers[name]
@@ -52,7 +53,7 @@ func (h *Holder) Servers(now time.Time, there []string) {
 		if s.there && !slices.Contains(there, name) {
 			s.there, s.gone = false, now
 		}
-		if !s.there && now.Sub(s.gone) > GhostFor {
+		if len(there) > 0 && !s.there && now.Sub(s.gone) > GhostFor {
 			delete(h.servers, name)
 		}
 	}

@@ -1,0 +1,272 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// executions are what functions did that honour their contexts.
+type executions struct {
+	mu   sync.Mutex
+	list []*execution
+}
+
+type execution struct {
+	run, worker string
+	from, to    time.Time
+	cause       error
+}
+
+// function acts for its run until its context ends, or for good when until is
+// closed.
+func (e *executions) function(until <-chan struct{}) attempt.Function {
+	return func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
+		x := &execution{run: a.Dispatch.RunId, worker: a.Worker.WorkerId, from: time.Now()}
+		e.mu.Lock()
+		e.list = append(e.list, x)
+		e.mu.Unlock()
+		select {
+		case <-until:
+		case <-ctx.Done():
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		x.to, x.cause = time.Now(), context.Cause(ctx)
+		if x.cause != nil {
+			return nil, x.cause
+		}
+		return []byte("1"), nil
+	}
+}
+
+// of are the executions of a run, in order.
+func (e *executions) of(run string) []execution {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []execution
+	for _, x := range e.list {
+		if x.run == run {
+			out = append(out, *x)
+		}
+	}
+	return out
+}
+
+// A worker that nobody reaches any more, either way or one way, stops acting
+// before its runs go on elsewhere, which they do soon.
+func TestWorkerThatIsCutOffStopsBeforeItsRunsMove(t *testing.T) {
+	type host = clustertest.Host
+	cuts := map[string]func(n *clustertest.Network, worker *host, others []*host){
+		"both ways": func(n *clustertest.Network, worker *host, _ []*host) { n.Split(worker) },
+		"it hears nothing": func(n *clustertest.Network, worker *host, others []*host) {
+			for _, other := range others {
+				n.SplitOneWay(other, worker)
+			}
+		},
+		"it is not heard": func(n *clustertest.Network, worker *host, others []*host) {
+			for _, other := range others {
+				n.SplitOneWay(worker, other)
+			}
+		},
+		"frozen": func(_ *clustertest.Network, worker *host, _ []*host) { worker.Freeze() },
+	}
+	for name, cut := range cuts {
+		for _, n := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s, %d servers", name, n), func(t *testing.T) {
+				hostBubble(t, func(w *hostWorld) { workerStopsFirst(w, n, cut) })
+			})
+		}
+	}
+}
+
+func workerStopsFirst(w *hostWorld, n int, cut func(*clustertest.Network, *clustertest.Host, []*clustertest.Host)) {
+	var servers []*testServer
+	for i := range n {
+		servers = append(servers, w.server(fmt.Sprintf("s%d", i)))
+	}
+	w.settled(servers...)
+	var acts executions
+	until := make(chan struct{})
+	def := w.workflow("build", soft, acts.function(until))
+	workers := map[string]*hostWorker{"w0": w.worker("w0", def), "w1": w.worker("w1", def)}
+	w.start(servers[0], "r1", def)
+	time.Sleep(3 * time.Second)
+	first := acts.of("r1")
+	if len(first) != 1 {
+		w.t.Fatalf("%d executions before the cut: %s", len(first), w.history("r1"))
+	}
+	worker := workers[first[0].worker]
+	began := time.Now()
+	others := []*clustertest.Host{}
+	for _, s := range servers {
+		others = append(others, s.network)
+	}
+	for id, other := range workers {
+		if id != first[0].worker {
+			others = append(others, other.network)
+		}
+	}
+	cut(&w.network, worker.network, others)
+	w.within(5*time.Second, "the run goes on elsewhere", func() bool { return len(acts.of("r1")) == 2 })
+	both := acts.of("r1")
+	if len(both) != 2 {
+		w.t.Fatal(w.history("r1"))
+	}
+	w.t.Logf("canceled after %v, again after %v", both[0].to.Sub(began), both[1].from.Sub(began))
+	switch {
+	case both[0].to.IsZero() || both[0].to.After(both[1].from):
+		w.t.Errorf("%s acts until %v, %s from %v", both[0].worker, both[0].to.Sub(began), both[1].worker, both[1].from.Sub(began))
+	case messages.CodeOf(both[0].cause) != messages.CodeLeaseExpired:
+		w.t.Errorf("canceled by %v", both[0].cause)
+	case both[0].worker == both[1].worker:
+		w.t.Errorf("both on %s", both[0].worker)
+	}
+	worker.network.Thaw()
+	w.network.Heal()
+	time.Sleep(3 * time.Second)
+	close(until)
+	w.ends(servers[0], "r1", 30*time.Second, succeeded)
+	if got := acts.of("r1"); len(got) != 2 {
+		w.t.Errorf("%d executions: %s", len(got), w.history("r1"))
+	}
+	// The worker is of use again.
+	w.start(servers[0], "r2", def)
+	w.ends(servers[0], "r2", 30*time.Second, succeeded)
+}
+
+// A cut that is over before anybody is called lost costs what ran, no more: it
+// runs again where the run is bound, charged to no retries.
+func TestWorkerWhoseLeaseExpiredGoesOnWithItsRuns(t *testing.T) {
+	for _, sticky := range []messages.Sticky{soft, messages.Sticky_STICKY_HARD} {
+		t.Run(sticky.String(), func(t *testing.T) {
+			hostBubble(t, func(w *hostWorld) {
+				s := w.server("s1")
+				w.settled(s)
+				var acts executions
+				until := make(chan struct{})
+				def := w.workflow("build", sticky, acts.function(until))
+				worker := w.worker("w0", def)
+				w.start(s, "r1", def)
+				time.Sleep(3 * time.Second)
+				// What it asks is not answered, but it is heard.
+				w.network.SplitOneWay(s.network, worker.network)
+				w.within(3*time.Second, "the lease expires", func() bool { return !acts.of("r1")[0].to.IsZero() })
+				w.network.Heal()
+				time.Sleep(5 * time.Second)
+				close(until)
+				w.ends(s, "r1", 30*time.Second, succeeded)
+				if n := w.events("r1"); n["*messages.Event_AttemptFailed"] != 0 || n["*messages.Event_AttemptLost"] != 1 || len(acts.of("r1")) != 2 {
+					w.t.Errorf("%v: %s", n, w.history("r1"))
+				}
+				if history := w.history("r1"); !strings.Contains(history, "lease expired") && !strings.Contains(history, "worker lost") {
+					w.t.Error(history)
+				}
+			})
+		})
+	}
+}
+
+// What servers do costs no step: a worker's lease outlives their deaths.
+func TestServersThatDieCostNoLease(t *testing.T) {
+	faults := map[string]struct {
+		servers int
+		do      func(w *hostWorld, servers []*testServer) *testServer
+	}{
+		"one of three is killed": {3, func(_ *hostWorld, servers []*testServer) *testServer {
+			servers[1].kill()
+			time.Sleep(15 * time.Second)
+			return servers[0]
+		}},
+		"two of three are killed": {3, func(_ *hostWorld, servers []*testServer) *testServer {
+			servers[1].kill()
+			servers[2].kill()
+			time.Sleep(15 * time.Second)
+			return servers[0]
+		}},
+		"one of two is killed": {2, func(_ *hostWorld, servers []*testServer) *testServer {
+			servers[1].kill()
+			time.Sleep(15 * time.Second)
+			return servers[0]
+		}},
+		"one of three freezes": {3, func(_ *hostWorld, servers []*testServer) *testServer {
+			servers[1].network.Freeze()
+			time.Sleep(4 * time.Second)
+			servers[1].network.Thaw()
+			time.Sleep(10 * time.Second)
+			return servers[0]
+		}},
+		"one of three leaves": {3, func(w *hostWorld, servers []*testServer) *testServer {
+			servers[1].host.Leave(w.t.Context())
+			servers[1].stop()
+			time.Sleep(10 * time.Second)
+			return servers[0]
+		}},
+		"the only one is killed for 5 s":     {1, backAfter(5*time.Second, (*testServer).kill)},
+		"the only one is killed for 10 min":  {1, backAfter(10*time.Minute, (*testServer).kill)},
+		"the only one is stopped for 20 s":   {1, backAfter(20*time.Second, (*testServer).stop)},
+		"the journal is lost for 10 s":       {1, withoutJournal},
+		"the journal of three is lost, 10 s": {3, withoutJournal},
+	}
+	for name, f := range faults {
+		t.Run(name, func(t *testing.T) {
+			hostBubble(t, func(w *hostWorld) {
+				var servers []*testServer
+				for i := range f.servers {
+					servers = append(servers, w.server(fmt.Sprintf("s%d", i)))
+				}
+				w.settled(servers...)
+				var acts executions
+				until := make(chan struct{})
+				def := w.workflow("build", soft, acts.function(until))
+				w.worker("w0", def)
+				w.worker("w1", def)
+				ids := w.bulk(servers[0], def, 6)
+				time.Sleep(3 * time.Second)
+				left := f.do(w, servers)
+				for _, id := range ids {
+					if got := acts.of(id); len(got) != 1 || !got[0].to.IsZero() {
+						w.t.Errorf("run %s: %d executions, the first ended by %v", id, len(got), got[0].cause)
+					}
+				}
+				close(until)
+				for _, id := range ids {
+					w.ends(left, id, 30*time.Second, succeeded)
+				}
+				w.notRepeated(ids)
+			})
+		})
+	}
+}
+
+func backAfter(away time.Duration, end func(*testServer)) func(*hostWorld, []*testServer) *testServer {
+	return func(w *hostWorld, servers []*testServer) *testServer {
+		end(servers[0])
+		w.first = nil
+		time.Sleep(away)
+		again := w.startServer("s0", servers[0].network.Again(), HostConfig{})
+		time.Sleep(5 * time.Second)
+		return again
+	}
+}
+
+func withoutJournal(w *hostWorld, servers []*testServer) *testServer {
+	w.store.before(func(method, _ string) error {
+		if slices.Contains([]string{"DueRead", "WokenByUpRead", "Appended"}, method) {
+			return nil
+		}
+		return errJournalDown
+	})
+	time.Sleep(10 * time.Second)
+	w.store.before(nil)
+	time.Sleep(5 * time.Second)
+	return servers[0]
+}
