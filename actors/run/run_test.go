@@ -197,3 +197,26 @@ func BenchmarkFan(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkChain is a run of three steps, as most are; the stateful one builds
+// local state in the first and needs it in the others.
+func BenchmarkChain(b *testing.B) {
+	for _, stateful := range []bool{false, true} {
+		b.Run(fmt.Sprintf("stateful=%v", stateful), func(b *testing.B) {
+			def := definition(messages.Sticky_STICKY_SOFT, &messages.StepDefinition{Name: "a", BuildsState: stateful},
+				&messages.StepDefinition{Name: "b", Parents: []string{"a"}, NeedsState: stateful},
+				&messages.StepDefinition{Name: "c", Parents: []string{"b"}, NeedsState: stateful})
+			b.ReportAllocs()
+			for b.Loop() {
+				d := newDriver(def)
+				d.handle(Start{Started: &messages.RunStarted{Workflow: "wf"}})
+				for _, st := range def.Steps {
+					d.handle(d.succeed(st.Name, nil))
+				}
+				if !d.m.State().Ended() {
+					b.Fatal("not ended")
+				}
+			}
+		})
+	}
+}
