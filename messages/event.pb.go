@@ -1696,6 +1696,8 @@ func (x *AttemptRevoked) GetReason() string {
 	return ""
 }
 
+// StepFailed ends a step; while the step is rebuilt it ends the rebuild: the
+// step has succeeded all the same, and what waited for the rebuild fails.
 type StepFailed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
@@ -1800,6 +1802,8 @@ func (x *StepSkipped) GetReason() string {
 	return ""
 }
 
+// StepCanceled ends a step; while the step is rebuilt it ends the rebuild, and
+// the step has succeeded all the same.
 type StepCanceled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`

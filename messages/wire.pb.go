@@ -1045,7 +1045,8 @@ type DispatchRefused struct {
 	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
 	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// "draining", "step gone", "revoked", "superseded", "ended": its run has
-	// the result already.
+	// the result already; "handed off": the state of the run was asked for under
+	// the epoch, and is to be asked for again.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

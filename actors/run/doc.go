@@ -11,7 +11,12 @@
 // turn that asks one holds its append for the answer, which is immediate, so
 // that "started, bound, dispatched" is one entry.
 //
-// Invariants, checked by State.Check:
+// Local state: a step that needs what others have built in the worker is sent
+// after these have been run again (rebuild.go); a run that leaves a live worker
+// takes along what can be handed off (handoff.go), and leaves one that drains at
+// the boundary of a step, when placement lets it (drain.go).
+//
+// Invariants, checked by State.Check and, for transitions, CheckTransition:
 //
 //	I1  a run that ended stays as it is until it is replayed
 //	I2  a step has at most one live attempt; its number is the step's newest

@@ -6,26 +6,45 @@
 //
 // Data flow: Run(seed) → a cluster and a workload drawn from the seed → faults
 // (lost, doubled, late and overtaking messages; partitions; servers and workers
-// that crash, freeze and come back; false suspicions; drains; a journal that
-// fails before and after it has written, or is lost for seconds; servers that
-// leave, join and are rolled; clocks that differ; links that are deaf one way;
-// second processes of a worker id, also while the first one drains) → all faults heal → every run must end.
+// that crash, freeze and come back; false suspicions; drains, of several workers
+// at once, and taken back; a journal that fails before and after it has written,
+// or is lost for seconds; servers that leave, join and are rolled; clocks that
+// differ; links that are deaf one way; second processes of a worker id, also
+// while the first one drains; local state that steps find lost, hand-offs that
+// fail or are not answered) → all faults heal → every run must end.
 //
 // Checked after every event:
 //
-//   - the invariants of the cores: run I1 to I8 at every durable event, slots W1
+//   - the invariants of the cores: run I1 to I11 at every durable event, slots W1
 //     to W5, placement P1 to P6
+//
 //   - nothing is sent before the entry that causes it is durable
+//
 //   - an attempt is executed at most once, by the process that it was durably
 //     sent to; a HARD run's only on the worker that it is bound to
+//
 //   - a SOFT run moves only for a reason that is recorded and true
+//
 //   - what a step recorded is what its live attempt returned
+//
 //   - an attempt is lost only with a process that was declared gone: never
 //     because a server died
+//
 //   - a result is acknowledged only once nobody needs it any more
+//
 //   - a run that was acknowledged to its client is in the journal
+//
 //   - the entries of a run are in the order of their times
+//
 //   - no process is admitted while another one of its worker id lives in reach
+//
+//   - a step that needs local state starts only where that was built or handed
+//     over under its epoch, unless another step has just found it lost; what a
+//     rebuild returns never replaces an output
+//
+//   - no worker executes anything of a run under an epoch whose state it has
+//     handed off, nor hands off what is in use; a run does not leave a live
+//     worker without what it has there
 //
 // Checked soon after everybody is back: a step that is ready runs if a worker has
 // nothing to do, what was sent is known to its worker, nobody has overslept, and
