@@ -189,7 +189,7 @@ func (w *worker) drainFor(d time.Duration) {
 }
 
 func (w *worker) undrain() {
-	if actions, err := w.core.Undrain(w.clock()); err == nil && w.core.Draining() == false && w.member == memberDraining {
+	if actions, err := w.core.Undrain(w.clock()); err == nil && !w.core.Draining() && w.member == memberDraining {
 		w.sim.tracef("%s drains no more", w.address)
 		w.sim.setState(w.proc, memberReady)
 		w.do(actions)
