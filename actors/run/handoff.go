@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -65,9 +66,9 @@ func (m *Machine) handedOff(msg *messages.HandedOff) {
 	if h == nil || h.since.IsZero() || msg.Epoch != m.s.Binding.Epoch || m.anyLive() {
 		return
 	}
-	off := &messages.StateHandedOff{Epoch: msg.Epoch, States: msg.States, Failure: msg.Failure}
+	off := &messages.StateHandedOff{Epoch: msg.Epoch, States: m.s.withUnused(msg), Failure: msg.Failure}
 	size := 0
-	for _, st := range msg.States {
+	for _, st := range off.States {
 		size += len(st.Local) + len(st.Data)
 	}
 	if size > messages.HandoffBytesMax {
@@ -75,6 +76,22 @@ func (m *Machine) handedOff(msg *messages.HandedOff) {
 			"the local state is handed off as %d bytes, the limit handoffBytesMax is %d", size, messages.HandoffBytesMax))
 	}
 	m.leave(h.reason, off)
+}
+
+// withUnused adds to what a worker handed off what it had been handed itself and
+// no step has asked it for: of that it has no value to give away. A worker that
+// failed may have changed it, and it is built anew.
+func (s *State) withUnused(msg *messages.HandedOff) []*messages.HandedState {
+	states := msg.States
+	if s.Handed == nil || msg.Failure != nil {
+		return states
+	}
+	for _, before := range s.Handed.States {
+		if !slices.ContainsFunc(msg.States, func(st *messages.HandedState) bool { return st.Local == before.Local }) {
+			states = append(states[:len(states):len(states)], before)
+		}
+	}
+	return states
 }
 
 // goOnHandingOff: the worker was asked for the state by an earlier activation.
