@@ -164,7 +164,12 @@ func (w *world) moved() {
 // question is over.
 func (w *world) stays(p *messages.PlaceWaiting) {
 	r := w.runs[p.RunId]
-	if r == nil || !r.place.Move || r.placed != nil {
+	granted := false // a worker that is there
+	if r != nil && r.placed != nil {
+		m := w.workers[r.placed.Worker.WorkerId]
+		granted = m != nil && m.info.Incarnation == r.placed.Worker.Incarnation
+	}
+	if r == nil || !r.place.Move || granted {
 		w.t.Fatalf("run %s is to stay, but is not about to move", p.RunId)
 	}
 	if n := len(w.moves); n < worldMoves || w.now.Sub(w.moves[n-worldMoves]) >= time.Second {
