@@ -29,14 +29,14 @@ func TestReadme(t *testing.T) {
 	api, gossip := freeAddress(t), freeAddress(t)
 	limpet := filepath.Join(dir, "limpet")
 	build(ctx, t, limpet, ".")
-	words := buildProgram(ctx, t, dir, strings.ReplaceAll(block(t, readme, "go", 0), "127.0.0.1:7946", gossip))
+	words := buildProgram(ctx, t, dir, strings.ReplaceAll(block(t, section(t, readme, "A worker"), "go", 0), "127.0.0.1:7946", gossip))
 
 	background(t, exec.Command(limpet, "server", "--listen", api, "--gossip", gossip, "--store", "sqlite:"+filepath.Join(dir, "journal.db")), "limpet server is up")
 	background(t, exec.Command(words, "worker-1"), "worker is ready")
 	background(t, exec.Command(words, "worker-2"), "worker is ready")
 
 	run := ""
-	for _, line := range strings.Split(block(t, readme, "sh", 2), "\n") {
+	for _, line := range strings.Split(block(t, section(t, readme, "A worker"), "sh", 1), "\n") {
 		line = strings.TrimSpace(strings.SplitN(line, "  #", 2)[0])
 		if line == "" {
 			continue
@@ -58,6 +58,30 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// TestReadmeExamples types the commands that run the examples of local state:
+// each runs one.
+func TestReadmeExamples(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	run := 0
+	for line := range strings.Lines(block(t, section(t, readme, "Local state"), "sh", 0)) {
+		cmd := exec.CommandContext(ctx, "sh", "-c", line)
+		cmd.Dir = "../.."
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Count(string(out), "--- PASS: Example_") != 1 {
+			t.Errorf("%s%v\n%s", line, err, out)
+		}
+		run++
+	}
+	if run < 3 {
+		t.Errorf("the README has %d examples of local state", run)
+	}
+}
+
 // TestReadmeCluster starts the servers of the README on a database of its own.
 // Only the ports are others.
 func TestReadmeCluster(t *testing.T) {
@@ -73,7 +97,7 @@ func TestReadmeCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	ports := map[string]string{}
-	text := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllStringFunc(block(t, readme, "sh", 3), func(address string) string {
+	text := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllStringFunc(block(t, section(t, readme, "Several servers"), "sh", 0), func(address string) string {
 		if ports[address] == "" {
 			ports[address] = freeAddress(t)
 		}
@@ -144,6 +168,17 @@ func TestReadmeTargets(t *testing.T) {
 			t.Errorf("the README names `make %s`, which the Makefile does not have", m[1])
 		}
 	}
+}
+
+// section returns what is below a heading.
+func section(t *testing.T, text []byte, heading string) []byte {
+	t.Helper()
+	_, rest, ok := bytes.Cut(text, []byte("\n## "+heading+"\n"))
+	if !ok {
+		t.Fatalf("the README has no section %q", heading)
+	}
+	rest, _, _ = bytes.Cut(rest, []byte("\n## "))
+	return rest
 }
 
 // block returns the n-th fenced block of a language.
