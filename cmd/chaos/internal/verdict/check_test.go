@@ -35,14 +35,14 @@ func TestSilentAboutEverythingLegitimate(t *testing.T) {
 		seen.Canceled != 3 || seen.Replayed != 2 || seen.StickyChildren != 2 || seen.PlainChildren != 3 {
 		t.Errorf("seen %+v", seen)
 	}
-	if seen.Rebuilds != 3 || seen.StateLost != 1 || seen.Handoffs != 1 || seen.Received != 1 || seen.Drained != 4 || seen.Fenced != 2 || seen.Values != 7 {
+	if seen.Rebuilds != 3 || seen.StateLost != 1 || seen.Handoffs != 3 || seen.Received != 2 || seen.Drained != 6 || seen.Fenced != 2 || seen.Values != 9 {
 		t.Errorf("seen of local state %+v", seen)
 	}
 	line, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"seed":1`, `"worker_kill":2`, `"violations":{`, `"recovery_s":{`, `"not_ended":0`, `"overlap":0`, `"rebuilds":3`, `"handoffs":1`, `"drains":3`, `"fenced":2`, `"server_stop":null`} {
+	for _, want := range []string{`"seed":1`, `"worker_kill":2`, `"violations":{`, `"recovery_s":{`, `"not_ended":0`, `"overlap":0`, `"rebuilds":3`, `"handoffs":3`, `"drains":5`, `"fenced":2`, `"server_stop":null`} {
 		if !strings.Contains(string(line), want) {
 			t.Errorf("the line lacks %s: %s", want, line)
 		}

@@ -110,6 +110,22 @@ var localCorruptions = []corruption{
 	}},
 	{RuleHandoff, "state arrives that nobody gave", func(d *drawn) { d.valueOf("rebuilt", 2).Received = `{"run":"rebuilt","version":1}` }},
 	{RuleHandoff, "the history has what nobody gave", func(d *drawn) { d.valueOf("handed", 1).Gifts = nil }},
+	{RuleHandoff, "state is handed on as it came, and was used", func(d *drawn) {
+		v := *d.valueOf("handed-on", 3)
+		w := d.of("handed-on").Entries
+		for _, e := range w {
+			for _, ev := range e.Events {
+				if b := ev.GetBound(); b.GetEpoch() == 2 {
+					v.Worker, v.Incarnation = b.Worker.WorkerId, b.Worker.Incarnation
+				}
+			}
+		}
+		v.ID, v.Epoch, v.Uses = "between", 2, nil
+		d.evidence.Values = append(d.evidence.Values, v)
+	}},
+	{RuleRebuild, "state is not handed on", func(d *drawn) {
+		d.eventOf("handed-on", func(ev *messages.Event) bool { return ev.GetStateHandedOff().GetEpoch() == 2 }).event.GetStateHandedOff().States = nil
+	}},
 	{RuleHandoff, "old state is given", func(d *drawn) {
 		v := d.valueOf("handed", 1)
 		v.Gifts[0].Data = strings.Replace(v.Gifts[0].Data, `:2`, `:1`, 1)

@@ -48,9 +48,7 @@ func (h *history) handedOff(s *messages.StateHandedOff) {
 func (h *history) checkHandoffs() {
 	for epoch, s := range h.handed {
 		for _, state := range s.GetStates() {
-			if !slices.ContainsFunc(h.values, func(v *ledger.Value) bool {
-				return v.Epoch == epoch && v.Local == state.GetLocal() && slices.ContainsFunc(v.Gifts, func(g ledger.Gift) bool { return g.Data == string(state.GetData()) })
-			}) {
+			if !h.gave(epoch, state) && !h.handedOn(epoch, state) {
 				h.breaks(RuleHandoff, "%q was handed off in epoch %d by the history, and nobody gave it", state.GetData(), epoch)
 			}
 		}
@@ -63,6 +61,22 @@ func (h *history) checkHandoffs() {
 			h.checkReceived(v)
 		}
 	}
+}
+
+// gave says that the process of an epoch gave the state away.
+func (h *history) gave(epoch uint64, state *messages.HandedState) bool {
+	return slices.ContainsFunc(h.values, func(v *ledger.Value) bool {
+		return v.Epoch == epoch && v.Local == state.GetLocal() && slices.ContainsFunc(v.Gifts, func(g ledger.Gift) bool { return g.Data == string(state.GetData()) })
+	})
+}
+
+// handedOn says that the epoch began with the very state, and that nobody asked
+// for it there.
+func (h *history) handedOn(epoch uint64, state *messages.HandedState) bool {
+	began := slices.ContainsFunc(h.given[epoch].GetStates(), func(s *messages.HandedState) bool {
+		return s.GetLocal() == state.GetLocal() && string(s.GetData()) == string(state.GetData())
+	})
+	return began && !slices.ContainsFunc(h.values, func(v *ledger.Value) bool { return v.Epoch == epoch && v.Local == state.GetLocal() })
 }
 
 // checkGift: what is given is the run's own, and the newest of it; afterwards

@@ -190,6 +190,14 @@ func (s *scene) drain(worker string, deadline time.Duration) (lift func()) {
 	}
 }
 
+// leaves gives the binding up, with state that was handed off.
+func (t *tale) leaves(data string) {
+	t.tell(
+		&messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: &messages.StateHandedOff{Epoch: t.epoch, States: []*messages.HandedState{{Local: "state", Data: []byte(data)}}}}},
+		&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: t.epoch, Reason: reasonDraining}}},
+	)
+}
+
 // handedOver: a run leaves a worker that drains, and its state goes with it.
 func handedOver(s *scene) {
 	t := s.stateful("handed", soft)
@@ -205,10 +213,7 @@ func handedOver(s *scene) {
 	lift := s.drain("w1", 0)
 	t.succeed("b", 1)
 	data := t.give(v)
-	t.tell(
-		&messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: &messages.StateHandedOff{Epoch: t.epoch, States: []*messages.HandedState{{Local: "state", Data: []byte(data)}}}}},
-		&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: t.epoch, Reason: reasonDraining}}},
-	)
+	t.leaves(data)
 	s.release(v, releaseRebound)
 	t.bind("w3", reasonDraining)
 	t.dispatch("c", 1, "")
@@ -360,4 +365,39 @@ func cameBack(s *scene) {
 	t.step("b", 1, "")
 	t.step("c", 1, "")
 	t.finish()
+}
+
+// handedOn: state goes through a worker where no step has asked for it.
+func handedOn(s *scene) {
+	t := s.stateful("handed-on", soft)
+	t.bind("w1", reasonFirst)
+	t.dispatch("a", 1, "")
+	t.execute("a", 1)
+	v := t.build("", "")
+	t.use(v, "a")
+	lift := s.drain("w1", 0)
+	t.succeed("a", 1)
+	data := t.give(v)
+	t.leaves(data)
+	s.release(v, releaseRebound)
+	t.bind("w2", reasonDraining)
+	t.dispatch("b", 1, "")
+	t.execute("b", 1)
+	again := s.drain("w2", 0)
+	t.fail("b", 1, messages.CodeUserError, OnPurpose+": attempt 1 of 1")
+	t.leaves(data)
+	t.bind("w3", reasonDraining)
+	t.dispatch("b", 2, "")
+	t.execute("b", 2)
+	u := t.build("", data)
+	t.use(u, "b")
+	t.succeed("b", 2)
+	t.dispatch("c", 1, "")
+	t.execute("c", 1)
+	t.use(u, "c")
+	t.succeed("c", 1)
+	t.finish()
+	s.release(u, releaseEnded)
+	lift()
+	again()
 }

@@ -19,7 +19,7 @@ func everything() *scene {
 		plain, retried, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
 		canceledRun, canceledParent, stickyChild, childOnItsOwn,
 		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, workerCutOff, superseded, serverKilled, databaseRestarted,
-		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack,
+		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack, handedOn,
 	} {
 		story(s)
 		s.pass(time.Minute)
