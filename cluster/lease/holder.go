@@ -13,6 +13,7 @@ type Holder struct {
 	rounds  rounds
 	asked   time.Time
 	servers map[string]*source
+	until   time.Time
 	// held is what the last Check said, term how many leases have ended.
 	held bool
 	term uint64
@@ -41,6 +42,7 @@ func NewHolder(c Config) *Holder { return &Holder{cfg: c, servers: map[string]*s
 // Servers takes the names of the servers in the view. One that has left it is
 // forgotten after GhostFor, unless it may be the last one.
 func (h *Holder) Servers(now time.Time, there []string) {
+	h.Until()
 	for _, name := range there {
 		s := h.servers[name]
 		if s == nil {
@@ -67,7 +69,10 @@ func (h *Holder) Left(server string) {
 }
 
 // Replaced says that another process has taken a server's place.
-func (h *Holder) Replaced(server string) { delete(h.servers, server) }
+func (h *Holder) Replaced(server string) {
+	h.Until()
+	delete(h.servers, server)
+}
 
 // Ask begins a question to all servers, which Known returns; it returns its
 // number.
@@ -135,9 +140,11 @@ func (h *Holder) Looked(server string, began time.Time, refused bool) {
 	}
 }
 
-// Until is the end of the lease, as things are; zero for none.
+// Until is the end of the lease, as things are; zero for none. It never goes
+// back: what was granted stands, and so does what followed from the end of all
+// servers, whoever has taken their places since.
 func (h *Holder) Until() time.Time {
-	var until, oldest time.Time
+	until, oldest := h.until, time.Time{}
 	ended := true
 	for _, s := range h.servers {
 		until = later(until, s.until)
@@ -153,6 +160,7 @@ func (h *Holder) Until() time.Time {
 	if ended && !oldest.IsZero() {
 		until = later(until, oldest.Add(Discount(h.cfg.For)))
 	}
+	h.until = until
 	return until
 }
 
