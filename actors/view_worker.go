@@ -20,8 +20,11 @@ func workerView(w *WorkerStatus) *api.Worker {
 	for _, d := range w.Info.GetWorkflows() {
 		v.Workflows = append(v.Workflows, d.Name)
 	}
-	if w.State != WorkerUp {
+	switch w.State {
+	case WorkerGone:
 		v.StateReason = w.Reason
+	case WorkerDraining:
+		v.StateReason = reasonWorkerDraining
 	}
 	if w.Load.GetIncarnation() != w.Incarnation || w.State == WorkerGone {
 		return v
