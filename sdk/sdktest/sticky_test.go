@@ -244,6 +244,8 @@ func TestDrainingWorker(t *testing.T) {
 			stopped := make(chan error)
 			go func() { stopped <- e.StopWorker(bound) }()
 			<-draining
+			// The run leaves once it knows.
+			untilDrains(t, e, bound)
 			close(goOn)
 			out, err := second.Result(t.Context(), run)
 			if err != nil || (out.Worker != bound) != tc.moves {
