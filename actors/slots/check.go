@@ -73,10 +73,15 @@ func (c *Core) Check() error {
 	if handing != c.drain.handing || c.asks.order.Len() != bound {
 		fail("counts: handing off %d/%d asked about %d/%d", handing, c.drain.handing, bound, c.asks.order.Len())
 	}
-	for e := c.asks.order.Front(); e != nil && e.Next() != nil; e = e.Next() {
+	return errors.Join(append(errs, c.asks.check())...)
+}
+
+// check is W7: who was heard of the longest ago is asked about first.
+func (b *boundRuns) check() error {
+	for e := b.order.Front(); e != nil && e.Next() != nil; e = e.Next() {
 		if e.Value.(*run).heardAt.After(e.Next().Value.(*run).heardAt) {
-			fail("W7: run %s is asked about before its turn", e.Value.(*run).id)
+			return fmt.Errorf("W7: run %s is asked about before its turn", e.Value.(*run).id)
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
