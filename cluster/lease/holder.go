@@ -24,8 +24,6 @@ type source struct {
 	// there: in the view; gone is since when it is not.
 	there bool
 	gone  time.Time
-	// known is since when it is asked.
-	known time.Time
 	// left: it said that it leaves.
 	left  bool
 	until time.Time
@@ -46,7 +44,7 @@ func (h *Holder) Servers(now time.Time, there []string) {
 	for _, name := range there {
 		s := h.servers[name]
 		if s == nil {
-			s = &source{known: now}
+			s = &source{}
 			h.servers[name] = s
 		}
 		s.there, s.left = true, false
@@ -112,15 +110,16 @@ func (h *Holder) Granted(server string, seq uint64, valid time.Duration) {
 	}
 }
 
-// Looks are servers that have left two questions unanswered while the end of
-// the lease comes near: whether their processes have ended is to be found out.
+// Looks are servers that have left two questions unanswered, or never answered
+// one, while the end of the lease comes near: whether their processes have ended
+// is to be found out.
 func (h *Holder) Looks(now time.Time) []string {
 	if h.Until().Sub(now) > h.cfg.For/2 {
 		return nil
 	}
 	var out []string
 	for _, name := range h.Known() {
-		if now.Sub(later(h.servers[name].heard, h.servers[name].known)) > 2*h.cfg.Every() {
+		if now.Sub(h.servers[name].heard) > 2*h.cfg.Every() {
 			out = append(out, name)
 		}
 	}
