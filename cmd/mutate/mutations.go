@@ -21,11 +21,12 @@ const (
 	applyGo      = "actors/run/apply.go"
 	slotsGo      = "actors/slots/attempts.go"
 	slotsCoreGo  = "actors/slots/core.go"
-	slotsRunsGo  = "actors/slots/runs.go"
 	placeGo      = "actors/placement/worker.go"
 	placeClassGo = "actors/placement/class.go"
 	placeAskGo   = "actors/placement/question.go"
 	admissionGo  = "actors/placement/admission.go"
+	leaseGo      = "cluster/lease/granter.go"
+	holderGo     = "cluster/lease/holder.go"
 )
 
 var mutations = []mutation{
@@ -89,10 +90,6 @@ var mutations = []mutation{
 		{drainGo, "	if b.Lost && m.s.soft() && (b.LostReason", "	if b.Lost && m.s.hard() && (b.LostReason"}}},
 	{"worker: execute under an epoch that was handed off", []change{{slotsCoreGo,
 		"	case c.handedOffUnder(d):", "	case c.handedOffUnder(d) && d.TakeUp:"}}},
-	{"worker: hand off what is in use", []change{{slotsRunsGo,
-		"return a.phase != phaseQueued && a.phase != phaseEnded && a.epoch <= m.Epoch", "return a.phase == phaseQueued && a.phase == phaseEnded"}}},
-	{"worker: execute what a drain had refused", []change{{slotsCoreGo,
-		"		// Its doublet may come when the drain is over.\n		c.withdraw(d.RunId, d.Step, d.Attempt)\n", ""}}},
 	{"worker: forget the tombstone of a result", []change{{slotsGo,
 		"	a.run.setMark(a.step, a.number, a.epoch, state)\n	c.rest", "	a.run.marks = nil\n	c.rest"}}},
 	{"worker: send a result only once", []change{{slotsGo,
@@ -120,4 +117,8 @@ var mutations = []mutation{
 		"	c.held.gone(w)\n", ""}}},
 	{"placement: admit although the first process answers", []change{{admissionGo,
 		"	delete(c.entrants, workerID)\n	if draining {", "	if !draining {\n		e.rivals = e.rivals[1:]\n		c.advance(e)\n		return c.take()\n	}\n	delete(c.entrants, workerID)\n	if draining {"}}},
+	{"lease: call a worker lost before its leases have ended", []change{{leaseGo,
+		"	left := until.Add(g.cfg.For).Sub(now)\n", "	left := until.Sub(now)\n"}}},
+	{"lease: act beyond the end of the lease", []change{{holderGo,
+		"	held = now.Before(h.Until())\n", "	held = now.Before(h.Until().Add(h.cfg.For))\n"}}},
 }
