@@ -229,8 +229,12 @@ func drawPlan(r *rand.Rand, s *shape, number uint64) Plan {
 	p := Plan{Number: number}
 	for range s.steps {
 		sleep := 20 + r.IntN(180)
-		if r.IntN(100) < 15 {
+		switch n := r.IntN(100); {
+		case n < 15:
 			sleep = 500 + r.IntN(2500)
+		case n < 18:
+			// Longer than it takes to give a worker up.
+			sleep = 3000 + r.IntN(4000)
 		}
 		fails := 0
 		if r.IntN(100) < 8 {
