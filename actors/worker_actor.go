@@ -56,13 +56,8 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.do(ctx, a.core.Tick(now))
 	case *messages.Dispatch:
 		a.do(ctx, a.core.Dispatch(now, m))
-	case functionEnded:
-		a.functionEnded(ctx, now, m)
 	case *messages.ResultAck:
 		a.do(ctx, a.core.ResultAck(now, m))
-	case workerTick:
-		a.armed = time.Time{}
-		a.do(ctx, a.core.Tick(now))
 	case *messages.Revoke:
 		a.do(ctx, a.core.Revoke(now, m))
 	case *messages.CancelAttempt:
@@ -76,18 +71,8 @@ func (a *workerActor) Receive(ctx actor.Context) {
 			a.do(ctx, a.core.HandOffBegan(now, m.RunId))
 			a.worker.locals.handOff(m)
 		}
-	case handOffAnswered:
-		a.do(ctx, a.core.HandOffEnded(now, m.runID))
 	case *messages.LocalKeysOf:
 		a.worker.locals.answerKeys(ctx.Sender(), m)
-	case heldChanged:
-		a.do(ctx, a.core.LoadChanged(now))
-	case childWaitBegan:
-		a.do(ctx, a.core.ChildWaitBegan(now, m.id))
-	case childWaitEnded:
-		a.do(ctx, a.core.ChildWaitEnded(now, m.id))
-	case beginDrain:
-		a.do(ctx, a.core.Drain(now, m.deadline))
 	case *messages.DrainWorker:
 		a.drain(ctx, now, m)
 	case *messages.Describe:
@@ -96,14 +81,6 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.worker.reporter.reportTo(ctx.Sender())
 	case *messages.Superseded:
 		a.superseded(ctx, now, m)
-	case leaseBegan:
-		a.do(ctx, a.core.LeaseBegan(now))
-	case leaseEnded:
-		a.do(ctx, a.core.LeaseEnded(now, m.term, m.cause))
-	case givenUp:
-		a.do(ctx, a.core.GivenUp(now, m.host, m.cause))
-	case supersede:
-		a.do(ctx, a.core.Superseded(now, m.cause))
 	case *messages.RegisterReply:
 		// Placement got a report of a worker that it does not know.
 		if !m.Admitted {
@@ -117,8 +94,39 @@ func (a *workerActor) Receive(ctx actor.Context) {
 			a.timer.Stop()
 		}
 		return
+	default:
+		a.heardFromWithin(ctx, now, m)
 	}
 	a.arm(now)
+}
+
+// heardFromWithin takes what the worker's own process says.
+func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any) {
+	switch m := msg.(type) {
+	case functionEnded:
+		a.functionEnded(ctx, now, m)
+	case workerTick:
+		a.armed = time.Time{}
+		a.do(ctx, a.core.Tick(now))
+	case handOffAnswered:
+		a.do(ctx, a.core.HandOffEnded(now, m.runID))
+	case heldChanged:
+		a.do(ctx, a.core.LoadChanged(now))
+	case childWaitBegan:
+		a.do(ctx, a.core.ChildWaitBegan(now, m.id))
+	case childWaitEnded:
+		a.do(ctx, a.core.ChildWaitEnded(now, m.id))
+	case beginDrain:
+		a.do(ctx, a.core.Drain(now, m.deadline))
+	case leaseBegan:
+		a.do(ctx, a.core.LeaseBegan(now))
+	case leaseEnded:
+		a.do(ctx, a.core.LeaseEnded(now, m.term, m.cause))
+	case givenUp:
+		a.do(ctx, a.core.GivenUp(now, m.host, m.cause))
+	case supersede:
+		a.do(ctx, a.core.Superseded(now, m.cause))
+	}
 }
 
 func (a *workerActor) functionEnded(ctx actor.Context, now time.Time, m functionEnded) {

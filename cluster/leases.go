@@ -491,13 +491,3 @@ func (l *leases) keeps(name string) bool {
 	defer l.mu.Unlock()
 	return l.kept[name]
 }
-
-// hold is for how long a process that was never seen may not be called lost.
-func (l *leases) hold(name string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
-		return 0
-	}
-	return l.granter.Hold(now(), name, l.reached())
-}

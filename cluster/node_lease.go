@@ -54,3 +54,13 @@ func (n *Node) LeaseTermOf(worker, incarnation string) uint64 {
 func (n *Node) LeaseHold(worker, incarnation string) time.Duration {
 	return n.membership.leases.hold(memberName(worker, incarnation))
 }
+
+// hold is for how long a process that was never seen may not be called lost.
+func (l *leases) hold(name string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.granter == nil {
+		return 0
+	}
+	return l.granter.Hold(now(), name, l.reached())
+}

@@ -227,6 +227,7 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 	}
 	switch m := msg.(type) {
 	case *messages.Dispatch:
+		m.LeaseTerm = a.sv.lease.Term(processKey(to))
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	case *messages.Revoke:
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()

@@ -30,6 +30,10 @@
 //   - an attempt is lost only with a process that was declared gone: never
 //     because a server died
 //
+//   - no process begins to act for a sticky run, or for a step of another one,
+//     while another process acts for it: executes a function whose context has not
+//     ended, and has a lease
+//
 //   - a result is acknowledged only once nobody needs it any more
 //
 //   - a run that was acknowledged to its client is in the journal
@@ -54,5 +58,5 @@
 // Checked at the end: every run has ended, no worker holds a result, no slot or
 // grant is taken, no run counts as bound, and nothing is left in memory.
 //
-// Imports only run, placement, slots, journal and messages.
+// Imports only run, placement, slots, journal, cluster/lease and messages.
 package sim

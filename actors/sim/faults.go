@@ -186,6 +186,9 @@ func (s *Sim) thaw(p *proc) {
 	}
 	s.tracef("%s wakes", p.address)
 	p.frozen, p.steadySince = false, s.now
+	if p.worker != nil {
+		p.worker.checkLease()
+	}
 	if p.server != nil && s.now.Sub(p.frozenAt) > pauseMost {
 		p.later(s.dice.between(0, 100*time.Millisecond), p.server.beginAnew)
 	}
@@ -261,6 +264,10 @@ func (s *Sim) suspect() {
 	a := s.pickProc(func(p *proc) bool { return !p.frozen })
 	b := s.pickProc(func(*proc) bool { return true })
 	if a == nil || b == nil || a == b || a.worker != nil && b.worker != nil {
+		return
+	}
+	if a.server != nil && b.worker != nil && b.alive {
+		a.server.silent(b.worker, true)
 		return
 	}
 	s.setView(a, b, false)

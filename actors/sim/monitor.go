@@ -54,8 +54,8 @@ type dispatched struct {
 
 // counts say what a simulation exercised.
 type counts struct {
-	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                             int
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                                     int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -239,6 +239,7 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 		return fmt.Errorf("attempt %s#%d was lost (%s), and nothing happened but that servers crashed", ev.Step, ev.Attempt, ev.Reason)
 	case m.wentAway(by.worker):
 	case ev.Reason == "step gone" && !w.hasAll(st.Def):
+	case ev.Reason == "lease expired" && w.lapsed:
 	case ev.Reason == "canceled by its worker" && w.drained:
 		// The deadline of its drain had passed.
 	default:
@@ -394,6 +395,7 @@ func (c *counts) add(d counts) {
 	c.Successions += d.Successions
 	c.Leaves += d.Leaves
 	c.Outages += d.Outages
+	c.Lapses += d.Lapses
 	c.Rebuilds += d.Rebuilds
 	c.StateLost += d.StateLost
 	c.HandOffs += d.HandOffs

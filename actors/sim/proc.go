@@ -159,6 +159,10 @@ func (s *Sim) observe(observer, subject *proc) {
 	observer.later(wait, func() {
 		observer.deciding[subject] = false
 		if s.reachable(observer, subject) == want {
+			if sv := observer.server; sv != nil && subject.worker != nil && !want && !subject.left {
+				sv.silent(subject.worker, false)
+				return
+			}
 			s.setView(observer, subject, want)
 			return
 		}

@@ -378,7 +378,7 @@ func (r *roster) tellAbsence(a *activation, k *known, incarnation string) bool {
 			return true
 		}
 	}
-	if h := k.holder(); h != nil && h.w.inc() > incarnation {
+	if h := k.holder(); h != nil && h.w.inc() > incarnation && r.sv.leaseHold(&messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}) <= 0 {
 		gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: "worker superseded"}
 		r.sv.sim.monitor.declaredGone(gone.Worker)
 		r.sendNews(a, gone, r.sv.sim.workerOf(gone.Worker))
@@ -398,6 +398,9 @@ func (r *roster) doubt(k *known, incarnation string) {
 			return
 		case w != nil && r.sv.sees[w.proc]:
 			// Not admitted yet, or the news of it is on its way.
+			r.doubt(k, incarnation)
+			return
+		case r.sv.leaseHold(gone.Worker) > 0:
 			r.doubt(k, incarnation)
 			return
 		}

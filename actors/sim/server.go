@@ -6,6 +6,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster/lease"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -17,6 +18,12 @@ type server struct {
 	place  *placer
 	// placeOwner is where placement was in the last view.
 	placeOwner *proc
+
+	lease *lease.Granter
+	// judging are silent workers whose leases may not have ended.
+	judging map[*proc]bool
+	// serial of the last sign of life.
+	serial uint64
 
 	active map[string]*activation
 	// order of the activations that are in the map, for what goes to all.
@@ -37,7 +44,7 @@ const pageSize = 3
 func (s *Sim) startServer(id string) *server {
 	p := s.newProc(id)
 	p.member, s.bornAt = memberReady, s.now
-	sv := &server{proc: p, active: map[string]*activation{}}
+	sv := &server{proc: p, active: map[string]*activation{}, judging: map[*proc]bool{}, lease: lease.NewGranter(leaseConfig, p.clock())}
 	sv.roster = roster{sv: sv, workers: map[string]*known{}}
 	p.server = sv
 	s.tracef("server %s starts", p.address)
@@ -47,6 +54,10 @@ func (s *Sim) startServer(id string) *server {
 		sv.kick(sv.clock())
 	})
 	sv.later(sweepEvery, sv.sweep)
+	sv.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {
+		sv.lease.Activate(true)
+		sv.leaseLoop()
+	})
 	return sv
 }
 
@@ -304,11 +315,16 @@ func (sv *server) start(msg *messages.StartRun, done func(error)) {
 	try = func(fresh *definition) {
 		tries++
 		sv.activation(msg.RunId, fresh).receive(run.Start{Started: msg.Start, Cancel: msg.Cancel, Token: token(func(r run.Reply) {
-			if messages.CodeOf(r.Err) == messages.CodeJournalConflict && tries < startTries {
+			switch code := messages.CodeOf(r.Err); {
+			case code == messages.CodeJournalConflict && tries < startTries:
 				try(nil)
-				return
+			case code == messages.CodeUnknownRun && tries < startTries:
+				// Others had asked for it before it was stored, and the answer to
+				// them ended the activation.
+				sv.later(0, func() { try(def) })
+			default:
+				done(r.Err)
 			}
-			done(r.Err)
 		})})
 	}
 	try(def)

@@ -11,13 +11,19 @@ import (
 
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/actors/slots"
+	"github.com/limpetrun/limpet/cluster/lease"
 	"github.com/limpetrun/limpet/messages"
 )
 
 // worker models a worker process around the real core of slots.
 type worker struct {
 	*proc
-	core      *slots.Core
+	core  *slots.Core
+	lease *lease.Holder
+	// checks count the settings of the check at the lease's end; lapsed says that a
+	// lease has ended.
+	checks    int
+	lapsed    bool
 	info      *messages.WorkerInfo
 	has       map[string]map[string]bool
 	functions map[uint64]*function
@@ -64,7 +70,8 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 		}
 		w.has[d.Name] = steps
 	}
-	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots),
+	w.lease = lease.NewHolder(leaseConfig)
+	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots), Leased: true,
 		Knows:    func(workflow, step string) bool { return w.has[workflow][step] },
 		HandsOff: func(workflow string) bool { return handsOff(s.work.byName[workflow].Def) }})
 	s.tracef("worker %s starts with %d slots", p.address, w.info.Slots)
@@ -73,6 +80,7 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 	w.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() {
 		w.do(w.core.Tick(w.clock()))
 		w.wake()
+		w.leaseLoop()
 	})
 	return w
 }
@@ -273,6 +281,7 @@ func (w *worker) startFunction(a slots.Action) {
 	w.functions[a.ID] = f
 	s.tracef("%s runs %s", w.address, f.key())
 	s.must(s.monitor.executed(w, a.Dispatch))
+	s.must(s.monitor.alone(w, a.Dispatch))
 	f.begin()
 	if f.plan.kills {
 		w.later(f.plan.takes/2, func() {
