@@ -59,6 +59,15 @@
 // everything. All this is to spare work and needless moves of
 // runs; what two servers write at one time is still decided by the journal.
 //
+// # Leases
+//
+// A worker acts only while it has a lease: it asks every server for one some
+// times a second, in packets beside those of the failure detection. No server
+// lets a silent worker leave its view before its leases have ended, wherever they
+// came from, so nobody rebinds its runs or admits another process under its id
+// while it may act; see package lease. With LocalConfig what it runs is canceled
+// 1.2 to 1.4 s after the last answer, and goes on elsewhere after 1.5 to 3.1 s.
+//
 // # Of the library
 //
 // Used are its actors, mailboxes, supervision, watches, wire format, member
@@ -81,7 +90,7 @@
 // 200 B a second. LocalConfig: a killed process is gone after 0.2 s, a stopped
 // one after 1.4 to 2.7 s; Terminated comes 2 ms after a kill. Stop takes 0.2 s.
 //
-// Imports only messages.
+// Imports only lease and messages.
 package cluster
 
 import (
