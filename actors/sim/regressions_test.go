@@ -17,6 +17,7 @@ var regressions = []struct {
 	{"a process that wakes before its successor has said who it is", 1128},
 	{"a question asked again whose answer is lost", 2254},
 	{"a child whose start comes after its parent was canceled on another server", 417},
+	{"a child that is not there, and is canceled while others ask for it", 21058},
 }
 
 func TestRegressions(t *testing.T) {
