@@ -78,7 +78,6 @@ type worker struct {
 	h *Holder
 	// since is when the present lease began; -1 without one.
 	since time.Duration
-	terms uint64
 }
 
 var origin = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
