@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // kept is local state whose values are numbers: 1 for the first one built.
 type kept struct {
 	*attempt.Local
-	built    int
+	built    atomic.Int32
 	released chan string
 }
 
@@ -28,8 +29,7 @@ func newKept(name string, released chan string) *kept {
 	k := &kept{Local: &attempt.Local{Name: name}, released: released}
 	k.Origin = k
 	k.Bind = func(context.Context, *attempt.Build) (any, error) {
-		k.built++
-		return k.built, nil
+		return k.built.Add(1), nil
 	}
 	k.Release = func(value any, why attempt.Why) error {
 		k.released <- fmt.Sprintf("%s %v %s", name, value, why)
