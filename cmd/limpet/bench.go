@@ -30,7 +30,11 @@ Workloads: noop1 is one step, chain3 three in a row, fan two and one that waits
 for both. waiting is a million HARD runs that wait for their workers: the memory
 that takes, and the time to wake them all when the workers come. Each of its
 workers comes up, binds its share of the runs by a first step and is killed with
-the second steps under way; then all come back at once.
+the second steps under way; then all come back at once. keyed is SOFT runs that
+share values by skewed keys: how many are built when runs are placed where their
+key is held, by the least load, and by chance. handoff drains half of the workers
+under load: how soon their runs go on elsewhere with state that is built anew, and
+with state that is handed off.
 
 Failovers, each measured in several trials: worker-kill (SIGKILL) and worker-stop
 (SIGSTOP) of a worker until the last of its lost SOFT steps begins elsewhere;
@@ -47,6 +51,8 @@ there instead, and drops it afterwards.`,
   limpet bench --failover worker-kill --json
   limpet bench --failover server-kill --store postgres --servers 3 --trials 10
   limpet bench --workload waiting --runs 1000000
+  limpet bench --workload keyed --json
+  limpet bench --workload handoff --json
   limpet bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof`,
 		Args: cobra.NoArgs,
 		RunE: c.does(func(ctx context.Context, _ []string) error {
@@ -69,15 +75,15 @@ there instead, and drops it afterwards.`,
 }
 
 func benchFlags(flags *pflag.FlagSet, config *bench.Config) {
-	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan or waiting")
+	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, keyed or handoff")
 	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
 	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
 	flags.StringVar(&config.Sticky, "sticky", "soft", "none, soft or hard")
 	flags.StringVar(&config.Store, "store", "sqlite", "the journal: sqlite (in a file, every commit synced), postgres or memory")
-	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting)")
+	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting, 4,000 for keyed, 200 for handoff)")
 	flags.IntVar(&config.Servers, "servers", 1, "server processes; several share --store postgres")
-	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs)")
-	flags.IntVar(&config.Slots, "slots", 0, "slots of each worker (default 100; for --failover and waiting enough for all runs)")
+	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs; 4 for keyed and handoff)")
+	flags.IntVar(&config.Slots, "slots", 0, "slots of each worker (default 100; for --failover, waiting and handoff enough for all runs; 10 for keyed)")
 	flags.BoolVar(&config.Sequential, "sequential", false, "start a run when the one before has ended, instead of all in bulk")
 	flags.IntVar(&config.Warmup, "warmup", 200, "runs before those that are measured")
 	flags.BoolVar(&config.Limits, "limits", true, "measure the limits of this machine too")

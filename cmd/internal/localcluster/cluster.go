@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
@@ -35,6 +36,8 @@ type Config struct {
 	PostgresURL string
 	// Servers on that store: more than one only with StorePostgres. Default 1.
 	Servers int
+	// Placement holds the rules of placement on the servers.
+	Placement placement.Config
 	// Slots of each worker.
 	Slots int
 	// ServerArgs and WorkerArgs are the arguments of the hidden commands that
@@ -140,7 +143,7 @@ func (c *Cluster) StartServer(name string) error {
 	var up addresses
 	return c.startProcess(name, c.config.ServerArgs, serverConfig{
 		ID: name, Store: c.config.Store, Journal: filepath.Join(c.config.Dir, "journal.db"), PostgresURL: c.config.PostgresURL,
-		Addresses: at, Join: c.seeds(name),
+		Addresses: at, Join: c.seeds(name), Placement: c.config.Placement,
 	}, &up, func() { c.addresses[name] = up })
 }
 

@@ -10,6 +10,6 @@
 // same id, a server also at the same addresses and on the same store; Close
 // returns when none is left.
 //
-// Imports procs, ledger, actors/journal and its stores, cluster,
+// Imports procs, ledger, actors/journal and its stores, actors/placement, cluster,
 // cluster/node, sdk, sdk/worker, messages.
 package localcluster

@@ -10,6 +10,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
+	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/node"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
@@ -36,6 +37,8 @@ type serverConfig struct {
 	Addresses addresses
 	// Join is gossip addresses of other servers.
 	Join []string
+	// Placement holds the rules of placement.
+	Placement placement.Config
 }
 
 // addresses of a server process.
@@ -65,7 +68,7 @@ func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, e
 	s.store = &meter{Store: store}
 	s.server, err = node.Start(ctx, node.Config{
 		ID: c.ID, Store: s.store, APIListen: c.Addresses.API, Bind: c.Addresses.Actors, Gossip: c.Addresses.Gossip,
-		Join: c.Join, Preset: cluster.LocalConfig(), Logger: processLogger(),
+		Join: c.Join, Preset: cluster.LocalConfig(), Placement: c.Placement, Logger: processLogger(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close())

@@ -26,7 +26,7 @@ const (
 	WaitingRuns = "waiting"
 )
 
-var workloads = []string{Noop1, Chain3, Fan, WaitingRuns}
+var workloads = []string{Noop1, Chain3, Fan, WaitingRuns, KeyedRuns, HandoffRuns}
 
 // Faults that a recovery is measured of.
 const (
@@ -73,7 +73,7 @@ const waitingPerWorker = 50_000
 
 // Config of a measurement. Zero counts take the defaults that Defaults names.
 type Config struct {
-	// Workload is one of Noop1, Chain3, Fan and WaitingRuns; Sticky none, soft
+	// Workload is one of those named above; Sticky none, soft
 	// or hard; Store sqlite, postgres or memory.
 	Workload, Sticky, Store string
 	// Failover is the fault to measure the recovery of instead of the workload;
@@ -82,12 +82,14 @@ type Config struct {
 	// Trials of a Failover. Default 5.
 	Trials int
 	// Runs to measure, or those of each trial. Default 20,000; of a Failover
-	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns.
+	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns, 4,000 of
+	// KeyedRuns and 200 of HandoffRuns.
 	Runs int
 	// Servers on one database. Default 1.
 	Servers int
 	// Workers, and Slots of each. Default 2 with 100; of a Failover and of
-	// WaitingRuns as many slots as there are runs for a worker.
+	// WaitingRuns as many slots as there are runs for a worker; 4 workers of
+	// KeyedRuns, with 10, and of HandoffRuns, with one for each run.
 	Workers, Slots int
 	// Sequential starts a run when the one before has ended.
 	Sequential bool
@@ -118,6 +120,9 @@ type Config struct {
 	// ServerArgs, WorkerArgs and PeerArgs start the processes; see
 	// localcluster.Config and PeerChild.
 	ServerArgs, WorkerArgs, PeerArgs []string
+
+	// heldLoadBound is that of placement.Config.
+	heldLoadBound float64
 }
 
 // withDefaults fills in the counts that are zero.
@@ -137,6 +142,14 @@ func (c Config) withDefaults() Config {
 	case c.Workload == WaitingRuns:
 		set(&c.Runs, 1_000_000)
 		set(&c.Workers, ceil(c.Runs, waitingPerWorker))
+	case c.Workload == KeyedRuns:
+		set(&c.Runs, 4000)
+		set(&c.Workers, 4)
+		set(&c.Slots, 10)
+	case c.Workload == HandoffRuns:
+		set(&c.Runs, 200)
+		set(&c.Workers, 4)
+		set(&c.Slots, c.Runs)
 	}
 	set(&c.Runs, 20_000)
 	set(&c.Workers, 2)
@@ -186,6 +199,9 @@ func (c Config) Validate() error {
 	if c.Workload == WaitingRuns {
 		c.waitingFaults(fault)
 	}
+	if c.Workload == KeyedRuns || c.Workload == HandoffRuns {
+		c.localFaults(fault)
+	}
 	if c.Dir != "" {
 		if info, err := os.Stat(c.Dir); err != nil {
 			fault("--dir: %w", err)
@@ -217,6 +233,24 @@ func (c Config) failoverFaults(fault func(string, ...any)) {
 	}
 	if c.Failover == ServerKill && c.Store == localcluster.StoreMemory {
 		fault("--failover %s with --store %s: its journal dies with the server", c.Failover, c.Store)
+	}
+}
+
+func (c Config) localFaults(fault func(string, ...any)) {
+	if c.Failover != "" {
+		fault("--failover %s and --workload %s are two measurements: take one of them", c.Failover, c.Workload)
+	}
+	if c.Sequential {
+		fault("--workload %s with --sequential: its runs are under way together", c.Workload)
+	}
+	if c.Sticky != "soft" {
+		fault("--workload %s with --sticky %s: its runs are SOFT", c.Workload, c.Sticky)
+	}
+	if c.Workers < 2 {
+		fault("--workload %s needs a second worker: --workers is %d", c.Workload, c.Workers)
+	}
+	if c.Workload == HandoffRuns && c.Slots*(c.Workers-c.Workers/2) < c.Runs {
+		fault("--workload %s with %d slots for %d runs: half of the %d workers must have one for each, or to move would mean to wait for a slot", c.Workload, c.Slots, c.Runs, c.Workers)
 	}
 }
 

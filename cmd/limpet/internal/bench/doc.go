@@ -21,8 +21,12 @@
 // servers' processes as the system counts it, against that before the first of
 // them.
 //
+// Keyed and Handoff: how many values of local state were built, and when steps
+// ended on the worker that a run moved to, is taken from the ledgers too.
+//
 // Invariant: what a measurement started, it ends, a private PostgreSQL included.
 //
 // Imports localcluster, procs, ledger, actors/journal and its sqlite store,
+// actors/placement,
 // postgrestest, cluster, sdk, messages, messages/api.
 package bench

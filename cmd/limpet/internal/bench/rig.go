@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
@@ -39,6 +40,10 @@ func Run(ctx context.Context, config Config) (Result, error) {
 		return Failover(ctx, config)
 	case config.Workload == WaitingRuns:
 		return Waiting(ctx, config)
+	case config.Workload == KeyedRuns:
+		return Keyed(ctx, config)
+	case config.Workload == HandoffRuns:
+		return Handoff(ctx, config)
 	}
 	return Throughput(ctx, config)
 }
@@ -121,6 +126,7 @@ func (r *rig) start(ctx context.Context, flushEvery time.Duration, workers []str
 	r.progress.show("starting processes")
 	config := localcluster.Config{
 		Dir: r.dir, Store: r.config.Store, Servers: r.config.Servers, Slots: r.config.Slots, FlushEvery: flushEvery,
+		Placement:  placement.Config{HeldLoadBound: r.config.heldLoadBound},
 		ServerArgs: r.config.ServerArgs, WorkerArgs: r.config.WorkerArgs,
 		Died: func(name, how string) {
 			r.died.Add(1)

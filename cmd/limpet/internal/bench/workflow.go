@@ -16,6 +16,8 @@ type Input struct {
 	Trial int `json:"trial,omitempty"`
 	// SleepMs is how long each step of a paced run takes.
 	SleepMs int `json:"sleep_ms,omitempty"`
+	// Key of a keyed run.
+	Key int `json:"key,omitempty"`
 }
 
 // Output of a step.
@@ -33,7 +35,7 @@ var throughputs = []string{Noop1, Chain3, Fan}
 // every strategy, and those whose steps the gate holds.
 func workflowsWith(g *gate) localcluster.Workflows {
 	return func(l *ledger.Writer) []sdk.AnyWorkflow {
-		all := []sdk.AnyWorkflow{pacedWorkflow(l), waitingWorkflow(l)}
+		all := []sdk.AnyWorkflow{pacedWorkflow(l), waitingWorkflow(l), keyedWorkflow(l), movedWorkflow(true, l), movedWorkflow(false, l)}
 		for sticky := range stickies {
 			for _, workload := range throughputs {
 				all = append(all, workflow(workload, sticky, l))
