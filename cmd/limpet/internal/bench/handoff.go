@@ -192,11 +192,11 @@ func (f *HandoffFigures) Table() string {
 	return out.String()
 }
 
-// again counts the executions of a run beyond the first of each step.
+// again counts the executions beyond the first of each step of a run.
 func again(executions []ledger.Execution) int {
-	steps := map[string]bool{}
+	steps := map[stepKey]bool{}
 	for _, x := range executions {
-		steps[x.Step] = true
+		steps[stepKey{x.Run, x.Step}] = true
 	}
 	return len(executions) - len(steps)
 }

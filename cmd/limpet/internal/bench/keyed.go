@@ -135,8 +135,8 @@ func (k *keyed) evaluate(ctx context.Context, workflow string, begin time.Time, 
 	perWorker := map[string]int{}
 	for _, x := range book.Executions {
 		perWorker[x.Worker]++
-		into.StepsRunAgain += min(max(x.Attempt-1, 0), 1)
 	}
+	into.StepsRunAgain = again(book.Executions)
 	most := 0
 	for _, n := range perWorker {
 		most = max(most, n)
