@@ -119,7 +119,7 @@ func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any)
 	case beginDrain:
 		a.do(ctx, a.core.Drain(now, m.deadline))
 	case leaseBegan:
-		a.do(ctx, a.core.LeaseBegan(now))
+		a.do(ctx, a.core.LeaseBegan(now, m.term))
 	case leaseEnded:
 		a.do(ctx, a.core.LeaseEnded(now, m.term, m.cause))
 	case givenUp:

@@ -10,7 +10,7 @@ import (
 
 // What the worker actor hears of its leases.
 type (
-	leaseBegan struct{}
+	leaseBegan struct{ term uint64 }
 	leaseEnded struct {
 		term  uint64
 		cause error
@@ -60,7 +60,7 @@ func (w *Worker) leaseChanged(c cluster.LeaseChange) {
 	}
 	if c.Held {
 		w.lease.begin(w.life)
-		w.root.Send(w.pid, leaseBegan{})
+		w.root.Send(w.pid, leaseBegan{c.Term})
 		if c.Term > 0 {
 			w.cfg.Logger.Info("the worker has a lease again")
 		}

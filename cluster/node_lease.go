@@ -2,8 +2,8 @@ package cluster
 
 import "time"
 
-// LeaseChange is the beginning or the end of a worker's lease. Term is how many
-// leases have ended.
+// LeaseChange is the beginning or the end of a worker's lease; see
+// lease.Holder.Term.
 type LeaseChange struct {
 	Held bool
 	Term uint64
@@ -13,7 +13,7 @@ type LeaseChange struct {
 // It is quick. A server always may.
 func (n *Node) HoldsLease() bool { return n.membership.leases.holds() }
 
-// LeaseTerm is how many leases of this worker have ended.
+// LeaseTerm is the term of this worker's lease, or of the time without one.
 func (n *Node) LeaseTerm() uint64 {
 	l := n.membership.leases
 	l.mu.Lock()

@@ -60,9 +60,10 @@ type Dispatch struct {
 	HandedOff []*HandedState `protobuf:"bytes,24,rep,name=handed_off,json=handedOff,proto3" json:"handed_off,omitempty"`
 	// Keys of shared local state, by its name.
 	LocalKeys map[string]string `protobuf:"bytes,25,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Which of the worker's leases the sender knew of; one that has ended since
-	// makes the worker drop the dispatch, for it may be late: the run may have
-	// been given to another process meanwhile. Not looked at with take_up.
+	// The newest term of the worker's leases that the sender knew of. The worker
+	// drops what was sent under an earlier term than its present one, for it may be
+	// late: the run may have been given to another process meanwhile. Not looked
+	// at with take_up.
 	LeaseTerm     uint64 `protobuf:"varint,26,opt,name=lease_term,json=leaseTerm,proto3" json:"lease_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4056,7 +4057,7 @@ type LeaseAsk struct {
 	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// The asker knows by it when it asked.
 	Seq uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
-	// Of a worker: how many of its leases have ended.
+	// Of a worker: the term of its lease, or of the time without one.
 	Term uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
 	// A worker, not a server.
 	Worker        bool `protobuf:"varint,6,opt,name=worker,proto3" json:"worker,omitempty"`

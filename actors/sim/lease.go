@@ -92,7 +92,7 @@ func (w *worker) checkLease() {
 	switch {
 	case !changed:
 	case held:
-		w.do(w.core.LeaseBegan(w.clock()))
+		w.do(w.core.LeaseBegan(w.clock(), w.lease.Term()))
 	default:
 		w.sim.tracef("the lease of %s has expired", w.address)
 		w.sim.monitor.counts.Lapses++

@@ -140,7 +140,8 @@ type Core struct {
 	asks       boundRuns
 	superseded bool
 	stopped    bool
-	// leaseless: the worker may not act; term is how many leases have ended.
+	// leaseless: the worker may not act; term is that of its lease, or of the
+	// time without one.
 	leaseless bool
 	term      uint64
 
@@ -203,7 +204,7 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case d.TakeUp:
 		// The run may send it for good now, so nothing is remembered.
 		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
-	case d.LeaseTerm < c.term:
+	case c.fromBefore(d):
 		// The run sends it again if it still wants it.
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)

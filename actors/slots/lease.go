@@ -3,13 +3,14 @@ package slots
 import (
 	"slices"
 	"time"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 // LeaseEnded says that the worker may not act any more, as its runs may be
 // given to others: every attempt that has not ended is lost, and nothing starts
-// until LeaseBegan. Term counts the leases that have ended: a dispatch that was
-// sent under an earlier one is dropped, for it may have been on its way while
-// its run went elsewhere.
+// until LeaseBegan. A dispatch that was sent under an earlier term is dropped, for
+// it may have been on its way while its run went elsewhere.
 func (c *Core) LeaseEnded(now time.Time, term uint64, cause error) []Action {
 	if !c.begin() {
 		return nil
@@ -28,12 +29,19 @@ func (c *Core) LeaseEnded(now time.Time, term uint64, cause error) []Action {
 	return c.end(now)
 }
 
-// LeaseBegan says that the worker may act.
-func (c *Core) LeaseBegan(now time.Time) []Action {
+// LeaseBegan says that the worker may act, under a term that is another one than
+// that of the time without a lease: what was sent in that time is dropped too.
+func (c *Core) LeaseBegan(now time.Time, term uint64) []Action {
 	if !c.begin() {
 		return nil
 	}
-	c.leaseless = false
+	c.leaseless, c.term = false, term
 	c.serve(now)
 	return c.end(now)
+}
+
+// fromBefore says that a dispatch may have been sent before the worker's present
+// lease began. What comes before the first one waits for it.
+func (c *Core) fromBefore(d *messages.Dispatch) bool {
+	return d.LeaseTerm < c.term || c.leaseless && c.term > 0
 }

@@ -19,7 +19,8 @@ import (
 //
 //	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
 //	       hands-off                            its workflow hands local state off
-//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= take-up from=
+//	       leased                               it acts only with a lease
+//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from=
 //	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	gone s1                                     a message to this actor was not delivered
@@ -29,6 +30,7 @@ import (
 //	drain 30s                                   the process is to end
 //	drain-for 5m, undrain                       by an operator
 //	hands-off r, handed-off r                   its local state
+//	lease-ends 1, lease-begins 2                with the term of what begins then
 //	given-up, superseded, state
 func TestScripts(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
@@ -84,6 +86,7 @@ func (s *script) worker(t *testing.T, d *datadriven.TestData) {
 	cfg.Knows = func(_, step string) bool { return step != lacks }
 	handsOff := d.HasArg("hands-off")
 	cfg.HandsOff = func(string) bool { return handsOff }
+	cfg.Leased = d.HasArg("leased")
 	*s = script{core: New(cfg), now: epoch, names: map[uint64]string{}, ids: map[string]uint64{}, reports: d.HasArg("reports")}
 }
 
@@ -100,6 +103,14 @@ func (s *script) advance(t *testing.T, d *datadriven.TestData) {
 		s.print(s.core.Tick(s.now), fmt.Sprintf("%v: ", s.now.Sub(epoch)))
 	}
 	s.now = end
+}
+
+func term(t *testing.T, d *datadriven.TestData) uint64 {
+	n, err := strconv.ParseUint(d.CmdArgs[0].Key, 10, 64)
+	if err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	return n
 }
 
 func span(t *testing.T, d *datadriven.TestData) time.Duration {
@@ -155,6 +166,10 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		d.MaybeScanArgs(t, "epoch", &e)
 		actions, _ := s.core.HandOff(s.now, &messages.HandOff{RunId: run, Epoch: e})
 		return actions
+	case "lease-ends":
+		return s.core.LeaseEnded(s.now, term(t, d), messages.Errorf(messages.CodeLeaseExpired, "no server was reached"))
+	case "lease-begins":
+		return s.core.LeaseBegan(s.now, term(t, d))
 	case "given-up":
 		return s.core.GivenUp(s.now, from, messages.Errorf(messages.CodeWorkerLost, "declared gone"))
 	case "superseded":
@@ -188,6 +203,7 @@ func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string
 	m.Priority = int32(priority)
 	d.MaybeScanArgs(t, "ready", &m.ReadyUs)
 	d.MaybeScanArgs(t, "grant", &m.GrantId)
+	d.MaybeScanArgs(t, "term", &m.LeaseTerm)
 	if d.MaybeScanArgs(t, "timeout", &timeout) {
 		span, err := time.ParseDuration(timeout)
 		if err != nil {

@@ -22,8 +22,9 @@
 //     give its runs away: the lease lasts until Discount(For) after the beginning
 //     of the oldest of the newest looks that found so.
 //   - H3. Whoever has no lease has canceled the contexts of all that ran. Its next
-//     lease is of another term. A dispatch that a server sent under an earlier term
-//     is dropped: it may have been on its way while its run was given to another.
+//     lease is of another term than that, and than the time in between. A dispatch
+//     that a server sent under an earlier term is dropped: it may have been on its
+//     way while its run was given to another.
 //   - G1. A server grants at most For, and not beyond its own standing.
 //   - G2. A server has standing (a) as long as every other server that may live
 //     has answered it; or (b) as long as most servers of its view have answered it

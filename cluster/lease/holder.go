@@ -14,7 +14,8 @@ type Holder struct {
 	asked   time.Time
 	servers map[string]*source
 	until   time.Time
-	// held is what the last Check said, term how many leases have ended.
+	// held is what the last Check said; term is of the present lease, or of the
+	// time without one.
 	held bool
 	term uint64
 }
@@ -112,14 +113,19 @@ func (h *Holder) Granted(server string, seq uint64, valid time.Duration) {
 
 // Looks are servers that have left two questions unanswered, or never answered
 // one, while the end of the lease comes near: whether their processes have ended
-// is to be found out.
+// is to be found out. When it is very near, one question is enough.
 func (h *Holder) Looks(now time.Time) []string {
-	if h.Until().Sub(now) > h.cfg.For/2 {
+	left := h.Until().Sub(now)
+	if left > h.cfg.For/2 {
 		return nil
+	}
+	silent := 2 * h.cfg.Every()
+	if left <= silent {
+		silent = h.cfg.Every()
 	}
 	var out []string
 	for _, name := range h.Known() {
-		if now.Sub(h.servers[name].heard) > 2*h.cfg.Every() {
+		if now.Sub(h.servers[name].heard) > silent {
 			out = append(out, name)
 		}
 	}
@@ -168,12 +174,18 @@ func (h *Holder) Until() time.Time {
 func (h *Holder) Check(now time.Time) (held, changed bool) {
 	held = now.Before(h.Until())
 	changed = held != h.held
-	if changed && !held {
+	if changed && (!held || h.term > 0) {
 		h.term++
+		// The servers are told at once: what they send under the term before is
+		// dropped.
+		h.asked = time.Time{}
 	}
 	h.held = held
 	return held, changed
 }
 
-// Term is how many leases have ended, as of the last Check.
+// Term is 0 for the first lease and the time before it. It grows at each end of
+// a lease, and when another one begins: servers that hear the worker while it
+// does not hear them know the term of the time without a lease, and what they
+// sent under it may have been on its way while its run went elsewhere.
 func (h *Holder) Term() uint64 { return h.term }
