@@ -69,7 +69,7 @@ func (m *Machine) handedOff(msg *messages.HandedOff) {
 	off := &messages.StateHandedOff{Epoch: msg.Epoch, States: m.s.withUnused(msg), Failure: msg.Failure}
 	size := 0
 	for _, st := range off.States {
-		size += len(st.Local) + len(st.Data)
+		size += len(st.Data)
 	}
 	if size > messages.HandoffBytesMax {
 		off.States, off.Failure = nil, messages.ToFailure(messages.Errorf(messages.CodeLimitExceeded,

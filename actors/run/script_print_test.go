@@ -226,7 +226,11 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 func handed(states []*messages.HandedState) string {
 	var items []string
 	for _, st := range states {
-		items = append(items, fmt.Sprintf("%s:%s", st.Local, st.Data))
+		data := string(st.Data)
+		if len(data) > 64 {
+			data = fmt.Sprintf("(%d bytes)", len(data))
+		}
+		items = append(items, st.Local+":"+data)
 	}
 	return strings.Join(items, ",")
 }
