@@ -60,7 +60,7 @@ func (e *Engine) withLocalKeys(ctx context.Context, runs []*messages.StartRun) [
 	calls := map[*keyAsker]*keyCall{}
 	for i, r := range runs {
 		def, err := e.host.definitions.ByHash(ctx, r.GetStart().GetDefinitionHash())
-		if err != nil || !sharesLocals(def.Def) || len(r.Start.LocalKeys) > 0 {
+		if err != nil || !sharesLocals(def.Def) || len(r.Start.LocalKeys) > 0 || r.Cancel != nil {
 			continue
 		}
 		asker := e.keys.of(e.host, def)

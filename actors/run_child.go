@@ -72,7 +72,10 @@ func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 		defer cancel()
 		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
 		if messages.CodeOf(err) == messages.CodeUnknownRun {
-			err = a.startCanceled(c, act)
+			if err = a.startCanceled(c, act); err == nil {
+				// A server of an older version has started it, without the cancel.
+				err = a.host.engine.CancelRun(c, act.RunID, act.Reason)
+			}
 		}
 		switch messages.CodeOf(err) {
 		case "", messages.CodeRunFinished:
