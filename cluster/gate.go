@@ -68,8 +68,7 @@ func newGate(m *membership, signs Signs) *gate {
 }
 
 // filter returns the members of the next view: those that were heard of, and
-// those of the last one that are held. A member that said that it leaves, or
-// was not ready yet, is nobody's loss. A server that was alone has nobody to
+// those of the last one that are held. A server that was alone has nobody to
 // ask.
 func (g *gate) filter(old *View, heard []Member) []Member {
 	if g == nil {
@@ -85,7 +84,7 @@ func (g *gate) filter(old *View, heard []Member) []Member {
 	}
 	held := map[string]Member{}
 	for _, m := range old.Members {
-		if now[m.Name] || m.Name == self || m.State != StateReady || g.released[m.Name] || alone {
+		if now[m.Name] || m.Name == self || !g.isLoss(m) || g.released[m.Name] || alone {
 			continue
 		}
 		held[m.Name] = m
@@ -97,6 +96,16 @@ func (g *gate) filter(old *View, heard []Member) []Member {
 	clear(g.released)
 	g.held = held
 	return heard
+}
+
+// isLoss says whether somebody loses by it that a member is out of reach: not by
+// one that was not ready yet, or a server that drains. A worker acts until it has
+// said that it has ended.
+func (g *gate) isLoss(m Member) bool {
+	if m.Role == RoleWorker {
+		return m.State != StateJoining && !g.m.leases.isOver(m.Name)
+	}
+	return m.State == StateReady
 }
 
 // missed are the servers that are not heard of and may live, and where they

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,4 +67,29 @@ func TestGateGivesSignsHoweverLongItIsInDoubt(t *testing.T) {
 			t.Fatalf("%d members held, %d signs in 5 s, at %v", len(g.held), len(signs.given), signs.given)
 		}
 	})
+}
+
+// A worker that drains goes on with its runs, so that one that this server
+// misses is held like any other; one that has ended is not, nor a server that
+// is about to leave.
+func TestGateHoldsWorkersThatDrain(t *testing.T) {
+	m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
+	self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
+	other := Member{Name: "b~1", Role: RoleServer, State: StateReady, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}
+	leaves := Member{Name: "c~1", Role: RoleServer, State: StateDraining, Address: "10.0.0.3:1", GossipAddress: "10.0.0.3:2"}
+	m.self.Store(&self)
+	m.hears(t, self)
+	m.hears(t, other)
+	worker := func(name string, state State) Member {
+		return Member{Name: name, Role: RoleWorker, State: state, Address: "10.0.0.4:1", GossipAddress: "10.0.0.4:2"}
+	}
+	old := NewView(1, []Member{self, other, leaves, worker("draining~1", StateDraining), worker("ended~1", StateLeaving),
+		worker("joining~1", StateJoining), worker("leaving~1", StateLeaving)})
+	m.leases.over("ended~1", true)
+	g := newGate(m, &countedSigns{})
+	heard, _, _ := m.heardMembers()
+	g.filter(old, heard)
+	if got := slices.Sorted(maps.Keys(g.held)); !slices.Equal(got, []string{"draining~1", "leaving~1"}) {
+		t.Fatalf("held are %v", got)
+	}
 }

@@ -51,6 +51,8 @@ type leases struct {
 	// cut: the server is cut off.
 	cut    bool
 	expiry *time.Timer
+	// again has the view made anew when a silent worker may leave it.
+	again  *time.Timer
 	wakeup chan struct{}
 }
 
@@ -330,9 +332,9 @@ func (l *leases) check() bool {
 	at := now()
 	held, changed := l.holder.Check(at)
 	if held {
-		left := l.holder.Until().Sub(at)
-		l.until.Store(int64(time.Since(l.base) + left))
-		l.expiry.Reset(left)
+		until := l.holder.Until()
+		l.until.Store(int64(until.Sub(l.base)))
+		l.expiry.Reset(until.Sub(at))
 	} else {
 		l.until.Store(0)
 	}
@@ -342,152 +344,11 @@ func (l *leases) check() bool {
 	return held
 }
 
-// holds says whether this worker has a lease; it costs a look at the clock.
+// holds says whether this worker has a lease; it costs a look at the clocks.
 func (l *leases) holds() bool {
 	until := l.until.Load()
-	if until != 0 && int64(time.Since(l.base)) < until {
+	if until != 0 && int64(now().Sub(l.base)) < until {
 		return true
 	}
 	return l.check()
-}
-
-// ---- a server's verdicts ---------------------------------------------------------
-
-// over notes that a member's process has ended, or that it leaves.
-func (l *leases) over(name string, left bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ended[name] = now()
-	if left && l.holder != nil {
-		l.holder.Left(name)
-	}
-}
-
-// isOver says that a member's process has ended, or that it left.
-func (l *leases) isOver(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, over := l.ended[name]
-	return over
-}
-
-// alive notes that a member is there.
-func (l *leases) alive(name string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.ended, name)
-}
-
-// signed takes what a sign of life found.
-func (l *leases) signed(began time.Time, signs []lease.Sign) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter != nil {
-		l.granter.Signed(began, now(), signs)
-	}
-}
-
-// cutOff: this server is cut off, or no longer.
-func (l *leases) cutOff(is bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = is
-	if l.granter != nil && is {
-		l.granter.Activate(false)
-	}
-}
-
-// vouch is for how long leases may last, of members that another server misses.
-func (l *leases) vouch(missing []string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
-		return 0
-	}
-	return l.granter.Vouch(now(), missing)
-}
-
-// silent are the servers that do not answer.
-func (l *leases) silent() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
-		return nil
-	}
-	return l.granter.Silent(now())
-}
-
-// clear lets those of the members go that no lease holds back; it returns the
-// others. The servers are those that this one reaches.
-func (l *leases) clear(names, reached []string) (held []string) {
-	view := l.m.current.Load().view
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, name := range names {
-		m, _ := view.Member(name)
-		_, ended := l.ended[name]
-		switch {
-		case m.Role != RoleWorker || ended || l.granter == nil:
-		case l.granter.Hold(now(), name, reached) > 0:
-			held = append(held, name)
-			continue
-		}
-		l.cleared[name] = true
-	}
-	return held
-}
-
-// filter puts silent workers back into the next view that may have leases: those
-// that the gate has not judged.
-func (l *leases) filter(old *View, next []Member) []Member {
-	if l.m.config.Role != RoleServer {
-		return next
-	}
-	there := make(map[string]bool, len(next))
-	for _, m := range next {
-		there[m.Name] = true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	clear(l.kept)
-	least := time.Duration(0)
-	for _, m := range old.Members {
-		_, ended := l.ended[m.Name]
-		if there[m.Name] || m.Role != RoleWorker || m.State == StateJoining || ended || l.cleared[m.Name] || l.granter == nil {
-			continue
-		}
-		hold := l.granter.Hold(now(), m.Name, l.reached())
-		if hold <= 0 {
-			continue
-		}
-		next = append(next, m)
-		l.kept[m.Name] = true
-		if least == 0 || hold < least {
-			least = hold
-		}
-	}
-	clear(l.cleared)
-	if least > 0 {
-		time.AfterFunc(least, l.m.events.wake)
-	}
-	return next
-}
-
-// reached are the servers that have answered of late. Called with mu held.
-func (l *leases) reached() []string {
-	silent := l.granter.Silent(now())
-	var out []string
-	for name := range l.servers {
-		if !slices.Contains(silent, name) {
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
-// keeps says that a silent worker is in the view because of its lease.
-func (l *leases) keeps(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.kept[name]
 }
