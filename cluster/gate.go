@@ -344,7 +344,7 @@ func (g *gate) sign(ctx context.Context, c *missing, heard []Member, strangers [
 	g.signed = time.Now()
 	began := now()
 	data, err := proto.Marshal(&messages.ServerSign{Servers: c.mine.servers, Workers: int32(c.mine.workers),
-		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial, GossipAddress: self.GossipAddress, CutOff: g.isCutOff()})
+		Passive: self.State != StateReady && !g.isCutOff(), Serial: g.serial, GossipAddress: self.GossipAddress, CutOff: g.isCutOff(), Leases: true})
 	if err != nil {
 		return
 	}
@@ -434,7 +434,7 @@ func othersSigns(self string, signs []Sign, heard []Member) []lease.Sign {
 		if s.Server == self || replaced(s.Server, heard) || proto.Unmarshal(s.Data, said) != nil {
 			continue
 		}
-		out = append(out, lease.Sign{Server: s.Server, Serial: said.Serial, Age: s.Age, CutOff: said.CutOff, Passive: said.Passive})
+		out = append(out, lease.Sign{Server: s.Server, Serial: said.Serial, Age: s.Age, CutOff: said.CutOff, Passive: said.Passive, Older: !said.Leases})
 	}
 	return out
 }

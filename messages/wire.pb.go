@@ -4223,7 +4223,10 @@ type ServerSign struct {
 	// Where it can be joined by its gossip.
 	GossipAddress string `protobuf:"bytes,5,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
 	// It is cut off: it owns nothing, and gives no leases.
-	CutOff        bool `protobuf:"varint,6,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
+	CutOff bool `protobuf:"varint,6,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
+	// It gives leases when it is not cut off; a server of before there were any
+	// does not say so.
+	Leases        bool `protobuf:"varint,7,opt,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4296,6 +4299,13 @@ func (x *ServerSign) GetGossipAddress() string {
 func (x *ServerSign) GetCutOff() bool {
 	if x != nil {
 		return x.CutOff
+	}
+	return false
+}
+
+func (x *ServerSign) GetLeases() bool {
+	if x != nil {
+		return x.Leases
 	}
 	return false
 }
@@ -4740,7 +4750,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x19\n" +
-	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\xb2\x01\n" +
+	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\xca\x01\n" +
 	"\n" +
 	"ServerSign\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
@@ -4748,7 +4758,8 @@ const file_wire_proto_rawDesc = "" +
 	"\apassive\x18\x03 \x01(\bR\apassive\x12\x16\n" +
 	"\x06serial\x18\x04 \x01(\x04R\x06serial\x12%\n" +
 	"\x0egossip_address\x18\x05 \x01(\tR\rgossipAddress\x12\x17\n" +
-	"\acut_off\x18\x06 \x01(\bR\x06cutOff\"(\n" +
+	"\acut_off\x18\x06 \x01(\bR\x06cutOff\x12\x16\n" +
+	"\x06leases\x18\a \x01(\bR\x06leases\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
 	"\vShardsTakenB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"

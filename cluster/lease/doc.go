@@ -41,7 +41,8 @@
 //     there for For, or says for as long that it is cut off. The verdict is also
 //     held back unless every server that may live is reached or yields; or more
 //     are reached than not, of those that do not yield, and signs of life were
-//     given without a gap for For.
+//     given without a gap for For. One whose sign says that it is of before there
+//     were leases has given none, and is not waited for.
 //   - A process that is known to have ended (its ports are refused) or has said
 //     that it leaves is no silent one: nothing is held back.
 //

@@ -41,6 +41,8 @@ type peer struct {
 	// since when it says that it is cut off, zero if it does not.
 	serial        uint64
 	since, cutOff time.Time
+	// older: by its sign it gives no leases.
+	older bool
 }
 
 // tenant is a worker that has got leases.
@@ -56,7 +58,8 @@ type Sign struct {
 	// Age since it was given.
 	Age time.Duration
 	// CutOff: it says that it is. Passive: it owns nothing yet, or any more.
-	CutOff, Passive bool
+	// Older: it is of before there were leases, and gives none.
+	CutOff, Passive, Older bool
 }
 
 // NewGranter makes the Granter of a server that listens by now: nobody found its
@@ -213,7 +216,7 @@ func (p *peer) signed(now time.Time, s Sign) {
 	if p.serial == s.Serial && !p.since.IsZero() {
 		return
 	}
-	p.serial, p.since = s.Serial, now
+	p.serial, p.since, p.older = s.Serial, now, s.Older
 	switch {
 	case !s.CutOff && !s.Passive:
 		p.cutOff = time.Time{}
@@ -299,6 +302,9 @@ func (g *Granter) Hold(now time.Time, worker string, reached []string) time.Dura
 	for name, p := range g.peers {
 		if slices.Contains(reached, name) {
 			with++
+			continue
+		}
+		if p.older {
 			continue
 		}
 		until = later(until, p.stood)
