@@ -186,8 +186,8 @@ func (m *membership) broke(name, address string) { m.lookout.broken(name, addres
 
 // met implements acquaintances.
 func (m *membership) met(name string) {
-	if m.events.dig(name) {
-		m.config.Logger.Warn("a member that was taken for ended has connected", "member", name)
+	if m.events.anyBuried.Load() && m.events.dig(name) {
+		m.config.Logger.Warn("a member that was taken for ended is heard", "member", name)
 	}
 }
 

@@ -228,10 +228,17 @@ func (e *events) bury(name string) bool {
 		d.timer.Stop()
 	} else {
 		e.buried[name] = h
+		e.anyBuried.Store(true)
 	}
 	e.over(name, false)
 	e.leave(name)
 	return true
+}
+
+// forgetBuried is called with mu held.
+func (e *events) forgetBuried(name string) {
+	delete(e.buried, name)
+	e.anyBuried.Store(len(e.buried) > 0)
 }
 
 // dig brings a buried member back, as another appearance; false if memberlist
@@ -243,7 +250,7 @@ func (e *events) dig(name string) bool {
 	if !ok {
 		return false
 	}
-	delete(e.buried, name)
+	e.forgetBuried(name)
 	delete(e.gone, name)
 	e.appearances++
 	h.appearance, h.returned = e.appearances, true

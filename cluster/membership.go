@@ -23,6 +23,8 @@ type membership struct {
 	self   atomic.Pointer[Member]
 	list   *memberlist.Memberlist
 	events *events
+	// listening: list is there. Packets come before memberlist has said so.
+	listening atomic.Bool
 
 	// current is the newest view; changed is closed when a newer one is there.
 	current atomic.Pointer[viewState]
@@ -69,6 +71,8 @@ type events struct {
 	// buried are members whose process has ended, as the lookout found out, and
 	// whom memberlist still holds for alive.
 	buried map[string]heard
+	// anyBuried is for those who ask with each message.
+	anyBuried atomic.Bool
 	// dying are members that memberlist has declared dead, and that have the
 	// time that refute gives to refute it; they are still live. leaving have
 	// said that they leave: there is nothing to refute.
@@ -114,7 +118,7 @@ func (e *events) NotifyJoin(n *memberlist.Node) {
 	h := e.hear(n, e.appearances)
 	_, h.returned = e.gone[n.Name]
 	delete(e.gone, n.Name)
-	delete(e.buried, n.Name)
+	e.forgetBuried(n.Name)
 	e.live[n.Name] = h
 	e.back(n.Name)
 	e.mu.Unlock()
@@ -141,7 +145,7 @@ func (e *events) NotifyLeave(n *memberlist.Node) {
 	h, live := e.live[n.Name]
 	_, leaving := e.leaving[n.Name]
 	delete(e.leaving, n.Name)
-	delete(e.buried, n.Name)
+	e.forgetBuried(n.Name)
 	if due := e.refute(); live && !leaving && due > 0 && h.ready() {
 		d := &dying{since: time.Now()}
 		d.timer = time.AfterFunc(due, func() { e.die(n.Name, d) })
@@ -259,7 +263,7 @@ func newMembership(c Config, drowsy *drowsiness, publish func(old, new *View), r
 	m.leases = newLeases(m)
 	m.events.over, m.events.back = m.leases.over, m.leases.alive
 	m.events.asked = func(message []byte) {
-		if !m.leases.heard(message) {
+		if m.listening.Load() && !m.leases.heard(message) {
 			m.lookout.asked(message)
 		}
 	}
@@ -276,12 +280,15 @@ func (m *membership) start(self Member) error {
 	if err != nil {
 		return err
 	}
-	if m.list, err = memberlist.Create(mc); err != nil {
+	list, err := memberlist.Create(mc)
+	if err != nil {
 		if strings.Contains(err.Error(), "address already in use") {
 			return messages.Errorf(messages.CodeAddressInUse, "gossip address %s is in use by another process", m.config.GossipAddress)
 		}
 		return messages.Errorf(messages.CodeInvalidArgument, "gossip on %s: %w", m.config.GossipAddress, err)
 	}
+	m.list = list
+	m.listening.Store(true)
 	n := m.list.LocalNode()
 	self.GossipAddress = joinHostPort(n.Addr, n.Port)
 	m.self.Store(&self)

@@ -289,7 +289,8 @@ func TestRestartedServerMeetsTheOthersAtOnce(t *testing.T) {
 					from, to = b, again
 				}
 				from.System().Root.Send(actor.NewPID(to.Self().Address, "whoever"), &messages.Describe{})
-				w.sees(again, 100*time.Millisecond, "a", "a", "b", "c")
+				// A connection that was refused to its predecessor is tried again in a moment.
+				w.sees(again, 700*time.Millisecond, "a", "a", "b", "c")
 				for _, n := range []*cluster.Node{b, c} {
 					w.sees(n, 200*time.Millisecond, "a", "a", "b", "c")
 				}

@@ -42,6 +42,7 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 			s.r.known.met(name)
 			err = s.greet(stream, m.GetConnectRequest().GetServerConnection())
 		case m.GetMessageBatch() != nil:
+			s.r.known.met(name)
 			err = s.deliver(m.GetMessageBatch())
 		}
 		if err != nil {

@@ -72,7 +72,8 @@ type acquaintances interface {
 	// broke says that a connection to or from a process has broken, or none
 	// could be made to the address (then without a name). It does not wait.
 	broke(name, address string)
-	// met says that a process has connected to this one.
+	// met says that a process has connected to this one, or sends something. It is
+	// quick.
 	met(name string)
 }
 
