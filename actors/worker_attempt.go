@@ -88,6 +88,12 @@ func (a *attemptActor) run(ctx context.Context, release func()) {
 	}
 	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
 	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Engine: a.engine}, &end)
+	cause := context.Cause(ctx)
+	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure != nil && end.failure.Code != string(messages.CodeStepPanicked) {
+		// Whatever the function made of the end of its context: the attempt is
+		// lost, and has not failed.
+		end.failure = messages.ToFailure(cause)
+	}
 }
 
 // callFunction fills in what the function returned, or that it did not.

@@ -142,6 +142,10 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 		// The function noticed the end of its context before the tick did.
 		a.cause = timeoutError(a)
 	}
+	if a.cause == nil && failure.GetCode() == string(messages.CodeLeaseExpired) {
+		// So with the end of the worker's lease.
+		a.cause = messages.FromFailure(failure)
+	}
 	timedOut := messages.CodeOf(a.cause) == messages.CodeExecutionTimeout
 	switch {
 	case timedOut, a.cause != nil && failure != nil:

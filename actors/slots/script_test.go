@@ -23,6 +23,7 @@ import (
 //	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from=
 //	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch=
 //	ends r/s#1 output= | error= | bytes=        its function returns
+//	     lease-expired                          because of that
 //	gone s1                                     a message to this actor was not delivered
 //	waits r/s#1, returns r/s#1                  it begins, ends a wait for a child
 //	advance 2s                                  ticks as often as Next asks
@@ -223,7 +224,11 @@ func (s *script) ends(t *testing.T, d *datadriven.TestData, id uint64) []Action 
 		output = strings.Repeat("x", size)
 	}
 	if d.MaybeScanArgs(t, "error", &text) {
-		return s.core.FunctionEnded(s.now, id, nil, &messages.Failure{Code: string(messages.CodeUserError), Message: text})
+		code := messages.CodeUserError
+		if d.HasArg("lease-expired") {
+			code = messages.CodeLeaseExpired
+		}
+		return s.core.FunctionEnded(s.now, id, nil, &messages.Failure{Code: string(code), Message: text})
 	}
 	return s.core.FunctionEnded(s.now, id, []byte(output), nil)
 }

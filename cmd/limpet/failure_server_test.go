@@ -255,15 +255,15 @@ func (r *rig) startBatch(number, size int) ([]*sdk.Run, error) {
 	})
 }
 
-// A server that is frozen for a while finds everything as it was.
+// A server that is frozen for less than a lease finds everything as it was.
 func TestFailureServerFrozen(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	server := r.server()
 	c := r.gather()
 	server.signal(syscall.SIGSTOP)
 	c.holding["soft"].release()
 	c.holding["soft"].follows("ended")
-	r.pass(5 * time.Second)
+	r.pass(3 * time.Second)
 	thawed := server.signal(syscall.SIGCONT)
 	r.ends(c.soft)
 	t.Logf("SIGCONT to the end of a run whose step ended meanwhile: %v", time.Since(thawed))
