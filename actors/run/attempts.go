@@ -340,6 +340,9 @@ func (m *Machine) isGone(w *messages.WorkerRef) bool {
 func (m *Machine) workerDraining(worker *messages.WorkerRef) {
 	if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
 		m.draining = true
+		if m.handOff != nil && m.handOff.resumed {
+			m.handOff.reason = reasonDraining
+		}
 	}
 	if m.s.hard() || m.s.Cancel != nil {
 		return

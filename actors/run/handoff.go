@@ -23,6 +23,8 @@ import (
 // handOff is an open question for the local state of a run.
 type handOff struct {
 	reason string
+	// resumed: an earlier activation had asked, and its reason is not known.
+	resumed bool
 	// since is zero until the question was sent: attempts may still be live.
 	since, sentAt time.Time
 }
@@ -101,7 +103,8 @@ func (m *Machine) goOnHandingOff() {
 	}
 	m.endMove()
 	m.withdraw(m.bindQuestion())
-	m.handOff = &handOff{reason: reasonBusy}
+	// That the worker drains may be heard of later.
+	m.handOff = &handOff{reason: reasonBusy, resumed: true}
 	if m.draining {
 		m.handOff.reason = reasonDraining
 	}
