@@ -39,10 +39,10 @@ func (k *Keeper) fits(bytes int64) bool {
 
 // refuse fails the questions for a value that there is no room for.
 func (k *Keeper) refuse(v *value, short bool) {
-	err := messages.Errorf(messages.CodeLimitExceeded, "local %q key %q: all shared values of worker %q are in use, and they are %d: SharedMax = %d",
+	err := messages.Errorf(messages.CodeLimitExceeded, "local %q key %q: all shared values of worker %q are in use, and they are %d: SharedLocalsMax = %d",
 		v.local, v.key, k.cfg.WorkerID, k.sharedCount, k.cfg.SharedMax)
 	if !short {
-		err = messages.Errorf(messages.CodeLimitExceeded, "local %q key %q: all shared values of worker %q are in use, and they take %d bytes: SharedBytesMax = %d",
+		err = messages.Errorf(messages.CodeLimitExceeded, "local %q key %q: all shared values of worker %q are in use, and they take %d bytes: SharedLocalsBytesMax = %d",
 			v.local, v.key, k.cfg.WorkerID, k.bytes, k.cfg.SharedBytesMax)
 	}
 	for _, w := range sortedByID(v.waits) {
@@ -65,7 +65,7 @@ func (k *Keeper) makeRoom(now time.Time, v *value) error {
 	if k.bytes+v.bytes <= most {
 		return nil
 	}
-	return messages.Errorf(messages.CodeLimitExceeded, "local %q key %q has %d bytes, beside %d bytes that are in use at worker %q: SharedBytesMax = %d",
+	return messages.Errorf(messages.CodeLimitExceeded, "local %q key %q has %d bytes, beside %d bytes that are in use at worker %q: SharedLocalsBytesMax = %d",
 		v.local, v.key, v.bytes, k.bytes, k.cfg.WorkerID, most)
 }
 

@@ -155,7 +155,7 @@ func TestSharedLocalsMax(t *testing.T) {
 	holding := m.begin(t, e, "a", "b")
 	<-m.arrived
 	<-m.arrived
-	if err := m.begin(t, e, "c")[0].Wait(t.Context()); !errors.Is(err, sdk.ErrLimitExceeded) || !strings.Contains(err.Error(), "SharedMax = 2") {
+	if err := m.begin(t, e, "c")[0].Wait(t.Context()); !errors.Is(err, sdk.ErrLimitExceeded) || !strings.Contains(err.Error(), "SharedLocalsMax = 2") {
 		t.Errorf("a third value: %v", err)
 	}
 	m.results(t, holding)
