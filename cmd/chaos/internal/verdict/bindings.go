@@ -217,16 +217,17 @@ func (h *history) checkBindings() {
 			continue
 		}
 		for _, e := range h.executions {
-			if e.Epoch < b.GetEpoch() && e.Begin.Before(b.at) && (e.End.IsZero() || e.End.After(b.at)) && !h.lostBefore(e.Step, int32(e.Attempt), b.at) {
+			if e.Epoch < b.GetEpoch() && e.Begin.Before(b.at) && (e.End.IsZero() || e.End.After(b.at)) && !h.overBefore(e.Step, int32(e.Attempt), b.at) {
 				h.breaks(RuleTwoBindings, "moved from %s (%s) while %s#%d was running there", b.GetFromWorker(), b.GetReason(), e.Step, e.Attempt)
 			}
 		}
 	}
 }
 
-// lostBefore says that the attempt was given up before the time, so that it
-// may go on unnoticed.
-func (h *history) lostBefore(step string, number int32, at time.Time) bool {
+// overBefore says that the attempt had returned by the time, as its worker said
+// and the history has it, whatever the clocks of the two make of one moment; or
+// that it had been given up before, so that it may go on unnoticed.
+func (h *history) overBefore(step string, number int32, at time.Time) bool {
 	a := h.byKey[attemptKey{step, number}]
-	return a != nil && (a.ending == lost || a.abandoned) && !a.endAt.After(at)
+	return a != nil && (a.ending == lost || a.ending == succeeded || a.ending == failed || a.ending == rebuilt) && !a.endAt.After(at)
 }
