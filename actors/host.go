@@ -357,6 +357,7 @@ func (h *Host) sendWorker(self *actor.PID, to *messages.WorkerRef, msg proto.Mes
 	case *messages.CancelAttempt:
 		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
 	case *messages.HandOff:
+		m.LeaseTerm = h.cfg.Node.LeaseTermOf(to.WorkerId, to.Incarnation)
 		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
 	}
 	h.root.Send(actor.NewPID(address, id), msg)

@@ -156,7 +156,7 @@ type Worker struct {
 	views    *viewSignal
 	outbox   *outbox
 	reporter *reporter
-	lease    *workerLease
+	lease    workerLease
 	locals   *workerLocals
 
 	life       context.Context // of everything that serves the worker
@@ -281,7 +281,6 @@ func newWorker(c WorkerConfig) *Worker {
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
 	w.locals = newWorkerLocals(w)
-	w.lease = newWorkerLease(w)
 	return w
 }
 

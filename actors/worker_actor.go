@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -36,7 +37,10 @@ type workerActor struct {
 	worker   *Worker
 	core     *slots.Core
 	attempts map[uint64]*actor.PID
-	timer    *time.Timer
+	// lease is the context of the lease that the core knows of; nil before the
+	// first, while it starts nothing.
+	lease context.Context
+	timer *time.Timer
 	// armed is when the timer rings; zero while it is not set.
 	armed time.Time
 }
@@ -69,7 +73,7 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		a.do(ctx, actions)
 		if may {
 			a.do(ctx, a.core.HandOffBegan(now, m.RunId))
-			a.worker.locals.handOff(m)
+			a.worker.locals.handOff(a.lease, m)
 		}
 	case *messages.LocalKeysOf:
 		a.worker.locals.answerKeys(ctx.Sender(), m)
@@ -119,6 +123,7 @@ func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any)
 	case beginDrain:
 		a.do(ctx, a.core.Drain(now, m.deadline))
 	case leaseBegan:
+		a.lease = m.ctx
 		a.do(ctx, a.core.LeaseBegan(now, m.term))
 	case leaseEnded:
 		a.do(ctx, a.core.LeaseEnded(now, m.term, m.cause))
@@ -186,7 +191,7 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 
 // start gives a function an actor of its own, a child of this one.
 func (a *workerActor) start(ctx actor.Context, act slots.Action) {
-	shell := &attemptActor{worker: a.worker, id: act.ID, dispatch: act.Dispatch, deadline: act.Deadline}
+	shell := &attemptActor{worker: a.worker, id: act.ID, dispatch: act.Dispatch, deadline: act.Deadline, lease: a.lease}
 	// Before the spawn: the function may have returned by the end of it.
 	a.worker.functions.Add(1)
 	a.worker.locals.began(act.ID, act.Dispatch)

@@ -33,6 +33,7 @@ type attemptActor struct {
 	id       uint64
 	dispatch *messages.Dispatch
 	deadline time.Time
+	lease    context.Context
 	engine   *attemptEngine
 	cancel   context.CancelCauseFunc
 }
@@ -53,7 +54,7 @@ func (a *attemptActor) Receive(ctx actor.Context) {
 }
 
 func (a *attemptActor) start() {
-	ctx, cancel := context.WithCancelCause(a.worker.lease.context())
+	ctx, cancel := context.WithCancelCause(a.lease)
 	a.cancel = cancel
 	release := func() {}
 	if !a.deadline.IsZero() {
@@ -81,8 +82,9 @@ func (a *attemptActor) run(ctx context.Context, release func()) {
 		w.root.Send(w.pid, end)
 		w.functions.Done()
 	}()
-	// The process may have been stopped since the start was decided.
-	if !w.mayAct() {
+	// The process may have been stopped since the start was decided, and have
+	// another lease by now.
+	if !w.mayAct() || ctx.Err() != nil {
 		end.failure = messages.ToFailure(context.Cause(ctx))
 		return
 	}

@@ -8,48 +8,40 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// What the worker actor hears of its leases.
+// What the worker actor hears of its leases. The context is that of all that runs
+// under the lease: what was decided under one does not run under the next.
 type (
-	leaseBegan struct{ term uint64 }
+	leaseBegan struct {
+		term uint64
+		ctx  context.Context
+	}
 	leaseEnded struct {
 		term  uint64
 		cause error
 	}
 )
 
-// workerLease is the context of all that runs under one lease of the worker. It
-// ends with the lease, without the detour by any mailbox.
+// workerLease ends the context of the present lease with it, without the detour
+// by any mailbox.
 type workerLease struct {
 	mu     sync.Mutex
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // nil before the first
 }
 
-// context is that of the present lease; it has ended if there is none.
-func (l *workerLease) context() context.Context {
+func (l *workerLease) begin(life context.Context) context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.ctx
-}
-
-func (l *workerLease) begin(life context.Context) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ctx, l.cancel = context.WithCancelCause(life)
+	ctx, cancel := context.WithCancelCause(life)
+	l.cancel = cancel
+	return ctx
 }
 
 func (l *workerLease) end(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cancel(cause)
-}
-
-// newWorkerLease makes one that has ended.
-func newWorkerLease(w *Worker) *workerLease {
-	l := &workerLease{}
-	l.begin(w.life)
-	l.end(messages.Errorf(messages.CodeLeaseExpired, "worker %q has not reached a server yet", w.info.WorkerId))
-	return l
+	if l.cancel != nil {
+		l.cancel(cause)
+	}
 }
 
 // leaseChanged cancels what runs when the worker's lease ends, and has the rest
@@ -59,8 +51,7 @@ func (w *Worker) leaseChanged(c cluster.LeaseChange) {
 		return
 	}
 	if c.Held {
-		w.lease.begin(w.life)
-		w.root.Send(w.pid, leaseBegan{c.Term})
+		w.root.Send(w.pid, leaseBegan{c.Term, w.lease.begin(w.life)})
 		if c.Term > 0 {
 			w.cfg.Logger.Info("the worker has a lease again")
 		}

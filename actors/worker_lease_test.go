@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -269,4 +270,36 @@ func withoutJournal(w *hostWorld, servers []*testServer) *testServer {
 	w.store.before(nil)
 	time.Sleep(5 * time.Second)
 	return servers[0]
+}
+
+// What was sent to a worker before its lease ended, and is read when it has
+// another one, is not executed: the run may be another's by now.
+func TestWorkerStartsNothingOfAnEarlierLease(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		s := w.server("s0")
+		w.settled(s)
+		var mu sync.Mutex
+		var began []error
+		def := w.workflow("build", soft, func(ctx context.Context, _ *attempt.Attempt) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			began = append(began, ctx.Err())
+			return nil, ctx.Err()
+		})
+		worker := w.worker("w0", def)
+		busy := make(chan struct{})
+		worker.cfg.Hooks = &WorkerHooks{Draining: func() { <-busy }}
+		worker.root.Send(worker.pid, &messages.DrainWorker{WorkerId: worker.info.WorkerId, Incarnation: worker.info.Incarnation, DeadlineMs: 60_000})
+		worker.root.Send(worker.pid, &messages.Dispatch{RunId: "r1", Step: "work", Attempt: 1, Epoch: 1, Workflow: def.Name, Sticky: soft, Bound: true})
+		time.Sleep(time.Second)
+		worker.leaseChanged(cluster.LeaseChange{Term: 1})
+		worker.leaseChanged(cluster.LeaseChange{Held: true, Term: 2})
+		close(busy)
+		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(began) > 0 {
+			t.Errorf("the function was called, its context says %v", began)
+		}
+	})
 }

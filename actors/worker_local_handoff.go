@@ -26,31 +26,31 @@ type handoffID struct {
 	epoch uint64
 }
 
-// handoffRequest is who asked for a hand-off last, and what they left for it.
+// handoffRequest is who asked for a hand-off last, under which lease of the
+// worker, and what they left for it.
 type handoffRequest struct {
 	to     *actor.PID
+	lease  context.Context
 	within time.Duration
 }
 
 // handOff begins to hand off the state of a run, or answers as before.
-func (l *workerLocals) handOff(m *messages.HandOff) {
+func (l *workerLocals) handOff(lease context.Context, m *messages.HandOff) {
 	within := time.Duration(m.WithinMs) * time.Millisecond
 	if within <= 0 {
 		within = handOffWithin
 	}
 	l.with(func(now time.Time) []local.Action {
-		l.handoffs[handoffID{m.RunId, m.Epoch}] = &handoffRequest{actorOf(m.ReplyAddress, m.ReplyActorId), within}
+		l.handoffs[handoffID{m.RunId, m.Epoch}] = &handoffRequest{actorOf(m.ReplyAddress, m.ReplyActorId), lease, within}
 		return l.keeper.HandOff(now, m.RunId, m.Epoch)
 	})
 }
 
 // handOffValues calls the hooks of a run. Called with mu held.
 func (l *workerLocals) handOffValues(act local.Action) {
-	run, epoch, within := act.Run, act.Epoch, handOffWithin
-	if request := l.handoffs[handoffID{run, epoch}]; request != nil {
-		within = request.within
-	}
-	ctx, cancel := context.WithTimeout(l.life, within)
+	run, epoch := act.Run, act.Epoch
+	request := l.handoffs[handoffID{run, epoch}]
+	ctx, cancel := context.WithTimeout(request.lease, request.within)
 	gathering := &handoffGathering{states: make([]*messages.HandedState, len(act.Values)), faults: make([]string, len(act.Values))}
 	var hooks sync.WaitGroup
 	for i, v := range act.Values {

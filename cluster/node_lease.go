@@ -13,17 +13,6 @@ type LeaseChange struct {
 // It is quick. A server always may.
 func (n *Node) HoldsLease() bool { return n.membership.leases.holds() }
 
-// LeaseTerm is the term of this worker's lease, or of the time without one.
-func (n *Node) LeaseTerm() uint64 {
-	l := n.membership.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.holder == nil {
-		return 0
-	}
-	return l.holder.Term()
-}
-
 // OnLease calls f at the beginning and at the end of each lease of this worker,
 // in order, and at once if there is one. f must be quick, and not ask for the
 // lease.

@@ -289,9 +289,12 @@ type HandOff struct {
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// What the worker may take for it.
-	WithinMs      int64  `protobuf:"varint,3,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
-	ReplyAddress  string `protobuf:"bytes,4,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
-	ReplyActorId  string `protobuf:"bytes,5,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	WithinMs     int64  `protobuf:"varint,3,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
+	ReplyAddress string `protobuf:"bytes,4,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
+	ReplyActorId string `protobuf:"bytes,5,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	// As of Dispatch: one that may be late is not answered, for what the user's
+	// hook writes may be another process's by now.
+	LeaseTerm     uint64 `protobuf:"varint,6,opt,name=lease_term,json=leaseTerm,proto3" json:"lease_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -359,6 +362,13 @@ func (x *HandOff) GetReplyActorId() string {
 		return x.ReplyActorId
 	}
 	return ""
+}
+
+func (x *HandOff) GetLeaseTerm() uint64 {
+	if x != nil {
+		return x.LeaseTerm
+	}
+	return 0
 }
 
 // Revoke withdraws an attempt that has not started. Answer: Revoked, Started
@@ -4439,13 +4449,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eLocalKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbd\x01\n" +
 	"\aHandOff\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\twithin_ms\x18\x03 \x01(\x03R\bwithinMs\x12#\n" +
 	"\rreply_address\x18\x04 \x01(\tR\freplyAddress\x12$\n" +
-	"\x0ereply_actor_id\x18\x05 \x01(\tR\freplyActorId\"\xb0\x01\n" +
+	"\x0ereply_actor_id\x18\x05 \x01(\tR\freplyActorId\x12\x1d\n" +
+	"\n" +
+	"lease_term\x18\x06 \x01(\x04R\tleaseTerm\"\xb0\x01\n" +
 	"\x06Revoke\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +

@@ -323,6 +323,11 @@ func (m *HandOff) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.LeaseTerm != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.LeaseTerm))
+		i--
+		dAtA[i] = 0x30
+	}
 	if len(m.ReplyActorId) > 0 {
 		i -= len(m.ReplyActorId)
 		copy(dAtA[i:], m.ReplyActorId)
@@ -4109,6 +4114,9 @@ func (m *HandOff) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.LeaseTerm != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.LeaseTerm))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6742,6 +6750,25 @@ func (m *HandOff) UnmarshalVT(dAtA []byte) error {
 			}
 			m.ReplyActorId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LeaseTerm", wireType)
+			}
+			m.LeaseTerm = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.LeaseTerm |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -234,6 +234,7 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 	case *messages.CancelAttempt:
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	case *messages.HandOff:
+		m.LeaseTerm = a.sv.lease.Term(processKey(to))
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	}
 	s.must(s.monitor.sent(to, msg))

@@ -204,7 +204,7 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case d.TakeUp:
 		// The run may send it for good now, so nothing is remembered.
 		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
-	case c.fromBefore(d):
+	case c.fromBefore(d.LeaseTerm):
 		// The run sends it again if it still wants it.
 	case c.releasedUnder(d):
 		c.refuse(from, d, RefusedRevoked)

@@ -3,8 +3,6 @@ package slots
 import (
 	"slices"
 	"time"
-
-	"github.com/limpetrun/limpet/messages"
 )
 
 // LeaseEnded says that the worker may not act any more, as its runs may be
@@ -40,8 +38,8 @@ func (c *Core) LeaseBegan(now time.Time, term uint64) []Action {
 	return c.end(now)
 }
 
-// fromBefore says that a dispatch may have been sent before the worker's present
-// lease began. What comes before the first one waits for it.
-func (c *Core) fromBefore(d *messages.Dispatch) bool {
-	return d.LeaseTerm < c.term || c.leaseless && c.term > 0
+// fromBefore says that what was sent under a term may have been sent before the
+// worker's present lease began. What comes before the first one waits for it.
+func (c *Core) fromBefore(term uint64) bool {
+	return term < c.term || c.leaseless && c.term > 0
 }

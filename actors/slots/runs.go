@@ -233,13 +233,14 @@ func (c *Core) released(runID string, epoch uint64, reason string) {
 // HandOff says that the state of a run was asked for, because the run leaves:
 // nothing is executed of it any more under that epoch. It is false for a question
 // that means nothing: of an activation that is behind the journal, for an attempt
-// of the run is executed, or the run has left under that epoch.
+// of the run is executed, or the run has left under that epoch; or one that may
+// be late, see LeaseEnded.
 func (c *Core) HandOff(now time.Time, m *messages.HandOff) ([]Action, bool) {
 	if !c.begin() {
 		return nil, false
 	}
 	r := c.touch(m.RunId)
-	if m.Epoch <= r.releasedEpoch || slices.ContainsFunc(r.held, func(a *attempt) bool {
+	if c.leaseless || c.fromBefore(m.LeaseTerm) || m.Epoch <= r.releasedEpoch || slices.ContainsFunc(r.held, func(a *attempt) bool {
 		return a.phase != phaseQueued && a.phase != phaseEnded && a.epoch <= m.Epoch
 	}) {
 		c.rest(r)

@@ -21,7 +21,7 @@ import (
 //	       hands-off                            its workflow hands local state off
 //	       leased                               it acts only with a lease
 //	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from=
-//	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch=
+//	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	     lease-expired                          because of that
 //	gone s1                                     a message to this actor was not delivered
@@ -165,7 +165,9 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "hand-off":
 		var e uint64
 		d.MaybeScanArgs(t, "epoch", &e)
-		actions, _ := s.core.HandOff(s.now, &messages.HandOff{RunId: run, Epoch: e})
+		m := &messages.HandOff{RunId: run, Epoch: e}
+		d.MaybeScanArgs(t, "term", &m.LeaseTerm)
+		actions, _ := s.core.HandOff(s.now, m)
 		return actions
 	case "lease-ends":
 		return s.core.LeaseEnded(s.now, term(t, d), messages.Errorf(messages.CodeLeaseExpired, "no server was reached"))
