@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/limpetrun/limpet/actors/journal"
-	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
+	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/node"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
