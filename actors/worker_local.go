@@ -195,14 +195,18 @@ func keyOf(kind *attempt.Local, input []byte) (key string, err error) {
 
 // calling calls a function of the user. Whatever becomes of it, it returns: an
 // error is STATE_NOT_BUILT and wraps the user's.
-func calling(kind *attempt.Local, what string, f func() error) (err error) {
+func calling(kind *attempt.Local, what string, f func() error) error {
+	return callingFor(kind, what, messages.CodeStateNotBuilt, f)
+}
+
+func callingFor(kind *attempt.Local, what string, code messages.Code, f func() error) (err error) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		p := recover()
-		coded := messages.Errorf(messages.CodeStateNotBuilt, "local %q: %s panicked: %v", kind.Name, what, p)
+		coded := messages.Errorf(code, "local %q: %s panicked: %v", kind.Name, what, p)
 		coded.Message = truncate(coded.Message, failureMessageBytesMax)
 		coded.Stack = truncate(string(debug.Stack()), failureStackBytesMax)
 		err = coded
@@ -210,7 +214,7 @@ func calling(kind *attempt.Local, what string, f func() error) (err error) {
 	err = f()
 	returned = true
 	if err != nil {
-		err = messages.Errorf(messages.CodeStateNotBuilt, "local %q: %s: %w", kind.Name, what, err)
+		err = messages.Errorf(code, "local %q: %s: %w", kind.Name, what, err)
 	}
 	return err
 }
@@ -364,7 +368,7 @@ func (l *workerLocals) callRelease(t releaseTask) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- calling(kind, "release", func() error { return kind.Release(t.value.value, t.why) })
+		done <- callingFor(kind, "release", messages.CodeUserError, func() error { return kind.Release(t.value.value, t.why) })
 	}()
 	timer := time.NewTimer(localReleaseWithin)
 	defer timer.Stop()

@@ -266,3 +266,16 @@ func TestWorkerReleasesNothingThatIsInUse(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestReleaseFailsByItsOwnCode(t *testing.T) {
+	for _, release := range []func(any, attempt.Why) error{
+		func(any, attempt.Why) error { return errors.New("no space") },
+		func(any, attempt.Why) error { panic("no space") },
+	} {
+		v := &localValue{kind: &attempt.Local{Name: "p", Release: release}}
+		err := (&workerLocals{}).callRelease(releaseTask{value: v, why: attempt.RunEnded})
+		if f := messages.ToFailure(err); f.GetCode() != string(messages.CodeUserError) || !strings.Contains(f.Message, "no space") {
+			t.Errorf("%v", f)
+		}
+	}
+}
