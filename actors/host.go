@@ -350,14 +350,12 @@ func (h *Host) sendWorker(self *actor.PID, to *messages.WorkerRef, msg proto.Mes
 	}
 	switch m := msg.(type) {
 	case *messages.Dispatch:
-		m.LeaseTerm = h.cfg.Node.LeaseTermOf(to.WorkerId, to.Incarnation)
 		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
 	case *messages.Revoke:
 		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
 	case *messages.CancelAttempt:
 		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
 	case *messages.HandOff:
-		m.LeaseTerm = h.cfg.Node.LeaseTermOf(to.WorkerId, to.Incarnation)
 		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
 	}
 	h.root.Send(actor.NewPID(address, id), msg)

@@ -73,6 +73,9 @@ type runActor struct {
 	// retired: the host has forgotten this activation.
 	retired bool
 	failed  error
+	// mark is when the activation was last shown to be the newest, appendMark
+	// when the append in flight began.
+	mark, appendMark uint64
 }
 
 type envelope struct {
@@ -120,6 +123,7 @@ func (a *runActor) start(ctx actor.Context) {
 		a.restore(ctx, a.read)
 		a.read = nil
 	default:
+		a.mark = a.host.cfg.Node.LeaseMark()
 		a.host.loader.put(func() { root.Send(self, a.host.load(a.id)) })
 	}
 }
@@ -304,6 +308,8 @@ func (a *runActor) handle(ctx actor.Context, in run.Input) {
 func (a *runActor) handleAppended(ctx actor.Context, err error) {
 	if err != nil {
 		a.host.hooks().appendFailed(a.id, err)
+	} else {
+		a.mark = a.appendMark
 	}
 	a.handle(ctx, run.Appended{Err: err})
 	switch {
@@ -322,7 +328,7 @@ func (a *runActor) do(ctx actor.Context, action run.Action) {
 	case run.Append:
 		a.append(ctx, act)
 	case run.SendWorker:
-		a.host.sendWorker(a.self, act.To, act.Message)
+		a.sendWorker(ctx, act.To, act.Message)
 	case run.Ask:
 		act.Message.ReplyAddress, act.Message.ReplyActorId = a.self.Address, a.self.Id
 		a.host.placements.send(act.Message.Pool, act.Message)
@@ -364,6 +370,7 @@ func (a *runActor) append(ctx actor.Context, act run.Append) {
 		row = rowOf(a.m.State())
 	}
 	host := a.host
+	a.appendMark = host.cfg.Node.LeaseMark()
 	host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row}, func(err error) {
 		if err == nil && row != nil {
 			host.rowStored(row)

@@ -27,15 +27,27 @@ func (n *Node) OnLease(f func(LeaseChange)) (cancel func()) {
 	return cancel
 }
 
-// LeaseTermOf is the newest term of a worker's process that this server knows of.
-func (n *Node) LeaseTermOf(worker, incarnation string) uint64 {
+// LeaseMark is this moment, for LeaseTermOf.
+func (n *Node) LeaseMark() uint64 {
 	l := n.membership.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.granter == nil {
 		return 0
 	}
-	return l.granter.Term(memberName(worker, incarnation))
+	return l.granter.Mark()
+}
+
+// LeaseTermOf is the newest term of a worker's process that this server knows
+// of; false if it did not know it yet at the mark. See lease.Granter.Term.
+func (n *Node) LeaseTermOf(worker, incarnation string, at uint64) (term uint64, known bool) {
+	l := n.membership.leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.granter == nil {
+		return 0, true
+	}
+	return l.granter.Term(memberName(worker, incarnation), at)
 }
 
 // LeaseHold is for how long this server may not call a worker's process lost

@@ -26,6 +26,9 @@ type activation struct {
 	alarms  int
 	retired bool
 	failed  error
+	// mark is when the activation was last shown to be the newest, appendMark
+	// when the append in flight began.
+	mark, appendMark uint64
 }
 
 // token answers an input of the machine.
@@ -54,6 +57,7 @@ func (a *activation) load() {
 		a.sv.again(a.id)
 		return
 	}
+	a.mark = a.sv.lease.Mark()
 	record, err := a.sv.sim.store.Load(background, a.id)
 	if err == nil {
 		a.def = a.sv.sim.work.byHash[record.Row.DefinitionHash]
@@ -128,6 +132,9 @@ func (a *activation) input(msg any) {
 	case alarmRang:
 		a.handle(run.Alarm{})
 	case appended:
+		if msg.err == nil {
+			a.mark = a.appendMark
+		}
 		a.handle(run.Appended{Err: msg.err})
 		if msg.err != nil {
 			a.sv.again(a.id)
@@ -173,6 +180,7 @@ func (a *activation) do(action run.Action) {
 				a.sv.kick(row.WakeAt)
 			}
 		}
+		a.appendMark = a.sv.lease.Mark()
 		s.store.append(a.sv, journal.Append{RunID: a.id, Number: act.Number, Entry: marshal(act.Entry), Row: row}, func(err error) {
 			a.receive(appended{err})
 		})
@@ -227,18 +235,33 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 	}
 	switch m := msg.(type) {
 	case *messages.Dispatch:
-		m.LeaseTerm = a.sv.lease.Term(processKey(to))
-		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
+		term, known := a.sv.lease.Term(processKey(to), a.mark)
+		if !known && !m.TakeUp {
+			a.sv.later(0, func() { a.receive(run.FromWorker{Message: leaseLost(m, to)}) })
+			return
+		}
+		m.LeaseTerm, m.ReplyAddress, m.ReplyActorId = term, a.sv.address, a.pid()
 	case *messages.Revoke:
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	case *messages.CancelAttempt:
 		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
 	case *messages.HandOff:
-		m.LeaseTerm = a.sv.lease.Term(processKey(to))
-		m.ReplyAddress, m.ReplyActorId = a.sv.address, a.pid()
+		term, known := a.sv.lease.Term(processKey(to), a.mark)
+		if !known {
+			return
+		}
+		m.LeaseTerm, m.ReplyAddress, m.ReplyActorId = term, a.sv.address, a.pid()
 	}
 	s.must(s.monitor.sent(to, msg))
 	s.send(a.sv.proc, w.proc, "to worker", func() { w.receive(msg) })
+}
+
+// leaseLost is what the worker of a dispatch says of it once its lease has ended.
+func leaseLost(d *messages.Dispatch, to *messages.WorkerRef) *messages.Result {
+	return &messages.Result{
+		RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Epoch: d.Epoch, WorkerId: to.WorkerId, Incarnation: to.Incarnation, Canceled: true,
+		Outcome: &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeLeaseExpired), Message: "sent under a lease that has ended"}},
+	}
 }
 
 // drop ends the activation of a run that belongs to another server now.

@@ -92,6 +92,7 @@ func (w *worker) checkLease() {
 	switch {
 	case !changed:
 	case held:
+		w.leased = w.sim.now
 		w.do(w.core.LeaseBegan(w.clock(), w.lease.Term()))
 	default:
 		w.sim.tracef("the lease of %s has expired", w.address)
@@ -253,6 +254,19 @@ func (s *Sim) procOf(address string) *proc {
 
 // ---- what must hold --------------------------------------------------------------
 
+// outdated says that a server may go by what is no longer so: by its verdict on a
+// process that others have given a lease since, or by a successor of its id that
+// was admitted while it was out of reach. What is given away then is told apart
+// by its token.
+func (m *monitor) outdated(p *proc) bool {
+	if at, was := m.goneAt[processKey(p.worker.ref())]; was && at.Before(p.worker.leased) {
+		return true
+	}
+	return slices.ContainsFunc(m.sim.procs, func(o *proc) bool {
+		return o.worker != nil && o.id == p.id && o.incarnation > p.incarnation
+	})
+}
+
 // alone checks that no other process acts for the run of an attempt that begins
 // to be executed; of a run that is not sticky, for the step.
 func (m *monitor) alone(w *worker, d *messages.Dispatch) error {
@@ -262,6 +276,10 @@ func (m *monitor) alone(w *worker, d *messages.Dispatch) error {
 		}
 		for _, f := range p.worker.functions {
 			same := f.d.RunId == d.RunId && (d.Sticky != messages.Sticky_STICKY_NONE || f.d.Step == d.Step)
+			if same && f.acts() && m.outdated(p) {
+				m.counts.OldVerdicts++
+				continue
+			}
 			if same && f.acts() {
 				return fmt.Errorf("%s begins %s while %s acts for its run by %s, and has a lease for another %v", w.address,
 					attemptKey(d.RunId, d.Step, d.Attempt), p.address, strings.TrimPrefix(f.key(), d.RunId+"/"), p.worker.lease.Until().Sub(p.clock()))

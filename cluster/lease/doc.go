@@ -24,7 +24,10 @@
 //   - H3. Whoever has no lease has canceled the contexts of all that ran. Its next
 //     lease is of another term than that, and than the time in between. A dispatch
 //     that a server sent under an earlier term is dropped: it may have been on its
-//     way while its run was given to another.
+//     way while its run was given to another. The term is one that the server knew
+//     when it began to read the run's history, or to write the last entry of its
+//     own that was stored: whoever writes, or dispatches, without knowing that the
+//     run was given away since, knows no later one.
 //   - G1. A server grants at most For, and not beyond its own standing.
 //   - G2. A server has standing (a) as long as every other server that may live
 //     has answered it; or (b) as long as most servers of its view have answered it

@@ -9,6 +9,8 @@ import (
 // Granter is a server's side. Its methods are not safe for concurrent use; the
 // times that they take are of one monotonic clock.
 type Granter struct {
+	// marks counts the terms that were heard of.
+	marks   uint64
 	cfg     Config
 	start   time.Time
 	rounds  rounds
@@ -48,7 +50,8 @@ type peer struct {
 // tenant is a worker that has got leases.
 type tenant struct {
 	granted time.Time
-	term    uint64
+	// term is the newest, heard of at this mark.
+	term, mark uint64
 }
 
 // Sign is a sign of life of another server, as it was read.
@@ -160,7 +163,11 @@ func (g *Granter) Grant(now time.Time, worker string, term uint64) time.Duration
 		w = &tenant{}
 		g.workers[worker] = w
 	}
-	w.granted, w.term = now, max(w.term, term)
+	w.granted = now
+	if term > w.term {
+		g.marks++
+		w.term, w.mark = term, g.marks
+	}
 	return valid
 }
 
@@ -177,12 +184,19 @@ func (g *Granter) prune(now time.Time) {
 	}
 }
 
-// Term is the newest term of a worker that asked; 0 if none did.
-func (g *Granter) Term(worker string) uint64 {
-	if w := g.workers[worker]; w != nil {
-		return w.term
+// Mark is this moment, for Term.
+func (g *Granter) Mark() uint64 { return g.marks }
+
+// Term is the newest term of a worker that asked, 0 if none did; false if it was
+// not known yet at a mark. Whoever knew at the mark that a run was the worker's
+// may send under a term of then: if the run was given to another one since, the
+// worker has another term.
+func (g *Granter) Term(worker string, at uint64) (term uint64, known bool) {
+	w := g.workers[worker]
+	if w == nil {
+		return 0, true
 	}
-	return 0
+	return w.term, w.mark <= at
 }
 
 // Signed takes what a sign of life found that was begun at a time, and given,
