@@ -35,9 +35,9 @@ type Preset struct {
 	RefuteTime time.Duration
 	// LeaseFor is how long a worker may act after it has asked a server for the
 	// last time that was answered: it cancels the contexts of its steps then, and
-	// no server gives its runs away before. Shorter than the shortest verdict, so
-	// that nobody waits for leases to end; the longer, the longer a worker may get
-	// no processor. Defaults to the shortest suspicion and the refute time.
+	// no server gives its runs away before. About as long as a verdict takes, so
+	// that hardly anybody waits for leases to end; the longer, the longer a worker
+	// may get no processor. Defaults to the shortest suspicion and the refute time.
 	LeaseFor time.Duration
 	// AwarenessMaxMultiplier is how far a member that is itself slow stretches
 	// its own probes, before it blames others.
@@ -85,7 +85,7 @@ type Preset struct {
 func LocalConfig() Preset {
 	return Preset{
 		ProbeInterval: 300 * time.Millisecond, ProbeTimeout: 150 * time.Millisecond,
-		SuspicionMult: 3, SuspicionMaxTimeoutMult: 1, RefuteTime: 300 * time.Millisecond, LeaseFor: 1400 * time.Millisecond, AwarenessMaxMultiplier: 2, IndirectChecks: 2,
+		SuspicionMult: 3, SuspicionMaxTimeoutMult: 1, RefuteTime: 300 * time.Millisecond, LeaseFor: 2 * time.Second, AwarenessMaxMultiplier: 2, IndirectChecks: 2,
 		GossipInterval: 50 * time.Millisecond, GossipNodes: 3, GossipToTheDead: 15 * time.Second,
 		PushPullInterval: 5 * time.Second, TCPTimeout: time.Second,
 	}
