@@ -16,6 +16,10 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
+// loadsMax bounds the runs that are read one by one at a time: a store has some
+// connections, and what waits here is small.
+const loadsMax = 32
+
 // HostConfig configures a Host. The first five are required.
 type HostConfig struct {
 	Node        *cluster.Node
@@ -71,7 +75,8 @@ type Host struct {
 	pid    *actor.PID
 	stop   []func()
 
-	loader loader
+	// loader runs what reads the journal for one run.
+	loader crew
 	// anew begins anew after others had given this server up.
 	anew     *time.Timer
 	forwards atomic.Int32
@@ -112,7 +117,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, alarms: alarms{clock: cfg.Clock}, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{})}
+		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: crew{most: loadsMax}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	h.anew = time.AfterFunc(time.Hour, h.beginAnew)

@@ -4,6 +4,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -19,15 +20,16 @@ import (
 // activation may not use is lost, for the lease that it was sent under has ended;
 // if another activation went on, the entry that says so conflicts.
 func (a *runActor) sendWorker(ctx actor.Context, to *messages.WorkerRef, msg proto.Message) {
-	term, known := a.host.cfg.Node.LeaseTermOf(to.WorkerId, to.Incarnation, a.mark)
 	switch m := msg.(type) {
 	case *messages.Dispatch:
+		term, known := a.leaseTerm(to)
 		if !known && !m.TakeUp {
-			ctx.Send(a.self, leaseLost(m, to))
+			ctx.Send(a.self, run.LeaseLost(m, to))
 			return
 		}
 		m.LeaseTerm = term
 	case *messages.HandOff:
+		term, known := a.leaseTerm(to)
 		if !known {
 			return // It is asked again, or goes without.
 		}
@@ -36,11 +38,7 @@ func (a *runActor) sendWorker(ctx actor.Context, to *messages.WorkerRef, msg pro
 	a.host.sendWorker(a.self, to, msg)
 }
 
-// leaseLost is what the worker of a dispatch says of it once its lease has ended.
-func leaseLost(d *messages.Dispatch, to *messages.WorkerRef) *messages.Result {
-	return &messages.Result{
-		RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Epoch: d.Epoch, WorkerId: to.WorkerId, Incarnation: to.Incarnation, Canceled: true,
-		Outcome: &messages.Result_Failure{Failure: messages.ToFailure(messages.Errorf(messages.CodeLeaseExpired,
-			"the lease of worker %q under which it was sent has ended", to.WorkerId))},
-	}
+// leaseTerm is the term to send under; false if the activation may not use it.
+func (a *runActor) leaseTerm(to *messages.WorkerRef) (uint64, bool) {
+	return a.host.cfg.Node.LeaseTermOf(to.WorkerId, to.Incarnation, a.mark)
 }

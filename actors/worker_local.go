@@ -19,8 +19,8 @@ const (
 	// localReleaseWithin is how long the release of a value may take. Then it counts
 	// as done, so that another value gets its room.
 	localReleaseWithin = 30 * time.Second
-	// releasersMax bounds the releases that run at once.
-	releasersMax = 16
+	// releasesMax bounds the releases that run at once.
+	releasesMax = 16
 	// localsLinger is how long a stopping worker waits for its values to be
 	// released.
 	localsLinger = 10 * time.Second
@@ -53,9 +53,8 @@ type workerLocals struct {
 	handoffs map[handoffID]*handoffRequest
 	timer    *time.Timer
 	// told: the worker's actor knows that the held keys have changed.
-	told      bool
-	releases  []releaseTask
-	releasers int
+	told     bool
+	releases crew
 	// emptied is closed when a stopped keeper has no value left.
 	stopped bool
 	emptied chan struct{}
@@ -88,18 +87,13 @@ type localValue struct {
 	cancel context.CancelCauseFunc
 }
 
-type releaseTask struct {
-	id    uint64
-	value *localValue
-	why   attempt.Why
-}
-
 func newWorkerLocals(w *Worker) *workerLocals {
 	limits := w.cfg.LocalLimits
 	limits.WorkerID = w.info.WorkerId
 	l := &workerLocals{
 		worker: w, keeper: local.New(limits), asks: map[uint64]*localAsk{}, values: map[uint64]*localValue{},
 		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), linger: localsLinger, keysOf: make(chan struct{}, keysOfMax),
+		releases: crew{most: releasesMax},
 	}
 	l.life, l.end = context.WithCancel(context.Background())
 	return l
@@ -233,7 +227,8 @@ func (l *workerLocals) do(now time.Time, actions []local.Action) {
 		case local.Fail:
 			l.answer(act.Ask, localAnswer{err: act.Err})
 		case local.Release:
-			l.release(releaseTask{act.Value, l.values[act.Value], act.Why})
+			v := l.values[act.Value]
+			l.releases.put(func() { l.release(act.Value, v, act.Why) })
 		case local.HandOff:
 			l.handOffValues(act)
 		case local.HandedOff:
@@ -325,50 +320,29 @@ func (l *workerLocals) sizeOf(kind *attempt.Local, value any, failed error) (byt
 	return bytes
 }
 
-// release queues the release of a value. Called with mu held.
-func (l *workerLocals) release(t releaseTask) {
-	l.releases = append(l.releases, t)
-	if l.releasers < releasersMax {
-		l.releasers++
-		go l.releaser()
+// release releases a value, and says so.
+func (l *workerLocals) release(id uint64, v *localValue, why attempt.Why) {
+	err := l.callRelease(v, why)
+	if err != nil {
+		l.worker.cfg.Logger.Warn("local state was not released in good order", "local", v.kind.Name,
+			"run", v.event.RunID, "key", v.event.Key, "why", string(why), "error", err)
 	}
-}
-
-// releaser releases until nothing waits.
-func (l *workerLocals) releaser() {
-	for {
-		l.mu.Lock()
-		if len(l.releases) == 0 {
-			l.releasers--
-			l.releases = nil
-			l.mu.Unlock()
-			return
-		}
-		t := l.releases[0]
-		l.releases = l.releases[1:]
-		l.mu.Unlock()
-		err := l.callRelease(t)
-		if err != nil {
-			l.worker.cfg.Logger.Warn("local state was not released in good order", "local", t.value.kind.Name,
-				"run", t.value.event.RunID, "key", t.value.event.Key, "why", string(t.why), "error", err)
-		}
-		l.worker.cfg.Hooks.localReleased(t.value.event, string(t.why), err)
-		l.with(func(now time.Time) []local.Action {
-			delete(l.values, t.id)
-			return l.keeper.ReleaseEnded(now, t.id)
-		})
-	}
+	l.worker.cfg.Hooks.localReleased(v.event, string(why), err)
+	l.with(func(now time.Time) []local.Action {
+		delete(l.values, id)
+		return l.keeper.ReleaseEnded(now, id)
+	})
 }
 
 // callRelease calls Release and waits for it, for a while.
-func (l *workerLocals) callRelease(t releaseTask) error {
-	kind := t.value.kind
+func (l *workerLocals) callRelease(v *localValue, why attempt.Why) error {
+	kind := v.kind
 	if kind.Release == nil {
 		return nil
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- callingFor(kind, "release", messages.CodeUserError, func() error { return kind.Release(t.value.value, t.why) })
+		done <- callingFor(kind, "release", messages.CodeUserError, func() error { return kind.Release(v.value, why) })
 	}()
 	timer := time.NewTimer(localReleaseWithin)
 	defer timer.Stop()

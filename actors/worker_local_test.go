@@ -273,7 +273,7 @@ func TestReleaseFailsByItsOwnCode(t *testing.T) {
 		func(any, attempt.Why) error { panic("no space") },
 	} {
 		v := &localValue{kind: &attempt.Local{Name: "p", Release: release}}
-		err := (&workerLocals{}).callRelease(releaseTask{value: v, why: attempt.RunEnded})
+		err := (&workerLocals{}).callRelease(v, attempt.RunEnded)
 		if f := messages.ToFailure(err); f.GetCode() != string(messages.CodeUserError) || !strings.Contains(f.Message, "no space") {
 			t.Errorf("%v", f)
 		}

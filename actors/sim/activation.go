@@ -237,7 +237,7 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 	case *messages.Dispatch:
 		term, known := a.sv.lease.Term(processKey(to), a.mark)
 		if !known && !m.TakeUp {
-			a.sv.later(0, func() { a.receive(run.FromWorker{Message: leaseLost(m, to)}) })
+			a.sv.later(0, func() { a.receive(run.FromWorker{Message: run.LeaseLost(m, to)}) })
 			return
 		}
 		m.LeaseTerm, m.ReplyAddress, m.ReplyActorId = term, a.sv.address, a.pid()
@@ -254,14 +254,6 @@ func (a *activation) sendWorker(to *messages.WorkerRef, msg proto.Message) {
 	}
 	s.must(s.monitor.sent(to, msg))
 	s.send(a.sv.proc, w.proc, "to worker", func() { w.receive(msg) })
-}
-
-// leaseLost is what the worker of a dispatch says of it once its lease has ended.
-func leaseLost(d *messages.Dispatch, to *messages.WorkerRef) *messages.Result {
-	return &messages.Result{
-		RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Epoch: d.Epoch, WorkerId: to.WorkerId, Incarnation: to.Incarnation, Canceled: true,
-		Outcome: &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeLeaseExpired), Message: "sent under a lease that has ended"}},
-	}
 }
 
 // drop ends the activation of a run that belongs to another server now.

@@ -122,15 +122,21 @@ func (s *Sim) drawSuccessions() {
 	s.after(s.extra.between(time.Second, 10*time.Second), next)
 }
 
-// succeed starts a process under the id of one that drains: it is to wait until
-// that one has ended.
-func (s *Sim) succeed() {
+// serving are the workers that could be drained.
+func (s *Sim) serving() []*proc {
 	var list []*proc
 	for _, p := range s.procs {
 		if p.worker != nil && p.alive && !p.frozen && p.worker.admitted && !p.worker.core.Draining() {
 			list = append(list, p)
 		}
 	}
+	return list
+}
+
+// succeed starts a process under the id of one that drains: it is to wait until
+// that one has ended.
+func (s *Sim) succeed() {
+	list := s.serving()
 	if len(list) == 0 {
 		return
 	}

@@ -276,11 +276,11 @@ func (m *monitor) alone(w *worker, d *messages.Dispatch) error {
 		}
 		for _, f := range p.worker.functions {
 			same := f.d.RunId == d.RunId && (d.Sticky != messages.Sticky_STICKY_NONE || f.d.Step == d.Step)
-			if same && f.acts() && m.outdated(p) {
+			switch {
+			case !same || !f.acts():
+			case m.outdated(p):
 				m.counts.OldVerdicts++
-				continue
-			}
-			if same && f.acts() {
+			default:
 				return fmt.Errorf("%s begins %s while %s acts for its run by %s, and has a lease for another %v", w.address,
 					attemptKey(d.RunId, d.Step, d.Attempt), p.address, strings.TrimPrefix(f.key(), d.RunId+"/"), p.worker.lease.Until().Sub(p.clock()))
 			}

@@ -214,12 +214,7 @@ func (s *Sim) drawDrains() {
 
 func (s *Sim) drainSome() {
 	for range s.extra.upTo(3) {
-		var list []*proc
-		for _, p := range s.procs {
-			if p.worker != nil && p.alive && !p.frozen && p.worker.admitted && !p.worker.core.Draining() {
-				list = append(list, p)
-			}
-		}
+		list := s.serving()
 		if len(list) == 0 {
 			return
 		}
