@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 )
 
 // storeClock is a store's clock that is off by a while and takes its time.
@@ -39,7 +39,7 @@ func (s *storeClock) Now(context.Context) (time.Time, error) {
 }
 
 func clockBubble(t *testing.T, s *storeClock, local func() time.Time, f func(c *Clock)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := NewClock(ClockConfig{Store: s, Local: local, Logger: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		defer c.Follow(ctx)()
@@ -67,7 +67,7 @@ func TestClockShowsTheStoresTime(t *testing.T) {
 
 // Two servers whose clocks differ by 20 s agree.
 func TestClocksOfServersAgree(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var clocks []*Clock
 		ctx, stop := context.WithCancel(t.Context())
 		for _, off := range []time.Duration{-10 * time.Second, 10 * time.Second} {

@@ -5,10 +5,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -29,7 +29,7 @@ func (s *readsCounted) CurrentDefinitions(ctx context.Context) ([]journal.Defini
 // one reading at a time, nobody waits for it but the first, and the newer one is
 // seen within a second.
 func TestDefinitionsAreReadByOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &readsCounted{Store: journal.NewMemory()}
 		d := NewDefinitions(store)
 		version := func(retries int32) *messages.WorkflowDefinition {

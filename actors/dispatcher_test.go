@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 )
 
 // Whatever is scheduled runs, in turn, on no more goroutines than may be.
@@ -90,7 +92,7 @@ func TestPooledGoesOnAfterAGoroutineThatEnded(t *testing.T) {
 }
 
 func TestIdleGoroutinesEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := &pool{most: 4}
 		d := pooled{p}
 		var done sync.WaitGroup

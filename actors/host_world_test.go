@@ -17,6 +17,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -150,7 +151,7 @@ func (s *hookedStore) WokenByUp(ctx context.Context, shards []int, workerID, aft
 var errJournalDown = messages.Errorf(messages.CodeJournalUnavailable, "down on purpose")
 
 func hostBubble(t *testing.T, f func(w *hostWorld)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &hostWorld{t: t, store: &hookedStore{Store: journal.NewMemory()}, functions: attempt.Functions{}}
 		defer func() {
 			w.network.Heal()

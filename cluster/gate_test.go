@@ -6,11 +6,11 @@ import (
 	"maps"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -38,7 +38,7 @@ func (m *membership) hears(t *testing.T, member Member) {
 // While another server sees a worker live that this one misses, this one is in
 // doubt for long, and goes on to tell the others that it lives itself.
 func TestGateGivesSignsHoweverLongItIsInDoubt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 		self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
 		other := Member{Name: "b~1", Role: RoleServer, State: StateReady, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}

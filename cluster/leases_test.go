@@ -5,12 +5,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 )
 
 // However often the view is made while a silent worker is held back, it is made
 // anew once when the worker may leave.
 func TestOneWakeForAllThatIsHeldBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newMembership(Config{Role: RoleServer, Preset: LocalConfig(), Signs: &countedSigns{}, Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 		m.self.Store(&Member{Name: "a~1", Role: RoleServer, State: StateReady})
 		m.leases.listens()

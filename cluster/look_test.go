@@ -46,7 +46,7 @@ func lookWorld(t *testing.T, w *world) (a, b, c, worker *cluster.Node, host *clu
 }
 
 func TestEndedProcessIsNoticedAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, b, c, _, host := lookWorld(t, w)
 		start := time.Now()
 		host.Crash()
@@ -75,7 +75,7 @@ func TestSilentProcessIsNotTakenForEnded(t *testing.T) {
 		"cut off": func(w *world, h *clustertest.Host) { w.network.Split(h) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			onFakeTime(t, func(t *testing.T, w *world) {
 				a, b, c, _, host := lookWorld(t, w)
 				silence(w, host)
 				time.Sleep(cluster.LocalConfig().Suspicion(4) / 2)
@@ -116,7 +116,7 @@ func (w *world) refusing(id string, of *clustertest.Host, refuses *atomic.Bool, 
 // as one that had been declared gone, by its own connection or in time.
 func TestMemberThatWasTakenForEnded(t *testing.T) {
 	for _, connects := range []bool{true, false} {
-		bubble(t, func(t *testing.T, w *world) {
+		onFakeTime(t, func(t *testing.T, w *world) {
 			live, host := w.server("live")
 			var refuses atomic.Bool
 			refuses.Store(true)
@@ -152,7 +152,7 @@ func TestMemberThatWasTakenForEnded(t *testing.T) {
 
 // A connection that breaks, or cannot be made for a moment, is no proof either.
 func TestBrokenConnectionIsNoProof(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		live, host := w.server("live")
 		var refuses atomic.Bool
 		refuses.Store(true)
@@ -187,7 +187,7 @@ func pairOf(w *world, p cluster.Preset) (a, b *cluster.Node, host *clustertest.H
 
 func TestRefutedVerdictChangesNothing(t *testing.T) {
 	for _, p := range []cluster.Preset{patient(), cluster.LocalConfig()} {
-		bubble(t, func(t *testing.T, w *world) {
+		onFakeTime(t, func(t *testing.T, w *world) {
 			a, _, host := pairOf(w, p)
 			before := a.View()
 			host.Freeze()
@@ -215,7 +215,7 @@ func TestVerdictThatIsNotRefuted(t *testing.T) {
 		"left":    {func(n *cluster.Node, _ *clustertest.Host) { _ = n.Stop(context.Background()) }, 200 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			onFakeTime(t, func(t *testing.T, w *world) {
 				a, b, host := pairOf(w, p)
 				tc.end(b, host)
 				w.sees(a, tc.within, "a")

@@ -41,7 +41,7 @@ func (w *world) grains(id string, activated *atomic.Int32, join ...string) (*clu
 }
 
 func TestResolveAgreesAcrossNodes(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		var count atomic.Int32
 		a, _ := w.grains("a", &count)
 		b, _ := w.grains("b", &count, a.Self().GossipAddress)
@@ -67,7 +67,7 @@ func TestResolveAgreesAcrossNodes(t *testing.T) {
 }
 
 func TestResolveReturnsTheErrorOfActivation(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		var count atomic.Int32
 		a, _ := w.grains("a", &count)
 		b, _ := w.worker("b", a.Self().GossipAddress)
@@ -91,7 +91,7 @@ func TestResolveReturnsTheErrorOfActivation(t *testing.T) {
 
 // Asking a server that does not own the identity makes no second activation.
 func TestOnlyTheOwnerActivates(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		var count atomic.Int32
 		a, _ := w.grains("a", &count)
 		b, _ := w.grains("b", &count, a.Self().GossipAddress)
@@ -113,7 +113,7 @@ func TestOnlyTheOwnerActivates(t *testing.T) {
 }
 
 func TestResolveWaitsForAServer(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		b, host := w.worker("b")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
@@ -143,7 +143,7 @@ func TestResolveWaitsForAServer(t *testing.T) {
 func TestCallSurvivesTheLossOfTheOwner(t *testing.T) {
 	for _, how := range []string{"crash", "freeze"} {
 		t.Run(how, func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			onFakeTime(t, func(t *testing.T, w *world) {
 				var count atomic.Int32
 				hosts := map[string]func(){}
 				a, crashA := w.grains("a", &count)
@@ -180,7 +180,7 @@ func TestCallSurvivesTheLossOfTheOwner(t *testing.T) {
 }
 
 func TestCallNamesTheLastCause(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		var count atomic.Int32
 		a, _ := w.grains("a", &count)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -193,7 +193,7 @@ func TestCallNamesTheLastCause(t *testing.T) {
 }
 
 func TestCallsEndWithTheNode(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.worker("a")
 		go func() {
 			time.Sleep(time.Second)

@@ -14,12 +14,13 @@ import (
 
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
-// bubble runs a test on fake time with a network in memory.
-func bubble(t *testing.T, f func(t *testing.T, net *world)) {
-	synctest.Test(t, func(t *testing.T) {
+// onFakeTime runs a test on fake time with a network in memory.
+func onFakeTime(t *testing.T, f func(t *testing.T, net *world)) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &world{t: t}
 		defer func() {
 			w.network.Heal()
@@ -82,7 +83,7 @@ func viewIDs(v *cluster.View) []string {
 }
 
 func TestMembersJoinByAnyAddressAndLeave(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.server("b", a.Self().GossipAddress)
 		c, _ := w.worker("c", b.Self().GossipAddress)
@@ -104,7 +105,7 @@ func TestMembersJoinByAnyAddressAndLeave(t *testing.T) {
 }
 
 func TestStateIsGossiped(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.worker("b", a.Self().GossipAddress)
 		w.sees(a, time.Second, "a", "b")
@@ -128,7 +129,7 @@ func TestStateIsGossiped(t *testing.T) {
 }
 
 func TestCrashedMemberIsDeclaredGone(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		_, host := w.worker("b", a.Self().GossipAddress)
 		c, _ := w.worker("c", a.Self().GossipAddress)
@@ -144,7 +145,7 @@ func TestCrashedMemberIsDeclaredGone(t *testing.T) {
 // A member that was declared gone by mistake comes back as another member: the
 // library's member list never again accepts an id that left.
 func TestFrozenMemberComesBackUnderNewID(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, host := w.worker("b", a.Self().GossipAddress)
 		v := w.sees(a, 2*time.Second, "a", "b")
@@ -181,7 +182,7 @@ func TestFrozenMemberComesBackUnderNewID(t *testing.T) {
 }
 
 func TestRestartedMemberHasTheSameIDAndAnotherName(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, host := w.worker("b", a.Self().GossipAddress)
 		w.sees(a, 2*time.Second, "a", "b")
@@ -201,7 +202,7 @@ func TestRestartedMemberHasTheSameIDAndAnotherName(t *testing.T) {
 
 // Longer than the dead are told news: only the seeds can merge the two sides.
 func TestHealedPartitionMerges(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, hostB := w.server("b", a.Self().GossipAddress)
 		c, hostC := w.worker("c", a.Self().GossipAddress)
@@ -222,7 +223,7 @@ func TestHealedPartitionMerges(t *testing.T) {
 
 // The seed is gone for good: the servers that were known are the way back.
 func TestHealedPartitionMergesWithoutTheSeed(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		seed, hostA := w.server("a")
 		b, _ := w.server("b", seed.Self().GossipAddress)
 		c, hostC := w.worker("c", seed.Self().GossipAddress)
@@ -242,7 +243,7 @@ func TestHealedPartitionMergesWithoutTheSeed(t *testing.T) {
 
 // What the seed knows is in the view when Start returns.
 func TestStartReturnsWithTheSeedsView(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.server("b", a.Self().GossipAddress)
 		w.sees(a, time.Second, "a", "b")
@@ -255,7 +256,7 @@ func TestStartReturnsWithTheSeedsView(t *testing.T) {
 
 // A worker that sees no server looks for one twice a second.
 func TestWorkerFindsRestartedServerSoon(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		_, host := w.server("a")
 		b, _ := w.worker("b", host.Gossip)
 		w.sees(b, 2*time.Second, "a", "b")
@@ -273,7 +274,7 @@ func TestWorkerFindsRestartedServerSoon(t *testing.T) {
 func TestRestartedServerMeetsTheOthersAtOnce(t *testing.T) {
 	for _, first := range []string{"server", "worker"} {
 		t.Run(first+" sends", func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			onFakeTime(t, func(t *testing.T, w *world) {
 				_, host := w.server("a")
 				b, _ := w.worker("b", host.Gossip)
 				c, _ := w.worker("c", host.Gossip)
@@ -283,6 +284,7 @@ func TestRestartedServerMeetsTheOthersAtOnce(t *testing.T) {
 				// No news is on its way any more, with which it might get by.
 				time.Sleep(time.Minute)
 				host.Crash()
+				synctest.Wait() // The others notice, and send nothing more to the one that ended.
 				again := w.start(host.Again(), cluster.Config{Role: cluster.RoleServer, ID: "a"})
 				from, to := again, b
 				if first == "worker" {
@@ -300,7 +302,7 @@ func TestRestartedServerMeetsTheOthersAtOnce(t *testing.T) {
 }
 
 func TestSubscribersGetTheNewestView(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		var mu sync.Mutex
 		var all []uint64

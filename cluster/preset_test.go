@@ -23,7 +23,7 @@ func TestPresets(t *testing.T) {
 	} {
 		for _, size := range []int{2, 5} {
 			t.Run(fmt.Sprint(p.name, "/", size), func(t *testing.T) {
-				bubble(t, func(t *testing.T, w *world) {
+				onFakeTime(t, func(t *testing.T, w *world) {
 					a, _ := w.preset("a", p.preset)
 					ids := []string{"a"}
 					var last *clustertest.Host

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -104,7 +105,7 @@ func mustClose(t *testing.T, c *journal.Committer) {
 }
 
 func TestCommitterGathersWhileACommitIsInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}
 		release := make(chan struct{})
 		store.append = func(ctx context.Context, n int, batch []journal.Append) []error {
@@ -137,7 +138,7 @@ func TestCommitterGathersWhileACommitIsInFlight(t *testing.T) {
 }
 
 func TestCommitterBoundsABatchByBytes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}
 		release := make(chan struct{})
 		store.append = func(ctx context.Context, n int, batch []journal.Append) []error {
@@ -162,7 +163,7 @@ func TestCommitterBoundsABatchByBytes(t *testing.T) {
 }
 
 func TestCommitterRefusesBeyondItsQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}
 		release := make(chan struct{})
 		store.append = func(ctx context.Context, n int, batch []journal.Append) []error {
@@ -212,7 +213,7 @@ func TestCommitterRefusesBeyondItsQueue(t *testing.T) {
 }
 
 func TestCommitterSettlesAmbiguousFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}
 		if errs := store.Memory.Append(t.Context(), []journal.Append{entry("taken", 1)}); errs[0] != nil {
 			t.Fatal(errs[0])
@@ -274,7 +275,7 @@ func TestCommitterKeepsAGenuineConflict(t *testing.T) {
 }
 
 func TestCommitterCloseGivesUpWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}
 		store.append = func(ctx context.Context, n int, batch []journal.Append) []error {
 			return failAll(batch, errDown)
@@ -303,7 +304,7 @@ func TestCommitterCloseGivesUpWithItsContext(t *testing.T) {
 }
 
 func TestCommitterKeepsTheOrderOfARunWithSeveralCommitsInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}
 		store.append = func(ctx context.Context, n int, batch []journal.Append) []error {
 			time.Sleep(time.Duration(1+n*7%5) * time.Millisecond)
@@ -356,7 +357,7 @@ func TestCommitterKeepsTheOrderOfARunWithSeveralCommitsInFlight(t *testing.T) {
 }
 
 func TestFeedTellsWhatBecameDurable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := journal.NewCommitter(journal.NewMemory(), journal.CommitterConfig{})
 		defer mustClose(t, c)
 		var got results

@@ -6,10 +6,10 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -34,7 +34,7 @@ func TestWaitForStore(t *testing.T) {
 		"no waiting":       {0, []error{away}, messages.CodeJournalUnavailable, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				began, tries := time.Now(), 0
 				store, err := waitForStore(t.Context(), tc.limit, slog.New(slog.DiscardHandler), func(context.Context) (journal.Store, error) {
 					err := tc.errs[min(tries, len(tc.errs)-1)]
@@ -58,7 +58,7 @@ func TestWaitForStore(t *testing.T) {
 // TestWaitForStoreForEver ends with its context only, and says on the way what
 // it waits for.
 func TestWaitForStoreForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 		defer cancel()
 		var log bytes.Buffer

@@ -164,6 +164,30 @@ func impureCodeIn(t *tree, l layer, f *file) []finding {
 	return found
 }
 
+// checkWrapped: what one package makes safe is called through it.
+func checkWrapped(t *tree) []finding {
+	var found []finding
+	for _, p := range t.packages {
+		for _, f := range p.files {
+			for _, w := range wrapped {
+				name := localName(f, w.path)
+				if name == "" || p.dir == w.by {
+					continue
+				}
+				ast.Inspect(f.syntax, func(n ast.Node) bool {
+					if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == w.name {
+						if x, ok := s.X.(*ast.Ident); ok && x.Name == name {
+							found = append(found, t.at(n.Pos(), "wrapped", "use package %s instead of %s.%s", w.by, name, w.name))
+						}
+					}
+					return true
+				})
+			}
+		}
+	}
+	return found
+}
+
 // localName is the name under which a file imports a package; "" if it does not.
 func localName(f *file, path string) string {
 	for _, spec := range f.syntax.Imports {

@@ -39,6 +39,7 @@ var rules = []func(*tree) []finding{
 	checkPackageDocs,
 	checkImports,
 	checkPurity,
+	checkWrapped,
 	checkSizes,
 	checkNames,
 	checkWords,

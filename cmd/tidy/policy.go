@@ -34,6 +34,7 @@ var policy = []layer{
 	{"cluster/lease", nil, pure},
 	{"cluster", []string{"cluster/lease", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
+	{"cluster/clustertest/bubble", nil, shell},
 
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"messages"}, pure},
@@ -78,6 +79,12 @@ var impureCalls = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep
 
 // seededRand are the names of math/rand that draw from a given seed only.
 var seededRand = []string{"New", "NewPCG", "NewChaCha8", "NewSource", "NewZipf", "Rand", "Source", "PCG", "ChaCha8", "Zipf"}
+
+// wrapped functions are called by one package only, which makes them safe for
+// the others.
+var wrapped = []struct{ path, name, by string }{
+	{"testing/synctest", "Test", "cluster/clustertest/bubble"},
+}
 
 // topLevel is what may lie in the root, beside names that begin with a dot.
 var topLevel = []string{"actors", "cluster", "messages", "sdk", "cmd",

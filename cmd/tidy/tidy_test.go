@@ -67,6 +67,9 @@ func TestRules(t *testing.T) {
 		{"actors in a pure package", "actors/run/a.go", doc + `package run; import "github.com/asynkron/protoactor-go/actor"`, "no Proto.Actor"},
 		{"clock in a test", "actors/run/a_test.go", doc + "package run\nimport \"time\"\nvar now = time.Now()", ""},
 
+		{"wrapped function in a test", "actors/a_test.go", doc + "package actors\nimport \"testing/synctest\"\nvar f = synctest.Test", "use package cluster/clustertest/bubble"},
+		{"function beside a wrapped one", "actors/a_test.go", doc + "package actors\nimport \"testing/synctest\"\nvar f = synctest.Wait", ""},
+
 		{"long function", "actors/a.go", doc + "package actors\nfunc f() {" + long + "}", "function f has 81 lines"},
 		{"defended function", "actors/a.go", doc + "package actors\n//tidy:long one table\nfunc f() {" + long + "}", ""},
 		{"defence without a reason", "actors/a.go", doc + "package actors\n//tidy:long \nfunc f() {" + long + "}", "81 lines"},

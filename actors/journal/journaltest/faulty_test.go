@@ -11,6 +11,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/journaltest"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -43,7 +44,7 @@ func entries(t *testing.T, s journal.Store, run string) int {
 }
 
 func TestFaultyScript(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := journaltest.NewFaulty(journaltest.FaultyConfig{})
 		hold := make(chan struct{})
 		f.Script(
@@ -142,7 +143,7 @@ func TestFaultyIsSeeded(t *testing.T) {
 // that was told so, and nothing is told twice.
 func TestCommittersOverFaults(t *testing.T) {
 	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			f := journaltest.NewFaulty(journaltest.FaultyConfig{
 				Seed: seed, FailBefore: 0.2, FailAfter: 0.2, Delay: 0.5, DelayMax: 20 * time.Millisecond,
 			})
