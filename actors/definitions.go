@@ -3,8 +3,8 @@ package actors
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,7 +85,7 @@ func (d *Definitions) cached(hash string) *Definition {
 func (d *Definitions) Current(ctx context.Context, name string) (*Definition, error) {
 	if def, age := d.currentCached(name); def != nil && age < definitionsFreshFor {
 		if age >= definitionsRenewAfter {
-			d.looks.DoChan(d.lookKey(), d.look)
+			d.looks.DoChan(d.lookKey(), d.renew)
 		}
 		return def, nil
 	}
@@ -135,6 +135,17 @@ func (d *Definitions) lookKey() string {
 	return strconv.FormatUint(d.forgotten, 10)
 }
 
+// renew looks again, unless a look has ended since it was asked for.
+func (d *Definitions) renew() (any, error) {
+	d.mu.RLock()
+	if time.Since(d.readAt) < definitionsRenewAfter {
+		defer d.mu.RUnlock()
+		return d.sorted(), nil
+	}
+	d.mu.RUnlock()
+	return d.look()
+}
+
 // look reads the definitions for everybody who waits for them.
 func (d *Definitions) look() (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), definitionsWithin)
@@ -154,7 +165,7 @@ func (d *Definitions) look() (any, error) {
 		}
 		all = append(all, def)
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Def.Name < all[j].Def.Name })
+	slices.SortFunc(all, byName)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.forgotten == forgotten && began.After(d.readAt) {
@@ -166,6 +177,13 @@ func (d *Definitions) look() (any, error) {
 	}
 	return all, nil
 }
+
+// sorted returns the current versions by name. Called with mu held.
+func (d *Definitions) sorted() []*Definition {
+	return slices.SortedFunc(maps.Values(d.current), byName)
+}
+
+func byName(a, b *Definition) int { return strings.Compare(a.Def.Name, b.Def.Name) }
 
 // Forget makes the next look-up read the store: something was registered.
 func (d *Definitions) Forget() {
