@@ -33,7 +33,8 @@ func whole(servers []*testServer) bool {
 // A server that was cut off looks for the others all the time, also when they
 // have forgotten each other: nobody waits for the next round of the seeds.
 func TestHostOfACutOffServerIsBackSoon(t *testing.T) {
-	for _, split := range []time.Duration{6 * time.Second, 14 * time.Second, 20 * time.Second, 25 * time.Second, 5 * time.Minute} {
+	for _, split := range []time.Duration{6 * time.Second, 14 * time.Second, 20 * time.Second, 25 * time.Second, 5 * time.Minute,
+		5*time.Minute + 300*time.Millisecond, 5*time.Minute + 900*time.Millisecond} {
 		t.Run(split.String(), func(t *testing.T) {
 			hostBubble(t, func(w *hostWorld) {
 				servers := []*testServer{w.server("s1"), w.server("s2"), w.server("s3")}

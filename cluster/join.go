@@ -95,18 +95,20 @@ func (m *membership) joinLiving(ctx context.Context) bool {
 	return m.seesAnotherServer(m.current.Load().view)
 }
 
-// contact returns why none of the seeds answered: "" if one did.
+// contact returns why none of the seeds answered: "" if one did. It asks all at
+// once: one that is out of reach keeps who asks waiting for a whole timeout.
 func (m *membership) contact(seeds []string) string {
-	var causes []string
-	answered := len(seeds) == 0
-	for _, seed := range seeds {
-		if _, err := m.list.Join([]string{seed}); err != nil {
-			causes = append(causes, seed+": "+rootCause(err))
-			continue
-		}
-		answered = true
+	causes := make([]string, len(seeds))
+	var asked sync.WaitGroup
+	for i, seed := range seeds {
+		asked.Go(func() {
+			if _, err := m.list.Join([]string{seed}); err != nil {
+				causes[i] = seed + ": " + rootCause(err)
+			}
+		})
 	}
-	if answered {
+	asked.Wait()
+	if slices.Contains(causes, "") {
 		return ""
 	}
 	return strings.Join(causes, "; ")
@@ -158,14 +160,24 @@ func (m *membership) rejoinLoop(ctx context.Context) {
 			continue
 		case <-t.C:
 		}
+		last = time.Now()
+		m.rejoin()
+	}
+}
+
+// rejoin contacts the seeds and the servers that were lost at the same time: who
+// does not answer takes a whole timeout.
+func (m *membership) rejoin() {
+	var seeds sync.WaitGroup
+	seeds.Go(func() {
 		self := m.Self().GossipAddress
-		seeds := slices.DeleteFunc(slices.Clone(m.config.Join), func(seed string) bool { return seed == self })
-		if cause := m.contact(seeds); cause != "" {
+		others := slices.DeleteFunc(slices.Clone(m.config.Join), func(seed string) bool { return seed == self })
+		if cause := m.contact(others); cause != "" {
 			m.config.Logger.Debug("rejoin " + cause)
 		}
-		m.contactLost()
-		last = time.Now()
-	}
+	})
+	m.contactLost()
+	seeds.Wait()
 }
 
 func (m *membership) seesAnotherServer(v *View) bool {

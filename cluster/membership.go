@@ -85,10 +85,12 @@ type events struct {
 	asked  func([]byte)
 	// over is told of a member whose process has ended, or that leaves, and back
 	// of one that is there. Neither waits.
-	over   func(name string, left bool)
-	back   func(name string)
-	signal chan struct{}
-	meta   func() []byte
+	over func(name string, left bool)
+	back func(name string)
+	// reached is told of the address of each member that appears. It is quick.
+	reached func(address string)
+	signal  chan struct{}
+	meta    func() []byte
 }
 
 // goneMax bounds the names that are remembered to tell who comes back that it
@@ -123,6 +125,9 @@ func (e *events) NotifyJoin(n *memberlist.Node) {
 	e.back(n.Name)
 	e.mu.Unlock()
 	e.wake()
+	if m, err := h.member(); err == nil {
+		e.reached(m.Address)
+	}
 }
 
 func (e *events) NotifyUpdate(n *memberlist.Node) {
@@ -251,7 +256,8 @@ func newMembership(c Config, drowsy *drowsiness, publish func(old, new *View), r
 	m.events = &events{
 		live: map[string]heard{}, gone: map[string]struct{}{}, buried: map[string]heard{},
 		dying: map[string]*dying{}, leaving: map[string]struct{}{}, signal: make(chan struct{}, 1),
-		meta: func() []byte { meta, _ := encodeMeta(m.Self()); return meta },
+		meta:    func() []byte { meta, _ := encodeMeta(m.Self()); return meta },
+		reached: func(string) {},
 	}
 	m.events.refute = func() time.Duration {
 		if c.Preset.RefuteTime <= 0 {

@@ -76,6 +76,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	if n.remoting, err = startRemoting(n.system, n.cluster, c, n.membership); err != nil {
 		return nil, err
 	}
+	n.membership.events.reached = n.remoting.reached
 	if err := n.startMember(ctx); err != nil {
 		n.remoting.stop()
 		n.system.Shutdown()

@@ -40,6 +40,8 @@ type peer struct {
 	cancel  context.CancelCauseFunc
 	signal  chan struct{}
 	done    chan struct{}
+	// anew asks for another try of a connection that is being made.
+	anew chan struct{}
 
 	mu        sync.Mutex
 	queue     []outgoing
@@ -63,7 +65,7 @@ type outgoing struct {
 }
 
 func newPeer(r *remoting, address string) *peer {
-	p := &peer{r: r, address: address, signal: make(chan struct{}, 1), done: make(chan struct{}), watches: map[watching]*actor.PID{}}
+	p := &peer{r: r, address: address, signal: make(chan struct{}, 1), done: make(chan struct{}), anew: make(chan struct{}, 1), watches: map[watching]*actor.PID{}}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	go p.run()
 	return p
@@ -177,7 +179,7 @@ func (p *peer) run() {
 func (p *peer) converse() (connected bool, _ error) {
 	conn, err := grpc.NewClient("passthrough:///"+p.address,
 		grpc.WithTransportCredentials(p.r.credentials),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return p.r.dial(ctx, address) }),
+		grpc.WithContextDialer(p.dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytesMax), grpc.MaxCallSendMsgSize(messageBytesMax)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectTime}),
@@ -198,6 +200,40 @@ func (p *peer) converse() (connected bool, _ error) {
 		return false, err
 	}
 	return true, p.pump(stream)
+}
+
+// connectAnew drops the try to connect that is under way, if one is, for another.
+func (p *peer) connectAnew() {
+	select {
+	case p.anew <- struct{}{}:
+	default:
+	}
+}
+
+// dial connects, by another try each time that one is asked for.
+func (p *peer) dial(ctx context.Context, address string) (net.Conn, error) {
+	type dialed struct {
+		conn net.Conn
+		err  error
+	}
+	for {
+		try, cancel := context.WithCancel(ctx)
+		done := make(chan dialed, 1)
+		go func() {
+			conn, err := p.r.dial(try, address)
+			done <- dialed{conn, err}
+		}()
+		select {
+		case d := <-done:
+			cancel()
+			return d.conn, d.err
+		case <-p.anew:
+			cancel()
+			if d := <-done; d.err == nil {
+				return d.conn, nil
+			}
+		}
+	}
 }
 
 // greet exchanges names.

@@ -54,6 +54,7 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 // greet tells the peer the name of this process, and whether it has heard of the
 // peer.
 func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
+	s.r.reached(of.GetAddress())
 	if !s.r.known.knows(of.GetSystemId()) {
 		s.r.known.introduce(of.GetSystemId(), of.GetAddress())
 		if err := stream.SetHeader(metadata.Pairs(strangerHeader, "1")); err != nil {

@@ -195,6 +195,18 @@ func (r *remoting) peer(address string) *peer {
 	return p
 }
 
+// reached says that something came from an address: a connection to it that is
+// still being made is made anew, for its packets may be lost, and the next ones
+// come after a second and more.
+func (r *remoting) reached(address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.refused, address)
+	if p, ok := r.peers[address]; ok {
+		p.connectAnew()
+	}
+}
+
 // forget takes a peer that ended out of the table.
 func (r *remoting) forget(p *peer, unreachable bool) {
 	r.mu.Lock()

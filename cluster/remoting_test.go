@@ -41,7 +41,7 @@ func echo(n *cluster.Node) func(actor.Context) {
 func remotely(pid *actor.PID) *actor.PID { return actor.NewPID(pid.Address, pid.Id) }
 
 func TestRequestAcrossNodes(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.server("b")
 		pid := spawn(t, b, "echo", echo(b))
@@ -54,7 +54,7 @@ func TestRequestAcrossNodes(t *testing.T) {
 }
 
 func TestRequestToWhatIsNotThere(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.server("b")
 		for what, pid := range map[string]*actor.PID{
@@ -80,7 +80,7 @@ func TestRequestToWhatIsNotThere(t *testing.T) {
 // Terminated comes at once when a process ends and at the verdict when it only
 // hangs; and once.
 func TestWatchAcrossNodes(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, hostB := w.worker("b", a.Self().GossipAddress)
 		c, hostC := w.worker("c", a.Self().GossipAddress)
@@ -133,10 +133,36 @@ func TestWatchAcrossNodes(t *testing.T) {
 	})
 }
 
+// A connection that was begun while its packets were lost is begun anew as soon as
+// the other side is heard of, not when its time is over.
+func TestConnectionIsBegunAnewAfterACut(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, host := w.server("b", a.Self().GossipAddress)
+		pid := remotely(spawn(t, b, "echo", echo(b)))
+		w.sees(a, time.Second, "a", "b")
+		w.network.Split(host)
+		time.Sleep(20 * time.Second)
+		a.System().Root.Send(pid, &messages.Activate{}) // begins to connect
+		time.Sleep(100 * time.Millisecond)
+		w.network.Heal()
+		healed := time.Now()
+		w.sees(a, 1200*time.Millisecond, "a", "b")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := a.Request(ctx, pid, &messages.Activate{}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(healed); took > 1300*time.Millisecond {
+			t.Errorf("answered %v after the cut", took)
+		}
+	})
+}
+
 // The ids of answers and spawned actors are new to each process, so that one
 // that is restarted on an address does not get its predecessor's answers.
 func TestGeneratedIDsAreNewToTheProcess(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, host := w.server("a")
 		b, _ := w.server("b")
 		asked := make(chan string, 1)
@@ -161,7 +187,7 @@ func TestGeneratedIDsAreNewToTheProcess(t *testing.T) {
 }
 
 func TestMessagesArriveInOrder(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.server("b")
 		const count = 20_000
@@ -190,7 +216,7 @@ func TestMessagesArriveInOrder(t *testing.T) {
 
 // Batches of large messages stay below the receiver's limit.
 func TestLargeMessages(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
 		b, _ := w.server("b")
 		done := make(chan struct{}, 1)
@@ -217,7 +243,7 @@ func TestLargeMessages(t *testing.T) {
 // What a peer sends cannot end the process: an unknown type is left out, as a
 // newer version may send it, and a malformed batch ends its connection.
 func TestBadBatches(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	onFakeTime(t, func(t *testing.T, w *world) {
 		a, host := w.server("a")
 		got := make(chan string, 10)
 		spawn(t, a, "target", func(ctx actor.Context) {
