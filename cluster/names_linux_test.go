@@ -13,6 +13,19 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 )
 
+// nameServer is asked for addresses, if it is set. The resolver stays: nodes that
+// have stopped may still look something up.
+var nameServer atomic.Pointer[string]
+
+func init() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if own := nameServer.Load(); own != nil {
+			network, address = "udp", *own
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+}
+
 // serveNames answers each question for an address with those in the list, for
 // the whole process, until the test ends.
 func serveNames(t *testing.T, addresses *atomic.Pointer[[]string]) {
@@ -21,12 +34,10 @@ func serveNames(t *testing.T, addresses *atomic.Pointer[[]string]) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	served, former := make(chan struct{}), net.DefaultResolver
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
+	served, own := make(chan struct{}), conn.LocalAddr().String()
+	nameServer.Store(&own)
 	t.Cleanup(func() {
-		net.DefaultResolver = former
+		nameServer.Store(nil)
 		_ = conn.Close()
 		<-served
 	})
