@@ -133,13 +133,12 @@ type rosterWorker struct {
 	// Processes of the id in the view that are admitted, by incarnation.
 	there map[string]*rosterProcess
 	// Why earlier processes went, the newest last.
-	past     []WorkerChanged
+	past     []verdict
 	watchers map[string]*actor.PID
 	// watchersMost is how many there were since watchers was made.
 	watchersMost int
-	// Processes that are watched and were never seen, and the timers after
-	// which they count as gone.
-	doubted map[string]*time.Timer
+	// Processes that are watched, are not there, and may act all the same.
+	doubted map[string]*doubt
 	load    *messages.LoadReport
 	loadAt  time.Time
 }
@@ -178,11 +177,6 @@ func (r *Roster) Stop() {
 	r.cancel()
 	r.mu.Lock()
 	r.closed = true
-	for _, w := range r.workers {
-		for _, t := range w.doubted {
-			t.Stop()
-		}
-	}
 	r.mu.Unlock()
 	r.news.close()
 	r.work.Wait()
@@ -190,8 +184,9 @@ func (r *Roster) Stop() {
 
 // Watch sends news of a worker to a run, an actor of this process, as
 // *WorkerChanged, until Unwatch. What the run does not expect is told at once:
-// that the given process is draining or gone, and that another one is up. A
-// process that was never seen counts as gone after the settle time.
+// that the given process is draining or gone, and that another one is up. "" is
+// no process. One that may have a lease is not called gone before that has ended,
+// one that was never seen not before the settle time is over.
 func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,22 +197,21 @@ func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 	w.watchers[run.Id] = run
 	only := []*actor.PID{run}
 	p := w.current
-	same := p != nil && p.member.Incarnation == incarnation
+	same := p != nil && p.member.Incarnation == incarnation && p.told != WorkerGone
+	gone := w.verdictOn(incarnation)
 	switch {
 	case w.asking(incarnation):
 		// What it says of itself will be news.
-	case same && p.told == WorkerGone:
-		r.news.tell(p.changed(WorkerGone), only)
 	case same && p.told == WorkerDraining:
 		r.news.tell(p.changed(WorkerDraining), only)
 	case same:
-	case r.tellAbsence(w, incarnation, only):
-		for _, c := range w.present() {
-			r.news.tell(c, only)
-		}
-	case w.doubted[incarnation] == nil:
-		// It may be newer than all that this server has seen.
-		r.doubt(w, incarnation)
+	case incarnation == "":
+		r.tellPresent(w, only)
+	case gone != nil && gone.final:
+		r.news.tell(gone.WorkerChanged, only)
+		r.tellPresent(w, only)
+	default:
+		r.doubt(w, incarnation, run)
 	}
 }
 
@@ -240,63 +234,6 @@ func (w *rosterWorker) present() []WorkerChanged {
 		news = append(news, p.changed(WorkerDraining))
 	}
 	return news
-}
-
-// tellAbsence tells a run that the process it watches, which does not hold the
-// id, has gone; false if that is not known. Called with mu held.
-func (r *Roster) tellAbsence(w *rosterWorker, incarnation string, run []*actor.PID) bool {
-	for i := len(w.past) - 1; i >= 0; i-- {
-		if w.past[i].Incarnation == incarnation {
-			r.news.tell(w.past[i], run)
-			return true
-		}
-	}
-	if p := w.current; p != nil && p.told != WorkerGone && p.member.Incarnation > incarnation && r.cfg.Node.LeaseHold(w.id, incarnation) <= 0 {
-		r.news.tell(WorkerChanged{WorkerID: w.id, Incarnation: incarnation, State: WorkerGone, Reason: reasonWorkerSuperseded}, run)
-		return true
-	}
-	return false
-}
-
-// doubt gives a process the settle time to appear. Called with mu held.
-func (r *Roster) doubt(w *rosterWorker, incarnation string) {
-	wait := r.cfg.Settle
-	if h := w.holder(); h != nil && h.member.Incarnation > incarnation {
-		// It will not appear any more; it may have a lease.
-		wait = r.cfg.Node.LeaseHold(w.id, incarnation)
-	}
-	w.doubted[incarnation] = time.AfterFunc(wait, func() { r.giveUp(w.id, incarnation) })
-}
-
-// giveUp declares gone what was never seen.
-func (r *Roster) giveUp(workerID, incarnation string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	w := r.workers[workerID]
-	if r.closed || w == nil || w.doubted[incarnation] == nil {
-		return
-	}
-	if _, alive := r.cfg.Node.View().Member(workerID + "~" + incarnation); alive {
-		// Not admitted yet, or the news of it is on its way.
-		r.doubt(w, incarnation)
-		return
-	}
-	if hold := r.cfg.Node.LeaseHold(workerID, incarnation); hold > 0 {
-		// It may have a lease of another server's.
-		w.doubted[incarnation] = time.AfterFunc(hold, func() { r.giveUp(workerID, incarnation) })
-		return
-	}
-	delete(w.doubted, incarnation)
-	reason := reasonWorkerLost
-	if w.current != nil && w.current.told != WorkerGone {
-		reason = reasonWorkerSuperseded
-	}
-	gone := WorkerChanged{WorkerID: workerID, Incarnation: incarnation, State: WorkerGone, Reason: reason}
-	w.remember(gone)
-	r.tell(w, gone)
-	for _, c := range w.present() {
-		r.tell(w, c)
-	}
 }
 
 // Unwatch ends the news of a worker to a run.
@@ -394,7 +331,7 @@ func (r *Roster) worker(id string) *rosterWorker {
 		if len(r.workers) >= idsMax {
 			r.forgetAbsent()
 		}
-		w = &rosterWorker{id: id, there: map[string]*rosterProcess{}, watchers: map[string]*actor.PID{}, doubted: map[string]*time.Timer{}}
+		w = &rosterWorker{id: id, there: map[string]*rosterProcess{}, watchers: map[string]*actor.PID{}, doubted: map[string]*doubt{}}
 		r.workers[id] = w
 	}
 	return w
@@ -409,8 +346,8 @@ func (r *Roster) forgetAbsent() {
 }
 
 func (r *Roster) drop(w *rosterWorker) {
-	for _, t := range w.doubted {
-		t.Stop()
+	for _, d := range w.doubted {
+		d.stop()
 	}
 	delete(r.workers, w.id)
 }
@@ -422,13 +359,6 @@ func (w *rosterWorker) status() WorkerStatus {
 		s.Load, s.LoadAge = w.load, time.Since(w.loadAt)
 	}
 	return s
-}
-
-func (w *rosterWorker) remember(gone WorkerChanged) {
-	w.past = append(w.past, gone)
-	if len(w.past) > pastMax {
-		w.past = w.past[1:]
-	}
 }
 
 func (p *rosterProcess) changed(s WorkerState) WorkerChanged {

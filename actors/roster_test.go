@@ -293,7 +293,8 @@ func TestRosterSuperseded(t *testing.T) {
 		old, run := w.watched("w1")
 		time.Sleep(10 * time.Millisecond) // incarnations are in the order of time
 		fresh := w.ready("w1")
-		run.hears(time.Second, old, "gone: worker superseded")
+		// It has a lease, which is renewed no more.
+		run.hears(3*time.Second, old, "gone: worker superseded")
 		run.hears(time.Second, fresh, "up")
 		if m := <-old.superseded; m.ByIncarnation != fresh.info.Incarnation || m.Incarnation != old.info.Incarnation {
 			w.t.Fatalf("told %v", m)
@@ -321,7 +322,7 @@ func TestRosterUnseenMayBeNewer(t *testing.T) {
 		w.roster.Watch("w1", fresh.info.Incarnation, run.pid)
 		run.hearsNothing(2 * time.Second)
 		fresh.set(cluster.StateReady)
-		run.hears(time.Second, old, "gone: worker superseded")
+		run.hears(3*time.Second, old, "gone: worker superseded")
 		run.hears(time.Second, fresh, "up")
 
 		// One that never appears counts as gone, and then the other one is news.

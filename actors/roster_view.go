@@ -55,8 +55,8 @@ func (r *Roster) sighted(m cluster.Member) bool {
 	if p == nil {
 		p = &rosterProcess{member: m}
 		w.there[m.Incarnation] = p
-		if t := w.doubted[m.Incarnation]; t != nil {
-			t.Stop()
+		if d := w.doubted[m.Incarnation]; d != nil {
+			d.stop()
 			delete(w.doubted, m.Incarnation)
 		}
 		return true
@@ -88,7 +88,7 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 func (r *Roster) tellGone(w *rosterWorker, p *rosterProcess) {
 	p.told = WorkerGone
 	gone := p.changed(WorkerGone)
-	w.remember(gone)
+	w.remember(verdict{gone, gone.Reason == reasonWorkerLeft || r.cfg.Node.HasEnded(w.id, p.member.Incarnation)})
 	r.tell(w, gone)
 }
 
@@ -191,7 +191,7 @@ func (w *rosterWorker) supersededBefore(p *rosterProcess) bool {
 	if p == w.current || w.current == nil {
 		return false
 	}
-	return slices.ContainsFunc(w.past, func(c WorkerChanged) bool { return c.Incarnation == p.member.Incarnation })
+	return slices.ContainsFunc(w.past, func(v verdict) bool { return v.Incarnation == p.member.Incarnation })
 }
 
 // describe asks a process who it is until it answers or is given up. Given a
@@ -213,13 +213,15 @@ func (r *Roster) describe(p, holder *rosterProcess) {
 				return
 			}
 			if d := ask(); d != nil {
-				r.described(p, holder, d)
-				return
+				hold := r.holdEarlier(ctx, p)
+				if hold <= 0 {
+					r.described(p, holder, d)
+					return
+				}
+				sleep(ctx, min(hold, doubtAgain))
+				continue
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
+			sleep(ctx, pause)
 			pause = min(2*pause, describePauseTo)
 		}
 	})
@@ -258,36 +260,11 @@ func (r *Roster) described(p, silent *rosterProcess, d *messages.DescribeReply) 
 	if !there {
 		return
 	}
-	if hold := r.holdUnseen(w, p); hold > 0 {
-		time.AfterFunc(hold, func() { r.lookAgain(p) })
-		return
-	}
 	p.info = r.infoOf(d)
 	if d.GetDraining() && !drains(p.member.State) {
 		p.member.State = cluster.StateDraining
 	}
 	r.claim(w, p, silent, false)
-}
-
-// holdUnseen is for how long a process may not take its id over: an earlier one,
-// which runs are bound to and this server has not seen, may have a lease.
-func (r *Roster) holdUnseen(w *rosterWorker, p *rosterProcess) (hold time.Duration) {
-	for incarnation := range w.doubted {
-		if incarnation < p.member.Incarnation {
-			hold = max(hold, r.cfg.Node.LeaseHold(w.id, incarnation))
-		}
-	}
-	return hold
-}
-
-// lookAgain looks into the claim of a process once more.
-func (r *Roster) lookAgain(p *rosterProcess) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if w, there := r.stillThere(p); there {
-		p.asked = false
-		r.settleID(w)
-	}
 }
 
 // infoOf is what a process says of itself, with its start on this server's

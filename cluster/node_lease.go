@@ -1,6 +1,14 @@
 package cluster
 
-import "time"
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/messages"
+)
 
 // LeaseChange is the beginning or the end of a worker's lease; see
 // lease.Holder.Term.
@@ -50,18 +58,68 @@ func (n *Node) LeaseTermOf(worker, incarnation string, at uint64) (term uint64, 
 	return l.granter.Term(memberName(worker, incarnation), at)
 }
 
-// LeaseHold is for how long this server may not call a worker's process lost
-// that it has not seen: it may have a lease.
-func (n *Node) LeaseHold(worker, incarnation string) time.Duration {
-	return n.membership.leases.hold(memberName(worker, incarnation))
+// HasEnded says that a worker's process is known to have ended, or to have left:
+// it never acts again.
+func (n *Node) HasEnded(worker, incarnation string) bool {
+	return n.membership.leases.isOver(memberName(worker, incarnation))
 }
 
-// hold is for how long a process that was never seen may not be called lost.
-func (l *leases) hold(name string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
+// LeaseHold is for how long at least this server may not call a worker's process
+// lost that is not in its view, by its own word and that of the other servers, whom
+// it asks; ask again then. It takes as long as one of them does not answer, at most
+// until the context ends, and not long in any case.
+func (n *Node) LeaseHold(ctx context.Context, worker, incarnation string) time.Duration {
+	l, name := n.membership.leases, memberName(worker, incarnation)
+	if l.isOver(name) || !l.grants() {
 		return 0
 	}
-	return l.granter.Hold(now(), name, l.reached())
+	reached, promised := n.askLeases(ctx, name)
+	return max(promised, l.hold(name, reached))
+}
+
+// askLeases asks the other servers for how long leases of a process may last by
+// them. It returns those that answered, and the longest.
+func (n *Node) askLeases(ctx context.Context, name string) (reached []string, promised time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, gateTry)
+	defer cancel()
+	self, silent := n.Self().Name, n.membership.leases.silent()
+	ask := &messages.Ping{Name: self, Missing: append([]string{name}, silent...)}
+	type answer struct {
+		from string
+		pong *messages.Pong
+	}
+	answers, asked := make(chan answer), 0
+	for _, m := range n.View().servers {
+		if m.Name == self || slices.Contains(silent, m.Name) {
+			continue
+		}
+		asked++
+		go func() {
+			reply, _ := n.Request(ctx, actor.NewPID(m.Address, activatorActor), ask)
+			pong, _ := reply.(*messages.Pong)
+			answers <- answer{m.Name, pong}
+		}()
+	}
+	for range asked {
+		if a := <-answers; a.pong.GetKnown() {
+			reached = append(reached, a.from)
+			promised = max(promised, time.Duration(a.pong.GetHoldMs())*time.Millisecond)
+		}
+	}
+	return reached, promised
+}
+
+// grants says that this is a server that gives leases.
+func (l *leases) grants() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.granter != nil
+}
+
+// hold is for how long a process may not be called lost, when those servers are
+// reached.
+func (l *leases) hold(name string, reached []string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.granter.Hold(now(), name, reached)
 }

@@ -92,7 +92,6 @@ func (w *worker) checkLease() {
 	switch {
 	case !changed:
 	case held:
-		w.leased = w.sim.now
 		w.do(w.core.LeaseBegan(w.clock(), w.lease.Term()))
 	default:
 		w.sim.tracef("the lease of %s has expired", w.address)
@@ -198,26 +197,11 @@ func (sv *server) silent(w *worker, falsely bool) {
 			s.observe(sv.proc, w.proc)
 			return
 		}
-		if !w.alive && !s.cut(sv.proc, w.proc) {
+		if sv.ended(w) {
 			sv.lost(w)
 			return
 		}
-		missing := append(sv.lease.Silent(sv.clock()), processKey(w.ref()))
-		var reached []string
-		var promised time.Duration
-		vouched := false
-		for _, p := range s.procs {
-			if p.server == nil || p == sv.proc || !sv.sees[p] {
-				continue
-			}
-			s.send(sv.proc, p, "missing", func() {
-				hold, sees := p.server.lease.Vouch(p.clock(), missing), p.sees[w.proc] && !p.server.judging[w.proc]
-				s.send(p, sv.proc, "vouch", func() {
-					reached, promised, vouched = append(reached, p.address), max(promised, hold), vouched || sees
-				})
-			})
-		}
-		sv.later(verdictTry, func() {
+		sv.askLeases(w, func(reached []string, promised time.Duration, vouched bool) {
 			switch {
 			case falsely && vouched:
 				delete(sv.judging, w.proc)
@@ -236,36 +220,50 @@ func (sv *server) lost(w *worker) {
 	sv.sim.setView(sv.proc, w.proc, false)
 }
 
-// leaseHold is for how long a process that was never seen may not be called lost.
-func (sv *server) leaseHold(ref *messages.WorkerRef) time.Duration {
+// askLeases asks the other servers about the leases of a worker's process: who
+// answered, for how long one may last, and whether one sees it.
+func (sv *server) askLeases(w *worker, done func(reached []string, promised time.Duration, vouched bool)) {
+	s := sv.sim
+	missing := append(sv.lease.Silent(sv.clock()), processKey(w.ref()))
 	var reached []string
-	silent := sv.lease.Silent(sv.clock())
-	for _, name := range sv.lease.Known() {
-		if !slices.Contains(silent, name) {
-			reached = append(reached, name)
+	var promised time.Duration
+	vouched := false
+	for _, p := range s.procs {
+		if p.server == nil || p == sv.proc || !sv.sees[p] {
+			continue
 		}
+		s.send(sv.proc, p, "missing", func() {
+			hold, sees := p.server.lease.Vouch(p.clock(), missing), p.sees[w.proc] && !p.server.judging[w.proc]
+			s.send(p, sv.proc, "vouch", func() {
+				reached, promised, vouched = append(reached, p.address), max(promised, hold), vouched || sees
+			})
+		})
 	}
-	return sv.lease.Hold(sv.clock(), processKey(ref), reached)
+	sv.later(verdictTry, func() { done(reached, promised, vouched) })
 }
+
+// leaseHold finds out for how long a process that is not there may not be called
+// lost.
+func (sv *server) leaseHold(ref *messages.WorkerRef, done func(hold time.Duration)) {
+	w := sv.sim.workerOf(ref)
+	if w == nil || sv.ended(w) {
+		done(0)
+		return
+	}
+	sv.askLeases(w, func(reached []string, promised time.Duration, _ bool) {
+		done(max(promised, sv.lease.Hold(sv.clock(), processKey(ref), reached)))
+	})
+}
+
+// ended says that the server knows that a worker's process has ended: its ports
+// are refused.
+func (sv *server) ended(w *worker) bool { return !w.alive && !sv.sim.cut(sv.proc, w.proc) }
 
 func (s *Sim) procOf(address string) *proc {
 	return s.procs[slices.IndexFunc(s.procs, func(p *proc) bool { return p.address == address })]
 }
 
 // ---- what must hold --------------------------------------------------------------
-
-// outdated says that a server may go by what is no longer so: by its verdict on a
-// process that others have given a lease since, or by a successor of its id that
-// was admitted while it was out of reach. What is given away then is told apart
-// by its token.
-func (m *monitor) outdated(p *proc) bool {
-	if at, was := m.goneAt[processKey(p.worker.ref())]; was && at.Before(p.worker.leased) {
-		return true
-	}
-	return slices.ContainsFunc(m.sim.procs, func(o *proc) bool {
-		return o.worker != nil && o.id == p.id && o.incarnation > p.incarnation
-	})
-}
 
 // alone checks that no other process acts for the run of an attempt that begins
 // to be executed; of a run that is not sticky, for the step.
@@ -277,10 +275,7 @@ func (m *monitor) alone(w *worker, d *messages.Dispatch) error {
 		for _, f := range p.worker.functions {
 			same := f.d.RunId == d.RunId && (d.Sticky != messages.Sticky_STICKY_NONE || f.d.Step == d.Step)
 			switch {
-			case !same || !f.acts():
-			case m.outdated(p):
-				m.counts.OldVerdicts++
-			default:
+			case same && f.acts():
 				return fmt.Errorf("%s begins %s while %s acts for its run by %s, and has a lease for another %v", w.address,
 					attemptKey(d.RunId, d.Step, d.Attempt), p.address, strings.TrimPrefix(f.key(), d.RunId+"/"), p.worker.lease.Until().Sub(p.clock()))
 			}

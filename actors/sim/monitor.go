@@ -28,8 +28,6 @@ type monitor struct {
 	refused map[string]bool
 	// gone holds processes that some roster declared gone.
 	gone map[string]bool
-	// goneAt is when a server last declared a process gone.
-	goneAt map[string]time.Time
 	// touched is when a run's newest entry became durable.
 	touched     map[string]time.Time
 	activations map[string]*activation
@@ -56,13 +54,13 @@ type dispatched struct {
 
 // counts say what a simulation exercised.
 type counts struct {
-	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses, OldVerdicts int
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                                                  int
 }
 
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
-		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, goneAt: map[string]time.Time{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{},
+		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{},
 		handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
 }
@@ -210,7 +208,7 @@ func (m *monitor) wentAway(ref *messages.WorkerRef) bool {
 }
 
 func (m *monitor) declaredGone(ref *messages.WorkerRef) {
-	m.gone[processKey(ref)], m.goneAt[processKey(ref)] = true, m.sim.now
+	m.gone[processKey(ref)] = true
 }
 
 // succeeded checks that what a step recorded is what its attempt returned.
@@ -403,7 +401,6 @@ func (c *counts) add(d counts) {
 	c.Leaves += d.Leaves
 	c.Outages += d.Outages
 	c.Lapses += d.Lapses
-	c.OldVerdicts += d.OldVerdicts
 	c.Rebuilds += d.Rebuilds
 	c.StateLost += d.StateLost
 	c.HandOffs += d.HandOffs

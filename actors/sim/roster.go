@@ -23,10 +23,20 @@ type known struct {
 	current *sighting
 	// there are the admitted processes of the id in the view.
 	there    []*sighting
-	past     []run.WorkerChanged
+	past     []verdict
 	watchers []*activation
-	doubted  map[string]bool
+	doubted  map[string]*doubt
 }
+
+// verdict is that a process has gone, and why; final if it never acts again.
+type verdict struct {
+	run.WorkerChanged
+	final bool
+}
+
+// doubt is about a process that is not there: waiting are the activations that
+// began to watch it after the last look began.
+type doubt struct{ waiting []*activation }
 
 // sighting is one process of a worker id.
 type sighting struct {
@@ -49,8 +59,12 @@ const (
 	toldGone
 )
 
-// settle is how long a process that was never seen may take to appear.
-const settle = 3 * time.Second
+// settle is how long a process that was never seen may take to appear, doubtAgain
+// the longest pause between two looks whether a lease is left.
+const (
+	settle     = 3 * time.Second
+	doubtAgain = 200 * time.Millisecond
+)
 
 // pastMax is how many earlier processes of an id are remembered.
 const pastMax = 8
@@ -58,7 +72,7 @@ const pastMax = 8
 func (r *roster) worker(id string) *known {
 	k := r.workers[id]
 	if k == nil {
-		k = &known{id: id, doubted: map[string]bool{}}
+		k = &known{id: id, doubted: map[string]*doubt{}}
 		r.workers[id] = k
 		r.order = append(r.order, id)
 	}
@@ -145,7 +159,7 @@ func (k *known) supersededBefore(p *sighting) bool {
 	if p == k.current || k.current == nil {
 		return false
 	}
-	return slices.ContainsFunc(k.past, func(c run.WorkerChanged) bool { return c.Worker.Incarnation == p.w.inc() })
+	return slices.ContainsFunc(k.past, func(v verdict) bool { return v.Worker.Incarnation == p.w.inc() })
 }
 
 // describe asks a process who it is until it answers or is given up. Given a
@@ -162,11 +176,19 @@ func (r *roster) describe(k *known, p, holder *sighting) {
 				r.sv.later(pause, try)
 				pause = min(2*pause, time.Second)
 			case r.stillThere(k, p):
-				p.said = true
-				if draining {
-					p.state = memberDraining
-				}
-				r.claim(k, p, holder, false)
+				r.holdEarlier(k, p, func(hold time.Duration) {
+					switch {
+					case p.stops != mine || !r.stillThere(k, p):
+					case hold > 0:
+						r.sv.later(min(hold, doubtAgain), try)
+					default:
+						p.said = true
+						if draining {
+							p.state = memberDraining
+						}
+						r.claim(k, p, holder, false)
+					}
+				})
 			}
 		})
 	}
@@ -189,6 +211,37 @@ func (r *roster) describe(k *known, p, holder *sighting) {
 		})
 	}
 	try()
+}
+
+// holdEarlier is for how long a process may not take its id over: an earlier one
+// that is there, or that runs are bound to, may have a lease.
+func (r *roster) holdEarlier(k *known, p *sighting, done func(hold time.Duration)) {
+	var earlier []string
+	for _, other := range k.there {
+		if other.w.inc() < p.w.inc() && other.told != toldGone {
+			earlier = append(earlier, other.w.inc())
+		}
+	}
+	for _, w := range r.sv.sim.procs {
+		if w.worker != nil && w.id == k.id && w.worker.inc() < p.w.inc() && k.doubted[w.worker.inc()] != nil {
+			earlier = append(earlier, w.worker.inc())
+		}
+	}
+	var most time.Duration
+	var next func()
+	next = func() {
+		if len(earlier) == 0 {
+			done(most)
+			return
+		}
+		ref := &messages.WorkerRef{WorkerId: k.id, Incarnation: earlier[0]}
+		earlier = earlier[1:]
+		r.sv.leaseHold(ref, func(hold time.Duration) {
+			most = max(most, hold)
+			next()
+		})
+	}
+	next()
 }
 
 // ask asks a process who it is.
@@ -275,14 +328,23 @@ func (r *roster) tellState(k *known, p *sighting) {
 func (r *roster) tellGone(k *known, p *sighting) {
 	p.told = toldGone
 	gone := r.news(p.w, run.WorkerGone, p.reason)
-	k.remember(gone)
+	k.remember(verdict{gone, p.reason == "worker left" || r.sv.ended(p.w)})
 	r.tell(k, gone)
 }
 
-func (k *known) remember(gone run.WorkerChanged) {
-	if k.past = append(k.past, gone); len(k.past) > pastMax {
+func (k *known) remember(v verdict) {
+	k.past = slices.DeleteFunc(k.past, func(old verdict) bool { return old.Worker.Incarnation == v.Worker.Incarnation })
+	if k.past = append(k.past, v); len(k.past) > pastMax {
 		k.past = k.past[1:]
 	}
+}
+
+func (k *known) verdictOn(incarnation string) *verdict {
+	i := slices.IndexFunc(k.past, func(v verdict) bool { return v.Worker.Incarnation == incarnation })
+	if i < 0 {
+		return nil
+	}
+	return &k.past[i]
 }
 
 // tellVerdict tells a worker that is back that it had been declared gone.
@@ -328,20 +390,20 @@ func (r *roster) watch(a *activation, workerID, incarnation string) {
 		k.watchers = append(k.watchers, a)
 	}
 	p := k.current
-	same := p != nil && p.w.inc() == incarnation
+	same := p != nil && p.w.inc() == incarnation && p.told != toldGone
+	gone := k.verdictOn(incarnation)
 	switch {
 	case k.asking(incarnation):
-	case same && p.told == toldGone:
-		r.sendNews(a, r.news(p.w, run.WorkerGone, p.reason), p.w)
 	case same && p.told == toldDraining:
 		r.sendNews(a, r.news(p.w, run.WorkerDraining, "worker draining"), p.w)
 	case same:
-	case r.tellAbsence(a, k, incarnation):
-		for _, c := range r.present(k) {
-			r.sendNews(a, c, k.current.w)
-		}
-	case !k.doubted[incarnation]:
-		r.doubt(k, incarnation)
+	case incarnation == "":
+		r.tellPresent(k, a)
+	case gone != nil && gone.final:
+		r.sendNews(a, gone.WorkerChanged, r.sv.sim.workerOf(gone.Worker))
+		r.tellPresent(k, a)
+	default:
+		r.doubt(k, incarnation, a)
 	}
 }
 
@@ -369,51 +431,77 @@ func (r *roster) present(k *known) []run.WorkerChanged {
 	return list
 }
 
-// tellAbsence tells a run that the process it watches, which does not hold the
-// id, has gone; false if that is not known.
-func (r *roster) tellAbsence(a *activation, k *known, incarnation string) bool {
-	for _, past := range slices.Backward(k.past) {
-		if past.Worker.Incarnation == incarnation {
-			r.sendNews(a, past, r.sv.sim.workerOf(past.Worker))
-			return true
-		}
+func (r *roster) tellPresent(k *known, a *activation) {
+	for _, c := range r.present(k) {
+		r.sendNews(a, c, k.current.w)
 	}
-	if h := k.holder(); h != nil && h.w.inc() > incarnation && r.sv.leaseHold(&messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}) <= 0 {
-		gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: "worker superseded"}
-		r.sv.sim.monitor.declaredGone(gone.Worker)
-		r.sendNews(a, gone, r.sv.sim.workerOf(gone.Worker))
-		return true
-	}
-	return false
 }
 
-// doubt gives a process the settle time to appear.
-func (r *roster) doubt(k *known, incarnation string) {
-	k.doubted[incarnation] = true
-	r.sv.later(settle, func() {
-		gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: "worker lost"}
-		w := r.sv.sim.workerOf(gone.Worker)
+// doubt finds out whether a process that is not there may act, and tells an
+// activation when it may not.
+func (r *roster) doubt(k *known, incarnation string, a *activation) {
+	if d := k.doubted[incarnation]; d != nil {
+		d.waiting = append(d.waiting, a)
+		return
+	}
+	wait := settle
+	if h := k.holder(); k.verdictOn(incarnation) != nil || h != nil && h.w.inc() > incarnation {
+		wait = 0
+	}
+	d := &doubt{waiting: []*activation{a}}
+	k.doubted[incarnation] = d
+	r.sv.later(wait, func() { r.look(k, &messages.WorkerRef{WorkerId: k.id, Incarnation: incarnation}, d) })
+}
+
+// look tells the activations that wait that a process has gone, if it may not
+// act, and looks again if it may.
+func (r *roster) look(k *known, ref *messages.WorkerRef, d *doubt) {
+	if k.doubted[ref.Incarnation] != d {
+		return
+	}
+	told := d.waiting
+	d.waiting = nil
+	again := func(wait time.Duration) { r.sv.later(wait, func() { r.look(k, ref, d) }) }
+	r.sv.leaseHold(ref, func(hold time.Duration) {
+		w := r.sv.sim.workerOf(ref)
 		switch {
-		case !k.doubted[incarnation]:
-			return
-		case w != nil && r.sv.sees[w.proc]:
+		case k.doubted[ref.Incarnation] != d:
+		case w != nil && r.sv.sees[w.proc] && k.verdictOn(ref.Incarnation) == nil:
 			// Not admitted yet, or the news of it is on its way.
-			r.doubt(k, incarnation)
-			return
-		case r.sv.leaseHold(gone.Worker) > 0:
-			r.doubt(k, incarnation)
-			return
-		}
-		delete(k.doubted, incarnation)
-		if k.holder() != nil {
-			gone.Reason = "worker superseded"
-		}
-		k.remember(gone)
-		r.tell(k, gone)
-		for _, c := range r.present(k) {
-			r.tell(k, c)
+			d.waiting = append(told, d.waiting...)
+			again(settle)
+		case hold > 0:
+			d.waiting = append(told, d.waiting...)
+			again(min(hold, doubtAgain))
+		default:
+			r.giveUp(k, ref, told)
+			if len(d.waiting) == 0 {
+				delete(k.doubted, ref.Incarnation)
+			} else {
+				again(0)
+			}
 		}
 	})
+}
+
+func (r *roster) giveUp(k *known, ref *messages.WorkerRef, told []*activation) {
+	gone := run.WorkerChanged{Worker: ref, State: run.WorkerGone, Reason: "worker lost"}
+	if k.holder() != nil {
+		gone.Reason = "worker superseded"
+	}
+	w := r.sv.sim.workerOf(ref)
+	final := w != nil && r.sv.ended(w)
+	r.sv.sim.monitor.declaredGone(ref)
+	if v := k.verdictOn(ref.Incarnation); v != nil {
+		v.final, gone = final, v.WorkerChanged
+	} else {
+		k.remember(verdict{gone, final})
+		r.sv.workerChanged(w, gone)
+	}
+	for _, a := range told {
+		r.sendNews(a, gone, w)
+		r.tellPresent(k, a)
+	}
 }
 
 func (r *roster) unwatch(a *activation, workerID string) {

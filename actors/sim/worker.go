@@ -22,10 +22,8 @@ type worker struct {
 	lease *lease.Holder
 	// checks count the settings of the check at the lease's end; lapsed says that a
 	// lease has ended.
-	checks int
-	lapsed bool
-	// leased is when the present lease began.
-	leased    time.Time
+	checks    int
+	lapsed    bool
 	info      *messages.WorkerInfo
 	has       map[string]map[string]bool
 	functions map[uint64]*function
