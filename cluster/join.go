@@ -19,7 +19,7 @@ import (
 // longer than memberlist remembers the dead heals by this alone.
 const (
 	rejoinInterval      = 10 * time.Second
-	rejoinIntervalAlone = 500 * time.Millisecond
+	rejoinIntervalAlone = 200 * time.Millisecond
 	lostMax             = 16
 	lostAge             = 24 * time.Hour
 )
