@@ -301,11 +301,12 @@ func (r *reporter) send(ctx context.Context) {
 // ends.
 func (r *reporter) register(ctx context.Context) error {
 	w := r.worker
-	var saidAt time.Time
+	// Said seldomer and seldomer: it may take as long as somebody else's work.
+	sayAt, pause := time.Now(), time.Second
 	wait := func(message string) {
 		w.cfg.Hooks.waiting(message)
-		if time.Since(saidAt) >= time.Second {
-			saidAt = time.Now()
+		if now := time.Now(); !now.Before(sayAt) {
+			sayAt, pause = now.Add(pause), min(2*pause, time.Minute)
 			w.cfg.Logger.Info("the worker is not admitted yet", "waits for", message)
 		}
 	}

@@ -65,7 +65,7 @@ func (n *Node) HasEnded(worker, incarnation string) bool {
 }
 
 // LeaseHold is for how long at least this server may not call a worker's process
-// lost that is not in its view, by its own word and that of the other servers, whom
+// lost that is not there, or not the newest of its id, by its own word and that of the other servers, whom
 // it asks; ask again then. It takes as long as one of them does not answer, at most
 // until the context ends, and not long in any case.
 func (n *Node) LeaseHold(ctx context.Context, worker, incarnation string) time.Duration {
@@ -74,7 +74,11 @@ func (n *Node) LeaseHold(ctx context.Context, worker, incarnation string) time.D
 		return 0
 	}
 	reached, promised := n.askLeases(ctx, name)
-	return max(promised, l.hold(name, reached))
+	hold := max(promised, l.hold(name, reached))
+	if m, there := n.View().Member(name); hold > 0 && there {
+		n.membership.lookout.look(m, false) // Whoever asks has heard of a later process of the id.
+	}
+	return hold
 }
 
 // askLeases asks the other servers for how long leases of a process may last by

@@ -55,7 +55,7 @@ type dispatched struct {
 // counts say what a simulation exercised.
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                                                  int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                                     int
 }
 
 func newMonitor(s *Sim) *monitor {

@@ -46,6 +46,12 @@
 //     are reached than not, of those that do not yield, and signs of life were
 //     given without a gap for For. One whose sign says that it is of before there
 //     were leases has given none, and is not waited for.
+//   - G5. A verdict is true of the moment at which it was reached. The worker may
+//     have come back to another server since, and have another lease. So a server
+//     tells a verdict to a run that begins to ask for it later only after it has
+//     held it back once more by G3 and G4, from then on. Who dispatched for the run
+//     before its history was read here knew no later term than those that have
+//     ended by then (H3).
 //   - A process that is known to have ended (its ports are refused) or has said
 //     that it leaves is no silent one: nothing is held back.
 //

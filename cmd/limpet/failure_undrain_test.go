@@ -55,7 +55,7 @@ func TestFailureWorkerIsDrainedAndBack(t *testing.T) {
 	}
 	r.worker("w2", 12)
 
-	if out := r.done("worker drain w1 --deadline 1m"); !strings.Contains(out, "9 steps running and 0 queued, 6 SOFT and 3 HARD runs bound") {
+	if out := r.done("worker drain w1 --deadline 1m"); !strings.Contains(out, "9 running and 0 queued steps, 6 SOFT and 3 HARD bound runs") {
 		t.Errorf("the drain says %q", out)
 	}
 	if out := r.done("worker list"); !strings.Contains(out, "draining 5") && !strings.Contains(out, "draining 1m0s") {

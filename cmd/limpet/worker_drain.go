@@ -26,8 +26,8 @@ func (c *cli) workerDrainCommand() *cobra.Command {
 		Use:   "drain WORKER",
 		Short: "Let a worker take on nothing new, and its runs leave",
 		Long: `Let a worker take on nothing new. Its process stays. SOFT runs leave it at
-their next step boundary, with the local state that they hand off. HARD runs
-stay until they end. At the deadline running steps are canceled, and HARD runs
+their next step boundary, with the local state that they hand off; where no
+other worker has their steps they wait for one. HARD runs stay until they end. At the deadline running steps are canceled, and HARD runs
 wait until the worker is undrained or started anew. A second drain sets the
 deadline anew.
 
@@ -107,7 +107,7 @@ func holds(w *api.Worker) string {
 	if !w.GetReported() {
 		return "not reported its load yet"
 	}
-	return fmt.Sprintf("%d steps running and %d queued, %d SOFT and %d HARD runs bound", w.GetRunning(), w.GetQueued(), w.GetBoundSoft(), w.GetBoundHard())
+	return fmt.Sprintf("%d running and %d queued steps, %d SOFT and %d HARD bound runs", w.GetRunning(), w.GetQueued(), w.GetBoundSoft(), w.GetBoundHard())
 }
 
 func drainText(w *api.Worker) string {
