@@ -77,6 +77,8 @@ type Host struct {
 
 	// loader runs what reads the journal for one run.
 	loader crew
+	// waking counts those who wake dormant runs now.
+	waking atomic.Int32
 	// anew begins anew after others had given this server up.
 	anew     *time.Timer
 	forwards atomic.Int32

@@ -112,14 +112,14 @@ func (h *Host) recover(shards []int) {
 }
 
 func (h *Host) recoverActive(shards []int) (n int) {
-	h.pages("recover runs", func(ctx context.Context, after string) (string, int, error) {
+	h.pages("recover runs", func(ctx context.Context, after string) (string, bool, error) {
 		records, err := h.cfg.Store.Active(ctx, shards, after, pageSize)
 		for i := range records {
 			h.takeUp(&records[i])
 			after = records[i].Row.RunID
 		}
 		n += len(records)
-		return after, len(records), err
+		return after, len(records) == pageSize, err
 	})
 	return n
 }
@@ -140,12 +140,12 @@ func (h *Host) takeUp(record *journal.Record) {
 	}
 }
 
-// pages calls next with the last id of the page before until a page is short,
+// pages calls next with the last id of the page before as long as there are more,
 // trying again while the journal is out of reach.
-func (h *Host) pages(what string, next func(ctx context.Context, after string) (last string, n int, err error)) {
+func (h *Host) pages(what string, next func(ctx context.Context, after string) (last string, more bool, err error)) {
 	after := ""
 	for h.ctx.Err() == nil {
-		last, n, err := next(h.ctx, after)
+		last, more, err := next(h.ctx, after)
 		if err != nil {
 			h.log.Warn(what+": trying again", "error", err)
 			select {
@@ -154,7 +154,7 @@ func (h *Host) pages(what string, next func(ctx context.Context, after string) (
 			}
 			continue
 		}
-		if n < pageSize {
+		if !more {
 			return
 		}
 		after = last

@@ -23,9 +23,11 @@ func (h *Host) workerChanged(c WorkerChanged) {
 
 type wokenBy func(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error)
 
-// A million runs may wait for a worker. No further ones are woken while there
-// are more than wokenMax runs in memory, or more than wokenBehind things to do,
-// unless no more than wokenLeast of those that were woken are in memory.
+// A million runs may wait for a worker, or for many that come at once. No further
+// ones are woken while there are more than wokenMax runs in memory, or more than
+// wokenBehind things to do, unless no more than wokenLeast of those that were woken
+// are in memory. Whoever wakes does so for the share of it, and by pages, that are
+// due to one of as many as wake now.
 const (
 	wokenMax   = 20_000
 	wokenLeast = 2 * pageSize
@@ -34,6 +36,12 @@ const (
 	wokenBehind = 2 * pageSize
 )
 
+// pageShareMin is how many runs are woken at a time however many wake.
+const pageShareMin = 25
+
+// shared is the part of n that is due to one of those who wake now.
+func (h *Host) shared(n int) int { return max(pageShareMin, n/max(1, int(h.waking.Load()))) }
+
 // crowded says that waking more runs would only make all of them wait. It
 // returns those of the woken that are still in memory, if it looked.
 func (h *Host) crowded(woken []string) (bool, []string) {
@@ -41,7 +49,7 @@ func (h *Host) crowded(woken []string) (bool, []string) {
 		return false, woken
 	}
 	woken = h.inMemory(woken)
-	return len(woken) > wokenLeast, woken
+	return len(woken) > h.shared(wokenLeast), woken
 }
 
 func (h *Host) wakeBy(what, workerID string, query wokenBy) {
@@ -49,8 +57,10 @@ func (h *Host) wakeBy(what, workerID string, query wokenBy) {
 }
 
 func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
+	h.waking.Add(1)
+	defer h.waking.Add(-1)
 	var woken []string
-	h.pages(what, func(ctx context.Context, after string) (string, int, error) {
+	h.pages(what, func(ctx context.Context, after string) (string, bool, error) {
 		for {
 			var wait bool
 			if wait, woken = h.crowded(woken); !wait {
@@ -58,11 +68,12 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 			}
 			select {
 			case <-ctx.Done():
-				return after, 0, nil
+				return after, false, nil
 			case <-time.After(busyPause):
 			}
 		}
-		records, err := query(ctx, shards, workerID, after, pageSize)
+		page := h.shared(pageSize)
+		records, err := query(ctx, shards, workerID, after, page)
 		for i := range records {
 			h.takeUp(&records[i])
 			after = records[i].Row.RunID
@@ -71,7 +82,7 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 		if len(woken) > wokenMax {
 			woken = h.inMemory(woken)
 		}
-		return after, len(records), err
+		return after, len(records) == page, err
 	})
 }
 
@@ -86,9 +97,9 @@ func (h *Host) inMemory(runs []string) []string {
 // shard is taken up: their loss was nobody's to notice.
 func (h *Host) wakeWatchers(shards []int) {
 	var workers []string
-	h.pages("look for workers that dormant runs watch", func(ctx context.Context, _ string) (_ string, _ int, err error) {
+	h.pages("look for workers that dormant runs watch", func(ctx context.Context, _ string) (_ string, _ bool, err error) {
 		workers, err = h.cfg.Store.WatchedWorkers(ctx, shards)
-		return "", 0, err
+		return "", false, err
 	})
 	for _, id := range workers {
 		h.wakeIn(shards, "wake runs that watch worker "+id, id, h.cfg.Store.WokenByGone)
