@@ -88,7 +88,7 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 func (r *Roster) tellGone(w *rosterWorker, p *rosterProcess) {
 	p.told = WorkerGone
 	gone := p.changed(WorkerGone)
-	w.remember(verdict{gone, gone.Reason == reasonWorkerLeft || r.cfg.Node.HasEnded(w.id, p.member.Incarnation)})
+	w.remember(verdict{gone, r.cfg.Node.HasEnded(w.id, p.member.Incarnation)})
 	r.tell(w, gone)
 }
 

@@ -286,7 +286,7 @@ func (r *roster) tellState(k *known, p *sighting) {
 func (r *roster) tellGone(k *known, p *sighting) {
 	p.told = toldGone
 	gone := r.news(p.w, run.WorkerGone, p.reason)
-	k.remember(verdict{gone, p.reason == "worker left" || r.sv.ended(p.w)})
+	k.remember(verdict{gone, r.sv.ended(p.w)})
 	r.tell(k, gone)
 }
 
