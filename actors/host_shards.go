@@ -113,9 +113,10 @@ func (h *Host) recover(shards []int) {
 
 func (h *Host) recoverActive(shards []int) (n int) {
 	h.pages("recover runs", func(ctx context.Context, after string) (string, bool, error) {
+		mark := h.cfg.Node.LeaseMark()
 		records, err := h.cfg.Store.Active(ctx, shards, after, pageSize)
 		for i := range records {
-			h.takeUp(&records[i])
+			h.takeUp(&records[i], mark)
 			after = records[i].Row.RunID
 		}
 		n += len(records)
@@ -126,8 +127,8 @@ func (h *Host) recoverActive(shards []int) (n int) {
 
 // takeUp activates a run that was just read, if it is still this server's. An
 // activation that is there, and behind what was read, begins again: another
-// server went on with the run.
-func (h *Host) takeUp(record *journal.Record) {
+// server went on with the run. The mark is of before the reading.
+func (h *Host) takeUp(record *journal.Record, mark uint64) {
 	id := record.Row.RunID
 	def, err := h.definitions.ByHash(h.ctx, record.Row.DefinitionHash)
 	h.mu.Lock()
@@ -136,7 +137,7 @@ func (h *Host) takeUp(record *journal.Record) {
 	case pid != nil:
 		h.root.Send(pid, storedUpTo{uint64(len(record.Entries))})
 	case h.owned[cluster.Shard(id)]:
-		h.activateLocked(&runActor{id: id, read: &loaded{record: *record, def: def, err: err}})
+		h.activateLocked(&runActor{id: id, read: &loaded{record: *record, def: def, err: err}, mark: mark})
 	}
 }
 

@@ -72,10 +72,10 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 			case <-time.After(busyPause):
 			}
 		}
-		page := h.shared(pageSize)
+		page, mark := h.shared(pageSize), h.cfg.Node.LeaseMark()
 		records, err := query(ctx, shards, workerID, after, page)
 		for i := range records {
-			h.takeUp(&records[i])
+			h.takeUp(&records[i], mark)
 			after = records[i].Row.RunID
 			woken = append(woken, after)
 		}

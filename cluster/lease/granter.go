@@ -49,7 +49,8 @@ type peer struct {
 
 // tenant is a worker that has got leases.
 type tenant struct {
-	granted time.Time
+	// asked is when it last asked, granted when it last got a lease.
+	asked, granted time.Time
 	// term is the newest, heard of at this mark.
 	term, mark uint64
 }
@@ -151,23 +152,25 @@ func (g *Granter) Stand(now time.Time, server string) time.Duration {
 	return g.cfg.For
 }
 
-// Grant answers a worker's question: for how long it has a lease, 0 for not.
+// Grant answers a worker's question: for how long it has a lease, 0 for not. The
+// term counts as known in any case.
 func (g *Granter) Grant(now time.Time, worker string, term uint64) time.Duration {
-	valid := min(g.cfg.For, g.Standing(now).Sub(now))
-	if valid <= 0 {
-		return 0
-	}
 	w := g.workers[worker]
 	if w == nil {
 		g.prune(now)
 		w = &tenant{}
 		g.workers[worker] = w
 	}
-	w.granted = now
+	w.asked = now
 	if term > w.term {
 		g.marks++
 		w.term, w.mark = term, g.marks
 	}
+	valid := min(g.cfg.For, g.Standing(now).Sub(now))
+	if valid <= 0 {
+		return 0
+	}
+	w.granted = now
 	return valid
 }
 
@@ -178,7 +181,7 @@ func (g *Granter) prune(now time.Time) {
 	}
 	g.pruned = now
 	for name, w := range g.workers {
-		if now.Sub(w.granted) > GhostFor {
+		if now.Sub(w.asked) > GhostFor {
 			delete(g.workers, name)
 		}
 	}

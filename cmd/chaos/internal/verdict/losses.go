@@ -20,7 +20,9 @@ const (
 )
 
 // struck is the process that a fault on a worker struck; nil if it is not in
-// the ledger.
+// the ledger. Of those that are not told apart by their number it is the last one
+// that began before: but not a second one of the id, on a node of its own, that was
+// turned away.
 func (c *checker) struck(f *Fault, worker string) *ledger.Process {
 	var newest *ledger.Process
 	for i := range c.evidence.Processes {
@@ -31,7 +33,7 @@ func (c *checker) struck(f *Fault, worker string) *ledger.Process {
 			if p.ID == f.PID {
 				return p
 			}
-		case !p.Begin.After(f.At):
+		case !p.Begin.After(f.At) && !c.turnedAway(p):
 			newest = p
 		}
 	}
@@ -100,11 +102,12 @@ func (c *checker) excused(w *messages.WorkerRef, reason string, at time.Time) bo
 }
 
 // serversStruck says that something was done to a server just before: it may
-// have kept workers from hearing of any.
+// have kept workers from hearing of any. One that has joined may send before it
+// knows of a worker's lease, and the worker drops that.
 func (c *checker) serversStruck(at time.Time) bool {
 	return slices.ContainsFunc(c.faults, func(f Fault) bool {
 		switch f.Kind {
-		case ServerKill, ServerStop, ServerPause, ServerLeave, Partition, PartitionSplit, OneWay, Loss:
+		case ServerKill, ServerStop, ServerPause, ServerLeave, ServerJoin, Partition, PartitionSplit, OneWay, Loss:
 			return !f.At.After(at.Add(slack)) && (f.Until.IsZero() || !at.After(f.Until.Add(afterwards)))
 		}
 		return false

@@ -312,8 +312,13 @@ func turnedAway(s *scene) {
 	refused.Ready = time.Time{}
 	s.faults = append(s.faults, Fault{Kind: WorkerDouble, Target: "w2", PID: refused.ID, At: refused.Begin.Add(-time.Second), Until: s.pass(time.Second)})
 	s.processes["w2"] = first
+	// What is done to its network later is done to the one that was there first.
+	f := s.strike(PartitionServers, "w2")
 	t.ticks("a", time.Second)
-	t.succeed("a", 1)
+	t.seesCancel("a", 1)
+	f.Until = s.pass(time.Second)
+	t.attemptLost("a", 1, reasonLease)
+	t.step("a", 2, "")
 	t.dispatch("b", 1, "")
 	t.execute("b", 1)
 	back := s.leave("w2")
