@@ -9,9 +9,10 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// pooled is a dispatcher that runs mailboxes on goroutines that it keeps for a
-// while. A goroutine per scheduling, as the library does it, begins with a
-// small stack, and growing it was a fifth of a busy server's time.
+// pooled is a dispatcher that runs mailboxes, or whatever else is scheduled by it,
+// in turn on goroutines that it keeps for a while. A goroutine per scheduling, as
+// the library does it, begins with a small stack, and growing it was a fifth of a
+// busy server's time.
 type pooled struct{ *pool }
 
 // newPooled makes a dispatcher of few goroutines, for mailboxes whose actors

@@ -76,7 +76,7 @@ type Host struct {
 	stop   []func()
 
 	// loader runs what reads the journal for one run.
-	loader crew
+	loader pooled
 	// waking counts those who wake dormant runs now.
 	waking atomic.Int32
 	// anew begins anew after others had given this server up.
@@ -119,7 +119,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, alarms: alarms{clock: cfg.Clock}, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: crew{most: loadsMax}}
+		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: pooled{&pool{most: loadsMax}}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	h.anew = time.AfterFunc(time.Hour, h.beginAnew)

@@ -66,8 +66,12 @@ func (r *Roster) doubt(w *rosterWorker, incarnation string, run *actor.PID) {
 	id := w.id
 	r.work.Go(func() {
 		defer stop()
-		for sleep(ctx, wait) {
-			wait = r.look(ctx, id, incarnation, d)
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+				wait = r.look(ctx, id, incarnation, d)
+			}
 		}
 	})
 }
@@ -160,19 +164,4 @@ func (r *Roster) holdEarlier(ctx context.Context, p *rosterProcess) (hold time.D
 		hold = max(hold, r.cfg.Node.LeaseHold(ctx, p.member.WorkerID, incarnation))
 	}
 	return hold
-}
-
-// sleep returns false if the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -188,10 +188,7 @@ func (w *rosterWorker) outranks(a, b *rosterProcess) bool {
 
 // supersededBefore: the process held the id, and after it another one did.
 func (w *rosterWorker) supersededBefore(p *rosterProcess) bool {
-	if p == w.current || w.current == nil {
-		return false
-	}
-	return slices.ContainsFunc(w.past, func(v verdict) bool { return v.Incarnation == p.member.Incarnation })
+	return p != w.current && w.current != nil && w.verdictOn(p.member.Incarnation) != nil
 }
 
 // describe asks a process who it is until it answers or is given up. Given a
@@ -212,17 +209,19 @@ func (r *Roster) describe(p, holder *rosterProcess) {
 				r.defended(p, holder)
 				return
 			}
-			if d := ask(); d != nil {
-				hold := r.holdEarlier(ctx, p)
-				if hold <= 0 {
-					r.described(p, holder, d)
-					return
-				}
-				sleep(ctx, min(hold, doubtAgain))
-				continue
+			wait := pause
+			if d := ask(); d == nil {
+				pause = min(2*pause, describePauseTo)
+			} else if hold := r.holdEarlier(ctx, p); hold > 0 {
+				wait = min(hold, doubtAgain)
+			} else {
+				r.described(p, holder, d)
+				return
 			}
-			sleep(ctx, pause)
-			pause = min(2*pause, describePauseTo)
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
 		}
 	})
 }

@@ -124,7 +124,7 @@ func (a *runActor) start(ctx actor.Context) {
 		a.read = nil
 	default:
 		a.mark = a.host.cfg.Node.LeaseMark()
-		a.host.loader.put(func() { root.Send(self, a.host.load(a.id)) })
+		a.host.loader.Schedule(func() { root.Send(self, a.host.load(a.id)) })
 	}
 }
 
@@ -422,7 +422,7 @@ func (a *runActor) workerChanged(msg *WorkerChanged) run.WorkerChanged {
 // compareStored reads whether the journal has entries after this activation's.
 func (a *runActor) compareStored(ctx actor.Context) {
 	root, self, host, id, number := ctx.ActorSystem().Root, a.self, a.host, a.id, a.m.State().Number
-	host.loader.put(func() {
+	host.loader.Schedule(func() {
 		entries, _, err := host.cfg.Store.Entries(host.ctx, id, number, 1)
 		if err == nil && len(entries) > 0 {
 			root.Send(self, storedUpTo{number + 1})

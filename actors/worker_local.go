@@ -54,7 +54,7 @@ type workerLocals struct {
 	timer    *time.Timer
 	// told: the worker's actor knows that the held keys have changed.
 	told     bool
-	releases crew
+	releases pooled
 	// emptied is closed when a stopped keeper has no value left.
 	stopped bool
 	emptied chan struct{}
@@ -93,7 +93,7 @@ func newWorkerLocals(w *Worker) *workerLocals {
 	l := &workerLocals{
 		worker: w, keeper: local.New(limits), asks: map[uint64]*localAsk{}, values: map[uint64]*localValue{},
 		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), linger: localsLinger, keysOf: make(chan struct{}, keysOfMax),
-		releases: crew{most: releasesMax},
+		releases: pooled{&pool{most: releasesMax}},
 	}
 	l.life, l.end = context.WithCancel(context.Background())
 	return l
@@ -228,7 +228,7 @@ func (l *workerLocals) do(now time.Time, actions []local.Action) {
 			l.answer(act.Ask, localAnswer{err: act.Err})
 		case local.Release:
 			v := l.values[act.Value]
-			l.releases.put(func() { l.release(act.Value, v, act.Why) })
+			l.releases.Schedule(func() { l.release(act.Value, v, act.Why) })
 		case local.HandOff:
 			l.handOffValues(act)
 		case local.HandedOff:

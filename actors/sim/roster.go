@@ -145,10 +145,7 @@ func (k *known) outranks(a, b *sighting) bool {
 }
 
 func (k *known) supersededBefore(p *sighting) bool {
-	if p == k.current || k.current == nil {
-		return false
-	}
-	return slices.ContainsFunc(k.past, func(v verdict) bool { return v.Worker.Incarnation == p.w.inc() })
+	return p != k.current && k.current != nil && k.verdictOn(p.w.inc()) != nil
 }
 
 // describe asks a process who it is until it answers or is given up. Given a
