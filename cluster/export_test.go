@@ -1,5 +1,7 @@
 package cluster
 
+import "github.com/limpetrun/limpet/messages"
+
 // LibraryMembers returns the ids in the library's member list.
 func (n *Node) LibraryMembers() []string {
 	var ids []string
@@ -7,4 +9,13 @@ func (n *Node) LibraryMembers() []string {
 		ids = append(ids, m.Id)
 	}
 	return ids
+}
+
+// LeaseAskMessage is what a worker sends to a server to ask for a lease.
+func LeaseAskMessage(worker, server string) []byte {
+	data, err := (&messages.LeaseAsk{Name: worker, To: server, Worker: true}).MarshalVT()
+	if err != nil {
+		panic(err)
+	}
+	return append([]byte(leaseAskPrefix), data...)
 }

@@ -294,10 +294,12 @@ func (m *membership) start(self Member) error {
 		return messages.Errorf(messages.CodeInvalidArgument, "gossip on %s: %w", m.config.GossipAddress, err)
 	}
 	m.list = list
-	m.listening.Store(true)
+	// Another one: packets that have come already read the first.
+	located := self
 	n := m.list.LocalNode()
-	self.GossipAddress = joinHostPort(n.Addr, n.Port)
-	m.self.Store(&self)
+	located.GossipAddress = joinHostPort(n.Addr, n.Port)
+	m.self.Store(&located)
+	m.listening.Store(true)
 	m.refresh()
 	m.running.Go(m.publishLoop)
 	return nil

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
@@ -257,4 +258,58 @@ func TestIPv6(t *testing.T) {
 	if got := len(b.View().Members); got != 2 {
 		t.Fatalf("%d members", got)
 	}
+}
+
+// A port that another member had gets packets that were meant for that one,
+// from the moment it is bound.
+func TestPacketsComeWhileANodeStarts(t *testing.T) {
+	reserved, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gossip := reserved.LocalAddr().String()
+	from, err := net.Dial("udp", gossip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = from.Close() }()
+	if err := reserved.Close(); err != nil {
+		t.Fatal(err)
+	}
+	packet := gossipPacket(cluster.LeaseAskMessage("w~1", "another server~1"), 255)
+	started, flooding := make(chan struct{}), sync.WaitGroup{}
+	flooding.Go(func() {
+		for {
+			select {
+			case <-started:
+				return
+			default:
+				_, _ = from.Write(packet) // refused while nobody listens
+			}
+		}
+	})
+	for range 100 {
+		n, err := cluster.Start(t.Context(), cluster.Config{
+			Role: cluster.RoleServer, ID: "s", GossipAddress: gossip, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Kill()
+	}
+	close(started)
+	flooding.Wait()
+}
+
+// gossipPacket is memberlist's packet with a delegate's message, so often.
+func gossipPacket(message []byte, times byte) []byte {
+	const compound, toDelegate = 7, 8
+	packet := []byte{compound, times}
+	for range times {
+		packet = binary.BigEndian.AppendUint16(packet, uint16(1+len(message)))
+	}
+	for range times {
+		packet = append(append(packet, toDelegate), message...)
+	}
+	return packet
 }

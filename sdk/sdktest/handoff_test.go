@@ -2,6 +2,7 @@ package sdktest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -46,13 +47,16 @@ func TestLocalIsHandedOffWhenItsWorkerDrains(t *testing.T) {
 		return v.N, nil
 	})
 	second := sdk.AddStep(w, "second", func(ctx sdk.Context, _ int) (seen, error) {
+		if err := hasMoved(ctx); err != nil {
+			return seen{}, err
+		}
 		v, err := count.Get(ctx)
 		if err != nil {
 			return seen{}, err
 		}
 		v.N++
 		return seen{ctx.WorkerID(), int32(v.N), ctx.Binding()}, nil
-	}, sdk.StepConfig{Parents: sdk.Steps(first)})
+	}, untilMoved(first))
 	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, w)
 	run, err := w.Start(t.Context(), e.Client(), 1)
 	if err != nil {
@@ -77,6 +81,20 @@ func TestLocalIsHandedOffWhenItsWorkerDrains(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
+}
+
+// hasMoved is the error of a step that has to wait for its run to move: a run
+// hears that its worker drains a moment after the server does.
+func hasMoved(ctx sdk.Context) error {
+	if ctx.Binding().Epoch == 1 {
+		return errors.New("the run has not left its worker yet")
+	}
+	return nil
+}
+
+// untilMoved has a step tried again until hasMoved is content.
+func untilMoved(parent sdk.AnyStep) sdk.StepConfig {
+	return sdk.StepConfig{Parents: sdk.Steps(parent), Retries: 1000, Backoff: 5 * time.Millisecond, BackoffMax: 5 * time.Millisecond}
 }
 
 // untilDrains returns when the server knows that a worker drains.

@@ -226,8 +226,12 @@ func TestDrainingWorker(t *testing.T) {
 				<-goOn
 				return here(ctx), nil
 			})
-			second := sdk.AddStep(w, "second", func(ctx sdk.Context, _ int) (at, error) { return here(ctx), nil },
-				sdk.StepConfig{Parents: sdk.Steps(first)})
+			second := sdk.AddStep(w, "second", func(ctx sdk.Context, _ int) (at, error) {
+				if tc.moves {
+					return here(ctx), hasMoved(ctx)
+				}
+				return here(ctx), nil
+			}, untilMoved(first))
 			draining := make(chan struct{})
 			var told atomic.Bool
 			hooks := &worker.Hooks{Draining: func() {
@@ -244,7 +248,6 @@ func TestDrainingWorker(t *testing.T) {
 			stopped := make(chan error)
 			go func() { stopped <- e.StopWorker(bound) }()
 			<-draining
-			// The run leaves once it knows.
 			untilDrains(t, e, bound)
 			close(goOn)
 			out, err := second.Result(t.Context(), run)
