@@ -18,7 +18,7 @@ func TreeCPU(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	all := own.ticks + own.childTicks
+	all := own.cpu
 	names, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, err
@@ -30,15 +30,16 @@ func TreeCPU(pid int) (time.Duration, error) {
 		}
 		// One that has ended meanwhile is among its parent's.
 		if s, err := readStat(child); err == nil && s.parent == pid {
-			all += s.ticks + s.childTicks
+			all += s.cpu
 		}
 	}
-	return time.Duration(all) * clockTick, nil
+	return all, nil
 }
 
 type stat struct {
-	parent            int
-	ticks, childTicks int64
+	parent int
+	// cpu is its own and that of children that ended.
+	cpu time.Duration
 }
 
 // readStat reads /proc/PID/stat: the command's name stands in parentheses and
@@ -58,16 +59,34 @@ func readStat(pid int) (stat, error) {
 	if s.parent, err = strconv.Atoi(fields[parent]); err != nil {
 		return stat{}, err
 	}
+	var own, children time.Duration
 	for i := user; i <= childSystem; i++ {
 		n, err := strconv.ParseInt(fields[i], 10, 64)
 		if err != nil {
 			return stat{}, err
 		}
 		if i < user+2 {
-			s.ticks += n
+			own += time.Duration(n) * clockTick
 		} else {
-			s.childTicks += n
+			children += time.Duration(n) * clockTick
 		}
 	}
+	s.cpu = max(own, ofFirstThread(pid)) + children
 	return s, nil
+}
+
+// ofFirstThread is the CPU time of a process's first thread to the nanosecond:
+// one that has used less than a tick may have none by its ticks. 0 where the
+// kernel does not count it.
+func ofFirstThread(pid int) time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	if err != nil {
+		return 0
+	}
+	ran, _, _ := strings.Cut(string(data), " ")
+	n, err := strconv.ParseInt(ran, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n)
 }
