@@ -100,7 +100,8 @@ func (e *Engine) statuses(ctx context.Context) []WorkerStatus {
 	return all
 }
 
-// DrainWorker returns when the worker takes on nothing new: its process stays.
+// DrainWorker returns when the worker takes on nothing new, and the runs of this
+// server know: SOFT ones leave it at their next step. Its process stays.
 // A deadline of 0 is the worker's own grace. Errors: UNKNOWN_WORKER,
 // WORKER_ENDING, UNAVAILABLE when the worker does not answer.
 func (e *Engine) DrainWorker(ctx context.Context, workerID string, deadline time.Duration) (*api.Worker, error) {
@@ -142,14 +143,18 @@ func (e *Engine) drain(ctx context.Context, state WorkerState, m *messages.Drain
 	}
 }
 
-// drained returns the worker as this server sees it, which waits a moment for
-// the news.
+// drained returns the worker as this server and its runs see it, which waits a
+// moment for the news.
 func (e *Engine) drained(ctx context.Context, told WorkerStatus, state WorkerState) *api.Worker {
 	for until := time.Now().Add(drainSeen); time.Now().Before(until); {
 		w, _ := e.host.roster.Worker(told.WorkerID)
 		if w.Incarnation != told.Incarnation || w.State == state || w.State == WorkerGone || !e.pause(ctx) {
 			break
 		}
+	}
+	select {
+	case <-e.host.roster.Told():
+	case <-ctx.Done():
 	}
 	all := e.Workers(ctx)
 	if i := slices.IndexFunc(all, func(w *api.Worker) bool { return w.WorkerId == told.WorkerID }); i >= 0 {

@@ -287,6 +287,10 @@ func (r *Roster) OnChange(f func(WorkerChanged)) (cancel func()) { return r.news
 // looks for runs that do not watch it any more.
 func (r *Roster) OnTold(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f, true) }
 
+// Told is closed when the runs that watch workers have been told all that is
+// known of them so far: whatever they get afterwards comes after that.
+func (r *Roster) Told() <-chan struct{} { return r.news.told() }
+
 // noteLoad keeps the last report of a worker, for listings.
 func (r *Roster) noteLoad(report *messages.LoadReport) {
 	r.mu.Lock()

@@ -344,6 +344,8 @@ type newsItem struct {
 	pids    []*actor.PID
 	// Listeners are told too.
 	public bool
+	// told is closed when everything before it has been; nil for news.
+	told chan struct{}
 }
 
 type newsListener struct {
@@ -368,13 +370,24 @@ func (n *newsroom) listen(f func(WorkerChanged), last bool) (cancel func()) {
 	}
 }
 
-func (n *newsroom) tell(c WorkerChanged, pids []*actor.PID)     { n.put(newsItem{c, pids, false}) }
-func (n *newsroom) announce(c WorkerChanged, pids []*actor.PID) { n.put(newsItem{c, pids, true}) }
+func (n *newsroom) tell(c WorkerChanged, pids []*actor.PID) { n.put(newsItem{changed: c, pids: pids}) }
+func (n *newsroom) announce(c WorkerChanged, pids []*actor.PID) {
+	n.put(newsItem{changed: c, pids: pids, public: true})
+}
+
+// told is closed when all news so far are in the mailboxes of those whom they
+// concern.
+func (n *newsroom) told() <-chan struct{} {
+	told := make(chan struct{})
+	n.put(newsItem{told: told})
+	return told
+}
 
 func (n *newsroom) put(item newsItem) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
+		item.done()
 		return
 	}
 	n.items = append(n.items, item)
@@ -392,6 +405,9 @@ func (n *newsroom) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closed = true
+	for _, item := range n.items {
+		item.done()
+	}
 	n.items = nil
 	n.wake()
 }
@@ -411,7 +427,14 @@ func (n *newsroom) loop() {
 				n.root.Send(pid, &item.changed)
 			}
 			item.tell(listeners, true)
+			item.done()
 		}
+	}
+}
+
+func (i *newsItem) done() {
+	if i.told != nil {
+		close(i.told)
 	}
 }
 

@@ -142,7 +142,7 @@ func TestWorkerAwaitSurvivesServer(t *testing.T) {
 	w.dispatch("p", "parent")
 	<-watched
 	s.node.Kill()
-	second := &workerServer{t: t, heard: s.heard, loads: s.loads, register: admit}
+	second := &workerServer{t: t, heard: s.heard, loads: s.loads, register: admit, acked: s.acked}
 	second.answers(func(_ actor.Context, m proto.Message) proto.Message {
 		if m, ok := m.(*messages.WatchRun); ok && m.RunId == "c" {
 			return &messages.WatchRunReply{Entries: childHistory("7"), Ended: true}

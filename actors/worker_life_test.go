@@ -33,8 +33,11 @@ func TestWorkerAdmission(t *testing.T) {
 		Admitted: func() { admitted <- struct{}{} },
 	}})
 	<-admitted
-	if m := <-waits; m != "another process is being probed" {
-		t.Errorf("waits for %q", m)
+	// The first questions may have had no answer in time.
+	for m := <-waits; m != "another process is being probed"; m = <-waits {
+		if len(waits) == 0 {
+			t.Fatalf("waits for %q", m)
+		}
 	}
 	if load := <-s.loads; load.WorkerId != "w1" || load.Slots != 3 || load.Pool != "default" {
 		t.Errorf("load: %v", load)
@@ -207,10 +210,11 @@ func TestWorkerReportsWhenItIsAdmittedAgain(t *testing.T) {
 	load := <-s.loads
 	for range 3 {
 		begin := time.Now()
-		w.reporter.registerAgain()
 		for same := false; !same; {
+			w.reporter.registerAgain()
 			next := <-s.loads
-			same = next.Serial == load.Serial // not a heartbeat
+			// Not a heartbeat, which may come at the same time.
+			same = next.Serial == load.Serial
 			load = next
 			if time.Since(begin) > workerTestPatience {
 				t.Fatal("no report came with the admission")

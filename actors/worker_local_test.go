@@ -101,7 +101,7 @@ func TestWorkerHandsOffLocalState(t *testing.T) {
 		t.Fatalf("%v", r)
 	}
 	w.ack(r)
-	ask := &messages.HandOff{RunId: "r1", Epoch: 1, WithinMs: 200, ReplyAddress: s.node.Self().Address, ReplyActorId: "reply"}
+	ask := &messages.HandOff{RunId: "r1", Epoch: 1, WithinMs: 2000, ReplyAddress: s.node.Self().Address, ReplyActorId: "reply"}
 	w.send(ask)
 	first, by := nextHeard[*messages.HandedOff](s)
 	if by != "reply" || len(first.States) != 1 || first.States[0].Local != "good" || string(first.States[0].Data) != "1" {

@@ -312,6 +312,9 @@ func (r *reporter) register(ctx context.Context) error {
 	}
 	for {
 		owner, _ := w.node.View().OwnerOf(cluster.KindPlacement, w.info.Pool)
+		r.mu.Lock()
+		r.again = false // What is asked for from now on wants another question.
+		r.mu.Unlock()
 		reply, err := r.askAdmission(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -325,7 +328,7 @@ func (r *reporter) register(ctx context.Context) error {
 			wait(reply.Refused.Message)
 		case reply.Admitted:
 			r.mu.Lock()
-			r.owner, r.again = owner.ID, false
+			r.owner = owner.ID
 			if r.pending == nil {
 				// A placement that is new waits for it.
 				r.pending = r.last

@@ -129,7 +129,7 @@ func TestCallsFailOver(t *testing.T) {
 				var retries []sdk.Retry
 				c := client(t, sdk.ClientConfig{
 					Address: address(t) + "," + good.serve(t), OnRetry: func(r sdk.Retry) { retries = append(retries, r) },
-				}).GoTo(0)
+				}).GoTo(0).Trust(1)
 				for range 3 {
 					// Less than the timeout of a try: silence is noticed before.
 					ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
@@ -153,7 +153,7 @@ func TestCallsFailOver(t *testing.T) {
 func TestSilentServerIsLeft(t *testing.T) {
 	frozen := breaks(t, hangs)
 	slow := &slowAPI{release: make(chan struct{})}
-	c := client(t, sdk.ClientConfig{Addresses: []string{frozen.address, slow.serve(t)}}).GoTo(0)
+	c := client(t, sdk.ClientConfig{Addresses: []string{frozen.address, slow.serve(t)}}).GoTo(0).Trust(1)
 	done := make(chan error, 1)
 	go func() { done <- c.Run("r1").Wait(t.Context()) }()
 	slow.asked(t)
@@ -291,7 +291,7 @@ func TestJournalUnavailableIsWaitedOut(t *testing.T) {
 		t.Errorf("took %v, advised %v: %v", took, advice, retries)
 	}
 	f.fail = slices.Repeat([]error{lost}, 1000)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := w.Start(ctx, c, 1)
 	if sdk.CodeOf(err) != messages.CodeJournalUnavailable || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), address) {
@@ -365,7 +365,7 @@ func TestUnreachableClusterNamesItsServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if _, err := c.Run("r1").Get(ctx); !errors.Is(err, sdk.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)

@@ -36,10 +36,12 @@ type fakeAPI struct {
 	entries  []uint64
 }
 
-// arrive counts a call and returns the failure that it is to meet.
-func (f *fakeAPI) arrive(h http.Header) error {
+// arrive notes a call and returns the failure that it is to meet. The same call
+// may be sent again while it is served.
+func (f *fakeAPI) arrive(h http.Header, note func()) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	note()
 	f.secrets = append(f.secrets, h.Get("Authorization"))
 	if len(f.fail) == 0 {
 		return nil
@@ -57,35 +59,39 @@ func answer[T any](err error, msg *T) (*connect.Response[T], error) {
 }
 
 func (f *fakeAPI) StartRun(_ context.Context, r *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error) {
-	f.starts = append(f.starts, r.Msg)
-	return answer(f.arrive(r.Header()), &api.StartRunResponse{RunId: "r1", Existed: r.Msg.IdempotencyKey == "twice"})
+	err := f.arrive(r.Header(), func() { f.starts = append(f.starts, r.Msg) })
+	return answer(err, &api.StartRunResponse{RunId: "r1", Existed: r.Msg.IdempotencyKey == "twice"})
 }
 
 func (f *fakeAPI) StartRuns(_ context.Context, r *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error) {
-	f.batches = append(f.batches, len(r.Msg.Runs))
+	err := f.arrive(r.Header(), func() { f.batches = append(f.batches, len(r.Msg.Runs)) })
 	res := &api.StartRunsResponse{}
 	for _, s := range r.Msg.Runs {
 		res.Runs = append(res.Runs, &api.StartRunResponse{RunId: "run-" + string(s.Input[:min(len(s.Input), 5)]) + s.IdempotencyKey})
 	}
-	return answer(f.arrive(r.Header()), res)
+	return answer(err, res)
 }
 
 func (f *fakeAPI) WaitRun(_ context.Context, r *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
-	f.waits++
-	return answer(f.arrive(r.Header()), &api.WaitRunResponse{Ended: f.waits > 2, Run: f.run})
+	var ended bool
+	err := f.arrive(r.Header(), func() {
+		f.waits++
+		ended = f.waits > 2
+	})
+	return answer(err, &api.WaitRunResponse{Ended: ended, Run: f.run})
 }
 
 func (f *fakeAPI) GetRun(_ context.Context, r *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
-	return answer(f.arrive(r.Header()), f.run)
+	return answer(f.arrive(r.Header(), func() {}), f.run)
 }
 
 func (f *fakeAPI) PushEvent(_ context.Context, r *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
-	f.pushes = append(f.pushes, r.Msg)
-	return answer(f.arrive(r.Header()), &api.PushEventResponse{EventId: r.Msg.EventId, Runs: []*api.TriggeredRun{{RunId: "e1", Workflow: "w"}}})
+	err := f.arrive(r.Header(), func() { f.pushes = append(f.pushes, r.Msg) })
+	return answer(err, &api.PushEventResponse{EventId: r.Msg.EventId, Runs: []*api.TriggeredRun{{RunId: "e1", Workflow: "w"}}})
 }
 
 func (f *fakeAPI) WatchRun(_ context.Context, r *connect.Request[api.WatchRunRequest], s *connect.ServerStream[api.WatchRunResponse]) error {
-	if err := f.arrive(r.Header()); err != nil {
+	if err := f.arrive(r.Header(), func() {}); err != nil {
 		return api.ToConnect(err)
 	}
 	for _, n := range f.entries {

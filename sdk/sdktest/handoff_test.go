@@ -9,6 +9,7 @@ import (
 
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
+	"github.com/limpetrun/limpet/sdk/worker"
 )
 
 // A worker that is told to stop gives the state of its Soft runs away before it
@@ -57,7 +58,7 @@ func TestLocalIsHandedOffWhenItsWorkerDrains(t *testing.T) {
 		v.N++
 		return seen{ctx.WorkerID(), int32(v.N), ctx.Binding()}, nil
 	}, untilMoved(first))
-	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, w)
+	e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", Grace: time.Minute}, {ID: "w2", Grace: time.Minute}}}, w)
 	run, err := w.Start(t.Context(), e.Client(), 1)
 	if err != nil {
 		t.Fatal(err)

@@ -146,15 +146,19 @@ func TestLocalIsReleasedAtTheWorkerThatTheRunLeaves(t *testing.T) {
 	p := sdk.NewWorkflow[int]("leaves", sdk.WorkflowConfig{Sticky: sdk.Soft, BusyPatience: sdk.AtOnce})
 	kept := sdk.NewLocal(p, sdk.LocalConfig[*box, int]{Bind: b.bind, Release: b.release})
 	failed := make(chan string, 1)
+	blocking, free := make(chan struct{}), make(chan struct{})
 	only := sdk.AddStep(p, "only", func(ctx sdk.Context, _ int) (seen, error) {
 		out, err := look(ctx, kept)
 		if ctx.Attempt() == 1 {
 			failed <- ctx.WorkerID()
+		}
+		select {
+		case <-blocking:
+			return out, err
+		default:
 			return out, errors.New("not yet")
 		}
-		return out, err
-	}, sdk.StepConfig{Retries: 1, Backoff: 500 * time.Millisecond})
-	blocking, free := make(chan struct{}), make(chan struct{})
+	}, sdk.StepConfig{Retries: 1000, Backoff: 200 * time.Millisecond, BackoffMax: 200 * time.Millisecond})
 	blocker := sdk.NewWorkflow[int]("blocker", sdk.WorkflowConfig{Labels: []sdk.Label{sdk.Require("first").Equal("yes")}})
 	sdk.AddStep(blocker, "block", func(sdk.Context, int) (int, error) {
 		close(blocking)

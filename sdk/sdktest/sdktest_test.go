@@ -6,7 +6,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
 	"github.com/limpetrun/limpet/sdk/worker"
@@ -94,7 +96,7 @@ func TestStoppedWorkerFinishesWhatItRuns(t *testing.T) {
 		<-goOn
 		return in, nil
 	})
-	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1")}, w)
+	e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", Grace: time.Minute}}}, w)
 	run, err := w.Start(t.Context(), e.Client(), 7)
 	if err != nil {
 		t.Fatal(err)
@@ -117,12 +119,14 @@ func TestRunsOutliveARestartOfTheServer(t *testing.T) {
 	w := sdk.NewWorkflow[int]("slow")
 	var executions atomic.Int32
 	slow := sdk.AddStep(w, "slow", func(_ sdk.Context, in int) (int, error) {
-		executions.Add(1)
-		close(began)
+		if executions.Add(1) == 1 {
+			close(began)
+		}
 		<-goOn
 		return in, nil
 	})
-	e := sdktest.Start(t, sdktest.Config{}, w, g)
+	// A lease outlasts the restart.
+	e := sdktest.Start(t, sdktest.Config{Preset: cluster.LANConfig()}, w, g)
 	run, err := w.Start(t.Context(), e.Client(), 7)
 	if err != nil {
 		t.Fatal(err)

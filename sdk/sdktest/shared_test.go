@@ -121,7 +121,7 @@ func TestSharedLocalIsBuiltOnceAndEvictedWhenItIsIdle(t *testing.T) {
 	for name, sticky := range map[string]sdk.Sticky{"soft": sdk.Soft, "none": sdk.None} {
 		t.Run(name, func(t *testing.T) {
 			m, c := newModels("models", sticky), &counter{}
-			e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", SharedLocalsIdle: 300 * time.Millisecond, Hooks: c.hooks()}}}, m)
+			e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", SharedLocalsIdle: 2 * time.Second, Hooks: c.hooks()}}}, m)
 			if saw := m.results(t, m.begin(t, e, "a", "a", "a")); !slices.Equal(saw, []int32{1, 1, 1}) {
 				t.Errorf("boxes %v", saw)
 			}

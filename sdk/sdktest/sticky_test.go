@@ -23,24 +23,30 @@ func here(ctx sdk.Context) at {
 	return at{Worker: ctx.WorkerID(), Attempt: ctx.Attempt(), Binding: ctx.Binding()}
 }
 
-// paused is a workflow of two steps: the first attempt of the second one fails,
+// paused is a workflow of two steps: the second one fails until goOn is closed,
 // so that the run has nothing on its worker during the back-off.
 type paused struct {
 	*sdk.Workflow[int]
 	first, second *sdk.Step[int, at]
-	failed        chan string
+	failed        chan string // at the first attempt
+	attempts      atomic.Int64
 }
 
-func newPaused(config sdk.WorkflowConfig, step sdk.StepConfig) *paused {
-	p := &paused{Workflow: sdk.NewWorkflow[int]("paused", config), failed: make(chan string, 10)}
+func newPaused(config sdk.WorkflowConfig, step sdk.StepConfig, goOn <-chan struct{}) *paused {
+	p := &paused{Workflow: sdk.NewWorkflow[int]("paused", config), failed: make(chan string, 1)}
 	p.first = sdk.AddStep(p.Workflow, "first", func(ctx sdk.Context, _ int) (at, error) { return here(ctx), nil })
-	step.Parents, step.Retries = sdk.Steps(p.first), 1
+	step.Parents, step.Retries, step.BackoffMax = sdk.Steps(p.first), 1000, step.Backoff
 	p.second = sdk.AddStep(p.Workflow, "second", func(ctx sdk.Context, _ int) (at, error) {
+		p.attempts.Store(int64(ctx.Attempt()))
 		if ctx.Attempt() == 1 {
 			p.failed <- ctx.WorkerID()
+		}
+		select {
+		case <-goOn:
+			return here(ctx), nil
+		default:
 			return at{}, errors.New("not yet")
 		}
-		return here(ctx), nil
 	}, step)
 	return p
 }
@@ -140,7 +146,7 @@ func TestStepThatKillsItsWorkersFails(t *testing.T) {
 }
 
 func TestHardRunFailsAfterItsScheduleTimeout(t *testing.T) {
-	p := newPaused(sdk.WorkflowConfig{Sticky: sdk.Hard}, sdk.StepConfig{Backoff: 20 * time.Millisecond, ScheduleTimeout: 2500 * time.Millisecond})
+	p := newPaused(sdk.WorkflowConfig{Sticky: sdk.Hard}, sdk.StepConfig{Backoff: 20 * time.Millisecond, ScheduleTimeout: 2500 * time.Millisecond}, nil)
 	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, p)
 	run, bound := p.begin(t, e)
 	if err := e.KillWorker(bound); err != nil {
@@ -161,8 +167,8 @@ func TestBusyWorker(t *testing.T) {
 		"hard":          {sdk.WorkflowConfig{Sticky: sdk.Hard, BusyPatience: sdk.AtOnce}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPaused(tc.config, sdk.StepConfig{Backoff: 400 * time.Millisecond})
 			blocking, free := make(chan struct{}), make(chan struct{})
+			p := newPaused(tc.config, sdk.StepConfig{Backoff: 200 * time.Millisecond}, blocking)
 			blocker := sdk.NewWorkflow[int]("blocker", sdk.WorkflowConfig{Labels: []sdk.Label{sdk.Require("first").Equal("yes")}})
 			sdk.AddStep(blocker, "block", func(sdk.Context, int) (int, error) {
 				close(blocking)
@@ -179,7 +185,7 @@ func TestBusyWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !tc.moves {
-				untilSentAgain(t, run)
+				untilSentAgain(t, run, int32(p.attempts.Load()+1))
 				close(free)
 			}
 			out, err := p.second.Result(t.Context(), run)
@@ -196,16 +202,16 @@ func TestBusyWorker(t *testing.T) {
 	}
 }
 
-// untilSentAgain follows the run's history until the second attempt of its
-// second step has been sent.
-func untilSentAgain(t *testing.T, run *sdk.Run) {
+// untilSentAgain follows the run's history until an attempt of its second step
+// has been sent.
+func untilSentAgain(t *testing.T, run *sdk.Run, attempt int32) {
 	t.Helper()
 	for entry, err := range run.Watch(t.Context(), 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, event := range entry.GetEvents() {
-			if d := event.GetStepDispatched(); d.GetStep() == "second" && d.GetAttempt() == 2 {
+			if d := event.GetStepDispatched(); d.GetStep() == "second" && d.GetAttempt() == attempt {
 				return
 			}
 		}
@@ -239,7 +245,7 @@ func TestDrainingWorker(t *testing.T) {
 					close(draining)
 				}
 			}}
-			e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", Hooks: hooks}, {ID: "w2", Hooks: hooks}}}, w)
+			e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", Grace: time.Minute, Hooks: hooks}, {ID: "w2", Grace: time.Minute, Hooks: hooks}}}, w)
 			run, err := w.Start(t.Context(), e.Client(), 1)
 			if err != nil {
 				t.Fatal(err)
