@@ -19,3 +19,7 @@ func LeaseAskMessage(worker, server string) []byte {
 	}
 	return append([]byte(leaseAskPrefix), data...)
 }
+
+// TellToLook asks the other servers to look for a member, as one does who found
+// out that its process has ended.
+func (n *Node) TellToLook(name string) { n.membership.lookout.tell(Member{Name: name}) }

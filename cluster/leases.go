@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/hashicorp/memberlist"
 
 	"github.com/limpetrun/limpet/cluster/lease"
 	"github.com/limpetrun/limpet/messages"
@@ -220,9 +219,7 @@ func (l *leases) packet(name, address, prefix string, m interface{ MarshalVT() (
 	if err != nil {
 		return
 	}
-	if err := l.m.list.SendToAddress(memberlist.Address{Addr: address, Name: name}, append([]byte(prefix), data...)); err != nil {
-		l.m.config.Logger.Debug("a question about a lease was not sent", "to", name, "error", err)
-	}
+	l.m.packet(Member{Name: name, GossipAddress: address}, prefix+string(data))
 }
 
 // heard takes a packet; false if it is about something else.

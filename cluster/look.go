@@ -163,14 +163,9 @@ func (l *lookout) refuses(address string) bool {
 
 // tell asks the other servers to look.
 func (l *lookout) tell(gone Member) {
-	view := l.m.current.Load().view
-	for _, node := range l.m.list.Members() {
-		m, ok := view.Member(node.Name)
-		if !ok || m.Role != RoleServer || m.Name == gone.Name || m.Name == l.m.Self().Name {
-			continue
-		}
-		if err := l.m.list.SendBestEffort(node, []byte(lookPrefix+gone.Name)); err != nil {
-			l.m.config.Logger.Debug("asking a server to look failed", "server", m.Name, "error", err)
+	for _, m := range l.m.current.Load().view.Members {
+		if m.Role == RoleServer && m.Name != gone.Name && m.Name != l.m.Self().Name {
+			l.m.packet(m, lookPrefix+gone.Name)
 		}
 	}
 }
@@ -179,12 +174,10 @@ func (l *lookout) tell(gone Member) {
 // to refute the news. Who misses it waits a moment longer.
 func (l *lookout) sayLeaving() {
 	self := l.m.Self().Name
-	for _, node := range l.m.list.Members() {
-		if node.Name == self {
-			continue
-		}
-		if err := l.m.list.SendBestEffort(node, []byte(leavePrefix+self)); err != nil {
-			l.m.config.Logger.Debug("telling a member that this one leaves failed", "member", node.Name, "error", err)
+	heard, _, _ := l.m.heardMembers()
+	for _, m := range heard {
+		if m.Name != self {
+			l.m.packet(m, leavePrefix+self)
 		}
 	}
 }

@@ -52,6 +52,9 @@ type membership struct {
 	lost map[string]lostServer
 	// wanted is the state that setState gave.
 	wanted State
+	// showing is held while the state is gossiped: of two at once the older could
+	// be taken for the newer.
+	showing sync.Mutex
 }
 
 type viewState struct {
@@ -396,6 +399,8 @@ func (m *membership) setState(s State) error {
 // showState gossips the state that this node is in: the one that was set, or
 // joining for a server that is cut off.
 func (m *membership) showState(timeout time.Duration) {
+	m.showing.Lock()
+	defer m.showing.Unlock()
 	cutOff := m.gate.isCutOff()
 	m.mu.Lock()
 	self := m.Self()
@@ -414,6 +419,14 @@ func (m *membership) showState(timeout time.Duration) {
 	// out with the next exchange at the latest.
 	if err := m.list.UpdateNode(timeout); err != nil {
 		m.config.Logger.Debug("the new state is not gossiped yet", "error", err)
+	}
+}
+
+// packet sends one to another node's delegate, by what events told of it: what
+// memberlist's Members returns is changed by its goroutines while it is read.
+func (m *membership) packet(to Member, content string) {
+	if err := m.list.SendToAddress(memberlist.Address{Addr: to.GossipAddress, Name: to.Name}, []byte(content)); err != nil {
+		m.config.Logger.Debug("a packet was not sent", "to", to.Name, "error", err)
 	}
 }
 

@@ -96,6 +96,7 @@ func (n *Node) startMember(ctx context.Context) error {
 		}
 	}
 	n.lookup.Setup(n.cluster, nil, len(n.config.Kinds) == 0)
+	n.remoting.serve()
 	if err := n.cluster.Config.ClusterProvider.StartMember(n.cluster); err != nil {
 		return err
 	}

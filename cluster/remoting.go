@@ -51,6 +51,7 @@ type remoting struct {
 	known       acquaintances
 	dial        func(context.Context, string) (net.Conn, error)
 	credentials credentials.TransportCredentials
+	listener    net.Listener
 	server      *grpc.Server
 	serving     sync.WaitGroup
 
@@ -82,7 +83,7 @@ type acquaintances interface {
 const strangerHeader = "limpet-stranger"
 
 // startRemoting binds the listener before anything else, so that the address
-// is known when the first PID is made.
+// is known when the first PID is made. Connections wait until serve is called.
 func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config, known acquaintances) (*remoting, error) {
 	listener, err := c.Listen(c.BindAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -91,7 +92,7 @@ func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c C
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "bind address %s: %w", c.BindAddress, err)
 	}
 	r := &remoting{
-		system: system, log: c.Logger, name: memberName(c.ID, c.Incarnation), known: known, dial: c.Dial,
+		system: system, log: c.Logger, listener: listener, name: memberName(c.ID, c.Incarnation), known: known, dial: c.Dial,
 		peers: map[string]*peer{}, refused: map[string]time.Time{},
 	}
 	var serverSide credentials.TransportCredentials
@@ -115,9 +116,14 @@ func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c C
 		grpc.ChainStreamInterceptor(r.recovering),
 	)
 	remote.RegisterRemotingServer(r.server, receiver{r: r})
-	r.serving.Go(func() { _ = r.server.Serve(listener) })
 	return r, nil
 }
+
+// serve takes connections. The actors that are known by name have to be there: a
+// message to one that the library is about to spawn races with that, and may find
+// it without a dispatcher, after which it never runs. Peers of an earlier process
+// at this address do not wait to be asked.
+func (r *remoting) serve() { r.serving.Go(func() { _ = r.server.Serve(r.listener) }) }
 
 func advertised(bound, host string) string {
 	if host == "" {
@@ -289,6 +295,7 @@ func (r *remoting) stop() {
 		<-p.done
 	}
 	r.server.Stop()
+	_ = r.listener.Close() // if nobody has served it
 	r.serving.Wait()
 }
 

@@ -80,12 +80,13 @@ func TestHealth(t *testing.T) {
 	if status, _, body := get(t, s, "/healthz"); status != 200 || body != `{"alive":true}` {
 		t.Errorf("healthz %d: %s", status, body)
 	}
+	began := time.Now()
 	for range 10 {
 		if status, ready, body := get(t, s, "/readyz"); status != 200 || len(ready.Checks) != 3 {
 			t.Errorf("readyz %d: %s", status, body)
 		}
 	}
-	if n := j.looks.Load(); n > 3 {
+	if n := j.looks.Load(); n > 3+int32(time.Since(began)/probeEvery) {
 		t.Errorf("10 questions looked at the journal %d times", n)
 	}
 	outside.Store(true)
@@ -163,7 +164,7 @@ func TestCallsWithoutAJournal(t *testing.T) {
 	}
 	// By now that is known: calls are refused at once.
 	began = time.Now()
-	if err := start(); codeOf(err) != messages.CodeJournalUnavailable || time.Since(began) > journalPatience/2 {
+	if err := start(); codeOf(err) != messages.CodeJournalUnavailable || time.Since(began) >= journalPatience {
 		t.Errorf("after %v: %v", time.Since(began), err)
 	}
 	if status, body := post(t, s, "StartRun", `{"workflow":"free"}`, nil); status != 503 || !strings.Contains(body, `"JOURNAL_UNAVAILABLE"`) {
@@ -187,7 +188,7 @@ func TestSlowCallWithAJournal(t *testing.T) {
 	e.stuck.Store(true)
 	var j lostJournal
 	s := serve(t, e, Config{Journal: j.check})
-	ctx, cancel := context.WithTimeout(t.Context(), journalPatience+2*probeEvery)
+	ctx, cancel := context.WithTimeout(t.Context(), journalPatience+5*probeEvery)
 	defer cancel()
 	_, err := client(t, s).StartRun(ctx, connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
 	if codeOf(err) != messages.CodeDeadline || j.looks.Load() < 2 {

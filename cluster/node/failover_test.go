@@ -314,7 +314,7 @@ func TestJournalAwayIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.SetDown(true)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	_, err := p.w.Start(ctx, p.client, 2)
 	if messages.CodeOf(err) != messages.CodeJournalUnavailable || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), p.servers[0].APIAddress()) && !strings.Contains(err.Error(), p.servers[1].APIAddress()) {

@@ -13,7 +13,7 @@ import (
 // at their next step, what waited in its queue too, and HARD runs are served to
 // their end.
 func TestFailureWorkerDrains(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	r.server()
 	w1 := r.worker("w1", 3)
 	soft := r.start(chainSoft, play{Hold: []string{"b"}})

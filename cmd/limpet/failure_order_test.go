@@ -48,7 +48,7 @@ func TestFailureCancelSurvivesTheServer(t *testing.T) {
 // An event starts one run of each workflow that it matches, and no second one
 // though its push is tried again and again.
 func TestFailureEventsSurviveTheServer(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	server := r.server()
 	r.worker("w1", 20)
 	const pushers, events = 4, 30
@@ -91,7 +91,7 @@ func TestFailureEventsSurviveTheServer(t *testing.T) {
 // A run whose start was not acknowledged is either there or not, and there
 // once: the same start finds out.
 func TestFailureStartIsThereOnce(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	server := r.server()
 	r.worker("w1", 20)
 	once, err := sdk.NewClient(sdk.ClientConfig{Address: r.api, RetryFor: sdk.Never})

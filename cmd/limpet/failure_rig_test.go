@@ -131,6 +131,9 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		if _, given := addressesGiven.LoadOrStore(address, true); given {
+			continue
+		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
@@ -146,6 +149,10 @@ func freeAddress(t *testing.T) string {
 	t.Fatal("no free port")
 	return ""
 }
+
+// addressesGiven are those that freeAddress has returned: nobody listens there
+// yet, perhaps.
+var addressesGiven sync.Map
 
 // listen takes in what the workers' steps tell.
 func (r *rig) listen() {

@@ -166,7 +166,7 @@ func (r *rig) repeated(but map[string]int) {
 func TestFailureServerKilledUnderLoad(t *testing.T) {
 	random := rand.New(rand.NewPCG(seedOf(t), 0))
 	const rounds, batches, size = 5, 10, 20
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	server := r.server()
 	r.worker("w1", 50)
 	r.worker("w2", 50)
@@ -210,7 +210,7 @@ func TestFailureServerKilledUnderLoad(t *testing.T) {
 // earlier processes up, still finds the workers that were there all the time.
 func TestFailureServerKilledAgainAndAgain(t *testing.T) {
 	random := rand.New(rand.NewPCG(seedOf(t), 3))
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	server := r.server()
 	r.worker("w1", 4)
 	r.worker("w2", 4)
@@ -263,7 +263,7 @@ func TestFailureServerFrozen(t *testing.T) {
 	server.signal(syscall.SIGSTOP)
 	c.holding["soft"].release()
 	c.holding["soft"].follows("ended")
-	r.pass(3 * time.Second)
+	r.pass(time.Second)
 	thawed := server.signal(syscall.SIGCONT)
 	r.ends(c.soft)
 	t.Logf("SIGCONT to the end of a run whose step ended meanwhile: %v", time.Since(thawed))

@@ -10,7 +10,7 @@ import (
 // With one slot, a parent with a sticky child on the same worker completes: a
 // step that waits for a child holds no slot.
 func TestFailureOneSlotParentAndChild(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	r.server()
 	r.worker("w1", 1)
 	run := r.start(chainHard, play{Spawn: chainHard, Sticky: true, Child: &play{}})
@@ -28,7 +28,7 @@ func TestFailureOneSlotParentAndChild(t *testing.T) {
 // The same when the worker dies while the parent waits: its step is called
 // again and gets its child back.
 func TestFailureOneSlotParentAndChildKilled(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	r.server()
 	w1 := r.worker("w1", 1)
 	run := r.start(chainHard, play{Spawn: chainHard, Sticky: true, Child: &play{Hold: []string{"b#1"}}})
@@ -54,7 +54,7 @@ func (r *rig) halfBegun() (fan *sdk.Run, first *performance) {
 
 // A SOFT run waits for its busy worker, ahead of runs that are not bound there.
 func TestFailureBoundRunGoesFirst(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	r.server()
 	r.worker("w1", 1)
 	fan, first := r.halfBegun()
@@ -74,7 +74,7 @@ func TestFailureBoundRunGoesFirst(t *testing.T) {
 // After its patience a SOFT run leaves its busy worker for one with a free slot,
 // and not before there is one.
 func TestFailureBusyPatience(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	r.server()
 	r.worker("w1", 2)
 	run := r.start(restless, play{Hold: []string{"a"}})

@@ -36,7 +36,7 @@ func (p *process) refused(code messages.Code, exit int, names string) {
 // A server that cannot start says why, and leaves the others and their journal
 // alone.
 func TestFailureServerBesideAnother(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	first := r.server()
 	r.worker("w1", 2)
 	run := r.start(chainHard, play{Hold: []string{"b"}})

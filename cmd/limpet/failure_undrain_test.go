@@ -172,7 +172,7 @@ func TestFailureDrainMeetsItsDeadlineAndDeath(t *testing.T) {
 
 // The drain lives in the worker: a server that dies and comes back knows of it.
 func TestFailureServerDiesDuringADrain(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	server := r.server()
 	r.worker("w1", 4)
 	hard := r.start(chainHard, play{Hold: []string{"b"}})

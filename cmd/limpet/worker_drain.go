@@ -17,6 +17,9 @@ const (
 	drainDeadline = 5 * time.Minute
 	// drainPoll is the pause between two looks at a worker that drains.
 	drainPoll = 500 * time.Millisecond
+	// drainUnseen is how long the server that is asked may not have heard of the
+	// drain.
+	drainUnseen = 20 * time.Second
 )
 
 func (c *cli) workerDrainCommand() *cobra.Command {
@@ -71,14 +74,18 @@ func (c *cli) awaitDrain(ctx context.Context, conn *connection, w *api.Worker) (
 	line := c.newProgress()
 	conn.line = line
 	defer line.clear()
-	for {
+	// The worker has said yes; the server that is asked may see it later.
+	for unseen := time.Now().Add(drainUnseen); ; {
+		if w.GetState() != "up" {
+			unseen = time.Time{}
+		}
 		switch {
 		case w.GetState() == "gone" && w.GetStateReason() != "worker left":
 			return w, &hinted{messages.Errorf(messages.CodeWorkerLost, "worker %s did not come to the end of its drain", w.GetWorkerId()),
 				"SOFT runs go on elsewhere; HARD runs wait until the worker is started again"}
 		case w.GetState() == "gone", w.GetDrainLeft() != nil && isEmpty(w):
 			return w, nil
-		case w.GetState() == "up":
+		case w.GetState() == "up" && time.Now().After(unseen):
 			return w, fmt.Errorf("worker %s was undrained before it was empty", w.GetWorkerId())
 		case w.GetDrainLeft() != nil && w.GetDrainLeft().AsDuration() <= 0:
 			return w, &hinted{messages.Errorf(messages.CodeDeadline, "the deadline of the drain has passed, and worker %s is not empty", w.GetWorkerId()),

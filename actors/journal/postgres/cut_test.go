@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"encoding/binary"
 	"io"
 	"net"
 	"net/url"
@@ -47,6 +48,13 @@ func startCutter(t *testing.T, database string) *cutter {
 	return c
 }
 
+// cancels says that a packet asks the database to cancel what another connection
+// does: pgx sends that, some time after a cut, on a connection of its own.
+func cancels(packet []byte) bool {
+	const cancelRequest = 80877102
+	return len(packet) == 16 && binary.BigEndian.Uint32(packet[4:]) == cancelRequest
+}
+
 // serve passes on what either side sends, until the next order but pass.
 func (c *cutter) serve(client net.Conn) {
 	defer client.Close()
@@ -75,7 +83,10 @@ func (c *cutter) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		order := c.next.Swap(pass)
+		order := int32(pass)
+		if !cancels(buf[:n]) {
+			order = c.next.Swap(pass)
+		}
 		if order != pass {
 			c.cuts.Add(1)
 		}
