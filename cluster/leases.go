@@ -47,6 +47,9 @@ type leases struct {
 	// cleared are silent workers that the gate lets go, kept those that are held
 	// back.
 	cleared, kept map[string]bool
+	// misheard are members whose state was another than that in the view when they
+	// asked last: the news is on its way, or has missed this server.
+	misheard map[string]State
 	// cut: the server is cut off.
 	cut    bool
 	expiry *time.Timer
@@ -54,6 +57,10 @@ type leases struct {
 	again  *time.Timer
 	wakeup chan struct{}
 }
+
+// misheardMax bounds the members that are remembered to be in another state than
+// the view says.
+const misheardMax = 1024
 
 // Prefixes of the packets.
 const (
@@ -65,7 +72,7 @@ func newLeases(m *membership) *leases {
 	c := m.config
 	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Signs != nil, SignGap: 2 * signEvery}, base: now(),
 		servers: map[string]Member{}, looking: map[string]bool{}, ended: map[string]time.Time{},
-		cleared: map[string]bool{}, kept: map[string]bool{}, wakeup: make(chan struct{}, 1)}
+		cleared: map[string]bool{}, kept: map[string]bool{}, misheard: map[string]State{}, wakeup: make(chan struct{}, 1)}
 	if c.Role == RoleWorker {
 		l.holder = lease.NewHolder(l.cfg)
 		l.expiry = time.AfterFunc(time.Hour, func() { l.check() })
@@ -128,7 +135,7 @@ func (l *leases) ask(ctx context.Context) {
 	var targets, looks []Member
 	var again []string
 	self, view := l.m.Self(), l.m.current.Load().view
-	msg := &messages.LeaseAsk{Name: self.Name, GossipAddress: self.GossipAddress, Worker: self.Role == RoleWorker}
+	msg := &messages.LeaseAsk{Name: self.Name, GossipAddress: self.GossipAddress, Worker: self.Role == RoleWorker, State: string(self.State)}
 	l.mu.Lock()
 	at := now()
 	l.noteServers(at, view)
@@ -157,7 +164,7 @@ func (l *leases) ask(ctx context.Context) {
 		go l.look(ctx, m)
 	}
 	for _, m := range targets {
-		ask := &messages.LeaseAsk{Name: msg.Name, GossipAddress: msg.GossipAddress, To: m.Name, Seq: msg.Seq, Term: msg.Term, Worker: msg.Worker}
+		ask := &messages.LeaseAsk{Name: msg.Name, GossipAddress: msg.GossipAddress, To: m.Name, Seq: msg.Seq, Term: msg.Term, Worker: msg.Worker, State: msg.State}
 		l.packet(m.Name, m.GossipAddress, leaseAskPrefix, ask)
 		if _, there := view.Member(m.Name); there && slices.Contains(again, m.Name) {
 			// Packets may be what is blocked.
@@ -250,6 +257,7 @@ func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 	if ask.To != self.Name {
 		return nil
 	}
+	l.compare(ask)
 	// Before mu: the events have a lock of their own.
 	fit := !ask.Worker || l.m.events.well(ask.Name) && !l.outranked(ask.Name)
 	l.mu.Lock()
@@ -267,6 +275,24 @@ func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 		return nil
 	}
 	return &messages.LeaseGrant{Name: self.Name, To: ask.Name, Seq: ask.Seq, ValidUs: valid.Microseconds()}
+}
+
+// compare sees to it that this server hears from a member itself what state it
+// is in if gossip has not told since it asked the last time.
+func (l *leases) compare(ask *messages.LeaseAsk) {
+	state := State(ask.State)
+	m, there := l.m.current.Load().view.Member(ask.Name)
+	l.mu.Lock()
+	again := l.misheard[ask.Name] == state
+	if !there || state == "" || m.State == state || again || len(l.misheard) >= misheardMax {
+		delete(l.misheard, ask.Name)
+	} else {
+		l.misheard[ask.Name] = state
+	}
+	l.mu.Unlock()
+	if there && state != "" && m.State != state && again {
+		l.m.introduce(ask.Name, m.Address)
+	}
 }
 
 // outranked says that a later process was admitted under the worker's id.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // However often the view is made while a silent worker is held back, it is made
@@ -39,4 +40,35 @@ func TestOneWakeForAllThatIsHeldBack(t *testing.T) {
 			t.Fatalf("the view was made %d times in %v, at most %d is enough", wakes, 2*wait, most)
 		}
 	})
+}
+
+// Gossip may miss a server. A member says in what state it is when it asks for a
+// lease, and if the view says otherwise for long, the server asks it for all.
+func TestStateThatGossipHasNotToldIsAskedFor(t *testing.T) {
+	m := newMembership(Config{Role: RoleServer, Preset: LocalConfig(), Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
+	m.self.Store(&Member{Name: "a~1", Role: RoleServer, State: StateReady})
+	m.leases.listens()
+	m.current.Store(&viewState{view: NewView(1, []Member{{Name: "w~1", Role: RoleWorker, State: StateJoining, GossipAddress: "there"}})})
+	for i, c := range []struct {
+		name, state string
+		asked       bool
+	}{
+		{"w~1", "joining", false},
+		{"w~1", "ready", false}, // The news may be on its way.
+		{"w~1", "draining", false},
+		{"w~1", "draining", true},
+		{"w~1", "draining", false},
+		{"w~1", "joining", false},
+		{"w~1", "draining", false},
+		{"w~1", "", false}, // a process of an earlier version
+		{"nobody~1", "ready", false},
+		{"nobody~1", "ready", false},
+	} {
+		m.leases.asked(&messages.LeaseAsk{Name: c.name, To: "a~1", Worker: true, State: c.state})
+		if asked := len(m.introductions) > 0; asked != c.asked {
+			t.Errorf("question %d: asked for its state: %v", i, asked)
+		} else if asked && <-m.introductions != "there" {
+			t.Errorf("question %d: asked somebody else", i)
+		}
+	}
 }

@@ -4070,7 +4070,9 @@ type LeaseAsk struct {
 	// Of a worker: the term of its lease, or of the time without one.
 	Term uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
 	// A worker, not a server.
-	Worker        bool `protobuf:"varint,6,opt,name=worker,proto3" json:"worker,omitempty"`
+	Worker bool `protobuf:"varint,6,opt,name=worker,proto3" json:"worker,omitempty"`
+	// What the asker says of itself by gossip, which may have missed the server.
+	State         string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4145,6 +4147,13 @@ func (x *LeaseAsk) GetWorker() bool {
 		return x.Worker
 	}
 	return false
+}
+
+func (x *LeaseAsk) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
 }
 
 type LeaseGrant struct {
@@ -4749,14 +4758,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Pong\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
 	"\x05there\x18\x02 \x03(\tR\x05there\x12\x17\n" +
-	"\ahold_ms\x18\x03 \x01(\x03R\x06holdMs\"\x93\x01\n" +
+	"\ahold_ms\x18\x03 \x01(\x03R\x06holdMs\"\xa9\x01\n" +
 	"\bLeaseAsk\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12\x10\n" +
 	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x16\n" +
-	"\x06worker\x18\x06 \x01(\bR\x06worker\"]\n" +
+	"\x06worker\x18\x06 \x01(\bR\x06worker\x12\x14\n" +
+	"\x05state\x18\a \x01(\tR\x05state\"]\n" +
 	"\n" +
 	"LeaseGrant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
