@@ -134,10 +134,6 @@ func (p Preset) memberlist() *memberlist.Config {
 	c.AwarenessMaxMultiplier, c.IndirectChecks = p.AwarenessMaxMultiplier, p.IndirectChecks
 	c.GossipInterval, c.GossipNodes, c.GossipToTheDeadTime = p.GossipInterval, p.GossipNodes, p.GossipToTheDead
 	c.PushPullInterval, c.TCPTimeout = p.PushPullInterval, p.TCPTimeout
-	// Times the logarithm of the number of members, that many packets carry each
-	// piece of news; those to the dead count. A member that all of them missed
-	// hears of it with the next exchange of the whole state.
-	c.RetransmitMult = 12
 	// Packets are small, and each would cost some 100 kB of tables.
 	c.EnableCompression = false
 	return c
