@@ -212,11 +212,15 @@ func (m *membership) introduce(name, address string) {
 	i := slices.IndexFunc(v.Members, func(o Member) bool {
 		return o.Name == name || o.WorkerID == id && o.Address == address
 	})
-	if i < 0 {
-		return
+	if i >= 0 {
+		m.visit(v.Members[i])
 	}
+}
+
+// visit exchanges all news with a member. It does not wait.
+func (m *membership) visit(member Member) {
 	select {
-	case m.introductions <- v.Members[i].GossipAddress:
+	case m.introductions <- member.GossipAddress:
 	default:
 	}
 }

@@ -282,16 +282,17 @@ func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 func (l *leases) compare(ask *messages.LeaseAsk) {
 	state := State(ask.State)
 	m, there := l.m.current.Load().view.Member(ask.Name)
+	misheard := there && state != "" && m.State != state
 	l.mu.Lock()
-	again := l.misheard[ask.Name] == state
-	if !there || state == "" || m.State == state || again || len(l.misheard) >= misheardMax {
-		delete(l.misheard, ask.Name)
-	} else {
+	again := misheard && l.misheard[ask.Name] == state
+	if misheard && !again && len(l.misheard) < misheardMax {
 		l.misheard[ask.Name] = state
+	} else {
+		delete(l.misheard, ask.Name)
 	}
 	l.mu.Unlock()
-	if there && state != "" && m.State != state && again {
-		l.m.introduce(ask.Name, m.Address)
+	if again {
+		l.m.visit(m)
 	}
 }
 

@@ -18,7 +18,7 @@ func TreeCPU(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	all := own.cpu
+	all := own.cpu(pid)
 	names, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, err
@@ -30,7 +30,7 @@ func TreeCPU(pid int) (time.Duration, error) {
 		}
 		// One that has ended meanwhile is among its parent's.
 		if s, err := readStat(child); err == nil && s.parent == pid {
-			all += s.cpu
+			all += s.cpu(child)
 		}
 	}
 	return all, nil
@@ -38,9 +38,11 @@ func TreeCPU(pid int) (time.Duration, error) {
 
 type stat struct {
 	parent int
-	// cpu is its own and that of children that ended.
-	cpu time.Duration
+	// own time by ticks, and that of children that ended.
+	own, children time.Duration
 }
+
+func (s stat) cpu(pid int) time.Duration { return max(s.own, ofFirstThread(pid)) + s.children }
 
 // readStat reads /proc/PID/stat: the command's name stands in parentheses and
 // may hold anything.
@@ -59,19 +61,17 @@ func readStat(pid int) (stat, error) {
 	if s.parent, err = strconv.Atoi(fields[parent]); err != nil {
 		return stat{}, err
 	}
-	var own, children time.Duration
 	for i := user; i <= childSystem; i++ {
 		n, err := strconv.ParseInt(fields[i], 10, 64)
 		if err != nil {
 			return stat{}, err
 		}
 		if i < user+2 {
-			own += time.Duration(n) * clockTick
+			s.own += time.Duration(n) * clockTick
 		} else {
-			children += time.Duration(n) * clockTick
+			s.children += time.Duration(n) * clockTick
 		}
 	}
-	s.cpu = max(own, ofFirstThread(pid)) + children
 	return s, nil
 }
 
