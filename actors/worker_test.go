@@ -316,9 +316,12 @@ func TestWorkerCancelsContexts(t *testing.T) {
 		t.Fatalf("canceled: %v", r)
 	}
 	w.ack(r)
-	w.dispatch("r2", "a", func(d *messages.Dispatch) { d.ExecutionTimeoutMs = 150 })
+	w.dispatch("r2", "a", func(d *messages.Dispatch) { d.ExecutionTimeoutMs = 1500 })
 	<-entered
-	if r, _ = nextHeard[*messages.Result](s); r.GetFailure().GetCode() != "EXECUTION_TIMEOUT" || !strings.Contains(r.GetFailure().Message, "150ms") {
+	if m, _ := nextHeard[*messages.Started](s); m.RunId != "r2" {
+		t.Fatalf("started: %v", m)
+	}
+	if r, _ = nextHeard[*messages.Result](s); r.GetFailure().GetCode() != "EXECUTION_TIMEOUT" || !strings.Contains(r.GetFailure().Message, "1.5s") {
 		t.Fatalf("timed out: %v", r)
 	}
 	w.ack(r)

@@ -169,6 +169,9 @@ func TestKilledProcess(t *testing.T) {
 	sawMember(t, a, p.name, false)
 	verdict := time.Since(start)
 	t.Logf("SIGKILL: Terminated after %v, gone after %v", hint, verdict)
+	if verdict > 4*time.Second {
+		t.Errorf("gone after %v", verdict)
+	}
 }
 
 func TestStoppedProcess(t *testing.T) {
@@ -185,6 +188,9 @@ func TestStoppedProcess(t *testing.T) {
 	verdict := time.Since(start)
 	hint := (<-terminated).Sub(start)
 	t.Logf("SIGSTOP: Terminated after %v, gone after %v", hint, verdict)
+	if verdict > 4*time.Second {
+		t.Errorf("gone after %v", verdict)
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

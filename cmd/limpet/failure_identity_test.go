@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -37,9 +38,10 @@ func TestFailureWorkerIDTaken(t *testing.T) {
 	r.unharmed(run)
 }
 
-// If the first process is frozen, the second takes over after the verdict; the first finds out when it wakes.
+// If the first process is frozen, the second waits for the verdict and takes
+// over; the first finds out when it wakes.
 func TestFailureWorkerSuperseded(t *testing.T) {
-	r := newRig(t, "local")
+	r := newRig(t, "lan")
 	r.server()
 	first := r.worker("w1", 4)
 	hold := play{Hold: []string{"b"}}
@@ -48,6 +50,8 @@ func TestFailureWorkerSuperseded(t *testing.T) {
 
 	first.signal(syscall.SIGSTOP)
 	second := r.launch("w1", 4)
+	waiting := second.says("waiting")
+	t.Logf("the second process waits: %s", waiting.Message)
 	second.says("ready")
 	t.Logf("and is admitted after %v", time.Since(second.launch))
 	for _, run := range []*sdk.Run{soft, hard} {
@@ -80,7 +84,11 @@ func TestFailureWorkerRestartedAtOnce(t *testing.T) {
 	w1.kill()
 	again := r.launch("w1", 4)
 	p := r.began(run.ID(), "b", 2)
-	t.Logf("restart to the start of the HARD run's step: %v", p.At.Sub(again.launch))
+	took := p.At.Sub(again.launch)
+	t.Logf("restart to the start of the HARD run's step: %v", took)
+	if verdict, _ := cluster.PresetNamed(r.preset); took > verdict.Suspicion(2) {
+		t.Errorf("the worker came up only after %v", took)
+	}
 	p.release()
 	r.ends(run)
 	r.ran(run, "a#1 w1 1", "b#1 w1 1", "b#2 w1 2", "c#1 w1 2")

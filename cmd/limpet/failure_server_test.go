@@ -210,7 +210,7 @@ func TestFailureServerKilledUnderLoad(t *testing.T) {
 // earlier processes up, still finds the workers that were there all the time.
 func TestFailureServerKilledAgainAndAgain(t *testing.T) {
 	random := rand.New(rand.NewPCG(seedOf(t), 3))
-	r := newRig(t, "lan")
+	r := newRig(t, "local")
 	server := r.server()
 	r.worker("w1", 4)
 	r.worker("w2", 4)
@@ -263,7 +263,7 @@ func TestFailureServerFrozen(t *testing.T) {
 	server.signal(syscall.SIGSTOP)
 	c.holding["soft"].release()
 	c.holding["soft"].follows("ended")
-	r.pass(time.Second)
+	r.pass(3 * time.Second)
 	thawed := server.signal(syscall.SIGCONT)
 	r.ends(c.soft)
 	t.Logf("SIGCONT to the end of a run whose step ended meanwhile: %v", time.Since(thawed))

@@ -107,7 +107,7 @@ func TestThroughput(t *testing.T) {
 			if c.Limits && (f.FsyncPerSLimit <= 0 || f.ActorSendsPerSLimit <= 0 || f.SQLiteRatio+f.InsertRatio <= 0) {
 				t.Errorf("%+v", f.Limits)
 			}
-			if c.Store == "postgres" && (f.InsertPerSLimit <= 0 || f.PostgresCommitsPerSLimit <= 0 || f.InsertBatch < 1 || f.PostgresCPUMsPerRun <= 0) {
+			if c.Store == "postgres" && (f.InsertPerSLimit <= f.PostgresCommitsPerSLimit/2 || f.PostgresCommitsPerSLimit <= 0 || f.InsertBatch < 1 || f.PostgresCPUMsPerRun <= 0) {
 				t.Errorf("%+v", f.Limits)
 			}
 			if !strings.Contains(f.Table(), c.Workload+" "+c.Sticky) {
