@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// alarms is one timer for all runs of a server: each run has at most one
-// alarm. It is safe for concurrent use.
-type alarms struct {
-	// clock of the alarms' times.
+// runTimers is one timer for all runs of a server: each run has at most one
+// time set. It is safe for concurrent use.
+type runTimers struct {
+	// clock of the run timers' times.
 	clock *Clock
 	mu    sync.Mutex
-	queue alarmQueue
+	queue runTimerQueue
 	timer *time.Timer
 	// set is the time that the timer is set to; zero if it is not.
 	set    time.Time
 	closed bool
 }
 
-type alarm struct {
+type runTimer struct {
 	at   time.Time
-	ring func()
+	fire func()
 	// index in the queue; -1 when it is not there.
 	index int
 }
 
-func newAlarm(ring func()) *alarm { return &alarm{ring: ring, index: -1} }
+func newRunTimer(fire func()) *runTimer { return &runTimer{fire: fire, index: -1} }
 
-// reset replaces the alarm's time; the zero time takes it back. An alarm that
-// is just ringing may ring all the same.
-func (q *alarms) reset(a *alarm, at time.Time) {
+// reset replaces the time of a run timer; the zero time takes it back. One that
+// is just firing may fire all the same.
+func (q *runTimers) reset(a *runTimer, at time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	a.at = at
@@ -47,7 +47,7 @@ func (q *alarms) reset(a *alarm, at time.Time) {
 	q.arm()
 }
 
-func (q *alarms) arm() {
+func (q *runTimers) arm() {
 	if len(q.queue) == 0 || q.closed {
 		return
 	}
@@ -57,29 +57,29 @@ func (q *alarms) arm() {
 	}
 	q.set = first
 	if q.timer == nil {
-		q.timer = time.AfterFunc(q.clock.Until(first), q.ring)
+		q.timer = time.AfterFunc(q.clock.Until(first), q.fire)
 		return
 	}
 	q.timer.Reset(q.clock.Until(first))
 }
 
-// ring calls what is due, outside the lock.
-func (q *alarms) ring() {
-	var due []*alarm
+// fire calls what is due, outside the lock.
+func (q *runTimers) fire() {
+	var due []*runTimer
 	q.mu.Lock()
 	now := q.clock.Now()
 	for len(q.queue) > 0 && !q.queue[0].at.After(now) {
-		due = append(due, heap.Pop(&q.queue).(*alarm))
+		due = append(due, heap.Pop(&q.queue).(*runTimer))
 	}
 	q.set = time.Time{}
 	q.arm()
 	q.mu.Unlock()
 	for _, a := range due {
-		a.ring()
+		a.fire()
 	}
 }
 
-func (q *alarms) close() {
+func (q *runTimers) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
@@ -88,28 +88,28 @@ func (q *alarms) close() {
 	}
 }
 
-type alarmQueue []*alarm
+type runTimerQueue []*runTimer
 
-// alarmsKept is the room that an empty queue keeps.
-const alarmsKept = 4096
+// runTimersKept is the room that an empty queue keeps.
+const runTimersKept = 4096
 
-func (q alarmQueue) Len() int           { return len(q) }
-func (q alarmQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q alarmQueue) Swap(i, j int) {
+func (q runTimerQueue) Len() int           { return len(q) }
+func (q runTimerQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q runTimerQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j
 }
-func (q *alarmQueue) Push(x any) {
-	a := x.(*alarm)
+func (q *runTimerQueue) Push(x any) {
+	a := x.(*runTimer)
 	a.index = len(*q)
 	*q = append(*q, a)
 }
-func (q *alarmQueue) Pop() any {
+func (q *runTimerQueue) Pop() any {
 	old := *q
 	a := old[len(old)-1]
 	old[len(old)-1] = nil
 	*q = old[:len(old)-1]
-	if len(*q) == 0 && cap(*q) > alarmsKept {
+	if len(*q) == 0 && cap(*q) > runTimersKept {
 		*q = nil
 	}
 	a.index = -1

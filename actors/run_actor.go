@@ -25,7 +25,7 @@ type (
 		err    error
 	}
 	appended      struct{ err error }
-	alarmRang     struct{}
+	timerDue      struct{}
 	spawnResolved struct {
 		msg   *messages.SpawnChild
 		def   *Definition
@@ -60,7 +60,7 @@ type runActor struct {
 	m       *run.Machine
 	def     *Definition
 	self    *actor.PID
-	alarm   *alarm
+	timer   *runTimer
 	watched map[string]bool
 	// early holds what came while the run was loaded.
 	early []envelope
@@ -113,7 +113,7 @@ func (a *runActor) start(ctx actor.Context) {
 	a.self = ctx.Self()
 	root := ctx.ActorSystem().Root
 	self := a.self
-	a.alarm = newAlarm(func() { root.Send(self, alarmRang{}) })
+	a.timer = newRunTimer(func() { root.Send(self, timerDue{}) })
 	a.watched = map[string]bool{}
 	switch {
 	case a.fresh != nil:
@@ -190,7 +190,7 @@ func (a *runActor) refuse(ctx actor.Context, e envelope) {
 // pass sends what reaches a retired activation to the next one.
 func (a *runActor) pass(ctx actor.Context, e envelope) {
 	switch msg := e.message.(type) {
-	case alarmRang, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun, storedUpTo, compareStored, *stillBound:
+	case timerDue, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun, storedUpTo, compareStored, *stillBound:
 	case *WorkerChanged:
 		// It may be what the run, dormant since a moment ago, waits for. The
 		// next activation hears it from the roster.
@@ -220,8 +220,8 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 		a.handle(ctx, run.Start{Started: msg.msg.Start, Cancel: msg.msg.Cancel, Token: msg.token})
 	case appended:
 		a.handleAppended(ctx, msg.err)
-	case alarmRang:
-		a.handle(ctx, run.Alarm{})
+	case timerDue:
+		a.handle(ctx, run.TimerDue{})
 	case *messages.Placed:
 		a.handle(ctx, run.Placed{Message: msg})
 	case *messages.PlaceWaiting:
@@ -351,8 +351,8 @@ func (a *runActor) do(ctx actor.Context, action run.Action) {
 		if t, ok := act.Token.(token); ok {
 			t(act)
 		}
-	case run.SetAlarm:
-		a.host.alarms.reset(a.alarm, act.At)
+	case run.SetTimer:
+		a.host.timers.reset(a.timer, act.At)
 	case run.Stop:
 		a.retire(ctx)
 	}
@@ -391,10 +391,10 @@ func (a *runActor) retire(ctx actor.Context) {
 	ctx.Poison(a.self)
 }
 
-// release takes the alarm back and ends the watching of workers.
+// release takes the timer back and ends the watching of workers.
 func (a *runActor) release() {
-	if a.alarm != nil {
-		a.host.alarms.reset(a.alarm, time.Time{})
+	if a.timer != nil {
+		a.host.timers.reset(a.timer, time.Time{})
 	}
 	for id := range a.watched {
 		a.host.roster.Unwatch(id, a.self)

@@ -41,7 +41,7 @@ type workerActor struct {
 	// first, while it starts nothing.
 	lease context.Context
 	timer *time.Timer
-	// armed is when the timer rings; zero while it is not set.
+	// armed is when the timer fires; zero while it is not set.
 	armed time.Time
 }
 

@@ -25,8 +25,8 @@ type Start struct {
 // TakeUp is the first input of a machine restored from the journal.
 type TakeUp struct{}
 
-// Alarm says that the time of the last SetAlarm has come.
-type Alarm struct{}
+// TimerDue says that the time of the last SetTimer has come.
+type TimerDue struct{}
 
 // Appended says that the last Append is durable, or failed for good.
 type Appended struct{ Err error }
@@ -103,7 +103,7 @@ type ChildCanceled struct{ ChildRun string }
 
 func (Start) input()          {}
 func (TakeUp) input()         {}
-func (Alarm) input()          {}
+func (TimerDue) input()       {}
 func (Appended) input()       {}
 func (Drop) input()           {}
 func (FromWorker) input()     {}
@@ -167,8 +167,8 @@ type Reply struct {
 	Err      error
 }
 
-// SetAlarm replaces the run's only alarm; the zero time takes it back.
-type SetAlarm struct{ At time.Time }
+// SetTimer replaces the run's only timer; the zero time takes it back.
+type SetTimer struct{ At time.Time }
 
 // Stop says that nothing is left to do in memory: the run ended or is dormant.
 type Stop struct{}
@@ -183,5 +183,5 @@ func (Unwatch) action()     {}
 func (StartChild) action()  {}
 func (CancelChild) action() {}
 func (Reply) action()       {}
-func (SetAlarm) action()    {}
+func (SetTimer) action()    {}
 func (Stop) action()        {}

@@ -140,7 +140,7 @@ type Machine struct {
 	spawns      map[string][]any
 	childAcks   map[string]time.Time
 	childAcked  map[string]bool
-	alarm       time.Time
+	timer       time.Time
 	idleSince   time.Time
 	// awakeSince: the row says that the run is dormant, and it is not.
 	awakeSince time.Time
@@ -296,7 +296,7 @@ func (m *Machine) finish() {
 	}
 	m.advance()
 	if len(m.events) > 0 && m.holding() {
-		m.setAlarm()
+		m.setTimer()
 		return
 	}
 	// After all else, so that a draining worker does not think that it is done.
@@ -313,11 +313,11 @@ func (m *Machine) finish() {
 		m.append()
 		return
 	}
-	m.setAlarm()
+	m.setTimer()
 }
 
-// append makes the turn's events durable. An alarm that is set stays: if it
-// rings meanwhile it is decided in the next turn.
+// append makes the turn's events durable. An timer that is set stays: if it
+// fires meanwhile it is decided in the next turn.
 func (m *Machine) append() {
 	m.appending = true
 	m.out = append(m.out, Append{
@@ -380,8 +380,8 @@ func (m *Machine) decide(in Input) {
 		m.start(in)
 	case TakeUp:
 		m.takeUp()
-	case Alarm:
-		m.alarm = time.Time{}
+	case TimerDue:
+		m.timer = time.Time{}
 	case FromWorker:
 		m.fromWorker(in.Message)
 	case Placed:

@@ -14,7 +14,7 @@ import (
 
 // TestFoldIsLiveState throws random inputs at a machine, sensible ones and
 // others, and checks after each that its entries fold to its live state, that
-// all invariants hold, and that its alarm does not ring again and again.
+// all invariants hold, and that its timer does not fire again and again.
 func TestFoldIsLiveState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := &property{t: t, def: drawDefinition(t), now: scriptEpoch}
@@ -35,7 +35,7 @@ type property struct {
 	now time.Time
 	// clock is what the server's clock is off by.
 	clock    time.Duration
-	alarm    time.Time
+	timer    time.Time
 	inFlight *Append
 	stored   [][]byte
 	folded   *State
@@ -182,20 +182,20 @@ func (p *property) fromWorker() proto.Message {
 	return r
 }
 
-// alarmsMost is how often alarms may ring at one time.
-const alarmsMost = 20
+// timersMost is how often timers may fire at one time.
+const timersMost = 20
 
 func (p *property) pass(d time.Duration) {
 	end := p.now.Add(d)
-	rang := 0
-	for !p.alarm.IsZero() && !p.alarm.After(end) && p.inFlight == nil {
-		if p.alarm.After(p.now) {
-			p.now, rang = p.alarm, 0
+	fired := 0
+	for !p.timer.IsZero() && !p.timer.After(end) && p.inFlight == nil {
+		if p.timer.After(p.now) {
+			p.now, fired = p.timer, 0
 		}
-		p.alarm = time.Time{}
-		p.handle(Alarm{})
-		if rang++; rang > alarmsMost {
-			p.t.Fatalf("the alarm rang %d times at %v", rang, p.now.Sub(scriptEpoch))
+		p.timer = time.Time{}
+		p.handle(TimerDue{})
+		if fired++; fired > timersMost {
+			p.t.Fatalf("the timer fired %d times at %v", fired, p.now.Sub(scriptEpoch))
 		}
 	}
 	p.now = end
@@ -211,9 +211,9 @@ func (p *property) handle(in Input) {
 			p.inFlight = &a
 		case Ask:
 			p.asked = append(p.asked, a.Message)
-		case SetAlarm:
-			if p.alarm = a.At; !p.alarm.IsZero() {
-				p.alarm = p.alarm.Add(-p.clock)
+		case SetTimer:
+			if p.timer = a.At; !p.timer.IsZero() {
+				p.timer = p.timer.Add(-p.clock)
 			}
 		case Stop:
 			p.stopped = true
@@ -261,7 +261,7 @@ func (p *property) conflict() {
 }
 
 func (p *property) restore() {
-	p.inFlight, p.alarm, p.stopped, p.asked = nil, time.Time{}, false, nil
+	p.inFlight, p.timer, p.stopped, p.asked = nil, time.Time{}, false, nil
 	p.clock = rapid.SampledFrom([]time.Duration{0, 0, -10 * time.Second, 10 * time.Second}).Draw(p.t, "clock")
 	if len(p.stored) == 0 {
 		p.m = New(scriptRun, p.def, Config{})

@@ -162,7 +162,7 @@ func TestDroppedMachineIsSilent(t *testing.T) {
 	if reply.Token != 2 || !errors.Is(reply.Err, messages.Errorf(messages.CodeJournalConflict, "")) {
 		t.Fatalf("actions %v", actions)
 	}
-	if actions := m.Handle(Alarm{}, scriptEpoch); len(actions) > 0 {
+	if actions := m.Handle(TimerDue{}, scriptEpoch); len(actions) > 0 {
 		t.Fatalf("actions %v", actions)
 	}
 }

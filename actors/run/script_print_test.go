@@ -68,13 +68,13 @@ func (s *script) print(action Action) {
 		s.printf("cancel child %s: %s", a.RunID, a.Reason)
 	case Reply:
 		s.reply(a)
-	case SetAlarm:
-		if s.alarm = a.At; !s.alarm.IsZero() {
-			s.alarm = s.alarm.Add(-s.clock)
+	case SetTimer:
+		if s.timer = a.At; !s.timer.IsZero() {
+			s.timer = s.timer.Add(-s.clock)
 		}
 	case Stop:
 		s.printf("leaves memory")
-		s.stopped, s.alarm = true, time.Time{}
+		s.stopped, s.timer = true, time.Time{}
 	}
 }
 

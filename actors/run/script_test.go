@@ -34,7 +34,7 @@ import (
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
 //	up w1 lacking-steps, draining w1, gone w1 reason
-//	pass 10s                     time passes, alarms ring
+//	pass 10s                     time passes, timers fire
 //	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
 //	child started|refused|other-input|canceled key of=step
 //	appends wait|work, durable, conflict, drop
@@ -81,12 +81,12 @@ type script struct {
 	// clock is what the server's clock is off by.
 	clock time.Duration
 	out   strings.Builder
-	when  string // prefix of lines that an alarm caused
+	when  string // prefix of lines that an timer caused
 	// The last such line, and how often it was repeated since.
 	said     string
 	repeated int
 
-	alarm    time.Time
+	timer    time.Time
 	stored   [][]byte
 	folded   *State
 	inFlight *Append
@@ -272,7 +272,7 @@ func (s *script) command(w words) {
 		s.handle(Appended{Err: messages.Errorf(messages.CodeJournalConflict, "another activation went on")})
 	case "server":
 		if w.at(1) == "stops" {
-			s.alarm = time.Time{}
+			s.timer = time.Time{}
 			return
 		}
 		s.clock = 0
@@ -291,11 +291,11 @@ func (s *script) command(w words) {
 
 func (s *script) pass(d time.Duration) {
 	end := s.now.Add(d)
-	for rang := 0; ; rang++ {
-		if rang > 10_000 {
-			s.fatal("the alarm rings again and again, at %v", s.now.Sub(scriptEpoch))
+	for fired := 0; ; fired++ {
+		if fired > 10_000 {
+			s.fatal("the timer fires again and again, at %v", s.now.Sub(scriptEpoch))
 		}
-		next := s.alarm
+		next := s.timer
 		if dormant := s.folded.Dormant; s.stopped && dormant != nil && dormant.WakeAtUs != 0 {
 			next = time.UnixMicro(dormant.WakeAtUs).Add(-s.clock)
 		}
@@ -305,13 +305,13 @@ func (s *script) pass(d time.Duration) {
 		if next.After(s.now) {
 			s.now = next
 		}
-		s.alarm = time.Time{}
+		s.timer = time.Time{}
 		s.when = fmt.Sprintf("%v: ", s.now.Sub(scriptEpoch))
 		if s.stopped {
 			s.wake()
 			continue
 		}
-		s.handle(Alarm{})
+		s.handle(TimerDue{})
 	}
 	s.now = end
 }
@@ -326,7 +326,7 @@ func (s *script) wake() {
 func (s *script) restart() {
 	s.inFlight = nil
 	if len(s.stored) == 0 {
-		s.m, s.alarm = New(scriptRun, s.def, Config{}), time.Time{}
+		s.m, s.timer = New(scriptRun, s.def, Config{}), time.Time{}
 		return
 	}
 	m, err := Restore(scriptRun, s.def, s.stored, Config{})
@@ -334,7 +334,7 @@ func (s *script) restart() {
 		s.printf("refused: %v", err)
 		return
 	}
-	s.m, s.alarm = m, time.Time{}
+	s.m, s.timer = m, time.Time{}
 	// Questions of another activation are others, even at the same time.
 	s.names = map[uint64]string{}
 	s.handle(TakeUp{})

@@ -137,19 +137,19 @@ func (m *Machine) reaskAt(q *question) time.Time {
 	return q.askedAt.Add(m.cfg.ResendAfter)
 }
 
-// setAlarm asks for the earliest time at which something is to be done.
-func (m *Machine) setAlarm() {
-	at := m.nextAlarm()
-	if !at.Equal(m.alarm) {
-		m.alarm = at
+// setTimer asks for the earliest time at which something is to be done.
+func (m *Machine) setTimer() {
+	at := m.nextTimer()
+	if !at.Equal(m.timer) {
+		m.timer = at
 		if !at.IsZero() {
 			at = at.Add(-m.ahead) // as the clock shows it then
 		}
-		m.out = append(m.out, SetAlarm{at})
+		m.out = append(m.out, SetTimer{at})
 	}
 }
 
-func (m *Machine) nextAlarm() time.Time {
+func (m *Machine) nextTimer() time.Time {
 	var next time.Time
 	want := func(at time.Time, ok bool) {
 		if ok && !at.IsZero() && (next.IsZero() || at.Before(next)) {

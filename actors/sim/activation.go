@@ -22,8 +22,8 @@ type activation struct {
 
 	early   []any
 	watched []string
-	// alarms counts settings; only the last one rings.
-	alarms  int
+	// timers counts settings; only the last one is due.
+	timers  int
 	retired bool
 	failed  error
 	// mark is when the activation was last shown to be the newest, appendMark
@@ -35,8 +35,8 @@ type activation struct {
 type token func(run.Reply)
 
 type (
-	alarmRang struct{}
-	appended  struct{ err error }
+	timerDue struct{}
+	appended struct{ err error }
 )
 
 func (a *activation) pid() string { return fmt.Sprintf("%s/%s/%d", a.sv.address, a.id, a.seq) }
@@ -117,7 +117,7 @@ func (a *activation) receive(msg any) {
 
 func (a *activation) passOn(msg any) {
 	switch msg := msg.(type) {
-	case alarmRang, appended, run.Placed, run.PlaceWaiting, run.PlacementReset:
+	case timerDue, appended, run.Placed, run.PlaceWaiting, run.PlacementReset:
 	default:
 		if a.failed != nil {
 			a.refuse(msg)
@@ -129,8 +129,8 @@ func (a *activation) passOn(msg any) {
 
 func (a *activation) input(msg any) {
 	switch msg := msg.(type) {
-	case alarmRang:
-		a.handle(run.Alarm{})
+	case timerDue:
+		a.handle(run.TimerDue{})
 	case appended:
 		if msg.err == nil {
 			a.mark = a.appendMark
@@ -205,22 +205,22 @@ func (a *activation) do(action run.Action) {
 		a.cancelChild(act)
 	case run.Reply:
 		act.Token.(token)(act)
-	case run.SetAlarm:
-		a.setAlarm(act.At)
+	case run.SetTimer:
+		a.setTimer(act.At)
 	case run.Stop:
 		a.retire()
 	}
 }
 
-func (a *activation) setAlarm(at time.Time) {
-	a.alarms++
+func (a *activation) setTimer(at time.Time) {
+	a.timers++
 	if at.IsZero() {
 		return
 	}
-	mine := a.alarms
+	mine := a.timers
 	a.sv.later(max(0, at.Sub(a.sv.clock())), func() {
-		if mine == a.alarms && !a.retired {
-			a.receive(alarmRang{})
+		if mine == a.timers && !a.retired {
+			a.receive(timerDue{})
 		}
 	})
 }
@@ -271,7 +271,7 @@ func (a *activation) retire() {
 	}
 	a.sv.sim.tracef("%s retires", a.pid())
 	a.retired = true
-	a.alarms++
+	a.timers++
 	for _, id := range a.watched {
 		a.sv.roster.unwatch(a, id)
 	}
