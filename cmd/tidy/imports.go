@@ -44,28 +44,42 @@ func onlyTests(p *pkg) bool {
 	return !slices.ContainsFunc(p.files, func(f *file) bool { return !f.test })
 }
 
-// checkImports: each package imports only what its layer may.
+// checkImports: each package imports only what its layer may, and nothing from
+// a floor above its own.
 func checkImports(t *tree) []finding {
 	var found []finding
 	for _, p := range t.packages {
-		l, ok := layerOf(p.dir)
-		if !ok {
+		floor := floorOf(p.dir)
+		if floor < 0 {
 			found = append(found, t.at(p.files[0].syntax.Package, "import",
 				"package %s has no layer: add it to policy.go", p.dir))
 			continue
 		}
 		for _, f := range p.files {
 			for _, spec := range f.syntax.Imports {
-				dir, ours := t.ours(importPath(spec))
-				if !ours || dir == p.dir || covered(l.may, dir) || f.test && covered(testsMay, dir) {
-					continue
+				if dir, ours := t.ours(importPath(spec)); ours && dir != p.dir {
+					found = append(found, importedBy(t, p.dir, floor, f, spec, dir)...)
 				}
-				found = append(found, t.at(spec.Pos(), "import",
-					"package %s may not import %s (it may import %s)", p.dir, dir, orNothing(l.may)))
 			}
 		}
 	}
 	return found
+}
+
+// importedBy checks the import of one package of ours by a file of another.
+func importedBy(t *tree, by string, floor int, f *file, spec *ast.ImportSpec, dir string) []finding {
+	l := policy[floor]
+	switch {
+	case f.test && covered(testsMay, dir):
+		return nil
+	case !covered(l.may, dir):
+		return []finding{t.at(spec.Pos(), "import",
+			"package %s may not import %s (it may import %s)", by, dir, orNothing(l.may))}
+	case !f.test && floorOf(dir) > floor:
+		return []finding{t.at(spec.Pos(), "import",
+			"package %s imports %s, which lies above it: policy.go lists the floors from the ground up", by, dir)}
+	}
+	return nil
 }
 
 func orNothing(may []string) string {
@@ -80,19 +94,22 @@ func importPath(spec *ast.ImportSpec) string {
 	return s
 }
 
-// layerOf finds the exact layer first, then the one that covers the directory.
-func layerOf(dir string) (layer, bool) {
-	for _, l := range policy {
-		if l.dir == dir {
-			return l, true
-		}
+// floorOf is the index in the policy of a directory's layer: the exact one
+// first, then the one that covers it; -1 for none.
+func floorOf(dir string) int {
+	exact := func(l layer) bool { return l.dir == dir }
+	if i := slices.IndexFunc(policy, exact); i >= 0 {
+		return i
 	}
-	for _, l := range policy {
-		if covered([]string{l.dir}, dir) {
-			return l, true
-		}
+	return slices.IndexFunc(policy, func(l layer) bool { return covered([]string{l.dir}, dir) })
+}
+
+// layerOf is the layer of a directory; the zero one if it has none.
+func layerOf(dir string) layer {
+	if i := floorOf(dir); i >= 0 {
+		return policy[i]
 	}
-	return layer{}, false
+	return layer{}
 }
 
 func covered(patterns []string, dir string) bool {
@@ -112,7 +129,7 @@ func covered(patterns []string, dir string) bool {
 func checkPurity(t *tree) []finding {
 	var found []finding
 	for _, p := range t.packages {
-		l, _ := layerOf(p.dir)
+		l := layerOf(p.dir)
 		for _, f := range p.files {
 			if f.test || f.generated || l.pure == shell {
 				continue

@@ -125,3 +125,32 @@ func TestPolicyIsLayered(t *testing.T) {
 		}
 	}
 }
+
+// TestImportFromAbove: a pattern on a package's list does not let it import what
+// stands above it.
+func TestImportFromAbove(t *testing.T) {
+	defer func(kept []layer) { policy = kept }(policy)
+	policy = []layer{{"ground", everything, shell}, {"first", everything, shell}, {"second/...", everything, shell}}
+	for _, tc := range []struct{ by, imports, want string }{
+		{"first", "ground", ""},
+		{"second/room", "first", ""},
+		{"second/room", "second/other", ""},
+		{"ground", "first", "package ground imports first, which lies above it"},
+		{"first", "second/room", "package first imports second/room, which lies above it"},
+	} {
+		tree, err := load(fstest.MapFS{
+			"go.mod":        {Data: []byte("module example.com/m\n")},
+			tc.by + "/a.go": {Data: []byte(doc + "package a; import \"example.com/m/" + tc.imports + "\"\n")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found []string
+		for _, f := range checkImports(tree) {
+			found = append(found, f.text)
+		}
+		if got := strings.Join(found, "; "); !strings.HasPrefix(got, tc.want) || tc.want == "" && got != "" {
+			t.Errorf("%s imports %s: want %q, got %q", tc.by, tc.imports, tc.want, got)
+		}
+	}
+}

@@ -20,7 +20,7 @@
 // ends a worker returns when the worker is gone, while what the cluster makes of
 // it takes its time.
 //
-// Imports sdk, sdk/worker, cluster/node, cluster, actors/attempt,
+// Imports sdk, sdk/worker, actors/node, cluster, actors/attempt,
 // actors/journal, messages.
 package sdktest
 
@@ -32,8 +32,8 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/cluster/node"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/worker"

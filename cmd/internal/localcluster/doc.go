@@ -11,5 +11,5 @@
 // returns when none is left.
 //
 // Imports procs, ledger, actors/journal and its stores, actors/placement, cluster,
-// cluster/node, sdk, sdk/worker, messages.
+// actors/node, sdk, sdk/worker, messages.
 package localcluster

@@ -10,9 +10,9 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
+	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/cluster/node"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )

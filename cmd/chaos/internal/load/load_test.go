@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/cluster/node"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 )
 

@@ -4,7 +4,7 @@
 // Data flow: Config → Start → Server; Stop takes the parts down in the
 // opposite order.
 //
-// Imports actors, actors/journal, actors/placement, cluster, cluster/gateway, messages.
+// Imports actors, actors/journal, actors/placement, cluster, actors/gateway, messages.
 package node
 
 import (
@@ -16,11 +16,11 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/actors/gateway"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/cluster/gateway"
 	"github.com/limpetrun/limpet/messages"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/journaltest"
-	"github.com/limpetrun/limpet/cluster/node"
+	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
