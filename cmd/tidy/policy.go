@@ -35,6 +35,7 @@ var policy = []layer{
 
 	// Pure cores, and the journal's contract.
 	{"cluster/lease", nil, pure},
+	{"cluster/notify", nil, inert},
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"messages"}, pure},
 	{"actors/slots", []string{"messages"}, pure},
