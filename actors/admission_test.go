@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
 	"github.com/limpetrun/limpet/messages"
@@ -54,7 +55,7 @@ func (w *hostWorld) begin(id string, on *clustertest.Host, join *testServer, def
 func holders(servers []*testServer, id string) map[string]int {
 	n := map[string]int{}
 	for _, s := range servers {
-		if st, ok := s.roster.Worker(id); ok && st.State != WorkerGone {
+		if st, ok := s.roster.Worker(id); ok && st.State != run.WorkerGone {
 			n[st.Incarnation]++
 		} else {
 			n["none"]++

@@ -211,19 +211,3 @@ func (d *Definitions) keep(stored journal.Definition) (*Definition, error) {
 	d.byHash[stored.Hash] = def
 	return def, nil
 }
-
-// hasSteps says that a worker has registered all steps of a definition.
-func hasSteps(w *messages.WorkerInfo, def *messages.WorkflowDefinition) bool {
-	for _, have := range w.GetWorkflows() {
-		if have.Name != def.Name {
-			continue
-		}
-		for _, s := range def.Steps {
-			if have.StepNamed(s.Name) == nil {
-				return false
-			}
-		}
-		return true
-	}
-	return false
-}

@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -286,7 +287,7 @@ func (a *keyAsker) note(incarnation string, answered bool) {
 func (a *keyAsker) candidates(most int) []*messages.WorkerInfo {
 	all := a.host.roster.Workers()
 	all = slices.DeleteFunc(all, func(w WorkerStatus) bool {
-		return w.State == WorkerGone || w.Info == nil || messages.EffectivePool(w.Info.GetPool()) != a.def.EffectivePool() || !hasSteps(w.Info, a.def)
+		return w.State == run.WorkerGone || w.Info == nil || messages.EffectivePool(w.Info.GetPool()) != a.def.EffectivePool() || !run.HasSteps(w.Info, a.def)
 	})
 	a.mu.Lock()
 	rank := func(w WorkerStatus) int {
@@ -295,7 +296,7 @@ func (a *keyAsker) candidates(most int) []*messages.WorkerInfo {
 			return 3
 		case w.Incarnation == a.last:
 			return 0
-		case w.State == WorkerUp:
+		case w.State == run.WorkerUp:
 			return 1
 		}
 		return 2

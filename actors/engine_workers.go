@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -48,7 +49,7 @@ func (e *Engine) Workers(ctx context.Context) []*api.Worker {
 	}
 	for pool, left := range counts {
 		for id, n := range left {
-			out = append(out, &api.Worker{WorkerId: id, Pool: pool, State: WorkerGone.String(), BoundRuns: int32(n)})
+			out = append(out, &api.Worker{WorkerId: id, Pool: pool, State: run.WorkerGone.String(), BoundRuns: int32(n)})
 		}
 	}
 	slices.SortFunc(out, func(a, b *api.Worker) int { return strings.Compare(a.WorkerId, b.WorkerId) })
@@ -61,7 +62,7 @@ func (e *Engine) statuses(ctx context.Context) []WorkerStatus {
 	all := e.host.roster.Workers()
 	pools := map[string]bool{}
 	for _, w := range all {
-		if w.State != WorkerGone {
+		if w.State != run.WorkerGone {
 			pools[messages.EffectivePool(w.Info.GetPool())] = true
 		}
 	}
@@ -105,17 +106,17 @@ func (e *Engine) statuses(ctx context.Context) []WorkerStatus {
 // A deadline of 0 is the worker's own grace. Errors: UNKNOWN_WORKER,
 // WORKER_ENDING, UNAVAILABLE when the worker does not answer.
 func (e *Engine) DrainWorker(ctx context.Context, workerID string, deadline time.Duration) (*api.Worker, error) {
-	return e.drain(ctx, WorkerDraining, &messages.DrainWorker{WorkerId: workerID, DeadlineMs: deadline.Milliseconds()})
+	return e.drain(ctx, run.WorkerDraining, &messages.DrainWorker{WorkerId: workerID, DeadlineMs: deadline.Milliseconds()})
 }
 
 // UndrainWorker returns when the worker takes on new runs again. Errors: as of
 // DrainWorker.
 func (e *Engine) UndrainWorker(ctx context.Context, workerID string) (*api.Worker, error) {
-	return e.drain(ctx, WorkerUp, &messages.DrainWorker{WorkerId: workerID, Undrain: true})
+	return e.drain(ctx, run.WorkerUp, &messages.DrainWorker{WorkerId: workerID, Undrain: true})
 }
 
 // drain asks the worker's process, which knows best, until it answers.
-func (e *Engine) drain(ctx context.Context, state WorkerState, m *messages.DrainWorker) (*api.Worker, error) {
+func (e *Engine) drain(ctx context.Context, state run.WorkerState, m *messages.DrainWorker) (*api.Worker, error) {
 	for {
 		if err := e.cutOff(); err != nil {
 			return nil, err
@@ -124,7 +125,7 @@ func (e *Engine) drain(ctx context.Context, state WorkerState, m *messages.Drain
 		switch {
 		case !known:
 			return nil, messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", m.WorkerId)
-		case w.State == WorkerGone:
+		case w.State == run.WorkerGone:
 			return nil, messages.Errorf(messages.CodeUnknownWorker, "worker %q is gone: %s", m.WorkerId, w.Reason)
 		}
 		ask := &messages.DrainWorker{WorkerId: m.WorkerId, Incarnation: w.Incarnation, Undrain: m.Undrain, DeadlineMs: m.DeadlineMs}
@@ -145,10 +146,10 @@ func (e *Engine) drain(ctx context.Context, state WorkerState, m *messages.Drain
 
 // drained returns the worker as this server and its runs see it, which waits a
 // moment for the news.
-func (e *Engine) drained(ctx context.Context, told WorkerStatus, state WorkerState) *api.Worker {
+func (e *Engine) drained(ctx context.Context, told WorkerStatus, state run.WorkerState) *api.Worker {
 	for until := time.Now().Add(drainSeen); time.Now().Before(until); {
 		w, _ := e.host.roster.Worker(told.WorkerID)
-		if w.Incarnation != told.Incarnation || w.State == state || w.State == WorkerGone || !e.pause(ctx) {
+		if w.Incarnation != told.Incarnation || w.State == state || w.State == run.WorkerGone || !e.pause(ctx) {
 			break
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -170,8 +171,8 @@ func TestHostWakesARunThatBecomesDormantAsItsWorkerComesUp(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		p.kill()
 		lost := make(chan struct{})
-		stop := s.roster.OnChange(func(c WorkerChanged) {
-			if c.State == WorkerGone {
+		stop := s.roster.OnChange(func(c run.WorkerChanged) {
+			if c.State == run.WorkerGone {
 				close(lost)
 			}
 		})
@@ -188,8 +189,8 @@ func TestHostWakesARunThatBecomesDormantAsItsWorkerComesUp(t *testing.T) {
 			}
 			return nil
 		})
-		defer s.roster.OnChange(func(c WorkerChanged) {
-			if c.State != WorkerUp {
+		defer s.roster.OnChange(func(c run.WorkerChanged) {
+			if c.State != run.WorkerUp {
 				return
 			}
 			select {

@@ -6,18 +6,23 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
 
 // workerChanged wakes the dormant runs that wait for the worker. It comes after
 // the runs in memory were told: one whose dormancy the journal stores after the
 // look had heard of the worker before, and does not leave memory.
-func (h *Host) workerChanged(c WorkerChanged) {
+func (h *Host) workerChanged(c run.WorkerChanged) {
 	switch c.State {
-	case WorkerUp:
-		h.background(func() { h.wakeBy("wake runs that wait for worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByUp) })
-	case WorkerGone:
-		h.background(func() { h.wakeBy("wake runs that watch worker "+c.WorkerID, c.WorkerID, h.cfg.Store.WokenByGone) })
+	case run.WorkerUp:
+		h.background(func() {
+			h.wakeBy("wake runs that wait for worker "+c.Worker.WorkerId, c.Worker.WorkerId, h.cfg.Store.WokenByUp)
+		})
+	case run.WorkerGone:
+		h.background(func() {
+			h.wakeBy("wake runs that watch worker "+c.Worker.WorkerId, c.Worker.WorkerId, h.cfg.Store.WokenByGone)
+		})
 	}
 }
 
@@ -110,7 +115,7 @@ func (h *Host) wakeWatchers(shards []int) {
 // was taken up.
 func (h *Host) wakeWaiting(shards []int) {
 	for _, w := range h.roster.Workers() {
-		if w.State == WorkerUp {
+		if w.State == run.WorkerUp {
 			h.wakeIn(shards, "wake runs that wait for worker "+w.WorkerID, w.WorkerID, h.cfg.Store.WokenByUp)
 		}
 	}

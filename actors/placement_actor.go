@@ -11,6 +11,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -190,7 +191,7 @@ func (a *placementActor) Receive(ctx actor.Context) {
 		if ctx.Sender() != nil {
 			ctx.Respond(&messages.LoadsReply{Loads: a.deps.Roster.loads(a.pool)})
 		}
-	case WorkerChanged:
+	case run.WorkerChanged:
 		a.workerChanged(m, now)
 	case placementProbed:
 		a.probed(m, now)
@@ -223,14 +224,15 @@ func (a *placementActor) start(ctx actor.Context, now time.Time) {
 	a.self, a.root = ctx.Self(), ctx.ActorSystem().Root
 	send := func(m any) { a.root.Send(a.self, m) }
 	a.stop = append(a.stop,
-		a.deps.Roster.OnChange(func(c WorkerChanged) {
+		a.deps.Roster.OnChange(func(c run.WorkerChanged) {
 			if c.Info == nil || messages.EffectivePool(c.Info.GetPool()) == a.pool {
 				send(c)
 			}
 		}),
 		a.deps.Node.Subscribe(a.viewChanged))
 	for _, w := range a.deps.Roster.Workers() {
-		a.workerChanged(WorkerChanged{WorkerID: w.WorkerID, Incarnation: w.Incarnation, State: w.State, Info: w.Info}, now)
+		ref := &messages.WorkerRef{WorkerId: w.WorkerID, Incarnation: w.Incarnation}
+		a.workerChanged(run.WorkerChanged{Worker: ref, State: w.State, Info: w.Info}, now)
 	}
 	a.announce(true)
 	for _, after := range placementAnnounce {
@@ -305,17 +307,17 @@ func (a *placementActor) arm() {
 	a.ticking = time.AfterFunc(placementTick, func() { root.Send(self, placementTicked{}) })
 }
 
-func (a *placementActor) workerChanged(c WorkerChanged, now time.Time) {
+func (a *placementActor) workerChanged(c run.WorkerChanged, now time.Time) {
 	switch c.State {
-	case WorkerUp:
+	case run.WorkerUp:
 		a.do(a.core.WorkerUp(c.Info, now))
-	case WorkerDraining:
+	case run.WorkerDraining:
 		a.do(a.core.WorkerUp(c.Info, now))
-		a.do(a.core.WorkerDraining(c.WorkerID, c.Incarnation, now))
-	case WorkerGone:
-		delete(a.askers, c.Incarnation)
-		delete(a.running, c.Incarnation)
-		a.do(a.core.WorkerGone(c.WorkerID, c.Incarnation, now))
+		a.do(a.core.WorkerDraining(c.Worker.WorkerId, c.Worker.Incarnation, now))
+	case run.WorkerGone:
+		delete(a.askers, c.Worker.Incarnation)
+		delete(a.running, c.Worker.Incarnation)
+		a.do(a.core.WorkerGone(c.Worker.WorkerId, c.Worker.Incarnation, now))
 	}
 }
 

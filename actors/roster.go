@@ -10,36 +10,12 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
-// WorkerState is what the roster knows of a process of a worker.
-type WorkerState uint8
-
-const (
-	// WorkerUp is admitted and described.
-	WorkerUp WorkerState = iota + 1
-	// WorkerDraining takes nothing new and serves the runs bound to it. It may
-	// be up again.
-	WorkerDraining
-	// WorkerGone left, was declared dead or was superseded.
-	WorkerGone
-)
-
-func (s WorkerState) String() string {
-	switch s {
-	case WorkerUp:
-		return "up"
-	case WorkerDraining:
-		return "draining"
-	case WorkerGone:
-		return "gone"
-	}
-	return "unknown"
-}
-
-// Reasons of WorkerGone and WorkerDraining.
+// Reasons of run.WorkerGone and run.WorkerDraining.
 const (
 	reasonWorkerLost       = "worker lost"
 	reasonWorkerLeft       = "worker left"
@@ -47,21 +23,10 @@ const (
 	reasonWorkerDraining   = "worker draining"
 )
 
-// WorkerChanged is news of one process of a worker. It must not be changed.
-type WorkerChanged struct {
-	WorkerID, Incarnation string
-	State                 WorkerState
-	// Reason of WorkerGone: "worker lost", "worker left" or "worker
-	// superseded"; of WorkerDraining: "worker draining".
-	Reason string
-	// Info as last described; nil for a process that this server never saw.
-	Info *messages.WorkerInfo
-}
-
 // WorkerStatus is a worker as listings show it. It must not be changed.
 type WorkerStatus struct {
 	WorkerID, Incarnation string
-	State                 WorkerState
+	State                 run.WorkerState
 	Reason                string
 	Info                  *messages.WorkerInfo
 	// Load is the last report, if placement of the worker's pool is on this
@@ -89,7 +54,7 @@ type RosterConfig struct {
 // RosterHooks are told what happens; nil ones are not called. They must not
 // block.
 type RosterHooks struct {
-	Changed func(WorkerChanged)
+	Changed func(run.WorkerChanged)
 }
 
 const (
@@ -148,7 +113,7 @@ type rosterProcess struct {
 	member cluster.Member
 	asked  bool                 // its claim to the id is being looked into
 	info   *messages.WorkerInfo // nil until described
-	told   WorkerState          // last state that was told; 0 for none
+	told   run.WorkerState      // last state that was told; 0 for none
 	reason string
 	// Ends the asking, or the telling that it is superseded.
 	stop context.CancelFunc
@@ -183,27 +148,27 @@ func (r *Roster) Stop() {
 }
 
 // Watch sends news of a worker to a run, an actor of this process, as
-// *WorkerChanged, until Unwatch. What the run does not expect is told at once:
+// *run.WorkerChanged, until Unwatch. What the run does not expect is told at once:
 // that the given process is draining or gone, and that another one is up. "" is
 // no process. One that may have a lease is not called gone before that has ended,
 // one that was never seen not before the settle time is over.
-func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
+func (r *Roster) Watch(workerID, incarnation string, by *actor.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return
 	}
 	w := r.worker(workerID)
-	w.watchers[run.Id] = run
-	only := []*actor.PID{run}
+	w.watchers[by.Id] = by
+	only := []*actor.PID{by}
 	p := w.current
-	same := p != nil && p.member.Incarnation == incarnation && p.told != WorkerGone
+	same := p != nil && p.member.Incarnation == incarnation && p.told != run.WorkerGone
 	gone := w.verdictOn(incarnation)
 	switch {
 	case w.asking(incarnation):
 		// What it says of itself will be news.
-	case same && p.told == WorkerDraining:
-		r.news.tell(p.changed(WorkerDraining), only)
+	case same && p.told == run.WorkerDraining:
+		r.news.tell(p.changed(run.WorkerDraining), only)
 	case same:
 	case incarnation == "":
 		r.tellPresent(w, only)
@@ -211,7 +176,7 @@ func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 		r.news.tell(gone.WorkerChanged, only)
 		r.tellPresent(w, only)
 	default:
-		r.doubt(w, incarnation, run)
+		r.doubt(w, incarnation, by)
 	}
 }
 
@@ -219,32 +184,32 @@ func (r *Roster) Watch(workerID, incarnation string, run *actor.PID) {
 // back and has yet to say it again; not of one that began before the holder.
 func (w *rosterWorker) asking(incarnation string) bool {
 	p, h := w.there[incarnation], w.holder()
-	return p != nil && p != h && p.told != WorkerGone && (h == nil || h.member.Incarnation < incarnation)
+	return p != nil && p != h && p.told != run.WorkerGone && (h == nil || h.member.Incarnation < incarnation)
 }
 
 // present is the news of the process that holds the id now: none, up, or up
 // and draining.
-func (w *rosterWorker) present() []WorkerChanged {
+func (w *rosterWorker) present() []run.WorkerChanged {
 	p := w.current
-	if p == nil || p.info == nil || p.told == WorkerGone {
+	if p == nil || p.info == nil || p.told == run.WorkerGone {
 		return nil
 	}
-	news := []WorkerChanged{p.changed(WorkerUp)}
-	if p.told == WorkerDraining {
-		news = append(news, p.changed(WorkerDraining))
+	news := []run.WorkerChanged{p.changed(run.WorkerUp)}
+	if p.told == run.WorkerDraining {
+		news = append(news, p.changed(run.WorkerDraining))
 	}
 	return news
 }
 
 // Unwatch ends the news of a worker to a run.
-func (r *Roster) Unwatch(workerID string, run *actor.PID) {
+func (r *Roster) Unwatch(workerID string, by *actor.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.workers[workerID]
 	if w == nil {
 		return
 	}
-	delete(w.watchers, run.Id)
+	delete(w.watchers, by.Id)
 	w.watchers = trimmed(w.watchers, &w.watchersMost)
 	if len(w.watchers) == 0 && len(w.there) == 0 && w.current == nil {
 		r.drop(w)
@@ -281,11 +246,11 @@ func (r *Roster) Workers() []WorkerStatus {
 // OnChange calls f with each change of a worker, before the runs that watch it
 // are told. All calls come from one goroutine, in order: f has to be quick.
 // After cancel at most one call that is under way ends.
-func (r *Roster) OnChange(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f, false) }
+func (r *Roster) OnChange(f func(run.WorkerChanged)) (cancel func()) { return r.news.listen(f, false) }
 
 // OnTold is OnChange after the runs that watch the worker were told: for who
 // looks for runs that do not watch it any more.
-func (r *Roster) OnTold(f func(WorkerChanged)) (cancel func()) { return r.news.listen(f, true) }
+func (r *Roster) OnTold(f func(run.WorkerChanged)) (cancel func()) { return r.news.listen(f, true) }
 
 // Told is closed when the runs that watch workers have been told all that is
 // known of them so far: whatever they get afterwards comes after that.
@@ -365,19 +330,19 @@ func (w *rosterWorker) status() WorkerStatus {
 	return s
 }
 
-func (p *rosterProcess) changed(s WorkerState) WorkerChanged {
-	c := WorkerChanged{WorkerID: p.member.WorkerID, Incarnation: p.member.Incarnation, State: s, Info: p.info}
+func (p *rosterProcess) changed(s run.WorkerState) run.WorkerChanged {
+	c := run.WorkerChanged{Worker: refOf(p.member), State: s, Info: p.info}
 	switch s {
-	case WorkerGone:
+	case run.WorkerGone:
 		c.Reason = p.reason
-	case WorkerDraining:
+	case run.WorkerDraining:
 		c.Reason = reasonWorkerDraining
 	}
 	return c
 }
 
 // tell tells everybody who watches the worker. Called with mu held.
-func (r *Roster) tell(w *rosterWorker, c WorkerChanged) {
+func (r *Roster) tell(w *rosterWorker, c run.WorkerChanged) {
 	if f := r.cfg.Hooks.Changed; f != nil {
 		f(c)
 	}

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // A process of a worker that is not there may act all the same: another server
@@ -20,13 +23,13 @@ const doubtAgain = 200 * time.Millisecond
 
 // verdict is that a process has gone, and why.
 type verdict struct {
-	WorkerChanged
+	run.WorkerChanged
 	// final: it has ended, or left, and never acts again.
 	final bool
 }
 
 func (w *rosterWorker) remember(v verdict) {
-	w.past = slices.DeleteFunc(w.past, func(old verdict) bool { return old.Incarnation == v.Incarnation })
+	w.past = slices.DeleteFunc(w.past, func(old verdict) bool { return old.Worker.Incarnation == v.Worker.Incarnation })
 	w.past = append(w.past, v)
 	if len(w.past) > pastMax {
 		w.past = w.past[1:]
@@ -35,7 +38,7 @@ func (w *rosterWorker) remember(v verdict) {
 
 // verdictOn is the verdict on a process; nil if there is none.
 func (w *rosterWorker) verdictOn(incarnation string) *verdict {
-	i := slices.IndexFunc(w.past, func(v verdict) bool { return v.Incarnation == incarnation })
+	i := slices.IndexFunc(w.past, func(v verdict) bool { return v.Worker.Incarnation == incarnation })
 	if i < 0 {
 		return nil
 	}
@@ -51,9 +54,9 @@ type doubt struct {
 
 // doubt finds out whether a process may act, and tells a run when it may not.
 // Called with mu held.
-func (r *Roster) doubt(w *rosterWorker, incarnation string, run *actor.PID) {
+func (r *Roster) doubt(w *rosterWorker, incarnation string, by *actor.PID) {
 	if d := w.doubted[incarnation]; d != nil {
-		d.waiting = append(d.waiting, run)
+		d.waiting = append(d.waiting, by)
 		return
 	}
 	wait := r.cfg.Settle
@@ -61,7 +64,7 @@ func (r *Roster) doubt(w *rosterWorker, incarnation string, run *actor.PID) {
 		wait = 0 // It will not appear any more.
 	}
 	ctx, stop := context.WithCancel(r.ctx)
-	d := &doubt{waiting: []*actor.PID{run}, stop: stop}
+	d := &doubt{waiting: []*actor.PID{by}, stop: stop}
 	w.doubted[incarnation] = d
 	id := w.id
 	r.work.Go(func() {
@@ -117,7 +120,7 @@ func (r *Roster) look(ctx context.Context, workerID, incarnation string, d *doub
 // giveUp tells runs that a process has gone which they watch, and everybody else
 // if that is new. Called with mu held.
 func (r *Roster) giveUp(w *rosterWorker, incarnation string, told []*actor.PID) {
-	gone := WorkerChanged{WorkerID: w.id, Incarnation: incarnation, State: WorkerGone, Reason: reasonWorkerLost}
+	gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: w.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: reasonWorkerLost}
 	if w.holder() != nil {
 		gone.Reason = reasonWorkerSuperseded
 	}
@@ -149,7 +152,7 @@ func (r *Roster) holdEarlier(ctx context.Context, p *rosterProcess) (hold time.D
 	var earlier []string
 	if w, there := r.stillThere(p); there {
 		for incarnation, other := range w.there {
-			if incarnation < p.member.Incarnation && other.told != WorkerGone {
+			if incarnation < p.member.Incarnation && other.told != run.WorkerGone {
 				earlier = append(earlier, incarnation)
 			}
 		}

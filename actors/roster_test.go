@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
@@ -120,11 +121,11 @@ func (w *rosterWorld) ready(id string) *testWorker {
 // watched starts a process, and a run that has heard that it is up.
 func (w *rosterWorld) watched(id string) (*testWorker, *testRun) {
 	w.t.Helper()
-	p, run := w.worker(id), w.run()
-	w.roster.Watch(id, p.info.Incarnation, run.pid)
+	p, watcher := w.worker(id), w.run()
+	w.roster.Watch(id, p.info.Incarnation, watcher.pid)
 	p.set(cluster.StateReady)
-	run.hears(time.Second, p, "up")
-	return p, run
+	watcher.hears(time.Second, p, "up")
+	return p, watcher
 }
 
 func (p *testWorker) set(s cluster.State) {
@@ -138,13 +139,13 @@ func (p *testWorker) set(s cluster.State) {
 type testRun struct {
 	w    *rosterWorld
 	pid  *actor.PID
-	news chan *WorkerChanged
+	news chan *run.WorkerChanged
 }
 
 func (w *rosterWorld) run() *testRun {
-	r := &testRun{w: w, news: make(chan *WorkerChanged, 1000)}
+	r := &testRun{w: w, news: make(chan *run.WorkerChanged, 1000)}
 	r.pid = w.server.System().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
-		if c, ok := ctx.Message().(*WorkerChanged); ok {
+		if c, ok := ctx.Message().(*run.WorkerChanged); ok {
 			r.news <- c
 		}
 	}))
@@ -162,13 +163,13 @@ func (r *testRun) hearsOf(within time.Duration, incarnation, want string) {
 	select {
 	case c := <-r.news:
 		got := c.State.String()
-		if c.State == WorkerGone {
+		if c.State == run.WorkerGone {
 			got += ": " + c.Reason
 		}
-		if got != want || c.Incarnation != incarnation {
-			r.w.t.Fatalf("heard %q of %s, want %q of %s", got, c.Incarnation, want, incarnation)
+		if got != want || c.Worker.Incarnation != incarnation {
+			r.w.t.Fatalf("heard %q of %s, want %q of %s", got, c.Worker.Incarnation, want, incarnation)
 		}
-		if c.State != WorkerGone && c.Info.GetIncarnation() != incarnation {
+		if c.State != run.WorkerGone && c.Info.GetIncarnation() != incarnation {
 			r.w.t.Fatalf("%q comes with the info of %q", got, c.Info.GetIncarnation())
 		}
 	case <-time.After(within):
@@ -180,7 +181,7 @@ func (r *testRun) hearsNothing(for_ time.Duration) {
 	r.w.t.Helper()
 	select {
 	case c := <-r.news:
-		r.w.t.Fatalf("heard %v of %s: %s", c.State, c.Incarnation, c.Reason)
+		r.w.t.Fatalf("heard %v of %s: %s", c.State, c.Worker.Incarnation, c.Reason)
 	case <-time.After(for_):
 	}
 }
@@ -188,23 +189,23 @@ func (r *testRun) hearsNothing(for_ time.Duration) {
 func TestRosterUpDrainingLeft(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
 		p := w.worker("w1")
-		run := w.run()
-		w.roster.Watch("w1", p.info.Incarnation, run.pid)
-		run.hearsNothing(time.Second) // joining is not up
+		watcher := w.run()
+		w.roster.Watch("w1", p.info.Incarnation, watcher.pid)
+		watcher.hearsNothing(time.Second) // joining is not up
 		p.set(cluster.StateReady)
-		run.hears(time.Second, p, "up")
-		if s, ok := w.roster.Worker("w1"); !ok || s.State != WorkerUp || s.Info.GetSlots() != 2 {
+		watcher.hears(time.Second, p, "up")
+		if s, ok := w.roster.Worker("w1"); !ok || s.State != run.WorkerUp || s.Info.GetSlots() != 2 {
 			w.t.Fatalf("the roster has %+v", s)
 		}
 		p.set(cluster.StateLeaving)
-		run.hears(time.Second, p, "draining")
+		watcher.hears(time.Second, p, "draining")
 		late := w.run()
 		w.roster.Watch("w1", p.info.Incarnation, late.pid)
 		late.hears(time.Second, p, "draining")
 		_ = p.node.Stop(w.t.Context())
-		run.hears(time.Second, p, "gone: worker left")
+		watcher.hears(time.Second, p, "gone: worker left")
 		late.hears(time.Second, p, "gone: worker left")
-		w.roster.Unwatch("w1", run.pid)
+		w.roster.Unwatch("w1", watcher.pid)
 		later := w.run()
 		w.roster.Watch("w1", p.info.Incarnation, later.pid)
 		later.hears(time.Second, p, "gone: worker left")
@@ -215,21 +216,21 @@ func TestRosterUpDrainingLeft(t *testing.T) {
 // and has not left, when it dies.
 func TestRosterDrainedAndBack(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
-		p, run := w.watched("w1")
+		p, watcher := w.watched("w1")
 		for range 2 {
 			p.set(cluster.StateDraining)
-			run.hears(time.Second, p, "draining")
+			watcher.hears(time.Second, p, "draining")
 			p.set(cluster.StateReady)
-			run.hears(time.Second, p, "up")
+			watcher.hears(time.Second, p, "up")
 		}
 		p.set(cluster.StateDraining)
-		run.hears(time.Second, p, "draining")
+		watcher.hears(time.Second, p, "draining")
 		p.set(cluster.StateLeaving)
-		run.hearsNothing(time.Second)
+		watcher.hearsNothing(time.Second)
 		p.set(cluster.StateDraining)
-		run.hearsNothing(time.Second)
+		watcher.hearsNothing(time.Second)
 		p.host.Crash()
-		run.hears(3*time.Second, p, "gone: worker lost")
+		watcher.hears(3*time.Second, p, "gone: worker lost")
 	})
 }
 
@@ -237,9 +238,9 @@ func TestRosterLostWithinThreeSeconds(t *testing.T) {
 	for name, fail := range map[string]func(*clustertest.Host){"crash": (*clustertest.Host).Crash, "freeze": (*clustertest.Host).Freeze} {
 		t.Run(name, func(t *testing.T) {
 			rosterBubble(t, func(w *rosterWorld) {
-				p, run := w.watched("w1")
+				p, watcher := w.watched("w1")
 				fail(p.host)
-				run.hears(3*time.Second, p, "gone: worker lost")
+				watcher.hears(3*time.Second, p, "gone: worker lost")
 			})
 		})
 	}
@@ -248,11 +249,11 @@ func TestRosterLostWithinThreeSeconds(t *testing.T) {
 // The same process, declared gone by mistake, is up again when it is back.
 func TestRosterBackAfterVerdict(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
-		p, run := w.watched("w1")
+		p, watcher := w.watched("w1")
 		p.host.Freeze()
-		run.hears(3*time.Second, p, "gone: worker lost")
+		watcher.hears(3*time.Second, p, "gone: worker lost")
 		p.host.Thaw()
-		run.hears(15*time.Second, p, "up")
+		watcher.hears(15*time.Second, p, "up")
 		select {
 		case m := <-p.superseded:
 			w.t.Fatalf("superseded by %s", m.ByIncarnation)
@@ -280,22 +281,22 @@ func TestRosterUnknownWorkerSettles(t *testing.T) {
 // A process that is joining is not given up as long as it is there.
 func TestRosterJoiningIsNotGone(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
-		p, run := w.worker("w1"), w.run()
-		w.roster.Watch("w1", p.info.Incarnation, run.pid)
-		run.hearsNothing(10 * time.Second)
+		p, watcher := w.worker("w1"), w.run()
+		w.roster.Watch("w1", p.info.Incarnation, watcher.pid)
+		watcher.hearsNothing(10 * time.Second)
 		p.host.Crash()
-		run.hears(7*time.Second, p, "gone: worker lost")
+		watcher.hears(7*time.Second, p, "gone: worker lost")
 	})
 }
 
 func TestRosterSuperseded(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
-		old, run := w.watched("w1")
+		old, watcher := w.watched("w1")
 		time.Sleep(10 * time.Millisecond) // incarnations are in the order of time
 		fresh := w.ready("w1")
 		// It has a lease, which is renewed no more.
-		run.hears(3*time.Second, old, "gone: worker superseded")
-		run.hears(time.Second, fresh, "up")
+		watcher.hears(3*time.Second, old, "gone: worker superseded")
+		watcher.hears(time.Second, fresh, "up")
 		if m := <-old.superseded; m.ByIncarnation != fresh.info.Incarnation || m.Incarnation != old.info.Incarnation {
 			w.t.Fatalf("told %v", m)
 		}
@@ -318,12 +319,12 @@ func TestRosterSuperseded(t *testing.T) {
 func TestRosterUnseenMayBeNewer(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
 		old, _ := w.watched("w1")
-		fresh, run := w.worker("w1"), w.run()
-		w.roster.Watch("w1", fresh.info.Incarnation, run.pid)
-		run.hearsNothing(2 * time.Second)
+		fresh, watcher := w.worker("w1"), w.run()
+		w.roster.Watch("w1", fresh.info.Incarnation, watcher.pid)
+		watcher.hearsNothing(2 * time.Second)
 		fresh.set(cluster.StateReady)
-		run.hears(3*time.Second, old, "gone: worker superseded")
-		run.hears(time.Second, fresh, "up")
+		watcher.hears(3*time.Second, old, "gone: worker superseded")
+		watcher.hears(time.Second, fresh, "up")
 
 		// One that never appears counts as gone, and then the other one is news.
 		never := w.run()
@@ -338,11 +339,11 @@ func TestRosterUnseenMayBeNewer(t *testing.T) {
 // the id back when it wakes, and is told.
 func TestRosterZombieStaysSuperseded(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
-		old, run := w.watched("w1")
+		old, watcher := w.watched("w1")
 		old.host.Freeze()
-		run.hears(3*time.Second, old, "gone: worker lost")
+		watcher.hears(3*time.Second, old, "gone: worker lost")
 		fresh := w.ready("w1")
-		run.hears(time.Second, fresh, "up")
+		watcher.hears(time.Second, fresh, "up")
 		old.host.Thaw()
 		select {
 		case m := <-old.superseded:
@@ -352,7 +353,7 @@ func TestRosterZombieStaysSuperseded(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			w.t.Fatal("the zombie was not told")
 		}
-		if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != WorkerUp {
+		if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != run.WorkerUp {
 			w.t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
 		}
 	})
@@ -367,14 +368,14 @@ func TestRosterHearsOfAnEarlierProcessLate(t *testing.T) {
 				old := w.worker("w1")
 				old.silent.Store(dead)
 				time.Sleep(10 * time.Millisecond) // incarnations are in the order of time
-				fresh, run := w.watched("w1")
+				fresh, watcher := w.watched("w1")
 				old.set(cluster.StateReady)
-				run.hears(time.Second, old, "gone: worker superseded")
+				watcher.hears(time.Second, old, "gone: worker superseded")
 				if m := <-old.superseded; m.ByIncarnation != fresh.info.Incarnation {
 					w.t.Fatalf("told %v", m)
 				}
-				run.hearsNothing(5 * time.Second)
-				if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != WorkerUp {
+				watcher.hearsNothing(5 * time.Second)
+				if s, _ := w.roster.Worker("w1"); s.Incarnation != fresh.info.Incarnation || s.State != run.WorkerUp {
 					w.t.Fatalf("the roster has %s %v", s.Incarnation, s.State)
 				}
 				select {
@@ -393,12 +394,12 @@ func TestRosterEarlierProcessOfADeadHolder(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
 		behind := w.worker("w1")
 		time.Sleep(10 * time.Millisecond)
-		dead, run := w.watched("w1")
+		dead, watcher := w.watched("w1")
 		dead.silent.Store(true)
 		behind.set(cluster.StateReady)
-		run.hears(3*time.Second, dead, "gone: worker superseded")
-		run.hears(time.Second, behind, "up")
-		run.hearsNothing(5 * time.Second)
+		watcher.hears(3*time.Second, dead, "gone: worker superseded")
+		watcher.hears(time.Second, behind, "up")
+		watcher.hearsNothing(5 * time.Second)
 		select {
 		case m := <-behind.superseded:
 			w.t.Fatalf("told %v", m)
@@ -411,8 +412,8 @@ func TestRosterListsAndListeners(t *testing.T) {
 	rosterBubble(t, func(w *rosterWorld) {
 		var heard []string
 		done := make(chan struct{}, 100)
-		cancel := w.roster.OnChange(func(c WorkerChanged) {
-			heard = append(heard, c.WorkerID+" "+c.State.String())
+		cancel := w.roster.OnChange(func(c run.WorkerChanged) {
+			heard = append(heard, c.Worker.WorkerId+" "+c.State.String())
 			done <- struct{}{}
 		})
 		w.ready("w1")
@@ -426,7 +427,7 @@ func TestRosterListsAndListeners(t *testing.T) {
 		}
 		cancel()
 		all := w.roster.Workers()
-		if len(all) != 2 || all[0].State != WorkerUp || all[1].State != WorkerGone || all[1].Reason != "worker lost" {
+		if len(all) != 2 || all[0].State != run.WorkerUp || all[1].State != run.WorkerGone || all[1].Reason != "worker lost" {
 			w.t.Fatalf("listed %+v", all)
 		}
 	})
@@ -439,7 +440,7 @@ func BenchmarkRosterFanOut(b *testing.B) {
 	root := actor.NewActorSystem().Root
 	heard := make(chan struct{}, runs)
 	sink := root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
-		if _, ok := ctx.Message().(*WorkerChanged); ok {
+		if _, ok := ctx.Message().(*run.WorkerChanged); ok {
 			heard <- struct{}{}
 		}
 	}))
@@ -454,7 +455,7 @@ func BenchmarkRosterFanOut(b *testing.B) {
 	for b.Loop() {
 		start := time.Now()
 		r.mu.Lock()
-		r.tell(w, WorkerChanged{WorkerID: "w1", State: WorkerGone})
+		r.tell(w, run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: "w1"}, State: run.WorkerGone})
 		r.mu.Unlock()
 		locked += time.Since(start)
 		for range runs {

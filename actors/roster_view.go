@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -74,7 +75,7 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 	if p.stop != nil {
 		p.stop()
 	}
-	if p.told == WorkerGone {
+	if p.told == run.WorkerGone {
 		return
 	}
 	p.reason = reasonWorkerLost
@@ -86,8 +87,8 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 
 // tellGone tells that a process has gone.
 func (r *Roster) tellGone(w *rosterWorker, p *rosterProcess) {
-	p.told = WorkerGone
-	gone := p.changed(WorkerGone)
+	p.told = run.WorkerGone
+	gone := p.changed(run.WorkerGone)
 	w.remember(verdict{gone, r.cfg.Node.HasEnded(w.id, p.member.Incarnation)})
 	r.tell(w, gone)
 }
@@ -116,7 +117,7 @@ func (r *Roster) settleID(w *rosterWorker) {
 // and has yet to say who it is: the id is that one's, unless it vanishes.
 func (w *rosterWorker) awaits(p *rosterProcess) bool {
 	for _, other := range w.there {
-		if other != p && other.told != WorkerGone && other.info == nil && w.outranks(other, p) {
+		if other != p && other.told != run.WorkerGone && other.info == nil && w.outranks(other, p) {
 			return true
 		}
 	}
@@ -125,7 +126,7 @@ func (w *rosterWorker) awaits(p *rosterProcess) bool {
 
 // holder is the process that holds the id and is there; nil for none.
 func (w *rosterWorker) holder() *rosterProcess {
-	if h := w.current; h != nil && h.told != WorkerGone {
+	if h := w.current; h != nil && h.told != run.WorkerGone {
 		return h
 	}
 	return nil
@@ -141,15 +142,15 @@ func (r *Roster) install(w *rosterWorker, p *rosterProcess) {
 	}
 	w.current = p
 	w.load = nil
-	p.told = WorkerUp
-	r.tell(w, p.changed(WorkerUp))
+	p.told = run.WorkerUp
+	r.tell(w, p.changed(run.WorkerUp))
 	r.tellState(w, p)
 }
 
 // displace tells everybody, and the process itself, that another one holds its
 // id.
 func (r *Roster) displace(w *rosterWorker, p, by *rosterProcess) {
-	if p.told == WorkerGone {
+	if p.told == run.WorkerGone {
 		return
 	}
 	p.reason = reasonWorkerSuperseded
@@ -299,7 +300,7 @@ func (r *Roster) claim(w *rosterWorker, p, asked *rosterProcess, answered bool) 
 // the view and may hold the id. Called with mu held.
 func (r *Roster) stillThere(p *rosterProcess) (*rosterWorker, bool) {
 	w := r.workers[p.member.WorkerID]
-	if r.closed || w == nil || w.there[p.member.Incarnation] != p || p.told == WorkerGone {
+	if r.closed || w == nil || w.there[p.member.Incarnation] != p || p.told == run.WorkerGone {
 		return nil, false
 	}
 	return w, true
@@ -308,9 +309,9 @@ func (r *Roster) stillThere(p *rosterProcess) (*rosterWorker, bool) {
 // tellState tells of a described process that began to drain, or came back
 // from it.
 func (r *Roster) tellState(w *rosterWorker, p *rosterProcess) {
-	state := WorkerUp
+	state := run.WorkerUp
 	if drains(p.member.State) {
-		state = WorkerDraining
+		state = run.WorkerDraining
 	}
 	if p.info == nil || p.told == state {
 		return
@@ -321,6 +322,11 @@ func (r *Roster) tellState(w *rosterWorker, p *rosterProcess) {
 
 // drains says whether a worker in a state takes nothing new.
 func drains(s cluster.State) bool { return s == cluster.StateDraining || s == cluster.StateLeaving }
+
+// refOf names a member's process.
+func refOf(m cluster.Member) *messages.WorkerRef {
+	return &messages.WorkerRef{WorkerId: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address, ActorId: WorkerActorID(m.WorkerID, m.Incarnation)}
+}
 
 // workerPID is the worker actor of a member.
 func workerPID(m cluster.Member) *actor.PID {
@@ -340,7 +346,7 @@ type newsroom struct {
 }
 
 type newsItem struct {
-	changed WorkerChanged
+	changed run.WorkerChanged
 	pids    []*actor.PID
 	// Listeners are told too.
 	public bool
@@ -349,7 +355,7 @@ type newsItem struct {
 }
 
 type newsListener struct {
-	f func(WorkerChanged)
+	f func(run.WorkerChanged)
 	// last: after the runs that watch, not before them.
 	last bool
 }
@@ -358,7 +364,7 @@ func newNewsroom(root *actor.RootContext) *newsroom {
 	return &newsroom{root: root, signal: make(chan struct{}, 1)}
 }
 
-func (n *newsroom) listen(f func(WorkerChanged), last bool) (cancel func()) {
+func (n *newsroom) listen(f func(run.WorkerChanged), last bool) (cancel func()) {
 	l := &newsListener{f, last}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -370,8 +376,10 @@ func (n *newsroom) listen(f func(WorkerChanged), last bool) (cancel func()) {
 	}
 }
 
-func (n *newsroom) tell(c WorkerChanged, pids []*actor.PID) { n.put(newsItem{changed: c, pids: pids}) }
-func (n *newsroom) announce(c WorkerChanged, pids []*actor.PID) {
+func (n *newsroom) tell(c run.WorkerChanged, pids []*actor.PID) {
+	n.put(newsItem{changed: c, pids: pids})
+}
+func (n *newsroom) announce(c run.WorkerChanged, pids []*actor.PID) {
 	n.put(newsItem{changed: c, pids: pids, public: true})
 }
 

@@ -191,7 +191,7 @@ func (a *runActor) refuse(ctx actor.Context, e envelope) {
 func (a *runActor) pass(ctx actor.Context, e envelope) {
 	switch msg := e.message.(type) {
 	case timerDue, appended, *messages.Placed, *messages.PlaceWaiting, placementReset, dropRun, storedUpTo, compareStored, *stillBound:
-	case *WorkerChanged:
+	case *run.WorkerChanged:
 		// It may be what the run, dormant since a moment ago, waits for. The
 		// next activation hears it from the roster.
 		if a.m != nil && !a.m.State().Ended() && a.host.owns(a.id) {
@@ -228,8 +228,8 @@ func (a *runActor) route(ctx actor.Context, msg any, sender *actor.PID) {
 		a.handle(ctx, run.PlaceWaiting{Message: msg})
 	case placementReset:
 		a.handle(ctx, run.PlacementReset{})
-	case *WorkerChanged:
-		a.handle(ctx, a.workerChanged(msg))
+	case *run.WorkerChanged:
+		a.handle(ctx, *msg)
 	case *messages.CancelRun:
 		a.handle(ctx, run.Cancel{Reason: msg.Reason, Token: commandToken(ctx, sender)})
 	case *messages.ReplayRun:
@@ -400,23 +400,6 @@ func (a *runActor) release() {
 		a.host.roster.Unwatch(id, a.self)
 	}
 	clear(a.watched)
-}
-
-func (a *runActor) workerChanged(msg *WorkerChanged) run.WorkerChanged {
-	in := run.WorkerChanged{
-		Worker: &messages.WorkerRef{WorkerId: msg.WorkerID, Incarnation: msg.Incarnation,
-			Address: msg.Info.GetAddress(), ActorId: msg.Info.GetActorId()},
-		Reason: msg.Reason, HasSteps: hasSteps(msg.Info, a.def.Def),
-	}
-	switch msg.State {
-	case WorkerDraining:
-		in.State = run.WorkerDraining
-	case WorkerGone:
-		in.State = run.WorkerGone
-	default:
-		in.State = run.WorkerUp
-	}
-	return in
 }
 
 // compareStored reads whether the journal has entries after this activation's.

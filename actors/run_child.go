@@ -47,7 +47,7 @@ func (a *runActor) spawn(msg *spawnResolved) run.Spawn {
 			}
 			return in
 		}
-		in.OnWorker = hasSteps(w.Info, msg.def.Def)
+		in.OnWorker = run.HasSteps(w.Info, msg.def.Def)
 	}
 	return in
 }

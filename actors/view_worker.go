@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -21,12 +22,12 @@ func workerView(w *WorkerStatus) *api.Worker {
 		v.Workflows = append(v.Workflows, d.Name)
 	}
 	switch w.State {
-	case WorkerGone:
+	case run.WorkerGone:
 		v.StateReason = w.Reason
-	case WorkerDraining:
+	case run.WorkerDraining:
 		v.StateReason = reasonWorkerDraining
 	}
-	if w.Load.GetIncarnation() != w.Incarnation || w.State == WorkerGone {
+	if w.Load.GetIncarnation() != w.Incarnation || w.State == run.WorkerGone {
 		return v
 	}
 	showLoad(v, w.Load, w.LoadAge)
@@ -40,7 +41,7 @@ func showLoad(v *api.Worker, l *messages.LoadReport, age time.Duration) {
 	v.BoundSoft, v.BoundHard = l.GetBoundSoft(), l.GetBoundRuns()-l.GetBoundSoft()
 	v.SharedKeys = int32(len(l.GetHeldKeys()))
 	v.Ending = l.GetEnding()
-	if l.GetDraining() && v.State == WorkerDraining.String() {
+	if l.GetDraining() && v.State == run.WorkerDraining.String() {
 		left := time.Duration(l.GetDrainLeftMs())*time.Millisecond - age
 		v.DrainLeft = durationpb.New(max(0, left).Truncate(time.Millisecond))
 	}

@@ -420,7 +420,7 @@ func (m *Machine) workerUp(in WorkerChanged) {
 	if b.Worker == nil || b.Worker.WorkerId != in.Worker.WorkerId {
 		return
 	}
-	same := sameProcess(b.Worker, in.Worker)
+	same, hasSteps := sameProcess(b.Worker, in.Worker), HasSteps(in.Info, m.s.Def)
 	switch {
 	case same && !b.Lost:
 		m.undrained()
@@ -430,13 +430,13 @@ func (m *Machine) workerUp(in WorkerChanged) {
 		// until it is told to be gone.
 		m.spare = &in
 		return
-	case !b.Lost && in.HasSteps:
+	case !b.Lost && hasSteps:
 		m.loseBinding("worker restarted")
 	case !b.Lost:
 		m.loseBinding("step gone")
 	}
 	switch {
-	case !m.s.hard() || !in.HasSteps:
+	case !m.s.hard() || !hasSteps:
 	case same:
 		m.restoreBinding()
 	default:

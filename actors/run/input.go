@@ -50,21 +50,54 @@ type (
 // WorkerState is what the roster says of a worker process.
 type WorkerState uint8
 
-// A draining worker finishes what it has; a gone one never answers again.
 const (
-	WorkerUp WorkerState = iota
+	// WorkerUp is admitted, and has said who it is.
+	WorkerUp WorkerState = iota + 1
+	// WorkerDraining takes nothing new and serves the runs bound to it. It may
+	// be up again.
 	WorkerDraining
+	// WorkerGone left, was declared dead or was superseded.
 	WorkerGone
 )
 
-// WorkerChanged is news of a worker that the run watches.
+func (s WorkerState) String() string {
+	switch s {
+	case WorkerUp:
+		return "up"
+	case WorkerDraining:
+		return "draining"
+	case WorkerGone:
+		return "gone"
+	}
+	return "unknown"
+}
+
+// WorkerChanged is news of one process of a worker. It must not be changed.
 type WorkerChanged struct {
 	Worker *messages.WorkerRef
 	State  WorkerState
-	// Reason of WorkerGone: "worker left", "worker lost", "worker superseded".
+	// Reason of WorkerGone: "worker left", "worker lost", "worker superseded";
+	// of WorkerDraining: "worker draining".
 	Reason string
-	// HasSteps: the process has all steps of the run registered.
-	HasSteps bool
+	// Info is what the process last said of itself; nil if the server never
+	// asked it.
+	Info *messages.WorkerInfo
+}
+
+// HasSteps says that a worker has registered all steps of a definition.
+func HasSteps(w *messages.WorkerInfo, def *messages.WorkflowDefinition) bool {
+	for _, have := range w.GetWorkflows() {
+		if have.Name != def.Name {
+			continue
+		}
+		for _, s := range def.Steps {
+			if have.StepNamed(s.Name) == nil {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // Cancel asks for the end of the run.

@@ -121,8 +121,8 @@ func (p *property) input() Input {
 		}
 		return FromWorker{h}
 	case 2:
-		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(0, 2).Draw(t, "state")), Reason: "worker lost",
-			HasSteps: rapid.IntRange(0, 4).Draw(t, "has") > 0}
+		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(1, 3).Draw(t, "state")), Reason: "worker lost",
+			Info: infoOf(p.def, rapid.IntRange(0, 4).Draw(t, "has") > 0)}
 	case 3:
 		if rapid.IntRange(0, 3).Draw(t, "cancel") == 0 {
 			return Cancel{Reason: "enough", Token: "cancel"}
@@ -303,7 +303,7 @@ func (p *property) finish() {
 
 func (p *property) goWell(st *State) {
 	if b := st.Binding; b.Worker != nil && b.Lost {
-		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, HasSteps: true})
+		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, Info: infoOf(p.def, true)})
 	}
 	if p.m.handOff != nil {
 		p.settle(FromWorker{&messages.HandedOff{Epoch: st.Binding.Epoch}})

@@ -48,9 +48,9 @@ func (s *script) input(w words) Input {
 	case "placement":
 		return PlacementReset{}
 	case "up":
-		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerUp, HasSteps: !w.has("lacking-steps")}
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerUp, Info: infoOf(s.def, !w.has("lacking-steps"))}
 	case "draining":
-		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerDraining, HasSteps: true}
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerDraining, Info: infoOf(s.def, true)}
 	case "gone":
 		reason := w.rest(2)
 		if reason == "" {
@@ -212,4 +212,13 @@ func (s *script) spawn(w words) Input {
 		in.Def, in.Err = nil, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", in.Message.Workflow)
 	}
 	return in
+}
+
+// infoOf is what a worker says of itself that has all steps of a definition, or
+// none.
+func infoOf(def *messages.WorkflowDefinition, all bool) *messages.WorkerInfo {
+	if !all {
+		return &messages.WorkerInfo{}
+	}
+	return &messages.WorkerInfo{Workflows: []*messages.WorkflowDefinition{def}}
 }

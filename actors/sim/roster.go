@@ -301,7 +301,7 @@ func (r *roster) news(w *worker, state run.WorkerState, reason string) run.Worke
 // tell spreads news: to placement, to dormant runs, to whoever watches.
 func (r *roster) tell(k *known, news run.WorkerChanged) {
 	w := r.sv.sim.workerOf(news.Worker)
-	r.sv.sim.tracef("%s tells %s~%s: %s %s", r.sv.address, k.id, news.Worker.Incarnation, stateName(news.State), news.Reason)
+	r.sv.sim.tracef("%s tells %s~%s: %s %s", r.sv.address, k.id, news.Worker.Incarnation, news.State, news.Reason)
 	if news.State == run.WorkerGone {
 		r.sv.sim.monitor.declaredGone(news.Worker)
 	}
@@ -312,12 +312,10 @@ func (r *roster) tell(k *known, news run.WorkerChanged) {
 }
 
 func (r *roster) sendNews(a *activation, news run.WorkerChanged, w *worker) {
-	news.HasSteps = w != nil && w.hasAll(a.def.Def)
+	if w != nil {
+		news.Info = w.info
+	}
 	r.sv.later(tiny, func() { a.receive(news) })
-}
-
-func stateName(s run.WorkerState) string {
-	return [...]string{"up", "draining", "gone"}[s]
 }
 
 // ---- who watches ---------------------------------------------------------------
