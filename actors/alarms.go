@@ -1,9 +1,10 @@
 package actors
 
 import (
-	"container/heap"
 	"sync"
 	"time"
+
+	"github.com/limpetrun/limpet/actors/heap"
 )
 
 // runTimers is one timer for all runs of a server: each run has at most one
@@ -12,7 +13,7 @@ type runTimers struct {
 	// clock of the run timers' times.
 	clock *Clock
 	mu    sync.Mutex
-	queue runTimerQueue
+	queue heap.Heap[*runTimer]
 	timer *time.Timer
 	// set is the time that the timer is set to; zero if it is not.
 	set    time.Time
@@ -20,13 +21,16 @@ type runTimers struct {
 }
 
 type runTimer struct {
-	at   time.Time
-	fire func()
-	// index in the queue; -1 when it is not there.
-	index int
+	at    time.Time
+	fire  func()
+	place heap.Place
 }
 
-func newRunTimer(fire func()) *runTimer { return &runTimer{fire: fire, index: -1} }
+func newRunTimers(clock *Clock) *runTimers {
+	return &runTimers{clock: clock, queue: heap.New(
+		func(a, b *runTimer) bool { return a.at.Before(b.at) },
+		func(a *runTimer) *heap.Place { return &a.place })}
+}
 
 // reset replaces the time of a run timer; the zero time takes it back. One that
 // is just firing may fire all the same.
@@ -36,22 +40,22 @@ func (q *runTimers) reset(a *runTimer, at time.Time) {
 	a.at = at
 	switch {
 	case at.IsZero() || q.closed:
-		if a.index >= 0 {
-			heap.Remove(&q.queue, a.index)
+		if a.place.In() {
+			q.queue.Remove(a)
 		}
-	case a.index >= 0:
-		heap.Fix(&q.queue, a.index)
+	case a.place.In():
+		q.queue.Fix(a)
 	default:
-		heap.Push(&q.queue, a)
+		q.queue.Push(a)
 	}
 	q.arm()
 }
 
 func (q *runTimers) arm() {
-	if len(q.queue) == 0 || q.closed {
+	if q.queue.Len() == 0 || q.closed {
 		return
 	}
-	first := q.queue[0].at
+	first := q.queue.First().at
 	if !q.set.IsZero() && !first.Before(q.set) {
 		return
 	}
@@ -68,8 +72,8 @@ func (q *runTimers) fire() {
 	var due []*runTimer
 	q.mu.Lock()
 	now := q.clock.Now()
-	for len(q.queue) > 0 && !q.queue[0].at.After(now) {
-		due = append(due, heap.Pop(&q.queue).(*runTimer))
+	for q.queue.Len() > 0 && !q.queue.First().at.After(now) {
+		due = append(due, q.queue.Pop())
 	}
 	q.set = time.Time{}
 	q.arm()
@@ -86,32 +90,4 @@ func (q *runTimers) close() {
 	if q.timer != nil {
 		q.timer.Stop()
 	}
-}
-
-type runTimerQueue []*runTimer
-
-// runTimersKept is the room that an empty queue keeps.
-const runTimersKept = 4096
-
-func (q runTimerQueue) Len() int           { return len(q) }
-func (q runTimerQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q runTimerQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-func (q *runTimerQueue) Push(x any) {
-	a := x.(*runTimer)
-	a.index = len(*q)
-	*q = append(*q, a)
-}
-func (q *runTimerQueue) Pop() any {
-	old := *q
-	a := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	if len(*q) == 0 && cap(*q) > runTimersKept {
-		*q = nil
-	}
-	a.index = -1
-	return a
 }

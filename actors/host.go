@@ -63,7 +63,7 @@ type Host struct {
 	definitions *Definitions
 	engine      *Engine
 	clock       *Clock
-	timers      runTimers
+	timers      *runTimers
 	placements  *placementLinks
 	waker       *waker
 	log         *slog.Logger
@@ -118,7 +118,7 @@ func NewHost(cfg HostConfig) *Host {
 	if cfg.Clock == nil {
 		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
 	}
-	h := &Host{cfg: cfg, clock: cfg.Clock, timers: runTimers{clock: cfg.Clock}, committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
+	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
 		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: pooled{&pool{most: loadsMax}}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}

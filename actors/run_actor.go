@@ -113,7 +113,7 @@ func (a *runActor) start(ctx actor.Context) {
 	a.self = ctx.Self()
 	root := ctx.ActorSystem().Root
 	self := a.self
-	a.timer = newRunTimer(func() { root.Send(self, timerDue{}) })
+	a.timer = &runTimer{fire: func() { root.Send(self, timerDue{}) }}
 	a.watched = map[string]bool{}
 	switch {
 	case a.fresh != nil:

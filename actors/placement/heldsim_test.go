@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"container/heap"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -11,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/limpetrun/limpet/actors/heap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -85,7 +85,7 @@ type heldSim struct {
 	policy  policy
 	dice    *rand.Rand
 	now     float64
-	events  heldEvents
+	events  heap.Heap[heldEvent]
 	order   int
 	core    *Core
 	workers []*heldWorker
@@ -101,24 +101,13 @@ type heldEvent struct {
 	do    func()
 }
 
-type heldEvents []heldEvent
-
-func (h heldEvents) Len() int { return len(h) }
-func (h heldEvents) Less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].order < h[j].order
-}
-func (h heldEvents) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *heldEvents) Push(x any)   { *h = append(*h, x.(heldEvent)) }
-func (h *heldEvents) Pop() any {
-	last := len(*h) - 1
-	e := (*h)[last]
-	*h = (*h)[:last]
-	return e
+func (e heldEvent) before(f heldEvent) bool {
+	return e.at < f.at || e.at == f.at && e.order < f.order
 }
 
 func (s *heldSim) after(d float64, do func()) {
 	s.order++
-	heap.Push(&s.events, heldEvent{s.now + d, s.order, do})
+	s.events.Push(heldEvent{s.now + d, s.order, do})
 }
 
 func (s *heldSim) clock() time.Time {
@@ -141,7 +130,8 @@ func (w heldWorld) zipf(dice *rand.Rand) func() uint64 {
 
 func simulateHeld(world heldWorld, p policy) heldResult {
 	p.config.SettleFor, p.config.AskedWithin = -1, 1000*time.Hour
-	s := &heldSim{world: world, policy: p, dice: rand.New(rand.NewPCG(world.seed, 1)), core: New(p.config), runs: map[string]*heldRun{}}
+	s := &heldSim{world: world, policy: p, dice: rand.New(rand.NewPCG(world.seed, 1)), core: New(p.config), runs: map[string]*heldRun{},
+		events: heap.New(heldEvent.before, nil)}
 	for i := range world.workers {
 		w := &heldWorker{id: fmt.Sprintf("w%02d", i), values: map[uint64]*heldValue{}}
 		s.workers = append(s.workers, w)
@@ -158,8 +148,8 @@ func simulateHeld(world heldWorld, p policy) heldResult {
 		r := &heldRun{id: fmt.Sprintf("r%d", i), key: key(), at: at, left: world.steps}
 		s.after(at, func() { s.start(r) })
 	}
-	for s.after(0, s.tick); s.result.runs < world.runs && len(s.events) > 0; {
-		e := heap.Pop(&s.events).(heldEvent)
+	for s.after(0, s.tick); s.result.runs < world.runs && s.events.Len() > 0; {
+		e := s.events.Pop()
 		s.now = e.at
 		e.do()
 	}

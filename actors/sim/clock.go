@@ -1,10 +1,11 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/limpetrun/limpet/actors/heap"
 )
 
 // epoch is the time at which every simulation begins.
@@ -13,7 +14,7 @@ var epoch = time.UnixMicro(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro
 // clock is simulated time: a queue of what is to happen, in order.
 type clock struct {
 	now    time.Time
-	queue  eventQueue
+	queue  heap.Heap[event]
 	seq    uint64
 	events int
 }
@@ -24,25 +25,14 @@ type event struct {
 	do  func()
 }
 
-type eventQueue []event
-
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	if !q[i].at.Equal(q[j].at) {
-		return q[i].at.Before(q[j].at)
+func (e event) before(f event) bool {
+	if !e.at.Equal(f.at) {
+		return e.at.Before(f.at)
 	}
-	return q[i].seq < q[j].seq
+	return e.seq < f.seq
 }
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	last := len(old) - 1
-	e := old[last]
-	old[last] = event{}
-	*q = old[:last]
-	return e
-}
+
+func newClock() clock { return clock{now: epoch, queue: heap.New(event.before, nil)} }
 
 // after lets something happen after a span.
 func (c *clock) after(d time.Duration, do func()) { c.at(c.now.Add(d), do) }
@@ -52,15 +42,15 @@ func (c *clock) at(t time.Time, do func()) {
 		t = c.now
 	}
 	c.seq++
-	heap.Push(&c.queue, event{t, c.seq, do})
+	c.queue.Push(event{t, c.seq, do})
 }
 
 // step lets the next thing happen; false if nothing is left.
 func (c *clock) step() bool {
-	if len(c.queue) == 0 {
+	if c.queue.Len() == 0 {
 		return false
 	}
-	e := heap.Pop(&c.queue).(event)
+	e := c.queue.Pop()
 	c.now = e.at
 	c.events++
 	e.do()

@@ -77,7 +77,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
 		deaf: map[[2]string]bool{}, signs: map[string]storedSign{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
-	s.now = epoch
+	s.clock = newClock()
 	s.monitor = newMonitor(s)
 	s.store = &store{Memory: journal.NewMemory(), sim: s}
 	defer func() {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/heap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -47,8 +48,8 @@ type attempt struct {
 	resends  uint32
 
 	due        time.Time
-	heapIndex  int // in timers, -1 outside
-	queueIndex int // in queue, -1 outside
+	inTimers   heap.Place
+	inQueue    heap.Place
 	queueClass int
 	order      uint64
 }
@@ -274,8 +275,8 @@ func (c *Core) freeSlot(a *attempt) {
 
 // serve gives free slots to the queue.
 func (c *Core) serve(now time.Time) {
-	for c.taken < c.slots && len(c.queue) > 0 && !c.leaseless {
-		a := c.queue[0]
+	for c.taken < c.slots && c.queue.Len() > 0 && !c.leaseless {
+		a := c.queue.First()
 		c.dequeue(a)
 		if a.phase == phaseReturning {
 			a.phase = phaseRunning
@@ -306,7 +307,7 @@ func (a *attempt) running(now time.Time) int64 { return max(1, now.Sub(a.started
 func (c *Core) sendQueued(a *attempt) {
 	c.send(a.run.reply, a.run.id, &messages.Queued{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
-		Ahead: int32(c.queue.ahead(a)), Slots: int32(c.slots),
+		Ahead: int32(c.ahead(a)), Slots: int32(c.slots),
 	})
 }
 

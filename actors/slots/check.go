@@ -6,82 +6,128 @@ import (
 )
 
 // Check returns every broken invariant of the package doc that the state alone
-// shows: W1, W3, W4, W5, W7 and the consistency of the indexes.
+// shows, and what is inconsistent of the indexes and counts.
 func (c *Core) Check() error {
 	if c.stopped {
 		return nil
 	}
-	var errs []error
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkIndexes(), c.checkCounts())
+}
+
+// checkW1: functions that hold a slot are never more than the slots.
+func (c *Core) checkW1() error {
 	taken := 0
-	for id, a := range c.byID {
+	for _, a := range c.byID {
 		if a.holds {
 			taken++
 		}
-		if a.id != id || a.phase == phaseQueued {
-			fail("function %d: phase %d", id, a.phase)
-		}
 	}
 	if taken != c.taken || taken > c.slots {
-		fail("W1: %d functions hold a slot, %d counted, %d slots", taken, c.taken, c.slots)
+		return fmt.Errorf("W1: %d functions hold a slot, %d counted, %d slots", taken, c.taken, c.slots)
 	}
-	if len(c.queue) > 0 && c.taken < c.slots && !c.leaseless {
-		fail("W4: %d queued while %d of %d slots are taken", len(c.queue), c.taken, c.slots)
-	}
-	for i, a := range c.queue {
-		if a.queueIndex != i || a.phase != phaseQueued && a.phase != phaseReturning {
-			fail("W5: queue[%d]: index %d, phase %d", i, a.queueIndex, a.phase)
+	return nil
+}
+
+// checkW3: a result is kept, and is due to be sent again.
+func (c *Core) checkW3() error {
+	unacked := 0
+	for _, r := range c.runs {
+		for _, a := range r.held {
+			if a.phase != phaseEnded {
+				continue
+			}
+			unacked++
+			if a.result == nil || !a.inTimers.In() {
+				return fmt.Errorf("W3: result of %s/%s#%d is not kept", r.id, a.step, a.number)
+			}
 		}
-		if parent := (i - 1) / 2; i > 0 && a.goesBefore(c.queue[parent]) {
-			fail("W5: queue[%d] goes before queue[%d]", i, parent)
+	}
+	if unacked != c.unacked {
+		return fmt.Errorf("W3: %d results are kept, %d counted", unacked, c.unacked)
+	}
+	return nil
+}
+
+// checkW4: nothing is queued while a slot is free.
+func (c *Core) checkW4() error {
+	if c.queue.Len() > 0 && c.taken < c.slots && !c.leaseless {
+		return fmt.Errorf("W4: %d queued while %d of %d slots are taken", c.queue.Len(), c.taken, c.slots)
+	}
+	return nil
+}
+
+// checkW5: the queue is in order, and holds what waits for a slot.
+func (c *Core) checkW5() error {
+	for i, a := range c.queue.Items() {
+		if a.phase != phaseQueued && a.phase != phaseReturning {
+			return fmt.Errorf("W5: queue[%d]: phase %d", i, a.phase)
 		}
 	}
-	for to, r := range c.replies {
-		if r.reply != to || c.runs[r.id] != r {
-			fail("answers to %v go to run %s, which expects them at %v", to, r.id, r.reply)
-		}
+	if err := c.queue.Check(); err != nil {
+		return fmt.Errorf("W5: %w", err)
 	}
-	unacked, bound, weight, handing := 0, 0, 0, 0
+	return nil
+}
+
+// checkW7: bound runs are asked about, the longest unheard first.
+func (c *Core) checkW7() error {
+	bound := 0
 	for _, r := range c.runs {
 		if r.bound {
 			bound++
 		}
-		if r.handing {
-			handing++
-		}
 		if r.bound != (r.asked != nil) {
-			fail("W7: run %s is bound: %v, and is not asked about", r.id, r.bound)
+			return fmt.Errorf("W7: run %s is bound: %v, is asked about: %v", r.id, r.bound, r.asked != nil)
 		}
+	}
+	if bound != c.bound || bound != c.asks.order.Len() {
+		return fmt.Errorf("W7: %d runs are bound, %d counted, %d asked about", bound, c.bound, c.asks.order.Len())
+	}
+	for e := c.asks.order.Front(); e != nil && e.Next() != nil; e = e.Next() {
+		if e.Value.(*run).heardAt.After(e.Next().Value.(*run).heardAt) {
+			return fmt.Errorf("W7: run %s is asked about before its turn", e.Value.(*run).id)
+		}
+	}
+	return nil
+}
+
+// checkIndexes: what is found by an id, an address or a time is what it says.
+func (c *Core) checkIndexes() error {
+	for id, a := range c.byID {
+		if a.id != id || a.phase == phaseQueued {
+			return fmt.Errorf("function %d: attempt %d, phase %d", id, a.id, a.phase)
+		}
+	}
+	for to, r := range c.replies {
+		if r.reply != to || c.runs[r.id] != r {
+			return fmt.Errorf("answers to %v go to run %s, which expects them at %v", to, r.id, r.reply)
+		}
+	}
+	if err := c.timers.Check(); err != nil {
+		return fmt.Errorf("timers: %w", err)
+	}
+	return nil
+}
+
+// checkCounts: resting runs are those that hold nothing, and all is counted.
+func (c *Core) checkCounts() error {
+	weight, handing := 0, 0
+	for _, r := range c.runs {
 		if (r.resting == nil) != (len(r.held) > 0) {
-			fail("run %s rests: %v, held %d", r.id, r.resting != nil, len(r.held))
+			return fmt.Errorf("run %s rests: %v, held %d", r.id, r.resting != nil, len(r.held))
 		}
 		if r.resting != nil {
 			weight += r.weight
 		}
-		for _, a := range r.held {
-			if a.phase == phaseEnded {
-				unacked++
-				if a.result == nil || a.heapIndex < 0 {
-					fail("W3: result of %s/%s#%d is not kept", r.id, a.step, a.number)
-				}
-			}
+		if r.handing {
+			handing++
 		}
 	}
-	if unacked != c.unacked || bound != c.bound || weight != c.idle.weight || weight > c.cfg.MarksMax {
-		fail("counts: unacked %d/%d bound %d/%d marks %d/%d", unacked, c.unacked, bound, c.bound, weight, c.idle.weight)
+	if weight != c.idle.weight || weight > c.cfg.MarksMax {
+		return fmt.Errorf("counts: marks %d/%d, at most %d", weight, c.idle.weight, c.cfg.MarksMax)
 	}
-	if handing != c.drain.handing || c.asks.order.Len() != bound {
-		fail("counts: handing off %d/%d asked about %d/%d", handing, c.drain.handing, bound, c.asks.order.Len())
-	}
-	return errors.Join(append(errs, c.asks.check())...)
-}
-
-// check is W7: who was heard of the longest ago is asked about first.
-func (b *boundRuns) check() error {
-	for e := b.order.Front(); e != nil && e.Next() != nil; e = e.Next() {
-		if e.Value.(*run).heardAt.After(e.Next().Value.(*run).heardAt) {
-			return fmt.Errorf("W7: run %s is asked about before its turn", e.Value.(*run).id)
-		}
+	if handing != c.drain.handing {
+		return fmt.Errorf("counts: handing off %d/%d", handing, c.drain.handing)
 	}
 	return nil
 }

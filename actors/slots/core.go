@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/heap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -128,13 +129,13 @@ type Core struct {
 	byID      map[uint64]*attempt // functions that have not returned
 	lastID    uint64
 	lastOrder uint64
-	queue     queue
+	queue     heap.Heap[*attempt]
 	taken     int // slots
 	unacked   int // ended attempts that are still sent
 	bound     int // sticky runs seen and not released
 	hard      int // HARD ones of these
 	handsOff  int // those of these that hand local state off
-	timers    timers
+	timers    heap.Heap[*attempt]
 
 	drain      drainState
 	asks       boundRuns
@@ -163,6 +164,7 @@ func New(cfg Config) *Core {
 	c := &Core{
 		cfg: cfg, slots: max(cfg.Slots, 1),
 		runs: make(map[string]*run), replies: make(map[Address]*run), byID: make(map[uint64]*attempt),
+		queue: newQueue(), timers: newTimers(),
 	}
 	c.leaseless = cfg.Leased
 	c.load.dirty = true
@@ -273,7 +275,7 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 	c.lastID++
 	a := &attempt{
 		id: c.lastID, run: r, step: d.Step, number: d.Attempt, epoch: d.Epoch,
-		dispatch: d, heapIndex: -1, queueIndex: -1,
+		dispatch: d,
 	}
 	r.held = append(r.held, a)
 	r.setMark(d.Step, d.Attempt, d.Epoch, markHeld)

@@ -135,7 +135,7 @@ func (c *Core) beginDrain() {
 		return
 	}
 	c.drain.on = true
-	for _, a := range slices.Clone(c.queue) {
+	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
 			c.turnAway(a, RefusedDraining)
 		}
@@ -191,7 +191,7 @@ func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 	lost := func(a *attempt) bool {
 		return a.dispatch.Sticky != messages.Sticky_STICKY_HARD && a.run.reply.Host == host
 	}
-	for _, a := range slices.Clone(c.queue) {
+	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued && lost(a) {
 			c.turnAway(a, RefusedRevoked)
 		}
@@ -234,7 +234,7 @@ func (c *Core) settle(now time.Time) {
 	if !d.ending {
 		return
 	}
-	if len(c.byID) > 0 || len(c.queue) > 0 || c.unacked > 0 || d.handing > 0 {
+	if len(c.byID) > 0 || c.queue.Len() > 0 || c.unacked > 0 || d.handing > 0 {
 		d.quietSince = time.Time{}
 	} else if d.quietSince.IsZero() {
 		d.quietSince = now
@@ -249,7 +249,7 @@ func (c *Core) settle(now time.Time) {
 // cutShort ends all that runs at the deadline of an operator's drain.
 func (c *Core) cutShort(now time.Time) {
 	c.drain.over, c.load.urgent = true, true
-	for _, a := range slices.Clone(c.queue) {
+	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued {
 			c.turnAway(a, RefusedDraining)
 		}
@@ -298,7 +298,6 @@ func (c *Core) stop(cause error) {
 	for _, id := range c.functionIDs() {
 		c.cancel(c.byID[id], cause)
 	}
-	c.queue = nil
-	c.timers = nil
+	c.queue, c.timers = newQueue(), newTimers()
 	c.out = append(c.out, Action{Kind: Stopped, Err: cause})
 }

@@ -14,7 +14,7 @@ func (c *Core) LeaseEnded(now time.Time, term uint64, cause error) []Action {
 		return nil
 	}
 	c.leaseless, c.term = true, term
-	for _, a := range slices.Clone(c.queue) {
+	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued {
 			c.abandon(now, a, cause)
 		}

@@ -51,10 +51,10 @@ func (c *Core) report(now time.Time) {
 		return
 	}
 	l.serial++
-	busy := int32(c.taken + len(c.queue))
+	busy := int32(c.taken + c.queue.Len())
 	c.out = append(c.out, Action{Kind: Report, Load: &messages.LoadReport{
 		WorkerId: c.cfg.WorkerID, Incarnation: c.cfg.Incarnation, Pool: c.cfg.Pool,
-		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(len(c.queue)),
+		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(c.queue.Len()),
 		BoundRuns: int32(c.bound), BoundSoft: int32(c.bound - c.hard), GrantsSeen: l.grants, Serial: l.serial,
 		Draining: c.drain.on, Ending: c.drain.ending, DrainLeftMs: c.drain.left(now).Milliseconds(),
 	}})
@@ -68,5 +68,5 @@ func (c *Core) misjudged() bool {
 	if !c.load.dirty || int(c.load.busy)+len(c.load.grants) < c.slots {
 		return false
 	}
-	return c.slots-c.taken-len(c.queue) >= max(1, c.slots/8)
+	return c.slots-c.taken-c.queue.Len() >= max(1, c.slots/8)
 }

@@ -311,8 +311,8 @@ func (w *watched) finish() {
 		}
 	}
 	w.check(w.t)
-	if n := len(w.core.queue) + w.core.taken + w.core.Running() + w.core.Unacknowledged(); n > 0 {
-		w.t.Fatalf("%d queued, %d slots taken, %d functions and %d results left", len(w.core.queue),
+	if n := w.core.queue.Len() + w.core.taken + w.core.Running() + w.core.Unacknowledged(); n > 0 {
+		w.t.Fatalf("%d queued, %d slots taken, %d functions and %d results left", w.core.queue.Len(),
 			w.core.taken, w.core.Running(), w.core.Unacknowledged())
 	}
 	for _, run := range []string{"r1", "r2", "r3", "r4"} {

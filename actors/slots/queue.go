@@ -1,9 +1,9 @@
 package slots
 
 import (
-	"container/heap"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/heap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -14,31 +14,14 @@ const (
 	classNew
 )
 
-// queue is a heap of the attempts that wait for a slot.
-type queue []*attempt
-
-func (q queue) Len() int { return len(q) }
-
-func (q queue) Less(i, j int) bool { return q[i].goesBefore(q[j]) }
-
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].queueIndex, q[j].queueIndex = i, j
+// newQueue makes the queue of the attempts that wait for a slot.
+func newQueue() heap.Heap[*attempt] {
+	return heap.New((*attempt).goesBefore, func(a *attempt) *heap.Place { return &a.inQueue })
 }
 
-func (q *queue) Push(x any) {
-	a := x.(*attempt)
-	a.queueIndex = len(*q)
-	*q = append(*q, a)
-}
-
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	a := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	a.queueIndex = -1
-	return a
+// newTimers makes the queue of the attempts with something due.
+func newTimers() heap.Heap[*attempt] {
+	return heap.New(func(a, b *attempt) bool { return a.due.Before(b.due) }, func(a *attempt) *heap.Place { return &a.inTimers })
 }
 
 // goesBefore is the order of the queue: class, priority, ready time, arrival.
@@ -65,15 +48,15 @@ func priority(a *attempt) int32 {
 	return a.dispatch.Priority
 }
 
-// ahead counts the attempts that go before one. It looks at no more than
-// aheadMax: the number is for people.
-func (q queue) ahead(a *attempt) int {
+// ahead counts the attempts of the queue that go before one. Beyond aheadMax it
+// counts all others: the number is for people.
+func (c *Core) ahead(a *attempt) int {
 	const aheadMax = 256
-	if len(q) > aheadMax {
-		return len(q) - 1
+	if c.queue.Len() > aheadMax {
+		return c.queue.Len() - 1
 	}
 	n := 0
-	for _, b := range q {
+	for _, b := range c.queue.Items() {
 		if b != a && b.goesBefore(a) {
 			n++
 		}
@@ -92,42 +75,15 @@ func (c *Core) enqueue(a *attempt) {
 	default:
 		a.queueClass = classNew
 	}
-	heap.Push(&c.queue, a)
+	c.queue.Push(a)
 	c.load.dirty = true
 }
 
 func (c *Core) dequeue(a *attempt) {
-	if a.queueIndex >= 0 {
-		heap.Remove(&c.queue, a.queueIndex)
+	if a.inQueue.In() {
+		c.queue.Remove(a)
 		c.load.dirty = true
 	}
-}
-
-// timers is a heap of the attempts with something due.
-type timers []*attempt
-
-func (t timers) Len() int { return len(t) }
-
-func (t timers) Less(i, j int) bool { return t[i].due.Before(t[j].due) }
-
-func (t timers) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].heapIndex, t[j].heapIndex = i, j
-}
-
-func (t *timers) Push(x any) {
-	a := x.(*attempt)
-	a.heapIndex = len(*t)
-	*t = append(*t, a)
-}
-
-func (t *timers) Pop() any {
-	last := len(*t) - 1
-	a := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
-	a.heapIndex = -1
-	return a
 }
 
 // retime computes what is next due of an attempt.
@@ -136,18 +92,18 @@ func (c *Core) retime(a *attempt) {
 	switch {
 	case due.IsZero():
 		c.untime(a)
-	case a.heapIndex < 0:
+	case !a.inTimers.In():
 		a.due = due
-		heap.Push(&c.timers, a)
+		c.timers.Push(a)
 	case !due.Equal(a.due):
 		a.due = due
-		heap.Fix(&c.timers, a.heapIndex)
+		c.timers.Fix(a)
 	}
 }
 
 func (c *Core) untime(a *attempt) {
-	if a.heapIndex >= 0 {
-		heap.Remove(&c.timers, a.heapIndex)
+	if a.inTimers.In() {
+		c.timers.Remove(a)
 	}
 }
 
@@ -168,8 +124,8 @@ func (a *attempt) nextDue() time.Time {
 // expire does what is due of attempts, in the order of the times at which it
 // became due.
 func (c *Core) expire(now time.Time) {
-	for len(c.timers) > 0 && !c.timers[0].due.After(now) {
-		a := c.timers[0]
+	for c.timers.Len() > 0 && !c.timers.First().due.After(now) {
+		a := c.timers.First()
 		switch {
 		case a.phase == phaseEnded:
 			c.resend(now, a)
@@ -193,8 +149,8 @@ func (c *Core) Next() time.Time {
 		return time.Time{}
 	}
 	next := c.load.nextDue()
-	if len(c.timers) > 0 {
-		next = minTime(next, c.timers[0].due)
+	if c.timers.Len() > 0 {
+		next = minTime(next, c.timers.First().due)
 	}
 	return minTime(minTime(next, c.drainDue()), c.askDue())
 }

@@ -179,7 +179,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		return s.core.Superseded(s.now, messages.Errorf(messages.CodeWorkerSuperseded, "by i2"))
 	case "state":
 		fmt.Fprintf(&s.out, "taken=%d queued=%d functions=%d results=%d bound=%d runs=%d\n", s.core.taken,
-			len(s.core.queue), len(s.core.byID), s.core.unacked, s.core.bound, len(s.core.runs))
+			s.core.queue.Len(), len(s.core.byID), s.core.unacked, s.core.bound, len(s.core.runs))
 		return nil
 	}
 	d.Fatalf(t, "unknown command %q", d.Cmd)

@@ -1,13 +1,14 @@
 package lease
 
 import (
-	"container/heap"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/limpetrun/limpet/actors/heap"
 )
 
 // world is some servers, one worker and a store, with clocks that run at
@@ -17,7 +18,7 @@ type world struct {
 	dice  *rand.Rand
 	now   time.Duration // true time
 	seq   int
-	queue events
+	queue heap.Heap[event]
 	// err is the first thing that went wrong.
 	err     error
 	cfg     Config
@@ -36,19 +37,7 @@ type event struct {
 	do  func()
 }
 
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	e := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return e
-}
+func (e event) before(f event) bool { return e.at < f.at || e.at == f.at && e.seq < f.seq }
 
 type storedSign struct {
 	serial uint64
@@ -98,7 +87,7 @@ func (p *process) run(do func()) {
 
 func (w *world) after(d time.Duration, do func()) {
 	w.seq++
-	heap.Push(&w.queue, event{w.now + d, w.seq, do})
+	w.queue.Push(event{w.now + d, w.seq, do})
 }
 
 func (w *world) logf(format string, args ...any) {
@@ -432,7 +421,7 @@ func (w *world) sever(d time.Duration, links ...[2]string) {
 }
 
 func runWorld(seed uint64) *world {
-	w := &world{dice: rand.New(rand.NewPCG(seed, 1)), cfg: Config{For: 1400 * time.Millisecond, Store: true, SignGap: 800 * time.Millisecond},
+	w := &world{queue: heap.New(event.before, nil), dice: rand.New(rand.NewPCG(seed, 1)), cfg: Config{For: 1400 * time.Millisecond, Store: true, SignGap: 800 * time.Millisecond},
 		cut: map[[2]string]bool{}, signs: map[string]storedSign{}}
 	for id := range 1 + w.dice.IntN(3) {
 		w.start(id, 1)
@@ -441,8 +430,8 @@ func runWorld(seed uint64) *world {
 	for range 1 + w.dice.IntN(8) {
 		w.after(2*time.Second+w.span(8*time.Second), w.fault)
 	}
-	for len(w.queue) > 0 && w.now < 16*time.Second && w.err == nil {
-		e := heap.Pop(&w.queue).(event)
+	for w.queue.Len() > 0 && w.now < 16*time.Second && w.err == nil {
+		e := w.queue.Pop()
 		w.now = e.at
 		e.do()
 	}

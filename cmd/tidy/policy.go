@@ -34,22 +34,23 @@ var policy = []layer{
 	{"messages/api/apiconnect", []string{"messages/api"}, shell},
 
 	// Pure cores, and the journal's contract.
+	{"actors/heap", nil, pure},
 	{"cluster/lease", nil, pure},
 	{"cluster/notify", nil, inert},
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"messages"}, pure},
-	{"actors/slots", []string{"messages"}, pure},
+	{"actors/slots", []string{"actors/heap", "messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
-	{"actors/sim", []string{"actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
+	{"actors/sim", []string{"actors/heap", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
 	{"cluster", []string{"cluster/lease", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
-	{"actors", []string{"actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/local", "actors/journal",
+	{"actors", []string{"actors/heap", "actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/local", "actors/journal",
 		"cluster", "messages", "messages/api"}, shell},
 
 	// Assembly.
@@ -67,7 +68,7 @@ var policy = []layer{
 
 // testsMay is what the tests of any package may import besides: suites and
 // stores made for tests.
-var testsMay = []string{"actors/journal/...", "actors/run", "sdk/...", "cluster/..."}
+var testsMay = []string{"actors/journal/...", "actors/heap", "actors/run", "sdk/...", "cluster/..."}
 
 // impureImports by purity, with the reason that is reported.
 var impureImports = map[purity]map[string]string{
