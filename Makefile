@@ -24,7 +24,7 @@ build: ## Build the limpet command into .bin/limpet
 	$(GO) build -o .bin/limpet ./cmd/limpet
 
 demo: ## The main job on real input: a server, three workers, one killed on the way
-	$(GO) run ./cmd/limpet demo
+	$(GO) run ./cmd/demo
 
 dev: ## A server with a throw-away store, on loopback
 	$(GO) run ./cmd/limpet dev
@@ -50,7 +50,7 @@ chaos: ## Break a cluster and check every promise: make chaos SEED=7 DURATION=2m
 	GO=$(GO) .bin/chaos --seed $(SEED) --duration $(DURATION) --faults "$(FAULTS)" $(CHAOSFLAGS)
 
 bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
-	$(GO) run ./cmd/limpet bench $(BENCH)
+	$(GO) run ./cmd/bench $(BENCH)
 
 lint: ## gofmt, go vet, staticcheck and the house rules
 	@bad=$$(find . -name '*.go' -not -path './.git/*' -exec $$($(GO) env GOROOT)/bin/gofmt -l {} +); \

@@ -1,5 +1,6 @@
-// Command limpet is the whole of Limpet on the command line: the server, the
-// commands that talk to one, the demo and the bench.
+// Command limpet is Limpet on the command line: the server, and the commands that
+// talk to one. The laboratory (bench, demo, chaos) is programs of its own, which
+// this one does not contain.
 //
 // Data flow: arguments → cobra command, one file each → the API of a server →
 // a table for eyes or JSON for programs on stdout; progress, errors and hints

@@ -60,10 +60,9 @@ NO_COLOR in the environment means no colours.
 		c.runCommand(), c.eventCommand(),
 		c.workerCommand(), c.memberCommand(), c.workflowCommand(),
 	)
-	for _, alone := range []*cobra.Command{c.demoCommand(), c.benchCommand(), c.processCommand(), c.versionCommand()} {
-		alone.Annotations = map[string]string{takesSettings: takesNone}
-		root.AddCommand(alone)
-	}
+	version := c.versionCommand()
+	version.Annotations = map[string]string{takesSettings: takesNone}
+	root.AddCommand(version)
 	return root
 }
 

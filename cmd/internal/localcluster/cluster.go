@@ -26,6 +26,17 @@ const (
 	stopTimeout = 20 * time.Second
 )
 
+// Roles of the processes of a cluster.
+const (
+	RoleServer = "server"
+	RoleWorker = "worker"
+)
+
+// Roles are what the processes of a cluster do; worker makes the worker's part.
+func Roles(worker func() procs.Child) procs.Roles {
+	return procs.Roles{RoleServer: ServerChild, RoleWorker: worker}
+}
+
 // Config of a cluster on this machine.
 type Config struct {
 	// Dir for the journal, ledgers and logs; it must exist.
@@ -40,9 +51,9 @@ type Config struct {
 	Placement placement.Config
 	// Slots of each worker.
 	Slots int
-	// ServerArgs and WorkerArgs are the arguments of the hidden commands that
-	// serve ServerChild and WorkerChild.
-	ServerArgs, WorkerArgs []string
+	// Executable is the program of the processes, whose main function calls
+	// procs.Main with Roles; empty is this very one.
+	Executable string
 	// FlushEvery is how long a worker may hold lines of its ledger; 0 writes
 	// each at once.
 	FlushEvery time.Duration
@@ -83,6 +94,7 @@ func Start(ctx context.Context, config Config, workers ...string) (*Cluster, err
 		config: config, group: procs.NewGroup(config.Dir), addresses: make(map[string]addresses),
 		processes: make(map[string]*procs.Process), expected: make(map[*procs.Process]bool), paused: make(map[*procs.Process]bool),
 	}
+	c.group.Executable = config.Executable
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if err := c.start(workers); err != nil {
 		c.Close()
@@ -141,7 +153,7 @@ func (c *Cluster) StartServer(name string) error {
 	}
 	c.mu.Unlock()
 	var up addresses
-	return c.startProcess(name, c.config.ServerArgs, serverConfig{
+	return c.startProcess(name, RoleServer, serverConfig{
 		ID: name, Store: c.config.Store, Journal: filepath.Join(c.config.Dir, "journal.db"), PostgresURL: c.config.PostgresURL,
 		Addresses: at, Join: c.seeds(name), Placement: c.config.Placement,
 	}, &up, func() { c.addresses[name] = up })
@@ -169,17 +181,17 @@ func (c *Cluster) StartWorkers(ids ...string) error { return together(ids, c.Sta
 
 // StartWorkerSlots starts a worker process with a number of slots of its own.
 func (c *Cluster) StartWorkerSlots(id string, slots int) error {
-	return c.startProcess(id, c.config.WorkerArgs, workerConfig{
+	return c.startProcess(id, RoleWorker, workerConfig{
 		ID: id, Join: c.seeds(id), Slots: slots, LedgerDir: c.ledgerDir(), FlushEvery: c.config.FlushEvery,
 	}, &workerUp{}, func() {})
 }
 
 // startProcess starts a process; up is called under the lock when it answers.
-func (c *Cluster) startProcess(name string, args []string, config, reply any, up func()) error {
+func (c *Cluster) startProcess(name, role string, config, reply any, up func()) error {
 	ctx, cancel := context.WithTimeoutCause(c.ctx, startTimeout,
 		messages.Errorf(messages.CodeDeadline, "process %s is not up after %s", name, startTimeout))
 	defer cancel()
-	p, err := c.group.Start(ctx, name, args, config, reply)
+	p, err := c.group.Start(ctx, name, role, config, reply)
 	if err != nil {
 		return err
 	}

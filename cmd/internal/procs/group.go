@@ -19,6 +19,10 @@ const killWait = 10 * time.Second
 // Group starts processes and ends those that are left. Its methods may be
 // called concurrently.
 type Group struct {
+	// Executable is the program that Start starts; empty is this very one. Set
+	// it before the first Start.
+	Executable string
+
 	dir    string
 	starts chan func()
 	closed chan struct{}
@@ -50,11 +54,11 @@ func (g *Group) starter() {
 	}
 }
 
-// Start starts this executable with the arguments, gives it its configuration
+// Start starts the executable in a role of its Main, gives it its configuration
 // and waits for its first answer, which it stores in what reply points to. The
 // name is for logs and errors.
-func (g *Group) Start(ctx context.Context, name string, args []string, config, reply any) (*Process, error) {
-	p, err := g.spawn(name, args)
+func (g *Group) Start(ctx context.Context, name, role string, config, reply any) (*Process, error) {
+	p, err := g.spawn(name, role)
 	if err != nil {
 		return nil, messages.Errorf(messages.CodeInternal, "start process %s: %w", name, err)
 	}
@@ -78,10 +82,13 @@ func (g *Group) Launch(cmd *exec.Cmd) error {
 	}
 }
 
-func (g *Group) spawn(name string, args []string) (*Process, error) {
-	executable, err := os.Executable()
-	if err != nil {
-		return nil, err
+func (g *Group) spawn(name, role string) (*Process, error) {
+	executable := g.Executable
+	if executable == "" {
+		var err error
+		if executable, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
 	log, err := os.OpenFile(filepath.Join(g.dir, fileName(name)+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -89,7 +96,7 @@ func (g *Group) spawn(name string, args []string) (*Process, error) {
 	}
 	// The child has a descriptor of its own.
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(executable, args...)
+	cmd := exec.Command(executable, childArg, role)
 	cmd.Stderr = log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

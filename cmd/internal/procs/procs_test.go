@@ -17,13 +17,7 @@ import (
 
 // TestMain makes the test's executable a child where it is started as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "child" {
-		if err := Serve(context.Background(), os.Stdin, os.Stdout, &echo{done: make(chan error, 1)}); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(7)
-		}
-		os.Exit(0)
-	}
+	Main(Roles{"echo": func() Child { return &echo{done: make(chan error, 1)} }})
 	os.Exit(m.Run())
 }
 
@@ -65,7 +59,7 @@ func start(t *testing.T, name string) (*Group, *Process, error) {
 	g := NewGroup(t.TempDir())
 	t.Cleanup(g.Close)
 	var reply string
-	p, err := g.Start(t.Context(), name, []string{"child"}, name, &reply)
+	p, err := g.Start(t.Context(), name, "echo", name, &reply)
 	if err == nil && reply != "hello "+name {
 		t.Errorf("reply %q", reply)
 	}
@@ -114,6 +108,14 @@ func TestOrdersAreAnsweredAndStopEnds(t *testing.T) {
 func TestAnErrorKeepsItsCode(t *testing.T) {
 	_, _, err := start(t, "refuse")
 	if messages.CodeOf(err) != messages.CodeWorkerIDTaken || err.Error() == "" {
+		t.Error(err)
+	}
+}
+
+func TestARoleThatIsNoneIsRefused(t *testing.T) {
+	g := NewGroup(t.TempDir())
+	t.Cleanup(g.Close)
+	if _, err := g.Start(t.Context(), "a", "nobody", "a", nil); err == nil || !strings.Contains(err.Error(), `no role "nobody"`) {
 		t.Error(err)
 	}
 }
@@ -191,7 +193,7 @@ func TestAChildThatIsDoneExits(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-p.Gone()
-	if p.How() != "exit status 7" {
+	if p.How() != "exit status 1" {
 		t.Error(p.How())
 	}
 }
@@ -205,7 +207,7 @@ func TestAChildEndsWithItsStdin(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-p.Gone()
-	if p.How() != "exit status 7" {
+	if p.How() != "exit status 1" {
 		t.Error(p.How())
 	}
 }
@@ -224,7 +226,7 @@ func TestCloseKillsWhatIsLeft(t *testing.T) {
 	if p.How() != "signal: killed" {
 		t.Error(p.How())
 	}
-	if _, err := g.Start(t.Context(), "b", []string{"child"}, "b", nil); err == nil {
+	if _, err := g.Start(t.Context(), "b", "echo", "b", nil); err == nil {
 		t.Error("a closed group started a process")
 	}
 }

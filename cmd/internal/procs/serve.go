@@ -5,8 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -34,7 +38,40 @@ type Child interface {
 	Stop(ctx context.Context) error
 }
 
-// Serve is the main function of a child process: it follows the orders of in
+// Roles are the children that an executable can be, by the names of their roles.
+type Roles map[string]func() Child
+
+// childArg is the first argument of a child process; its role is the second.
+const childArg = "process"
+
+// Main is called first in the main function of a program that starts itself. It
+// returns in a process that was not started as a child. In a child it does what
+// its role does and exits.
+func Main(roles Roles) {
+	if len(os.Args) != 3 || os.Args[1] != childArg {
+		return
+	}
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, restore)
+	if err := roles.serve(ctx, os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitFailed)
+	}
+	os.Exit(0)
+}
+
+// exitFailed is the exit code of a child that ended by an error.
+const exitFailed = 1
+
+func (r Roles) serve(ctx context.Context, role string) error {
+	child, ok := r[role]
+	if !ok {
+		return messages.Errorf(messages.CodeInvalidArgument, "this executable has no role %q", role)
+	}
+	return Serve(ctx, os.Stdin, os.Stdout, child())
+}
+
+// Serve is the work of a child process: it follows the orders of in
 // and answers on out, until it is told to stop, in ends, the child is done or
 // ctx ends. An end of in without an order to stop means that the parent is
 // gone: it returns at once then, with an error.

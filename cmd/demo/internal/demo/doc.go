@@ -7,5 +7,5 @@
 // its executions in a ledger) → Board, fed by the histories of the runs → table
 // → verdict: what the steps recorded, compared with what was promised.
 //
-// Imports localcluster, ledger, sdk, messages, messages/api.
+// Imports localcluster, procs, ledger, program, sdk, messages, messages/api.
 package demo

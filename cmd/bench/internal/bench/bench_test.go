@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/limpetrun/limpet/actors/journal/postgres/postgrestest"
-	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -21,18 +18,7 @@ import (
 // TestMain makes the test's executable a process of the bench where it is
 // started as one.
 func TestMain(m *testing.M) {
-	children := map[string]func() procs.Child{
-		"server": localcluster.ServerChild,
-		"worker": WorkerChild,
-		"peer":   PeerChild,
-	}
-	if len(os.Args) > 1 && children[os.Args[1]] != nil {
-		if err := procs.Serve(context.Background(), os.Stdin, os.Stdout, children[os.Args[1]]()); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	procs.Main(Roles())
 	os.Exit(m.Run())
 }
 
@@ -52,7 +38,6 @@ func small(t *testing.T, c Config) Config {
 			t.Fatal(err)
 		}
 	}
-	c.ServerArgs, c.WorkerArgs, c.PeerArgs = []string{"server"}, []string{"worker"}, []string{"peer"}
 	t.Cleanup(func() {
 		if left, err := os.ReadDir(c.Dir); err != nil || len(left) > 0 {
 			t.Errorf("%d files are left, %v", len(left), err)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/cmd/internal/localcluster"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -42,8 +44,6 @@ type Config struct {
 	// Out gets what happens; Terminal says that somebody watches.
 	Out      io.Writer
 	Terminal bool
-	// ServerArgs and WorkerArgs start the processes: see localcluster.Config.
-	ServerArgs, WorkerArgs []string
 }
 
 // Validate reports every fault.
@@ -67,8 +67,10 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// ErrBroken says that a promise was not kept; what and where has been printed.
-var ErrBroken = errors.New("not every promise was kept")
+// Roles are what the processes of the demo do.
+func Roles() procs.Roles {
+	return localcluster.Roles(func() procs.Child { return localcluster.WorkerChild(Workflows) })
+}
 
 // stage is a demo that runs.
 type stage struct {
@@ -83,7 +85,7 @@ type stage struct {
 	killedAt, restartedAt time.Time
 }
 
-// Run runs the demo: ErrBroken if a promise was broken.
+// Run runs the demo: program.ErrBroken if a promise was broken.
 func Run(ctx context.Context, config Config) error {
 	if err := config.Validate(); err != nil {
 		return err
@@ -137,7 +139,6 @@ func (s *stage) start(ctx context.Context, dir string) error {
 	var err error
 	s.cluster, err = localcluster.Start(ctx, localcluster.Config{
 		Dir: dir, Store: localcluster.StoreSQLite, Slots: s.config.Slots,
-		ServerArgs: s.config.ServerArgs, WorkerArgs: s.config.WorkerArgs,
 		Died: func(name, how string) { s.screen.Line("!! %s died (%s), it will be restarted", name, how) },
 		Restarted: func(name string, err error) {
 			if err != nil {
@@ -332,7 +333,7 @@ func (s *stage) finish(ctx context.Context) error {
 		}
 	}
 	if broken {
-		return ErrBroken
+		return program.ErrBroken
 	}
 	return s.cluster.Stop()
 }

@@ -117,9 +117,9 @@ type Config struct {
 	// Terminal says that one line may replace the other.
 	Progress io.Writer
 	Terminal bool
-	// ServerArgs, WorkerArgs and PeerArgs start the processes; see
-	// localcluster.Config and PeerChild.
-	ServerArgs, WorkerArgs, PeerArgs []string
+	// Executable is the bench whose servers and workers are measured; empty is
+	// this very one.
+	Executable string
 
 	// heldLoadBound is that of placement.Config.
 	heldLoadBound float64

@@ -1,7 +1,12 @@
+// Bench measures throughput, latencies, recovery and waiting on this machine,
+// beside the machine's own limits.
+//
+// Data flow: flags → bench.Run → a table for eyes or JSON for programs on
+// stdout; progress and errors on stderr. The servers and workers are processes
+// of this same executable, or of --executable.
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,14 +14,22 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/bench"
+	"github.com/limpetrun/limpet/cmd/bench/internal/bench"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 )
 
 // postgresVariable names the PostgreSQL to measure on.
 const postgresVariable = "LIMPET_POSTGRES_URL"
 
-func (c *cli) benchCommand() *cobra.Command {
+func main() {
+	procs.Main(bench.Roles())
+	program.Main(command())
+}
+
+func command() *cobra.Command {
 	var config bench.Config
+	asJSON := false
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure throughput, latencies, recovery and waiting on this machine, beside its limits",
@@ -43,38 +56,40 @@ until they begin there; server-kill until the last of the runs in motion has gon
 
 --store postgres starts a private PostgreSQL, with fsync and synchronous_commit
 on, and deletes it afterwards. With LIMPET_POSTGRES_URL set it makes a database
-there instead, and drops it afterwards.`,
-		Example: `  limpet bench
-  limpet bench --workload chain3 --sticky soft --store sqlite --runs 20000 --json
-  limpet bench --store postgres --servers 3 --runs 20000
-  limpet bench --runs 2000 --sequential
-  limpet bench --failover worker-kill --json
-  limpet bench --failover server-kill --store postgres --servers 3 --trials 10
-  limpet bench --workload waiting --runs 1000000
-  limpet bench --workload keyed --json
-  limpet bench --workload handoff --json
-  limpet bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof`,
+there instead, and drops it afterwards.
+
+` + program.ExitCodesHelp,
+		Example: `  bench
+  bench --workload chain3 --sticky soft --store sqlite --runs 20000 --json
+  bench --store postgres --servers 3 --runs 20000
+  bench --runs 2000 --sequential
+  bench --failover worker-kill --json
+  bench --failover server-kill --store postgres --servers 3 --trials 10
+  bench --workload waiting --runs 1000000
+  bench --workload keyed --json
+  bench --workload handoff --json
+  bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof`,
 		Args: cobra.NoArgs,
-		RunE: c.does(func(ctx context.Context, _ []string) error {
-			config.Progress, config.Terminal = c.err, c.errTerminal
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config.Progress, config.Terminal = os.Stderr, program.IsTerminal(os.Stderr)
 			config.PostgresURL = os.Getenv(postgresVariable)
-			config.ServerArgs, config.WorkerArgs, config.PeerArgs = processArgs(processServer), processArgs(processBenchWorker), processArgs(processBenchPeer)
-			figures, err := bench.Run(ctx, config)
+			result, err := bench.Run(cmd.Context(), config)
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return json.NewEncoder(c.out).Encode(figures)
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
 			}
-			_, err = fmt.Fprint(c.out, figures.Table())
+			_, err = fmt.Fprint(cmd.OutOrStdout(), result.Table())
 			return err
-		}),
+		},
 	}
-	benchFlags(cmd.Flags(), &config)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for programs")
+	measureFlags(cmd.Flags(), &config)
 	return cmd
 }
 
-func benchFlags(flags *pflag.FlagSet, config *bench.Config) {
+func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
 	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, keyed or handoff")
 	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
 	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
@@ -87,6 +102,7 @@ func benchFlags(flags *pflag.FlagSet, config *bench.Config) {
 	flags.BoolVar(&config.Sequential, "sequential", false, "start a run when the one before has ended, instead of all in bulk")
 	flags.IntVar(&config.Warmup, "warmup", 200, "runs before those that are measured")
 	flags.BoolVar(&config.Limits, "limits", true, "measure the limits of this machine too")
+	flags.StringVar(&config.Executable, "executable", "", "bench of another build, whose servers and workers are to be measured (default this one)")
 	flags.StringVar(&config.Dir, "dir", "", "where the journal goes, in a directory of its own (default the system's for temporary files)")
 	flags.BoolVar(&config.Keep, "keep", false, "leave the directory with the journal, the ledgers and the logs")
 	flags.StringVar(&config.ServerProfile, "cpuprofile-server", "", "write a CPU profile of the first server to this file")

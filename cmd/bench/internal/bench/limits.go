@@ -38,7 +38,7 @@ const (
 )
 
 // measureLimits measures the machine when nothing else runs.
-func measureLimits(ctx context.Context, dir string, peerArgs []string) (*Limits, error) {
+func measureLimits(ctx context.Context, dir string) (*Limits, error) {
 	l := &Limits{}
 	var err error
 	if l.FsyncPerSLimit, err = fsyncLimit(dir); err != nil {
@@ -47,7 +47,7 @@ func measureLimits(ctx context.Context, dir string, peerArgs []string) (*Limits,
 	if l.SQLiteAppendsPerSLimit, err = sqliteLimit(ctx, dir); err != nil {
 		return nil, err
 	}
-	return l, l.actors(ctx, dir, peerArgs)
+	return l, l.actors(ctx, dir)
 }
 
 func fsyncLimit(dir string) (float64, error) {
@@ -115,11 +115,11 @@ func limitAppend(run string, number int, entry []byte) journal.Append {
 func perSecond(n int, d time.Duration) float64 { return round(float64(n)/d.Seconds(), 0) }
 
 // actors measures messages to an actor of another process.
-func (l *Limits) actors(ctx context.Context, dir string, peerArgs []string) error {
+func (l *Limits) actors(ctx context.Context, dir string) error {
 	group := procs.NewGroup(dir)
 	defer group.Close()
 	var up peerUp
-	if _, err := group.Start(ctx, "peer", peerArgs, struct{}{}, &up); err != nil {
+	if _, err := group.Start(ctx, "peer", rolePeer, struct{}{}, &up); err != nil {
 		return err
 	}
 	node, err := cluster.Start(ctx, cluster.Config{
@@ -210,8 +210,10 @@ type peerChild struct {
 	done chan error
 }
 
-// PeerChild is the code of the process that messages are measured with.
-func PeerChild() procs.Child { return &peerChild{done: make(chan error)} }
+// rolePeer is the process that messages are measured with.
+const rolePeer = "peer"
+
+func newPeerChild() procs.Child { return &peerChild{done: make(chan error)} }
 
 func (p *peerChild) Start(ctx context.Context, _ json.RawMessage) (any, error) {
 	var err error

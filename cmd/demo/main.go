@@ -1,16 +1,29 @@
+// Demo shows what sticky runs are for: a server, workers that index Go's library
+// in their memory, and one of them killed on the way.
+//
+// Data flow: flags → demo.Run → what happens, a table and a verdict on stdout;
+// errors on stderr. The server and the workers are processes of this same
+// executable.
 package main
 
 import (
-	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/limpetrun/limpet/cmd/limpet/internal/demo"
+	"github.com/limpetrun/limpet/cmd/demo/internal/demo"
+	"github.com/limpetrun/limpet/cmd/internal/procs"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 )
 
-func (c *cli) demoCommand() *cobra.Command {
+func main() {
+	procs.Main(demo.Roles())
+	program.Main(command())
+}
+
+func command() *cobra.Command {
 	var config demo.Config
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -22,20 +35,21 @@ which holds the HARD run and some SOFT ones, is killed; later it is restarted
 under the same id.
 
 It ends with a table of the runs and a verdict: what the steps themselves recorded,
-against what was promised. The exit code is 1 if a promise was broken.`,
-		Example: `  limpet demo
-  limpet demo --runs 40 --pace 200ms
-  limpet demo --keep           # and look at the journal, the ledgers and the logs`,
+against what was promised.
+
+` + program.ExitCodesHelp,
+		Example: `  demo
+  demo --runs 40 --pace 200ms
+  demo --keep           # and look at the journal, the ledgers and the logs`,
 		Args: cobra.NoArgs,
-		RunE: c.does(func(ctx context.Context, _ []string) error {
-			config.Out, config.Terminal = c.out, c.outTerminal
-			config.ServerArgs, config.WorkerArgs = processArgs(processServer), processArgs(processDemoWorker)
-			err := demo.Run(ctx, config)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config.Out, config.Terminal = os.Stdout, program.IsTerminal(os.Stdout)
+			err := demo.Run(cmd.Context(), config)
 			if errors.Is(err, demo.ErrNoSource) {
-				return &hinted{err, "install Go (https://go.dev/dl) and put it in the PATH"}
+				return program.WithHint(err, "install Go (https://go.dev/dl) and put it in the PATH")
 			}
 			return err
-		}),
+		},
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&config.Runs, "runs", 20, "SOFT runs, beside one HARD and one with a sticky child")

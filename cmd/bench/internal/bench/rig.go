@@ -88,7 +88,7 @@ func on(ctx context.Context, config Config, flushEvery time.Duration, workers []
 	}
 	if config.Limits {
 		r.progress.show("measuring the limits of this machine")
-		if r.limits, err = measureLimits(ctx, r.dir, config.PeerArgs); err != nil {
+		if r.limits, err = measureLimits(ctx, r.dir); err != nil {
 			return fmt.Errorf("measure the limits of this machine: %w", err)
 		}
 	}
@@ -126,8 +126,7 @@ func (r *rig) start(ctx context.Context, flushEvery time.Duration, workers []str
 	r.progress.show("starting processes")
 	config := localcluster.Config{
 		Dir: r.dir, Store: r.config.Store, Servers: r.config.Servers, Slots: r.config.Slots, FlushEvery: flushEvery,
-		Placement:  placement.Config{HeldLoadBound: r.config.heldLoadBound},
-		ServerArgs: r.config.ServerArgs, WorkerArgs: r.config.WorkerArgs,
+		Placement: placement.Config{HeldLoadBound: r.config.heldLoadBound}, Executable: r.config.Executable,
 		Died: func(name, how string) {
 			r.died.Add(1)
 			r.progress.line("%s died (%s), it will be restarted", name, how)
@@ -336,8 +335,14 @@ type workerChild struct {
 	gate *gate
 }
 
-// WorkerChild is the code of a worker process of the bench.
-func WorkerChild() procs.Child {
+// Roles are what the processes of the bench do.
+func Roles() procs.Roles {
+	roles := localcluster.Roles(newWorkerChild)
+	roles[rolePeer] = newPeerChild
+	return roles
+}
+
+func newWorkerChild() procs.Child {
 	g := newGate()
 	return &workerChild{localcluster.WorkerChild(workflowsWith(g)), g}
 }

@@ -3,13 +3,11 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -17,17 +15,7 @@ import (
 // TestMain makes the test's executable a process of the demo where it is
 // started as one.
 func TestMain(m *testing.M) {
-	children := map[string]func() procs.Child{
-		"server": localcluster.ServerChild,
-		"worker": func() procs.Child { return localcluster.WorkerChild(Workflows) },
-	}
-	if len(os.Args) > 1 && children[os.Args[1]] != nil {
-		if err := procs.Serve(context.Background(), os.Stdin, os.Stdout, children[os.Args[1]]()); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	procs.Main(Roles())
 	os.Exit(m.Run())
 }
 
@@ -36,7 +24,6 @@ func config(t *testing.T, out *strings.Builder) Config {
 	t.Setenv("TMPDIR", t.TempDir())
 	return Config{
 		Runs: 5, Workers: 2, Slots: 4, Pace: 200 * time.Millisecond, Out: out,
-		ServerArgs: []string{"server"}, WorkerArgs: []string{"worker"},
 	}
 }
 
