@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -67,7 +68,7 @@ type Host struct {
 	placements  *placementLinks
 	waker       *waker
 	log         *slog.Logger
-	dispatcher  pooled
+	dispatcher  *pool.Pool
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -76,7 +77,7 @@ type Host struct {
 	stop   []func()
 
 	// loader runs what reads the journal for one run.
-	loader pooled
+	loader *pool.Pool
 	// waking counts those who wake dormant runs now.
 	waking atomic.Int32
 	// anew begins anew after others had given this server up.
@@ -119,7 +120,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: newPooled(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: pooled{&pool{most: loadsMax}}}
+		dispatcher: pool.New(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: pool.NewLimited(loadsMax)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	h.anew = time.AfterFunc(time.Hour, h.beginAnew)

@@ -50,7 +50,7 @@ func (h *Host) shared(n int) int { return max(pageShareMin, n/max(1, int(h.wakin
 // crowded says that waking more runs would only make all of them wait. It
 // returns those of the woken that are still in memory, if it looked.
 func (h *Host) crowded(woken []string) (bool, []string) {
-	if h.ActiveRuns() <= wokenMax && h.committer.Waiting()+h.dispatcher.backlog() <= wokenBehind {
+	if h.ActiveRuns() <= wokenMax && h.committer.Waiting()+h.dispatcher.Backlog() <= wokenBehind {
 		return false, woken
 	}
 	woken = h.inMemory(woken)

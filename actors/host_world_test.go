@@ -280,8 +280,9 @@ func (w *hostWorld) workerWith(id string, on *clustertest.Host, slots int32, def
 // kill ends the process without a word to anyone.
 func (p *hostWorker) kill() {
 	p.node.Kill()
-	p.abandon(messages.Errorf(messages.CodeWorkerLost, "killed"))
-	<-p.finished
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = p.Stop(ctx)
 }
 
 // workflow defines a workflow of one step.
@@ -294,7 +295,12 @@ func (w *hostWorld) workflow(name string, sticky messages.Sticky, f attempt.Func
 // record makes a definition known without a worker.
 func (w *hostWorld) record(def *messages.WorkflowDefinition) {
 	w.t.Helper()
-	if err := putDefinition(w.t.Context(), w.store, messages.HashDefinition(def), def, time.Now()); err != nil {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(def)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	err = w.store.PutDefinition(w.t.Context(), journal.Definition{Hash: messages.HashDefinition(def), Name: def.Name, Data: data, RegisteredAt: time.Now()})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }

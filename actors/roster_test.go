@@ -91,7 +91,7 @@ func (w *rosterWorld) worker(id string) *testWorker {
 	self := p.node.Self()
 	p.info = &messages.WorkerInfo{
 		WorkerId: id, Incarnation: self.Incarnation, Pool: "default", Address: self.Address, Slots: 2, Host: "h", ProcessId: 7,
-		ActorId: WorkerActorID(id, self.Incarnation), StartedUs: time.Now().UnixMicro(),
+		ActorId: messages.WorkerActorID(id, self.Incarnation), StartedUs: time.Now().UnixMicro(),
 		Workflows: []*messages.WorkflowDefinition{{Name: "build", Steps: []*messages.StepDefinition{{Name: "s1"}}}},
 	}
 	_, err := p.node.System().Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {

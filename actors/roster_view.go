@@ -325,12 +325,12 @@ func drains(s cluster.State) bool { return s == cluster.StateDraining || s == cl
 
 // refOf names a member's process.
 func refOf(m cluster.Member) *messages.WorkerRef {
-	return &messages.WorkerRef{WorkerId: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address, ActorId: WorkerActorID(m.WorkerID, m.Incarnation)}
+	return &messages.WorkerRef{WorkerId: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address, ActorId: messages.WorkerActorID(m.WorkerID, m.Incarnation)}
 }
 
 // workerPID is the worker actor of a member.
 func workerPID(m cluster.Member) *actor.PID {
-	return actor.NewPID(m.Address, WorkerActorID(m.WorkerID, m.Incarnation))
+	return actor.NewPID(m.Address, messages.WorkerActorID(m.WorkerID, m.Incarnation))
 }
 
 // newsroom sends news in the order in which it was announced, on a goroutine

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
+	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -238,7 +238,7 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	self := c.Node.Self()
 	info := proto.Clone(c.Info).(*messages.WorkerInfo)
 	info.WorkerId, info.Incarnation, info.Address = self.WorkerID, self.Incarnation, self.Address
-	info.ActorId = WorkerActorID(self.WorkerID, self.Incarnation)
+	info.ActorId = messages.WorkerActorID(self.WorkerID, self.Incarnation)
 	info.StartedUs = time.Now().UnixMicro()
 	info.Slots = max(info.Slots, 1)
 	if info.Pool == "" {
@@ -264,16 +264,10 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	return c
 }
 
-// WorkerActorID names the actor of a worker's process. The incarnation is part
-// of it, so that a restarted process does not get the mail of its predecessor.
-func WorkerActorID(workerID, incarnation string) string {
-	return strings.Join([]string{"worker", workerID, incarnation}, "/")
-}
-
 func newWorker(c WorkerConfig) *Worker {
 	w := &Worker{
 		started: time.Now(), cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
-		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: newElastic(),
+		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: pool.NewElastic(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.shown.worker = w

@@ -12,6 +12,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
+	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -54,7 +55,7 @@ type workerLocals struct {
 	timer    *time.Timer
 	// told: the worker's actor knows that the held keys have changed.
 	told     bool
-	releases pooled
+	releases *pool.Pool
 	// emptied is closed when a stopped keeper has no value left.
 	stopped bool
 	emptied chan struct{}
@@ -93,7 +94,7 @@ func newWorkerLocals(w *Worker) *workerLocals {
 	l := &workerLocals{
 		worker: w, keeper: local.New(limits), asks: map[uint64]*localAsk{}, values: map[uint64]*localValue{},
 		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), linger: localsLinger, keysOf: make(chan struct{}, keysOfMax),
-		releases: pooled{&pool{most: releasesMax}},
+		releases: pool.NewLimited(releasesMax),
 	}
 	l.life, l.end = context.WithCancel(context.Background())
 	return l

@@ -78,6 +78,12 @@ func RunIDForChild(parentRun, step, key string) string {
 	return id
 }
 
+// WorkerActorID names the actor of a worker's process. The incarnation is part
+// of it, so that a restarted process does not get the mail of its predecessor.
+func WorkerActorID(workerID, incarnation string) string {
+	return strings.Join([]string{"worker", workerID, incarnation}, "/")
+}
+
 // digest hashes the parts, each with its length before it, to n bytes.
 func digest(n int, parts ...string) string {
 	h := sha256.New()

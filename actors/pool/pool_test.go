@@ -1,4 +1,4 @@
-package actors
+package pool
 
 import (
 	"runtime"
@@ -13,7 +13,7 @@ import (
 
 // Whatever is scheduled runs, in turn, on no more goroutines than may be.
 func TestPooledRunsAllOnFewGoroutines(t *testing.T) {
-	d := pooled{&pool{most: 3}}
+	d := NewLimited(3)
 	var now, most, all atomic.Int64
 	var done sync.WaitGroup
 	const mailboxes, turns = 2000, 5
@@ -42,7 +42,7 @@ func TestPooledRunsAllOnFewGoroutines(t *testing.T) {
 }
 
 func TestPooledKeepsTheOrder(t *testing.T) {
-	d := pooled{&pool{most: 1}}
+	d := NewLimited(1)
 	var got []int
 	done := make(chan struct{})
 	begin := make(chan struct{})
@@ -61,7 +61,7 @@ func TestPooledKeepsTheOrder(t *testing.T) {
 }
 
 func TestElasticDoesNotWaitForWhatWaits(t *testing.T) {
-	d := newElastic()
+	d := NewElastic()
 	open := make(chan struct{})
 	var waiting, done sync.WaitGroup
 	for range 500 {
@@ -79,7 +79,7 @@ func TestElasticDoesNotWaitForWhatWaits(t *testing.T) {
 }
 
 func TestPooledGoesOnAfterAGoroutineThatEnded(t *testing.T) {
-	d := pooled{&pool{most: 1}}
+	d := NewLimited(1)
 	begin, done := make(chan struct{}), make(chan struct{})
 	d.Schedule(func() {
 		<-begin
@@ -93,12 +93,11 @@ func TestPooledGoesOnAfterAGoroutineThatEnded(t *testing.T) {
 
 func TestIdleGoroutinesEnd(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		p := &pool{most: 4}
-		d := pooled{p}
+		p := NewLimited(4)
 		var done sync.WaitGroup
 		for range 100 {
 			done.Add(1)
-			d.Schedule(func() {
+			p.Schedule(func() {
 				time.Sleep(time.Millisecond)
 				done.Done()
 			})
@@ -113,17 +112,17 @@ func TestIdleGoroutinesEnd(t *testing.T) {
 		if parked, running, _ := counts(); parked != 4 || running != 4 {
 			t.Errorf("%d of %d goroutines are parked, want 4 of 4", parked, running)
 		}
-		time.Sleep(pooledIdle / 2)
+		time.Sleep(idleFor / 2)
 		synctest.Wait()
 		again := make(chan struct{})
-		d.Schedule(func() { close(again) })
+		p.Schedule(func() { close(again) })
 		<-again
-		time.Sleep(pooledIdle*3/4 + time.Second)
+		time.Sleep(idleFor*3/4 + time.Second)
 		synctest.Wait()
 		if _, running, _ := counts(); running != 1 {
 			t.Errorf("%d goroutines are left, want the one that had something to do", running)
 		}
-		time.Sleep(pooledIdle)
+		time.Sleep(idleFor)
 		synctest.Wait()
 		if parked, running, waiting := counts(); parked != 0 || running != 0 || waiting != 0 {
 			t.Errorf("%d parked, %d running, %d waiting, want none", parked, running, waiting)
@@ -133,11 +132,11 @@ func TestIdleGoroutinesEnd(t *testing.T) {
 
 // BenchmarkPooled is to hand over one mailbox and run it.
 func BenchmarkPooled(b *testing.B) {
-	d := newPooled()
+	p := New()
 	var done sync.WaitGroup
 	done.Add(b.N)
 	for range b.N {
-		d.Schedule(done.Done)
+		p.Schedule(done.Done)
 	}
 	done.Wait()
 }

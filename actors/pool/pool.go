@@ -1,41 +1,35 @@
-package actors
+// Package pool runs functions in turn on goroutines that it keeps for a while. A
+// Pool is a Proto.Actor dispatcher: what it runs is mailboxes.
+//
+// Data flow: Schedule → a parked goroutine, a new one, or the queue → function.
+//
+// Rules: no more goroutines than the pool's most; nothing waits while fewer run;
+// what waits runs in the order of its arrival; idle goroutines end by themselves.
+//
+// Imports nothing of ours.
+package pool
 
 import (
 	"math"
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/asynkron/protoactor-go/actor"
 )
-
-// pooled is a dispatcher that runs mailboxes, or whatever else is scheduled by it,
-// in turn on goroutines that it keeps for a while. A goroutine per scheduling, as
-// the library does it, begins with a small stack, and growing it was a fifth of a
-// busy server's time.
-type pooled struct{ *pool }
-
-// newPooled makes a dispatcher of few goroutines, for mailboxes whose actors
-// never wait: more goroutines than processors can keep busy cost memory, for
-// their stacks, and nothing is gained. They end by themselves.
-func newPooled() pooled { return pooled{&pool{most: 8 * runtime.GOMAXPROCS(0)}} }
-
-// newElastic makes a dispatcher of as many goroutines as there is to do at
-// once, for what may wait: functions of users.
-func newElastic() actor.Dispatcher { return pooled{&pool{most: math.MaxInt}} }
 
 const (
-	// pooledIdle is how long a goroutine waits for the next mailbox.
-	pooledIdle = 5 * time.Second
-	// pooledThroughput is how many messages of a mailbox are handled in a row.
-	pooledThroughput = 300
-	// pooledQueueKept is the room in the queue that an empty one keeps.
-	pooledQueueKept = 4096
+	// idleFor is how long a goroutine waits for the next mailbox.
+	idleFor = 5 * time.Second
+	// throughput is how many messages of a mailbox are handled in a row.
+	throughput = 300
+	// queueKept is the room in the queue that an empty one keeps.
+	queueKept = 4096
 )
 
-// pool is the goroutines and what waits for them. Nothing waits while one of
-// them is parked, or while there are fewer than most.
-type pool struct {
+// Pool is a dispatcher. A goroutine for each scheduling, as the library does it,
+// begins with a small stack, and growing that was a fifth of a busy server's
+// time. Its methods may be called concurrently.
+type Pool struct {
+	// Nothing waits while a goroutine is parked, or fewer than most run.
 	most int
 
 	mu      sync.Mutex
@@ -48,9 +42,21 @@ type pool struct {
 	head  int
 }
 
+// New makes a pool of few goroutines, for mailboxes whose actors never wait:
+// more goroutines than processors can keep busy cost memory, for their stacks,
+// and nothing is gained.
+func New() *Pool { return NewLimited(8 * runtime.GOMAXPROCS(0)) }
+
+// NewLimited makes a pool of at most so many goroutines.
+func NewLimited(most int) *Pool { return &Pool{most: most} }
+
+// NewElastic makes a pool of as many goroutines as there is to do at once, for
+// what may wait: functions of users.
+func NewElastic() *Pool { return NewLimited(math.MaxInt) }
+
 // Schedule hands the mailbox to a parked goroutine, starts one, or has it wait
 // for its turn.
-func (p pooled) Schedule(fn func()) {
+func (p *Pool) Schedule(fn func()) {
 	p.mu.Lock()
 	switch n := len(p.parked); {
 	case n > 0:
@@ -69,18 +75,18 @@ func (p pooled) Schedule(fn func()) {
 	}
 }
 
-// backlog is how many mailboxes wait for a goroutine.
-func (p *pool) backlog() int {
+// Backlog is how many mailboxes wait for a goroutine.
+func (p *Pool) Backlog() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.queue) - p.head
 }
 
 // Throughput implements actor.Dispatcher.
-func (p pooled) Throughput() int { return pooledThroughput }
+func (p *Pool) Throughput() int { return throughput }
 
 // loop is a goroutine of the pool; it may be ended by what it calls.
-func (p pooled) loop(fn func()) {
+func (p *Pool) loop(fn func()) {
 	work := make(chan func(), 1)
 	defer p.end()
 	for fn != nil {
@@ -92,7 +98,7 @@ func (p pooled) loop(fn func()) {
 }
 
 // next takes what waits longest; if nothing does, the goroutine is parked.
-func (p *pool) next(work chan func()) func() {
+func (p *Pool) next(work chan func()) func() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.head == len(p.queue) {
@@ -103,7 +109,7 @@ func (p *pool) next(work chan func()) func() {
 	p.queue[p.head] = nil
 	p.head++
 	switch {
-	case p.head < len(p.queue) && p.head < pooledQueueKept:
+	case p.head < len(p.queue) && p.head < queueKept:
 	case p.head < len(p.queue)/2:
 	default:
 		p.compact()
@@ -113,18 +119,18 @@ func (p *pool) next(work chan func()) func() {
 
 // compact moves what waits to the front of the queue, and lets go of a large
 // one that is empty.
-func (p *pool) compact() {
+func (p *Pool) compact() {
 	left := copy(p.queue, p.queue[p.head:])
 	clear(p.queue[left:])
 	p.queue, p.head = p.queue[:left], 0
-	if left == 0 && cap(p.queue) > pooledQueueKept {
+	if left == 0 && cap(p.queue) > queueKept {
 		p.queue = nil
 	}
 }
 
 // park waits for work; nil after a while without any.
-func (p *pool) park(work chan func()) func() {
-	idle := time.NewTimer(pooledIdle)
+func (p *Pool) park(work chan func()) func() {
+	idle := time.NewTimer(idleFor)
 	defer idle.Stop()
 	select {
 	case fn := <-work:
@@ -146,7 +152,7 @@ func (p *pool) park(work chan func()) func() {
 
 // end lets another goroutine be started in this one's place, and does so if
 // something waits: what the goroutine called may have ended it.
-func (p pooled) end() {
+func (p *Pool) end() {
 	p.mu.Lock()
 	p.running--
 	var fn func()
