@@ -4,7 +4,7 @@
 // Data flow: Config → Start → Server; Stop takes the parts down in the
 // opposite order.
 //
-// Imports actors, actors/journal, actors/placement, cluster, actors/gateway, messages.
+// Imports server, places, gateway, journal, placement, cluster, messages.
 package node
 
 import (
@@ -15,11 +15,12 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
-	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/actors/gateway"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/actors/server"
+	"github.com/limpetrun/limpet/actors/server/places"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -87,8 +88,8 @@ func (c Config) withDefaults() Config {
 type Server struct {
 	node      *cluster.Node
 	committer *journal.Committer
-	roster    *actors.Roster
-	host      *actors.Host
+	roster    *server.Roster
+	host      *server.Host
 	api       *gateway.Server
 	journal   *journalHealth
 	log       *slog.Logger
@@ -129,7 +130,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 	var places cluster.Kind
 	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
-		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Signs: actors.SignsOf(c.Store), Logger: c.Logger,
+		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Signs: server.SignsOf(c.Store), Logger: c.Logger,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},
@@ -144,14 +145,14 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c), Hooks: s.journal.hooks(c.Logger)})
-	clock := actors.NewClock(actors.ClockConfig{Store: c.Store, Logger: c.Logger})
-	s.roster = actors.NewRoster(actors.RosterConfig{Node: node, Settle: c.Settle, Clock: clock, Logger: c.Logger})
-	definitions := actors.NewDefinitions(c.Store)
-	s.host = actors.NewHost(actors.HostConfig{
+	clock := server.NewClock(server.ClockConfig{Store: c.Store, Logger: c.Logger})
+	s.roster = server.NewRoster(server.RosterConfig{Node: node, Settle: c.Settle, Clock: clock, Logger: c.Logger})
+	definitions := server.NewDefinitions(c.Store)
+	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
 		Run: c.Run, Retention: c.Retention, Clock: clock, Logger: c.Logger,
 	})
-	return actors.NewPlacementKind(actors.PlacementDeps{
+	return places.NewKind(places.Deps{
 		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Config: c.Placement, Logger: c.Logger,
 		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
 	})

@@ -13,10 +13,10 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/journaltest"
 	"github.com/limpetrun/limpet/actors/node"
+	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -44,7 +44,7 @@ func leaksNothing(t *testing.T) {
 		http.DefaultClient.CloseIdleConnections()
 		goleak.VerifyNone(t, before,
 			// These end by themselves.
-			goleak.IgnoreAnyFunction(reflect.TypeFor[actors.Host]().PkgPath()+".pooled.loop"),
+			goleak.IgnoreAnyFunction(reflect.TypeFor[pool.Pool]().PkgPath()+".(*Pool).loop"),
 			goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"))
 	})
 }

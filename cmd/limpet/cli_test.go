@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 
-	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	failureProcess(os.Args[1:])
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"),
-		goleak.IgnoreAnyFunction(reflect.TypeFor[actors.Host]().PkgPath()+".pooled.loop"))
+		goleak.IgnoreAnyFunction(reflect.TypeFor[pool.Pool]().PkgPath()+".(*Pool).loop"))
 }
 
 // result of a command line.

@@ -50,11 +50,14 @@ var policy = []layer{
 	{"cluster", []string{"cluster/lease", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
-	{"actors", []string{"actors/heap", "actors/run", "actors/placement", "actors/slots", "actors/attempt", "actors/local", "actors/journal",
-		"cluster", "messages", "messages/api"}, shell},
+	{"actors/pool", nil, shell},
+	{"actors/server", []string{"actors/heap", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "messages", "messages/api"}, shell},
+	{"actors/server/places", []string{"actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
+	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "cluster", "messages"}, shell},
+	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
 
 	// Assembly.
-	{"actors/gateway", []string{"actors", "actors/journal", "cluster", "messages/..."}, shell},
+	{"actors/gateway", []string{"actors/server", "actors/journal", "cluster", "messages/..."}, shell},
 	{"actors/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
 
 	// What users write against.
@@ -69,7 +72,8 @@ var policy = []layer{
 
 // testsMay is what the tests of any package may import besides: suites and
 // stores made for tests.
-var testsMay = []string{"actors/journal/...", "actors/heap", "actors/run", "sdk/...", "cluster/...", "cmd/internal/..."}
+var testsMay = []string{"actors/actorstest", "actors/attempt", "actors/heap", "actors/journal/...", "actors/run", "actors/server", "actors/worker",
+	"cluster/...", "cmd/internal/...", "sdk/..."}
 
 // impureImports by purity, with the reason that is reported.
 var impureImports = map[purity]map[string]string{

@@ -6,7 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/limpetrun/limpet/actors"
+	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
 )
@@ -35,7 +35,7 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	goleak.VerifyNone(t, before,
 		// These end by themselves: after 5 s without work, and after the
 		// timeouts of memberlist, 1 s.
-		goleak.IgnoreAnyFunction(reflect.TypeFor[actors.Worker]().PkgPath()+".pooled.loop"),
+		goleak.IgnoreAnyFunction(reflect.TypeFor[pool.Pool]().PkgPath()+".(*Pool).loop"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).UpdateNode"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }

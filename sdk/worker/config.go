@@ -11,18 +11,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/actors/attempt"
+	engine "github.com/limpetrun/limpet/actors/worker"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )
 
 // Hooks is told what happens at a worker.
-type Hooks = actors.WorkerHooks
+type Hooks = engine.Hooks
 
 // LocalEvent names a value of local state in Hooks.
-type LocalEvent = actors.LocalEvent
+type LocalEvent = engine.LocalEvent
 
 const (
 	// NoGrace is a Config.Grace of none.

@@ -11,7 +11,7 @@
 // leaves nothing running when it returns, but step functions that ignore the
 // end of their context.
 //
-// Imports sdk, actors, actors/attempt, cluster, messages.
+// Imports sdk, actors/worker, actors/attempt, cluster, messages.
 package worker
 
 import (
@@ -28,8 +28,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/limpetrun/limpet/actors"
 	"github.com/limpetrun/limpet/actors/attempt"
+	engine "github.com/limpetrun/limpet/actors/worker"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
@@ -107,7 +107,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		defer cancel()
 		_ = node.Stop(leaving)
 	}()
-	serving, err := actors.StartWorker(starting, actors.WorkerConfig{
+	serving, err := engine.Start(starting, engine.Config{
 		Node: node, Info: w.info, Functions: w.functions, Locals: w.locals, LocalLimits: w.config.localLimits(),
 		Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks,
 	})
@@ -226,7 +226,7 @@ func (w *Worker) clusterConfig() cluster.Config {
 // grace as the worker actor counts it.
 func (w *Worker) grace() time.Duration {
 	if w.config.Grace == 0 {
-		return actors.WorkerGrace
+		return engine.DefaultGrace
 	}
 	return w.config.Grace
 }

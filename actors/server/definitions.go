@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// definitionsFreshFor is how long a server trusts its list of current
+// definitions; definitionsRenewAfter is after how long it looks again, beside
+// the calls that it answers meanwhile, whether another server recorded newer
+// ones. definitionsWithin bounds a look.
+const (
+	definitionsFreshFor   = time.Second
+	definitionsRenewAfter = definitionsFreshFor / 2
+	definitionsWithin     = 5 * time.Second
+)
+
+// Definition is a recorded version of a workflow, ready for use. It must not
+// be changed.
+type Definition struct {
+	Hash   string
+	Def    *messages.WorkflowDefinition
+	schema *messages.InputSchema
+}
+
+// CheckInput returns INVALID_INPUT or PAYLOAD_TOO_LARGE for an input that does
+// not fit the workflow.
+func (d *Definition) CheckInput(input []byte) error { return d.schema.Check(input) }
+
+// Definitions is a server's view of the recorded workflows: versions by hash,
+// which never change, and the current version of each name. It is safe for
+// concurrent use.
+type Definitions struct {
+	store journal.Store
+	// looks are the readings under way: who comes in between shares one.
+	looks singleflight.Group
+
+	mu      sync.RWMutex
+	byHash  map[string]*Definition
+	current map[string]*Definition
+	// readAt is when the newest reading began; forgotten counts the calls of
+	// Forget.
+	readAt    time.Time
+	forgotten uint64
+}
+
+// NewDefinitions reads definitions from the store as they are asked for.
+func NewDefinitions(store journal.Store) *Definitions {
+	return &Definitions{store: store, byHash: map[string]*Definition{}, current: map[string]*Definition{}}
+}
+
+// ByHash returns a version; UNKNOWN_WORKFLOW if it was never recorded.
+func (d *Definitions) ByHash(ctx context.Context, hash string) (*Definition, error) {
+	if def := d.cached(hash); def != nil {
+		return def, nil
+	}
+	stored, err := d.store.Definition(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	return d.keep(stored)
+}
+
+func (d *Definitions) cached(hash string) *Definition {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.byHash[hash]
+}
+
+// Current returns the version of a name that was registered last, by another
+// server a second ago at the latest; UNKNOWN_WORKFLOW, naming those that there
+// are, if there is none.
+func (d *Definitions) Current(ctx context.Context, name string) (*Definition, error) {
+	if def, age := d.currentCached(name); def != nil && age < definitionsFreshFor {
+		if age >= definitionsRenewAfter {
+			d.looks.DoChan(d.lookKey(), d.renew)
+		}
+		return def, nil
+	}
+	all, err := d.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(all))
+	for _, def := range all {
+		if def.Def.Name == name {
+			return def, nil
+		}
+		names = append(names, def.Def.Name)
+	}
+	known := "none is registered"
+	if len(names) > 0 {
+		known = "registered are " + strings.Join(names[:min(len(names), 20)], ", ")
+	}
+	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: %s", name, known)
+}
+
+func (d *Definitions) currentCached(name string) (*Definition, time.Duration) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.current[name], time.Since(d.readAt)
+}
+
+// All returns the current version of every workflow, by name. Calls at one time
+// share a reading that began after whatever Forget was told of.
+func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
+	select {
+	case r := <-d.looks.DoChan(d.lookKey(), d.look):
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return slices.Clone(r.Val.([]*Definition)), nil
+	case <-ctx.Done():
+		return nil, messages.Errorf(messages.CodeJournalUnavailable, "read the definitions: %w", ctx.Err())
+	}
+}
+
+// lookKey is another one after Forget, so that nobody shares a reading from
+// before it.
+func (d *Definitions) lookKey() string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return strconv.FormatUint(d.forgotten, 10)
+}
+
+// renew looks again, unless a look has ended since it was asked for.
+func (d *Definitions) renew() (any, error) {
+	d.mu.RLock()
+	if time.Since(d.readAt) < definitionsRenewAfter {
+		defer d.mu.RUnlock()
+		return d.sorted(), nil
+	}
+	d.mu.RUnlock()
+	return d.look()
+}
+
+// look reads the definitions for everybody who waits for them.
+func (d *Definitions) look() (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), definitionsWithin)
+	defer cancel()
+	d.mu.RLock()
+	began, forgotten := time.Now(), d.forgotten
+	d.mu.RUnlock()
+	stored, err := d.store.CurrentDefinitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*Definition, 0, len(stored))
+	for _, s := range stored {
+		def, err := d.keep(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, def)
+	}
+	slices.SortFunc(all, byName)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.forgotten == forgotten && began.After(d.readAt) {
+		clear(d.current)
+		for _, def := range all {
+			d.current[def.Def.Name] = def
+		}
+		d.readAt = began
+	}
+	return all, nil
+}
+
+// sorted returns the current versions by name. Called with mu held.
+func (d *Definitions) sorted() []*Definition {
+	return slices.SortedFunc(maps.Values(d.current), byName)
+}
+
+func byName(a, b *Definition) int { return strings.Compare(a.Def.Name, b.Def.Name) }
+
+// Forget makes the next look-up read the store: something was registered.
+func (d *Definitions) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.readAt = time.Time{}
+	d.forgotten++
+}
+
+func (d *Definitions) keep(stored journal.Definition) (*Definition, error) {
+	if def := d.cached(stored.Hash); def != nil {
+		return def, nil
+	}
+	def := &Definition{Hash: stored.Hash, Def: new(messages.WorkflowDefinition)}
+	if err := proto.Unmarshal(stored.Data, def.Def); err != nil {
+		return nil, messages.Errorf(messages.CodeJournalCorrupt, "definition %s of workflow %q: %w", stored.Hash, stored.Name, err)
+	}
+	schema, err := messages.CompileInputSchema(def.Def.InputSchema)
+	if err != nil {
+		return nil, fmt.Errorf("definition %s of workflow %q: %w", stored.Hash, stored.Name, err)
+	}
+	def.schema = schema
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.byHash[stored.Hash] = def
+	return def, nil
+}

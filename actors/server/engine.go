@@ -1,0 +1,391 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// Engine is what the API does with runs, wherever in the cluster they are. It
+// is safe for concurrent use; its methods try again by themselves until their
+// context ends.
+type Engine struct {
+	host *Host
+	keys keyAskers
+}
+
+// bulkPart is how many starts travel in one message between servers.
+const bulkPart = 100
+
+// enginePause is the wait before something is asked again.
+const enginePause = 50 * time.Millisecond
+
+// pause waits; false if ctx ended or the server stops.
+func (e *Engine) pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+	case <-e.host.ctx.Done():
+	case <-time.After(enginePause):
+		return true
+	}
+	return false
+}
+
+// StartRuns starts runs on their owners and returns when all are durable or
+// refused: one reply each, in order. Of a start that got JOURNAL_UNAVAILABLE it
+// is not known whether the run is there; to start it again under the same id is
+// harmless. The error, for all: DEADLINE_EXCEEDED, or UNAVAILABLE from a server
+// that does not reach the others.
+func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+	runs = e.withLocalKeys(ctx, runs)
+	replies := make([]*messages.StartRunReply, len(runs))
+	left := make([]int, len(runs))
+	for i := range runs {
+		left[i] = i
+	}
+	for {
+		if err := e.cutOff(); err != nil {
+			return nil, err
+		}
+		e.startOnOwners(ctx, runs, left, replies)
+		// Who is asked by an older view, or stops, refuses.
+		left = slices.DeleteFunc(left, func(i int) bool {
+			return replies[i] != nil && replies[i].Error.GetCode() != string(messages.CodeUnavailable)
+		})
+		if len(left) == 0 || !e.pause(ctx) {
+			break
+		}
+	}
+	if err := ctx.Err(); err != nil && len(left) > 0 {
+		return nil, messages.Errorf(messages.CodeDeadline, "start %d runs: %w", len(runs), err)
+	}
+	return replies, nil
+}
+
+func (e *Engine) startOnOwners(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
+	byOwner := map[cluster.Member][]int{}
+	view := e.host.cfg.Node.View()
+	for _, i := range indexes {
+		m, ok := view.OwnerOfRun(runs[i].RunId)
+		if !ok {
+			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(
+				messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", runs[i].RunId))}
+			continue
+		}
+		byOwner[m] = append(byOwner[m], i)
+	}
+	var wait sync.WaitGroup
+	for owner, indexes := range byOwner {
+		if owner.Name == e.host.cfg.Node.Self().Name {
+			wait.Go(func() { e.startHere(ctx, runs, indexes, replies) })
+			continue
+		}
+		for len(indexes) > 0 {
+			part := indexes[:min(bulkPart, len(indexes))]
+			indexes = indexes[len(part):]
+			wait.Go(func() { e.startThere(ctx, owner, runs, part, replies) })
+		}
+	}
+	wait.Wait()
+}
+
+func (e *Engine) startHere(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
+	part := make([]*messages.StartRun, len(indexes))
+	for k, i := range indexes {
+		part[k] = runs[i]
+	}
+	for k, r := range e.host.startRuns(ctx, part) {
+		replies[indexes[k]] = r
+	}
+}
+
+// startThere asks the host of another server once, and whoever owns the runs by
+// then if it does not answer: starting twice is harmless.
+func (e *Engine) startThere(ctx context.Context, owner cluster.Member, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
+	part := &messages.StartRuns{Runs: make([]*messages.StartRun, len(indexes))}
+	for k, i := range indexes {
+		part.Runs[k] = runs[i]
+	}
+	reply, err := e.askHost(ctx, owner, part, startTry)
+	answer, _ := reply.(*messages.StartRunsReply)
+	if err == nil && len(answer.GetRuns()) != len(indexes) {
+		err = messages.Errorf(messages.CodeInternal, "server %s answered %d of %d starts", owner.Name, len(answer.GetRuns()), len(indexes))
+	}
+	for k, i := range indexes {
+		if err != nil {
+			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(
+				messages.Errorf(messages.CodeUnavailable, "run %s: server %s did not answer: %w", runs[i].RunId, owner.Name, err))}
+			continue
+		}
+		replies[i] = answer.Runs[k]
+	}
+}
+
+const (
+	// hostTry is how long one host is waited for beyond what it was asked to
+	// wait, startTry how long it may take to start runs.
+	hostTry  = time.Second
+	startTry = 15 * time.Second
+	// farWatch bounds one question to another server about a run that goes on:
+	// the answer is lost in a split that is too short for anybody to be
+	// declared gone.
+	farWatch = 3 * time.Second
+)
+
+// watchOnOwner asks the host of the server that owns the run, again and again
+// until there is something to tell, the wait is over or the context ends.
+func (e *Engine) watchOnOwner(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	deadline := time.Now().Add(time.Duration(w.WaitMs) * time.Millisecond)
+	for {
+		var err error
+		owner, ok := e.host.cfg.Node.View().OwnerOfRun(w.RunId)
+		switch {
+		case e.cutOff() != nil:
+			return nil, e.cutOff()
+		case !ok:
+			err = messages.Errorf(messages.CodeUnavailable, "no server owns it now")
+		case owner.Name == e.host.cfg.Node.Self().Name:
+			return e.host.watch(ctx, w), nil
+		default:
+			var reply proto.Message
+			wait := max(0, min(time.Until(deadline), farWatch))
+			far := proto.CloneOf(w)
+			far.WaitMs = wait.Milliseconds()
+			reply, err = e.askHost(ctx, owner, far, hostTry+wait)
+			m, ok := reply.(*messages.WatchRunReply)
+			switch {
+			case !ok || err != nil:
+			case m.Ended || m.Error != nil || len(m.Entries) > 0 || time.Until(deadline) < time.Millisecond:
+				return m, nil
+			default:
+				continue
+			}
+		}
+		if !e.pause(ctx) {
+			return nil, messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", w.RunId, cmp.Or(ctx.Err(), err, context.Canceled))
+		}
+	}
+}
+
+// askHost asks a server once; it gives up when that owns no shards any more.
+func (e *Engine) askHost(ctx context.Context, owner cluster.Member, msg proto.Message, d time.Duration) (proto.Message, error) {
+	node := e.host.cfg.Node
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	go func() {
+		_, _ = node.Await(ctx, func(v *cluster.View) bool {
+			m, ok := v.Member(owner.Name)
+			return !ok || m.ID != owner.ID || m.State != cluster.StateReady
+		})
+		cancel()
+	}()
+	return node.Request(ctx, actor.NewPID(owner.Address, cluster.HostActor), msg)
+}
+
+// cutOff is the error of a server that does not reach the others: another
+// address of the cluster serves.
+func (e *Engine) cutOff() error {
+	if !e.host.cfg.Node.CutOff() {
+		return nil
+	}
+	return messages.Errorf(messages.CodeUnavailable, "this server does not reach the others of its cluster; ask another one")
+}
+
+// CancelRun returns when the request is durable. Errors: UNKNOWN_RUN,
+// RUN_FINISHED.
+func (e *Engine) CancelRun(ctx context.Context, runID, reason string) error {
+	return e.command(ctx, runID, &messages.CancelRun{RunId: runID, Reason: reason})
+}
+
+// ReplayRun returns when the request is durable; the same request id again does
+// nothing. Errors: UNKNOWN_RUN,
+// RUN_NOT_FINISHED, UNKNOWN_STEP, INVALID_ARGUMENT.
+func (e *Engine) ReplayRun(ctx context.Context, runID string, steps []string, requestID string) error {
+	return e.command(ctx, runID, &messages.ReplayRun{RunId: runID, Steps: steps, RequestId: requestID})
+}
+
+// commandTry is how long the run's activation is waited for before it is asked
+// whether the journal is there.
+const commandTry = 4 * time.Second
+
+func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) error {
+	for {
+		if err := e.cutOff(); err != nil {
+			return err
+		}
+		try, cancel := context.WithTimeout(ctx, commandTry)
+		reply, err := e.host.cfg.Node.Call(try, cluster.KindRun, runID, msg)
+		cancel()
+		if answer, ok := reply.(*messages.CommandReply); ok && err == nil {
+			err = messages.FromFailure(answer.Error)
+		} else if down := e.host.journalDown(ctx); err != nil && down != nil {
+			return messages.Errorf(messages.CodeJournalUnavailable, "run %s: it is not known whether the request is stored: %w", runID, down)
+		}
+		err = e.refused(ctx, runID, msg, err)
+		switch messages.CodeOf(err) {
+		case messages.CodeJournalConflict, messages.CodeUnavailable:
+			// The run goes on in another activation, or on another server.
+			if e.pause(ctx) {
+				continue
+			}
+		}
+		return err
+	}
+}
+
+// readWithin bounds what the API reads from the journal.
+const readWithin = 5 * time.Second
+
+// reading returns a context for reading from the journal.
+func reading(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, readWithin)
+}
+
+// journalDown asks the journal whether it is there: nil if so.
+func (h *Host) journalDown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, hostTry)
+	defer cancel()
+	_, err := h.cfg.Store.Now(ctx)
+	return err
+}
+
+// WatchRun is a long poll for a run's entries. Errors: UNKNOWN_RUN.
+func (e *Engine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	reply, err := e.watchOnOwner(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if err := messages.FromFailure(reply.Error); err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// refused looks in the journal whether a command was refused rightly: the
+// activation that did may be behind, on a server that has just lost the run, and
+// the command may be recorded by an earlier try.
+func (e *Engine) refused(ctx context.Context, runID string, msg proto.Message, err error) error {
+	code := messages.CodeOf(err)
+	if code != messages.CodeRunNotFinished && code != messages.CodeRunFinished {
+		return err
+	}
+	record, m, failed := e.stored(ctx, runID)
+	replay, ok := msg.(*messages.ReplayRun)
+	switch {
+	case failed != nil:
+		return err
+	case ok && m.State().HasReplay(replay.RequestId):
+		return nil
+	case journal.Finished(record.Row.Status) != (code == messages.CodeRunFinished):
+		return messages.Errorf(messages.CodeJournalConflict, "run %s has gone on in another activation", runID)
+	}
+	return err
+}
+
+// LoadRun returns a run as it is stored, with what it waits for. Errors:
+// UNKNOWN_RUN, RUN_SET_ASIDE.
+func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	record, m, err := e.stored(ctx, runID)
+	if err != nil {
+		return nil, err
+	}
+	view := viewOf(&record, m.State())
+	if !journal.Finished(record.Row.Status) {
+		view.Run.WaitingFor = e.host.waitingFor(ctx, runID, m)
+	}
+	return view, nil
+}
+
+func (e *Engine) stored(ctx context.Context, runID string) (record journal.Record, m *run.Machine, err error) {
+	if record, err = e.host.cfg.Store.Load(ctx, runID); err != nil {
+		return record, nil, err
+	}
+	def, err := e.host.definitions.ByHash(ctx, record.Row.DefinitionHash)
+	if err != nil {
+		return record, nil, err
+	}
+	m, err = run.Restore(runID, def.Def, record.Entries, run.Config{})
+	return record, m, err
+}
+
+// waitingFor asks the activation, or, where there is none here, the history.
+func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) string {
+	h.mu.RLock()
+	pid := h.active[runID]
+	h.mu.RUnlock()
+	if pid == nil {
+		return m.WaitingFor()
+	}
+	ctx, cancel := context.WithTimeout(ctx, hostTry)
+	defer cancel()
+	answer, err := h.root.RequestFuture(pid, askWaitingFor{}, hostTry).Result()
+	if err != nil || ctx.Err() != nil {
+		return ""
+	}
+	w, _ := answer.(waitingFor)
+	return string(w)
+}
+
+// ListRuns returns rows, newest first.
+func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	return e.host.cfg.Store.List(ctx, f, limit, token)
+}
+
+// Workflow returns the current version of a workflow and its hash. Errors:
+// UNKNOWN_WORKFLOW.
+func (e *Engine) Workflow(ctx context.Context, name string) (*messages.WorkflowDefinition, string, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	d, err := e.host.definitions.Current(ctx, name)
+	if err != nil {
+		return nil, "", err
+	}
+	return d.Def, d.Hash, nil
+}
+
+// Workflows returns the current version of every workflow.
+func (e *Engine) Workflows(ctx context.Context) ([]*api.Workflow, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	all, err := e.host.definitions.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*api.Workflow, len(all))
+	for i, d := range all {
+		out[i] = &api.Workflow{Definition: d.Def, Hash: d.Hash}
+	}
+	return out, nil
+}
+
+// Members returns the members of the cluster as this server sees them.
+func (e *Engine) Members(context.Context) []*api.Member {
+	view, self := e.host.cfg.Node.View(), e.host.cfg.Node.Self()
+	shards := map[string]int32{}
+	for s := range cluster.Shards {
+		if m, ok := view.OwnerOfShard(s); ok {
+			shards[m.Name]++
+		}
+	}
+	out := make([]*api.Member, len(view.Members))
+	for i, m := range view.Members {
+		out[i] = &api.Member{Name: m.Name, Role: string(m.Role), Address: m.Address, GossipAddress: m.GossipAddress,
+			State: string(m.State), Shards: shards[m.Name], ThisServer: m.Name == self.Name}
+	}
+	return out
+}

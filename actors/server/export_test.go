@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// For tests of a whole cluster, which are outside the package.
+const (
+	PageSize   = pageSize
+	SweepTurn  = sweepTurn
+	WokenLeast = wokenLeast
+	WokenMax   = wokenMax
+	KeysHedge  = keysHedge
+	KeysPart   = keysPart
+	KeysWithin = keysWithin
+)
+
+// Owns says that the run's shard is this server's.
+func (h *Host) Owns(runID string) bool { return h.owns(runID) }
+
+// Awake are those of the runs that are in memory.
+func (h *Host) Awake(ids []string) (n int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, id := range ids {
+		if h.active[id] != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Lose forgets the activation of a run, which ends.
+func (h *Host) Lose(runID string) {
+	h.mu.Lock()
+	pid := h.active[runID]
+	delete(h.active, runID)
+	h.mu.Unlock()
+	h.root.Send(pid, dropRun{anew: true})
+}
+
+// Fill pretends that so many runs are in memory, until empty is called.
+func (h *Host) Fill(ids []string) (empty func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		h.active[id] = actor.NewPID("nonhost", "nobody")
+	}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		clear(h.active)
+	}
+}
+
+// ActivateStray activates a run that may be another server's.
+func (h *Host) ActivateStray(runID string) { h.activation(runID, nil) }
+
+// DeclaredGone is what the host hears of a verdict about its own server.
+func (h *Host) DeclaredGone(by cluster.Member) { h.declaredGone(by) }
+
+// Stored reads a run from the journal.
+func (h *Host) Stored(ctx context.Context, runID string) (journal.Record, *run.Machine, error) {
+	return h.engine.stored(ctx, runID)
+}
+
+// KeyCandidates are workers that may be asked for a workflow's keys, the first
+// one first.
+func (h *Host) KeyCandidates(def *messages.WorkflowDefinition, most int) []*messages.WorkerInfo {
+	return h.engine.keys.of(h, &Definition{Hash: messages.HashDefinition(def), Def: def}).candidates(most)
+}

@@ -1,0 +1,135 @@
+package places
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// What placement waits for, each on a goroutine of its own that ends with a
+// message back.
+
+const (
+	// probeWithin is how long another process of a worker id has to answer.
+	probeWithin = 500 * time.Millisecond
+	// recordWithin and listWithin bound what the journal is asked.
+	recordWithin = 5 * time.Second
+	listWithin   = 5 * time.Second
+	listPage     = 1000
+)
+
+// probe asks whether a process still lives. One whose address refuses
+// connections does not, and one at whose address the new process itself
+// listens does not either; one that is silent may be frozen.
+func (a *placementActor) probe(p placement.Probe) {
+	root, self, node := a.root, a.self, a.deps.Node
+	view := node.View()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
+		defer cancel()
+		out := placementProbed{probe: p}
+		for _, m := range view.Members {
+			if m.Incarnation == p.Incarnation && m.Address == p.Rival.Address {
+				out.gone = true
+			}
+		}
+		refused := make(chan bool, 1)
+		go func() { refused <- connectionRefused(ctx, node, p.Rival.Address) }()
+		if !out.gone {
+			reply, err := node.Request(ctx, actor.NewPID(p.Rival.Address, p.Rival.ActorID), &messages.Describe{})
+			d, ok := reply.(*messages.DescribeReply)
+			if err == nil && ok && d.GetWorker().GetIncarnation() == p.Rival.Incarnation {
+				out.by, out.draining = d.GetWorker(), d.GetDraining()
+			} else {
+				out.gone = <-refused
+			}
+		}
+		root.Send(self, out)
+	}()
+}
+
+// connectionRefused says that certainly nobody listens at the address.
+func connectionRefused(ctx context.Context, node *cluster.Node, address string) bool {
+	conn, err := node.Dial(ctx, address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// record makes the worker's definitions durable. Of the versions of a name the
+// one of the process that started last is current, so that an old process that
+// registers again does not bring its version back.
+func (a *placementActor) record(info *messages.WorkerInfo) {
+	at := a.deps.Clock.Now().Add(-a.running[info.GetIncarnation()])
+	delete(a.running, info.GetIncarnation())
+	fresh := map[string]*messages.WorkflowDefinition{}
+	for _, d := range info.GetWorkflows() {
+		hash := messages.HashDefinition(d)
+		if at.UnixMicro() > a.recorded[hash] {
+			fresh[hash] = d
+		}
+	}
+	root, self, store, told := a.root, a.self, a.deps.Store, a.deps.OnDefinitions
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), recordWithin)
+		defer cancel()
+		out := placementRecorded{worker: info, at: at.UnixMicro()}
+		for hash, d := range fresh {
+			if out.err = putDefinition(ctx, store, hash, d, at); out.err != nil {
+				break
+			}
+			out.hashes = append(out.hashes, hash)
+		}
+		if out.err == nil && told != nil {
+			told(info.GetWorkflows())
+		}
+		root.Send(self, out)
+	}()
+}
+
+func putDefinition(ctx context.Context, store journal.Store, hash string, d *messages.WorkflowDefinition, at time.Time) error {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
+	if err != nil {
+		return messages.Errorf(messages.CodeInvalidDefinition, "workflow %q: %w", d.GetName(), err)
+	}
+	return store.PutDefinition(ctx, journal.Definition{Hash: hash, Name: d.GetName(), Data: data, RegisteredAt: at})
+}
+
+// list reads which unfinished runs are bound to a worker.
+func (a *placementActor) list(workerID string) {
+	root, self, store := a.root, a.self, a.deps.Store
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), listWithin)
+		defer cancel()
+		runs, err := boundRuns(ctx, store, workerID)
+		root.Send(self, placementListed{workerID, runs, err})
+	}()
+}
+
+func boundRuns(ctx context.Context, store journal.Store, workerID string) ([]string, error) {
+	filter := journal.Filter{BoundWorker: workerID, Statuses: []messages.RunStatus{messages.RunStatus_RUN_STATUS_RUNNING}}
+	var runs []string
+	for token := ""; ; {
+		rows, next, err := store.List(ctx, filter, listPage, token)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			runs = append(runs, row.RunID)
+		}
+		if next == "" {
+			return runs, nil
+		}
+		token = next
+	}
+}

@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// What a run does with its children, off its mailbox.
+
+// resolveSpawn looks the child's definition up before the machine decides.
+func (a *runActor) resolveSpawn(ctx actor.Context, msg *messages.SpawnChild, sender *actor.PID) {
+	root, self := ctx.ActorSystem().Root, a.self
+	reply := func(r run.Reply) {
+		if sender != nil {
+			root.Send(sender, &messages.SpawnChildReply{ChildRun: r.ChildRun, Error: messages.ToFailure(r.Err)})
+		}
+	}
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		defer cancel()
+		def, err := a.host.definitions.Current(c, msg.Workflow)
+		if err == nil {
+			err = def.CheckInput(msg.Input)
+		}
+		root.Send(self, &spawnResolved{msg, def, err, reply})
+	}()
+}
+
+func (a *runActor) spawn(msg *spawnResolved) run.Spawn {
+	in := run.Spawn{Message: msg.msg, Err: msg.err, Token: msg.token}
+	if msg.err != nil {
+		return in
+	}
+	in.Def, in.Hash = msg.def.Def, msg.def.Hash
+	if st := a.m.State().Step(msg.msg.Step); st != nil && st.Worker != nil {
+		w, ok := a.host.roster.Worker(st.Worker.WorkerId)
+		if !ok || w.Info.GetIncarnation() != st.Worker.Incarnation {
+			// A server that has just started has yet to ask the worker what
+			// it serves; the step asks again.
+			if msg.msg.Sticky {
+				in.Err = messages.Errorf(messages.CodeUnavailable, "worker %q has not told this server yet what it serves", st.Worker.WorkerId)
+			}
+			return in
+		}
+		in.OnWorker = run.HasSteps(w.Info, msg.def.Def)
+	}
+	return in
+}
+
+func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		defer cancel()
+		replies, err := a.host.engine.StartRuns(c, []*messages.StartRun{msg})
+		if err == nil {
+			err = messages.FromFailure(replies[0].Error)
+		}
+		root.Send(self, run.ChildStarted{ChildRun: msg.RunId, Err: err})
+	}()
+}
+
+func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		defer cancel()
+		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
+		if messages.CodeOf(err) == messages.CodeUnknownRun {
+			if err = a.startCanceled(c, act); err == nil {
+				// A server of an older version has started it, without the cancel.
+				err = a.host.engine.CancelRun(c, act.RunID, act.Reason)
+			}
+		}
+		switch messages.CodeOf(err) {
+		case "", messages.CodeRunFinished:
+			root.Send(self, run.ChildCanceled{ChildRun: act.RunID})
+		}
+	}()
+}
+
+// startCanceled records a child as canceled that is not there: its start may
+// come after all, from a server that was cut off with it, and finds it ended.
+func (a *runActor) startCanceled(ctx context.Context, act run.CancelChild) error {
+	def, err := a.host.definitions.ByHash(ctx, act.Start.DefinitionHash)
+	if err != nil {
+		return err
+	}
+	start := proto.Clone(act.Start).(*messages.RunStarted)
+	start.Pool, start.Sticky = def.Def.EffectivePool(), def.Def.Sticky
+	start.Priority = messages.EffectivePriority(def.Def.Priority)
+	replies, err := a.host.engine.StartRuns(ctx, []*messages.StartRun{{
+		RunId: act.RunID, Start: start, Cancel: &messages.CancelRequested{Reason: act.Reason},
+	}})
+	if err != nil {
+		return err
+	}
+	return messages.FromFailure(replies[0].Error)
+}

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// workerView is a worker as listings show it.
+func workerView(w *WorkerStatus) *api.Worker {
+	v := &api.Worker{
+		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
+		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
+		StartedAt: timestamp(time.UnixMicro(w.Info.GetStartedUs())), Host: w.Info.GetHost(), ProcessId: w.Info.GetProcessId(),
+		SdkVersion: w.Info.GetSdkVersion(),
+	}
+	for _, d := range w.Info.GetWorkflows() {
+		v.Workflows = append(v.Workflows, d.Name)
+	}
+	switch w.State {
+	case run.WorkerGone:
+		v.StateReason = w.Reason
+	case run.WorkerDraining:
+		v.StateReason = reasonWorkerDraining
+	}
+	if w.Load.GetIncarnation() != w.Incarnation || w.State == run.WorkerGone {
+		return v
+	}
+	showLoad(v, w.Load, w.LoadAge)
+	return v
+}
+
+// showLoad adds what a worker reported of itself a while ago.
+func showLoad(v *api.Worker, l *messages.LoadReport, age time.Duration) {
+	v.Reported = true
+	v.Running, v.Queued = l.GetRunning(), l.GetQueued()
+	v.BoundSoft, v.BoundHard = l.GetBoundSoft(), l.GetBoundRuns()-l.GetBoundSoft()
+	v.SharedKeys = int32(len(l.GetHeldKeys()))
+	v.Ending = l.GetEnding()
+	if l.GetDraining() && v.State == run.WorkerDraining.String() {
+		left := time.Duration(l.GetDrainLeftMs())*time.Millisecond - age
+		v.DrainLeft = durationpb.New(max(0, left).Truncate(time.Millisecond))
+	}
+	for _, u := range l.GetLocals() {
+		v.Locals = append(v.Locals, &api.LocalUse{
+			Name: u.GetName(), Shared: u.GetShared(), Values: u.GetValues(), InUse: u.GetInUse(), Bytes: u.GetBytes(), Hits: u.GetHits(),
+			Builds: u.GetBuilds(), Failures: u.GetFailures(), Releases: u.GetReleases(), Evictions: u.GetEvictions(),
+		})
+	}
+}

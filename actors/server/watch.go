@@ -1,0 +1,116 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// watchEntriesMax and watchBytesMax bound one reply of watch: it has to fit into
+// a message between two nodes. An entry larger than watchBytesMax comes alone.
+const (
+	watchEntriesMax = 200
+	watchBytesMax   = 8 << 20
+)
+
+// watchWaitMax bounds how long watch waits for the next entry.
+const watchWaitMax = 5 * time.Minute
+
+// elsewherePause is the wait before whoever watches a run of another server is
+// sent away.
+const elsewherePause = 20 * time.Millisecond
+
+// watch returns the entries after a number, or waits for the next ones, or for
+// the run's end. Entries of this server come by the committer's feed; when the
+// run goes to another server, that one is to be asked.
+func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchRunReply {
+	news := make(chan messages.RunStatus, 1)
+	cancel := h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
+		status := messages.RunStatus_RUN_STATUS_UNSPECIFIED
+		if row != nil {
+			status = row.Status
+		}
+		if w.UntilEnded && !journal.Finished(status) {
+			return
+		}
+		select {
+		case news <- status:
+		default:
+		}
+	})
+	defer cancel()
+	wait := min(time.Duration(w.WaitMs)*time.Millisecond, watchWaitMax)
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		moved := h.movedSignal()
+		reply, err := h.read(ctx, w)
+		if err != nil {
+			return &messages.WatchRunReply{Error: messages.ToFailure(err)}
+		}
+		if reply.Ended || len(reply.Entries) > 0 {
+			return reply
+		}
+		if !h.owns(w.RunId) {
+			// Who asks has another view, or will have one in a moment.
+			timeout.Reset(min(elsewherePause, wait))
+		}
+		select {
+		case status := <-news:
+			if w.UntilEnded && w.WithoutEntries {
+				return &messages.WatchRunReply{Ended: true, Status: status}
+			}
+		case <-moved:
+		case <-timeout.C:
+			return reply
+		case <-ctx.Done():
+			return reply
+		}
+	}
+}
+
+func (h *Host) movedSignal() <-chan struct{} {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.moved
+}
+
+// read returns a page of what is stored. Of a run that is only waited for, the
+// entries are read once it has ended.
+func (h *Host) read(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+	limit := watchEntriesMax
+	if w.UntilEnded {
+		limit = 1
+	}
+	entries, row, err := h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
+	if err == nil && w.WithoutEntries {
+		return &messages.WatchRunReply{Status: row.Status, Ended: journal.Finished(row.Status)}, nil
+	}
+	if err == nil && w.UntilEnded && journal.Finished(row.Status) {
+		limit = watchEntriesMax
+		entries, row, err = h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ended := journal.Finished(row.Status)
+	reply := &messages.WatchRunReply{Status: row.Status, Ended: ended && len(entries) < limit}
+	if w.UntilEnded && !ended {
+		return reply, nil
+	}
+	bytes := 0
+	for i, data := range entries {
+		if bytes += len(data); i > 0 && bytes > watchBytesMax {
+			reply.Ended = false
+			break
+		}
+		entry := new(messages.Entry)
+		if err := messages.Unmarshal(data, entry); err != nil {
+			return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", w.RunId, w.After+uint64(i)+1, err)
+		}
+		reply.Entries = append(reply.Entries, &messages.NumberedEntry{Number: w.After + uint64(i) + 1, Entry: entry})
+	}
+	return reply, nil
+}

@@ -1,0 +1,158 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Limits of what a failed function may say.
+const (
+	failureMessageBytesMax = 16 << 10
+	failureStackBytesMax   = 64 << 10
+)
+
+// What an attempt's actor hears from the worker's.
+type (
+	cancelFunction struct{ cause error }
+	resumeFunction struct{}
+)
+
+// attemptActor runs one function, on a goroutine of its own: the mailbox stays
+// free for a cancel. It belongs to the worker's actor and ends with it.
+type attemptActor struct {
+	worker   *Worker
+	id       uint64
+	dispatch *messages.Dispatch
+	deadline time.Time
+	lease    context.Context
+	engine   *attemptEngine
+	cancel   context.CancelCauseFunc
+}
+
+// Receive routes.
+func (a *attemptActor) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		a.start()
+	case cancelFunction:
+		a.worker.cfg.Hooks.canceled(a.dispatch, m.cause)
+		a.cancel(m.cause)
+	case resumeFunction:
+		a.engine.resume()
+	case *actor.Stopping:
+		a.cancel(context.Canceled)
+	}
+}
+
+func (a *attemptActor) start() {
+	ctx, cancel := context.WithCancelCause(a.lease)
+	a.cancel = cancel
+	release := func() {}
+	if !a.deadline.IsZero() {
+		// The core cancels at the deadline too; here it is for the function
+		// to see when it has to be done.
+		ctx, release = context.WithDeadlineCause(ctx, a.deadline, messages.Errorf(messages.CodeExecutionTimeout,
+			"step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt))
+	}
+	a.engine = &attemptEngine{worker: a.worker, id: a.id, dispatch: a.dispatch, life: ctx}
+	a.worker.dispatcher.Schedule(func() { a.run(ctx, release) })
+}
+
+// run calls the function and tells the worker's actor, even if the function
+// ends its goroutine.
+func (a *attemptActor) run(ctx context.Context, release func()) {
+	var end functionEnded
+	end.id = a.id
+	w, started := a.worker, time.Now()
+	w.cfg.Hooks.started(a.dispatch)
+	defer func() {
+		release()
+		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
+		// Before the run hears of it: what it sends next may ask for the state.
+		w.locals.returned(a.id, end.failure)
+		w.root.Send(w.pid, end)
+		w.functions.Done()
+	}()
+	// The process may have been stopped since the start was decided, and have
+	// another lease by now.
+	if !w.mayAct() || ctx.Err() != nil {
+		end.failure = messages.ToFailure(context.Cause(ctx))
+		return
+	}
+	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
+	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Engine: a.engine}, &end)
+	cause := context.Cause(ctx)
+	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure != nil && end.failure.Code != string(messages.CodeStepPanicked) {
+		// Whatever the function made of the end of its context: the attempt is
+		// lost, and has not failed.
+		end.failure = messages.ToFailure(cause)
+	}
+}
+
+// callFunction fills in what the function returned, or that it did not.
+func callFunction(ctx context.Context, function attempt.Function, a *attempt.Attempt, end *functionEnded) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		end.failure = &messages.Failure{Code: string(messages.CodeStepPanicked)}
+		if p := recover(); p != nil {
+			end.failure.Message = truncate(fmt.Sprintf("step %q panicked: %v", a.Dispatch.Step, p), failureMessageBytesMax)
+			end.failure.Stack = truncate(string(debug.Stack()), failureStackBytesMax)
+			return
+		}
+		end.failure.Message = fmt.Sprintf("step %q ended its goroutine with runtime.Goexit", a.Dispatch.Step)
+	}()
+	output, err := function(ctx, a)
+	returned = true
+	switch {
+	case err != nil:
+		end.failure = failureOf(err)
+	case len(output) == 0:
+		end.output = []byte("null")
+	default:
+		end.output = output
+	}
+}
+
+// failureOf keeps the code of an error of the catalogue; any other error is the
+// user's. An error that says NonRetryable is final.
+func failureOf(err error) *messages.Failure {
+	f := &messages.Failure{Code: string(messages.CodeUserError), Message: err.Error()}
+	var coded *messages.Error
+	if errors.As(err, &coded) {
+		f = messages.ToFailure(err)
+		if err != error(coded) {
+			f.Message = err.Error()
+		}
+	}
+	var final interface{ NonRetryable() bool }
+	if errors.As(err, &final) && final.NonRetryable() {
+		f.Final = true
+	}
+	f.Message, f.Stack = truncate(f.Message, failureMessageBytesMax), truncate(f.Stack, failureStackBytesMax)
+	return f
+}
+
+// truncate cuts s to most bytes, at the end of a character, and says so. What
+// is not UTF-8 is replaced: it could not be sent.
+func truncate(s string, most int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && s[most]&0xC0 == 0x80 {
+		most--
+	}
+	return s[:most] + fmt.Sprintf("… (%d bytes)", len(s))
+}

@@ -1,0 +1,13 @@
+// Package worker is what a worker's process runs: the worker's actor, and one
+// actor for each running attempt, thin Proto.Actor shells around the pure cores
+// slots and local.
+//
+// Data flow: Dispatch of a run → worker actor → slots.Core → attempt's actor →
+// function → Result, kept until its run has acknowledged it.
+//
+// Rules: the actor's Receive never waits; a result is kept until it is
+// acknowledged, and sent again to whoever owns the run; what a function got of
+// local state is there until it has returned.
+//
+// Imports cluster, slots, local, attempt, pool, messages.
+package worker

@@ -1,0 +1,228 @@
+package worker
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+const (
+	// watchWait is how long a server may take to say that a run has not ended:
+	// an answer that is lost on the way is missed for so long.
+	watchWait = 3 * time.Second
+	// watchSlack is the time on top after which the question counts as lost.
+	watchSlack = 3 * time.Second
+)
+
+// attemptEngine is what a running function asks through. Its methods run on the
+// function's goroutines.
+type attemptEngine struct {
+	worker   *Worker
+	id       uint64
+	dispatch *messages.Dispatch
+	life     context.Context // of the attempt
+
+	mu      sync.Mutex
+	resumed chan struct{} // nil while nobody waits for a slot
+}
+
+var _ attempt.Engine = (*attemptEngine)(nil)
+
+// SpawnChild implements attempt.Engine.
+func (e *attemptEngine) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
+	d := e.dispatch
+	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
+	var pause retryPause
+	for {
+		if !e.worker.mayAct() {
+			return "", context.Cause(e.life)
+		}
+		reply, err := e.worker.node.Call(ctx, cluster.KindRun, d.RunId, s)
+		if err != nil {
+			return "", ended(ctx, err)
+		}
+		answer, ok := reply.(*messages.SpawnChildReply)
+		switch {
+		case !ok:
+			return "", messages.Errorf(messages.CodeInternal, "spawn of workflow %q: run %s answered with %T", s.Workflow, d.RunId, reply)
+		case answer.Error == nil:
+			return answer.ChildRun, nil
+		case !messages.Code(answer.Error.Code).Retryable():
+			return "", messages.FromFailure(answer.Error)
+		}
+		if !pause.sleep(ctx, nil) {
+			return "", ended(ctx, messages.FromFailure(answer.Error))
+		}
+	}
+}
+
+// ended prefers the reason why a context ended to what a call made of it.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// AwaitRun implements attempt.Engine. With several waits at once the slot is
+// free from the first one's begin, and taken again before any of them returns.
+func (e *attemptEngine) AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
+	w := e.worker
+	w.root.Send(w.pid, childWaitBegan{e.id})
+	end, outputs, err := e.watch(ctx, runID)
+	e.takeSlot()
+	return end, outputs, err
+}
+
+// takeSlot asks for the slot back and waits for it. An attempt whose own context
+// has ended gets none for its way out.
+func (e *attemptEngine) takeSlot() {
+	e.mu.Lock()
+	if e.resumed == nil {
+		e.resumed = make(chan struct{})
+	}
+	resumed := e.resumed
+	e.mu.Unlock()
+	e.worker.root.Send(e.worker.pid, childWaitEnded{e.id})
+	select {
+	case <-resumed:
+	case <-e.life.Done():
+	}
+}
+
+func (e *attemptEngine) resume() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.resumed != nil {
+		close(e.resumed)
+		e.resumed = nil
+	}
+}
+
+// watch asks the run's owner until the run has ended. It asks again, with what
+// it has seen so far, when the owner changes.
+func (e *attemptEngine) watch(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
+	seen := runOutputs{outputs: map[string][]byte{}}
+	var pause retryPause
+	for {
+		changed := e.worker.views.next()
+		reply, err := e.ask(ctx, runID, seen.after)
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil, context.Cause(ctx)
+		case err == nil && reply.Error == nil:
+			fresh := seen.fold(reply.Entries)
+			if seen.end != nil && (reply.Ended || !fresh) {
+				return seen.end, seen.outputs, nil
+			}
+			if fresh || !reply.Ended {
+				pause = retryPause{}
+				continue
+			}
+			err = messages.Errorf(messages.CodeInternal, "run %s has ended, but its end is not in its history", runID)
+		case err == nil && !messages.Code(reply.Error.Code).Retryable():
+			return nil, nil, messages.FromFailure(reply.Error)
+		}
+		if !pause.sleep(ctx, changed) {
+			return nil, nil, ended(ctx, err)
+		}
+	}
+}
+
+// ask is one question to the run's owner; it ends early if the run gets another
+// owner.
+func (e *attemptEngine) ask(ctx context.Context, runID string, after uint64) (*messages.WatchRunReply, error) {
+	w := e.worker
+	view := w.node.View()
+	owner, ok := view.OwnerOfRun(runID)
+	if !ok {
+		return nil, messages.Errorf(messages.CodeUnavailable, "run %s: no server is in the view", runID)
+	}
+	pid, _ := view.HostPID(runID)
+	ctx, cancel := context.WithTimeout(ctx, watchWait+watchSlack)
+	defer cancel()
+	go func() {
+		for {
+			changed := w.views.next()
+			if now, ok := w.node.View().OwnerOfRun(runID); !ok || now.ID != owner.ID {
+				cancel()
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	}()
+	reply, err := w.node.Request(ctx, pid, &messages.WatchRun{
+		RunId: runID, After: after, WaitMs: watchWait.Milliseconds(), UntilEnded: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer, ok := reply.(*messages.WatchRunReply)
+	if !ok {
+		return nil, messages.Errorf(messages.CodeInternal, "run %s: its host answered with %T", runID, reply)
+	}
+	return answer, nil
+}
+
+// runOutputs folds the history of a run to its end and the outputs of its
+// steps.
+type runOutputs struct {
+	after   uint64
+	end     *messages.RunEnded
+	outputs map[string][]byte
+}
+
+// fold says whether there was an entry that it had not seen.
+func (r *runOutputs) fold(entries []*messages.NumberedEntry) bool {
+	fresh := false
+	for _, e := range entries {
+		if e.Number != r.after+1 {
+			continue
+		}
+		r.after, fresh = e.Number, true
+		for _, ev := range e.GetEntry().GetEvents() {
+			switch k := ev.Kind.(type) {
+			case *messages.Event_StepSucceeded:
+				r.outputs[k.StepSucceeded.Step] = k.StepSucceeded.Output
+			case *messages.Event_RunEnded:
+				r.end = k.RunEnded
+			case *messages.Event_RunReplayed:
+				r.end = nil
+				for _, step := range k.RunReplayed.Steps {
+					delete(r.outputs, step)
+				}
+				if len(k.RunReplayed.Steps) == 0 {
+					clear(r.outputs)
+				}
+			}
+		}
+	}
+	return fresh
+}
+
+// retryPause waits between tries: 20 ms, doubled up to 1 s, each of it half by
+// chance.
+type retryPause struct{ next time.Duration }
+
+// sleep returns early when changed is closed; false if ctx ended.
+func (p *retryPause) sleep(ctx context.Context, changed <-chan struct{}) bool {
+	p.next = min(max(2*p.next, 20*time.Millisecond), time.Second)
+	t := time.NewTimer(p.next/2 + rand.N(p.next/2))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-changed:
+	}
+	return true
+}

@@ -1,0 +1,28 @@
+package worker
+
+import (
+	"context"
+
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// For tests of a whole cluster, which are outside the package.
+
+// SetHooks gives a worker that runs other hooks.
+func (w *Worker) SetHooks(h *Hooks) { w.cfg.Hooks = h }
+
+// LeaseChanged is what the worker hears of its lease.
+func (w *Worker) LeaseChanged(c cluster.LeaseChange) { w.leaseChanged(c) }
+
+// LastLoad is what the worker has reported.
+func (w *Worker) LastLoad() *messages.LoadReport {
+	w.reporter.mu.Lock()
+	defer w.reporter.mu.Unlock()
+	return w.reporter.last
+}
+
+// WatchRun waits for a run as a step does that awaits its child.
+func (w *Worker) WatchRun(ctx, life context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
+	return (&attemptEngine{worker: w, life: life}).watch(ctx, runID)
+}
