@@ -61,7 +61,7 @@ func (c *Core) tellReasons(now time.Time) {
 				if kind == cl.roundKind && !cl.mixed {
 					continue
 				}
-				for _, q := range cl.queues[p].Items() {
+				for _, q := range cl.queues[p] {
 					if q.told != kind {
 						q.told = kind
 						c.emit(q.waitingFor(text))

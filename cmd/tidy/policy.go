@@ -38,12 +38,13 @@ var policy = []layer{
 	{"cluster/lease", nil, pure},
 	{"cluster/notify", nil, inert},
 	{"actors/run", []string{"messages"}, pure},
-	{"actors/placement", []string{"actors/heap", "messages"}, pure},
+	{"actors/placement", []string{"messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
+	{"actors/roster", []string{"actors/heap", "actors/run", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
-	{"actors/sim", []string{"actors/heap", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
+	{"actors/sim", []string{"actors/heap", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
