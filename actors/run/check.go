@@ -10,39 +10,21 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
+// invariants are those of the package doc that the state alone shows. Each is
+// checked for each step, in this order; I5 for the run.
+var invariants = []func(*State, *Step) error{
+	(*State).checkI8, (*State).checkI7, (*State).checkI6, (*State).checkI3,
+}
+
 // Check returns the first invariant of the package doc that the state breaks.
 // Those that concern transitions are CheckTransition's.
 func (s *State) Check() error {
-	var on *messages.WorkerRef
 	for i := range s.Steps {
-		st := &s.Steps[i]
-		if st.Failures > st.Def.Retries+1 {
-			return fmt.Errorf("I8: step %q charged %d failures, retries are %d", st.Def.Name, st.Failures, st.Def.Retries)
-		}
-		if st.Phase != Live {
-			if s.Ended() && !st.Phase.Ended() {
-				return fmt.Errorf("I7: run ended, step %q is %s", st.Def.Name, st.Phase)
-			}
-			continue
-		}
-		if s.Ended() {
-			return fmt.Errorf("I7: run ended, step %q is live", st.Def.Name)
-		}
-		for _, p := range st.parents {
-			if !s.Steps[p].HasSucceeded() {
-				return fmt.Errorf("I6: step %q is live, parent %q is %s", st.Def.Name, s.Steps[p].Def.Name, s.Steps[p].Phase)
+		for _, check := range invariants {
+			if err := check(s, &s.Steps[i]); err != nil {
+				return err
 			}
 		}
-		if !s.isSticky() {
-			continue
-		}
-		if s.Binding.Worker == nil || st.Epoch != s.Binding.Epoch || !sameProcess(st.Worker, s.Binding.Worker) {
-			return fmt.Errorf("I3: live attempt %s#%d of epoch %d is not under the binding of epoch %d", st.Def.Name, st.Attempt, st.Epoch, s.Binding.Epoch)
-		}
-		if on != nil && !sameProcess(on, st.Worker) {
-			return fmt.Errorf("I3: live attempts on %s and %s", on.WorkerId, st.Worker.WorkerId)
-		}
-		on = st.Worker
 	}
 	if s.Binding.Worker != nil && s.Binding.Epoch != s.Epoch {
 		return fmt.Errorf("I5: binding of epoch %d, newest is %d", s.Binding.Epoch, s.Epoch)
@@ -50,95 +32,208 @@ func (s *State) Check() error {
 	return nil
 }
 
-// CheckTransition returns the first invariant that is broken by what one event
-// made of a state: I1, I4, I5 and I6, and that attempts are numbered one by one
-// and never change their worker.
-func CheckTransition(before, after *State) error {
-	replayed := after.Generation != before.Generation
-	if err := checkEnd(before, after, replayed); err != nil {
-		return err
+// checkI3: a live attempt of a sticky run is on the worker of the binding, so
+// that all are on one worker.
+func (s *State) checkI3(st *Step) error {
+	if st.Phase != Live || !s.isSticky() {
+		return nil
 	}
-	if h := after.Handed; h != nil && h != before.Handed {
-		for i := range after.Steps {
-			if st := &after.Steps[i]; st.Phase == Live {
-				return fmt.Errorf("I11: state of epoch %d is handed off, step %q is live", h.Epoch, st.Def.Name)
-			}
-		}
+	if s.Binding.Worker == nil || st.Epoch != s.Binding.Epoch || !sameProcess(st.Worker, s.Binding.Worker) {
+		return fmt.Errorf("I3: live attempt %s#%d of epoch %d is not under the binding of epoch %d", st.Def.Name, st.Attempt, st.Epoch, s.Binding.Epoch)
 	}
-	from, to := before.Binding.Worker, after.Binding.Worker
-	if before.hard() && !replayed && from != nil && from.WorkerId != to.GetWorkerId() {
-		return fmt.Errorf("I4: HARD run bound to worker %q, then to %q", from.WorkerId, to.GetWorkerId())
+	return nil
+}
+
+// checkI6: a live step has parents that have all succeeded.
+func (s *State) checkI6(st *Step) error {
+	if st.Phase != Live {
+		return nil
 	}
-	if after.Epoch != before.Epoch && after.Epoch != before.Epoch+1 {
-		return fmt.Errorf("I5: epoch %d after epoch %d", after.Epoch, before.Epoch)
-	}
-	if after.Epoch == before.Epoch && to != nil && !sameProcess(from, to) {
-		return fmt.Errorf("I5: epoch %d bound to %s, then to %s", after.Epoch, process(from), process(to))
-	}
-	for i := range after.Steps {
-		if err := checkStep(before, &before.Steps[i], &after.Steps[i], replayed); err != nil {
-			return fmt.Errorf("%w: step %q", err, after.Steps[i].Def.Name)
+	for _, p := range st.parents {
+		if !s.Steps[p].HasSucceeded() {
+			return fmt.Errorf("I6: step %q is live, parent %q is %s", st.Def.Name, s.Steps[p].Def.Name, s.Steps[p].Phase)
 		}
 	}
 	return nil
 }
 
-func checkEnd(before, after *State, replayed bool) error {
-	if !before.Ended() {
-		if replayed {
-			return fmt.Errorf("I1: replayed while it runs")
-		}
-		return nil
+// checkI7: the steps of a run that has ended have ended.
+func (s *State) checkI7(st *Step) error {
+	if s.Ended() && !st.Phase.Ended() {
+		return fmt.Errorf("I7: run ended, step %q is %s", st.Def.Name, st.Phase)
 	}
-	if !replayed && (after.Status != before.Status || !after.FinishedAt.Equal(before.FinishedAt) || after.Epoch != before.Epoch) {
+	return nil
+}
+
+// checkI8: no more is charged than the retries allow.
+func (s *State) checkI8(st *Step) error {
+	if st.Failures > st.Def.Retries+1 {
+		return fmt.Errorf("I8: step %q charged %d failures, retries are %d", st.Def.Name, st.Failures, st.Def.Retries)
+	}
+	return nil
+}
+
+// transition is what one event made of a run.
+type transition struct {
+	before, after *State
+	replayed      bool
+}
+
+// stepTransition is what one event made of a step.
+type stepTransition struct {
+	transition
+	from, to *Step
+}
+
+// sent says that the event sent a new attempt of the step.
+func (t stepTransition) sent() bool { return t.to.Attempt != t.from.Attempt }
+
+var (
+	transitionInvariants = []func(transition) error{transition.checkI1, transition.checkI11, transition.checkI4, transition.checkI5}
+	stepInvariants       = []func(stepTransition) error{
+		stepTransition.checkI2, stepTransition.checkI1, stepTransition.checkI9, stepTransition.checkI6, stepTransition.checkI11, stepTransition.checkI10,
+	}
+)
+
+// CheckTransition returns the first invariant that is broken by what one event
+// made of a state.
+func CheckTransition(before, after *State) error {
+	t := transition{before, after, after.Generation != before.Generation}
+	for _, check := range transitionInvariants {
+		if err := check(t); err != nil {
+			return err
+		}
+	}
+	for i := range after.Steps {
+		step := stepTransition{t, &before.Steps[i], &after.Steps[i]}
+		for _, check := range stepInvariants {
+			if err := check(step); err != nil {
+				return fmt.Errorf("%w: step %q", err, step.to.Def.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// checkI1: only a replay changes a run that has ended.
+func (t transition) checkI1() error {
+	before, after := t.before, t.after
+	switch {
+	case !before.Ended() && t.replayed:
+		return fmt.Errorf("I1: replayed while it runs")
+	case !before.Ended() || t.replayed:
+	case after.Status != before.Status || !after.FinishedAt.Equal(before.FinishedAt) || after.Epoch != before.Epoch:
 		return fmt.Errorf("I1: the run had ended %s, now it is %s, epoch %d", before.Status, after.Status, after.Epoch)
 	}
 	return nil
 }
 
-func checkStep(run *State, before, after *Step, replayed bool) error {
-	switch {
-	case after.Attempt != before.Attempt && after.Attempt != before.Attempt+1:
-		return fmt.Errorf("I2: attempt %d after attempt %d", after.Attempt, before.Attempt)
-	case after.Attempt != before.Attempt && before.Phase != Ready && before.Phase != Backoff:
-		return fmt.Errorf("I2: attempt %d is sent while the step is %s", after.Attempt, before.Phase)
-	case after.Attempt == before.Attempt && before.Phase == Live && after.Phase == Live && (before.Epoch != after.Epoch || !sameProcess(before.Worker, after.Worker)):
-		return fmt.Errorf("I2: attempt %d went from %s to %s", after.Attempt, process(before.Worker), process(after.Worker))
-	case replayed:
-		return nil
-	case before.HasSucceeded() && (!after.HasSucceeded() || !bytes.Equal(after.Output, before.Output) || !after.EndedAt.Equal(before.EndedAt)):
-		return fmt.Errorf("I1: it had succeeded with %q, now it is %s with %q", before.Output, after.Phase, after.Output)
-	case before.Phase.Ended() && !before.HasSucceeded() && after.Phase != before.Phase:
-		return fmt.Errorf("I1: it had %s, now it is %s", before.Phase, after.Phase)
-	case after.Rebuild != nil && !before.HasSucceeded():
-		return fmt.Errorf("I9: it is rebuilt, and was %s", before.Phase)
-	}
-	if after.Attempt != before.Attempt {
-		for _, p := range before.parents {
-			if !run.Steps[p].HasSucceeded() {
-				return fmt.Errorf("I6: attempt %d is sent while parent %q is %s", after.Attempt, run.Steps[p].Def.Name, run.Steps[p].Phase)
-			}
-		}
-		return checkSent(run, before, after)
+// checkI4: only a replay changes the worker id of a HARD run.
+func (t transition) checkI4() error {
+	from, to := t.before.Binding.Worker, t.after.Binding.Worker
+	if t.before.hard() && !t.replayed && from != nil && from.WorkerId != to.GetWorkerId() {
+		return fmt.Errorf("I4: HARD run bound to worker %q, then to %q", from.WorkerId, to.GetWorkerId())
 	}
 	return nil
 }
 
-// checkSent checks an attempt that is sent.
-func checkSent(run *State, before, after *Step) error {
-	if run.Handed != nil && after.Epoch <= run.Handed.Epoch {
-		return fmt.Errorf("I11: attempt %d is sent under epoch %d, whose state was handed off", after.Attempt, after.Epoch)
+// checkI5: epochs grow by one, and one epoch has one process.
+func (t transition) checkI5() error {
+	before, after := t.before, t.after
+	from, to := before.Binding.Worker, after.Binding.Worker
+	switch {
+	case after.Epoch != before.Epoch && after.Epoch != before.Epoch+1:
+		return fmt.Errorf("I5: epoch %d after epoch %d", after.Epoch, before.Epoch)
+	case after.Epoch == before.Epoch && to != nil && !sameProcess(from, to):
+		return fmt.Errorf("I5: epoch %d bound to %s, then to %s", after.Epoch, process(from), process(to))
 	}
-	if run.builders == nil || !before.needsState() {
+	return nil
+}
+
+// checkI11: no attempt is live when state is handed off.
+func (t transition) checkI11() error {
+	h := t.after.Handed
+	if h == nil || h == t.before.Handed {
+		return nil
+	}
+	for i := range t.after.Steps {
+		if st := &t.after.Steps[i]; st.Phase == Live {
+			return fmt.Errorf("I11: state of epoch %d is handed off, step %q is live", h.Epoch, st.Def.Name)
+		}
+	}
+	return nil
+}
+
+// checkI1: only a replay changes a step that has ended.
+func (t stepTransition) checkI1() error {
+	from, to := t.from, t.to
+	switch {
+	case t.replayed:
+	case from.HasSucceeded() && (!to.HasSucceeded() || !bytes.Equal(to.Output, from.Output) || !to.EndedAt.Equal(from.EndedAt)):
+		return fmt.Errorf("I1: it had succeeded with %q, now it is %s with %q", from.Output, to.Phase, to.Output)
+	case from.Phase.Ended() && !from.HasSucceeded() && to.Phase != from.Phase:
+		return fmt.Errorf("I1: it had %s, now it is %s", from.Phase, to.Phase)
+	}
+	return nil
+}
+
+// checkI2: attempts are numbered one by one, are sent one after the other, and
+// stay where they are.
+func (t stepTransition) checkI2() error {
+	from, to := t.from, t.to
+	switch {
+	case t.sent() && to.Attempt != from.Attempt+1:
+		return fmt.Errorf("I2: attempt %d after attempt %d", to.Attempt, from.Attempt)
+	case t.sent() && from.Phase != Ready && from.Phase != Backoff:
+		return fmt.Errorf("I2: attempt %d is sent while the step is %s", to.Attempt, from.Phase)
+	case !t.sent() && from.Phase == Live && to.Phase == Live && (from.Epoch != to.Epoch || !sameProcess(from.Worker, to.Worker)):
+		return fmt.Errorf("I2: attempt %d went from %s to %s", to.Attempt, process(from.Worker), process(to.Worker))
+	}
+	return nil
+}
+
+// checkI6: an attempt is sent when all parents have succeeded.
+func (t stepTransition) checkI6() error {
+	if !t.sent() {
+		return nil
+	}
+	for _, p := range t.from.parents {
+		if parent := &t.before.Steps[p]; !parent.HasSucceeded() {
+			return fmt.Errorf("I6: attempt %d is sent while parent %q is %s", t.to.Attempt, parent.Def.Name, parent.Phase)
+		}
+	}
+	return nil
+}
+
+// checkI9: only a step that has succeeded is rebuilt.
+func (t stepTransition) checkI9() error {
+	if t.to.Rebuild != nil && !t.from.HasSucceeded() && !t.replayed {
+		return fmt.Errorf("I9: it is rebuilt, and was %s", t.from.Phase)
+	}
+	return nil
+}
+
+// checkI10: an attempt is sent when the state that it needs is there.
+func (t stepTransition) checkI10() error {
+	run := t.before
+	if !t.sent() || run.builders == nil || !t.from.needsState() {
 		return nil
 	}
 	var err error
-	run.builders[run.index[after.Def.Name]].each(func(b int) {
-		if st := &run.Steps[b]; st.BuiltEpoch != after.Epoch {
-			err = fmt.Errorf("I10: attempt %d needs the state of step %q, which was built under epoch %d, not %d", after.Attempt, st.Def.Name, st.BuiltEpoch, after.Epoch)
+	run.builders[run.index[t.from.Def.Name]].each(func(b int) {
+		if built := &run.Steps[b]; built.BuiltEpoch != t.to.Epoch && err == nil {
+			err = fmt.Errorf("I10: attempt %d needs the state of step %q, which was built under epoch %d, not %d", t.to.Attempt, built.Def.Name, built.BuiltEpoch, t.to.Epoch)
 		}
 	})
 	return err
+}
+
+// checkI11: no attempt is sent under an epoch whose state was handed off.
+func (t stepTransition) checkI11() error {
+	if h := t.before.Handed; t.sent() && h != nil && t.to.Epoch <= h.Epoch {
+		return fmt.Errorf("I11: attempt %d is sent under epoch %d, whose state was handed off", t.to.Attempt, t.to.Epoch)
+	}
+	return nil
 }
 
 // Clone returns a copy that shares nothing that folding changes.
