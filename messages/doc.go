@@ -10,5 +10,5 @@
 // Invariants: a field number is never reused; a code of the catalogue is never
 // renamed; a message is not changed once it was sent.
 //
-// Imports nothing of ours.
+// Imports only messages/schema.
 package messages

@@ -37,10 +37,10 @@ func TestInputSchemaNamesThePlaceAndWhatItWants(t *testing.T) {
 		{`{"dir":7}`, misfit + "$.dir: want string, got integer"},
 		{`{"dir":"x","limit":1.5}`, misfit + "$.limit: want integer, got number"},
 		{`{"dir":"x","limit":0}`, misfit + "$.limit: minimum: 0 is less than 1"},
-		{`{"dir":"x","tags":["a",{}]}`, misfit + "$.tags[*]: want string, got object"},
+		{`{"dir":"x","tags":["a",{}]}`, misfit + "$.tags[1]: want string, got object"},
 		{`{"dir":"x","owner":3}`, misfit + "$.owner: want null or object, got integer"},
 		{`{"dir":"x","owner":{"name":3}}`, misfit + "$.owner.name: want string, got integer"},
-		{`{"dir":"x","sizes":{"a":"b"}}`, misfit + "$.sizes.*: want integer, got string"},
+		{`{"dir":"x","sizes":{"a":"b"}}`, misfit + "$.sizes.a: want integer, got string"},
 		{`{"dir":"x","extra":1}`, misfit + `$: unknown ["extra"]`},
 	} {
 		err := schema.Check([]byte(tc.input))

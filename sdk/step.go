@@ -1,8 +1,10 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -110,11 +112,24 @@ func final(err *messages.Error) error {
 }
 
 // decode treats no data as null: a run may be started without an input.
+//
+// JSON has numbers that no float64 can hold. Where a value of type any would
+// get one, it and all other such values get a json.Number.
 func decode(data []byte, into any) error {
 	if len(data) == 0 {
 		data = []byte("null")
 	}
-	return json.Unmarshal(data, into)
+	err := json.Unmarshal(data, into)
+	var misfit *json.UnmarshalTypeError
+	if !errors.As(err, &misfit) || misfit.Type.Kind() != reflect.Float64 {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if decoder.Decode(into) != nil {
+		return err
+	}
+	return nil
 }
 
 // Name returns the name that the step was given.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -204,12 +203,6 @@ func (w *workflow) started(trigger string, input []byte, priority int32, metadat
 // input checks the input of a run and returns it without needless white space:
 // two inputs that differ only there are the same to an idempotency key.
 func (w *workflow) input(raw []byte) ([]byte, error) {
-	if err := messages.CheckPayload("the input", raw); err != nil {
-		return nil, err
-	}
-	if !utf8.Valid(raw) {
-		return nil, messages.Errorf(messages.CodeInvalidInput, "the input is not JSON: it is not UTF-8")
-	}
 	if err := w.schema.Check(raw); err != nil {
 		if len(raw) == 0 {
 			return nil, messages.Errorf(messages.CodeInvalidInput, "no input was given: %s", messageOf(err))

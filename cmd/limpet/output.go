@@ -144,7 +144,13 @@ func messageJSON(m proto.Message) ([]byte, error) {
 		return nil, err
 	}
 	unpackPayloads(value)
-	return json.Marshal(value)
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false) // payloads are shown as they are
+	if err := encoder.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // unpackPayloads replaces the bytes fields of the API, in place.
@@ -156,6 +162,9 @@ func unpackPayloads(value any) {
 		}
 	case map[string]any:
 		for k, v := range value {
+			if k == "metadata" || k == "labels" {
+				continue // names that users chose
+			}
 			text, isText := v.(string)
 			if k != "input" && k != "output" || !isText {
 				unpackPayloads(v)

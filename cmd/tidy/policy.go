@@ -29,7 +29,8 @@ var everything = []string{"..."}
 // stands for all packages below it.
 var policy = []layer{
 	// Messages.
-	{"messages", nil, shell}, // net/http for the names of statuses
+	{"messages/schema", nil, pure},
+	{"messages", []string{"messages/schema"}, shell}, // net/http for the names of statuses
 	{"messages/api", []string{"messages"}, shell},
 	{"messages/api/apiconnect", []string{"messages/api"}, shell},
 

@@ -46,7 +46,7 @@ func TestRules(t *testing.T) {
 		{"import of a lower layer", "actors/run/a.go", doc + `package run; import "example.com/m/messages"`, ""},
 		{"import of a higher layer", "actors/run/a.go", doc + `package run; import "example.com/m/cluster"`,
 			"package actors/run may not import cluster (it may import messages)"},
-		{"leaf", "messages/a.go", doc + `package messages; import "example.com/m/sdk"`, "it may import nothing of ours"},
+		{"leaf", "messages/schema/a.go", doc + `package schema; import "example.com/m/sdk"`, "it may import nothing of ours"},
 		{"sdk does not reach the engine", "sdk/a.go", doc + `package sdk; import "example.com/m/actors/server"`, "may not import actors/server"},
 		{"commands import anything", "cmd/limpet/a.go", doc + `package main; import "example.com/m/actors/server"`, ""},
 		{"unknown package", "cluster/extra/a.go", doc + "package extra", "has no layer"},

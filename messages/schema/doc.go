@@ -1,0 +1,36 @@
+// Package schema checks JSON documents against JSON Schemas, of drafts 2020-12
+// and 7, that may come from anywhere. It holds numbers as the text that they
+// are, so that a number of any size is compared exactly and none is rounded.
+//
+// Data flow: schema text → Compile (limits, local references, no endless ones) →
+// Schema; document text → Parse → Document; Schema.Check(Document) → a Fault
+// that names the place in the document and what is wanted there.
+//
+// Invariants:
+//
+//	S1: Compile and Check end, whatever they are given: the schema is limited by
+//	    NodesMax and DepthMax, the document by DocumentDepthMax, the check by
+//	    CheckCostMax.
+//	S2: a reference leads to a place in the same schema, never elsewhere, and
+//	    not back to itself without going into the value.
+//	S3: a Schema does not change and may be used concurrently.
+//
+// Beside the keywords of the drafts there is one of our own, "x-go": the name
+// of the Go type that has to be able to decode the value (see goTypes). Not
+// supported, and refused: $dynamicRef, $recursiveRef, and $id below the root.
+//
+// Imports nothing of ours.
+package schema
+
+// Limits of schemas, documents and checks.
+const (
+	// NodesMax limits the schemas within a schema.
+	NodesMax = 10_000
+	// DepthMax limits how deep schemas are nested in a schema.
+	DepthMax = 100
+	// DocumentDepthMax limits how deep arrays and objects are nested in a document.
+	DocumentDepthMax = 1000
+	// CheckCostMax limits what one check may cost: about 1 for each schema that
+	// is applied to a value, and for each member that is looked at.
+	CheckCostMax = 10_000_000
+)
