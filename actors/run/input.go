@@ -153,6 +153,10 @@ func (ChildCanceled) input()  {}
 // Action is what a machine wants done, in order.
 type Action interface{ action() }
 
+// Extra is embedded by the actions that a package around the machine adds to the
+// machine's.
+type Extra struct{}
+
 // Append makes an entry durable; Appended is to follow. The state does not
 // change until then. RowChanged: the projection of the run is another one.
 type Append struct {
@@ -206,6 +210,7 @@ type SetTimer struct{ At time.Time }
 // Stop says that nothing is left to do in memory: the run ended or is dormant.
 type Stop struct{}
 
+func (Extra) action()       {}
 func (Append) action()      {}
 func (SendWorker) action()  {}
 func (Ask) action()         {}

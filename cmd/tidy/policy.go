@@ -45,7 +45,8 @@ var policy = []layer{
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/roster", []string{"actors/heap", "actors/run", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
-	{"actors/sim", []string{"actors/heap", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
+	{"actors/activation", []string{"actors/run", "actors/slots", "actors/journal", "messages"}, pure},
+	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},

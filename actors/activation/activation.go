@@ -1,0 +1,255 @@
+package activation
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Activation is one run in memory, made by a Host. It is not safe for concurrent
+// use, but for its exported fields, which stay as they are.
+type Activation struct {
+	// RunID names the run, Serial the activation among those of its host.
+	RunID  string
+	Serial uint64
+	// Address is the shell's: where the activation gets its messages. It is set
+	// by whoever carries out Spawn.
+	Address any
+
+	facts Facts
+	cfg   run.Config
+
+	// fresh is the definition of a run that is about to be started; read is what
+	// the host has read of the run already. Without both it is loaded.
+	fresh *messages.WorkflowDefinition
+	read  *Loaded
+
+	m   *run.Machine
+	def *messages.WorkflowDefinition
+	// watched are the workers of which news is wanted.
+	watched []string
+	// early holds what came while the run was loaded.
+	early []envelope
+	// leaving: it ends when the append in flight is stored; held is what came in
+	// the meantime, which is passed on then.
+	leaving bool
+	held    []envelope
+	// retired: the host has forgotten this activation.
+	retired bool
+	// failed is why messages are refused.
+	failed error
+	// failures counts the activations in a row that failed before this one.
+	failures int
+	// mark is when the activation was last shown to be the newest, appendMark
+	// when the append in flight began.
+	mark, appendMark uint64
+
+	out []Action
+}
+
+// envelope is a message, and who is to get its answer.
+type envelope struct{ message, sender any }
+
+// State is the run as it will be once the append in flight is stored; nil while
+// it is loaded.
+func (a *Activation) State() *run.State {
+	if a.m == nil {
+		return nil
+	}
+	return a.m.State()
+}
+
+// WaitingFor says what the run waits for; empty while it is loaded.
+func (a *Activation) WaitingFor() string {
+	if a.m == nil {
+		return ""
+	}
+	return a.m.WaitingFor()
+}
+
+// Retired says that the activation has ended.
+func (a *Activation) Retired() bool { return a.retired }
+
+// Watched are the workers of which the activation wants news. Who ends it
+// unwatches them.
+func (a *Activation) Watched() []string { return a.watched }
+
+// Begin is the first call.
+func (a *Activation) Begin(now time.Time) []Action {
+	switch {
+	case a.fresh != nil:
+		a.def = a.fresh
+		a.m = run.New(a.RunID, a.def, a.cfg)
+	case a.read != nil:
+		read := a.read
+		a.read = nil
+		a.restore(read, now)
+	default:
+		a.mark = a.facts.LeaseMark()
+		a.act(Load{})
+	}
+	return a.taken()
+}
+
+// Receive takes a message of the mailbox. While the run is loaded, and after the
+// activation has retired, messages are kept or passed on. The actions belong to
+// the caller.
+func (a *Activation) Receive(message, sender any, now time.Time) []Action {
+	loaded, isLoaded := message.(*Loaded)
+	switch {
+	case isLoaded:
+		a.restore(loaded, now)
+	case a.retired:
+		a.pass(envelope{message, sender})
+	case a.m == nil:
+		a.early = append(a.early, envelope{message, sender})
+	case a.leaving:
+		a.hold(envelope{message, sender}, now)
+	default:
+		a.route(envelope{message, sender}, now)
+	}
+	return a.taken()
+}
+
+func (a *Activation) act(action Action) { a.out = append(a.out, action) }
+
+func (a *Activation) taken() []Action {
+	out := a.out
+	a.out = nil
+	return out
+}
+
+// restore makes the machine of a run that was read, and lets it take up.
+func (a *Activation) restore(msg *Loaded, now time.Time) {
+	if a.m != nil || a.retired {
+		return
+	}
+	err := msg.Err
+	if err == nil {
+		a.def = msg.Def
+		a.m, err = run.Restore(a.RunID, msg.Def, msg.Record.Entries, a.cfg)
+	}
+	early := a.early
+	a.early = nil
+	if err != nil {
+		a.loadFailed(err, early)
+		return
+	}
+	a.handle(run.TakeUp{}, now)
+	for _, e := range early {
+		switch {
+		case a.retired:
+			a.pass(e)
+		case a.leaving:
+			a.hold(e, now)
+		default:
+			a.route(e, now)
+		}
+	}
+}
+
+// loadFailed retires before it refuses: a start that is refused is tried again
+// at once, and needs another activation for it.
+func (a *Activation) loadFailed(err error, early []envelope) {
+	a.failed = err
+	a.act(LoadFailed{Err: err})
+	a.retire()
+	for _, e := range early {
+		a.refuse(e)
+	}
+	if messages.CodeOf(err).Retryable() {
+		a.act(LoadAgain{Failures: a.failures, Err: err})
+	}
+}
+
+// route turns a message into an input of the machine.
+func (a *Activation) route(e envelope, now time.Time) {
+	switch msg := e.message.(type) {
+	case run.Appended:
+		a.appended(msg, now)
+	case *run.WorkerChanged:
+		a.handle(*msg, now)
+	case run.Input:
+		a.handle(msg, now)
+	case *messages.Placed:
+		a.handle(run.Placed{Message: msg}, now)
+	case *messages.PlaceWaiting:
+		a.handle(run.PlaceWaiting{Message: msg}, now)
+	case *messages.CancelRun:
+		a.handle(run.Cancel{Reason: msg.Reason, Token: commander{e.sender}}, now)
+	case *messages.ReplayRun:
+		a.handle(run.Replay{Steps: msg.Steps, RequestID: msg.RequestId, Token: commander{e.sender}}, now)
+	case *messages.SpawnChild:
+		a.act(Resolve{Message: msg, Sender: e.sender})
+	case *SpawnResolved:
+		a.handle(a.spawn(msg), now)
+	case proto.Message:
+		a.handle(run.FromWorker{Message: msg}, now)
+	default:
+		a.ofHost(e, now)
+	}
+}
+
+// ofHost handles what the host asks of the activation.
+func (a *Activation) ofHost(e envelope, now time.Time) {
+	switch msg := e.message.(type) {
+	case AskWaitingFor:
+		a.respond(e.sender, WaitingFor(a.m.WaitingFor()))
+	case Drop:
+		// It may have come back meanwhile.
+		if msg.Anew || !a.facts.Owns(a.RunID) {
+			a.leave(now)
+		}
+	case StoredUpTo:
+		// One that is appending will learn it by that.
+		if number := a.m.State().Number; number < msg.Number && !a.m.Appending() {
+			a.leave(now)
+			a.act(LoadAgain{Failures: a.failures, Err: messages.Errorf(messages.CodeJournalConflict,
+				"run %s has %d entries in the journal and %d here", a.RunID, msg.Number, number)})
+		}
+	case CompareStored:
+		a.act(Compare{After: a.m.State().Number})
+	case *Bound:
+		a.stillBound(msg)
+	}
+}
+
+// appended drops the activation if its append was refused: another activation
+// went on, or the journal is out of reach.
+func (a *Activation) appended(in run.Appended, now time.Time) {
+	if in.Err == nil {
+		a.mark, a.failures = a.appendMark, 0
+		a.handle(in, now)
+		return
+	}
+	a.act(AppendFailed{Err: in.Err})
+	a.handle(in, now)
+	if a.m.State().Number > 1 {
+		a.act(LoadAgain{Failures: a.failures, Err: in.Err})
+	}
+	// Else it was not stored, or exists; whoever starts it finds out.
+}
+
+// spawn adds what the server knows of the spawning worker.
+func (a *Activation) spawn(msg *SpawnResolved) run.Spawn {
+	in := run.Spawn{Message: msg.Message, Err: msg.Err, Token: spawner{msg.Sender}}
+	if msg.Err != nil {
+		return in
+	}
+	in.Def, in.Hash = msg.Def, msg.Hash
+	st := a.m.State().Step(msg.Message.Step)
+	if st == nil || st.Worker == nil {
+		return in
+	}
+	serves, known := a.facts.Serves(st.Worker, msg.Def)
+	in.OnWorker = serves
+	if !known && msg.Message.Sticky {
+		// A server that has just started has yet to ask the worker what it
+		// serves; the step asks again.
+		in.Err = messages.Errorf(messages.CodeUnavailable, "worker %q has not told this server yet what it serves", st.Worker.WorkerId)
+	}
+	return in
+}

@@ -1,0 +1,49 @@
+package activation
+
+import "fmt"
+
+// Check says which invariant of the package is broken.
+func (a *Activation) Check() error {
+	switch {
+	case len(a.early) > 0 && (a.m != nil || a.retired):
+		return fmt.Errorf("A1: run %s holds %d early messages and is loaded", a.RunID, len(a.early))
+	case len(a.held) > 0 && !a.leaving && !a.retired:
+		return fmt.Errorf("A1: run %s holds %d messages and does not leave", a.RunID, len(a.held))
+	case a.leaving && (a.m == nil || !a.m.Appending()):
+		return fmt.Errorf("A2: run %s leaves, and no append is in flight", a.RunID)
+	case a.retired && (len(a.held) > 0 || a.leaving):
+		return fmt.Errorf("A3: run %s has retired and holds %d messages", a.RunID, len(a.held))
+	case a.m == nil:
+		return nil
+	}
+	if err := a.m.State().Check(); err != nil {
+		return fmt.Errorf("A4: %w", err)
+	}
+	return nil
+}
+
+// Check says which invariant of the package is broken.
+func (h *Host) Check() error {
+	for id, a := range h.active {
+		if a.RunID != id {
+			return fmt.Errorf("H1: the activation of %s is that of %s", id, a.RunID)
+		}
+	}
+	owned := 0
+	for _, mine := range h.owned {
+		if mine {
+			owned++
+		}
+	}
+	if owned != h.ownedCount || h.taking < 0 || h.wakings < 0 || h.passing < 0 || h.passing > passingMax {
+		return fmt.Errorf("H2: owned %d of %d, taking %d, wakings %d, passing %d", h.ownedCount, owned, h.taking, h.wakings, h.passing)
+	}
+	for _, r := range h.releases {
+		for a := range r.waits {
+			if a.retired && h.active[a.RunID] != a {
+				return fmt.Errorf("H3: shards %v wait for %s, which has retired", r.shards, a.RunID)
+			}
+		}
+	}
+	return nil
+}

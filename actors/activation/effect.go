@@ -1,0 +1,103 @@
+package activation
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// What becomes of the machine's actions.
+//
+// A worker that has a lease again executes what comes under its new term. An
+// activation that has not noticed that the run went to another worker meanwhile
+// must not send under that term: it uses what the server knew before the
+// activation was last shown to be the newest. See package lease.
+
+// Tokens of inputs whose answer is a message to a sender.
+type (
+	commander struct{ sender any }
+	spawner   struct{ sender any }
+)
+
+// handle gives an input to the machine. The machine's own slice carries the
+// actions on: there is one for each message of each run.
+func (a *Activation) handle(in run.Input, now time.Time) {
+	actions := a.m.Handle(in, now)
+	kept := actions[:0]
+	for _, action := range actions {
+		if action = a.effect(action); action != nil {
+			kept = append(kept, action)
+		}
+	}
+	if a.out == nil {
+		a.out = kept
+		return
+	}
+	a.out = append(a.out, kept...)
+}
+
+// effect returns the action that the shell is to carry out; nil for none.
+func (a *Activation) effect(action Action) Action {
+	switch act := action.(type) {
+	case run.Append:
+		a.appendMark = a.facts.LeaseMark()
+	case run.SendWorker:
+		return a.underTerm(action, act)
+	case run.Watch:
+		if !slices.Contains(a.watched, act.WorkerID) {
+			a.watched = append(a.watched, act.WorkerID)
+		}
+	case run.Unwatch:
+		a.watched = slices.DeleteFunc(a.watched, func(id string) bool { return id == act.WorkerID })
+	case run.Reply:
+		switch to := act.Token.(type) {
+		case commander:
+			return answer(to.sender, &messages.CommandReply{Error: messages.ToFailure(act.Err)})
+		case spawner:
+			return answer(to.sender, &messages.SpawnChildReply{ChildRun: act.ChildRun, Error: messages.ToFailure(act.Err)})
+		}
+	case run.Stop:
+		if a.retired {
+			return nil
+		}
+		a.retired = true
+	}
+	return action
+}
+
+// underTerm adds the lease term that the activation may use. An attempt whose
+// worker has another term is lost, for the lease that it was sent under has
+// ended; if another activation went on, the entry that says so conflicts.
+func (a *Activation) underTerm(action Action, act run.SendWorker) Action {
+	switch m := act.Message.(type) {
+	case *messages.Dispatch:
+		term, known := a.facts.LeaseTerm(act.To, a.mark)
+		if !known && !m.TakeUp {
+			return ToSelf{Message: run.LeaseLost(m, act.To)}
+		}
+		m.LeaseTerm = term
+	case *messages.HandOff:
+		term, known := a.facts.LeaseTerm(act.To, a.mark)
+		if !known {
+			return nil // It is asked again, or goes without.
+		}
+		m.LeaseTerm = term
+	}
+	return action
+}
+
+// answer is the action that answers a sender; nil if nobody wants it.
+func answer(sender, message any) Action {
+	if sender == nil {
+		return nil
+	}
+	return Respond{To: sender, Message: message}
+}
+
+func (a *Activation) respond(sender, message any) {
+	if action := answer(sender, message); action != nil {
+		a.act(action)
+	}
+}

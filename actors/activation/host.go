@@ -1,0 +1,310 @@
+package activation
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// HostConfig configures a Host. The first three fields are required.
+type HostConfig struct {
+	Facts Facts
+	// Shards is their number, ShardOf that of a run.
+	Shards  int
+	ShardOf func(runID string) int
+	// Run holds the times of the machines.
+	Run run.Config
+	// PageSize is how many runs are read at once. Default 500.
+	PageSize int
+	// SweepTurn is how long a sweep takes to look at all shards; SweepTurnAlone
+	// that of the only server, which loses nothing in races with others. Defaults
+	// 20 s and 2 min.
+	SweepTurn, SweepTurnAlone time.Duration
+}
+
+// Host is the activations of a server and what the server does with the shards
+// that it owns. See the package about who may call it when.
+type Host struct {
+	cfg   HostConfig
+	facts Facts
+
+	active map[string]*Activation
+	// most is how many there were since active was made.
+	most   int
+	serial uint64
+
+	// version of the newest view; owned are the shards of this server by it.
+	version    uint64
+	owned      []bool
+	ownedCount int
+	// taking counts the sets of shards that are being taken up. claims wait for
+	// it, releases are the sets that are being let go.
+	taking   int
+	claims   []*claim
+	releases []*release
+	// anew is the serial of the newest reason to begin anew.
+	anew uint64
+
+	// wakings counts those that wake dormant runs by a worker's news now.
+	wakings int
+	// lookAt is when dormant runs that are due are looked for next, zero for
+	// never; looks is the serial of that. looking: it is done now, and lookAt
+	// gathers what is asked for in the meantime.
+	lookAt  time.Time
+	looks   uint64
+	looking bool
+	// aside are runs that cannot be read, and until when they are not woken.
+	aside map[string]time.Time
+	// unseen are, by the part of the sweep, the activations that it did not see
+	// in the journal, by their serials.
+	unseen [sweepParts]map[string]uint64
+	// passing counts the results that are on their way to new owners.
+	passing int
+	closed  bool
+
+	out []Action
+}
+
+const (
+	// againAfter is the wait before a run whose activation failed is loaded anew,
+	// againBehind that after another activation went on with it, as happens when
+	// it moves. Both double up to againMost while the activations do nothing but
+	// fail. A reading that failed waits againAfter, too.
+	againAfter  = 500 * time.Millisecond
+	againBehind = 20 * time.Millisecond
+	againMost   = 4 * time.Second
+	// passingMax bounds the results that are being passed on to new owners;
+	// workers send again what is dropped.
+	passingMax = 64
+)
+
+// NewHost makes the host of a server that owns nothing yet.
+func NewHost(cfg HostConfig) *Host {
+	cfg.PageSize = cmp.Or(cfg.PageSize, 500)
+	cfg.SweepTurn = cmp.Or(cfg.SweepTurn, 20*time.Second)
+	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, 2*time.Minute)
+	return &Host{cfg: cfg, facts: cfg.Facts, active: map[string]*Activation{}, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{}}
+}
+
+// Active returns the activation of a run; nil if there is none. It only reads.
+func (h *Host) Active(runID string) *Activation { return h.active[runID] }
+
+// Len is the number of activations. It only reads.
+func (h *Host) Len() int { return len(h.active) }
+
+// All are the activations, in the order in which they were made. It only reads.
+func (h *Host) All() []*Activation {
+	return slices.SortedFunc(maps.Values(h.active), func(a, b *Activation) int { return cmp.Compare(a.Serial, b.Serial) })
+}
+
+// Away says that the server owns nothing, and that the new owners have taken up
+// what it had, or were given up. It only reads.
+func (h *Host) Away() bool { return h.ownedCount == 0 && len(h.releases) == 0 }
+
+// Close ends all. It returns the activations that are left.
+func (h *Host) Close() []*Activation {
+	h.closed = true
+	left := h.All()
+	h.active = map[string]*Activation{}
+	return left
+}
+
+// Handle takes an input. The actions belong to the caller.
+func (h *Host) Handle(in Input, now time.Time) []Action {
+	if !h.closed {
+		h.handle(in, now)
+	} else if start, ok := in.(Start); ok {
+		h.act(StartDone{Starting: start.Starting, Reply: failed(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))})
+	}
+	out := h.out
+	h.out = nil
+	return out
+}
+
+func (h *Host) handle(in Input, now time.Time) {
+	switch in := in.(type) {
+	case Start:
+		h.start(in.Starting)
+	case Retired:
+		h.forget(in.Activation)
+	case Want:
+		h.activate(in.RunID)
+	case Deliver:
+		h.tell(h.activate(in.RunID), in.Message, in.Sender)
+	case Dormant:
+		h.kick(in.WakeAt, now)
+	case StillBound:
+		h.stillBound(in)
+	case RowRead:
+		h.rowRead(in)
+	case News:
+		h.news(in.Worker, now)
+	case PlacementReset:
+		h.tellAll(run.PlacementReset{})
+	default:
+		if !h.failure(in, now) && !h.reading(in, now) {
+			h.ownership(in, now)
+		}
+	}
+}
+
+// failure handles what went wrong with activations; false for other inputs.
+func (h *Host) failure(in Input, now time.Time) bool {
+	switch in := in.(type) {
+	case Ended:
+		h.forget(in.Activation)
+		if !in.Activation.retired {
+			h.again(Again{in.Activation.RunID, LoadAgain{Failures: in.Activation.failures,
+				Err: messages.Errorf(messages.CodeInternal, "the activation stopped by itself")}})
+		}
+	case Failed:
+		h.setAside(in, now)
+	case Again:
+		h.again(in)
+	case reload:
+		if h.active[in.runID] == nil && h.facts.Owns(in.runID) {
+			h.spawn(&Activation{RunID: in.runID, failures: in.failures})
+		}
+	case Misplaced:
+		if h.passing < passingMax {
+			h.passing++
+			h.act(SendOver{RunID: in.RunID, Result: in.Result, Sender: in.Sender})
+		}
+	case PassedOver:
+		h.passing--
+	default:
+		return false
+	}
+	return true
+}
+
+// reading handles what comes of readings, and has them go on; false for other
+// inputs.
+func (h *Host) reading(in Input, now time.Time) bool {
+	switch in := in.(type) {
+	case Record:
+		in.Of.job.(taker).record(h, in)
+	case Head:
+		in.Of.job.(*sweep).head(h, in, now)
+	case Found:
+		in.Of.job.(*lookOut).found(h, in, now)
+	case Page:
+		in.Of.job.page(h, in, now)
+	case goOn:
+		in.job.read(h, now)
+	case look:
+		h.lookOut(in, now)
+	default:
+		return false
+	}
+	return true
+}
+
+// ownership handles what concerns the shards, and the sweep over them.
+func (h *Host) ownership(in Input, now time.Time) {
+	switch in := in.(type) {
+	case Open:
+		h.sweepLater(0)
+		h.kick(now, now)
+	case turn:
+		h.sweepPart(in.part, now)
+	case ViewChanged:
+		h.viewChanged(in, now)
+	case DeclaredGone:
+		h.anew++
+		h.later(anewAfter, beginAnew{h.anew})
+	case beginAnew:
+		if in.serial == h.anew {
+			h.beginAnew()
+		}
+	case BeginAnew:
+		h.beginAnew()
+	case ShardsReleased:
+		h.claim(in, now)
+	case forgetIt:
+		h.claims = slices.DeleteFunc(h.claims, func(c *claim) bool { return c == in.claim })
+	case Offered:
+		h.offered(in)
+	case offerAgain:
+		h.offer(in.release)
+	case giveUp:
+		h.released(in.release)
+	}
+}
+
+func (h *Host) act(action Action) { h.out = append(h.out, action) }
+
+func (h *Host) later(after time.Duration, in Input) { h.act(Later{After: after, Input: in}) }
+
+func (h *Host) tell(a *Activation, message, sender any) {
+	h.act(Tell{Activation: a, Message: message, Sender: sender})
+}
+
+func (h *Host) tellAll(message any) {
+	for _, a := range h.All() {
+		h.tell(a, message, nil)
+	}
+}
+
+// activate returns the activation of a run, which is loaded if it is new.
+func (h *Host) activate(runID string) *Activation {
+	if a := h.active[runID]; a != nil {
+		return a
+	}
+	return h.spawn(&Activation{RunID: runID})
+}
+
+// activateOwned activates a run on the host's own account.
+func (h *Host) activateOwned(a *Activation) bool {
+	if !h.owned[h.cfg.ShardOf(a.RunID)] {
+		return false
+	}
+	if h.active[a.RunID] == nil {
+		h.spawn(a)
+	}
+	return true
+}
+
+func (h *Host) spawn(a *Activation) *Activation {
+	h.serial++
+	a.Serial, a.facts, a.cfg = h.serial, h.facts, h.cfg.Run
+	h.active[a.RunID] = a
+	h.act(Spawn{Activation: a})
+	return a
+}
+
+// forget takes an activation out of the set; a later message makes a new one.
+func (h *Host) forget(a *Activation) {
+	if h.active[a.RunID] == a {
+		delete(h.active, a.RunID)
+		h.shrink()
+	}
+	h.gone(a)
+}
+
+// shrinkLeast is the size from which the set is worth to be made anew.
+const shrinkLeast = 4096
+
+// shrink makes the set anew once it has but a sixteenth of what it had: a map
+// keeps its room, and there may have been many runs at once.
+func (h *Host) shrink() {
+	h.most = max(h.most, len(h.active)+1)
+	if h.most >= shrinkLeast && len(h.active) <= h.most/16 {
+		h.active, h.most = maps.Collect(maps.All(h.active)), len(h.active)
+	}
+}
+
+// again loads a run after its activation failed, and a pause.
+func (h *Host) again(in Again) {
+	wait := againAfter
+	if messages.CodeOf(in.Err) == messages.CodeJournalConflict {
+		wait = againBehind
+	}
+	wait = min(wait<<min(in.Failures, 10), againMost)
+	h.act(LoadsAgain{RunID: in.RunID, In: wait, Err: in.Err})
+	h.later(wait, reload{in.RunID, in.Failures + 1})
+}

@@ -1,0 +1,151 @@
+package activation
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Facts is what the server knows at the moment. Each call answers at once, and
+// may come from any activation and from the host.
+type Facts interface {
+	// Owns says that the run's shard is this server's, by its newest view.
+	Owns(runID string) bool
+	// OwnerOf names the other server that owns a shard; empty if there is none.
+	OwnerOf(shard int) string
+	// Alone: there is no other server.
+	Alone() bool
+	// LeaseMark names this moment in the history of the leases that the server
+	// has granted. LeaseTerm is the newest term of a worker's process that it
+	// knew by then; false if it knows one that is newer.
+	LeaseMark() uint64
+	LeaseTerm(worker *messages.WorkerRef, mark uint64) (uint64, bool)
+	// Serves says whether a worker's process has all steps of a workflow
+	// registered; known is false if the process has not said so yet.
+	Serves(worker *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool)
+	// UpWorkers are the ids of the workers that are up.
+	UpWorkers() []string
+	// Backlog counts the appends and mailboxes that wait.
+	Backlog() int
+}
+
+// Messages of an activation's own server. Besides these an activation receives
+// the inputs of its machine (run.Start, run.Appended, *run.WorkerChanged, …) and
+// what workers, placement and clients send.
+type (
+	// Loaded answers Load.
+	Loaded struct {
+		Record journal.Record
+		Def    *messages.WorkflowDefinition
+		Err    error
+	}
+	// SpawnResolved answers Resolve: the child's definition, or why there is
+	// none for this input.
+	SpawnResolved struct {
+		Resolve
+		Def  *messages.WorkflowDefinition
+		Hash string
+		Err  error
+	}
+	// AskWaitingFor asks what the run waits for; the answer is a WaitingFor.
+	AskWaitingFor struct{}
+	WaitingFor    string
+	// Bound asks whether the run is still bound to a worker under an epoch; the
+	// answer, RunReleased, goes to To if it is not.
+	Bound struct {
+		Worker *messages.WorkerRef
+		Epoch  uint64
+		To     any
+	}
+	// Drop ends the activation without a word, once its append in flight is
+	// stored: its shard went to another server, or, if Anew is set, what this
+	// server holds in memory may be old.
+	Drop struct{ Anew bool }
+	// StoredUpTo ends the activation if it is behind the journal.
+	StoredUpTo struct{ Number uint64 }
+	// CompareStored makes the activation find out whether it is behind.
+	CompareStored struct{}
+)
+
+// Action is what the shell is to do: one of package run's, or one of these.
+type Action = run.Action
+
+// Actions of an activation. Run's own Stop means that it has retired.
+type (
+	// Load reads the run and its definition; Loaded is to follow.
+	Load struct{ run.Extra }
+	// Resolve looks up the definition of the child that is to be spawned, and
+	// checks its input; SpawnResolved is to follow.
+	Resolve struct {
+		run.Extra
+		Message *messages.SpawnChild
+		Sender  any
+	}
+	// Respond answers whoever asked: To is the sender of the question.
+	Respond struct {
+		run.Extra
+		To, Message any
+	}
+	// ToSelf puts a message into the activation's own mailbox.
+	ToSelf struct {
+		run.Extra
+		Message any
+	}
+	// PassOn gives a message to the next activation of the run, which is made if
+	// there is none. One without a message only makes it.
+	PassOn struct {
+		run.Extra
+		Message, Sender any
+	}
+	// PassOver gives a result to the server that owns the run now.
+	PassOver struct {
+		run.Extra
+		Result *messages.Result
+		Sender any
+	}
+	// Compare reads whether the journal has entries after a number; StoredUpTo
+	// is to follow if it has.
+	Compare struct {
+		run.Extra
+		After uint64
+	}
+	// LoadAgain makes the host load the run after a pause. Failures counts the
+	// activations in a row that failed before.
+	LoadAgain struct {
+		run.Extra
+		Failures int
+		Err      error
+	}
+	// LoadFailed and AppendFailed report what went wrong.
+	LoadFailed struct {
+		run.Extra
+		Err error
+	}
+	AppendFailed struct {
+		run.Extra
+		Err error
+	}
+)
+
+// RowOf projects a run that has started to its row.
+func RowOf(s *run.State, shard int) *journal.Row {
+	row := &journal.Row{
+		RunID: s.RunID, Shard: shard, Workflow: s.Start.Workflow, DefinitionHash: s.Start.DefinitionHash,
+		Pool: s.Def.EffectivePool(), Sticky: s.Def.Sticky, Status: s.Status,
+		Priority:  messages.EffectivePriority(s.Start.Priority, s.Def.Priority),
+		ParentRun: s.Start.ParentRun, Trigger: s.Start.Trigger,
+		BoundWorker: s.BoundWorker(), Epoch: s.Epoch, CreatedAt: s.CreatedAt, FinishedAt: s.FinishedAt,
+	}
+	if d := s.Dormant; d != nil {
+		row.Dormant, row.WakeOnUp, row.WakeOnGone = true, d.WakeOnUp, d.WakeOnGone
+		if d.WakeAtUs != 0 {
+			row.WakeAt = time.UnixMicro(d.WakeAtUs)
+		}
+	}
+	if s.Failure != nil {
+		row.FailureCode, row.FailureMessage = s.Failure.Code, s.Failure.Message
+	}
+	return row
+}

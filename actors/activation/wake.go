@@ -1,0 +1,174 @@
+package activation
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// A million runs may wait for a worker, or for many that come at once. No further
+// ones are woken while there are more than wokenMax runs in memory, or more than
+// wokenBehind things to do, unless no more than wokenLeast of those that were woken
+// are in memory. Whoever wakes does so for the share of it, and by pages, that are
+// due to one of as many as wake now.
+const (
+	wokenMax       = 20_000
+	wokenLeastOf   = 2 // pages
+	wokenBehindOf  = 2 // pages: what comes on top only waits too, and workers send again what is not answered in time
+	pageShareMinOf = 20
+	// busyPause is the wait while woken runs are on their way.
+	busyPause = 50 * time.Millisecond
+	// asideFor is how long a run that cannot be read is not woken.
+	asideFor = time.Minute
+)
+
+// waking wakes the dormant runs that wait for a worker's coming or going.
+type waking struct {
+	// of is the recovery that it is part of, if any.
+	of       *recovery
+	shards   []int
+	workerID string
+	state    run.WorkerState
+	after    string
+	// woken are the runs that it has woken, of which some are in memory.
+	woken []string
+}
+
+// news wakes the dormant runs that wait for what has become of a worker.
+func (h *Host) news(worker run.WorkerChanged, now time.Time) {
+	if worker.State != run.WorkerDraining {
+		(&waking{shards: h.ownedShards(), workerID: worker.Worker.WorkerId, state: worker.State}).begin(h, now)
+	}
+}
+
+func (w *waking) begin(h *Host, now time.Time) {
+	h.wakings++
+	w.read(h, now)
+}
+
+func (w *waking) read(h *Host, _ time.Time) {
+	if h.crowded(w) {
+		h.later(busyPause, goOn{w})
+		return
+	}
+	query := ReadWokenByUp
+	if w.state == run.WorkerGone {
+		query = ReadWokenByGone
+	}
+	h.ask(Read{Query: query, Shards: w.shards, WorkerID: w.workerID, After: w.after, Limit: h.share(h.cfg.PageSize)}, w)
+}
+
+func (w *waking) record(h *Host, in Record) {
+	w.after = in.Loaded.Record.Row.RunID
+	w.woken = append(w.woken, w.after)
+	h.takeUp(in)
+}
+
+func (w *waking) page(h *Host, in Page, now time.Time) {
+	if len(w.woken) > wokenMax {
+		h.prune(w)
+	}
+	switch {
+	case in.Err != nil:
+		h.readAgain(in, w)
+	case in.Count == in.Of.Limit:
+		w.read(h, now)
+	default:
+		h.wakings--
+		if w.of != nil {
+			w.of.next(h, now)
+		}
+	}
+}
+
+// share is the part of n that is due to one of those who wake now.
+func (h *Host) share(n int) int {
+	return max(1, h.cfg.PageSize/pageShareMinOf, n/max(1, h.wakings))
+}
+
+// crowded says that waking more runs would only make all of them wait.
+func (h *Host) crowded(w *waking) bool {
+	if len(h.active) <= wokenMax && h.facts.Backlog() <= wokenBehindOf*h.cfg.PageSize {
+		return false
+	}
+	h.prune(w)
+	return len(w.woken) > h.share(wokenLeastOf*h.cfg.PageSize)
+}
+
+// prune leaves those of the woken runs that are in memory.
+func (h *Host) prune(w *waking) {
+	w.woken = slices.DeleteFunc(w.woken, func(id string) bool { return h.active[id] == nil })
+}
+
+// ---- runs whose time has come ------------------------------------------------
+
+// WakesBefore says that dormant runs are looked for by then anyway. It only
+// reads.
+func (h *Host) WakesBefore(at time.Time) bool { return !h.lookAt.IsZero() && !at.Before(h.lookAt) }
+
+// kick has dormant runs looked for at a time that a row in the journal has. A
+// look before the row is there would not find it, and forget it.
+func (h *Host) kick(at, now time.Time) {
+	if at.IsZero() || h.WakesBefore(at) {
+		return
+	}
+	h.lookAt = at
+	if !h.looking {
+		h.looks++
+		h.later(max(0, at.Sub(now)), look{h.looks})
+	}
+}
+
+// lookOut is one look for dormant runs that are due.
+type lookOut struct{ due, woken int }
+
+func (h *Host) lookOut(in look, now time.Time) {
+	if in.serial != h.looks || h.looking {
+		return
+	}
+	h.looking, h.lookAt = true, time.Time{}
+	(&lookOut{}).read(h, now)
+}
+
+func (l *lookOut) read(h *Host, now time.Time) {
+	h.ask(Read{Query: ReadDue, Shards: h.ownedShards(), At: now, Limit: h.cfg.PageSize + len(h.aside)}, l)
+}
+
+func (l *lookOut) found(h *Host, in Found, now time.Time) {
+	l.due++
+	if !now.Before(h.aside[in.RunID]) && h.activateOwned(&Activation{RunID: in.RunID}) {
+		l.woken++
+	}
+}
+
+// page finds out when to look again. Runs stay listed until their first append,
+// and those that are set aside until they can be read.
+func (l *lookOut) page(h *Host, in Page, now time.Time) {
+	next := in.Next
+	switch {
+	case in.Err != nil:
+		h.act(ReadsAgain{Of: in.Of, Err: in.Err})
+		next = now.Add(againAfter)
+	case l.woken > 0:
+		next = now.Add(busyPause)
+	case l.due > 0 && (next.IsZero() || next.After(now.Add(asideFor))):
+		next = now.Add(asideFor)
+	}
+	asked := h.lookAt
+	h.looking, h.lookAt = false, time.Time{}
+	h.kick(next, now)
+	h.kick(asked, now)
+}
+
+// setAside notes a run that cannot be read.
+func (h *Host) setAside(in Failed, now time.Time) {
+	if code := messages.CodeOf(in.Err); code == messages.CodeUnknownRun || code.Retryable() {
+		return
+	}
+	if _, known := h.aside[in.RunID]; !known {
+		h.act(SetAside{RunID: in.RunID, Err: in.Err})
+	}
+	h.aside[in.RunID] = now.Add(asideFor)
+}
