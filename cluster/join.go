@@ -83,13 +83,13 @@ func (m *membership) join(ctx context.Context) error {
 	}
 }
 
-// joinLiving contacts the servers whose signs of life are read: the seeds may be
-// gone for good. It returns whether one of them is in the view.
+// joinLiving contacts the servers whose heartbeats are read: the seeds may be gone
+// for good. It returns whether one of them is in the view.
 func (m *membership) joinLiving(ctx context.Context) bool {
-	if m.gate == nil {
+	if m.filter == nil {
 		return false
 	}
-	m.gate.look(ctx)
+	m.filter.survey(ctx)
 	m.contactLost()
 	m.flush()
 	return m.seesAnotherServer(m.current.Load().view)
@@ -141,7 +141,7 @@ func (m *membership) rejoinLoop(ctx context.Context) {
 		state := m.current.Load()
 		interval := rejoinInterval
 		// One that is cut off has those that it misses in its view.
-		if m.gate.isCutOff() || !m.seesAnotherServer(state.view) {
+		if m.filter.isCutOff() || !m.seesAnotherServer(state.view) {
 			interval = rejoinIntervalAlone
 		}
 		t := time.NewTimer(interval - time.Since(last))
@@ -259,7 +259,7 @@ func (m *membership) contactLost() {
 	}
 	lost := maps.Clone(m.lost)
 	m.mu.Unlock()
-	for name, address := range m.gate.missed() {
+	for name, address := range m.filter.unreached() {
 		lost[name] = lostServer{address: address}
 	}
 	var asked sync.WaitGroup

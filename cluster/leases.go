@@ -14,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/cluster/lease"
+	"github.com/limpetrun/limpet/cluster/quorum"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -44,7 +45,7 @@ type leases struct {
 	looking map[string]bool
 	// ended are members whose processes have ended, or that left, and when.
 	ended map[string]time.Time
-	// cleared are silent workers that the gate lets go, kept those that are held
+	// cleared are silent workers that the verdict filter lets go, kept those that are held
 	// back.
 	cleared, kept map[string]bool
 	// misheard are members whose state was another than that in the view when they
@@ -70,7 +71,7 @@ const (
 
 func newLeases(m *membership) *leases {
 	c := m.config
-	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Signs != nil, SignGap: 2 * signEvery}, base: now(),
+	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Signs != nil, HeartbeatGap: 2 * quorum.HeartbeatEvery}, base: now(),
 		servers: map[string]Member{}, looking: map[string]bool{}, ended: map[string]time.Time{},
 		cleared: map[string]bool{}, kept: map[string]bool{}, misheard: map[string]State{}, wakeup: make(chan struct{}, 1)}
 	if c.Role == RoleWorker {

@@ -34,12 +34,13 @@ func (l *leases) alive(name string) {
 	delete(l.ended, name)
 }
 
-// signed takes what a sign of life found.
-func (l *leases) signed(began time.Time, signs []lease.Sign) {
+// heartbeatWritten takes the heartbeats that were read after that of this server
+// was written, which was begun at a time.
+func (l *leases) heartbeatWritten(began time.Time, beats []lease.Heartbeat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.granter != nil {
-		l.granter.Signed(began, now(), signs)
+		l.granter.HeartbeatWritten(began, now(), beats)
 	}
 }
 
@@ -74,8 +75,9 @@ func (l *leases) silent() []string {
 }
 
 // clear lets those of the members go that no lease holds back; it returns the
-// others. The servers are those that this one reaches.
-func (l *leases) clear(names, reached []string) (held []string) {
+// others. The servers are those that this one reaches; promised is for how long
+// leases last by their word.
+func (l *leases) clear(names, reached []string, promised time.Duration) (held []string) {
 	view := l.m.current.Load().view
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,6 +86,9 @@ func (l *leases) clear(names, reached []string) (held []string) {
 		_, ended := l.ended[name]
 		switch {
 		case m.Role != RoleWorker || ended || l.granter == nil:
+		case promised > 0:
+			held = append(held, name)
+			continue
 		case l.granter.Hold(now(), name, reached) > 0:
 			held = append(held, name)
 			continue
@@ -94,7 +99,7 @@ func (l *leases) clear(names, reached []string) (held []string) {
 }
 
 // filter puts silent workers back into the next view that may have leases: those
-// that the gate has not judged.
+// that the verdict filter has not judged.
 func (l *leases) filter(old *View, next []Member) []Member {
 	if l.m.config.Role != RoleServer {
 		return next

@@ -35,8 +35,8 @@ type membership struct {
 	// declared gone and is back.
 	returned func(Member)
 
-	// gate holds verdicts back; nil for none.
-	gate *gate
+	// filter holds verdicts back; nil for none.
+	filter *verdictFilter
 	// lookout finds out who has ended.
 	lookout *lookout
 	// leases are what a worker may act by, and what holds verdicts on it back.
@@ -338,7 +338,7 @@ func (m *membership) refresh() {
 	old := m.current.Load()
 	// A verdict that was held back has cost the member nothing.
 	returned = slices.DeleteFunc(returned, func(member Member) bool { return m.leases.keeps(member.Name) })
-	members = m.leases.filter(old.view, m.gate.filter(old.view, members))
+	members = m.leases.filter(old.view, m.filter.filter(old.view, members))
 	view := old.view.next(members)
 	if slices.Equal(view.Members, old.view.Members) {
 		return
@@ -351,7 +351,7 @@ func (m *membership) refresh() {
 	for _, member := range returned {
 		_, known := old.view.byID(member.ID)
 		_, held := old.view.Member(member.Name)
-		if !known && !(held && m.gate != nil) {
+		if !known && !(held && m.filter != nil) {
 			m.returned(member)
 		}
 	}
@@ -392,7 +392,7 @@ func (m *membership) setState(s State) error {
 	m.wanted = s
 	m.mu.Unlock()
 	m.showState(time.Second)
-	m.gate.kick()
+	m.filter.kick()
 	return nil
 }
 
@@ -401,7 +401,7 @@ func (m *membership) setState(s State) error {
 func (m *membership) showState(timeout time.Duration) {
 	m.showing.Lock()
 	defer m.showing.Unlock()
-	cutOff := m.gate.isCutOff()
+	cutOff := m.filter.isCutOff()
 	m.mu.Lock()
 	self := m.Self()
 	s := m.wanted

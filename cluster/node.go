@@ -9,7 +9,6 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	protocluster "github.com/asynkron/protoactor-go/cluster"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -60,14 +59,12 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		n.system.Root.RequestWithCustomSender(to, m, actor.NewPID(n.system.Address(), activatorActor))
 	}
 	if c.Role == RoleServer && c.Signs != nil {
-		n.membership.gate = newGate(n.membership, c.Signs)
-		n.membership.gate.ask = func(ctx context.Context, to Member, msg proto.Message) (proto.Message, error) {
-			return n.Request(ctx, actor.NewPID(to.Address, activatorActor), msg)
-		}
-		n.OnPause(func(time.Duration) { n.membership.gate.doubt() })
+		f := newVerdictFilter(n.membership, memberName(c.ID, c.Incarnation), c.Signs, newPoller(n))
+		n.membership.filter = f
+		n.OnPause(func(time.Duration) { f.recheck() })
 		n.OnDeclaredGone(func(by Member) {
 			if by.Role != RoleWorker {
-				n.membership.gate.doubt()
+				f.recheck()
 			}
 		})
 	}
@@ -117,17 +114,17 @@ func (n *Node) startMember(ctx context.Context) error {
 		n.membership.rejoinLoop(loops)
 	}()
 	if n.startsJoining() {
-		n.membership.gate.first(ctx)
+		n.membership.filter.first(ctx)
 		_ = n.SetState(n.config.State)
 	}
-	n.running.Go(func() { n.membership.gate.loop(loops) })
+	n.running.Go(func() { n.membership.filter.loop(loops) })
 	started := time.Now()
 	n.running.Go(func() { n.pauses.loop(loops, started, n.pauseLimit) })
 	return nil
 }
 
-// startsJoining: the server is not ready before it has joined others, and has
-// looked for signs of life of such that it was not told to join.
+// startsJoining: the server is not ready before it has joined others, and has read
+// the heartbeats of such that it was not told to join.
 func (n *Node) startsJoining() bool {
 	return n.config.Role == RoleServer && n.config.State == StateReady && (len(n.config.Join) > 0 || n.config.Signs != nil)
 }
@@ -204,7 +201,7 @@ func (n *Node) SetState(s State) error { return n.membership.setState(s) }
 
 // CutOff says that this server reaches less of the cluster than others that
 // live: it owns nothing until it reaches them again.
-func (n *Node) CutOff() bool { return n.membership.gate.isCutOff() }
+func (n *Node) CutOff() bool { return n.membership.filter.isCutOff() }
 
 // HostPID returns the actor that starts and watches the run on the server
 // that owns it; false if there is no server.

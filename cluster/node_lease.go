@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -83,34 +81,18 @@ func (n *Node) LeaseHold(ctx context.Context, worker, incarnation string) time.D
 
 // askLeases asks the other servers for how long leases of a process may last by
 // them. It returns those that answered, and the longest.
-func (n *Node) askLeases(ctx context.Context, name string) (reached []string, promised time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, gateTry)
-	defer cancel()
+func (n *Node) askLeases(ctx context.Context, name string) (reached []string, longest time.Duration) {
 	self, silent := n.Self().Name, n.membership.leases.silent()
-	ask := &messages.Ping{Name: self, Missing: append([]string{name}, silent...)}
-	type answer struct {
-		from string
-		pong *messages.Pong
-	}
-	answers, asked := make(chan answer), 0
-	for _, m := range n.View().servers {
-		if m.Name == self || slices.Contains(silent, m.Name) {
-			continue
+	others := slices.DeleteFunc(slices.Clone(n.View().servers), func(m Member) bool { return m.Name == self || slices.Contains(silent, m.Name) })
+	question := &messages.Ping{Name: self, Missing: append([]string{name}, silent...)}
+	newPoller(n).poll(ctx, others, question, func(from Member, pong *messages.Pong, _ error) bool {
+		if pong.GetKnown() {
+			reached = append(reached, from.Name)
+			longest = max(longest, promised(pong))
 		}
-		asked++
-		go func() {
-			reply, _ := n.Request(ctx, actor.NewPID(m.Address, activatorActor), ask)
-			pong, _ := reply.(*messages.Pong)
-			answers <- answer{m.Name, pong}
-		}()
-	}
-	for range asked {
-		if a := <-answers; a.pong.GetKnown() {
-			reached = append(reached, a.from)
-			promised = max(promised, time.Duration(a.pong.GetHoldMs())*time.Millisecond)
-		}
-	}
-	return reached, promised
+		return false
+	})
+	return reached, longest
 }
 
 // grants says that this is a server that gives leases.

@@ -14,7 +14,7 @@ import (
 // all others, looks at ports, and signs of life in the journal. What is modelled
 // of a server's verdict on a silent worker is how long it is held back.
 
-var leaseConfig = lease.Config{For: 1400 * time.Millisecond, Store: true, SignGap: 800 * time.Millisecond}
+var leaseConfig = lease.Config{For: 1400 * time.Millisecond, Store: true, HeartbeatGap: 800 * time.Millisecond}
 
 const (
 	// verdictTry is how long a server waits for the word of others, verdictPause
@@ -153,13 +153,13 @@ func (sv *server) sign() {
 		}
 		sv.serial++
 		s.signs[sv.address] = storedSign{sv.serial, s.now}
-		var signs []lease.Sign
+		var signs []lease.Heartbeat
 		for _, p := range s.procs {
 			if sign, ok := s.signs[p.address]; ok && p != sv.proc && p.incarnation == s.newest(p.id) {
-				signs = append(signs, lease.Sign{Server: p.address, Serial: sign.serial, Age: s.now.Sub(sign.at)})
+				signs = append(signs, lease.Heartbeat{Server: p.address, Serial: sign.serial, Age: s.now.Sub(sign.at)})
 			}
 		}
-		sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() { sv.lease.Signed(began, sv.clock(), signs) })
+		sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() { sv.lease.HeartbeatWritten(began, sv.clock(), signs) })
 	})
 }
 

@@ -17,12 +17,12 @@ type Granter struct {
 	asked   time.Time
 	peers   map[string]*peer
 	workers map[string]*tenant
-	// active: the server has looked around and is not cut off.
+	// active: the server has read the heartbeats of others and is not cut off.
 	active bool
-	// signed is when the last sign of life was begun that was given, steady since
-	// when they were given without a gap, clean since when no other server that
-	// gives any has left this one without an answer.
-	signed, steady, clean time.Time
+	// written is when the last heartbeat was begun that was written, steady since
+	// when they were written without a gap, clean since when no other server that
+	// writes any has left this one without an answer.
+	written, steady, clean time.Time
 	// pruned is when the table of workers was last gone through.
 	pruned time.Time
 }
@@ -39,12 +39,10 @@ type peer struct {
 	// answered is when the last question was sent that it answered, stood when
 	// this server last answered one of its.
 	answered, stood time.Time
-	// serial is that of its newest sign of life, since when it is that one; cutOff
+	// serial is that of its newest heartbeat, since when it is that one; cutOff
 	// since when it says that it is cut off, zero if it does not.
 	serial        uint64
 	since, cutOff time.Time
-	// older: by its sign it gives no leases.
-	older bool
 }
 
 // tenant is a worker that has got leases.
@@ -55,15 +53,14 @@ type tenant struct {
 	term, mark uint64
 }
 
-// Sign is a sign of life of another server, as it was read.
-type Sign struct {
+// Heartbeat is the newest one of another server, as it was read.
+type Heartbeat struct {
 	Server string
 	Serial uint64
-	// Age since it was given.
+	// Age since it was written.
 	Age time.Duration
 	// CutOff: it says that it is. Passive: it owns nothing yet, or any more.
-	// Older: it is of before there were leases, and gives none.
-	CutOff, Passive, Older bool
+	CutOff, Passive bool
 }
 
 // NewGranter makes the Granter of a server that listens by now: nobody found its
@@ -72,11 +69,11 @@ func NewGranter(c Config, now time.Time) *Granter {
 	return &Granter{cfg: c, start: now, peers: map[string]*peer{}, workers: map[string]*tenant{}}
 }
 
-// Activate says whether the server has looked around and is not cut off. What
-// it heard before it was counts for nothing.
+// Activate says whether the server has read the heartbeats of others and is not
+// cut off. What it heard before that counts for nothing.
 func (g *Granter) Activate(active bool) {
 	if active && !g.active {
-		g.signed, g.steady, g.clean = time.Time{}, time.Time{}, time.Time{}
+		g.written, g.steady, g.clean = time.Time{}, time.Time{}, time.Time{}
 		for _, p := range g.peers {
 			p.answered = time.Time{}
 		}
@@ -202,16 +199,16 @@ func (g *Granter) Term(worker string, at uint64) (term uint64, known bool) {
 	return w.term, w.mark <= at
 }
 
-// Signed takes what a sign of life found that was begun at a time, and given,
-// before the others were read.
-func (g *Granter) Signed(began, now time.Time, signs []Sign) {
-	if gap := Discount(g.cfg.SignGap); g.signed.IsZero() || now.Sub(g.signed) > gap || now.Sub(began) > gap {
+// HeartbeatWritten takes the heartbeats that were read after that of this server
+// was written, which was begun at a time.
+func (g *Granter) HeartbeatWritten(began, now time.Time, beats []Heartbeat) {
+	if gap := Discount(g.cfg.HeartbeatGap); g.written.IsZero() || now.Sub(g.written) > gap || now.Sub(began) > gap {
 		g.steady = now
 	}
-	g.signed = began
+	g.written = began
 	clean := began
-	for _, s := range signs {
-		fresh := s.Age <= g.cfg.SignGap && !s.Passive
+	for _, s := range beats {
+		fresh := s.Age <= g.cfg.HeartbeatGap && !s.Passive
 		p := g.peers[s.Server]
 		if p == nil {
 			if !fresh {
@@ -220,7 +217,7 @@ func (g *Granter) Signed(began, now time.Time, signs []Sign) {
 			p = g.peer(s.Server)
 			p.gone = now
 		}
-		p.signed(now, s)
+		p.beat(now, s)
 		if fresh && !p.ended {
 			clean = earlier(clean, p.answered)
 		}
@@ -228,12 +225,12 @@ func (g *Granter) Signed(began, now time.Time, signs []Sign) {
 	g.clean = later(g.clean, clean)
 }
 
-// signed notes a sign as it was read.
-func (p *peer) signed(now time.Time, s Sign) {
+// beat notes a heartbeat as it was read.
+func (p *peer) beat(now time.Time, s Heartbeat) {
 	if p.serial == s.Serial && !p.since.IsZero() {
 		return
 	}
-	p.serial, p.since, p.older = s.Serial, now, s.Older
+	p.serial, p.since = s.Serial, now
 	switch {
 	case !s.CutOff && !s.Passive:
 		p.cutOff = time.Time{}
@@ -274,7 +271,7 @@ func (g *Granter) Standing(now time.Time) time.Time {
 	if g.isSteady(now) {
 		most = stands((n - 1) / 2)
 	}
-	most = earlier(most, g.signed.Add(Discount(g.cfg.For)))
+	most = earlier(most, g.written.Add(Discount(g.cfg.For)))
 	return later(all, later(most, g.clean.Add(Discount(g.cfg.For))))
 }
 
@@ -321,9 +318,6 @@ func (g *Granter) Hold(now time.Time, worker string, reached []string) time.Dura
 			with++
 			continue
 		}
-		if p.older {
-			continue
-		}
 		until = later(until, p.stood)
 		if p.ended {
 			until = later(until, p.gone)
@@ -340,18 +334,18 @@ func (g *Granter) Hold(now time.Time, worker string, reached []string) time.Dura
 	return max(left, 0)
 }
 
-// isSteady says that the server has given signs of life without a gap for long.
+// isSteady says that the server has written heartbeats without a gap for long.
 func (g *Granter) isSteady(now time.Time) bool {
-	return !g.steady.IsZero() && now.Sub(g.steady) >= g.cfg.For && now.Sub(g.signed) <= Discount(g.cfg.SignGap)
+	return !g.steady.IsZero() && now.Sub(g.steady) >= g.cfg.For && now.Sub(g.written) <= Discount(g.cfg.HeartbeatGap)
 }
 
-// yielded says that the store shows a server that is out of reach to have given
-// no sign of life for long, or to say that it is cut off.
+// yielded says that the store shows a server that is out of reach to have
+// written no heartbeat for long, or to say that it is cut off.
 func (g *Granter) yielded(now time.Time, p *peer) bool {
-	if now.Sub(g.signed) > g.cfg.SignGap || g.signed.Sub(g.start) < g.cfg.For {
+	if now.Sub(g.written) > g.cfg.HeartbeatGap || g.written.Sub(g.start) < g.cfg.For {
 		return false
 	}
-	// One that has never given a sign has never owned anything.
-	return p.since.IsZero() || g.signed.Sub(p.since) >= g.cfg.For ||
-		!p.cutOff.IsZero() && g.signed.Sub(p.cutOff) >= g.cfg.For
+	// One that has never written a heartbeat has never owned anything.
+	return p.since.IsZero() || g.written.Sub(p.since) >= g.cfg.For ||
+		!p.cutOff.IsZero() && g.written.Sub(p.cutOff) >= g.cfg.For
 }

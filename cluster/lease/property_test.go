@@ -25,7 +25,7 @@ type world struct {
 	servers []*server
 	worker  *worker
 	cut     map[[2]string]bool
-	signs   map[string]storedSign
+	beats   map[string]storedBeat
 	trace   []string
 	// Released counts verdicts, lapsed the ends of leases.
 	released, lapsed int
@@ -39,7 +39,7 @@ type event struct {
 
 func (e event) before(f event) bool { return e.at < f.at || e.at == f.at && e.seq < f.seq }
 
-type storedSign struct {
+type storedBeat struct {
 	serial uint64
 	at     time.Duration
 }
@@ -134,7 +134,7 @@ func (w *world) start(id, life int) *server {
 	}
 	s.g.Servers(s.clock(), s.names())
 	s.loop()
-	s.look(func() { s.g.Activate(true) })
+	s.beat(func() { s.g.Activate(true) })
 	return s
 }
 
@@ -177,29 +177,29 @@ func (s *server) ask() {
 		})
 	}
 	if s.serial%2 == 0 {
-		s.look(func() {})
+		s.beat(func() {})
 	}
 	s.serial++
 }
 
-// look gives a sign of life in the store and reads the others.
-func (s *server) look(then func()) {
+// beat writes a heartbeat into the store and reads the others.
+func (s *server) beat(then func()) {
 	began, serial := s.clock(), s.serial
 	s.w.after(s.w.delay(), func() {
 		if s.w.cut[[2]string{s.name, "store"}] || s.dead {
 			return
 		}
-		s.w.signs[s.full()] = storedSign{serial, s.w.now}
-		var signs []Sign
-		for name, sign := range s.w.signs {
+		s.w.beats[s.full()] = storedBeat{serial, s.w.now}
+		var beats []Heartbeat
+		for name, beat := range s.w.beats {
 			if name != s.full() && !s.replaced(name) {
-				signs = append(signs, Sign{Server: name, Serial: sign.serial, Age: s.w.now - sign.at})
+				beats = append(beats, Heartbeat{Server: name, Serial: beat.serial, Age: s.w.now - beat.at})
 			}
 		}
-		slices.SortFunc(signs, func(a, b Sign) int { return int(a.Server[1]) - int(b.Server[1]) })
+		slices.SortFunc(beats, func(a, b Heartbeat) int { return int(a.Server[1]) - int(b.Server[1]) })
 		s.w.after(s.w.delay(), func() {
 			s.run(func() {
-				s.g.Signed(began, s.clock(), signs)
+				s.g.HeartbeatWritten(began, s.clock(), beats)
 				then()
 			})
 		})
@@ -421,8 +421,8 @@ func (w *world) sever(d time.Duration, links ...[2]string) {
 }
 
 func runWorld(seed uint64) *world {
-	w := &world{queue: heap.New(event.before, nil), dice: rand.New(rand.NewPCG(seed, 1)), cfg: Config{For: 1400 * time.Millisecond, Store: true, SignGap: 800 * time.Millisecond},
-		cut: map[[2]string]bool{}, signs: map[string]storedSign{}}
+	w := &world{queue: heap.New(event.before, nil), dice: rand.New(rand.NewPCG(seed, 1)), cfg: Config{For: 1400 * time.Millisecond, Store: true, HeartbeatGap: 800 * time.Millisecond},
+		cut: map[[2]string]bool{}, beats: map[string]storedBeat{}}
 	for id := range 1 + w.dice.IntN(3) {
 		w.start(id, 1)
 	}

@@ -37,6 +37,7 @@ var policy = []layer{
 	// Pure cores, and the journal's contract.
 	{"actors/heap", nil, pure},
 	{"cluster/lease", nil, pure},
+	{"cluster/quorum", nil, pure},
 	{"cluster/notify", nil, inert},
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"messages"}, pure},
@@ -50,7 +51,7 @@ var policy = []layer{
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
-	{"cluster", []string{"cluster/lease", "messages"}, shell},
+	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},

@@ -3,12 +3,9 @@ package cluster
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
 	"testing"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
@@ -35,9 +32,9 @@ func (m *membership) hears(t *testing.T, member Member) {
 	m.events.live[member.Name] = heard{name: member.Name, appearance: m.events.appearances, address: member.GossipAddress, meta: meta}
 }
 
-// While another server sees a worker live that this one misses, this one is in
-// doubt for long, and goes on to tell the others that it lives itself.
-func TestGateGivesSignsHoweverLongItIsInDoubt(t *testing.T) {
+// While another server sees a worker live that this one misses, this one cannot
+// conclude anything for long, and goes on to tell the others that it lives itself.
+func TestHeartbeatsGoOnHoweverLongAVerdictTakes(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 		self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
@@ -47,24 +44,24 @@ func TestGateGivesSignsHoweverLongItIsInDoubt(t *testing.T) {
 		m.hears(t, self)
 		m.hears(t, other)
 		signs := &countedSigns{}
-		g := newGate(m, signs)
-		g.ask = func(context.Context, Member, proto.Message) (proto.Message, error) {
+		f := newVerdictFilter(m, self.Name, signs, poller{func(context.Context, Member, *messages.Ping) (*messages.Pong, error) {
 			return &messages.Pong{Known: true, There: []string{missed.Name}}, nil
-		}
+		}})
 		old := NewView(1, []Member{self, other, missed})
 		heard, _, _ := m.heardMembers()
-		if n := len(g.filter(old, heard)); n != 3 {
+		if n := len(f.filter(old, heard)); n != 3 {
 			t.Fatalf("%d members are left, the missed one is not held", n)
 		}
 		m.current.Store(&viewState{view: old, changed: make(chan struct{})})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); g.loop(ctx) }()
+		go func() { defer close(done); f.loop(ctx) }()
 		time.Sleep(5 * time.Second)
 		stop()
 		<-done
-		if len(g.held) != 1 || len(signs.given) < 8 {
-			t.Fatalf("%d members held, %d signs in 5 s, at %v", len(g.held), len(signs.given), signs.given)
+		held, _ := f.rules.Hold(f.quorumMembers([]Member{missed}), true)
+		if len(held) != 1 || len(signs.given) < 8 {
+			t.Fatalf("%d members held, %d heartbeats in 5 s, at %v", len(held), len(signs.given), signs.given)
 		}
 	})
 }
@@ -72,7 +69,7 @@ func TestGateGivesSignsHoweverLongItIsInDoubt(t *testing.T) {
 // A worker that drains goes on with its runs, so that one that this server
 // misses is held like any other; one that has ended is not, nor a server that
 // is about to leave.
-func TestGateHoldsWorkersThatDrain(t *testing.T) {
+func TestFilterHoldsWorkersThatDrain(t *testing.T) {
 	m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 	self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
 	other := Member{Name: "b~1", Role: RoleServer, State: StateReady, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}
@@ -86,10 +83,13 @@ func TestGateHoldsWorkersThatDrain(t *testing.T) {
 	old := NewView(1, []Member{self, other, leaves, worker("draining~1", StateDraining), worker("ended~1", StateLeaving),
 		worker("joining~1", StateJoining), worker("leaving~1", StateLeaving)})
 	m.leases.over("ended~1", true)
-	g := newGate(m, &countedSigns{})
+	f := newVerdictFilter(m, self.Name, &countedSigns{}, poller{})
 	heard, _, _ := m.heardMembers()
-	g.filter(old, heard)
-	if got := slices.Sorted(maps.Keys(g.held)); !slices.Equal(got, []string{"draining~1", "leaving~1"}) {
-		t.Fatalf("held are %v", got)
+	var held []string
+	for _, next := range f.filter(old, heard)[len(heard):] {
+		held = append(held, next.Name)
+	}
+	if slices.Sort(held); !slices.Equal(held, []string{"draining~1", "leaving~1"}) {
+		t.Fatalf("held are %v", held)
 	}
 }

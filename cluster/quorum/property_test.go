@@ -1,0 +1,224 @@
+package quorum
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// world is servers with their filters, workers, a network that may be cut into
+// groups, and a store that all servers reach.
+type world struct {
+	dice    *rand.Rand
+	now     time.Time
+	servers []*server
+	workers []string
+	// group of each member: two reach each other if theirs is the same.
+	group map[string]int
+	// skew is what the store's clock is off by.
+	skew  time.Duration
+	beats map[string]Heartbeat
+	at    map[string]time.Time
+}
+
+type server struct {
+	w      *world
+	name   string
+	alive  bool
+	filter *Filter
+	// view are the members that the server counts; missedAt is when memberlist
+	// declares a member gone that it does not reach.
+	view     map[string]bool
+	missedAt map[string]time.Time
+	next     time.Time
+}
+
+func newWorld(seed uint64, servers, workers int) *world {
+	w := &world{dice: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1_000_000, 0), group: map[string]int{},
+		beats: map[string]Heartbeat{}, at: map[string]time.Time{}}
+	for i := range servers {
+		w.servers = append(w.servers, &server{w: w, name: fmt.Sprintf("s%d", i), alive: true, view: map[string]bool{}, missedAt: map[string]time.Time{}})
+	}
+	for i := range workers {
+		w.workers = append(w.workers, fmt.Sprintf("w%d", i))
+	}
+	for _, s := range w.servers {
+		s.filter = New(s.name)
+		for _, o := range w.servers {
+			s.view[o.name] = true
+		}
+		for _, name := range w.workers {
+			s.view[name] = true
+		}
+	}
+	return w
+}
+
+func (w *world) server(name string) *server {
+	i := slices.IndexFunc(w.servers, func(s *server) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return w.servers[i]
+}
+
+func (w *world) member(name string) Member {
+	return Member{Name: name, Server: w.server(name) != nil, Address: name, Loss: true}
+}
+
+func (w *world) reaches(a, b string) bool {
+	s := w.server(b)
+	return w.group[a] == w.group[b] && (s == nil || s.alive)
+}
+
+// heard are the members that memberlist tells of.
+func (s *server) heard() (heard []Member) {
+	for name := range s.view {
+		if at, missed := s.missedAt[name]; !missed || s.w.now.Before(at) {
+			heard = append(heard, s.w.member(name))
+		}
+	}
+	return heard
+}
+
+// refresh makes the next view.
+func (s *server) refresh() {
+	w := s.w
+	for _, name := range w.names() {
+		_, missed := s.missedAt[name]
+		switch reached := w.reaches(s.name, name); {
+		case reached:
+			s.view[name] = true
+			delete(s.missedAt, name)
+		case !missed && s.view[name]:
+			s.missedAt[name] = w.now.Add(time.Duration(1200+w.dice.IntN(1200)) * time.Millisecond)
+		}
+	}
+	var missed []Member
+	others := false
+	heard := s.heard()
+	for name := range s.view {
+		others = others || name != s.name && w.server(name) != nil
+		if !slices.ContainsFunc(heard, func(m Member) bool { return m.Name == name }) {
+			missed = append(missed, w.member(name))
+		}
+	}
+	held, due := s.filter.Hold(missed, others)
+	for _, m := range missed {
+		if !slices.Contains(held, m.Name) {
+			delete(s.view, m.Name)
+			delete(s.missedAt, m.Name)
+		}
+	}
+	if due {
+		s.next = w.now
+	}
+}
+
+func (w *world) names() []string {
+	names := slices.Clone(w.workers)
+	for _, s := range w.servers {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func (s *server) round() {
+	w := s.w
+	var known []string
+	for name := range s.view {
+		if w.server(name) != nil {
+			known = append(known, name)
+		}
+	}
+	slices.Sort(known)
+	r := s.filter.Begin(w.now, known, s.heard())
+	if r.Asks {
+		for _, m := range r.Asked(nil) {
+			a := Answer{Silent: !w.reaches(s.name, m.Name)}
+			if o := w.server(m.Name); o != nil && !a.Silent {
+				reach := o.heard()
+				hears := func(name string) bool {
+					return slices.ContainsFunc(reach, func(m Member) bool { return m.Name == name })
+				}
+				a.Known, a.Alive = hears(s.name), slices.DeleteFunc(r.Missing(), func(name string) bool { return !hears(name) })
+			} else if !a.Silent {
+				a.Known = true
+			}
+			r.Answered(m, a)
+		}
+		r.Judge()
+	}
+	if s.filter.HeartbeatDue(w.now, r) {
+		serial, mine := s.filter.Beat(w.now, r)
+		w.beats[s.name] = Heartbeat{Server: s.name, Serial: serial, Partition: mine, Address: s.name, CutOff: s.filter.CutOff()}
+		w.at[s.name] = w.now.Add(w.skew)
+		var read []Heartbeat
+		for name, b := range w.beats {
+			b.Age = max(0, w.now.Add(w.skew).Sub(w.at[name]))
+			read = append(read, b)
+		}
+		s.filter.Read(w.now, r, read)
+	}
+	s.next = w.now.Add(s.filter.Conclude(r, r.Gone()))
+}
+
+func (w *world) pass(d time.Duration) {
+	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(20 * time.Millisecond) {
+		for _, s := range w.servers {
+			if s.alive {
+				s.refresh()
+				if !w.now.Before(s.next) {
+					s.round()
+				}
+			}
+		}
+	}
+}
+
+// After a partition that lasts exactly one part goes on: it has let go of whom it
+// does not reach. All others are cut off and have let go of nobody who lives. When
+// the partition has healed everybody goes on, with everybody in view.
+func TestOnePartitionGoesOn(t *testing.T) {
+	for seed := range uint64(80) {
+		w := newWorld(seed, 2+int(seed%4), int(seed/4%4))
+		w.pass(time.Second)
+		groups := 2 + w.dice.IntN(2)
+		for _, name := range w.names() {
+			w.group[name] = w.dice.IntN(groups)
+		}
+		dies := w.servers[w.dice.IntN(len(w.servers))]
+		dies.alive = w.dice.IntN(3) > 0
+		w.pass(3 * time.Second)
+		w.skew = time.Duration(w.dice.IntN(20)-10) * time.Second
+		w.pass(20 * time.Second)
+		going := map[int]bool{}
+		for _, s := range w.servers {
+			if s.alive && !s.filter.CutOff() {
+				going[w.group[s.name]] = true
+			}
+		}
+		if len(going) != 1 {
+			t.Fatalf("seed %d: %d parts go on: %v", seed, len(going), w.group)
+		}
+		for _, s := range w.servers {
+			if !s.alive {
+				continue
+			}
+			for _, name := range w.names() {
+				if has := s.view[name]; has != (s.filter.CutOff() || w.reaches(s.name, name)) {
+					t.Fatalf("seed %d: %s (cut off: %v) has %s in its view: %v", seed, s.name, s.filter.CutOff(), name, has)
+				}
+			}
+		}
+		clear(w.group)
+		w.pass(10 * time.Second)
+		for _, s := range w.servers {
+			if s.alive && (s.filter.CutOff() || len(s.heard()) < len(w.workers)+len(w.servers)-1) {
+				t.Fatalf("seed %d: %s does not go on after the partition: cut off: %v, in view: %v", seed, s.name, s.filter.CutOff(), s.view)
+			}
+		}
+	}
+}
