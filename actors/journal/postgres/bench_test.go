@@ -3,16 +3,13 @@ package postgres_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/procfs"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/journaltest"
@@ -149,28 +146,17 @@ func rawTable(tb testing.TB, url string) *pgx.Conn {
 // 0 where /proc does not tell. Those that ended do not count.
 func serverTime(tb testing.TB) (all time.Duration) {
 	tb.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	processes, err := procfs.AllProcs()
 	if err != nil {
-		tb.Fatal(err)
+		return 0
 	}
-	root := strconv.Itoa(server.PID())
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if fields[1] != root {
-			continue
+	for _, p := range processes {
+		stat, err := p.Stat()
+		if err != nil || stat.PPID != server.PID() {
+			continue // it has ended, or is another's
 		}
 		// In hundredths of a second, the unit of all Linux systems.
-		for _, field := range fields[11:13] {
-			ticks, err := strconv.Atoi(field)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			all += time.Duration(ticks) * 10 * time.Millisecond
-		}
+		all += time.Duration(stat.UTime+stat.STime) * 10 * time.Millisecond
 	}
 	return all
 }

@@ -3,11 +3,9 @@ package postgrestest
 import (
 	"errors"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,28 +19,21 @@ func inheritDeath(to, from *syscall.SysProcAttr) { to.Pdeathsig = from.Pdeathsig
 
 // childrenOf returns the processes that a process has started.
 func childrenOf(pid int) (children []int, err error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
+	for _, p := range all {
+		stat, err := p.Stat()
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended meanwhile
 		}
 		if err != nil {
 			return nil, err
 		}
-		// "pid (name) state parent …", and the name may hold anything.
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(fields) < 2 || fields[1] != strconv.Itoa(pid) {
-			continue
+		if stat.PPID == pid {
+			children = append(children, p.PID)
 		}
-		child, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			return nil, err
-		}
-		children = append(children, child)
 	}
 	return children, nil
 }
@@ -50,12 +41,12 @@ func childrenOf(pid int) (children []int, err error) {
 // alive says whether a process runs; one that has ended and was not waited for
 // does not.
 func alive(pid int) bool {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return false
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
+	stat, err := p.Stat()
+	return err == nil && stat.State != "Z" && stat.State != "X"
 }
 
 // removeSharedMemory removes the segment that a killed server left.

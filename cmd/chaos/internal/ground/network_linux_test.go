@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"github.com/vishvananda/netlink"
 )
 
@@ -364,10 +365,10 @@ func TestNothingOutlivesItsMaker(t *testing.T) {
 
 // alive says whether a process runs; one that nobody has waited for does not.
 func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return false
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(rest, "Z")
+	stat, err := p.Stat()
+	return err == nil && stat.State != "Z"
 }
