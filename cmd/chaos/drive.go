@@ -14,6 +14,7 @@ import (
 	"github.com/limpetrun/limpet/cmd/chaos/internal/load"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 )
 
 const (
@@ -48,7 +49,7 @@ func (o options) drive(ctx context.Context, p prepared, groups []schedule.Group,
 	if err == nil && !o.keep {
 		return os.RemoveAll(p.Dir)
 	}
-	if !errors.Is(err, errViolated) {
+	if !errors.Is(err, program.ErrBroken) {
 		fmt.Fprintf(os.Stderr, "chaos: logs and ledgers are in %s\n", p.Dir)
 	}
 	return err
@@ -57,7 +58,7 @@ func (o options) drive(ctx context.Context, p prepared, groups []schedule.Group,
 func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces bool) (err error) {
 	ledgers := filepath.Join(d.Dir, "ledgers")
 	if err := os.Mkdir(ledgers, 0o700); err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	secret := rand.Text() + rand.Text()
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
@@ -71,7 +72,7 @@ func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces b
 		Undrain: func(ctx context.Context, worker string) error { return d.load.Undrain(ctx, worker) },
 	})
 	if err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	defer d.ground.Close()
 	d.say("%v", d.ground)
@@ -79,7 +80,7 @@ func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces b
 	defer giveUp()
 	d.load, err = load.Start(loading, load.Config{APIs: d.ground.APIs(), Secret: secret, Seed: d.seed, LedgerDir: ledgers, Rate: d.rate})
 	if err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	d.began = time.Now()
 	failed := d.hurt(ctx, d.schedule(groups, !namespaces))
@@ -90,7 +91,7 @@ func (d *driver) live(ctx context.Context, groups []schedule.Group, namespaces b
 	}
 	report, err := d.judge(ctx)
 	if err != nil {
-		return failure{exitFailed, errors.Join(failed, err)}
+		return errors.Join(failed, err)
 	}
 	if err := errors.Join(failed, d.report(report)); err != nil {
 		return err
@@ -111,7 +112,7 @@ func (d *driver) hurt(ctx context.Context, faults []schedule.Fault) error {
 	under.Go(func() { d.tell(over) })
 	under.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return failure{exitFailed, fmt.Errorf("faults that could not be done or undone: %w", err)}
+		return fmt.Errorf("faults that could not be done or undone: %w", err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 )
 
 // Rules about processes, beside those of the verdict.
@@ -118,11 +119,11 @@ func crashes(log string) ([]string, error) {
 // broken, and the line for programs.
 func (d *driver) report(j *judgement) error {
 	if err := j.save(d.Dir); err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	if !d.json {
 		if err := j.report.Print(os.Stdout); err != nil {
-			return failure{exitFailed, err}
+			return err
 		}
 	}
 	if !j.report.OK() {
@@ -133,11 +134,11 @@ func (d *driver) report(j *judgement) error {
 	}
 	line, err := json.Marshal(j.report)
 	if err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	fmt.Println(string(line))
 	if !j.report.OK() {
-		return errViolated
+		return program.ErrBroken
 	}
 	return nil
 }

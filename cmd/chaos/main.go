@@ -8,79 +8,19 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
+	"github.com/limpetrun/limpet/cmd/internal/program"
+	"github.com/limpetrun/limpet/messages"
 )
 
-// Exit codes.
-const (
-	exitOK          = 0
-	exitViolated    = 1
-	exitUsage       = 2
-	exitFailed      = 3
-	exitInterrupted = 130
-)
-
-func main() {
-	// Ctrl-C ends the run in order; a second one at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	os.Exit(execute(ctx, os.Args[1:]))
-}
-
-// failure is an error with the exit code that it ends the command with. Without
-// an err it has been told already.
-type failure struct {
-	code int
-	err  error
-}
-
-func (f failure) Error() string {
-	if f.err == nil {
-		return fmt.Sprintf("exit status %d", f.code)
-	}
-	return f.err.Error()
-}
-
-func (f failure) Unwrap() error { return f.err }
-
-// errViolated says that a promise was broken; the report has told it.
-var errViolated = errors.New("promises were broken")
-
-func execute(ctx context.Context, args []string) int {
-	cmd := rootCommand()
-	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
-	var f failure
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &f) && f.err == nil:
-		return f.code
-	case errors.Is(err, errViolated):
-		return exitViolated
-	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "chaos: interrupted")
-		return exitInterrupted
-	case errors.As(err, &f):
-		fmt.Fprintln(os.Stderr, "chaos:", f.err)
-		return f.code
-	default:
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		return exitUsage
-	}
-}
+func main() { program.Main(rootCommand()) }
 
 // options of a run.
 type options struct {
@@ -113,14 +53,13 @@ The faults follow from the seed. The groups are ` + schedule.Names(schedule.Grou
 As root, or where user namespaces are allowed, each node is in a network
 namespace of its own; elsewhere all share loopback and there are no partitions.
 
-The last line of the output is JSON. Exit status: 0 all holds, 1 something does
-not, 2 wrong use, 3 the run was not possible, 130 interrupted.`,
+The last line of the output is JSON.
+
+` + program.ExitCodesHelp,
 		Example: `  chaos --seed 7 --duration 2m
   chaos --seed 7 --duration 20m --faults kill,partition --keep
   chaos --seed 7 --plan`,
-		Args:          cobra.NoArgs,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context())
 		},
@@ -144,12 +83,13 @@ not, 2 wrong use, 3 the run was not possible, 130 interrupted.`,
 	return cmd
 }
 
+// validate reports every fault: INVALID_ARGUMENT.
 func (o options) validate() ([]schedule.Group, error) {
 	groups, err := schedule.ParseGroups(o.faults)
-	if err != nil {
-		return nil, err
-	}
 	var faults []string
+	if err != nil {
+		faults = append(faults, err.Error())
+	}
 	for what, n := range map[string]int{"--servers": o.servers, "--workers": o.workers, "--slots": o.slots} {
 		if n < 1 || n > 60 {
 			faults = append(faults, fmt.Sprintf("%s is %d: must be 1 to 60", what, n))
@@ -165,7 +105,7 @@ func (o options) validate() ([]schedule.Group, error) {
 		faults = append(faults, "--rate must not be negative")
 	}
 	if len(faults) > 0 {
-		return nil, errors.New(strings.Join(faults, "; "))
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "%s", strings.Join(faults, "; "))
 	}
 	return groups, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -20,11 +21,11 @@ func TestWrongUseIsRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"--faults", "fire"}, {"--servers", "0"}, {"--duration", "0s"}, {"--rate", "-1"}, {"--preset", "moon"}, {"more"}, {"--seed", "x"},
 	} {
-		if code := execute(t.Context(), args); code != exitUsage {
+		if code := program.Execute(t.Context(), rootCommand(), args); code != program.ExitUsage {
 			t.Errorf("%v: exit code %d", args, code)
 		}
 	}
-	if code := execute(t.Context(), []string{"--loopback", "--faults", "kill,partition"}); code != exitFailed {
+	if code := program.Execute(t.Context(), rootCommand(), []string{"--loopback", "--faults", "kill,partition"}); code != program.ExitFailed {
 		t.Errorf("partitions without namespaces: exit code %d", code)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 )
 
 // preparedEnv hands what was prepared outside to the process in the network
@@ -41,7 +42,7 @@ func (o options) run(ctx context.Context) error {
 	if ground.Entered() {
 		var p prepared
 		if err := json.Unmarshal([]byte(os.Getenv(preparedEnv)), &p); err != nil {
-			return failure{exitFailed, fmt.Errorf("%s: %w", preparedEnv, err)}
+			return fmt.Errorf("%s: %w", preparedEnv, err)
 		}
 		return o.drive(ctx, p, groups, true)
 	}
@@ -51,29 +52,29 @@ func (o options) run(ctx context.Context) error {
 	}
 	if cannot != nil {
 		if o.faults != "" && slices.Contains(groups, schedule.Partition) {
-			return failure{exitFailed, fmt.Errorf("no partitions are possible here, and --faults asks for them: %w", cannot)}
+			return fmt.Errorf("no partitions are possible here, and --faults asks for them: %w", cannot)
 		}
 		fmt.Fprintf(os.Stderr, "chaos: NO PARTITIONS in this run: all nodes share loopback (%v)\n", cannot)
 		groups = slices.DeleteFunc(groups, func(g schedule.Group) bool { return g == schedule.Partition })
 	}
 	p, err := o.prepare(ctx)
 	if err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	if cannot != nil {
 		return o.drive(ctx, p, groups, false)
 	}
 	data, err := json.Marshal(p)
 	if err != nil {
-		return failure{exitFailed, err}
+		return err
 	}
 	code, err := ground.Enter(os.Args[1:], []string{preparedEnv + "=" + string(data)})
 	if err != nil {
-		return failure{exitFailed, fmt.Errorf("%w; what there is of the run is in %s", err, p.Dir)}
+		return fmt.Errorf("%w; what there is of the run is in %s", err, p.Dir)
 	}
-	if code != exitOK {
+	if code != program.ExitOK {
 		// The process inside has said why.
-		return failure{code: code}
+		return program.Exit(code)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/load"
+	"github.com/limpetrun/limpet/cmd/internal/program"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -30,7 +31,7 @@ func workerCommand() *cobra.Command {
 	var c load.WorkerConfig
 	var preset string
 	cmd := &cobra.Command{
-		Use: "worker", Hidden: true, Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+		Use: "worker", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Secret = os.Getenv("LIMPET_SECRET")
 			var err error
@@ -48,7 +49,7 @@ func workerCommand() *cobra.Command {
 				fmt.Fprintln(os.Stderr, "chaos worker:", err)
 			}
 			if err != nil && (messages.CodeOf(err) != messages.CodeWorkerLost || cmd.Context().Err() == nil) {
-				return failure{code: exitFailed}
+				return program.Exit(program.ExitFailed)
 			}
 			return nil
 		},

@@ -89,10 +89,17 @@ func Execute(ctx context.Context, cmd *cobra.Command, args []string) int {
 	case !began:
 		cmd.PrintErrf("hint: see `%s --help`\n", cmd.Name())
 	}
-	if !began || messages.CodeOf(err) == messages.CodeInvalidArgument {
+	if !began || refused(err) {
 		return ExitUsage
 	}
 	return ExitFailed
+}
+
+// refused says that the command refused its own input. An error with the same
+// code inside another one is a server's.
+func refused(err error) bool {
+	coded, ok := err.(*messages.Error)
+	return ok && coded.Code == messages.CodeInvalidArgument
 }
 
 // IsTerminal says whether a file is a terminal, or a device like one.

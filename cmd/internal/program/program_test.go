@@ -31,6 +31,7 @@ func TestErrorsAreToldOnceAndHaveTheirCode(t *testing.T) {
 		{name: "flag", args: []string{"--no-such"}, code: ExitUsage, says: "lab: unknown flag: --no-such\nhint: see `lab --help`\n"},
 		{name: "argument", args: []string{"more"}, code: ExitUsage, says: "hint: see `lab --help`"},
 		{name: "input", err: messages.Errorf(messages.CodeInvalidArgument, "--runs is 0"), code: ExitUsage, says: "lab: INVALID_ARGUMENT: --runs is 0\n"},
+		{name: "input of a server", err: fmt.Errorf("drain: %w", messages.Errorf(messages.CodeInvalidArgument, "no")), code: ExitFailed, says: "lab: drain: INVALID_ARGUMENT: no\n"},
 		{name: "hint", err: WithHint(errors.New("no source"), "install Go"), code: ExitFailed, says: "lab: no source\nhint: install Go\n"},
 		{name: "interrupted", ctx: over, err: context.Canceled, code: ExitInterrupted, says: "lab: interrupted\n"},
 	} {
