@@ -13,10 +13,10 @@ import (
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
 )
 
-// nullEngine stores nothing: what is left is the gateway.
-type nullEngine struct{ *fakeEngine }
+// nullBackend stores nothing: what is left is the gateway.
+type nullBackend struct{ *fakeBackend }
 
-func (nullEngine) StartRuns(_ context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+func (nullBackend) StartRuns(_ context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
 	replies := make([]*messages.StartRunReply, len(runs))
 	for i := range replies {
 		replies[i] = &messages.StartRunReply{}
@@ -25,7 +25,7 @@ func (nullEngine) StartRuns(_ context.Context, runs []*messages.StartRun) ([]*me
 }
 
 func benchClient(b *testing.B) apiconnect.LimpetServiceClient {
-	s, err := Start(b.Context(), nullEngine{newFakeEngine(ask)}, Config{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	s, err := Start(b.Context(), nullBackend{newFakeBackend(ask)}, Config{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

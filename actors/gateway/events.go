@@ -27,7 +27,7 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 		return nil, err
 	}
 	// The payload is JSON even if no workflow wants it.
-	if _, err := (&workflow{}).input(r.GetPayload()); err != nil {
+	if _, err := checkedInput(r.GetPayload(), anyJSON); err != nil {
 		return nil, err
 	}
 	eventID := r.GetEventId()
@@ -38,7 +38,7 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	if err != nil {
 		return nil, err
 	}
-	replies, err := g.engineStart(ctx, runs)
+	replies, err := g.startAll(ctx, runs)
 	if err != nil {
 		return nil, err
 	}
@@ -59,28 +59,23 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 // triggered returns the runs that an event starts, in the order of the names
 // of their workflows, each checked.
 func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventID string) ([]*messages.StartRun, error) {
-	known, err := g.engine.Workflows(ctx)
+	known, err := g.backend.Workflows(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var runs []*messages.StartRun
-	for _, k := range known {
-		def := k.GetDefinition()
-		if !slices.ContainsFunc(def.GetOnEvents(), func(pattern string) bool { return messages.MatchesEvent(pattern, r.GetKey()) }) {
+	for _, d := range known {
+		name := d.Def.GetName()
+		if !slices.ContainsFunc(d.Def.GetOnEvents(), func(pattern string) bool { return messages.MatchesEvent(pattern, r.GetKey()) }) {
 			continue
 		}
-		schema, err := g.schemas.get(k.GetHash(), def)
+		input, err := checkedInput(r.GetPayload(), d.CheckInput)
 		if err != nil {
-			return nil, err
-		}
-		w := &workflow{def, k.GetHash(), schema}
-		input, err := w.input(r.GetPayload())
-		if err != nil {
-			return nil, messages.Errorf(messages.CodeOf(err), "event %q, which triggers workflow %q: %s", r.GetKey(), def.GetName(), messageOf(err))
+			return nil, messages.Errorf(messages.CodeOf(err), "event %q, which triggers workflow %q: %s", r.GetKey(), name, messageOf(err))
 		}
 		runs = append(runs, &messages.StartRun{
-			RunId: messages.RunIDForEvent(eventID, def.GetName()),
-			Start: w.started("event:"+r.GetKey(), input, 0, r.GetMetadata()),
+			RunId: messages.RunIDForEvent(eventID, name),
+			Start: started(d, "event:"+r.GetKey(), input, 0, r.GetMetadata()),
 		})
 	}
 	slices.SortFunc(runs, func(a, b *messages.StartRun) int {

@@ -2,18 +2,18 @@
 // protocol, gRPC and gRPC-Web on one port, with health checks beside it.
 //
 // Data flow: HTTP request → guard (host, origin, secret, size) → handler:
-// check everything → Engine → answer. Errors of the catalogue become Connect
+// check everything → Backend → answer. Errors of the catalogue become Connect
 // errors with an ErrorDetail in one place, the interceptor.
 //
 // Invariants:
 //
-//	G1: nothing reaches the engine before the whole request has been checked.
+//	G1: nothing reaches the backend before the whole request has been checked.
 //	G2: a call that starts runs is answered after they are durable.
 //	G3: a request is accepted beyond loopback only with the cluster's secret.
 //	G4: no secret and no payload is logged.
 //
-// Imports only messages, messages/api, actors/journal (rows and filters) and
-// the Connect library; the engine comes in behind an interface.
+// Imports only server (definitions), journal (filters), messages, messages/api
+// and the Connect library.
 package gateway
 
 import (
@@ -44,7 +44,7 @@ const (
 	// waitMax and waitDefault limit one WaitRun call.
 	waitMax     = 5 * time.Minute
 	waitDefault = 30 * time.Second
-	// pollMax is the longest single poll of the engine.
+	// pollMax is the longest single poll of the backend.
 	pollMax = 20 * time.Second
 )
 
@@ -69,9 +69,8 @@ type Config struct {
 
 // gateway implements apiconnect.LimpetServiceHandler.
 type gateway struct {
-	engine  Engine
+	backend Backend
 	config  Config
-	schemas schemaCache
 	// journal is nil if it cannot be asked for.
 	journal *probe
 	// notReady is why the server is to get no new calls; nil while it is.

@@ -36,7 +36,7 @@ var ask = &messages.WorkflowDefinition{
 var free = &messages.WorkflowDefinition{Name: "free", Pool: "gpu", OnEvents: []string{"user:*"}, Steps: []*messages.StepDefinition{{Name: "go"}}}
 
 // serve starts a gateway before the engine on a free port.
-func serve(t *testing.T, e Engine, c Config) *Server {
+func serve(t *testing.T, e Backend, c Config) *Server {
 	t.Helper()
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:0"
@@ -73,7 +73,7 @@ func client(t *testing.T, s *Server, options ...connect.ClientOption) apiconnect
 func codeOf(err error) messages.Code { return messages.CodeOf(api.FromConnect(err)) }
 
 func TestStartRunStoresACheckedRun(t *testing.T) {
-	e := newFakeEngine(ask, free)
+	e := newFakeBackend(ask, free)
 	c := client(t, serve(t, e, Config{}))
 	resp, err := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{
 		Workflow: "ask", Input: []byte(" {\"dir\": \"/src\"}\n"), Metadata: map[string]string{"by": "me"},
@@ -138,7 +138,7 @@ func TestBadInputIsRefusedAndNothingIsStored(t *testing.T) {
 		{"bulk over the limit", &api.StartRunsRequest{Runs: make([]*api.StartRunRequest, messages.BulkRunsMax+1)}, messages.CodeLimitExceeded, "BulkRunsMax = 10000"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := newFakeEngine(ask, free)
+			e := newFakeBackend(ask, free)
 			c := client(t, serve(t, e, Config{}))
 			for i := range tc.req.Runs { // a nil element cannot be sent
 				if tc.req.Runs[i] == nil {
@@ -161,7 +161,7 @@ func TestBadInputIsRefusedAndNothingIsStored(t *testing.T) {
 }
 
 func TestIdempotencyKeyNamesOneRun(t *testing.T) {
-	e := newFakeEngine(ask, free)
+	e := newFakeBackend(ask, free)
 	c := client(t, serve(t, e, Config{}))
 	start := func(input string) (*api.StartRunResponse, error) {
 		resp, err := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free", Input: []byte(input), IdempotencyKey: "order 7"}))
@@ -193,7 +193,7 @@ func TestIdempotencyKeyNamesOneRun(t *testing.T) {
 }
 
 func TestPushEventStartsOneRunOfEachWorkflow(t *testing.T) {
-	e := newFakeEngine(free, ask)
+	e := newFakeBackend(free, ask)
 	c := client(t, serve(t, e, Config{}))
 	push := func(key, payload, id string) (*api.PushEventResponse, error) {
 		resp, err := c.PushEvent(t.Context(), connect.NewRequest(&api.PushEventRequest{Key: key, Payload: []byte(payload), EventId: id}))
@@ -244,7 +244,7 @@ func TestPushEventStartsOneRunOfEachWorkflow(t *testing.T) {
 }
 
 func TestWatchStreamsUntilTheEnd(t *testing.T) {
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	s := serve(t, e, Config{})
 	for name, options := range map[string][]connect.ClientOption{"connect": nil, "grpc": {connect.WithGRPC()}, "grpc-web": {connect.WithGRPCWeb()}} {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +288,7 @@ func TestWatchStreamsUntilTheEnd(t *testing.T) {
 }
 
 func TestWaitRun(t *testing.T) {
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	c := client(t, serve(t, e, Config{}))
 	started, err := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
 	if err != nil {
@@ -330,7 +330,7 @@ func TestWaitRun(t *testing.T) {
 // A run that was replayed between its end and the reading of it is waited for
 // anew: a wait never says that a run has ended and shows one that goes on.
 func TestWaitRunDoesNotContradictItself(t *testing.T) {
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	c := client(t, serve(t, e, Config{}))
 	started, err := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
 	if err != nil {
@@ -355,7 +355,7 @@ func TestWaitRunDoesNotContradictItself(t *testing.T) {
 }
 
 func TestStopEndsLongPolls(t *testing.T) {
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	s, err := Start(t.Context(), e, Config{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -385,7 +385,7 @@ func TestStopEndsLongPolls(t *testing.T) {
 }
 
 func TestReadsAndCommands(t *testing.T) {
-	e := newFakeEngine(ask, free)
+	e := newFakeBackend(ask, free)
 	c := client(t, serve(t, e, Config{}), connect.WithGRPC())
 	ctx := t.Context()
 	list, err := c.ListRuns(ctx, connect.NewRequest(&api.ListRunsRequest{
@@ -441,7 +441,7 @@ func TestReadsAndCommands(t *testing.T) {
 }
 
 func TestEngineErrorsKeepTheirCodes(t *testing.T) {
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	var log strings.Builder
 	c := client(t, serve(t, e, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
 	e.fail = messages.Errorf(messages.CodeJournalUnavailable, "disk full")
@@ -491,7 +491,7 @@ func post(t *testing.T, s *Server, procedure, body string, header map[string]str
 }
 
 func TestPlainJSON(t *testing.T) {
-	e := newFakeEngine(ask, free)
+	e := newFakeBackend(ask, free)
 	s := serve(t, e, Config{})
 	input := base64.StdEncoding.EncodeToString([]byte(`{"dir":"x"}`))
 	status, body := post(t, s, "StartRun", `{"workflow":"ask","input":"`+input+`"}`, nil)
@@ -528,7 +528,7 @@ func TestPlainJSON(t *testing.T) {
 }
 
 func TestWhoMayCall(t *testing.T) {
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	open := serve(t, e, Config{})
 	secret := serve(t, e, Config{Secret: "s3cret"})
 	body := `{"workflow":"free"}`
@@ -574,7 +574,7 @@ func TestStartRefuses(t *testing.T) {
 		"nonsense":            messages.CodeInvalidArgument,
 		"127.0.0.1:99999":     messages.CodeInvalidArgument,
 	} {
-		if _, err := Start(t.Context(), newFakeEngine(), Config{Listen: listen}); messages.CodeOf(err) != want {
+		if _, err := Start(t.Context(), newFakeBackend(), Config{Listen: listen}); messages.CodeOf(err) != want {
 			t.Errorf("%s: %v, want %s", listen, err, want)
 		}
 	}
@@ -584,7 +584,7 @@ func TestStartRefuses(t *testing.T) {
 // UNAVAILABLE, so that it asks again.
 func TestServerThatDies(t *testing.T) {
 	for name, options := range map[string][]connect.ClientOption{"connect": nil, "grpc": {connect.WithGRPC()}} {
-		e := newFakeEngine(free)
+		e := newFakeBackend(free)
 		s, err := Start(t.Context(), e, Config{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)

@@ -71,7 +71,7 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	var outside atomic.Bool
 	var j lostJournal
-	s := serve(t, newFakeEngine(), Config{Secret: "s", Journal: j.check, Member: func() error {
+	s := serve(t, newFakeBackend(), Config{Secret: "s", Journal: j.check, Member: func() error {
 		if outside.Load() {
 			return messages.Errorf(messages.CodeUnavailable, "the server is joining")
 		}
@@ -117,21 +117,21 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// stuckEngine answers starts and loads when it is released.
-type stuckEngine struct {
-	*fakeEngine
+// stuckBackend answers starts and loads when it is released.
+type stuckBackend struct {
+	*fakeBackend
 	stuck atomic.Bool
 }
 
-func (e *stuckEngine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+func (e *stuckBackend) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
 	if e.stuck.Load() {
 		<-ctx.Done()
 		return nil, messages.Errorf(messages.CodeDeadline, "start %d runs: %w", len(runs), ctx.Err())
 	}
-	return e.fakeEngine.StartRuns(ctx, runs)
+	return e.fakeBackend.StartRuns(ctx, runs)
 }
 
-func (e *stuckEngine) CancelRun(ctx context.Context, _, _ string) error {
+func (e *stuckBackend) CancelRun(ctx context.Context, _, _ string) error {
 	if e.stuck.Load() {
 		<-ctx.Done()
 	}
@@ -140,7 +140,7 @@ func (e *stuckEngine) CancelRun(ctx context.Context, _, _ string) error {
 
 func TestCallsWithoutAJournal(t *testing.T) {
 	t.Parallel()
-	e := &stuckEngine{fakeEngine: newFakeEngine(free)}
+	e := &stuckBackend{fakeBackend: newFakeBackend(free)}
 	var j lostJournal
 	s := serve(t, e, Config{Journal: j.check})
 	c := client(t, s)
@@ -184,7 +184,7 @@ func TestCallsWithoutAJournal(t *testing.T) {
 // A call that takes long while the journal is there is left alone.
 func TestSlowCallWithAJournal(t *testing.T) {
 	t.Parallel()
-	e := &stuckEngine{fakeEngine: newFakeEngine(free)}
+	e := &stuckBackend{fakeBackend: newFakeBackend(free)}
 	e.stuck.Store(true)
 	var j lostJournal
 	s := serve(t, e, Config{Journal: j.check})
@@ -198,7 +198,7 @@ func TestSlowCallWithAJournal(t *testing.T) {
 
 func TestRunIDOfTheCaller(t *testing.T) {
 	t.Parallel()
-	e := newFakeEngine(free)
+	e := newFakeBackend(free)
 	c := client(t, serve(t, e, Config{}))
 	id := messages.NewRunID()
 	for i, want := range []bool{false, true} {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"time"
 
@@ -19,7 +18,7 @@ func (g *gateway) GetRun(ctx context.Context, req *connect.Request[api.GetRunReq
 	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
 		return nil, err
 	}
-	run, err := g.engine.LoadRun(ctx, req.Msg.GetRunId())
+	run, err := g.backend.LoadRun(ctx, req.Msg.GetRunId())
 	if err != nil {
 		return nil, err
 	}
@@ -40,15 +39,11 @@ func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRun
 	case size < 0 || size > pageSizeMax:
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "page_size is %d, not 1 to %d", size, pageSizeMax)
 	}
-	rows, next, err := g.engine.ListRuns(ctx, filter, size, r.GetPageToken())
+	runs, next, err := g.backend.ListRuns(ctx, filter, size, r.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	response := &api.ListRunsResponse{NextPageToken: next}
-	for i := range rows {
-		response.Runs = append(response.Runs, runOf(&rows[i]))
-	}
-	return connect.NewResponse(response), nil
+	return connect.NewResponse(&api.ListRunsResponse{Runs: runs, NextPageToken: next}), nil
 }
 
 func filterOf(r *api.ListRunsRequest) (journal.Filter, error) {
@@ -86,42 +81,6 @@ func timeOf(what string, at *timestamppb.Timestamp) (time.Time, error) {
 		return time.Time{}, messages.Errorf(messages.CodeInvalidArgument, "%s: %w", what, err)
 	}
 	return at.AsTime(), nil
-}
-
-// runOf turns a row of the journal into a run of a listing.
-func runOf(row *journal.Row) *api.Run {
-	run := &api.Run{
-		RunId: row.RunID, Workflow: row.Workflow, DefinitionHash: row.DefinitionHash,
-		Status: row.Status, Sticky: row.Sticky, WorkerId: row.BoundWorker, Epoch: row.Epoch,
-		CreatedAt: timestamp(row.CreatedAt), FinishedAt: timestamp(row.FinishedAt),
-		ParentRun: row.ParentRun, Trigger: row.Trigger, Priority: row.Priority, Pool: row.Pool,
-		Dormant: row.Dormant, WaitingFor: waitingFor(row),
-	}
-	if row.FailureCode != "" {
-		run.Failure = &messages.Failure{Code: row.FailureCode, Message: row.FailureMessage}
-	}
-	return run
-}
-
-func waitingFor(row *journal.Row) string {
-	switch {
-	case !row.Dormant:
-		return ""
-	case row.WakeOnUp != "":
-		return fmt.Sprintf("worker %s to come up", row.WakeOnUp)
-	case !row.WakeAt.IsZero():
-		return "until " + row.WakeAt.UTC().Format(time.RFC3339)
-	case row.WakeOnGone != "":
-		return fmt.Sprintf("a step on worker %s", row.WakeOnGone)
-	}
-	return ""
-}
-
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(t)
 }
 
 // WaitRun answers when the run has ended or the wait is over.
@@ -162,7 +121,7 @@ func (g *gateway) awaitRun(ctx context.Context, runID string, deadline time.Time
 		if err != nil {
 			return nil, err
 		}
-		run, err := g.engine.LoadRun(ctx, runID)
+		run, err := g.backend.LoadRun(ctx, runID)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +136,7 @@ func (g *gateway) awaitRun(ctx context.Context, runID string, deadline time.Time
 	}
 }
 
-// awaitEnd polls the engine until the run has ended or the wait is over.
+// awaitEnd polls the backend until the run has ended or the wait is over.
 func (g *gateway) awaitEnd(ctx context.Context, runID string, deadline time.Time) (ended bool, err error) {
 	ctx, cancel := g.untilStop(ctx)
 	defer cancel()
@@ -195,13 +154,13 @@ func (g *gateway) awaitEnd(ctx context.Context, runID string, deadline time.Time
 	}
 }
 
-// poll asks the engine once; the error may also stand in the reply.
+// poll asks the backend once; the error may also stand in the reply.
 func (g *gateway) poll(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
-	reply, err := g.engine.WatchRun(ctx, w)
+	reply, err := g.backend.WatchRun(ctx, w)
 	if err == nil {
 		err = messages.FromFailure(reply.GetError())
 	}
-	// An engine may answer a poll that was broken off as one that is over.
+	// A backend may answer a poll that was broken off as one that is over.
 	if ctx.Err() != nil && !reply.GetEnded() {
 		err = context.Cause(ctx)
 	}
@@ -257,7 +216,7 @@ func (g *gateway) CancelRun(ctx context.Context, req *connect.Request[api.Cancel
 	if n := len(req.Msg.GetReason()); n > messages.ReasonBytesMax {
 		return nil, messages.Errorf(messages.CodeLimitExceeded, "the reason has %d bytes, more than ReasonBytesMax = %d", n, messages.ReasonBytesMax)
 	}
-	if err := g.engine.CancelRun(ctx, req.Msg.GetRunId(), req.Msg.GetReason()); err != nil {
+	if err := g.backend.CancelRun(ctx, req.Msg.GetRunId(), req.Msg.GetReason()); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&api.CancelRunResponse{}), nil
@@ -278,11 +237,11 @@ func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.Replay
 	}
 	request := req.Msg.GetRequestId()
 	if request == "" {
-		request = messages.NewRequestID() // the engine may have to ask a second server
+		request = messages.NewRequestID() // the backend may have to ask a second server
 	} else if err := messages.CheckName("request id", request); err != nil {
 		return nil, err
 	}
-	if err := g.engine.ReplayRun(ctx, req.Msg.GetRunId(), req.Msg.GetSteps(), request); err != nil {
+	if err := g.backend.ReplayRun(ctx, req.Msg.GetRunId(), req.Msg.GetSteps(), request); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&api.ReplayRunResponse{}), nil
@@ -290,14 +249,18 @@ func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.Replay
 
 // ListMembers returns the members of the cluster that this server sees.
 func (g *gateway) ListMembers(ctx context.Context, _ *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
-	return connect.NewResponse(&api.ListMembersResponse{Members: g.engine.Members(ctx)}), nil
+	return connect.NewResponse(&api.ListMembersResponse{Members: g.backend.Members(ctx)}), nil
 }
 
 // ListWorkflows returns the current version of every workflow.
 func (g *gateway) ListWorkflows(ctx context.Context, _ *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
-	workflows, err := g.engine.Workflows(ctx)
+	definitions, err := g.backend.Workflows(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&api.ListWorkflowsResponse{Workflows: workflows}), nil
+	response := &api.ListWorkflowsResponse{}
+	for _, d := range definitions {
+		response.Workflows = append(response.Workflows, &api.Workflow{Definition: d.Def, Hash: d.Hash})
+	}
+	return connect.NewResponse(response), nil
 }

@@ -27,7 +27,7 @@ type Server struct {
 // Start listens and serves. It returns SECRET_REQUIRED for an address beyond
 // loopback without a secret, ADDRESS_IN_USE for a port that is taken and
 // INVALID_ARGUMENT for what is no address; then nothing listens.
-func Start(ctx context.Context, engine Engine, c Config) (*Server, error) {
+func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
@@ -47,7 +47,7 @@ func Start(ctx context.Context, engine Engine, c Config) (*Server, error) {
 		return nil, listenError(c.Listen, err)
 	}
 	stopping, stop := context.WithCancel(context.Background())
-	g := &gateway{engine: engine, config: c, stopping: stopping, journal: newProbe(c.Journal)}
+	g := &gateway{backend: backend, config: c, stopping: stopping, journal: newProbe(c.Journal)}
 	s := &Server{gateway: g, listener: listener, stop: stop, done: make(chan error, 1)}
 	s.http = &http.Server{
 		Handler:           g.handler(local, listener.Addr().String()),

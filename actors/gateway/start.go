@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -34,7 +35,7 @@ func (g *gateway) StartRuns(ctx context.Context, req *connect.Request[api.StartR
 	return connect.NewResponse(&api.StartRunsResponse{Runs: runs}), nil
 }
 
-// batch gathers checked runs for one call of the engine. A run that is named
+// batch gathers checked runs for one call of the backend. A run that is named
 // twice, by its key, is started once.
 type batch struct {
 	runs []*messages.StartRun
@@ -69,9 +70,9 @@ func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, pr
 		return nil, nil
 	}
 	var all batch
-	workflows := map[string]*workflow{}
+	definitions := map[string]*server.Definition{}
 	for i, r := range requests {
-		run, err := g.checked(ctx, workflows, r)
+		run, err := g.checked(ctx, definitions, r)
 		if err == nil {
 			err = all.add(run)
 		}
@@ -79,7 +80,7 @@ func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, pr
 			return nil, located(prefix, i, err)
 		}
 	}
-	replies, err := g.engineStart(ctx, all.runs)
+	replies, err := g.startAll(ctx, all.runs)
 	if err != nil {
 		return nil, err
 	}
@@ -96,14 +97,14 @@ func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, pr
 	return responses, nil
 }
 
-// engineStart also holds the engine to one reply a run.
-func (g *gateway) engineStart(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+// startAll also holds the backend to one reply a run.
+func (g *gateway) startAll(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
 	if len(runs) == 0 {
 		return nil, nil
 	}
-	replies, err := g.engine.StartRuns(ctx, runs)
+	replies, err := g.backend.StartRuns(ctx, runs)
 	if err == nil && len(replies) != len(runs) {
-		err = messages.Errorf(messages.CodeInternal, "the engine answered %d of %d runs", len(replies), len(runs))
+		err = messages.Errorf(messages.CodeInternal, "the backend answered %d of %d runs", len(replies), len(runs))
 	}
 	return replies, err
 }
@@ -117,32 +118,21 @@ func located(prefix string, i int, err error) error {
 	return messages.Errorf(e.Code, prefix+"%s", i, e.Message)
 }
 
-// workflow is what the runs of one call share.
-type workflow struct {
-	definition *messages.WorkflowDefinition
-	hash       string
-	schema     *messages.InputSchema
-}
-
-// workflow looks one up, once a call.
-func (g *gateway) workflow(ctx context.Context, seen map[string]*workflow, name string) (*workflow, error) {
-	if w, ok := seen[name]; ok {
-		return w, nil
+// definition looks a workflow up, once a call.
+func (g *gateway) definition(ctx context.Context, seen map[string]*server.Definition, name string) (*server.Definition, error) {
+	if d, ok := seen[name]; ok {
+		return d, nil
 	}
-	def, hash, err := g.engine.Workflow(ctx, name)
+	d, err := g.backend.Workflow(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	schema, err := g.schemas.get(hash, def)
-	if err != nil {
-		return nil, err
-	}
-	seen[name] = &workflow{def, hash, schema}
-	return seen[name], nil
+	seen[name] = d
+	return d, nil
 }
 
 // checked makes the message that starts a run, after checking all of it.
-func (g *gateway) checked(ctx context.Context, seen map[string]*workflow, r *api.StartRunRequest) (*messages.StartRun, error) {
+func (g *gateway) checked(ctx context.Context, seen map[string]*server.Definition, r *api.StartRunRequest) (*messages.StartRun, error) {
 	if r == nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "the run is null")
 	}
@@ -155,11 +145,11 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*workflow, r *api
 	); err != nil {
 		return nil, joined(err)
 	}
-	w, err := g.workflow(ctx, seen, r.GetWorkflow())
+	d, err := g.definition(ctx, seen, r.GetWorkflow())
 	if err != nil {
 		return nil, err
 	}
-	input, err := w.input(r.GetInput())
+	input, err := checkedInput(r.GetInput(), d.CheckInput)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +160,7 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*workflow, r *api
 	case id == "":
 		id = messages.NewRunID()
 	}
-	start := w.started("api", input, r.GetPriority(), r.GetMetadata())
+	start := started(d, "api", input, r.GetPriority(), r.GetMetadata())
 	start.IdempotencyKey = r.GetIdempotencyKey()
 	return &messages.StartRun{RunId: id, Start: start}, nil
 }
@@ -187,23 +177,26 @@ func checkRunID(r *api.StartRunRequest) error {
 }
 
 // started makes the first event of a run of the workflow.
-func (w *workflow) started(trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
+func started(d *server.Definition, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
 	return &messages.RunStarted{
-		Workflow:       w.definition.GetName(),
-		DefinitionHash: w.hash,
+		Workflow:       d.Def.GetName(),
+		DefinitionHash: d.Hash,
 		Input:          input,
-		Priority:       messages.EffectivePriority(priority, w.definition.GetPriority()),
-		Pool:           messages.EffectivePool(w.definition.GetPool()),
-		Sticky:         w.definition.GetSticky(),
+		Priority:       messages.EffectivePriority(priority, d.Def.GetPriority()),
+		Pool:           messages.EffectivePool(d.Def.GetPool()),
+		Sticky:         d.Def.GetSticky(),
 		Trigger:        trigger,
 		Metadata:       metadata,
 	}
 }
 
-// input checks the input of a run and returns it without needless white space:
-// two inputs that differ only there are the same to an idempotency key.
-func (w *workflow) input(raw []byte) ([]byte, error) {
-	if err := w.schema.Check(raw); err != nil {
+// anyJSON is the check of an input that no schema is given for.
+var anyJSON = new(messages.InputSchema).Check
+
+// checkedInput checks the input of a run and returns it without needless white
+// space: two inputs that differ only there are the same to an idempotency key.
+func checkedInput(raw []byte, check func([]byte) error) ([]byte, error) {
+	if err := check(raw); err != nil {
 		if len(raw) == 0 {
 			return nil, messages.Errorf(messages.CodeInvalidInput, "no input was given: %s", messageOf(err))
 		}

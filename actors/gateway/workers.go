@@ -15,7 +15,7 @@ const drainMax = 7 * 24 * time.Hour
 
 // ListWorkers returns the workers that this server sees.
 func (g *gateway) ListWorkers(ctx context.Context, _ *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
-	return connect.NewResponse(&api.ListWorkersResponse{Workers: g.engine.Workers(ctx)}), nil
+	return connect.NewResponse(&api.ListWorkersResponse{Workers: g.backend.Workers(ctx)}), nil
 }
 
 // GetWorker returns one of them.
@@ -24,7 +24,7 @@ func (g *gateway) GetWorker(ctx context.Context, req *connect.Request[api.GetWor
 	if err := messages.CheckName("worker id", id); err != nil {
 		return nil, err
 	}
-	for _, w := range g.engine.Workers(ctx) {
+	for _, w := range g.backend.Workers(ctx) {
 		if w.GetWorkerId() == id {
 			return connect.NewResponse(&api.GetWorkerResponse{Worker: w}), nil
 		}
@@ -44,7 +44,7 @@ func (g *gateway) DrainWorker(ctx context.Context, req *connect.Request[api.Drai
 			return nil, messages.Errorf(messages.CodeInvalidArgument, "the deadline of the drain is %v, it must be 1ms to %v", deadline, drainMax)
 		}
 	}
-	w, err := g.engine.DrainWorker(ctx, req.Msg.GetWorkerId(), deadline)
+	w, err := g.backend.DrainWorker(ctx, req.Msg.GetWorkerId(), deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (g *gateway) UndrainWorker(ctx context.Context, req *connect.Request[api.Un
 	if err := messages.CheckName("worker id", req.Msg.GetWorkerId()); err != nil {
 		return nil, err
 	}
-	w, err := g.engine.UndrainWorker(ctx, req.Msg.GetWorkerId())
+	w, err := g.backend.UndrainWorker(ctx, req.Msg.GetWorkerId())
 	if err != nil {
 		return nil, err
 	}

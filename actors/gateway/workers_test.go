@@ -14,7 +14,7 @@ import (
 )
 
 func TestWorkersAreDrained(t *testing.T) {
-	e := newFakeEngine()
+	e := newFakeBackend()
 	c := client(t, serve(t, e, Config{}))
 	ctx := t.Context()
 	got, err1 := c.GetWorker(ctx, connect.NewRequest(&api.GetWorkerRequest{WorkerId: "gpu-1"}))
@@ -33,7 +33,7 @@ func TestWorkersAreDrained(t *testing.T) {
 }
 
 func TestDrainsThatAreRefused(t *testing.T) {
-	e := newFakeEngine()
+	e := newFakeBackend()
 	c := client(t, serve(t, e, Config{}))
 	ctx := t.Context()
 	drain := func(id string, deadline time.Duration) error {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -17,14 +16,15 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// definitionsFreshFor is how long a server trusts its list of current
-// definitions; definitionsRenewAfter is after how long it looks again, beside
-// the calls that it answers meanwhile, whether another server recorded newer
-// ones. definitionsWithin bounds a look.
 const (
-	definitionsFreshFor   = time.Second
+	// definitionsFreshFor is how long a server trusts its list of current
+	// definitions: another server may record a newer one.
+	definitionsFreshFor = time.Second
+	// definitionsRenewAfter is the age at which a call has the list read again,
+	// and does not wait for it.
 	definitionsRenewAfter = definitionsFreshFor / 2
-	definitionsWithin     = 5 * time.Second
+	// definitionsWithin bounds a reading.
+	definitionsWithin = 5 * time.Second
 )
 
 // Definition is a recorded version of a workflow, ready for use. It must not
@@ -33,6 +33,16 @@ type Definition struct {
 	Hash   string
 	Def    *messages.WorkflowDefinition
 	schema *messages.InputSchema
+}
+
+// NewDefinition makes a version ready for use. INVALID_DEFINITION if the schema of
+// its input is none.
+func NewDefinition(hash string, def *messages.WorkflowDefinition) (*Definition, error) {
+	schema, err := messages.CompileInputSchema(def.GetInputSchema())
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q version %s: %w", def.GetName(), hash, err)
+	}
+	return &Definition{Hash: hash, Def: def, schema: schema}, nil
 }
 
 // CheckInput returns INVALID_INPUT or PAYLOAD_TOO_LARGE for an input that does
@@ -44,8 +54,8 @@ func (d *Definition) CheckInput(input []byte) error { return d.schema.Check(inpu
 // concurrent use.
 type Definitions struct {
 	store journal.Store
-	// looks are the readings under way: who comes in between shares one.
-	looks singleflight.Group
+	// readings are those under way: who comes in between shares one.
+	readings singleflight.Group
 
 	mu      sync.RWMutex
 	byHash  map[string]*Definition
@@ -85,7 +95,7 @@ func (d *Definitions) cached(hash string) *Definition {
 func (d *Definitions) Current(ctx context.Context, name string) (*Definition, error) {
 	if def, age := d.currentCached(name); def != nil && age < definitionsFreshFor {
 		if age >= definitionsRenewAfter {
-			d.looks.DoChan(d.lookKey(), d.renew)
+			d.readings.DoChan(d.readKey(), d.renew)
 		}
 		return def, nil
 	}
@@ -117,7 +127,7 @@ func (d *Definitions) currentCached(name string) (*Definition, time.Duration) {
 // share a reading that began after whatever Forget was told of.
 func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
 	select {
-	case r := <-d.looks.DoChan(d.lookKey(), d.look):
+	case r := <-d.readings.DoChan(d.readKey(), d.read):
 		if r.Err != nil {
 			return nil, r.Err
 		}
@@ -127,15 +137,15 @@ func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
 	}
 }
 
-// lookKey is another one after Forget, so that nobody shares a reading from
+// readKey is another one after Forget, so that nobody shares a reading from
 // before it.
-func (d *Definitions) lookKey() string {
+func (d *Definitions) readKey() string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return strconv.FormatUint(d.forgotten, 10)
 }
 
-// renew looks again, unless a look has ended since it was asked for.
+// renew reads again, unless a reading has ended since it was asked for.
 func (d *Definitions) renew() (any, error) {
 	d.mu.RLock()
 	if time.Since(d.readAt) < definitionsRenewAfter {
@@ -143,11 +153,11 @@ func (d *Definitions) renew() (any, error) {
 		return d.sorted(), nil
 	}
 	d.mu.RUnlock()
-	return d.look()
+	return d.read()
 }
 
-// look reads the definitions for everybody who waits for them.
-func (d *Definitions) look() (any, error) {
+// read reads the definitions for everybody who waits for them.
+func (d *Definitions) read() (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), definitionsWithin)
 	defer cancel()
 	d.mu.RLock()
@@ -185,7 +195,7 @@ func (d *Definitions) sorted() []*Definition {
 
 func byName(a, b *Definition) int { return strings.Compare(a.Def.Name, b.Def.Name) }
 
-// Forget makes the next look-up read the store: something was registered.
+// Forget makes the next call read the store: something was registered.
 func (d *Definitions) Forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -197,17 +207,16 @@ func (d *Definitions) keep(stored journal.Definition) (*Definition, error) {
 	if def := d.cached(stored.Hash); def != nil {
 		return def, nil
 	}
-	def := &Definition{Hash: stored.Hash, Def: new(messages.WorkflowDefinition)}
-	if err := proto.Unmarshal(stored.Data, def.Def); err != nil {
+	def := new(messages.WorkflowDefinition)
+	if err := proto.Unmarshal(stored.Data, def); err != nil {
 		return nil, messages.Errorf(messages.CodeJournalCorrupt, "definition %s of workflow %q: %w", stored.Hash, stored.Name, err)
 	}
-	schema, err := messages.CompileInputSchema(def.Def.InputSchema)
+	ready, err := NewDefinition(stored.Hash, def)
 	if err != nil {
-		return nil, fmt.Errorf("definition %s of workflow %q: %w", stored.Hash, stored.Name, err)
+		return nil, err
 	}
-	def.schema = schema
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.byHash[stored.Hash] = def
-	return def, nil
+	d.byHash[stored.Hash] = ready
+	return ready, nil
 }

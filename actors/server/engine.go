@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -302,7 +303,7 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 	if err != nil {
 		return nil, err
 	}
-	view := viewOf(&record, m.State())
+	view := projection.Run(&record, m.State())
 	if !journal.Finished(record.Row.Status) {
 		view.Run.WaitingFor = e.host.waitingFor(ctx, runID, m)
 	}
@@ -339,38 +340,33 @@ func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) str
 	return string(w)
 }
 
-// ListRuns returns rows, newest first.
-func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error) {
+// ListRuns returns runs, newest first, and the token of the next page.
+func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]*api.Run, string, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
-	return e.host.cfg.Store.List(ctx, f, limit, token)
-}
-
-// Workflow returns the current version of a workflow and its hash. Errors:
-// UNKNOWN_WORKFLOW.
-func (e *Engine) Workflow(ctx context.Context, name string) (*messages.WorkflowDefinition, string, error) {
-	ctx, cancel := reading(ctx)
-	defer cancel()
-	d, err := e.host.definitions.Current(ctx, name)
+	rows, next, err := e.host.cfg.Store.List(ctx, f, limit, token)
 	if err != nil {
 		return nil, "", err
 	}
-	return d.Def, d.Hash, nil
+	runs := make([]*api.Run, len(rows))
+	for i := range rows {
+		runs[i] = projection.Listed(&rows[i])
+	}
+	return runs, next, nil
+}
+
+// Workflow returns the current version of a workflow. Errors: UNKNOWN_WORKFLOW.
+func (e *Engine) Workflow(ctx context.Context, name string) (*Definition, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	return e.host.definitions.Current(ctx, name)
 }
 
 // Workflows returns the current version of every workflow.
-func (e *Engine) Workflows(ctx context.Context) ([]*api.Workflow, error) {
+func (e *Engine) Workflows(ctx context.Context) ([]*Definition, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
-	all, err := e.host.definitions.All(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*api.Workflow, len(all))
-	for i, d := range all {
-		out[i] = &api.Workflow{Definition: d.Def, Hash: d.Hash}
-	}
-	return out, nil
+	return e.host.definitions.All(ctx)
 }
 
 // Members returns the members of the cluster as this server sees them.

@@ -7,7 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -367,7 +369,7 @@ func (a *runActor) append(ctx actor.Context, act run.Append) {
 	}
 	var row *journal.Row
 	if act.RowChanged || act.Number == 1 {
-		row = rowOf(a.m.State())
+		row = projection.Row(a.m.State(), cluster.Shard(a.id))
 	}
 	host := a.host
 	a.appendMark = host.cfg.Node.LeaseMark()

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -175,7 +176,7 @@ func (a *activation) do(action run.Action) {
 	case run.Append:
 		var row *journal.Row
 		if act.RowChanged || act.Number == 1 {
-			row = rowOf(a.m.State())
+			row = projection.Row(a.m.State(), shardOf(a.m.State().RunID))
 			if row.Dormant && !row.WakeAt.IsZero() && !a.m.State().Ended() {
 				a.sv.kick(row.WakeAt)
 			}

@@ -58,5 +58,6 @@
 // Checked at the end: every run has ended, no worker holds a result, no slot or
 // grant is taken, no run counts as bound, and nothing is left in memory.
 //
-// Imports only run, placement, slots, journal, cluster/lease and messages.
+// Imports only run, placement, slots, projection, journal, cluster/lease and
+// messages.
 package sim

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
-	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -51,22 +50,6 @@ func (st *store) append(sv *server, a journal.Append, done func(error)) {
 		}
 		sv.later(s.dice.between(0, 300*time.Microsecond), func() { done(err) })
 	})
-}
-
-// rowOf projects a run to its row, as the shell does.
-func rowOf(st *run.State) *journal.Row {
-	row := &journal.Row{
-		RunID: st.RunID, Shard: shardOf(st.RunID), Workflow: st.Start.Workflow, DefinitionHash: st.Start.DefinitionHash,
-		Pool: st.Def.EffectivePool(), Sticky: st.Def.Sticky, Status: st.Status, ParentRun: st.Start.ParentRun,
-		BoundWorker: st.BoundWorker(), Epoch: st.Epoch, CreatedAt: st.CreatedAt, FinishedAt: st.FinishedAt,
-	}
-	if d := st.Dormant; d != nil {
-		row.Dormant, row.WakeOnUp, row.WakeOnGone = true, d.WakeOnUp, d.WakeOnGone
-		if d.WakeAtUs != 0 {
-			row.WakeAt = time.UnixMicro(d.WakeAtUs)
-		}
-	}
-	return row
 }
 
 func marshal(e *messages.Entry) []byte {

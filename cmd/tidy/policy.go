@@ -47,7 +47,8 @@ var policy = []layer{
 	{"actors/roster", []string{"actors/heap", "actors/run", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
 	{"actors/activation", []string{"actors/run", "actors/slots", "actors/journal", "messages"}, pure},
-	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
+	{"actors/projection", []string{"actors/run", "actors/journal", "messages", "messages/api"}, pure},
+	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/projection", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "messages"}, pure},
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
@@ -55,7 +56,7 @@ var policy = []layer{
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
-	{"actors/server", []string{"actors/heap", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "messages", "messages/api"}, shell},
+	{"actors/server", []string{"actors/projection", "actors/heap", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "messages", "messages/api"}, shell},
 	{"actors/server/places", []string{"actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
 	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "cluster", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
@@ -76,7 +77,7 @@ var policy = []layer{
 
 // testsMay is what the tests of any package may import besides: suites and
 // stores made for tests.
-var testsMay = []string{"actors/actorstest", "actors/attempt", "actors/heap", "actors/journal/...", "actors/run", "actors/server", "actors/worker",
+var testsMay = []string{"actors/actorstest", "actors/attempt", "actors/heap", "actors/projection", "actors/journal/...", "actors/run", "actors/server", "actors/worker",
 	"cluster/...", "cmd/internal/...", "sdk/..."}
 
 // impureImports by purity, with the reason that is reported.

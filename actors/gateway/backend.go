@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// Engine is what the gateway stands before. Its methods may be called
-// concurrently, block until done or until ctx ends, and return errors of the
-// catalogue. What they return belongs to the caller, except for definitions,
-// which are shared and not to be changed.
-type Engine interface {
+// Backend is what the gateway stands before: the engine of a server, or in tests
+// one in memory. Its methods may be called concurrently, block until done or
+// until ctx ends, and return errors of the catalogue. What they return belongs to
+// the caller, except for definitions, which are shared and not to be changed.
+type Backend interface {
 	// StartRuns starts runs and returns one reply for each, in order. What a
 	// reply without an error says is durable. An error means that nothing is
 	// known of any: the same call may be made again.
@@ -27,13 +28,13 @@ type Engine interface {
 	WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error)
 	// LoadRun returns a run folded from its history. UNKNOWN_RUN.
 	LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error)
-	// ListRuns returns rows, newest first, and the token of the next page.
-	ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error)
-	// Workflow returns the current version of a workflow and its hash.
-	// UNKNOWN_WORKFLOW, naming those with a similar name.
-	Workflow(ctx context.Context, name string) (def *messages.WorkflowDefinition, hash string, err error)
+	// ListRuns returns runs, newest first, and the token of the next page.
+	ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]*api.Run, string, error)
+	// Workflow returns the current version of a workflow. UNKNOWN_WORKFLOW, naming
+	// those that there are.
+	Workflow(ctx context.Context, name string) (*server.Definition, error)
 	// Workflows returns the current version of every workflow.
-	Workflows(ctx context.Context) ([]*api.Workflow, error)
+	Workflows(ctx context.Context) ([]*server.Definition, error)
 	// DrainWorker lets a worker take on nothing new, and UndrainWorker again;
 	// both return it as it is then. A deadline of 0 is the worker's own grace.
 	// UNKNOWN_WORKER, WORKER_ENDING for one whose process was told to end.

@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
+	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// fakeEngine keeps started runs in memory and ends none by itself.
-type fakeEngine struct {
+// fakeBackend keeps started runs in memory and ends none by itself.
+type fakeBackend struct {
 	mu        sync.Mutex
 	runs      map[string]*messages.RunStarted
 	order     []string
 	calls     int // of StartRuns
-	workflows []*api.Workflow
+	workflows []*server.Definition
 	entries   map[string][]*messages.NumberedEntry
 	ended     map[string]bool
 	changed   chan struct{}
@@ -35,18 +37,22 @@ type fakeEngine struct {
 	goesOn int
 }
 
-func newFakeEngine(definitions ...*messages.WorkflowDefinition) *fakeEngine {
-	e := &fakeEngine{
+func newFakeBackend(definitions ...*messages.WorkflowDefinition) *fakeBackend {
+	e := &fakeBackend{
 		runs: map[string]*messages.RunStarted{}, entries: map[string][]*messages.NumberedEntry{},
 		ended: map[string]bool{}, changed: make(chan struct{}),
 	}
 	for _, d := range definitions {
-		e.workflows = append(e.workflows, &api.Workflow{Definition: d, Hash: messages.HashDefinition(d)})
+		ready, err := server.NewDefinition(messages.HashDefinition(d), d)
+		if err != nil {
+			panic(err)
+		}
+		e.workflows = append(e.workflows, ready)
 	}
 	return e
 }
 
-func (e *fakeEngine) StartRuns(_ context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
+func (e *fakeBackend) StartRuns(_ context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls++
@@ -72,14 +78,14 @@ func (e *fakeEngine) StartRuns(_ context.Context, runs []*messages.StartRun) ([]
 }
 
 // append adds an entry to a run; end also ends it.
-func (e *fakeEngine) append(runID string, event *messages.Event, end bool) {
+func (e *fakeBackend) append(runID string, event *messages.Event, end bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended[runID] = end
 	e.appendLocked(runID, event)
 }
 
-func (e *fakeEngine) appendLocked(runID string, event *messages.Event) {
+func (e *fakeBackend) appendLocked(runID string, event *messages.Event) {
 	e.entries[runID] = append(e.entries[runID], &messages.NumberedEntry{
 		Number: uint64(len(e.entries[runID]) + 1),
 		Entry:  &messages.Entry{AtUs: 1_700_000_000_000_000, Events: []*messages.Event{event}},
@@ -88,7 +94,7 @@ func (e *fakeEngine) appendLocked(runID string, event *messages.Event) {
 	e.changed = make(chan struct{})
 }
 
-func (e *fakeEngine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
+func (e *fakeBackend) WatchRun(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
 	over := time.NewTimer(time.Duration(w.GetWaitMs()) * time.Millisecond)
 	defer over.Stop()
 	e.mu.Lock()
@@ -121,7 +127,7 @@ func (e *fakeEngine) WatchRun(ctx context.Context, w *messages.WatchRun) (*messa
 	}
 }
 
-func (e *fakeEngine) LoadRun(_ context.Context, runID string) (*api.GetRunResponse, error) {
+func (e *fakeBackend) LoadRun(_ context.Context, runID string) (*api.GetRunResponse, error) {
 	if e.panics {
 		panic("the engine broke")
 	}
@@ -139,15 +145,15 @@ func (e *fakeEngine) LoadRun(_ context.Context, runID string) (*api.GetRunRespon
 	return &api.GetRunResponse{Run: &api.Run{RunId: runID, Workflow: start.GetWorkflow(), Input: start.GetInput(), Status: status}}, nil
 }
 
-func (e *fakeEngine) CancelRun(_ context.Context, runID, reason string) error {
+func (e *fakeBackend) CancelRun(_ context.Context, runID, reason string) error {
 	return e.command("cancel", runID, reason)
 }
 
-func (e *fakeEngine) ReplayRun(_ context.Context, runID string, steps []string, _ string) error {
+func (e *fakeBackend) ReplayRun(_ context.Context, runID string, steps []string, _ string) error {
 	return e.command("replay", runID, fmt.Sprint(steps))
 }
 
-func (e *fakeEngine) command(name, runID, detail string) error {
+func (e *fakeBackend) command(name, runID, detail string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, ok := e.runs[runID]; !ok {
@@ -160,35 +166,37 @@ func (e *fakeEngine) command(name, runID, detail string) error {
 	return nil
 }
 
-func (e *fakeEngine) ListRuns(_ context.Context, f journal.Filter, limit int, token string) ([]journal.Row, string, error) {
+func (e *fakeBackend) ListRuns(_ context.Context, f journal.Filter, limit int, token string) ([]*api.Run, string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.filter, e.limit = f, limit
 	if token != "" {
 		return nil, "", messages.Errorf(messages.CodeInvalidArgument, "page token %q was not made here", token)
 	}
-	return []journal.Row{{
+	return []*api.Run{projection.Listed(&journal.Row{
 		RunID: "r1", Workflow: "ask", Status: messages.RunStatus_RUN_STATUS_RUNNING, Sticky: messages.Sticky_STICKY_HARD,
 		BoundWorker: "gpu-1", Epoch: 2, Dormant: true, WakeOnUp: "gpu-1", CreatedAt: time.Unix(1_700_000_000, 0),
-	}}, "next", nil
+	})}, "next", nil
 }
 
-func (e *fakeEngine) Workflow(_ context.Context, name string) (*messages.WorkflowDefinition, string, error) {
-	for _, w := range e.workflows {
-		if w.GetDefinition().GetName() == name {
-			return w.GetDefinition(), w.GetHash(), nil
+func (e *fakeBackend) Workflow(_ context.Context, name string) (*server.Definition, error) {
+	for _, d := range e.workflows {
+		if d.Def.GetName() == name {
+			return d, nil
 		}
 	}
-	return nil, "", messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
+	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
 }
 
-func (e *fakeEngine) Workflows(context.Context) ([]*api.Workflow, error) { return e.workflows, nil }
+func (e *fakeBackend) Workflows(context.Context) ([]*server.Definition, error) {
+	return e.workflows, nil
+}
 
-func (e *fakeEngine) Workers(context.Context) []*api.Worker {
+func (e *fakeBackend) Workers(context.Context) []*api.Worker {
 	return []*api.Worker{{WorkerId: "gpu-1", State: "up"}}
 }
 
-func (e *fakeEngine) DrainWorker(_ context.Context, id string, deadline time.Duration) (*api.Worker, error) {
+func (e *fakeBackend) DrainWorker(_ context.Context, id string, deadline time.Duration) (*api.Worker, error) {
 	if id != "gpu-1" {
 		return nil, messages.Errorf(messages.CodeUnknownWorker, "no worker %q", id)
 	}
@@ -196,7 +204,7 @@ func (e *fakeEngine) DrainWorker(_ context.Context, id string, deadline time.Dur
 	return &api.Worker{WorkerId: id, State: "draining"}, nil
 }
 
-func (e *fakeEngine) UndrainWorker(_ context.Context, id string) (*api.Worker, error) {
+func (e *fakeBackend) UndrainWorker(_ context.Context, id string) (*api.Worker, error) {
 	if id != "gpu-1" {
 		return nil, messages.Errorf(messages.CodeWorkerEnding, "worker %q is about to end", id)
 	}
@@ -204,6 +212,6 @@ func (e *fakeEngine) UndrainWorker(_ context.Context, id string) (*api.Worker, e
 	return &api.Worker{WorkerId: id, State: "up"}, nil
 }
 
-func (e *fakeEngine) Members(context.Context) []*api.Member {
+func (e *fakeBackend) Members(context.Context) []*api.Member {
 	return []*api.Member{{Name: "server~1", Role: "server", ThisServer: true}}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -15,7 +16,7 @@ func workerView(w *WorkerStatus) *api.Worker {
 	v := &api.Worker{
 		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
-		StartedAt: timestamp(time.UnixMicro(w.Info.GetStartedUs())), Host: w.Info.GetHost(), ProcessId: w.Info.GetProcessId(),
+		StartedAt: startedAt(w.Info), Host: w.Info.GetHost(), ProcessId: w.Info.GetProcessId(),
 		SdkVersion: w.Info.GetSdkVersion(),
 	}
 	for _, d := range w.Info.GetWorkflows() {
@@ -32,6 +33,14 @@ func workerView(w *WorkerStatus) *api.Worker {
 	}
 	showLoad(v, w.Load, w.LoadAge)
 	return v
+}
+
+// startedAt is nil for a process that has not said when it began.
+func startedAt(w *messages.WorkerInfo) *timestamppb.Timestamp {
+	if w.GetStartedUs() == 0 {
+		return nil
+	}
+	return timestamppb.New(time.UnixMicro(w.GetStartedUs()))
 }
 
 // showLoad adds what a worker reported of itself a while ago.

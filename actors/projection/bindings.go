@@ -1,4 +1,4 @@
-package server
+package projection
 
 import (
 	"time"
@@ -55,7 +55,7 @@ func (h *bindingHistory) add(ev *messages.Event) {
 		last.LostAt, last.LostReason, last.Until = nil, "", nil
 		last.Restored++
 	case *messages.Event_StateHandedOff:
-		last.HandOff = handOffView(k.StateHandedOff, h.at)
+		last.HandOff = handOff(k.StateHandedOff, h.at)
 	case *messages.Event_RebuildBegan:
 		b := k.RebuildBegan
 		last.Rebuilds = append(last.Rebuilds, &api.Rebuild{Step: b.Step, ForStep: b.ForStep, Reason: b.Reason, BeganAt: h.at})
@@ -88,7 +88,7 @@ func (h *bindingHistory) bound(b *messages.Bound) {
 	})
 }
 
-func handOffView(s *messages.StateHandedOff, at *timestamppb.Timestamp) *api.HandOff {
+func handOff(s *messages.StateHandedOff, at *timestamppb.Timestamp) *api.HandOff {
 	v := &api.HandOff{At: at, Failure: s.Failure}
 	for _, l := range s.States {
 		v.Locals = append(v.Locals, &api.HandedLocal{Name: l.Local, Bytes: int64(len(l.Data))})

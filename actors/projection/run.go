@@ -1,48 +1,28 @@
-package server
+package projection
 
 import (
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
-	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// rowOf projects a run to its stored row.
-func rowOf(s *run.State) *journal.Row {
-	row := &journal.Row{
-		RunID: s.RunID, Shard: cluster.Shard(s.RunID), Workflow: s.Start.Workflow, DefinitionHash: s.Start.DefinitionHash,
-		Pool: s.Def.EffectivePool(), Sticky: s.Def.Sticky, Status: s.Status,
-		Priority:  messages.EffectivePriority(s.Start.Priority, s.Def.Priority),
-		ParentRun: s.Start.ParentRun, Trigger: s.Start.Trigger,
-		BoundWorker: s.BoundWorker(), Epoch: s.Epoch, CreatedAt: s.CreatedAt, FinishedAt: s.FinishedAt,
-	}
-	if d := s.Dormant; d != nil {
-		row.Dormant, row.WakeOnUp, row.WakeOnGone = true, d.WakeOnUp, d.WakeOnGone
-		if d.WakeAtUs != 0 {
-			row.WakeAt = time.UnixMicro(d.WakeAtUs)
-		}
-	}
-	if s.Failure != nil {
-		row.FailureCode, row.FailureMessage = s.Failure.Code, s.Failure.Message
-	}
-	return row
-}
-
-// viewOf folds a stored run into what the API shows.
-func viewOf(record *journal.Record, s *run.State) *api.GetRunResponse {
-	view := &api.GetRunResponse{Run: rowView(&record.Row), Bindings: bindings(record)}
+// Run is a stored run with its steps, bindings and children. What it waits for is
+// that of its row: who has it in memory knows better.
+func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
+	view := &api.GetRunResponse{Run: Listed(&record.Row), Bindings: bindings(record)}
 	view.Run.Input, view.Run.Metadata = s.Start.GetInput(), s.Start.GetMetadata()
 	view.Run.Failure = s.Failure
 	if w := s.Binding.Worker; w != nil {
 		view.Run.WorkerId = w.WorkerId
 	}
 	for i := range s.Steps {
-		view.Steps = append(view.Steps, stepView(&s.Steps[i]))
+		view.Steps = append(view.Steps, step(&s.Steps[i]))
 	}
 	for _, c := range s.Children {
 		view.Children = append(view.Children, &api.Child{RunId: c.RunID, Workflow: c.Workflow, Step: c.Step, Key: c.Key, Sticky: c.Sticky})
@@ -50,12 +30,13 @@ func viewOf(record *journal.Record, s *run.State) *api.GetRunResponse {
 	return view
 }
 
-// rowView is a run as listings show it.
-func rowView(row *journal.Row) *api.Run {
+// Listed is a run of a listing.
+func Listed(row *journal.Row) *api.Run {
 	v := &api.Run{
 		RunId: row.RunID, Workflow: row.Workflow, DefinitionHash: row.DefinitionHash, Status: row.Status, Sticky: row.Sticky,
 		WorkerId: row.BoundWorker, Epoch: row.Epoch, CreatedAt: timestamp(row.CreatedAt), FinishedAt: timestamp(row.FinishedAt),
 		ParentRun: row.ParentRun, Trigger: row.Trigger, Priority: row.Priority, Pool: row.Pool, Dormant: row.Dormant,
+		WaitingFor: waitingFor(row),
 	}
 	if row.FailureCode != "" {
 		v.Failure = &messages.Failure{Code: row.FailureCode, Message: row.FailureMessage}
@@ -63,7 +44,22 @@ func rowView(row *journal.Row) *api.Run {
 	return v
 }
 
-func stepView(st *run.Step) *api.Step {
+// waitingFor says what a dormant run waits for.
+func waitingFor(row *journal.Row) string {
+	switch {
+	case !row.Dormant:
+		return ""
+	case row.WakeOnUp != "":
+		return fmt.Sprintf("worker %s to come up", row.WakeOnUp)
+	case !row.WakeAt.IsZero():
+		return "until " + row.WakeAt.UTC().Format(time.RFC3339)
+	case row.WakeOnGone != "":
+		return fmt.Sprintf("a step on worker %s", row.WakeOnGone)
+	}
+	return ""
+}
+
+func step(st *run.Step) *api.Step {
 	phase := st.Phase.String()
 	if st.Phase == run.Live {
 		phase = "dispatched"
@@ -91,6 +87,7 @@ func stepView(st *run.Step) *api.Step {
 	return v
 }
 
+// timestamp is nil for a time that is not set.
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() || t.UnixMicro() == 0 {
 		return nil
