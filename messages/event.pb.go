@@ -21,6 +21,139 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Reason is why something happened to a run, an attempt or a worker. What
+// people read is Reason.Words.
+type Reason int32
+
+const (
+	Reason_REASON_UNSPECIFIED Reason = 0
+	// Why a run is bound for the first time, since its start or its replay.
+	Reason_REASON_FIRST    Reason = 1
+	Reason_REASON_CHILD    Reason = 2
+	Reason_REASON_REPLAYED Reason = 3
+	// Why a worker cannot be used: of bindings and attempts, and of the worker.
+	Reason_REASON_WORKER_LOST       Reason = 4
+	Reason_REASON_WORKER_LEFT       Reason = 5
+	Reason_REASON_WORKER_RESTARTED  Reason = 6
+	Reason_REASON_WORKER_SUPERSEDED Reason = 7
+	Reason_REASON_WORKER_DRAINING   Reason = 8
+	Reason_REASON_WORKER_BUSY       Reason = 9
+	Reason_REASON_STEP_GONE         Reason = 10
+	// Local state was there, and a step found it gone.
+	Reason_REASON_STATE_LOST Reason = 11
+	// Why an attempt is lost whose worker is there.
+	Reason_REASON_LEASE_EXPIRED       Reason = 12
+	Reason_REASON_CANCELED_BY_WORKER  Reason = 13
+	Reason_REASON_UNKNOWN_TO_WORKER   Reason = 14
+	Reason_REASON_CANCEL_NOT_ANSWERED Reason = 15
+	// Why an attempt is withdrawn, canceled or not accepted.
+	Reason_REASON_REVOKED           Reason = 16
+	Reason_REASON_SCHEDULE_TIMEOUT  Reason = 17
+	Reason_REASON_EXECUTION_TIMEOUT Reason = 18
+	// The run of the attempt has its result already.
+	Reason_REASON_ENDED Reason = 19
+	// The worker was asked for the state of the run under that epoch.
+	Reason_REASON_HANDED_OFF Reason = 20
+	// Why a result is refused.
+	Reason_REASON_ATTEMPT_UNKNOWN Reason = 21
+	Reason_REASON_ATTEMPT_LOST    Reason = 22
+	// Why a step ends without an attempt.
+	Reason_REASON_PARENT_FAILED  Reason = 23
+	Reason_REASON_PARENT_SKIPPED Reason = 24
+	Reason_REASON_RUN_CANCELED   Reason = 25
+	// The step that a rebuild was for has failed.
+	Reason_REASON_REBUILD_UNWANTED Reason = 26
+)
+
+// Enum value maps for Reason.
+var (
+	Reason_name = map[int32]string{
+		0:  "REASON_UNSPECIFIED",
+		1:  "REASON_FIRST",
+		2:  "REASON_CHILD",
+		3:  "REASON_REPLAYED",
+		4:  "REASON_WORKER_LOST",
+		5:  "REASON_WORKER_LEFT",
+		6:  "REASON_WORKER_RESTARTED",
+		7:  "REASON_WORKER_SUPERSEDED",
+		8:  "REASON_WORKER_DRAINING",
+		9:  "REASON_WORKER_BUSY",
+		10: "REASON_STEP_GONE",
+		11: "REASON_STATE_LOST",
+		12: "REASON_LEASE_EXPIRED",
+		13: "REASON_CANCELED_BY_WORKER",
+		14: "REASON_UNKNOWN_TO_WORKER",
+		15: "REASON_CANCEL_NOT_ANSWERED",
+		16: "REASON_REVOKED",
+		17: "REASON_SCHEDULE_TIMEOUT",
+		18: "REASON_EXECUTION_TIMEOUT",
+		19: "REASON_ENDED",
+		20: "REASON_HANDED_OFF",
+		21: "REASON_ATTEMPT_UNKNOWN",
+		22: "REASON_ATTEMPT_LOST",
+		23: "REASON_PARENT_FAILED",
+		24: "REASON_PARENT_SKIPPED",
+		25: "REASON_RUN_CANCELED",
+		26: "REASON_REBUILD_UNWANTED",
+	}
+	Reason_value = map[string]int32{
+		"REASON_UNSPECIFIED":         0,
+		"REASON_FIRST":               1,
+		"REASON_CHILD":               2,
+		"REASON_REPLAYED":            3,
+		"REASON_WORKER_LOST":         4,
+		"REASON_WORKER_LEFT":         5,
+		"REASON_WORKER_RESTARTED":    6,
+		"REASON_WORKER_SUPERSEDED":   7,
+		"REASON_WORKER_DRAINING":     8,
+		"REASON_WORKER_BUSY":         9,
+		"REASON_STEP_GONE":           10,
+		"REASON_STATE_LOST":          11,
+		"REASON_LEASE_EXPIRED":       12,
+		"REASON_CANCELED_BY_WORKER":  13,
+		"REASON_UNKNOWN_TO_WORKER":   14,
+		"REASON_CANCEL_NOT_ANSWERED": 15,
+		"REASON_REVOKED":             16,
+		"REASON_SCHEDULE_TIMEOUT":    17,
+		"REASON_EXECUTION_TIMEOUT":   18,
+		"REASON_ENDED":               19,
+		"REASON_HANDED_OFF":          20,
+		"REASON_ATTEMPT_UNKNOWN":     21,
+		"REASON_ATTEMPT_LOST":        22,
+		"REASON_PARENT_FAILED":       23,
+		"REASON_PARENT_SKIPPED":      24,
+		"REASON_RUN_CANCELED":        25,
+		"REASON_REBUILD_UNWANTED":    26,
+	}
+)
+
+func (x Reason) Enum() *Reason {
+	p := new(Reason)
+	*p = x
+	return p
+}
+
+func (x Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[0].Descriptor()
+}
+
+func (Reason) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[0]
+}
+
+func (x Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Reason.Descriptor instead.
+func (Reason) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{0}
+}
+
 type RunStatus int32
 
 const (
@@ -64,11 +197,11 @@ func (x RunStatus) String() string {
 }
 
 func (RunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[0].Descriptor()
+	return file_event_proto_enumTypes[1].Descriptor()
 }
 
 func (RunStatus) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[0]
+	return &file_event_proto_enumTypes[1]
 }
 
 func (x RunStatus) Number() protoreflect.EnumNumber {
@@ -77,7 +210,7 @@ func (x RunStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunStatus.Descriptor instead.
 func (RunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{0}
+	return file_event_proto_rawDescGZIP(), []int{1}
 }
 
 // Entry is one append to the history of a run: the facts of one turn, which
@@ -899,10 +1032,8 @@ type Bound struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Epoch  uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Worker *WorkerRef             `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
-	// "first", "child", "worker lost", "worker left", "worker superseded",
-	// "worker draining", "worker busy", "step gone", "worker restarted",
-	// "replayed".
-	Reason          string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// FIRST, CHILD, REPLAYED, or why the worker before could not be used.
+	Reason          Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	FromWorker      string `protobuf:"bytes,4,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	FromIncarnation string `protobuf:"bytes,5,opt,name=from_incarnation,json=fromIncarnation,proto3" json:"from_incarnation,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -953,11 +1084,11 @@ func (x *Bound) GetWorker() *WorkerRef {
 	return nil
 }
 
-func (x *Bound) GetReason() string {
+func (x *Bound) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 func (x *Bound) GetFromWorker() string {
@@ -979,7 +1110,7 @@ func (x *Bound) GetFromIncarnation() string {
 type BindingLost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1021,11 +1152,11 @@ func (x *BindingLost) GetEpoch() uint64 {
 	return 0
 }
 
-func (x *BindingLost) GetReason() string {
+func (x *BindingLost) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 // StateHandedOff keeps what the worker of an epoch gave away for the next one:
@@ -1098,8 +1229,9 @@ type RebuildBegan struct {
 	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The step that needs the state.
-	ForStep       string `protobuf:"bytes,3,opt,name=for_step,json=forStep,proto3" json:"for_step,omitempty"`
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	ForStep string `protobuf:"bytes,3,opt,name=for_step,json=forStep,proto3" json:"for_step,omitempty"`
+	// That of the binding, or STATE_LOST.
+	Reason        Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1155,11 +1287,11 @@ func (x *RebuildBegan) GetForStep() string {
 	return ""
 }
 
-func (x *RebuildBegan) GetReason() string {
+func (x *RebuildBegan) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 // StepRebuilt ends a rebuild; what the attempt returned is dropped.
@@ -1560,12 +1692,13 @@ type AttemptLost struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// STATE_LOST is the step's own word that local state it needs is gone: what
+	// builds that is run again first.
+	Reason Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	// The function had started, so the loss counts against lost_attempts_max.
 	Started bool `protobuf:"varint,4,opt,name=started,proto3" json:"started,omitempty"`
-	// The step itself said that local state it needs is gone: what builds that
-	// is run again first.
-	StateLost     bool `protobuf:"varint,5,opt,name=state_lost,json=stateLost,proto3" json:"state_lost,omitempty"`
+	// With STATE_LOST: what the step said.
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1614,11 +1747,11 @@ func (x *AttemptLost) GetAttempt() int32 {
 	return 0
 }
 
-func (x *AttemptLost) GetReason() string {
+func (x *AttemptLost) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 func (x *AttemptLost) GetStarted() bool {
@@ -1628,11 +1761,11 @@ func (x *AttemptLost) GetStarted() bool {
 	return false
 }
 
-func (x *AttemptLost) GetStateLost() bool {
+func (x *AttemptLost) GetText() string {
 	if x != nil {
-		return x.StateLost
+		return x.Text
 	}
-	return false
+	return ""
 }
 
 // AttemptRevoked was withdrawn before its function started.
@@ -1640,7 +1773,7 @@ type AttemptRevoked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        Reason                 `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1689,11 +1822,11 @@ func (x *AttemptRevoked) GetAttempt() int32 {
 	return 0
 }
 
-func (x *AttemptRevoked) GetReason() string {
+func (x *AttemptRevoked) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 // StepFailed ends a step; while the step is rebuilt it ends the rebuild: the
@@ -1750,10 +1883,12 @@ func (x *StepFailed) GetFailure() *Failure {
 	return nil
 }
 
+// StepSkipped ends a step that has a parent which failed or was skipped.
 type StepSkipped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	Parent        string                 `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1795,9 +1930,16 @@ func (x *StepSkipped) GetStep() string {
 	return ""
 }
 
-func (x *StepSkipped) GetReason() string {
+func (x *StepSkipped) GetReason() Reason {
 	if x != nil {
 		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *StepSkipped) GetParent() string {
+	if x != nil {
+		return x.Parent
 	}
 	return ""
 }
@@ -1805,9 +1947,14 @@ func (x *StepSkipped) GetReason() string {
 // StepCanceled ends a step; while the step is rebuilt it ends the rebuild, and
 // the step has succeeded all the same.
 type StepCanceled struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// RUN_CANCELED or REBUILD_UNWANTED.
+	Reason Reason `protobuf:"varint,2,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	// What whoever canceled the run gave as the reason.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// The step that the rebuild was for.
+	ForStep       string `protobuf:"bytes,4,opt,name=for_step,json=forStep,proto3" json:"for_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1849,9 +1996,23 @@ func (x *StepCanceled) GetStep() string {
 	return ""
 }
 
-func (x *StepCanceled) GetReason() string {
+func (x *StepCanceled) GetReason() Reason {
 	if x != nil {
 		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *StepCanceled) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *StepCanceled) GetForStep() string {
+	if x != nil {
+		return x.ForStep
 	}
 	return ""
 }
@@ -1959,8 +2120,9 @@ func (x *ChildSpawned) GetKeepOnCancel() bool {
 }
 
 type CancelRequested struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the caller gave as the reason.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2005,14 +2167,17 @@ func (x *CancelRequested) GetReason() string {
 // ResultRefused keeps a result that came too late: from a lost attempt or an
 // old epoch.
 type ResultRefused struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	WorkerId      string                 `protobuf:"bytes,4,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	Incarnation   string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	Succeeded     bool                   `protobuf:"varint,7,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Step        string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt     int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch       uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	WorkerId    string                 `protobuf:"bytes,4,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// ATTEMPT_UNKNOWN or ATTEMPT_LOST.
+	Reason    Reason `protobuf:"varint,6,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	Succeeded bool   `protobuf:"varint,7,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	// Of the run, when the result came.
+	NewestEpoch   uint64 `protobuf:"varint,8,opt,name=newest_epoch,json=newestEpoch,proto3" json:"newest_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2082,11 +2247,11 @@ func (x *ResultRefused) GetIncarnation() string {
 	return ""
 }
 
-func (x *ResultRefused) GetReason() string {
+func (x *ResultRefused) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 func (x *ResultRefused) GetSucceeded() bool {
@@ -2094,6 +2259,13 @@ func (x *ResultRefused) GetSucceeded() bool {
 		return x.Succeeded
 	}
 	return false
+}
+
+func (x *ResultRefused) GetNewestEpoch() uint64 {
+	if x != nil {
+		return x.NewestEpoch
+	}
+	return 0
 }
 
 // RunDormant says that the run left memory and what brings it back.
@@ -2379,26 +2551,26 @@ const file_event_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
 	"\vHandedState\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\tR\x05local\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xaf\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xc2\x01\n" +
 	"\x05Bound\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12,\n" +
-	"\x06worker\x18\x02 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1f\n" +
+	"\x06worker\x18\x02 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\x12)\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1f\n" +
 	"\vfrom_worker\x18\x04 \x01(\tR\n" +
 	"fromWorker\x12)\n" +
-	"\x10from_incarnation\x18\x05 \x01(\tR\x0ffromIncarnation\";\n" +
+	"\x10from_incarnation\x18\x05 \x01(\tR\x0ffromIncarnation\"N\n" +
 	"\vBindingLost\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x84\x01\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12)\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\"\x84\x01\n" +
 	"\x0eStateHandedOff\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12.\n" +
 	"\x06states\x18\x02 \x03(\v2\x16.limpet.v1.HandedStateR\x06states\x12,\n" +
-	"\afailure\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\afailure\"k\n" +
+	"\afailure\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\afailure\"~\n" +
 	"\fRebuildBegan\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
-	"\bfor_step\x18\x03 \x01(\tR\aforStep\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"Z\n" +
+	"\bfor_step\x18\x03 \x01(\tR\aforStep\x12)\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\"Z\n" +
 	"\vStepRebuilt\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1d\n" +
@@ -2429,28 +2601,30 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"started_us\x18\x04 \x01(\x03R\tstartedUs\x12\x1e\n" +
 	"\vretry_at_us\x18\x05 \x01(\x03R\tretryAtUs\x12\x1c\n" +
-	"\tabandoned\x18\x06 \x01(\bR\tabandoned\"\x8c\x01\n" +
+	"\tabandoned\x18\x06 \x01(\bR\tabandoned\"\x94\x01\n" +
 	"\vAttemptLost\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
-	"\astarted\x18\x04 \x01(\bR\astarted\x12\x1d\n" +
-	"\n" +
-	"state_lost\x18\x05 \x01(\bR\tstateLost\"V\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12)\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x18\n" +
+	"\astarted\x18\x04 \x01(\bR\astarted\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"i\n" +
 	"\x0eAttemptRevoked\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"N\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12)\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\"N\n" +
 	"\n" +
 	"StepFailed\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12,\n" +
-	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"9\n" +
+	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"d\n" +
 	"\vStepSkipped\x12\x12\n" +
-	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\":\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12)\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x16\n" +
+	"\x06parent\x18\x03 \x01(\tR\x06parent\"|\n" +
 	"\fStepCanceled\x12\x12\n" +
-	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xee\x01\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12)\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
+	"\bfor_step\x18\x04 \x01(\tR\aforStep\"\xee\x01\n" +
 	"\fChildSpawned\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x10\n" +
@@ -2461,15 +2635,16 @@ const file_event_proto_rawDesc = "" +
 	"\x06sticky\x18\a \x01(\bR\x06sticky\x12$\n" +
 	"\x0ekeep_on_cancel\x18\b \x01(\bR\fkeepOnCancel\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xc8\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfe\x01\n" +
 	"\rResultRefused\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\tworker_id\x18\x04 \x01(\tR\bworkerId\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\tR\vincarnation\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1c\n" +
-	"\tsucceeded\x18\a \x01(\bR\tsucceeded\"j\n" +
+	"\vincarnation\x18\x05 \x01(\tR\vincarnation\x12)\n" +
+	"\x06reason\x18\x06 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1c\n" +
+	"\tsucceeded\x18\a \x01(\bR\tsucceeded\x12!\n" +
+	"\fnewest_epoch\x18\b \x01(\x04R\vnewestEpoch\"j\n" +
 	"\n" +
 	"RunDormant\x12\x1c\n" +
 	"\n" +
@@ -2486,7 +2661,36 @@ const file_event_proto_rawDesc = "" +
 	"\vRunReplayed\x12\x14\n" +
 	"\x05steps\x18\x01 \x03(\tR\x05steps\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId*\xa3\x01\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId*\xb4\x05\n" +
+	"\x06Reason\x12\x16\n" +
+	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fREASON_FIRST\x10\x01\x12\x10\n" +
+	"\fREASON_CHILD\x10\x02\x12\x13\n" +
+	"\x0fREASON_REPLAYED\x10\x03\x12\x16\n" +
+	"\x12REASON_WORKER_LOST\x10\x04\x12\x16\n" +
+	"\x12REASON_WORKER_LEFT\x10\x05\x12\x1b\n" +
+	"\x17REASON_WORKER_RESTARTED\x10\x06\x12\x1c\n" +
+	"\x18REASON_WORKER_SUPERSEDED\x10\a\x12\x1a\n" +
+	"\x16REASON_WORKER_DRAINING\x10\b\x12\x16\n" +
+	"\x12REASON_WORKER_BUSY\x10\t\x12\x14\n" +
+	"\x10REASON_STEP_GONE\x10\n" +
+	"\x12\x15\n" +
+	"\x11REASON_STATE_LOST\x10\v\x12\x18\n" +
+	"\x14REASON_LEASE_EXPIRED\x10\f\x12\x1d\n" +
+	"\x19REASON_CANCELED_BY_WORKER\x10\r\x12\x1c\n" +
+	"\x18REASON_UNKNOWN_TO_WORKER\x10\x0e\x12\x1e\n" +
+	"\x1aREASON_CANCEL_NOT_ANSWERED\x10\x0f\x12\x12\n" +
+	"\x0eREASON_REVOKED\x10\x10\x12\x1b\n" +
+	"\x17REASON_SCHEDULE_TIMEOUT\x10\x11\x12\x1c\n" +
+	"\x18REASON_EXECUTION_TIMEOUT\x10\x12\x12\x10\n" +
+	"\fREASON_ENDED\x10\x13\x12\x15\n" +
+	"\x11REASON_HANDED_OFF\x10\x14\x12\x1a\n" +
+	"\x16REASON_ATTEMPT_UNKNOWN\x10\x15\x12\x17\n" +
+	"\x13REASON_ATTEMPT_LOST\x10\x16\x12\x18\n" +
+	"\x14REASON_PARENT_FAILED\x10\x17\x12\x19\n" +
+	"\x15REASON_PARENT_SKIPPED\x10\x18\x12\x17\n" +
+	"\x13REASON_RUN_CANCELED\x10\x19\x12\x1b\n" +
+	"\x17REASON_REBUILD_UNWANTED\x10\x1a*\xa3\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +
@@ -2507,84 +2711,93 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_event_proto_goTypes = []any{
-	(RunStatus)(0),          // 0: limpet.v1.RunStatus
-	(*Entry)(nil),           // 1: limpet.v1.Entry
-	(*Event)(nil),           // 2: limpet.v1.Event
-	(*Failure)(nil),         // 3: limpet.v1.Failure
-	(*WorkerRef)(nil),       // 4: limpet.v1.WorkerRef
-	(*RunStarted)(nil),      // 5: limpet.v1.RunStarted
-	(*HandedState)(nil),     // 6: limpet.v1.HandedState
-	(*Bound)(nil),           // 7: limpet.v1.Bound
-	(*BindingLost)(nil),     // 8: limpet.v1.BindingLost
-	(*StateHandedOff)(nil),  // 9: limpet.v1.StateHandedOff
-	(*RebuildBegan)(nil),    // 10: limpet.v1.RebuildBegan
-	(*StepRebuilt)(nil),     // 11: limpet.v1.StepRebuilt
-	(*BindingRestored)(nil), // 12: limpet.v1.BindingRestored
-	(*StepDispatched)(nil),  // 13: limpet.v1.StepDispatched
-	(*StepStarted)(nil),     // 14: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 15: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 16: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 17: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 18: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 19: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 20: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 21: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 22: limpet.v1.ChildSpawned
-	(*CancelRequested)(nil), // 23: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 24: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 25: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 26: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 27: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 28: limpet.v1.RunReplayed
-	nil,                     // 29: limpet.v1.RunStarted.MetadataEntry
-	nil,                     // 30: limpet.v1.RunStarted.LocalKeysEntry
-	(Sticky)(0),             // 31: limpet.v1.Sticky
+	(Reason)(0),             // 0: limpet.v1.Reason
+	(RunStatus)(0),          // 1: limpet.v1.RunStatus
+	(*Entry)(nil),           // 2: limpet.v1.Entry
+	(*Event)(nil),           // 3: limpet.v1.Event
+	(*Failure)(nil),         // 4: limpet.v1.Failure
+	(*WorkerRef)(nil),       // 5: limpet.v1.WorkerRef
+	(*RunStarted)(nil),      // 6: limpet.v1.RunStarted
+	(*HandedState)(nil),     // 7: limpet.v1.HandedState
+	(*Bound)(nil),           // 8: limpet.v1.Bound
+	(*BindingLost)(nil),     // 9: limpet.v1.BindingLost
+	(*StateHandedOff)(nil),  // 10: limpet.v1.StateHandedOff
+	(*RebuildBegan)(nil),    // 11: limpet.v1.RebuildBegan
+	(*StepRebuilt)(nil),     // 12: limpet.v1.StepRebuilt
+	(*BindingRestored)(nil), // 13: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),  // 14: limpet.v1.StepDispatched
+	(*StepStarted)(nil),     // 15: limpet.v1.StepStarted
+	(*StepSucceeded)(nil),   // 16: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),   // 17: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),     // 18: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),  // 19: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),      // 20: limpet.v1.StepFailed
+	(*StepSkipped)(nil),     // 21: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),    // 22: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),    // 23: limpet.v1.ChildSpawned
+	(*CancelRequested)(nil), // 24: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 25: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 26: limpet.v1.RunDormant
+	(*RunWoken)(nil),        // 27: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 28: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 29: limpet.v1.RunReplayed
+	nil,                     // 30: limpet.v1.RunStarted.MetadataEntry
+	nil,                     // 31: limpet.v1.RunStarted.LocalKeysEntry
+	(Sticky)(0),             // 32: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
-	2,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
-	5,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
-	7,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
-	8,  // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	13, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	14, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	15, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	16, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	17, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	18, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	19, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	20, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	21, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	22, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	23, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	24, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	25, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	27, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	28, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	12, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	26, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
-	9,  // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
-	10, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
-	11, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
-	31, // 24: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	4,  // 25: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	29, // 26: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	30, // 27: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
-	4,  // 28: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	6,  // 29: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
-	3,  // 30: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
-	4,  // 31: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	3,  // 32: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	3,  // 33: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 34: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	3,  // 35: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	3,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
+	6,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
+	8,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
+	9,  // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
+	14, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	15, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	16, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	17, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	18, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	19, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	20, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	21, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	22, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	23, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	24, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	25, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	26, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	28, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	29, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	13, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	27, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	10, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
+	11, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
+	12, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
+	32, // 24: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	5,  // 25: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	30, // 26: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	31, // 27: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	5,  // 28: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	0,  // 29: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
+	0,  // 30: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
+	7,  // 31: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	4,  // 32: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	0,  // 33: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
+	5,  // 34: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	4,  // 35: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 36: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
+	0,  // 37: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
+	4,  // 38: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 39: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
+	0,  // 40: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
+	0,  // 41: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
+	1,  // 42: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	4,  // 43: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2623,7 +2836,7 @@ func file_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -21,6 +21,164 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ReleaseReason is why a worker lets go of a run, or of a value of local state.
+// What people read is ReleaseReason.Words.
+type ReleaseReason int32
+
+const (
+	ReleaseReason_RELEASE_REASON_UNSPECIFIED ReleaseReason = 0
+	ReleaseReason_RELEASE_REASON_RUN_ENDED   ReleaseReason = 1
+	// The run is bound anew, to another worker or another epoch.
+	ReleaseReason_RELEASE_REASON_REBOUND ReleaseReason = 2
+	// Of values alone.
+	ReleaseReason_RELEASE_REASON_WORKER_STOPPING ReleaseReason = 3
+	// Nobody uses the shared value, and its time is over or its room is needed.
+	ReleaseReason_RELEASE_REASON_EVICTED ReleaseReason = 4
+	// A step said that its local state is gone.
+	ReleaseReason_RELEASE_REASON_STATE_LOST ReleaseReason = 5
+)
+
+// Enum value maps for ReleaseReason.
+var (
+	ReleaseReason_name = map[int32]string{
+		0: "RELEASE_REASON_UNSPECIFIED",
+		1: "RELEASE_REASON_RUN_ENDED",
+		2: "RELEASE_REASON_REBOUND",
+		3: "RELEASE_REASON_WORKER_STOPPING",
+		4: "RELEASE_REASON_EVICTED",
+		5: "RELEASE_REASON_STATE_LOST",
+	}
+	ReleaseReason_value = map[string]int32{
+		"RELEASE_REASON_UNSPECIFIED":     0,
+		"RELEASE_REASON_RUN_ENDED":       1,
+		"RELEASE_REASON_REBOUND":         2,
+		"RELEASE_REASON_WORKER_STOPPING": 3,
+		"RELEASE_REASON_EVICTED":         4,
+		"RELEASE_REASON_STATE_LOST":      5,
+	}
+)
+
+func (x ReleaseReason) Enum() *ReleaseReason {
+	p := new(ReleaseReason)
+	*p = x
+	return p
+}
+
+func (x ReleaseReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReleaseReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[0].Descriptor()
+}
+
+func (ReleaseReason) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[0]
+}
+
+func (x ReleaseReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReleaseReason.Descriptor instead.
+func (ReleaseReason) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{0}
+}
+
+// WaitReason is why a question waits in placement, or is not kept there.
+type WaitReason int32
+
+const (
+	WaitReason_WAIT_REASON_UNSPECIFIED WaitReason = 0
+	WaitReason_WAIT_REASON_NO_WORKER   WaitReason = 1
+	WaitReason_WAIT_REASON_NO_WORKFLOW WaitReason = 2
+	WaitReason_WAIT_REASON_NO_LABELS   WaitReason = 3
+	// Only the worker fits that the run is to leave.
+	WaitReason_WAIT_REASON_EXCLUDED WaitReason = 4
+	// Of the workers that fit: they drain, do not report their load, have what
+	// they were granted before counted first, have their bound runs counted first,
+	// have StickyRunsMax bound runs, have all slots busy.
+	WaitReason_WAIT_REASON_DRAINING    WaitReason = 5
+	WaitReason_WAIT_REASON_SILENT      WaitReason = 6
+	WaitReason_WAIT_REASON_SETTLING    WaitReason = 7
+	WaitReason_WAIT_REASON_UNREAD      WaitReason = 8
+	WaitReason_WAIT_REASON_STICKY_FULL WaitReason = 9
+	WaitReason_WAIT_REASON_BUSY        WaitReason = 10
+	// Another activation of the run had asked, and gave up.
+	WaitReason_WAIT_REASON_WITHDRAWN WaitReason = 11
+	// The grant was not used in time.
+	WaitReason_WAIT_REASON_GRANT_EXPIRED WaitReason = 12
+	// Placement holds as many questions as it keeps.
+	WaitReason_WAIT_REASON_QUESTIONS_MAX WaitReason = 13
+	// Moves are paced, and it is not this one's turn.
+	WaitReason_WAIT_REASON_MOVES_PACED WaitReason = 14
+)
+
+// Enum value maps for WaitReason.
+var (
+	WaitReason_name = map[int32]string{
+		0:  "WAIT_REASON_UNSPECIFIED",
+		1:  "WAIT_REASON_NO_WORKER",
+		2:  "WAIT_REASON_NO_WORKFLOW",
+		3:  "WAIT_REASON_NO_LABELS",
+		4:  "WAIT_REASON_EXCLUDED",
+		5:  "WAIT_REASON_DRAINING",
+		6:  "WAIT_REASON_SILENT",
+		7:  "WAIT_REASON_SETTLING",
+		8:  "WAIT_REASON_UNREAD",
+		9:  "WAIT_REASON_STICKY_FULL",
+		10: "WAIT_REASON_BUSY",
+		11: "WAIT_REASON_WITHDRAWN",
+		12: "WAIT_REASON_GRANT_EXPIRED",
+		13: "WAIT_REASON_QUESTIONS_MAX",
+		14: "WAIT_REASON_MOVES_PACED",
+	}
+	WaitReason_value = map[string]int32{
+		"WAIT_REASON_UNSPECIFIED":   0,
+		"WAIT_REASON_NO_WORKER":     1,
+		"WAIT_REASON_NO_WORKFLOW":   2,
+		"WAIT_REASON_NO_LABELS":     3,
+		"WAIT_REASON_EXCLUDED":      4,
+		"WAIT_REASON_DRAINING":      5,
+		"WAIT_REASON_SILENT":        6,
+		"WAIT_REASON_SETTLING":      7,
+		"WAIT_REASON_UNREAD":        8,
+		"WAIT_REASON_STICKY_FULL":   9,
+		"WAIT_REASON_BUSY":          10,
+		"WAIT_REASON_WITHDRAWN":     11,
+		"WAIT_REASON_GRANT_EXPIRED": 12,
+		"WAIT_REASON_QUESTIONS_MAX": 13,
+		"WAIT_REASON_MOVES_PACED":   14,
+	}
+)
+
+func (x WaitReason) Enum() *WaitReason {
+	p := new(WaitReason)
+	*p = x
+	return p
+}
+
+func (x WaitReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WaitReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[1].Descriptor()
+}
+
+func (WaitReason) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[1]
+}
+
+func (x WaitReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WaitReason.Descriptor instead.
+func (WaitReason) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
 // Dispatch asks a worker to execute an attempt, or, with take_up, to say what
 // became of one that was dispatched earlier. The worker answers Queued,
 // Started, Result, DispatchRefused or (take_up only) AttemptUnknown.
@@ -45,7 +203,7 @@ type Dispatch struct {
 	GrantId uint64 `protobuf:"varint,14,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
 	// Local state is new since the run's previous step, and why.
 	StateNew       bool   `protobuf:"varint,15,opt,name=state_new,json=stateNew,proto3" json:"state_new,omitempty"`
-	StateReason    string `protobuf:"bytes,16,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
+	StateReason    Reason `protobuf:"varint,16,opt,name=state_reason,json=stateReason,proto3,enum=limpet.v1.Reason" json:"state_reason,omitempty"`
 	PreviousWorker string `protobuf:"bytes,17,opt,name=previous_worker,json=previousWorker,proto3" json:"previous_worker,omitempty"`
 	// The run actor: where answers go first.
 	ReplyAddress string            `protobuf:"bytes,18,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
@@ -204,11 +362,11 @@ func (x *Dispatch) GetStateNew() bool {
 	return false
 }
 
-func (x *Dispatch) GetStateReason() string {
+func (x *Dispatch) GetStateReason() Reason {
 	if x != nil {
 		return x.StateReason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 func (x *Dispatch) GetPreviousWorker() string {
@@ -379,7 +537,7 @@ type Revoke struct {
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
 	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        Reason                 `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	ReplyAddress  string                 `protobuf:"bytes,5,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
 	ReplyActorId  string                 `protobuf:"bytes,6,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -437,11 +595,11 @@ func (x *Revoke) GetAttempt() int32 {
 	return 0
 }
 
-func (x *Revoke) GetReason() string {
+func (x *Revoke) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 func (x *Revoke) GetReplyAddress() string {
@@ -461,13 +619,16 @@ func (x *Revoke) GetReplyActorId() string {
 // CancelAttempt cancels the context of an attempt; a queued one ends at once.
 // Answer: Result, or AttemptUnknown.
 type CancelAttempt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	ReplyAddress  string                 `protobuf:"bytes,5,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
-	ReplyActorId  string                 `protobuf:"bytes,6,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// RUN_CANCELED or EXECUTION_TIMEOUT.
+	Reason       Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	ReplyAddress string `protobuf:"bytes,5,opt,name=reply_address,json=replyAddress,proto3" json:"reply_address,omitempty"`
+	ReplyActorId string `protobuf:"bytes,6,opt,name=reply_actor_id,json=replyActorId,proto3" json:"reply_actor_id,omitempty"`
+	// What whoever canceled the run gave as the reason.
+	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -523,11 +684,11 @@ func (x *CancelAttempt) GetAttempt() int32 {
 	return 0
 }
 
-func (x *CancelAttempt) GetReason() string {
+func (x *CancelAttempt) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 func (x *CancelAttempt) GetReplyAddress() string {
@@ -540,6 +701,13 @@ func (x *CancelAttempt) GetReplyAddress() string {
 func (x *CancelAttempt) GetReplyActorId() string {
 	if x != nil {
 		return x.ReplyActorId
+	}
+	return ""
+}
+
+func (x *CancelAttempt) GetText() string {
+	if x != nil {
+		return x.Text
 	}
 	return ""
 }
@@ -607,10 +775,11 @@ func (x *ResultAck) GetAttempt() int32 {
 
 // RunReleased says that the run ended or is no longer bound here.
 type RunReleased struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// RUN_ENDED or REBOUND.
+	Reason        ReleaseReason `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.ReleaseReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,11 +828,11 @@ func (x *RunReleased) GetEpoch() uint64 {
 	return 0
 }
 
-func (x *RunReleased) GetReason() string {
+func (x *RunReleased) GetReason() ReleaseReason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return ReleaseReason_RELEASE_REASON_UNSPECIFIED
 }
 
 type Queued struct {
@@ -1055,10 +1224,9 @@ type DispatchRefused struct {
 	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
 	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// "draining", "step gone", "revoked", "superseded", "ended": its run has
-	// the result already; "handed off": the state of the run was asked for under
-	// the epoch, and is to be asked for again.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// WORKER_DRAINING, WORKER_SUPERSEDED, STEP_GONE, REVOKED, ENDED or HANDED_OFF,
+	// with which the state is to be asked for again.
+	Reason        Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1114,11 +1282,11 @@ func (x *DispatchRefused) GetAttempt() int32 {
 	return 0
 }
 
-func (x *DispatchRefused) GetReason() string {
+func (x *DispatchRefused) GetReason() Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return Reason_REASON_UNSPECIFIED
 }
 
 // AttemptUnknown answers take_up and CancelAttempt for an attempt that this
@@ -1690,8 +1858,9 @@ type PlaceWaiting struct {
 	RunId    string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Question uint64                 `protobuf:"varint,2,opt,name=question,proto3" json:"question,omitempty"`
 	Step     string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Reason   WaitReason             `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.WaitReason" json:"reason,omitempty"`
 	// What it waits for, in words: which labels, which steps, which slots.
-	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// A grant was not used in time, so the answer was perhaps lost: ask again.
 	AskAgain bool `protobuf:"varint,5,opt,name=ask_again,json=askAgain,proto3" json:"ask_again,omitempty"`
 	// Answers a move: it is not its turn yet, so that the run is to go on where
@@ -1752,9 +1921,16 @@ func (x *PlaceWaiting) GetStep() string {
 	return ""
 }
 
-func (x *PlaceWaiting) GetReason() string {
+func (x *PlaceWaiting) GetReason() WaitReason {
 	if x != nil {
 		return x.Reason
+	}
+	return WaitReason_WAIT_REASON_UNSPECIFIED
+}
+
+func (x *PlaceWaiting) GetText() string {
+	if x != nil {
+		return x.Text
 	}
 	return ""
 }
@@ -4417,7 +4593,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xd6\b\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xe9\b\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4434,8 +4610,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x14execution_timeout_ms\x18\f \x01(\x03R\x12executionTimeoutMs\x12\x14\n" +
 	"\x05bound\x18\r \x01(\bR\x05bound\x12\x19\n" +
 	"\bgrant_id\x18\x0e \x01(\x04R\agrantId\x12\x1b\n" +
-	"\tstate_new\x18\x0f \x01(\bR\bstateNew\x12!\n" +
-	"\fstate_reason\x18\x10 \x01(\tR\vstateReason\x12'\n" +
+	"\tstate_new\x18\x0f \x01(\bR\bstateNew\x124\n" +
+	"\fstate_reason\x18\x10 \x01(\x0e2\x11.limpet.v1.ReasonR\vstateReason\x12'\n" +
 	"\x0fprevious_worker\x18\x11 \x01(\tR\x0epreviousWorker\x12#\n" +
 	"\rreply_address\x18\x12 \x01(\tR\freplyAddress\x12$\n" +
 	"\x0ereply_actor_id\x18\x13 \x01(\tR\freplyActorId\x12\x19\n" +
@@ -4466,29 +4642,30 @@ const file_wire_proto_rawDesc = "" +
 	"\rreply_address\x18\x04 \x01(\tR\freplyAddress\x12$\n" +
 	"\x0ereply_actor_id\x18\x05 \x01(\tR\freplyActorId\x12\x1d\n" +
 	"\n" +
-	"lease_term\x18\x06 \x01(\x04R\tleaseTerm\"\xb0\x01\n" +
+	"lease_term\x18\x06 \x01(\x04R\tleaseTerm\"\xc3\x01\n" +
 	"\x06Revoke\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\x12#\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12)\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12#\n" +
 	"\rreply_address\x18\x05 \x01(\tR\freplyAddress\x12$\n" +
-	"\x0ereply_actor_id\x18\x06 \x01(\tR\freplyActorId\"\xb7\x01\n" +
+	"\x0ereply_actor_id\x18\x06 \x01(\tR\freplyActorId\"\xde\x01\n" +
 	"\rCancelAttempt\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\x12#\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12)\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12#\n" +
 	"\rreply_address\x18\x05 \x01(\tR\freplyAddress\x12$\n" +
-	"\x0ereply_actor_id\x18\x06 \x01(\tR\freplyActorId\"P\n" +
+	"\x0ereply_actor_id\x18\x06 \x01(\tR\freplyActorId\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\"P\n" +
 	"\tResultAck\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\"R\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\"l\n" +
 	"\vRunReleased\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"y\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"y\n" +
 	"\x06Queued\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4523,12 +4700,12 @@ const file_wire_proto_rawDesc = "" +
 	"\aRevoked\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\"n\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\"\x81\x01\n" +
 	"\x0fDispatchRefused\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"U\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12)\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\"U\n" +
 	"\x0eAttemptUnknown\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4581,12 +4758,13 @@ const file_wire_proto_rawDesc = "" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x19\n" +
 	"\bgrant_id\x18\x04 \x01(\x04R\agrantId\x12,\n" +
-	"\x06worker\x18\x05 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x9e\x01\n" +
+	"\x06worker\x18\x05 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\xc9\x01\n" +
 	"\fPlaceWaiting\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
-	"\x04step\x18\x03 \x01(\tR\x04step\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12-\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x15.limpet.v1.WaitReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12\x1b\n" +
 	"\task_again\x18\x05 \x01(\bR\baskAgain\x12\x12\n" +
 	"\x04stay\x18\x06 \x01(\bR\x04stay\"\xb5\x01\n" +
 	"\rWithdrawPlace\x12\x15\n" +
@@ -4784,7 +4962,32 @@ const file_wire_proto_rawDesc = "" +
 	"\x06leases\x18\a \x01(\bR\x06leases\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
-	"\vShardsTakenB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\vShardsTaken*\xc8\x01\n" +
+	"\rReleaseReason\x12\x1e\n" +
+	"\x1aRELEASE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18RELEASE_REASON_RUN_ENDED\x10\x01\x12\x1a\n" +
+	"\x16RELEASE_REASON_REBOUND\x10\x02\x12\"\n" +
+	"\x1eRELEASE_REASON_WORKER_STOPPING\x10\x03\x12\x1a\n" +
+	"\x16RELEASE_REASON_EVICTED\x10\x04\x12\x1d\n" +
+	"\x19RELEASE_REASON_STATE_LOST\x10\x05*\xa3\x03\n" +
+	"\n" +
+	"WaitReason\x12\x1b\n" +
+	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15WAIT_REASON_NO_WORKER\x10\x01\x12\x1b\n" +
+	"\x17WAIT_REASON_NO_WORKFLOW\x10\x02\x12\x19\n" +
+	"\x15WAIT_REASON_NO_LABELS\x10\x03\x12\x18\n" +
+	"\x14WAIT_REASON_EXCLUDED\x10\x04\x12\x18\n" +
+	"\x14WAIT_REASON_DRAINING\x10\x05\x12\x16\n" +
+	"\x12WAIT_REASON_SILENT\x10\x06\x12\x18\n" +
+	"\x14WAIT_REASON_SETTLING\x10\a\x12\x16\n" +
+	"\x12WAIT_REASON_UNREAD\x10\b\x12\x1b\n" +
+	"\x17WAIT_REASON_STICKY_FULL\x10\t\x12\x14\n" +
+	"\x10WAIT_REASON_BUSY\x10\n" +
+	"\x12\x19\n" +
+	"\x15WAIT_REASON_WITHDRAWN\x10\v\x12\x1d\n" +
+	"\x19WAIT_REASON_GRANT_EXPIRED\x10\f\x12\x1d\n" +
+	"\x19WAIT_REASON_QUESTIONS_MAX\x10\r\x12\x1b\n" +
+	"\x17WAIT_REASON_MOVES_PACED\x10\x0eB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -4798,124 +5001,134 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_wire_proto_goTypes = []any{
-	(*Dispatch)(nil),         // 0: limpet.v1.Dispatch
-	(*HandOff)(nil),          // 1: limpet.v1.HandOff
-	(*Revoke)(nil),           // 2: limpet.v1.Revoke
-	(*CancelAttempt)(nil),    // 3: limpet.v1.CancelAttempt
-	(*ResultAck)(nil),        // 4: limpet.v1.ResultAck
-	(*RunReleased)(nil),      // 5: limpet.v1.RunReleased
-	(*Queued)(nil),           // 6: limpet.v1.Queued
-	(*Started)(nil),          // 7: limpet.v1.Started
-	(*Result)(nil),           // 8: limpet.v1.Result
-	(*Revoked)(nil),          // 9: limpet.v1.Revoked
-	(*DispatchRefused)(nil),  // 10: limpet.v1.DispatchRefused
-	(*AttemptUnknown)(nil),   // 11: limpet.v1.AttemptUnknown
-	(*HandedOff)(nil),        // 12: limpet.v1.HandedOff
-	(*SpawnChild)(nil),       // 13: limpet.v1.SpawnChild
-	(*SpawnChildReply)(nil),  // 14: limpet.v1.SpawnChildReply
-	(*Place)(nil),            // 15: limpet.v1.Place
-	(*Placed)(nil),           // 16: limpet.v1.Placed
-	(*PlaceWaiting)(nil),     // 17: limpet.v1.PlaceWaiting
-	(*WithdrawPlace)(nil),    // 18: limpet.v1.WithdrawPlace
-	(*RunUnbound)(nil),       // 19: limpet.v1.RunUnbound
-	(*PlacementStarted)(nil), // 20: limpet.v1.PlacementStarted
-	(*Register)(nil),         // 21: limpet.v1.Register
-	(*RegisterReply)(nil),    // 22: limpet.v1.RegisterReply
-	(*LoadReport)(nil),       // 23: limpet.v1.LoadReport
-	(*LoadsOf)(nil),          // 24: limpet.v1.LoadsOf
-	(*LoadsReply)(nil),       // 25: limpet.v1.LoadsReply
-	(*WorkerLoad)(nil),       // 26: limpet.v1.WorkerLoad
-	(*LocalUse)(nil),         // 27: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),      // 28: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),   // 29: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),        // 30: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),      // 31: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil), // 32: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),       // 33: limpet.v1.StillBound
-	(*BoundRun)(nil),         // 34: limpet.v1.BoundRun
-	(*ReportLoad)(nil),       // 35: limpet.v1.ReportLoad
-	(*Describe)(nil),         // 36: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 37: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 38: limpet.v1.Superseded
-	(*StartRun)(nil),         // 39: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 40: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 41: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 42: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 43: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 44: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 45: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 46: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 47: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 48: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 49: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 50: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 51: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 52: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 53: limpet.v1.Ping
-	(*Pong)(nil),             // 54: limpet.v1.Pong
-	(*LeaseAsk)(nil),         // 55: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),       // 56: limpet.v1.LeaseGrant
-	(*ServerSign)(nil),       // 57: limpet.v1.ServerSign
-	(*ShardsReleased)(nil),   // 58: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 59: limpet.v1.ShardsTaken
-	nil,                      // 60: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 61: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 62: limpet.v1.Dispatch.LocalKeysEntry
-	nil,                      // 63: limpet.v1.SpawnChild.MetadataEntry
-	nil,                      // 64: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),              // 65: limpet.v1.Sticky
-	(*HandedState)(nil),      // 66: limpet.v1.HandedState
-	(*Failure)(nil),          // 67: limpet.v1.Failure
-	(*LabelRule)(nil),        // 68: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 69: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 70: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 71: limpet.v1.RunStarted
-	(*CancelRequested)(nil),  // 72: limpet.v1.CancelRequested
-	(RunStatus)(0),           // 73: limpet.v1.RunStatus
-	(*Entry)(nil),            // 74: limpet.v1.Entry
+	(ReleaseReason)(0),       // 0: limpet.v1.ReleaseReason
+	(WaitReason)(0),          // 1: limpet.v1.WaitReason
+	(*Dispatch)(nil),         // 2: limpet.v1.Dispatch
+	(*HandOff)(nil),          // 3: limpet.v1.HandOff
+	(*Revoke)(nil),           // 4: limpet.v1.Revoke
+	(*CancelAttempt)(nil),    // 5: limpet.v1.CancelAttempt
+	(*ResultAck)(nil),        // 6: limpet.v1.ResultAck
+	(*RunReleased)(nil),      // 7: limpet.v1.RunReleased
+	(*Queued)(nil),           // 8: limpet.v1.Queued
+	(*Started)(nil),          // 9: limpet.v1.Started
+	(*Result)(nil),           // 10: limpet.v1.Result
+	(*Revoked)(nil),          // 11: limpet.v1.Revoked
+	(*DispatchRefused)(nil),  // 12: limpet.v1.DispatchRefused
+	(*AttemptUnknown)(nil),   // 13: limpet.v1.AttemptUnknown
+	(*HandedOff)(nil),        // 14: limpet.v1.HandedOff
+	(*SpawnChild)(nil),       // 15: limpet.v1.SpawnChild
+	(*SpawnChildReply)(nil),  // 16: limpet.v1.SpawnChildReply
+	(*Place)(nil),            // 17: limpet.v1.Place
+	(*Placed)(nil),           // 18: limpet.v1.Placed
+	(*PlaceWaiting)(nil),     // 19: limpet.v1.PlaceWaiting
+	(*WithdrawPlace)(nil),    // 20: limpet.v1.WithdrawPlace
+	(*RunUnbound)(nil),       // 21: limpet.v1.RunUnbound
+	(*PlacementStarted)(nil), // 22: limpet.v1.PlacementStarted
+	(*Register)(nil),         // 23: limpet.v1.Register
+	(*RegisterReply)(nil),    // 24: limpet.v1.RegisterReply
+	(*LoadReport)(nil),       // 25: limpet.v1.LoadReport
+	(*LoadsOf)(nil),          // 26: limpet.v1.LoadsOf
+	(*LoadsReply)(nil),       // 27: limpet.v1.LoadsReply
+	(*WorkerLoad)(nil),       // 28: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),         // 29: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),      // 30: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),   // 31: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),        // 32: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),      // 33: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil), // 34: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),       // 35: limpet.v1.StillBound
+	(*BoundRun)(nil),         // 36: limpet.v1.BoundRun
+	(*ReportLoad)(nil),       // 37: limpet.v1.ReportLoad
+	(*Describe)(nil),         // 38: limpet.v1.Describe
+	(*DescribeReply)(nil),    // 39: limpet.v1.DescribeReply
+	(*Superseded)(nil),       // 40: limpet.v1.Superseded
+	(*StartRun)(nil),         // 41: limpet.v1.StartRun
+	(*StartRuns)(nil),        // 42: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),   // 43: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),    // 44: limpet.v1.StartRunReply
+	(*CancelRun)(nil),        // 45: limpet.v1.CancelRun
+	(*ReplayRun)(nil),        // 46: limpet.v1.ReplayRun
+	(*CommandReply)(nil),     // 47: limpet.v1.CommandReply
+	(*WatchRun)(nil),         // 48: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),    // 49: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),    // 50: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),       // 51: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 52: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 53: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 54: limpet.v1.DeclaredGone
+	(*Ping)(nil),             // 55: limpet.v1.Ping
+	(*Pong)(nil),             // 56: limpet.v1.Pong
+	(*LeaseAsk)(nil),         // 57: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),       // 58: limpet.v1.LeaseGrant
+	(*ServerSign)(nil),       // 59: limpet.v1.ServerSign
+	(*ShardsReleased)(nil),   // 60: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 61: limpet.v1.ShardsTaken
+	nil,                      // 62: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 63: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 64: limpet.v1.Dispatch.LocalKeysEntry
+	nil,                      // 65: limpet.v1.SpawnChild.MetadataEntry
+	nil,                      // 66: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),              // 67: limpet.v1.Sticky
+	(Reason)(0),              // 68: limpet.v1.Reason
+	(*HandedState)(nil),      // 69: limpet.v1.HandedState
+	(*Failure)(nil),          // 70: limpet.v1.Failure
+	(*LabelRule)(nil),        // 71: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 72: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 73: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 74: limpet.v1.RunStarted
+	(*CancelRequested)(nil),  // 75: limpet.v1.CancelRequested
+	(RunStatus)(0),           // 76: limpet.v1.RunStatus
+	(*Entry)(nil),            // 77: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	65, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	60, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	61, // 2: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	66, // 3: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	62, // 4: limpet.v1.Dispatch.local_keys:type_name -> limpet.v1.Dispatch.LocalKeysEntry
-	67, // 5: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	66, // 6: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	67, // 7: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	63, // 8: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	67, // 9: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	65, // 10: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	68, // 11: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	69, // 12: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	70, // 13: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	67, // 14: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	27, // 15: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	26, // 16: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	23, // 17: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	30, // 18: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	64, // 19: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	67, // 20: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	34, // 21: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	70, // 22: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	71, // 23: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	72, // 24: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	39, // 25: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	42, // 26: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	67, // 27: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	67, // 28: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	48, // 29: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	73, // 30: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	67, // 31: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	74, // 32: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	67, // 33: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	67, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	62, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	68, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	63, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	69, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	64, // 5: limpet.v1.Dispatch.local_keys:type_name -> limpet.v1.Dispatch.LocalKeysEntry
+	68, // 6: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	68, // 7: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	0,  // 8: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
+	70, // 9: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	68, // 10: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	69, // 11: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	70, // 12: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	65, // 13: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	70, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	67, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	71, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	72, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	73, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	70, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	29, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	28, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	25, // 23: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	32, // 24: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	66, // 25: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	70, // 26: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	36, // 27: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	73, // 28: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	74, // 29: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	75, // 30: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	41, // 31: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	44, // 32: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	70, // 33: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	70, // 34: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	50, // 35: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	76, // 36: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	70, // 37: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	77, // 38: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	70, // 39: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -4934,13 +5147,14 @@ func file_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      2,
 			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,
+		EnumInfos:         file_wire_proto_enumTypes,
 		MessageInfos:      file_wire_proto_msgTypes,
 	}.Build()
 	File_wire_proto = out.File

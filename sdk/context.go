@@ -158,7 +158,7 @@ func (c *stepContext) Binding() Binding {
 	d := c.attempt.Dispatch
 	return Binding{
 		Epoch: d.GetEpoch(), StateNew: d.GetStateNew(),
-		StateReason: StateReason(d.GetStateReason()), PreviousWorker: d.GetPreviousWorker(),
+		StateReason: StateReason(d.GetStateReason().Words()), PreviousWorker: d.GetPreviousWorker(),
 		Rebuild: d.GetRebuild(), HandedOff: len(d.GetHandedOff()) > 0,
 	}
 }

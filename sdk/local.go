@@ -10,21 +10,21 @@ import (
 )
 
 // Why says why a value of local state is released.
-type Why = attempt.Why
+type Why string
 
 const (
 	// RunEnded: the run that the value was of has ended.
-	RunEnded = attempt.RunEnded
+	RunEnded Why = "run-ended"
 	// Rebound: the run was bound anew, to another worker or another process, or
 	// after it was replayed.
-	Rebound = attempt.Rebound
+	Rebound Why = "rebound"
 	// WorkerStopping: the worker comes to its end.
-	WorkerStopping = attempt.WorkerStopping
+	WorkerStopping Why = "worker-stopping"
 	// Evicted: nobody uses the shared value, and it was idle for too long or
 	// its room was needed; or a value did not fit beside those in use.
-	Evicted = attempt.Evicted
+	Evicted Why = "evicted"
 	// StateLost: a step that used the value returned ErrStateLost.
-	StateLost = attempt.StateLost
+	StateLost Why = "state-lost"
 )
 
 // LocalConfig describes local state: a value of T that a worker keeps in memory
@@ -225,7 +225,9 @@ func eraseLocal[T, In any](l *local, config LocalConfig[T, In], input func([]byt
 		return &value, nil
 	}
 	if config.Release != nil {
-		kind.Release = func(value any, why Why) error { return config.Release(*value.(*T), why) }
+		kind.Release = func(value any, why messages.ReleaseReason) error {
+			return config.Release(*value.(*T), Why(why.Words()))
+		}
 	}
 	if config.Size != nil {
 		kind.Size = func(value any) int64 { return config.Size(*value.(*T)) }

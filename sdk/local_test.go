@@ -111,7 +111,7 @@ func TestLocalFunctionsHaveTheirTypes(t *testing.T) {
 		t.Fatalf("%v, %q", err, said)
 	}
 	data, err := l.Handoff(t.Context(), v)
-	if l.Size(v) != 5 || string(data) != "5" || err != nil || l.Release(v, sdk.Evicted).Error() != "5 evicted" {
+	if l.Size(v) != 5 || string(data) != "5" || err != nil || l.Release(v, messages.ReleaseReason_RELEASE_REASON_EVICTED).Error() != "5 evicted" {
 		t.Errorf("size %d, handed off %s, %v", l.Size(v), data, err)
 	}
 	if _, err := l.Bind(t.Context(), &attempt.Build{Dispatch: attemptOf("s", `{"x":-1}`, nil).Dispatch}); err == nil || err.Error() != "negative" {

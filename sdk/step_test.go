@@ -46,7 +46,7 @@ func attemptOf(step, input string, e attempt.Engine) *attempt.Attempt {
 	return &attempt.Attempt{
 		Dispatch: &messages.Dispatch{
 			RunId: "run1", Workflow: "w", Step: step, Attempt: 2, Epoch: 3, Input: []byte(input),
-			StateNew: true, StateReason: "worker lost", PreviousWorker: "gpu-0",
+			StateNew: true, StateReason: messages.Reason_REASON_WORKER_LOST, PreviousWorker: "gpu-0",
 			Metadata: map[string]string{"user": "ada"}, ParentRun: "run0",
 		},
 		Worker: &messages.WorkerInfo{WorkerId: "gpu-1", Labels: map[string]string{"gpu": "a100"}},

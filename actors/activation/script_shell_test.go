@@ -325,7 +325,7 @@ func describe(message any) string {
 	case *messages.ResultAck:
 		return fmt.Sprintf("result of %s#%d is recorded", m.Step, m.Attempt)
 	case *messages.RunReleased:
-		return fmt.Sprintf("released, epoch %d: %v", m.Epoch, m.Reason)
+		return fmt.Sprintf("released, epoch %d: %v", m.Epoch, m.Reason.Words())
 	case *messages.CommandReply:
 		return codeOf(m.Error)
 	case *messages.SpawnChildReply:

@@ -346,7 +346,7 @@ func (s *script) news(worker, state string) {
 
 func newsOf(s *script, worker, state string) run.WorkerChanged {
 	st := map[string]run.WorkerState{"up": run.WorkerUp, "draining": run.WorkerDraining, "gone": run.WorkerGone}[state]
-	return run.WorkerChanged{Worker: workerRef(worker), State: st, Reason: "worker lost",
+	return run.WorkerChanged{Worker: workerRef(worker), State: st, Reason: messages.Reason_REASON_WORKER_LOST,
 		Info: &messages.WorkerInfo{WorkerId: worker, Incarnation: "i1", Workflows: []*messages.WorkflowDefinition{s.def}}}
 }
 

@@ -163,7 +163,7 @@ func (r *Run) HearsOf(within time.Duration, incarnation, want string) {
 	case c := <-r.news:
 		got := c.State.String()
 		if c.State == run.WorkerGone {
-			got += ": " + c.Reason
+			got += ": " + c.Reason.Words()
 		}
 		if got != want || c.Worker.Incarnation != incarnation {
 			r.w.T.Fatalf("heard %q of %s, want %q of %s", got, c.Worker.Incarnation, want, incarnation)

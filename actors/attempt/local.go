@@ -6,23 +6,6 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Why says why a value of local state is released.
-type Why string
-
-const (
-	// RunEnded: the run that the value was of has ended.
-	RunEnded Why = "run-ended"
-	// Rebound: the run is bound anew, to another worker or another epoch.
-	Rebound Why = "rebound"
-	// WorkerStopping: the worker comes to its end.
-	WorkerStopping Why = "worker-stopping"
-	// Evicted: nobody uses the shared value, and its time is over or its room
-	// is needed.
-	Evicted Why = "evicted"
-	// StateLost: a step said that its local state is gone.
-	StateLost Why = "state-lost"
-)
-
 // Local is local state of a workflow as a worker keeps it: without its type.
 // Its functions may panic; whoever calls them catches that.
 type Local struct {
@@ -34,7 +17,7 @@ type Local struct {
 	// Bind builds the value.
 	Bind func(ctx context.Context, b *Build) (any, error)
 	// Release is nil for a value with nothing to tidy up.
-	Release func(value any, why Why) error
+	Release func(value any, why messages.ReleaseReason) error
 	// Key of the shared value that a run with this input, in JSON, uses; nil
 	// for a private value.
 	Key func(input []byte) (string, error)

@@ -3,7 +3,6 @@ package local
 import (
 	"time"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -60,7 +59,7 @@ type Action struct {
 	Value  uint64
 	Ask    uint64
 	Hit    bool
-	Why    attempt.Why
+	Why    messages.ReleaseReason
 	Err    error
 	Run    string
 	Epoch  uint64
@@ -236,7 +235,7 @@ func (k *Keeper) getPrivate(now time.Time, w *wait) {
 		k.fail(w, messages.Errorf(messages.CodeStaleAttempt, "local %q: run %s is bound under epoch %d by now, not %d", w.ask.Local, a.RunID, v.epoch, a.Epoch))
 		return
 	case v != nil && v.epoch < a.Epoch:
-		k.drop(now, v, attempt.Rebound)
+		k.drop(now, v, messages.ReleaseReason_RELEASE_REASON_REBOUND)
 		v = nil
 	}
 	if v == nil {
@@ -348,7 +347,7 @@ func (k *Keeper) completed(now time.Time, v *value) {
 		}
 		k.addBytes(v)
 		k.unlink(v)
-		v.dropped, v.why = true, attempt.Evicted
+		v.dropped, v.why = true, messages.ReleaseReason_RELEASE_REASON_EVICTED
 		k.release(v)
 		return
 	}
@@ -375,7 +374,7 @@ func (k *Keeper) Stop(now time.Time) []Action {
 	k.stopped = true
 	for _, v := range sortedByID(k.values) {
 		if !v.dropped {
-			k.drop(now, v, attempt.WorkerStopping)
+			k.drop(now, v, messages.ReleaseReason_RELEASE_REASON_WORKER_STOPPING)
 		}
 	}
 	return k.end(now)

@@ -10,7 +10,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -203,7 +202,7 @@ func (w *watched) released(t *rapid.T) {
 	run := pick(t, w.epochs, "run")
 	// Also one that comes late.
 	epoch := uint64(rapid.IntRange(0, int(w.epochs[run])).Draw(t, "epoch"))
-	w.observe(w.keeper.Released(w.now, run, epoch, attempt.Rebound))
+	w.observe(w.keeper.Released(w.now, run, epoch, messages.ReleaseReason_RELEASE_REASON_REBOUND))
 }
 
 func (w *watched) gone(t *rapid.T) {
@@ -254,7 +253,7 @@ func (w *watched) finish() {
 		w.returns(number, false)
 	}
 	for _, run := range slices.Sorted(maps.Keys(w.epochs)) {
-		w.observe(w.keeper.Released(w.now, run, w.epochs[run], attempt.RunEnded))
+		w.observe(w.keeper.Released(w.now, run, w.epochs[run], messages.ReleaseReason_RELEASE_REASON_RUN_ENDED))
 	}
 	for _, h := range w.handoffs {
 		w.observe(w.keeper.HandOffEnded(w.now, h.run, h.epoch, nil, nil))

@@ -3,7 +3,6 @@ package local
 import (
 	"time"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -72,5 +71,5 @@ func (k *Keeper) makeRoom(now time.Time, v *value) error {
 // evict drops a shared value that nobody uses.
 func (k *Keeper) evict(now time.Time, v *value) {
 	k.use(v).Evictions++
-	k.drop(now, v, attempt.Evicted)
+	k.drop(now, v, messages.ReleaseReason_RELEASE_REASON_EVICTED)
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -45,7 +44,7 @@ func (k *Keeper) hold(v *value, a *Attempt) {
 
 // Released says that a run has ended or is not bound here any more: all that it
 // has under the epoch and those before.
-func (k *Keeper) Released(now time.Time, runID string, epoch uint64, why attempt.Why) []Action {
+func (k *Keeper) Released(now time.Time, runID string, epoch uint64, why messages.ReleaseReason) []Action {
 	k.begin()
 	r := k.runs[runID]
 	if r == nil {
@@ -62,7 +61,7 @@ func (k *Keeper) Released(now time.Time, runID string, epoch uint64, why attempt
 		}
 		a.over = true
 		for _, w := range sortedByID(a.waits) {
-			k.fail(w, messages.Errorf(messages.CodeStaleAttempt, "local %q: run %s was released: %s", w.ask.Local, runID, why))
+			k.fail(w, messages.Errorf(messages.CodeStaleAttempt, "local %q: run %s was released: %s", w.ask.Local, runID, why.Words()))
 			k.abandoned(w.value)
 		}
 	}
@@ -96,12 +95,12 @@ func (k *Keeper) loseState(now time.Time, a *Attempt) {
 	r := k.runs[a.RunID]
 	for _, name := range slices.Sorted(maps.Keys(r.private)) {
 		if v := r.private[name]; v.epoch <= a.Epoch && v.phase == phaseThere {
-			k.drop(now, v, attempt.StateLost)
+			k.drop(now, v, messages.ReleaseReason_RELEASE_REASON_STATE_LOST)
 		}
 	}
 	for _, v := range sortedValues(a.values) {
 		if v.shared && !v.dropped {
-			k.drop(now, v, attempt.StateLost)
+			k.drop(now, v, messages.ReleaseReason_RELEASE_REASON_STATE_LOST)
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -139,7 +138,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "ends":
 		return k.AttemptEnded(now, number(t, d, 0), d.HasArg("state-lost"))
 	case "released":
-		return k.Released(now, d.CmdArgs[0].Key, epoch, attempt.Why(why))
+		return k.Released(now, d.CmdArgs[0].Key, epoch, messages.ReleaseReasonOf(why))
 	case "gone":
 		return k.ReleaseEnded(now, number(t, d, 0))
 	case "hand-off":
@@ -195,7 +194,7 @@ func line(a Action) string {
 	case Fail:
 		return fmt.Sprintf("fail ?%d: %v", a.Ask, a.Err)
 	case Release:
-		return fmt.Sprintf("release v%d: %s", a.Value, a.Why)
+		return fmt.Sprintf("release v%d: %s", a.Value, a.Why.Words())
 	case HandOff:
 		out := fmt.Sprintf("hand off of %s under %d:", a.Run, a.Epoch)
 		for _, v := range a.Values {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -33,7 +32,7 @@ type value struct {
 	phase phase
 	// dropped, because of why: nobody may ask for it any more.
 	dropped bool
-	why     attempt.Why
+	why     messages.ReleaseReason
 	// canceled: the context of its build has ended.
 	canceled bool
 	waits    map[uint64]*wait
@@ -95,7 +94,7 @@ func (k *Keeper) cancel(v *value, cause error) {
 
 // drop lets nobody ask for a value any more, and releases it as soon as nobody
 // uses it.
-func (k *Keeper) drop(now time.Time, v *value, why attempt.Why) {
+func (k *Keeper) drop(now time.Time, v *value, why messages.ReleaseReason) {
 	k.unlink(v)
 	v.dropped, v.why = true, why
 	for _, w := range sortedByID(v.waits) {
@@ -105,17 +104,17 @@ func (k *Keeper) drop(now time.Time, v *value, why attempt.Why) {
 	case phaseQueued:
 		k.gone(v)
 	case phaseBuilding:
-		k.cancel(v, messages.Errorf(messages.CodeCanceled, "local %q is not needed any more: %s", v.local, why))
+		k.cancel(v, messages.Errorf(messages.CodeCanceled, "local %q is not needed any more: %s", v.local, why.Words()))
 	case phaseThere:
 		k.unused(now, v)
 	}
 }
 
 func (k *Keeper) droppedError(v *value) error {
-	if v.why == attempt.WorkerStopping {
+	if v.why == messages.ReleaseReason_RELEASE_REASON_WORKER_STOPPING {
 		return k.stoppedError(v.local)
 	}
-	return messages.Errorf(messages.CodeStaleAttempt, "local %q was released while it was built: %s", v.local, v.why)
+	return messages.Errorf(messages.CodeStaleAttempt, "local %q was released while it was built: %s", v.local, v.why.Words())
 }
 
 func (k *Keeper) stoppedError(local string) error {

@@ -29,7 +29,7 @@ type class struct {
 	why why
 	// Kind of reason that its questions were told in the last round, and
 	// whether some were told another one since.
-	roundKind reasonKind
+	roundKind messages.WaitReason
 	mixed     bool
 }
 

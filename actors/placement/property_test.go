@@ -89,7 +89,7 @@ func (w *world) do(actions []Action) {
 				w.granted(x.Placed)
 			} else if x.Waiting.Stay {
 				w.stays(x.Waiting)
-			} else if x.Waiting.Reason == "" {
+			} else if x.Waiting.Reason == 0 || x.Waiting.Text == "" {
 				w.t.Fatalf("run %s waits without a reason", x.Waiting.RunId)
 			}
 		case ListBound:

@@ -53,7 +53,7 @@ type question struct {
 	early ousted
 
 	state questionState
-	told  reasonKind
+	told  messages.WaitReason
 
 	// Of a granted question.
 	grantID uint64
@@ -100,7 +100,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	q := c.newQuestion(key, p)
 	q.ousted, q.early = instead, early
 	if len(c.questions) >= c.cfg.QuestionsMax {
-		c.emit(q.waitingFor(fmt.Sprintf("placement of pool %q holds %d questions, the most that it keeps (QuestionsMax): ask again",
+		c.emit(q.waitingFor(messages.WaitReason_WAIT_REASON_QUESTIONS_MAX, fmt.Sprintf("placement of pool %q holds %d questions, the most that it keeps (QuestionsMax): ask again",
 			c.cfg.Pool, len(c.questions))))
 		return c.take()
 	}
@@ -123,7 +123,7 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 
 // stay answers a move whose turn it is not yet. The question is not kept.
 func (c *Core) stay(q *question) {
-	answer := q.waitingFor(fmt.Sprintf("runs leave the draining workers of pool %q at %d a second (MovesPerSecond): stay until the next step",
+	answer := q.waitingFor(messages.WaitReason_WAIT_REASON_MOVES_PACED, fmt.Sprintf("runs leave the draining workers of pool %q at %d a second (MovesPerSecond): stay until the next step",
 		c.cfg.Pool, c.cfg.MovesPerSecond))
 	answer.Waiting.Stay = true
 	c.emit(answer)
@@ -270,7 +270,7 @@ func (c *Core) recall(q *question) {
 	for _, o := range q.ousted {
 		c.emit(Answer{Address: o.address, ActorID: o.actorID, Waiting: &messages.PlaceWaiting{
 			RunId: q.key.run, Question: o.number, Step: q.key.step, AskAgain: true,
-			Reason: "another activation of the run had asked, and gave up: ask again",
+			Reason: messages.WaitReason_WAIT_REASON_WITHDRAWN, Text: "another activation of the run had asked, and gave up: ask again",
 		}})
 	}
 	q.ousted = nil
@@ -342,7 +342,7 @@ func (c *Core) expire(now time.Time) {
 			c.fill(w, now)
 		}
 		// Of a worker that has gone too: the run did not hear of the grant, perhaps.
-		lost := q.waitingFor("a grant of worker " + q.ref.GetWorkerId() + " was not used in time: ask again")
+		lost := q.waitingFor(messages.WaitReason_WAIT_REASON_GRANT_EXPIRED, "a grant of worker "+q.ref.GetWorkerId()+" was not used in time: ask again")
 		lost.Waiting.AskAgain = true
 		c.emit(lost)
 		c.recall(q)
@@ -355,8 +355,8 @@ func (q *question) placed() Answer {
 	}}
 }
 
-func (q *question) waitingFor(reason string) Answer {
+func (q *question) waitingFor(reason messages.WaitReason, text string) Answer {
 	return Answer{Address: q.address, ActorID: q.actorID, Waiting: &messages.PlaceWaiting{
-		RunId: q.key.run, Question: q.number, Step: q.key.step, Reason: reason,
+		RunId: q.key.run, Question: q.number, Step: q.key.step, Reason: reason, Text: text,
 	}}
 }

@@ -4,33 +4,18 @@ import (
 	"fmt"
 	"strings"
 	"time"
-)
 
-// reasonKind is why the questions of a class wait. A question is told again
-// when the kind changes, not when a number in the text does.
-type reasonKind uint8
-
-const (
-	reasonNone reasonKind = iota
-	reasonNoWorker
-	reasonNoWorkflow
-	reasonNoLabels
-	reasonExcluded
-	reasonDraining
-	reasonSilent
-	reasonSettling
-	reasonUnread
-	reasonStickyFull
-	reasonBusy
+	"github.com/limpetrun/limpet/messages"
 )
 
 // capsEvery is the least time between two looks at who has reached its
 // StickyRunsMax, which changes with each grant.
 const capsEvery = 100 * time.Millisecond
 
-// why is the reason of a class, and of which state it was made.
+// why is the reason of a class, and of which state it was made. A question is
+// told again when the kind changes, not when a number in the text does.
 type why struct {
-	kind        reasonKind
+	kind        messages.WaitReason
 	text        string
 	fleet, caps uint64
 	at          time.Time
@@ -43,7 +28,7 @@ func (c *Core) tell(q *question, now time.Time) {
 	if kind != q.class.roundKind {
 		q.class.mixed = true
 	}
-	c.emit(q.waitingFor(text))
+	c.emit(q.waitingFor(kind, text))
 }
 
 // tellReasons tells waiting questions whose kind of reason has changed.
@@ -64,7 +49,7 @@ func (c *Core) tellReasons(now time.Time) {
 				for _, q := range cl.queues[p] {
 					if q.told != kind {
 						q.told = kind
-						c.emit(q.waitingFor(text))
+						c.emit(q.waitingFor(kind, text))
 					}
 				}
 			}
@@ -76,8 +61,8 @@ func (c *Core) tellReasons(now time.Time) {
 }
 
 // reason says why the questions of a class wait.
-func (c *Core) reason(cl *class, now time.Time) (reasonKind, string) {
-	fresh := cl.why.kind != reasonNone && cl.why.fleet == c.fleet
+func (c *Core) reason(cl *class, now time.Time) (messages.WaitReason, string) {
+	fresh := cl.why.kind != 0 && cl.why.fleet == c.fleet
 	if fresh && (cl.why.caps == c.caps || now.Sub(cl.why.at) < capsEvery) {
 		return cl.why.kind, cl.why.text
 	}
@@ -167,57 +152,57 @@ func (n *census) place(cl *class, w *worker) {
 }
 
 // explain finds what a class waits for, and says it.
-func (c *Core) explain(cl *class) (reasonKind, string) {
+func (c *Core) explain(cl *class) (messages.WaitReason, string) {
 	n := c.census(cl)
 	pool := fmt.Sprintf("pool %q", c.cfg.Pool)
 	switch {
 	case n.all == 0:
-		return reasonNoWorker, pool + " has no worker"
+		return messages.WaitReason_WAIT_REASON_NO_WORKER, pool + " has no worker"
 	case n.haveWorkflow == 0:
-		return reasonNoWorkflow, fmt.Sprintf("no worker of %s has workflow %q (%s)", pool, cl.workflow, workers(n.all))
+		return messages.WaitReason_WAIT_REASON_NO_WORKFLOW, fmt.Sprintf("no worker of %s has workflow %q (%s)", pool, cl.workflow, workers(n.all))
 	case n.haveSteps == 0:
-		return reasonNoWorkflow, fmt.Sprintf("no worker of %s has workflow %q with %s (%d of %s have it with other steps)",
+		return messages.WaitReason_WAIT_REASON_NO_WORKFLOW, fmt.Sprintf("no worker of %s has workflow %q with %s (%d of %s have it with other steps)",
 			pool, cl.workflow, cl.stepsText(), n.haveWorkflow, workers(n.all))
 	case n.fitting.n == 0 && n.excludedFits:
-		return reasonExcluded, fmt.Sprintf("no worker of %s fits but %s, which the run is to leave", pool, cl.exclude)
+		return messages.WaitReason_WAIT_REASON_EXCLUDED, fmt.Sprintf("no worker of %s fits but %s, which the run is to leave", pool, cl.exclude)
 	case n.fitting.n == 0:
 		verb := "have"
 		if n.haveSteps == 1 {
 			verb = "has"
 		}
-		return reasonNoLabels, fmt.Sprintf("%d of %s of %s %s workflow %q with %s, none has %s",
+		return messages.WaitReason_WAIT_REASON_NO_LABELS, fmt.Sprintf("%d of %s of %s %s workflow %q with %s, none has %s",
 			n.haveSteps, workers(n.all), pool, verb, cl.workflow, cl.stepsText(), c.missing(cl))
 	}
 	return n.waitFor()
 }
 
 // waitFor says what the workers that fit are waited for.
-func (n *census) waitFor() (reasonKind, string) {
+func (n *census) waitFor() (messages.WaitReason, string) {
 	parts := []struct {
-		kind reasonKind
+		kind messages.WaitReason
 		who  group
 		one  string // of a single worker
 		some string // of several among those that fit
 		all  string // of all that fit
 	}{
-		{reasonBusy, n.busy, "has all slots busy" + of(n.slotsBusy, n.slots),
+		{messages.WaitReason_WAIT_REASON_BUSY, n.busy, "has all slots busy" + of(n.slotsBusy, n.slots),
 			"have all slots busy" + of(n.slotsBusy, n.slots), "all slots are busy" + of(n.slotsBusy, n.slots)},
-		{reasonStickyFull, n.full, "has its " + counted(n.capOf, "sticky run"),
+		{messages.WaitReason_WAIT_REASON_STICKY_FULL, n.full, "has its " + counted(n.capOf, "sticky run"),
 			"have their sticky runs" + of(n.runsBound, n.capOf), "all have their sticky runs" + of(n.runsBound, n.capOf)},
-		{reasonUnread, n.unread, "has its bound runs counted first",
+		{messages.WaitReason_WAIT_REASON_UNREAD, n.unread, "has its bound runs counted first",
 			"have their bound runs counted first", "their bound runs are counted first"},
-		{reasonSettling, n.settling, "has what it was granted before counted first",
+		{messages.WaitReason_WAIT_REASON_SETTLING, n.settling, "has what it was granted before counted first",
 			"have what they were granted before counted first", "what they were granted before is counted first"},
-		{reasonSilent, n.silent, "does not report its load", "do not report their load", "none reports its load"},
-		{reasonDraining, n.draining, "is draining", "are draining", "all are draining"},
+		{messages.WaitReason_WAIT_REASON_SILENT, n.silent, "does not report its load", "do not report their load", "none reports its load"},
+		{messages.WaitReason_WAIT_REASON_DRAINING, n.draining, "is draining", "are draining", "all are draining"},
 	}
-	kind := reasonNone
+	var kind messages.WaitReason
 	var texts []string
 	for _, p := range parts {
 		if p.who.n == 0 {
 			continue
 		}
-		if kind == reasonNone {
+		if kind == 0 {
 			kind = p.kind
 		}
 		switch {

@@ -253,10 +253,10 @@ func (s *script) showAnswer(b *strings.Builder, x Answer) {
 	}
 	w := x.Waiting
 	if w.Stay {
-		fmt.Fprintf(b, "%s stays: %s\n", subject(w.RunId, w.Step, w.Question), w.Reason)
+		fmt.Fprintf(b, "%s stays: %s\n", subject(w.RunId, w.Step, w.Question), w.Text)
 		return
 	}
-	fmt.Fprintf(b, "%s waits: %s\n", subject(w.RunId, w.Step, w.Question), w.Reason)
+	fmt.Fprintf(b, "%s waits: %s\n", subject(w.RunId, w.Step, w.Question), w.Text)
 }
 
 func subject(run, step string, question uint64) string {

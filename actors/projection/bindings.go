@@ -52,7 +52,7 @@ func (h *bindingHistory) add(ev *messages.Event) {
 		last.LostAt, last.LostReason = h.at, k.BindingLost.Reason
 		last.Until = h.at
 	case *messages.Event_BindingRestored:
-		last.LostAt, last.LostReason, last.Until = nil, "", nil
+		last.LostAt, last.LostReason, last.Until = nil, 0, nil
 		last.Restored++
 	case *messages.Event_StateHandedOff:
 		last.HandOff = handOff(k.StateHandedOff, h.at)

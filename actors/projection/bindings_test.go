@@ -18,12 +18,12 @@ func worker(id string) *messages.WorkerRef {
 // describe is a binding on a line; times are the numbers of entries.
 func describe(b *api.BindingRecord) string {
 	at := func(t interface{ AsTime() time.Time }) string { return fmt.Sprint(t.AsTime().Unix()) }
-	line := fmt.Sprintf("%d %s(%s) from %q to %q: %s at %s", b.Epoch, b.WorkerId, b.Incarnation, b.FromWorker, b.ToWorker, b.Reason, at(b.At))
+	line := fmt.Sprintf("%d %s(%s) from %q to %q: %s at %s", b.Epoch, b.WorkerId, b.Incarnation, b.FromWorker, b.ToWorker, b.Reason.Words(), at(b.At))
 	if b.Until != nil {
 		line += " until " + at(b.Until)
 	}
 	if b.LostAt != nil {
-		line += fmt.Sprintf(", lost at %s: %s", at(b.LostAt), b.LostReason)
+		line += fmt.Sprintf(", lost at %s: %s", at(b.LostAt), b.LostReason.Words())
 	}
 	if b.Restored > 0 {
 		line += fmt.Sprintf(", back %d", b.Restored)
@@ -46,21 +46,21 @@ func describe(b *api.BindingRecord) string {
 
 func TestBindingHistory(t *testing.T) {
 	entries := [][]*messages.Event{
-		{{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1, Worker: worker("w1"), Reason: "first"}}}},
-		{{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: "worker lost"}}}},
+		{{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1, Worker: worker("w1"), Reason: messages.Reason_REASON_FIRST}}}},
+		{{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: messages.Reason_REASON_WORKER_LOST}}}},
 		{{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: 1}}}},
 		{
 			{Kind: &messages.Event_StateHandedOff{StateHandedOff: &messages.StateHandedOff{Epoch: 1, States: []*messages.HandedState{{Local: "cache", Data: []byte("12345")}},
 				Failure: &messages.Failure{Code: "USER_ERROR"}}}},
-			{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: "worker draining"}}},
+			{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: messages.Reason_REASON_WORKER_DRAINING}}},
 		},
-		{{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 2, Worker: worker("w2"), Reason: "worker draining", FromWorker: "w1", FromIncarnation: "w1-i"}}}},
+		{{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 2, Worker: worker("w2"), Reason: messages.Reason_REASON_WORKER_DRAINING, FromWorker: "w1", FromIncarnation: "w1-i"}}}},
 		{
 			{Kind: &messages.Event_RebuildBegan{RebuildBegan: &messages.RebuildBegan{Step: "load", Epoch: 2, ForStep: "ask"}}},
 			{Kind: &messages.Event_RebuildBegan{RebuildBegan: &messages.RebuildBegan{Step: "index", Epoch: 2, ForStep: "ask"}}},
 		},
 		{{Kind: &messages.Event_StepRebuilt{StepRebuilt: &messages.StepRebuilt{Step: "load", Attempt: 2}}}},
-		{{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 3, Worker: worker("w3"), Reason: "worker busy", FromWorker: "w2", FromIncarnation: "w2-i"}}}},
+		{{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 3, Worker: worker("w3"), Reason: messages.Reason_REASON_WORKER_BUSY, FromWorker: "w2", FromIncarnation: "w2-i"}}}},
 		{{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_SUCCEEDED}}}},
 		{{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{}}}},
 	}

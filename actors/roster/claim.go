@@ -199,7 +199,7 @@ func (c *Core[W]) displace(p, by *process[W]) {
 		return
 	}
 	p.claim = claim[W]{phase: decided}
-	p.reason, p.by = ReasonSuperseded, by.ref
+	p.reason, p.by = messages.Reason_REASON_WORKER_SUPERSEDED, by.ref
 	c.tellGone(p)
 	c.supersede(p)
 }

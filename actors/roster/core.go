@@ -25,14 +25,6 @@ const (
 	WorkersMax = 100_000
 )
 
-// Reasons of run.WorkerGone and run.WorkerDraining.
-const (
-	ReasonLost       = "worker lost"
-	ReasonLeft       = "worker left"
-	ReasonSuperseded = "worker superseded"
-	ReasonDraining   = "worker draining"
-)
-
 // Config of a Core. Zero fields take their defaults.
 type Config struct {
 	// Settle is the time that a process has to appear which a run watches and
@@ -146,7 +138,7 @@ type process[W comparable] struct {
 	info *messages.WorkerInfo
 	// told is what was told of it last; 0 for nothing.
 	told   run.WorkerState
-	reason string
+	reason messages.Reason
 	claim  claim[W]
 	waits  waiter[W]
 	// by holds the id instead of it; nil if nobody is known to.
@@ -249,9 +241,9 @@ func (c *Core[W]) vanished(p *process[W]) {
 	if p.told == run.WorkerGone {
 		return
 	}
-	p.reason = ReasonLost
+	p.reason = messages.Reason_REASON_WORKER_LOST
 	if p.state == Leaving {
-		p.reason = ReasonLeft
+		p.reason = messages.Reason_REASON_WORKER_LEFT
 	}
 	c.tellGone(p)
 }

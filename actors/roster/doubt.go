@@ -114,9 +114,9 @@ func (c *Core[W]) giveUp(d *doubt[W]) {
 		c.tellOnly(v.news, to)
 	} else {
 		gone := &run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: w.id, Incarnation: d.incarnation},
-			State: run.WorkerGone, Reason: ReasonLost}
+			State: run.WorkerGone, Reason: messages.Reason_REASON_WORKER_LOST}
 		if w.holder() != nil {
-			gone.Reason = ReasonSuperseded
+			gone.Reason = messages.Reason_REASON_WORKER_SUPERSEDED
 		}
 		w.remember(verdict{gone, final})
 		c.do(Tell[W]{gone, to, true})

@@ -227,7 +227,7 @@ func (s *script) line(a Action) string {
 func newsText(n *run.WorkerChanged) string {
 	text := nameOf(n.Worker) + " is " + n.State.String()
 	if n.State == run.WorkerGone {
-		text += ", " + n.Reason
+		text += ", " + n.Reason.Words()
 	}
 	return text
 }
@@ -245,8 +245,8 @@ func (s *script) state() {
 func (s *script) list() {
 	for _, w := range s.core.Workers(s.now) {
 		fmt.Fprintf(&s.out, "%s~%s %v", w.WorkerID, w.Incarnation, w.State)
-		if w.Reason != "" {
-			s.out.WriteString(", " + w.Reason)
+		if w.Reason != 0 {
+			s.out.WriteString(", " + w.Reason.Words())
 		}
 		if w.Load != nil {
 			fmt.Fprintf(&s.out, "; running=%d, %v ago", w.Load.Running, w.LoadAge)

@@ -14,7 +14,7 @@ import (
 type WorkerStatus struct {
 	WorkerID, Incarnation string
 	State                 run.WorkerState
-	Reason                string
+	Reason                messages.Reason
 	Info                  *messages.WorkerInfo
 	// Load is the last report, if placement of the worker's pool is on this
 	// server, or was; nil otherwise. LoadAge is how long ago it came.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // Watch sends news of a worker to a watcher until Unwatch. What it does not
@@ -62,7 +63,7 @@ func (p *process[W]) news(s run.WorkerState) *run.WorkerChanged {
 	case run.WorkerGone:
 		n.Reason = p.reason
 	case run.WorkerDraining:
-		n.Reason = ReasonDraining
+		n.Reason = messages.Reason_REASON_WORKER_DRAINING
 	}
 	return n
 }

@@ -126,7 +126,7 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 	case *messages.Event_BindingLost:
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = true, k.BindingLost.Reason, at
 	case *messages.Event_BindingRestored:
-		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, "", time.Time{}
+		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, 0, time.Time{}
 	case *messages.Event_StateHandedOff:
 		s.Handed = k.StateHandedOff
 	case *messages.Event_ChildSpawned:
@@ -192,11 +192,11 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		s.dropHanded(st)
 		s.endStep(st, Failed, k.StepFailed.Failure, at)
 	case *messages.Event_StepSkipped:
-		st.SkipReason = k.StepSkipped.Reason
+		st.SkipReason = k.StepSkipped.Why()
 		s.endStep(st, Skipped, nil, at)
 	case *messages.Event_StepCanceled:
 		if st.Rebuild == nil {
-			st.SkipReason = k.StepCanceled.Reason
+			st.SkipReason = k.StepCanceled.Why()
 		}
 		s.endStep(st, Canceled, nil, at)
 	case *messages.Event_RebuildBegan:
@@ -218,7 +218,7 @@ func (s *State) applyLost(st *Step, k *messages.AttemptLost, at time.Time) {
 		st.Lost++
 		st.ReadyAt = at
 	}
-	if k.StateLost {
+	if k.Reason == messages.Reason_REASON_STATE_LOST {
 		s.loseState(st)
 		return
 	}

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -65,7 +64,7 @@ func (m *Machine) live(msg attemptMessage) (int, bool) {
 
 func (m *Machine) started(i int, msg *messages.Started) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
-	c.queued, c.revoke, c.waitingChild = false, "", msg.WaitingForChild
+	c.queued, c.revoke, c.waitingChild = false, 0, msg.WaitingForChild
 	m.endMove()
 	if !st.StartedAt.IsZero() {
 		return
@@ -104,48 +103,48 @@ func (m *Machine) recordStart(i int) {
 func (m *Machine) revoked(i int) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
 	reason := c.revoke
-	if reason == "" {
-		reason = "revoked"
+	if reason == 0 {
+		reason = messages.Reason_REASON_REVOKED
 	}
 	waited := m.waitingFor(i)
 	m.emitRevoked(i, reason)
-	if reason == revokeTimeout {
+	if reason == messages.Reason_REASON_SCHEDULE_TIMEOUT {
 		m.failScheduleTimeout(st, waited)
 	}
 }
 
-func (m *Machine) emitRevoked(i int, reason string) {
+func (m *Machine) emitRevoked(i int, reason messages.Reason) {
 	st := &m.s.Steps[i]
 	m.contacts[i] = contact{}
 	m.emit(&messages.Event{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{
 		Step: st.Def.Name, Attempt: st.Attempt, Reason: reason}}})
 }
 
-func (m *Machine) dispatchRefused(i int, reason string) {
+func (m *Machine) dispatchRefused(i int, reason messages.Reason) {
 	st := &m.s.Steps[i]
 	worker := st.Worker
 	m.emitRevoked(i, reason)
-	if reason == "superseded" {
-		m.workerGone(worker, "worker superseded")
+	if reason == messages.Reason_REASON_WORKER_SUPERSEDED {
+		m.workerGone(worker, reason)
 		return
 	}
 	if !m.s.isSticky() {
-		if reason == "draining" || reason == "step gone" {
+		if reason == messages.Reason_REASON_WORKER_DRAINING || reason == messages.Reason_REASON_STEP_GONE {
 			m.gone[process(worker)] = m.now
 		}
 		return
 	}
 	switch reason {
-	case "draining":
+	case messages.Reason_REASON_WORKER_DRAINING:
 		m.draining, m.refused, m.refusedAt = true, true, m.now
 		m.refusals++
 		m.endMove()
-	case "handed off":
+	case messages.Reason_REASON_HANDED_OFF:
 		m.goOnHandingOff()
-	case "step gone":
+	case messages.Reason_REASON_STEP_GONE:
 		if m.s.bound() {
 			m.gone[process(worker)] = m.now
-			m.loseBinding("step gone")
+			m.loseBinding(reason)
 		}
 	}
 }
@@ -161,7 +160,7 @@ func (m *Machine) attemptUnknown(i int) {
 			m.cancelAttempt(i)
 			return
 		}
-		m.attemptLost(i, "unknown to its worker")
+		m.attemptLost(i, messages.Reason_REASON_UNKNOWN_TO_WORKER)
 		return
 	}
 	if m.s.Binding.Lost {
@@ -186,7 +185,7 @@ func (m *Machine) result(r *messages.Result) {
 		ack(from)
 		if m.s.isSticky() && (m.s.Ended() || !sameProcess(m.s.Binding.Worker, from)) {
 			// It may not have heard that the run left, or ended.
-			m.later(SendWorker{from, &messages.RunReleased{RunId: r.RunId, Epoch: r.Epoch, Reason: "rebound"}})
+			m.later(SendWorker{from, &messages.RunReleased{RunId: r.RunId, Epoch: r.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND}})
 		}
 		return
 	}
@@ -227,7 +226,7 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: startedUs}}})
 	case m.s.Cancel != nil:
 		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
-			Step: st.Def.Name, Reason: m.canceled("run")}}})
+			Step: st.Def.Name, Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}}})
 	case r.Canceled:
 		m.attemptLost(i, lostBecause(f))
 	case m.s.isSticky() && f.Code == string(messages.CodeStateLost) && !f.Final:
@@ -249,11 +248,11 @@ func LeaseLost(d *messages.Dispatch, to *messages.WorkerRef) *messages.Result {
 }
 
 // lostBecause is why a worker canceled an attempt that its run wants.
-func lostBecause(f *messages.Failure) string {
+func lostBecause(f *messages.Failure) messages.Reason {
 	if f.GetCode() == string(messages.CodeLeaseExpired) {
-		return "lease expired"
+		return messages.Reason_REASON_LEASE_EXPIRED
 	}
-	return "canceled by its worker"
+	return messages.Reason_REASON_CANCELED_BY_WORKER
 }
 
 // attemptFailed charges a failure and either schedules the retry or fails the
@@ -284,7 +283,7 @@ func (m *Machine) failStep(st *Step, f *messages.Failure) {
 
 // attemptLost records that a live attempt went down with its worker. A step
 // that loses its worker again and again fails.
-func (m *Machine) attemptLost(i int, reason string) {
+func (m *Machine) attemptLost(i int, reason messages.Reason) {
 	st := &m.s.Steps[i]
 	started := !st.StartedAt.IsZero() || !m.contacts[i].queued
 	m.contacts[i] = contact{}
@@ -292,7 +291,7 @@ func (m *Machine) attemptLost(i int, reason string) {
 		Step: st.Def.Name, Attempt: st.Attempt, Reason: reason, Started: started}}})
 	if most := st.Def.LossesMax(); started && int(st.Lost) >= most && m.s.Cancel == nil {
 		m.failStep(st, messages.ToFailure(messages.Errorf(messages.CodeWorkerLost,
-			"its worker was lost under it %d times, the limit lostAttemptsMax is %d; last on %q: %s", st.Lost, most, st.Worker.GetWorkerId(), reason)))
+			"its worker was lost under it %d times, the limit lostAttemptsMax is %d; last on %q: %s", st.Lost, most, st.Worker.GetWorkerId(), reason.Words())))
 	}
 }
 
@@ -305,16 +304,16 @@ func (m *Machine) refuseLate(r *messages.Result) {
 	if st == nil {
 		return
 	}
-	reason := "attempt is not known"
+	reason, newest := messages.Reason_REASON_ATTEMPT_UNKNOWN, uint64(0)
 	if r.Attempt <= st.Attempt {
 		if !slices.Contains(st.lost, r.Attempt) {
 			return
 		}
-		reason = fmt.Sprintf("attempt was lost; epoch %d, newest %d", r.Epoch, m.s.Epoch)
+		reason, newest = messages.Reason_REASON_ATTEMPT_LOST, m.s.Epoch
 	}
 	m.emit(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{
 		Step: r.Step, Attempt: r.Attempt, Epoch: r.Epoch, WorkerId: r.WorkerId, Incarnation: r.Incarnation,
-		Reason: reason, Succeeded: r.GetFailure() == nil && !r.Canceled}}})
+		Reason: reason, NewestEpoch: newest, Succeeded: r.GetFailure() == nil && !r.Canceled}}})
 }
 
 // workerChanged handles the roster's news.
@@ -352,7 +351,7 @@ func (m *Machine) workerDraining(worker *messages.WorkerRef) {
 	if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
 		m.draining = true
 		if m.handOff != nil && m.handOff.resumed {
-			m.handOff.reason = reasonDraining
+			m.handOff.reason = messages.Reason_REASON_WORKER_DRAINING
 		}
 	}
 	if m.s.hard() || m.s.Cancel != nil {
@@ -361,13 +360,13 @@ func (m *Machine) workerDraining(worker *messages.WorkerRef) {
 	m.endMove()
 	for i := range m.s.Steps {
 		if st := &m.s.Steps[i]; st.Phase == Live && m.contacts[i].queued && sameProcess(st.Worker, worker) {
-			m.revoke(i, revokeDrain)
+			m.revoke(i, messages.Reason_REASON_WORKER_DRAINING)
 		}
 	}
 }
 
 // workerGone: the process will never answer again.
-func (m *Machine) workerGone(worker *messages.WorkerRef, reason string) {
+func (m *Machine) workerGone(worker *messages.WorkerRef, reason messages.Reason) {
 	m.gone[process(worker)] = m.now
 	if m.s.isSticky() {
 		if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
@@ -387,7 +386,7 @@ func (m *Machine) workerGone(worker *messages.WorkerRef, reason string) {
 
 // loseBinding: a SOFT run gives its attempts up and binds again when a step is
 // ready; a HARD run keeps them in doubt until the worker is back.
-func (m *Machine) loseBinding(reason string) {
+func (m *Machine) loseBinding(reason messages.Reason) {
 	worker := m.s.Binding.Worker
 	m.undrained()
 	m.handOff = nil
@@ -405,7 +404,7 @@ func (m *Machine) loseBinding(reason string) {
 	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: worker.WorkerId}})
 }
 
-func (m *Machine) loseAttempts(reason string) {
+func (m *Machine) loseAttempts(reason messages.Reason) {
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
 			m.attemptLost(i, reason)
@@ -431,18 +430,18 @@ func (m *Machine) workerUp(in WorkerChanged) {
 		m.spare = &in
 		return
 	case !b.Lost && hasSteps:
-		m.loseBinding("worker restarted")
+		m.loseBinding(messages.Reason_REASON_WORKER_RESTARTED)
 	case !b.Lost:
-		m.loseBinding("step gone")
+		m.loseBinding(messages.Reason_REASON_STEP_GONE)
 	}
 	switch {
 	case !m.s.hard() || !hasSteps:
 	case same:
 		m.restoreBinding()
 	default:
-		m.loseAttempts("worker restarted")
+		m.loseAttempts(messages.Reason_REASON_WORKER_RESTARTED)
 		if m.s.Cancel == nil {
-			m.bind(in.Worker, "worker restarted", 0)
+			m.bind(in.Worker, messages.Reason_REASON_WORKER_RESTARTED, 0)
 		}
 	}
 }

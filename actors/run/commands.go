@@ -107,7 +107,8 @@ func (m *Machine) passCancel() {
 func (m *Machine) cancelAttempt(i int) {
 	st := &m.s.Steps[i]
 	m.contacts[i].sentAt = m.now
-	m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: m.s.Cancel.Reason}})
+	m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt,
+		Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}})
 }
 
 // childCanceled: the child has taken note, or there is none. While its start
@@ -143,13 +144,12 @@ func (m *Machine) canceled(what string) string {
 // advanceCancel ends what can be ended at once, and the run when nothing
 // lives and every child has taken note.
 func (m *Machine) advanceCancel() {
-	reason := m.canceled("run")
 	givenUp := !m.now.Before(m.s.CancelAt.Add(m.cfg.CancelGrace))
 	live := false
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		if st.Phase == Live && (m.s.Binding.Lost || givenUp) {
-			why := "worker did not answer the cancel"
+			why := messages.Reason_REASON_CANCEL_NOT_ANSWERED
 			if m.s.Binding.Lost {
 				why = m.s.Binding.LostReason
 			}
@@ -161,7 +161,8 @@ func (m *Machine) advanceCancel() {
 				m.cancelAttempt(i)
 			}
 		} else if !st.Phase.Ended() {
-			m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{Step: st.Def.Name, Reason: reason}}})
+			m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
+				Step: st.Def.Name, Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}}})
 		}
 	}
 	waiting := live
@@ -179,7 +180,7 @@ func (m *Machine) advanceCancel() {
 		}
 	}
 	if !waiting {
-		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: reason})
+		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: m.canceled("run")})
 	}
 }
 

@@ -13,12 +13,6 @@ import (
 // has nothing to do but to wait for a back-off leaves at once and is bound when
 // a step is ready. A HARD run stays.
 
-// Reasons of moves away from a worker that is there.
-const (
-	reasonDraining = "worker draining"
-	reasonBusy     = "worker busy"
-)
-
 // leaveDraining moves a SOFT run away from its draining worker.
 func (m *Machine) leaveDraining() {
 	if m.anyLive() {
@@ -37,7 +31,7 @@ func (m *Machine) leaveDraining() {
 	default:
 		w := wish{exclude: m.s.Binding.Worker.WorkerId, move: !m.refused, since: since}
 		if p := m.placement(m.bindQuestion(), w); p != nil {
-			m.moveTo(p, reasonDraining)
+			m.moveTo(p, messages.Reason_REASON_WORKER_DRAINING)
 		}
 	}
 }
@@ -54,16 +48,16 @@ func (m *Machine) backsOff() bool {
 
 func (m *Machine) leaveIdle() {
 	if m.handsOff() {
-		m.handOff = &handOff{reason: reasonDraining}
+		m.handOff = &handOff{reason: messages.Reason_REASON_WORKER_DRAINING}
 		m.awaitHandOff()
 		return
 	}
-	m.leave(reasonDraining, nil)
+	m.leave(messages.Reason_REASON_WORKER_DRAINING, nil)
 }
 
 // moveTo binds the run to the worker granted, or, if it has local state to take
 // along, gives the grant back and asks for the state first.
-func (m *Machine) moveTo(p *messages.Placed, reason string) {
+func (m *Machine) moveTo(p *messages.Placed, reason messages.Reason) {
 	if !m.handsOff() {
 		m.bind(p.Worker, reason, p.GrantId)
 		return
@@ -81,7 +75,7 @@ func (m *Machine) moveTo(p *messages.Placed, reason string) {
 
 // leave gives the binding to a live worker up, with what that handed off, if it
 // was asked.
-func (m *Machine) leave(reason string, off *messages.StateHandedOff) {
+func (m *Machine) leave(reason messages.Reason, off *messages.StateHandedOff) {
 	b := m.s.Binding
 	if off != nil {
 		m.emit(&messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: off}})
@@ -89,7 +83,7 @@ func (m *Machine) leave(reason string, off *messages.StateHandedOff) {
 	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: b.Epoch, Reason: reason}}})
 	m.forgetBinding()
 	m.gone[process(b.Worker)] = m.now
-	m.later(SendWorker{b.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: b.Epoch, Reason: "rebound"}})
+	m.later(SendWorker{b.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: b.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND}})
 	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: b.Worker.WorkerId}})
 }
 
@@ -99,7 +93,7 @@ func (m *Machine) leave(reason string, off *messages.StateHandedOff) {
 // it counts again.
 func (m *Machine) justLeft() string {
 	b := m.s.Binding
-	if b.Lost && m.s.soft() && (b.LostReason == reasonDraining || b.LostReason == reasonBusy) && m.now.Before(b.LostAt.Add(goneFor)) {
+	if b.Lost && m.s.soft() && (b.LostReason == messages.Reason_REASON_WORKER_DRAINING || b.LostReason == messages.Reason_REASON_WORKER_BUSY) && m.now.Before(b.LostAt.Add(goneFor)) {
 		return b.Worker.WorkerId
 	}
 	return ""

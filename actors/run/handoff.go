@@ -22,7 +22,7 @@ import (
 
 // handOff is an open question for the local state of a run.
 type handOff struct {
-	reason string
+	reason messages.Reason
 	// resumed: an earlier activation had asked, and its reason is not known.
 	resumed bool
 	// since is zero until the question was sent: attempts may still be live.
@@ -104,9 +104,9 @@ func (m *Machine) goOnHandingOff() {
 	m.endMove()
 	m.withdraw(m.bindQuestion())
 	// That the worker drains may be heard of later.
-	m.handOff = &handOff{reason: reasonBusy, resumed: true}
+	m.handOff = &handOff{reason: messages.Reason_REASON_WORKER_BUSY, resumed: true}
 	if m.draining {
-		m.handOff.reason = reasonDraining
+		m.handOff.reason = messages.Reason_REASON_WORKER_DRAINING
 	}
 }
 

@@ -76,9 +76,9 @@ func (s WorkerState) String() string {
 type WorkerChanged struct {
 	Worker *messages.WorkerRef
 	State  WorkerState
-	// Reason of WorkerGone: "worker left", "worker lost", "worker superseded";
-	// of WorkerDraining: "worker draining".
-	Reason string
+	// Reason of WorkerGone: WORKER_LEFT, WORKER_LOST or WORKER_SUPERSEDED; of
+	// WorkerDraining: WORKER_DRAINING.
+	Reason messages.Reason
 	// Info is what the process last said of itself; nil if the server never
 	// asked it.
 	Info *messages.WorkerInfo

@@ -79,8 +79,8 @@ type contact struct {
 	// startedUs is a start that is not recorded before recordAt; 0 for none.
 	startedUs int64
 	recordAt  time.Time
-	// revoke is the reason of an unanswered Revoke; empty if there is none.
-	revoke       string
+	// revoke is the reason of an unanswered Revoke; 0 if there is none.
+	revoke       messages.Reason
 	waitingChild bool
 }
 
@@ -470,8 +470,12 @@ func (m *Machine) doomedLeft() bool {
 
 func (m *Machine) skipIfDoomed(st *Step) {
 	if p := m.doomedBy(st); p != nil {
+		reason := messages.Reason_REASON_PARENT_FAILED
+		if p.Phase == Skipped {
+			reason = messages.Reason_REASON_PARENT_SKIPPED
+		}
 		m.emit(&messages.Event{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{
-			Step: st.Def.Name, Reason: "parent \"" + p.Def.Name + "\" " + p.Phase.String()}}})
+			Step: st.Def.Name, Reason: reason, Parent: p.Def.Name}}})
 	}
 }
 
@@ -482,7 +486,7 @@ func (m *Machine) endRun(status messages.RunStatus, f *messages.Failure) {
 	m.emit(&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status, Failure: f}}})
 	m.withdrawAll()
 	if worker != nil && !(m.s.Binding.Lost && m.s.soft()) {
-		m.later(SendWorker{worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch, Reason: "run-ended"}})
+		m.later(SendWorker{worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_RUN_ENDED}})
 	}
 	if counted != "" {
 		m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: counted}})

@@ -8,21 +8,15 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Reasons of a Revoke.
-const (
-	revokeTimeout = "schedule timeout"
-	revokeBusy    = reasonBusy
-	revokeDrain   = reasonDraining
-)
-
 // question is one that placement was asked.
 type question struct {
 	ask      *messages.Place
 	askedAt  time.Time
 	answered bool
 	// hold: the turn that asked waits with its append for the first answer.
-	hold   bool
-	reason string
+	hold bool
+	// waits says in words what it waits for.
+	waits  string
 	placed *messages.Placed
 }
 
@@ -58,7 +52,7 @@ func (m *Machine) place() {
 	case m.handOff != nil:
 		return
 	case b.Worker == nil && m.s.Start.BindTo != nil && m.s.Generation == 0:
-		m.bind(m.s.Start.BindTo, "child", 0)
+		m.bind(m.s.Start.BindTo, messages.Reason_REASON_CHILD, 0)
 	case b.Worker == nil:
 		m.bindByPlacement(m.firstReason(), "")
 	case b.Lost && m.s.soft():
@@ -80,11 +74,11 @@ func (m *Machine) place() {
 	}
 }
 
-func (m *Machine) firstReason() string {
+func (m *Machine) firstReason() messages.Reason {
 	if m.s.Generation > 0 {
-		return "replayed"
+		return messages.Reason_REASON_REPLAYED
 	}
-	return "first"
+	return messages.Reason_REASON_FIRST
 }
 
 // placeSteps places each ready step on its own.
@@ -134,7 +128,7 @@ func (m *Machine) unspend() {
 func (m *Machine) bindQuestion() int { return len(m.s.Steps) }
 
 // bindByPlacement asks for a worker once a step is ready, and binds to it.
-func (m *Machine) bindByPlacement(reason, exclude string) {
+func (m *Machine) bindByPlacement(reason messages.Reason, exclude string) {
 	since, any := m.readySince()
 	if !any {
 		m.withdraw(m.bindQuestion())
@@ -147,7 +141,7 @@ func (m *Machine) bindByPlacement(reason, exclude string) {
 
 // bind records the binding and dispatches under it; both become durable
 // before the first message is sent.
-func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
+func (m *Machine) bind(to *messages.WorkerRef, reason messages.Reason, grant uint64) {
 	old := m.s.Binding
 	m.emit(&messages.Event{Kind: &messages.Event_Bound{Bound: &messages.Bound{
 		Epoch: m.s.Epoch + 1, Worker: to, Reason: reason,
@@ -155,7 +149,7 @@ func (m *Machine) bind(to *messages.WorkerRef, reason string, grant uint64) {
 	m.forgetBinding()
 	m.boundNow = grant != 0
 	if old.Worker != nil && !old.Lost {
-		m.later(SendWorker{old.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: old.Epoch, Reason: "rebound"}})
+		m.later(SendWorker{old.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: old.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND}})
 		m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: old.Worker.WorkerId}})
 	}
 	if old.Worker != nil && old.Worker.WorkerId != to.WorkerId {
@@ -246,7 +240,7 @@ func (m *Machine) fill(d *messages.Dispatch, st *Step) {
 	switch {
 	case !m.s.isSticky():
 	case m.s.StateLost:
-		d.StateNew, d.StateReason = true, reasonStateLost
+		d.StateNew, d.StateReason = true, messages.Reason_REASON_STATE_LOST
 	case m.s.WorkedEpoch < st.Epoch:
 		d.StateNew, d.StateReason = true, m.s.Binding.Reason
 		d.PreviousWorker = m.s.workedWorker
@@ -359,7 +353,7 @@ func (m *Machine) placeWaiting(p *messages.PlaceWaiting) {
 		return
 	}
 	if q := m.questions[k]; q != nil && q.ask.Question == p.Question {
-		q.answered, q.reason = true, p.Reason
+		q.answered, q.waits = true, p.Text
 		if p.Stay && q.ask.Move && q.placed == nil {
 			m.questions[k], m.stay = nil, true
 			return
@@ -408,7 +402,7 @@ func (m *Machine) moveWhenBusy() {
 		case !m.anyLive():
 			to := m.move.to
 			m.move = nil
-			m.moveTo(to, reasonBusy)
+			m.moveTo(to, messages.Reason_REASON_WORKER_BUSY)
 		case !m.now.Before(m.move.since.Add(m.cfg.MoveFor)):
 			m.endMove()
 		}
@@ -426,7 +420,7 @@ func (m *Machine) moveWhenBusy() {
 	m.move = &move{to: p, since: m.now}
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
-			m.revoke(i, revokeBusy)
+			m.revoke(i, messages.Reason_REASON_WORKER_BUSY)
 		}
 	}
 }
@@ -468,7 +462,7 @@ func (m *Machine) endMove() {
 }
 
 // revoke asks the worker to withdraw an attempt that has not started.
-func (m *Machine) revoke(i int, reason string) {
+func (m *Machine) revoke(i int, reason messages.Reason) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
 	c.revoke, c.heard, c.sentAt = reason, false, m.now
 	m.later(SendWorker{st.Worker, &messages.Revoke{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: reason}})

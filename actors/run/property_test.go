@@ -121,7 +121,7 @@ func (p *property) input() Input {
 		}
 		return FromWorker{h}
 	case 2:
-		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(1, 3).Draw(t, "state")), Reason: "worker lost",
+		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(1, 3).Draw(t, "state")), Reason: messages.Reason_REASON_WORKER_LOST,
 			Info: infoOf(p.def, rapid.IntRange(0, 4).Draw(t, "has") > 0)}
 	case 3:
 		if rapid.IntRange(0, 3).Draw(t, "cancel") == 0 {
@@ -157,6 +157,12 @@ func (p *property) attempt() (string, int32) {
 
 func (p *property) epochOf(step string) uint64 { return p.m.State().Step(step).Epoch }
 
+// refusals are the reasons for which a worker refuses a dispatch.
+var refusals = []messages.Reason{
+	messages.Reason_REASON_WORKER_DRAINING, messages.Reason_REASON_STEP_GONE, messages.Reason_REASON_REVOKED,
+	messages.Reason_REASON_WORKER_SUPERSEDED, messages.Reason_REASON_ENDED, messages.Reason_REASON_HANDED_OFF,
+}
+
 func (p *property) fromWorker() proto.Message {
 	t := p.t
 	step, n := p.attempt()
@@ -168,7 +174,7 @@ func (p *property) fromWorker() proto.Message {
 	case 2:
 		return &messages.Revoked{Step: step, Attempt: n}
 	case 3:
-		return &messages.DispatchRefused{Step: step, Attempt: n, Reason: rapid.SampledFrom([]string{"draining", "step gone", "revoked", "superseded", "ended", "handed off"}).Draw(t, "reason")}
+		return &messages.DispatchRefused{Step: step, Attempt: n, Reason: rapid.SampledFrom(refusals).Draw(t, "reason")}
 	case 4:
 		return &messages.AttemptUnknown{Step: step, Attempt: n}
 	}

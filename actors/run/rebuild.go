@@ -22,7 +22,8 @@ import (
 // Rebuild is the execution of a step that had succeeded for its local state.
 type Rebuild struct {
 	// ForStep needs the state; Reason says why it is not there.
-	ForStep, Reason string
+	ForStep string
+	Reason  messages.Reason
 	// Epoch under which the rebuild began; its attempts may be under later ones.
 	Epoch uint64
 	// StartedAt, and what was charged, are of the recorded result.
@@ -31,9 +32,6 @@ type Rebuild struct {
 	failures, lost        int32
 	failure               *messages.Failure
 }
-
-// reasonStateLost is why state is new that a step found gone.
-const reasonStateLost = "state lost"
 
 // HasSucceeded says that the step has a recorded output, which holds while the
 // step is rebuilt.
@@ -182,7 +180,7 @@ func (m *Machine) beginRebuild(b, forStep int) {
 	}
 	reason := m.s.Binding.Reason
 	if st.BuiltEpoch == 0 {
-		reason = reasonStateLost
+		reason = messages.Reason_REASON_STATE_LOST
 	}
 	m.emit(&messages.Event{Kind: &messages.Event_RebuildBegan{RebuildBegan: &messages.RebuildBegan{
 		Step: st.Def.Name, Epoch: m.s.Epoch, ForStep: m.s.Steps[forStep].Def.Name, Reason: reason}}})
@@ -210,7 +208,7 @@ func (m *Machine) stateLost(i int, f *messages.Failure) {
 	st := &m.s.Steps[i]
 	m.contacts[i] = contact{}
 	m.emit(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{
-		Step: st.Def.Name, Attempt: st.Attempt, Reason: f.Message, Started: true, StateLost: true}}})
+		Step: st.Def.Name, Attempt: st.Attempt, Reason: messages.Reason_REASON_STATE_LOST, Started: true, Text: f.Message}}})
 	if most := st.Def.LossesMax(); int(st.Lost) >= most {
 		m.failStep(st, messages.ToFailure(messages.Errorf(messages.CodeStateLost,
 			"attempts of it were lost %d times, the limit lostAttemptsMax is %d; last it found its local state gone: %s", st.Lost, most, f.Message)))
@@ -232,7 +230,7 @@ func (m *Machine) failRebuild(st *Step, f *messages.Failure) {
 	for i := range m.s.Steps {
 		if idle := &m.s.Steps[i]; idle.Rebuild != nil && idle.Phase != Live && !m.wanted(i) {
 			m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
-				Step: idle.Def.Name, Reason: "rebuild for step \"" + idle.Rebuild.ForStep + "\", which has failed"}}})
+				Step: idle.Def.Name, Reason: messages.Reason_REASON_REBUILD_UNWANTED, ForStep: idle.Rebuild.ForStep}}})
 		}
 	}
 }

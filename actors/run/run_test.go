@@ -99,7 +99,7 @@ func TestAttemptsAreLimited(t *testing.T) {
 	d := newDriver(definition(messages.Sticky_STICKY_HARD, &messages.StepDefinition{Name: "a"}))
 	d.handle(Start{Started: &messages.RunStarted{Workflow: "wf"}})
 	for n := int32(1); n <= messages.AttemptsMax; n++ {
-		d.handle(FromWorker{&messages.DispatchRefused{Step: "a", Attempt: n, Reason: "revoked"}})
+		d.handle(FromWorker{&messages.DispatchRefused{Step: "a", Attempt: n, Reason: messages.Reason_REASON_REVOKED}})
 	}
 	st := d.m.State()
 	if !st.Ended() || st.Failure.GetCode() != string(messages.CodeLimitExceeded) || !strings.Contains(st.Failure.Message, "attemptsMax is 10000") {

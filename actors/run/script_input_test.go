@@ -40,7 +40,7 @@ func (s *script) input(w words) Input {
 		return Placed{&messages.Placed{RunId: scriptRun, Question: s.question(w, step), Step: step, GrantId: grant, Worker: workerRef(w.at(1))}}
 	case "waiting":
 		step := w.named["step"]
-		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Reason: w.rest(1)}}
+		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Text: w.rest(1)}}
 	case "stay":
 		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, ""), Stay: true}}
 	case "handed-off":
@@ -52,9 +52,9 @@ func (s *script) input(w words) Input {
 	case "draining":
 		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerDraining, Info: infoOf(s.def, true)}
 	case "gone":
-		reason := w.rest(2)
-		if reason == "" {
-			reason = "worker lost"
+		reason := messages.Reason_REASON_WORKER_LOST
+		if words := w.rest(2); words != "" {
+			reason = reasonOf(words)
 		}
 		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerGone, Reason: reason}
 	case "drop":
@@ -129,7 +129,7 @@ func (s *script) fromWorker(w words) proto.Message {
 	case "revoked":
 		return &messages.Revoked{RunId: scriptRun, Step: step, Attempt: n}
 	case "refused":
-		return &messages.DispatchRefused{RunId: scriptRun, Step: step, Attempt: n, Reason: w.rest(2)}
+		return &messages.DispatchRefused{RunId: scriptRun, Step: step, Attempt: n, Reason: reasonOf(w.rest(2))}
 	case "result":
 		return s.result(w, step, n)
 	}
@@ -221,4 +221,13 @@ func infoOf(def *messages.WorkflowDefinition, all bool) *messages.WorkerInfo {
 		return &messages.WorkerInfo{}
 	}
 	return &messages.WorkerInfo{Workflows: []*messages.WorkflowDefinition{def}}
+}
+
+// reasonOf is the reason that a script names by its words.
+func reasonOf(words string) messages.Reason {
+	r := messages.ReasonOf(words)
+	if r == 0 {
+		panic("no reason has the words " + words)
+	}
+	return r
 }

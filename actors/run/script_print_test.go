@@ -135,7 +135,7 @@ func (s *script) message(msg proto.Message) string {
 			{d.Bound, " bound"},
 			{d.GrantId != 0, " granted"},
 			{d.Rebuild, " rebuild"},
-			{d.StateNew, fmt.Sprintf(" state-new=%q", d.StateReason)},
+			{d.StateNew, fmt.Sprintf(" state-new=%q", d.StateReason.Words())},
 			{d.PreviousWorker != "", " previous=" + d.PreviousWorker},
 			{len(d.Input) > 0, fmt.Sprintf(" input=%s", d.Input)},
 			{len(d.Parents) > 0, fmt.Sprintf(" parents=%s", d.Parents)},
@@ -214,13 +214,25 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 		return time.UnixMicro(v.Int()).Sub(scriptEpoch).String()
 	case f.Kind() == protoreflect.BytesKind:
 		return string(v.Bytes())
+	case f.Kind() == protoreflect.EnumKind && f.Enum().FullName() == "limpet.v1.Reason":
+		return quoted(messages.Reason(v.Enum()).Words())
+	case f.Kind() == protoreflect.EnumKind && f.Enum().FullName() == "limpet.v1.ReleaseReason":
+		return quoted(messages.ReleaseReason(v.Enum()).Words())
 	case f.Kind() == protoreflect.EnumKind:
 		name := string(f.Enum().Values().ByNumber(v.Enum()).Name())
 		return strings.ToLower(name[strings.LastIndex(name, "_")+1:])
-	case f.Kind() == protoreflect.StringKind && strings.ContainsAny(v.String(), " "):
-		return fmt.Sprintf("%q", v.String())
+	case f.Kind() == protoreflect.StringKind:
+		return quoted(v.String())
 	}
 	return v.String()
+}
+
+// quoted is a text in quotes if it is of several words.
+func quoted(text string) string {
+	if strings.Contains(text, " ") {
+		return fmt.Sprintf("%q", text)
+	}
+	return text
 }
 
 func handed(states []*messages.HandedState) string {

@@ -71,11 +71,11 @@ type Step struct {
 type Binding struct {
 	Worker *messages.WorkerRef
 	Epoch  uint64
-	Reason string
+	Reason messages.Reason
 	Since  time.Time
 	// Lost: the worker cannot be used; LostReason says why, LostAt since when.
 	Lost       bool
-	LostReason string
+	LostReason messages.Reason
 	LostAt     time.Time
 }
 

@@ -26,7 +26,7 @@ func (m *Machine) expire() {
 		}
 		if at, ok := m.executionDeadline(i); ok && !m.now.Before(at) {
 			limit, _ := st.Def.ExecutionTimeout()
-			m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: "execution timeout"}})
+			m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: messages.Reason_REASON_EXECUTION_TIMEOUT}})
 			m.attemptFailed(i, messages.ToFailure(messages.Errorf(messages.CodeExecutionTimeout,
 				"ran longer than its execution timeout of %s and worker %q did not report its end", limit, st.Worker.WorkerId)), st.StartedAt.UnixMicro(), true)
 		}
@@ -52,7 +52,7 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	case m.s.pending() && !st.StartedAt.IsZero():
 		return m.s.Binding.LostAt.Add(timeout), true
 	case m.s.pending():
-	case !st.StartedAt.IsZero() || m.contacts[i].startedUs != 0 || m.contacts[i].revoke == revokeTimeout:
+	case !st.StartedAt.IsZero() || m.contacts[i].startedUs != 0 || m.contacts[i].revoke == messages.Reason_REASON_SCHEDULE_TIMEOUT:
 		return time.Time{}, false
 	}
 	return st.ReadyAt.Add(timeout), true
@@ -70,7 +70,7 @@ func (m *Machine) scheduleExpired(i int) {
 			m.failScheduleTimeout(st, waited)
 		}
 	default:
-		m.revoke(i, revokeTimeout)
+		m.revoke(i, messages.Reason_REASON_SCHEDULE_TIMEOUT)
 	}
 }
 
@@ -119,7 +119,7 @@ func (m *Machine) resend() {
 		at, ok := m.resendAt(i)
 		switch {
 		case !ok || m.now.Before(at):
-		case m.contacts[i].revoke != "":
+		case m.contacts[i].revoke != 0:
 			m.revoke(i, m.contacts[i].revoke)
 		case m.contacts[i].heard:
 			m.contacts[i].takeUp = true

@@ -8,7 +8,7 @@ func (m *Machine) waitingFor(i int) string {
 	builder, awaits := m.s.awaitsRebuild(i)
 	switch {
 	case m.s.pending():
-		return fmt.Sprintf("worker %q to come back (%s)", b.Worker.WorkerId, b.LostReason)
+		return fmt.Sprintf("worker %q to come back (%s)", b.Worker.WorkerId, b.LostReason.Words())
 	case awaits:
 		return fmt.Sprintf("step %q, which is run again for its local state", builder.Def.Name)
 	case st.Phase == Live && c.queued:
@@ -23,8 +23,8 @@ func (m *Machine) waitingFor(i int) string {
 	if m.s.isSticky() {
 		i = m.bindQuestion()
 	}
-	if q := m.questions[i]; q != nil && q.reason != "" {
-		return q.reason
+	if q := m.questions[i]; q != nil && q.waits != "" {
+		return q.waits
 	}
 	return fmt.Sprintf("a worker of pool %q", m.pool())
 }

@@ -26,7 +26,7 @@ func workerView(w *WorkerStatus) *api.Worker {
 	case run.WorkerGone:
 		v.StateReason = w.Reason
 	case run.WorkerDraining:
-		v.StateReason = reasonWorkerDraining
+		v.StateReason = messages.Reason_REASON_WORKER_DRAINING
 	}
 	if w.Load.GetIncarnation() != w.Incarnation || w.State == run.WorkerGone {
 		return v

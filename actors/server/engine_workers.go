@@ -126,7 +126,7 @@ func (e *Engine) drain(ctx context.Context, state run.WorkerState, m *messages.D
 		case !known:
 			return nil, messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", m.WorkerId)
 		case w.State == run.WorkerGone:
-			return nil, messages.Errorf(messages.CodeUnknownWorker, "worker %q is gone: %s", m.WorkerId, w.Reason)
+			return nil, messages.Errorf(messages.CodeUnknownWorker, "worker %q is gone: %s", m.WorkerId, w.Reason.Words())
 		}
 		ask := &messages.DrainWorker{WorkerId: m.WorkerId, Incarnation: w.Incarnation, Undrain: m.Undrain, DeadlineMs: m.DeadlineMs}
 		try, cancel := context.WithTimeout(ctx, hostTry)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
-	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -45,32 +44,32 @@ func (h *Host) stillBound(m *messages.StillBound) {
 		switch {
 		case messages.CodeOf(err) == messages.CodeUnknownRun:
 			// It ended, and its time is over.
-			h.tellReleased(to, b.RunId, b.Epoch, slots.ReleasedRunEnded)
+			h.tellReleased(to, b.RunId, b.Epoch, messages.ReleaseReason_RELEASE_REASON_RUN_ENDED)
 		case err != nil:
 			h.log.Debug("whether a run is still bound is not known", "run", b.RunId, "error", err)
 			return
 		default:
-			if reason := releasedByRow(&row, asker.WorkerId, b.Epoch); reason != "" && h.owns(b.RunId) {
+			if reason := releasedByRow(&row, asker.WorkerId, b.Epoch); reason != 0 && h.owns(b.RunId) {
 				h.tellReleased(to, b.RunId, b.Epoch, reason)
 			}
 		}
 	}
 }
 
-func (h *Host) tellReleased(to *actor.PID, runID string, epoch uint64, reason string) {
+func (h *Host) tellReleased(to *actor.PID, runID string, epoch uint64, reason messages.ReleaseReason) {
 	h.root.Send(to, &messages.RunReleased{RunId: runID, Epoch: epoch, Reason: reason})
 }
 
 // releasedByRow says why a run that nobody has in memory is not bound to a
-// worker under an epoch any more; empty if it is, or is not known not to be.
-func releasedByRow(row *journal.Row, workerID string, epoch uint64) string {
+// worker under an epoch any more; 0 if it is, or is not known not to be.
+func releasedByRow(row *journal.Row, workerID string, epoch uint64) messages.ReleaseReason {
 	switch {
 	case journal.Finished(row.Status):
-		return slots.ReleasedRunEnded
+		return messages.ReleaseReason_RELEASE_REASON_RUN_ENDED
 	case row.Epoch > epoch, row.Epoch == epoch && row.BoundWorker != workerID:
-		return slots.ReleasedRebound
+		return messages.ReleaseReason_RELEASE_REASON_REBOUND
 	}
-	return ""
+	return 0
 }
 
 // stillBound answers from a state that is durable, and that is not behind the
@@ -79,23 +78,23 @@ func (a *runActor) stillBound(ctx actor.Context, m *stillBound) {
 	if a.m.Appending() || !a.host.owns(a.id) {
 		return
 	}
-	if reason := releasedByState(a.m.State(), m.worker, m.epoch); reason != "" {
+	if reason := releasedByState(a.m.State(), m.worker, m.epoch); reason != 0 {
 		ctx.Send(m.to, &messages.RunReleased{RunId: a.id, Epoch: m.epoch, Reason: reason})
 	}
 }
 
 // releasedByState is releasedByRow of a run in memory. A HARD run stays with a
 // worker that is out of reach.
-func releasedByState(s *run.State, worker *messages.WorkerRef, epoch uint64) string {
+func releasedByState(s *run.State, worker *messages.WorkerRef, epoch uint64) messages.ReleaseReason {
 	b := s.Binding
 	same := b.Worker.GetWorkerId() == worker.WorkerId && b.Worker.GetIncarnation() == worker.Incarnation
 	switch {
 	case s.Start == nil || s.Epoch < epoch:
-		return ""
+		return 0
 	case s.Ended():
-		return slots.ReleasedRunEnded
+		return messages.ReleaseReason_RELEASE_REASON_RUN_ENDED
 	case !same, b.Lost && s.Def.Sticky != messages.Sticky_STICKY_HARD:
-		return slots.ReleasedRebound
+		return messages.ReleaseReason_RELEASE_REASON_REBOUND
 	}
-	return ""
+	return 0
 }

@@ -39,7 +39,7 @@ func (w *hostWorld) asksBound(s *actorstest.Server, p *actorstest.Worker, epoch 
 		if m.Epoch != epoch {
 			w.T.Errorf("run %s is released under epoch %d, asked about %d", m.RunId, m.Epoch, epoch)
 		}
-		out[m.RunId] = m.Reason
+		out[m.RunId] = m.Reason.Words()
 	}
 	return out
 }
@@ -142,7 +142,7 @@ func TestHostDrainsAWorker(t *testing.T) {
 			}
 		}
 		v, err := servers[1].Host.Engine().DrainWorker(w.T.Context(), "w1", time.Minute)
-		if err != nil || v.State != "draining" || v.Ending || v.StateReason != "worker draining" {
+		if err != nil || v.State != "draining" || v.Ending || v.StateReason != messages.Reason_REASON_WORKER_DRAINING {
 			w.T.Fatalf("drained: %v, %v", v, err)
 		}
 		time.Sleep(1500 * time.Millisecond)

@@ -15,19 +15,11 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Reasons of run.WorkerGone and run.WorkerDraining.
-const (
-	reasonWorkerLost       = "worker lost"
-	reasonWorkerLeft       = "worker left"
-	reasonWorkerSuperseded = "worker superseded"
-	reasonWorkerDraining   = "worker draining"
-)
-
 // WorkerStatus is a worker as listings show it. It must not be changed.
 type WorkerStatus struct {
 	WorkerID, Incarnation string
 	State                 run.WorkerState
-	Reason                string
+	Reason                messages.Reason
 	Info                  *messages.WorkerInfo
 	// Load is the last report, if placement of the worker's pool is on this
 	// server, or was; nil otherwise. LoadAge is how long ago it came.
@@ -114,7 +106,7 @@ type rosterProcess struct {
 	asked  bool                 // its claim to the id is being looked into
 	info   *messages.WorkerInfo // nil until described
 	told   run.WorkerState      // last state that was told; 0 for none
-	reason string
+	reason messages.Reason
 	// Ends the asking, or the telling that it is superseded.
 	stop context.CancelFunc
 }
@@ -336,7 +328,7 @@ func (p *rosterProcess) changed(s run.WorkerState) run.WorkerChanged {
 	case run.WorkerGone:
 		c.Reason = p.reason
 	case run.WorkerDraining:
-		c.Reason = reasonWorkerDraining
+		c.Reason = messages.Reason_REASON_WORKER_DRAINING
 	}
 	return c
 }

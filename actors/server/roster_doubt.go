@@ -120,9 +120,9 @@ func (r *Roster) look(ctx context.Context, workerID, incarnation string, d *doub
 // giveUp tells runs that a process has gone which they watch, and everybody else
 // if that is new. Called with mu held.
 func (r *Roster) giveUp(w *rosterWorker, incarnation string, told []*actor.PID) {
-	gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: w.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: reasonWorkerLost}
+	gone := run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: w.id, Incarnation: incarnation}, State: run.WorkerGone, Reason: messages.Reason_REASON_WORKER_LOST}
 	if w.holder() != nil {
-		gone.Reason = reasonWorkerSuperseded
+		gone.Reason = messages.Reason_REASON_WORKER_SUPERSEDED
 	}
 	final := r.cfg.Node.HasEnded(w.id, incarnation)
 	if v := w.verdictOn(incarnation); v != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/messages"
 )
 
 func TestRosterUpDrainingLeft(t *testing.T) {
@@ -252,7 +253,7 @@ func TestRosterListsAndListeners(t *testing.T) {
 		}
 		cancel()
 		all := w.Roster.Workers()
-		if len(all) != 2 || all[0].State != run.WorkerUp || all[1].State != run.WorkerGone || all[1].Reason != "worker lost" {
+		if len(all) != 2 || all[0].State != run.WorkerUp || all[1].State != run.WorkerGone || all[1].Reason != messages.Reason_REASON_WORKER_LOST {
 			w.T.Fatalf("listed %+v", all)
 		}
 	})

@@ -78,9 +78,9 @@ func (r *Roster) vanished(w *rosterWorker, p *rosterProcess) {
 	if p.told == run.WorkerGone {
 		return
 	}
-	p.reason = reasonWorkerLost
+	p.reason = messages.Reason_REASON_WORKER_LOST
 	if p.member.State == cluster.StateLeaving {
-		p.reason = reasonWorkerLeft
+		p.reason = messages.Reason_REASON_WORKER_LEFT
 	}
 	r.tellGone(w, p)
 }
@@ -153,7 +153,7 @@ func (r *Roster) displace(w *rosterWorker, p, by *rosterProcess) {
 	if p.told == run.WorkerGone {
 		return
 	}
-	p.reason = reasonWorkerSuperseded
+	p.reason = messages.Reason_REASON_WORKER_SUPERSEDED
 	r.tellGone(w, p)
 	r.supersede(p, by.member)
 }

@@ -29,7 +29,7 @@ func (d describeInput) String() string {
 	case run.PlaceWaiting:
 		return describeMessage{in.Message}.String()
 	case run.WorkerChanged:
-		return fmt.Sprintf("%s~%s %s %s", in.Worker.WorkerId, in.Worker.Incarnation, in.State, in.Reason)
+		return fmt.Sprintf("%s~%s %s %s", in.Worker.WorkerId, in.Worker.Incarnation, in.State, in.Reason.Words())
 	case run.Spawn:
 		return describeMessage{in.Message}.String()
 	case run.Cancel, run.Replay:

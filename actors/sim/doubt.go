@@ -90,9 +90,9 @@ func (r *roster) look(k *known, ref *messages.WorkerRef, d *doubt) {
 }
 
 func (r *roster) giveUp(k *known, ref *messages.WorkerRef, told []*activation) {
-	gone := run.WorkerChanged{Worker: ref, State: run.WorkerGone, Reason: "worker lost"}
+	gone := run.WorkerChanged{Worker: ref, State: run.WorkerGone, Reason: messages.Reason_REASON_WORKER_LOST}
 	if k.holder() != nil {
-		gone.Reason = "worker superseded"
+		gone.Reason = messages.Reason_REASON_WORKER_SUPERSEDED
 	}
 	w := r.sv.sim.workerOf(ref)
 	final := w != nil && r.sv.ended(w)

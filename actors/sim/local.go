@@ -281,13 +281,13 @@ func (m *monitor) moved(before *run.State, b *messages.Bound, at time.Time) erro
 	// What the entry itself says came before the move.
 	has := handsOff(before.Def) && before.WorkedEpoch == b.Epoch-1 && !before.StateLost && m.lostIn[before.RunID] != m.counts.Entries
 	if has && m.handedUnder[before.RunID] != b.Epoch-1 {
-		return fmt.Errorf("left %s because of %q without what it has of the state of epoch %d", b.FromWorker, b.Reason, b.Epoch-1)
+		return fmt.Errorf("left %s because of %q without what it has of the state of epoch %d", b.FromWorker, b.Reason.Words(), b.Epoch-1)
 	}
 	if b.FromWorker != b.Worker.WorkerId || b.FromIncarnation != b.Worker.Incarnation {
 		return nil
 	}
 	if !before.Binding.Lost || at.Before(before.Binding.LostAt.Add(leftFor)) {
-		return fmt.Errorf("moved because of %q to the same process of worker %s", b.Reason, b.FromWorker)
+		return fmt.Errorf("moved because of %q to the same process of worker %s", b.Reason.Words(), b.FromWorker)
 	}
 	return nil
 }

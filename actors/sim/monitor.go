@@ -122,7 +122,7 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		return m.succeeded(after.RunID, k.StepSucceeded)
 	case *messages.Event_AttemptLost:
 		m.counts.Lost++
-		if k.AttemptLost.Reason == "unknown to its worker" {
+		if k.AttemptLost.Reason == messages.Reason_REASON_UNKNOWN_TO_WORKER {
 			m.withdrawn[attemptKey(after.RunID, k.AttemptLost.Step, k.AttemptLost.Attempt)] = true
 		}
 		return m.lost(after, k.AttemptLost)
@@ -157,45 +157,49 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 }
 
 // whyMove are the reasons for which a SOFT run may move.
-var whyMove = []string{"worker lost", "worker left", "worker superseded", "worker restarted", "step gone", "worker draining", "worker busy"}
+var whyMove = []messages.Reason{
+	messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_WORKER_LEFT, messages.Reason_REASON_WORKER_SUPERSEDED,
+	messages.Reason_REASON_WORKER_RESTARTED, messages.Reason_REASON_STEP_GONE, messages.Reason_REASON_WORKER_DRAINING,
+	messages.Reason_REASON_WORKER_BUSY,
+}
 
 // bound checks that a binding has a reason that its strategy allows, and that
 // the reason is true.
 func (m *monitor) bound(before, st *run.State, b *messages.Bound) error {
 	if b.FromWorker == "" {
-		if b.Reason != "first" && b.Reason != "child" && b.Reason != "replayed" {
-			return fmt.Errorf("bound for the first time because of %q", b.Reason)
+		if b.Reason != messages.Reason_REASON_FIRST && b.Reason != messages.Reason_REASON_CHILD && b.Reason != messages.Reason_REASON_REPLAYED {
+			return fmt.Errorf("bound for the first time because of %q", b.Reason.Words())
 		}
 		return nil
 	}
 	from := &messages.WorkerRef{WorkerId: b.FromWorker, Incarnation: b.FromIncarnation}
 	if st.Def.Sticky == messages.Sticky_STICKY_HARD {
-		if b.FromWorker != b.Worker.WorkerId || b.Reason != "worker restarted" {
-			return fmt.Errorf("HARD run went from %s to %s: %s", b.FromWorker, b.Worker.WorkerId, b.Reason)
+		if b.FromWorker != b.Worker.WorkerId || b.Reason != messages.Reason_REASON_WORKER_RESTARTED {
+			return fmt.Errorf("HARD run went from %s to %s: %s", b.FromWorker, b.Worker.WorkerId, b.Reason.Words())
 		}
 		return nil
 	}
 	m.counts.Moves++
 	if !slices.Contains(whyMove, b.Reason) {
-		return fmt.Errorf("SOFT run moved because of %q", b.Reason)
+		return fmt.Errorf("SOFT run moved because of %q", b.Reason.Words())
 	}
 	w := m.sim.workerOf(from)
 	switch b.Reason {
-	case "step gone":
+	case messages.Reason_REASON_STEP_GONE:
 		// Or the process that took its place lacks them.
 		if w.hasAll(st.Def) && !m.wentAway(from) {
 			return fmt.Errorf("moved from %s, which has its steps", processKey(from))
 		}
-	case "worker draining":
+	case messages.Reason_REASON_WORKER_DRAINING:
 		if !w.drained {
 			return fmt.Errorf("moved from %s, which does not drain", processKey(from))
 		}
 		return m.moved(before, b, st.Binding.Since)
-	case "worker busy":
+	case messages.Reason_REASON_WORKER_BUSY:
 		return m.moved(before, b, st.Binding.Since)
 	default:
 		if !m.wentAway(from) {
-			return fmt.Errorf("moved from %s because of %q, but nobody declared it gone", processKey(from), b.Reason)
+			return fmt.Errorf("moved from %s because of %q, but nobody declared it gone", processKey(from), b.Reason.Words())
 		}
 	}
 	return nil
@@ -230,25 +234,25 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 	w := m.sim.workerOf(by.worker)
 	switch {
 	case st.Cancel != nil:
-	case ev.StateLost:
+	case ev.Reason == messages.Reason_REASON_STATE_LOST:
 		m.counts.StateLost++
 		key := attemptKey(st.RunID, ev.Step, ev.Attempt)
 		m.lossRecorded[key], m.lostIn[st.RunID] = m.counts.Entries, m.counts.Entries
 		if !m.saidLost[key] {
 			return fmt.Errorf("attempt %s did not say that its state is lost", key)
 		}
-	case m.sim.world.calm && ev.Reason == "lease expired" && m.counts.Lapses > 0:
+	case m.sim.world.calm && ev.Reason == messages.Reason_REASON_LEASE_EXPIRED && m.counts.Lapses > 0:
 		// Two servers of two that die one soon after the other leave workers
 		// without leases for a moment.
 	case m.sim.world.calm:
-		return fmt.Errorf("attempt %s#%d was lost (%s), and nothing happened but that servers crashed", ev.Step, ev.Attempt, ev.Reason)
+		return fmt.Errorf("attempt %s#%d was lost (%s), and nothing happened but that servers crashed", ev.Step, ev.Attempt, ev.Reason.Words())
 	case m.wentAway(by.worker):
-	case ev.Reason == "step gone" && !w.hasAll(st.Def):
-	case ev.Reason == "lease expired" && w.lapsed:
-	case ev.Reason == "canceled by its worker" && w.drained:
+	case ev.Reason == messages.Reason_REASON_STEP_GONE && !w.hasAll(st.Def):
+	case ev.Reason == messages.Reason_REASON_LEASE_EXPIRED && w.lapsed:
+	case ev.Reason == messages.Reason_REASON_CANCELED_BY_WORKER && w.drained:
 		// The deadline of its drain had passed.
 	default:
-		return fmt.Errorf("attempt %s#%d was lost (%s), but its worker %s is there", ev.Step, ev.Attempt, ev.Reason, processKey(by.worker))
+		return fmt.Errorf("attempt %s#%d was lost (%s), but its worker %s is there", ev.Step, ev.Attempt, ev.Reason.Words(), processKey(by.worker))
 	}
 	return nil
 }

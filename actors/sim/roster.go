@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // roster models a server's watcher of workers: what the view shows becomes news
@@ -34,7 +35,7 @@ type sighting struct {
 	asked  bool // its claim is being looked into
 	said   bool // who it is
 	told   toldState
-	reason string
+	reason messages.Reason
 	// stops counts the ends of what is done about it.
 	stops int
 }
@@ -99,9 +100,9 @@ func (r *roster) vanished(w *worker) {
 	k.there = slices.Delete(k.there, i, i+1)
 	p.stops++
 	if p.told != toldGone {
-		p.reason = "worker lost"
+		p.reason = messages.Reason_REASON_WORKER_LOST
 		if p.state == memberDraining {
-			p.reason = "worker left"
+			p.reason = messages.Reason_REASON_WORKER_LEFT
 		}
 		r.tellGone(k, p)
 	}
@@ -245,7 +246,7 @@ func (r *roster) install(k *known, p *sighting) {
 	}
 	k.current = p
 	p.told = toldUp
-	r.tell(k, r.news(p.w, run.WorkerUp, ""))
+	r.tell(k, r.news(p.w, run.WorkerUp, 0))
 	r.tellState(k, p)
 }
 
@@ -253,7 +254,7 @@ func (r *roster) displace(k *known, p, by *sighting) {
 	if p.told == toldGone {
 		return
 	}
-	p.reason = "worker superseded"
+	p.reason = messages.Reason_REASON_WORKER_SUPERSEDED
 	r.tellGone(k, p)
 	p.stops++
 	r.supersede(p, by.w, p.stops)
@@ -269,9 +270,9 @@ func (r *roster) supersede(p *sighting, by *worker, mine int) {
 }
 
 func (r *roster) tellState(k *known, p *sighting) {
-	state, news := toldUp, r.news(p.w, run.WorkerUp, "")
+	state, news := toldUp, r.news(p.w, run.WorkerUp, 0)
 	if p.state == memberDraining {
-		state, news = toldDraining, r.news(p.w, run.WorkerDraining, "worker draining")
+		state, news = toldDraining, r.news(p.w, run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING)
 	}
 	if !p.said || p.told == state {
 		return
@@ -294,14 +295,14 @@ func (sv *server) tellVerdict(w *worker) {
 	}
 }
 
-func (r *roster) news(w *worker, state run.WorkerState, reason string) run.WorkerChanged {
+func (r *roster) news(w *worker, state run.WorkerState, reason messages.Reason) run.WorkerChanged {
 	return run.WorkerChanged{Worker: w.ref(), State: state, Reason: reason}
 }
 
 // tell spreads news: to placement, to dormant runs, to whoever watches.
 func (r *roster) tell(k *known, news run.WorkerChanged) {
 	w := r.sv.sim.workerOf(news.Worker)
-	r.sv.sim.tracef("%s tells %s~%s: %s %s", r.sv.address, k.id, news.Worker.Incarnation, news.State, news.Reason)
+	r.sv.sim.tracef("%s tells %s~%s: %s %s", r.sv.address, k.id, news.Worker.Incarnation, news.State, news.Reason.Words())
 	if news.State == run.WorkerGone {
 		r.sv.sim.monitor.declaredGone(news.Worker)
 	}
@@ -333,7 +334,7 @@ func (r *roster) watch(a *activation, workerID, incarnation string) {
 	switch {
 	case k.asking(incarnation):
 	case same && p.told == toldDraining:
-		r.sendNews(a, r.news(p.w, run.WorkerDraining, "worker draining"), p.w)
+		r.sendNews(a, r.news(p.w, run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING), p.w)
 	case same:
 	case incarnation == "":
 		r.tellPresent(k, a)
@@ -362,9 +363,9 @@ func (r *roster) present(k *known) []run.WorkerChanged {
 	if p == nil || p.told == toldGone {
 		return nil
 	}
-	list := []run.WorkerChanged{r.news(p.w, run.WorkerUp, "")}
+	list := []run.WorkerChanged{r.news(p.w, run.WorkerUp, 0)}
 	if p.told == toldDraining {
-		list = append(list, r.news(p.w, run.WorkerDraining, "worker draining"))
+		list = append(list, r.news(p.w, run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING))
 	}
 	return list
 }

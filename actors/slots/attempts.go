@@ -182,13 +182,6 @@ func staleError(a *attempt, d *messages.Dispatch) error {
 		a.step, a.number, a.epoch, d.Attempt, d.Epoch)
 }
 
-func orUnnamed(reason string) string {
-	if reason == "" {
-		return "no reason given"
-	}
-	return reason
-}
-
 // deliver sends a result to the actor of the run that was heard last, and has
 // it repeated to whoever owns the run then.
 func (c *Core) deliver(now time.Time, a *attempt) {
@@ -311,15 +304,15 @@ func (c *Core) sendQueued(a *attempt) {
 	})
 }
 
-func (c *Core) refuse(to Address, d *messages.Dispatch, reason string) {
+func (c *Core) refuse(to Address, d *messages.Dispatch, reason messages.Reason) {
 	c.send(to, d.RunId, &messages.DispatchRefused{RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Reason: reason})
 }
 
-func (c *Core) refusal() string {
+func (c *Core) refusal() messages.Reason {
 	if c.superseded {
-		return RefusedSuperseded
+		return messages.Reason_REASON_WORKER_SUPERSEDED
 	}
-	return RefusedDraining
+	return messages.Reason_REASON_WORKER_DRAINING
 }
 
 func (c *Core) sendUnknown(to Address, runID, step string, number int32) {

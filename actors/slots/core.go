@@ -32,24 +32,6 @@ const (
 	MarksMax = 1 << 16
 )
 
-// Reasons of DispatchRefused.
-const (
-	RefusedDraining   = "draining"
-	RefusedStepGone   = "step gone"
-	RefusedRevoked    = "revoked"
-	RefusedEnded      = "ended"
-	RefusedSuperseded = "superseded"
-	// RefusedHandedOff: the local state of the run was asked for under the epoch.
-	// Its activation does not know that, and is to ask for the state again.
-	RefusedHandedOff = "handed off"
-)
-
-// Reasons of Released.
-const (
-	ReleasedRunEnded = "run-ended"
-	ReleasedRebound  = "rebound"
-)
-
 // Config of a Core.
 type Config struct {
 	// WorkerID, Incarnation and Pool name the process in results and reports.
@@ -90,7 +72,7 @@ const (
 	// Report is for placement.
 	Report
 	// Released says that the run RunID is not bound here any more under Epoch
-	// or an earlier one, and why: "run-ended" or "rebound". It may be said of
+	// or an earlier one, and why: RUN_ENDED or REBOUND. It may be said of
 	// runs that the core does not know, and more than once.
 	Released
 	// Stopped says that the worker has nothing left to do: the end of a drain,
@@ -113,7 +95,7 @@ type Action struct {
 	Load     *messages.LoadReport
 	Runs     []*messages.BoundRun
 	Epoch    uint64
-	Reason   string
+	Reason   messages.ReleaseReason
 }
 
 // Core is the state of a worker. Its methods are not safe for concurrent use.
@@ -209,16 +191,16 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case c.fromBefore(d.LeaseTerm):
 		// The run sends it again if it still wants it.
 	case c.releasedUnder(d):
-		c.refuse(from, d, RefusedRevoked)
+		c.refuse(from, d, messages.Reason_REASON_REVOKED)
 	case c.handedOffUnder(d):
 		c.withdraw(d.RunId, d.Step, d.Attempt)
-		c.refuse(from, d, RefusedHandedOff)
+		c.refuse(from, d, messages.Reason_REASON_HANDED_OFF)
 	case !c.cfg.Knows(d.Workflow, d.Step):
-		c.refuse(from, d, RefusedStepGone)
+		c.refuse(from, d, messages.Reason_REASON_STEP_GONE)
 	case c.drain.turnsAway(d):
 		// Its doublet may come when the drain is over.
 		c.withdraw(d.RunId, d.Step, d.Attempt)
-		c.refuse(from, d, RefusedDraining)
+		c.refuse(from, d, messages.Reason_REASON_WORKER_DRAINING)
 	default:
 		c.admit(now, d, from)
 	}
@@ -242,7 +224,7 @@ func (c *Core) replaced(a *attempt, d *messages.Dispatch) bool {
 // epoch moves the attempt into it.
 func (c *Core) repeat(now time.Time, a *attempt, d *messages.Dispatch, from Address) {
 	if d.Epoch < a.epoch {
-		c.refuse(from, d, RefusedRevoked)
+		c.refuse(from, d, messages.Reason_REASON_REVOKED)
 		return
 	}
 	if d.Epoch > a.epoch {
@@ -258,11 +240,11 @@ func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
 	case m.number == d.Attempt && m.state == markAcknowledged:
 		// The run has the result: what asks was overtaken by it, or is an
 		// activation that does not know that another one went on.
-		c.refuse(from, d, RefusedEnded)
+		c.refuse(from, d, messages.Reason_REASON_ENDED)
 	case d.TakeUp:
 		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
 	default:
-		c.refuse(from, d, RefusedRevoked)
+		c.refuse(from, d, messages.Reason_REASON_REVOKED)
 	}
 }
 
@@ -320,7 +302,7 @@ func (c *Core) Revoke(now time.Time, m *messages.Revoke) []Action {
 		c.replyTo(a.run, from)
 		c.answer(now, a)
 	case known == markAcknowledged:
-		c.send(from, m.RunId, &messages.DispatchRefused{RunId: m.RunId, Step: m.Step, Attempt: m.Attempt, Reason: RefusedEnded})
+		c.send(from, m.RunId, &messages.DispatchRefused{RunId: m.RunId, Step: m.Step, Attempt: m.Attempt, Reason: messages.Reason_REASON_ENDED})
 	default:
 		c.withdraw(m.RunId, m.Step, m.Attempt)
 		c.send(from, m.RunId, revoked)
@@ -342,7 +324,7 @@ func (c *Core) CancelAttempt(now time.Time, m *messages.CancelAttempt) []Action 
 		c.answer(now, a)
 	case a != nil:
 		c.replyTo(a.run, from)
-		c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "step %q was canceled: %s", a.step, orUnnamed(m.Reason)))
+		c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "step %q was canceled: %s", a.step, m.Why()))
 	case known == markAcknowledged:
 		c.sendUnknown(from, m.RunId, m.Step, m.Attempt)
 	default:
@@ -383,7 +365,7 @@ func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
 			c.dequeue(a)
 			c.forget(a, markWithdrawn)
 		default:
-			c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "the run no longer needs step %q here: %s", a.step, orUnnamed(m.Reason)))
+			c.abandon(now, a, messages.Errorf(messages.CodeCanceled, "the run no longer needs step %q here: %s", a.step, m.Reason.Words()))
 		}
 	}
 	c.released(m.RunId, m.Epoch, m.Reason)

@@ -137,7 +137,7 @@ func (c *Core) beginDrain() {
 	c.drain.on = true
 	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
-			c.turnAway(a, RefusedDraining)
+			c.turnAway(a, messages.Reason_REASON_WORKER_DRAINING)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 	}
 	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued && lost(a) {
-			c.turnAway(a, RefusedRevoked)
+			c.turnAway(a, messages.Reason_REASON_REVOKED)
 		}
 	}
 	for _, id := range c.functionIDs() {
@@ -203,7 +203,7 @@ func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.runs)) {
 		if r := c.runs[id]; r.bound && !r.hard && r.reply.Host == host {
-			c.released(id, r.epoch, ReleasedRebound)
+			c.released(id, r.epoch, messages.ReleaseReason_RELEASE_REASON_REBOUND)
 		}
 	}
 	c.serve(now)
@@ -211,7 +211,7 @@ func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 }
 
 // turnAway refuses a queued attempt after all.
-func (c *Core) turnAway(a *attempt, reason string) {
+func (c *Core) turnAway(a *attempt, reason messages.Reason) {
 	c.dequeue(a)
 	c.refuse(a.run.reply, a.dispatch, reason)
 	c.forget(a, markWithdrawn)
@@ -251,7 +251,7 @@ func (c *Core) cutShort(now time.Time) {
 	c.drain.over, c.load.urgent = true, true
 	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued {
-			c.turnAway(a, RefusedDraining)
+			c.turnAway(a, messages.Reason_REASON_WORKER_DRAINING)
 		}
 	}
 	for _, id := range c.functionIDs() {

@@ -176,7 +176,7 @@ func (c *Core) rebound(now time.Time, r *run, d *messages.Dispatch) {
 	if d.Sticky != messages.Sticky_STICKY_NONE && d.Epoch > max(r.epoch, 1) {
 		// The run was bound anew since; that it was released may not have been
 		// heard, or is forgotten.
-		c.released(r.id, d.Epoch-1, ReleasedRebound)
+		c.released(r.id, d.Epoch-1, messages.ReleaseReason_RELEASE_REASON_REBOUND)
 	}
 	r.epoch = max(r.epoch, d.Epoch)
 	if d.Sticky != messages.Sticky_STICKY_NONE && !r.bound {
@@ -223,9 +223,9 @@ func (c *Core) unbind(r *run) {
 }
 
 // released says that what a run has here under an epoch is over.
-func (c *Core) released(runID string, epoch uint64, reason string) {
-	if reason != ReleasedRunEnded {
-		reason = ReleasedRebound
+func (c *Core) released(runID string, epoch uint64, reason messages.ReleaseReason) {
+	if reason != messages.ReleaseReason_RELEASE_REASON_RUN_ENDED {
+		reason = messages.ReleaseReason_RELEASE_REASON_REBOUND
 	}
 	c.out = append(c.out, Action{Kind: Released, RunID: runID, Epoch: epoch, Reason: reason})
 }
@@ -249,7 +249,7 @@ func (c *Core) HandOff(now time.Time, m *messages.HandOff) ([]Action, bool) {
 	r.handedEpoch = max(r.handedEpoch, m.Epoch)
 	for _, a := range slices.Clone(r.held) {
 		if a.phase == phaseQueued && a.epoch <= m.Epoch {
-			c.turnAway(a, RefusedHandedOff)
+			c.turnAway(a, messages.Reason_REASON_HANDED_OFF)
 		}
 	}
 	c.rest(r)

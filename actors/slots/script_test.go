@@ -21,7 +21,7 @@ import (
 //	       hands-off                            its workflow hands local state off
 //	       leased                               it acts only with a lease
 //	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from=
-//	revoke | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
+//	revoke r/s#1 from= | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	     lease-expired                          because of that
 //	gone s1                                     a message to this actor was not delivered
@@ -135,9 +135,10 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "dispatch":
 		return s.core.Dispatch(s.now, s.dispatch(t, d, run, step, number, from))
 	case "revoke":
-		return s.core.Revoke(s.now, &messages.Revoke{RunId: run, Step: step, Attempt: number, Reason: reason, ReplyAddress: from})
+		return s.core.Revoke(s.now, &messages.Revoke{RunId: run, Step: step, Attempt: number, ReplyAddress: from})
 	case "cancel":
-		return s.core.CancelAttempt(s.now, &messages.CancelAttempt{RunId: run, Step: step, Attempt: number, Reason: reason, ReplyAddress: from})
+		return s.core.CancelAttempt(s.now, &messages.CancelAttempt{
+			RunId: run, Step: step, Attempt: number, Reason: messages.Reason_REASON_RUN_CANCELED, Text: reason, ReplyAddress: from})
 	case "ack":
 		return s.core.ResultAck(s.now, &messages.ResultAck{RunId: run, Step: step, Attempt: number})
 	case "gone":
@@ -145,7 +146,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "release":
 		var e uint64
 		d.MaybeScanArgs(t, "epoch", &e)
-		return s.core.RunReleased(s.now, &messages.RunReleased{RunId: run, Epoch: e, Reason: reason})
+		return s.core.RunReleased(s.now, &messages.RunReleased{RunId: run, Epoch: e, Reason: messages.ReleaseReasonOf(reason)})
 	case "ends":
 		return s.ends(t, d, id)
 	case "waits":
@@ -287,7 +288,7 @@ func (s *script) line(a Action) string {
 	}
 	switch a.Kind {
 	case Released:
-		return fmt.Sprintf("released %s@%d: %s", a.RunID, a.Epoch, a.Reason)
+		return fmt.Sprintf("released %s@%d: %s", a.RunID, a.Epoch, a.Reason.Words())
 	case AskBound:
 		names := make([]string, len(a.Runs))
 		for i, r := range a.Runs {
@@ -330,7 +331,7 @@ func (s *script) message(m proto.Message) string {
 	case *messages.Revoked:
 		return fmt.Sprintf("revoked %s/%s#%d", m.RunId, m.Step, m.Attempt)
 	case *messages.DispatchRefused:
-		return fmt.Sprintf("refused %s/%s#%d: %s", m.RunId, m.Step, m.Attempt, m.Reason)
+		return fmt.Sprintf("refused %s/%s#%d: %s", m.RunId, m.Step, m.Attempt, m.Reason.Words())
 	case *messages.AttemptUnknown:
 		return fmt.Sprintf("unknown %s/%s#%d", m.RunId, m.Step, m.Attempt)
 	}

@@ -100,7 +100,7 @@ func TestWorkerCancelsWait(t *testing.T) {
 	w.dispatch("b", "busy")
 	<-entered
 	sent := time.Now()
-	w.send(&messages.CancelAttempt{RunId: "p", Step: "parent", Attempt: 1, Reason: "enough"})
+	w.send(&messages.CancelAttempt{RunId: "p", Step: "parent", Attempt: 1, Reason: messages.Reason_REASON_RUN_CANCELED, Text: "enough"})
 	r, _ := nextHeard[*messages.Result](s)
 	if r.RunId != "p" || !r.Canceled || r.GetFailure().GetCode() != "CANCELED" || time.Since(sent) >= slots.CancelGrace {
 		t.Fatalf("after %v heard %v", time.Since(sent), r)

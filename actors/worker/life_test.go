@@ -146,7 +146,7 @@ func TestWorkerDrains(t *testing.T) {
 	<-entered
 	w.Drain()
 	w.dispatch("r2", "a")
-	if m, _ := nextHeard[*messages.DispatchRefused](s); m.Reason != "draining" {
+	if m, _ := nextHeard[*messages.DispatchRefused](s); m.Reason != messages.Reason_REASON_WORKER_DRAINING {
 		t.Fatalf("refused: %v", m)
 	}
 	w.dispatch("r3", "a", func(d *messages.Dispatch) { d.Sticky, d.Epoch = messages.Sticky_STICKY_HARD, 1 })

@@ -116,11 +116,7 @@ func (l *workerLocals) returned(number uint64, failure *messages.Failure) {
 }
 
 // released says that a run is over here under an epoch.
-func (l *workerLocals) released(runID string, epoch uint64, reason string) {
-	why := attempt.Rebound
-	if reason == string(attempt.RunEnded) {
-		why = attempt.RunEnded
-	}
+func (l *workerLocals) released(runID string, epoch uint64, why messages.ReleaseReason) {
 	l.with(func(now time.Time) []local.Action { return l.keeper.Released(now, runID, epoch, why) })
 }
 
@@ -322,13 +318,13 @@ func (l *workerLocals) sizeOf(kind *attempt.Local, value any, failed error) (byt
 }
 
 // release releases a value, and says so.
-func (l *workerLocals) release(id uint64, v *localValue, why attempt.Why) {
+func (l *workerLocals) release(id uint64, v *localValue, why messages.ReleaseReason) {
 	err := l.callRelease(v, why)
 	if err != nil {
 		l.worker.cfg.Logger.Warn("local state was not released in good order", "local", v.kind.Name,
-			"run", v.event.RunID, "key", v.event.Key, "why", string(why), "error", err)
+			"run", v.event.RunID, "key", v.event.Key, "why", why.Words(), "error", err)
 	}
-	l.worker.cfg.Hooks.localReleased(v.event, string(why), err)
+	l.worker.cfg.Hooks.localReleased(v.event, why.Words(), err)
 	l.with(func(now time.Time) []local.Action {
 		delete(l.values, id)
 		return l.keeper.ReleaseEnded(now, id)
@@ -336,7 +332,7 @@ func (l *workerLocals) release(id uint64, v *localValue, why attempt.Why) {
 }
 
 // callRelease calls Release and waits for it, for a while.
-func (l *workerLocals) callRelease(v *localValue, why attempt.Why) error {
+func (l *workerLocals) callRelease(v *localValue, why messages.ReleaseReason) error {
 	kind := v.kind
 	if kind.Release == nil {
 		return nil

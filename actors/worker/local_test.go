@@ -14,7 +14,6 @@ import (
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
-	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -31,7 +30,7 @@ func newKept(name string, released chan string) *kept {
 	k.Bind = func(context.Context, *attempt.Build) (any, error) {
 		return k.built.Add(1), nil
 	}
-	k.Release = func(value any, why attempt.Why) error {
+	k.Release = func(value any, why messages.ReleaseReason) error {
 		k.released <- fmt.Sprintf("%s %v %s", name, value, why)
 		return nil
 	}
@@ -118,13 +117,13 @@ func TestWorkerHandsOffLocalState(t *testing.T) {
 		t.Errorf("first %v, then %v", first, again)
 	}
 	w.dispatch("r1", "b", ofEpoch(1))
-	if r, _ := nextHeard[*messages.DispatchRefused](s); r.Reason != slots.RefusedHandedOff {
+	if r, _ := nextHeard[*messages.DispatchRefused](s); r.Reason != messages.Reason_REASON_HANDED_OFF {
 		t.Errorf("%v", r)
 	}
 	if len(released) > 0 {
 		t.Errorf("released %s", <-released)
 	}
-	w.send(&messages.RunReleased{RunId: "r1", Epoch: 1, Reason: "rebound"})
+	w.send(&messages.RunReleased{RunId: "r1", Epoch: 1, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND})
 	got := []string{nextRelease(t, released), nextRelease(t, released), nextRelease(t, released)}
 	slices.Sort(got)
 	if want := []string{"bad 1 rebound", "good 1 rebound", "plain 1 rebound"}; !slices.Equal(got, want) {
@@ -188,7 +187,7 @@ func TestWorkerTellsWhatItHolds(t *testing.T) {
 		t.Errorf("%v", held.Locals)
 	}
 	for _, run := range []string{"r1", "r2"} {
-		w.send(&messages.RunReleased{RunId: run, Epoch: 1, Reason: "run-ended"})
+		w.send(&messages.RunReleased{RunId: run, Epoch: 1, Reason: messages.ReleaseReason_RELEASE_REASON_RUN_ENDED})
 	}
 	gone := untilLoad(t, s, func(l *messages.LoadReport) bool {
 		return len(l.HeldKeys) == 0 && len(l.Locals) == 2 && l.Locals[0].Values+l.Locals[1].Values == 0
@@ -242,7 +241,7 @@ func TestWorkerReleasesNothingThatIsInUse(t *testing.T) {
 	w.locals.linger = 100 * time.Millisecond
 	w.dispatch("r1", "leaves", ofEpoch(1))
 	<-entered
-	w.send(&messages.RunReleased{RunId: "r1", Epoch: 1, Reason: "rebound"})
+	w.send(&messages.RunReleased{RunId: "r1", Epoch: 1, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND})
 	// The next message is handled after that one.
 	w.dispatch("r1", "a", ofEpoch(2))
 	if r, _ := nextHeard[*messages.Result](s); string(r.GetOutput()) != `"own2"` {
@@ -268,12 +267,12 @@ func TestWorkerReleasesNothingThatIsInUse(t *testing.T) {
 }
 
 func TestReleaseFailsByItsOwnCode(t *testing.T) {
-	for _, release := range []func(any, attempt.Why) error{
-		func(any, attempt.Why) error { return errors.New("no space") },
-		func(any, attempt.Why) error { panic("no space") },
+	for _, release := range []func(any, messages.ReleaseReason) error{
+		func(any, messages.ReleaseReason) error { return errors.New("no space") },
+		func(any, messages.ReleaseReason) error { panic("no space") },
 	} {
 		v := &localValue{kind: &attempt.Local{Name: "p", Release: release}}
-		err := (&workerLocals{}).callRelease(v, attempt.RunEnded)
+		err := (&workerLocals{}).callRelease(v, messages.ReleaseReason_RELEASE_REASON_RUN_ENDED)
 		if f := messages.ToFailure(err); f.GetCode() != string(messages.CodeUserError) || !strings.Contains(f.Message, "no space") {
 			t.Errorf("%v", f)
 		}

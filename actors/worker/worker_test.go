@@ -290,7 +290,7 @@ func TestWorkerReportsWhatFunctionsReturn(t *testing.T) {
 		}
 	}
 	w.dispatch("run-gone", "gone")
-	if m, _ := nextHeard[*messages.DispatchRefused](s); m.Reason != "step gone" {
+	if m, _ := nextHeard[*messages.DispatchRefused](s); m.Reason != messages.Reason_REASON_STEP_GONE {
 		t.Errorf("refused: %v", m)
 	}
 }
@@ -310,7 +310,7 @@ func TestWorkerCancelsContexts(t *testing.T) {
 	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, functions: map[string]attempt.Function{"a": untilCanceled(entered)}})
 	w.dispatch("r1", "a")
 	<-entered
-	w.send(&messages.CancelAttempt{RunId: "r1", Step: "a", Attempt: 1, Reason: "changed my mind", ReplyAddress: s.node.Self().Address, ReplyActorId: "reply"})
+	w.send(&messages.CancelAttempt{RunId: "r1", Step: "a", Attempt: 1, Reason: messages.Reason_REASON_RUN_CANCELED, Text: "changed my mind", ReplyAddress: s.node.Self().Address, ReplyActorId: "reply"})
 	r, _ := nextHeard[*messages.Result](s)
 	if !r.Canceled || r.GetFailure().GetCode() != "CANCELED" || !strings.Contains(r.GetFailure().Message, "changed my mind") {
 		t.Fatalf("canceled: %v", r)

@@ -27,7 +27,7 @@ func eventText(e *messages.Event) (text, color string) {
 	case *messages.Event_Bound:
 		return boundText(k.Bound), cyan
 	case *messages.Event_BindingLost:
-		return fmt.Sprintf("binding lost (epoch %d)%s", k.BindingLost.GetEpoch(), because(k.BindingLost.GetReason())), yellow
+		return fmt.Sprintf("binding lost (epoch %d)%s", k.BindingLost.GetEpoch(), because(k.BindingLost.GetReason().Words())), yellow
 	case *messages.Event_ChildSpawned:
 		return childText(k.ChildSpawned), ""
 	}
@@ -49,19 +49,19 @@ func stepText(e *messages.Event) (text, color string, ok bool) {
 	case *messages.Event_AttemptFailed:
 		return attemptFailedText(k.AttemptFailed), yellow, true
 	case *messages.Event_AttemptLost:
-		return fmt.Sprintf("step %s lost with its worker (attempt %d)%s", k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), because(k.AttemptLost.GetReason())), yellow, true
+		return fmt.Sprintf("step %s lost with its worker (attempt %d)%s", k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), because(k.AttemptLost.Why())), yellow, true
 	case *messages.Event_AttemptRevoked:
-		return fmt.Sprintf("step %s withdrawn (attempt %d)%s", k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), because(k.AttemptRevoked.GetReason())), yellow, true
+		return fmt.Sprintf("step %s withdrawn (attempt %d)%s", k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), because(k.AttemptRevoked.GetReason().Words())), yellow, true
 	case *messages.Event_StepFailed:
 		return fmt.Sprintf("step %s failed: %s", k.StepFailed.GetStep(), failureText(k.StepFailed.GetFailure())), red, true
 	case *messages.Event_StepSkipped:
-		return fmt.Sprintf("step %s skipped%s", k.StepSkipped.GetStep(), because(k.StepSkipped.GetReason())), yellow, true
+		return fmt.Sprintf("step %s skipped%s", k.StepSkipped.GetStep(), because(k.StepSkipped.Why())), yellow, true
 	case *messages.Event_StepCanceled:
-		return fmt.Sprintf("step %s canceled%s", k.StepCanceled.GetStep(), because(k.StepCanceled.GetReason())), yellow, true
+		return fmt.Sprintf("step %s canceled%s", k.StepCanceled.GetStep(), because(k.StepCanceled.Why())), yellow, true
 	case *messages.Event_ResultRefused:
 		r := k.ResultRefused
 		return fmt.Sprintf("a late result of step %s was refused (attempt %d, epoch %d, worker %s)%s",
-			r.GetStep(), r.GetAttempt(), r.GetEpoch(), r.GetWorkerId(), because(r.GetReason())), yellow, true
+			r.GetStep(), r.GetAttempt(), r.GetEpoch(), r.GetWorkerId(), because(r.Why())), yellow, true
 	}
 	return "", "", false
 }
@@ -71,7 +71,7 @@ func boundText(b *messages.Bound) string {
 	if from := b.GetFromWorker(); from != "" && from != b.GetWorker().GetWorkerId() {
 		text += ", from " + from
 	}
-	return text + because(b.GetReason())
+	return text + because(b.GetReason().Words())
 }
 
 func attemptFailedText(f *messages.AttemptFailed) string {

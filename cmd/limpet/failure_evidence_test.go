@@ -194,7 +194,7 @@ func (r *rig) bound(run *sdk.Run, want ...string) {
 	}
 	var got []string
 	for _, b := range res.GetBindings() {
-		got = append(got, fmt.Sprintf("%d %s %s", b.GetEpoch(), b.GetWorkerId(), b.GetReason()))
+		got = append(got, fmt.Sprintf("%d %s %s", b.GetEpoch(), b.GetWorkerId(), b.GetReason().Words()))
 	}
 	if !slices.Equal(got, want) {
 		r.t.Errorf("run %s was bound to %q, want %q%s", run.ID(), got, want, r.story(run))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -157,7 +158,7 @@ func TestFailureDrainMeetsItsDeadlineAndDeath(t *testing.T) {
 	r.done("worker drain w1")
 	w1.kill()
 	r.inState("w1", "gone")
-	if w, err := r.client.Worker(r.ctx, "w1"); err != nil || w.GetStateReason() != "worker lost" {
+	if w, err := r.client.Worker(r.ctx, "w1"); err != nil || w.GetStateReason() != messages.Reason_REASON_WORKER_LOST {
 		t.Errorf("the killed worker: %v, %v", w, err)
 	}
 	if got := r.command("worker undrain w1"); got.code != exitNotFound {

@@ -71,9 +71,9 @@ func run(id string) (*api.GetRunResponse, error) {
 			{Name: "ask", Phase: "succeeded", Attempts: 1, WorkerId: "gpu-2", StartedAt: at(3), EndedAt: at(4.25), Output: []byte(`"yes"`), Parents: []string{"load"}},
 		},
 		Bindings: []*api.BindingRecord{
-			{Epoch: 1, WorkerId: "gpu-1", Incarnation: "i1", Address: "127.0.0.1:1", Reason: "first", At: at(0),
-				Until: at(0.8), LostAt: at(0.8), LostReason: "worker lost", ToWorker: "gpu-2"},
-			{Epoch: 2, WorkerId: "gpu-2", Incarnation: "i2", Address: "127.0.0.1:2", Reason: "worker lost", FromWorker: "gpu-1", FromIncarnation: "i1", At: at(0.9)},
+			{Epoch: 1, WorkerId: "gpu-1", Incarnation: "i1", Address: "127.0.0.1:1", Reason: messages.Reason_REASON_FIRST, At: at(0),
+				Until: at(0.8), LostAt: at(0.8), LostReason: messages.Reason_REASON_WORKER_LOST, ToWorker: "gpu-2"},
+			{Epoch: 2, WorkerId: "gpu-2", Incarnation: "i2", Address: "127.0.0.1:2", Reason: messages.Reason_REASON_WORKER_LOST, FromWorker: "gpu-1", FromIncarnation: "i1", At: at(0.9)},
 		},
 		Children: []*api.Child{{RunId: id + ".c1", Workflow: "child", Step: "ask", Key: "0", Sticky: true}},
 	}
@@ -81,11 +81,11 @@ func run(id string) (*api.GetRunResponse, error) {
 	case "good":
 	case "moved":
 		b := r.Bindings
-		b[0].LostReason, b[1].Reason = "worker draining", "worker draining"
+		b[0].LostReason, b[1].Reason = messages.Reason_REASON_WORKER_DRAINING, messages.Reason_REASON_WORKER_DRAINING
 		b[0].HandOff = &api.HandOff{At: at(0.8), Locals: []*api.HandedLocal{{Name: "cache", Bytes: 2048}, {Name: "seen", Bytes: 7}}}
 		b[1].Restored, b[1].Until, b[1].HandOff = 1, at(2), &api.HandOff{At: at(2), Failure: &messages.Failure{Code: "USER_ERROR", Message: "disk full"}}
-		b[1].LostAt, b[1].LostReason, b[1].ToWorker = at(2), "worker lost", "gpu-3"
-		r.Bindings = append(b, &api.BindingRecord{Epoch: 3, WorkerId: "gpu-3", FromWorker: "gpu-2", Reason: "worker lost", At: at(2.5),
+		b[1].LostAt, b[1].LostReason, b[1].ToWorker = at(2), messages.Reason_REASON_WORKER_LOST, "gpu-3"
+		r.Bindings = append(b, &api.BindingRecord{Epoch: 3, WorkerId: "gpu-3", FromWorker: "gpu-2", Reason: messages.Reason_REASON_WORKER_LOST, At: at(2.5),
 			Rebuilds: []*api.Rebuild{{Step: "load", ForStep: "ask", BeganAt: at(2.5), EndedAt: at(3), Attempt: 3}, {Step: "index", ForStep: "ask", BeganAt: at(3)}}})
 	case "pending":
 		r.Run.Status, r.Run.FinishedAt, r.Run.Sticky = messages.RunStatus_RUN_STATUS_RUNNING, nil, messages.Sticky_STICKY_HARD
@@ -252,26 +252,26 @@ func (f *fakeAPI) ListWorkflows(context.Context, *connect.Request[api.ListWorkfl
 var history = [][]*messages.Event{
 	{
 		{Kind: &messages.Event_RunStarted{RunStarted: &messages.RunStarted{Workflow: "index-and-ask", Trigger: "api", Input: []byte(`{"dir":"/src"}`)}}},
-		{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1, Worker: &messages.WorkerRef{WorkerId: "gpu-1"}, Reason: "first"}}},
+		{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1, Worker: &messages.WorkerRef{WorkerId: "gpu-1"}, Reason: messages.Reason_REASON_FIRST}}},
 		{Kind: &messages.Event_StepDispatched{StepDispatched: &messages.StepDispatched{Step: "load", Attempt: 1, Epoch: 1, Worker: &messages.WorkerRef{WorkerId: "gpu-1"}}}},
 	},
 	{{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{Step: "load", Attempt: 1}}}},
 	{
-		{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{Step: "load", Attempt: 1, Reason: "worker lost"}}},
-		{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: "worker lost"}}},
-		{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 2, Worker: &messages.WorkerRef{WorkerId: "gpu-2"}, FromWorker: "gpu-1", Reason: "worker lost"}}},
+		{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{Step: "load", Attempt: 1, Reason: messages.Reason_REASON_WORKER_LOST}}},
+		{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: 1, Reason: messages.Reason_REASON_WORKER_LOST}}},
+		{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 2, Worker: &messages.WorkerRef{WorkerId: "gpu-2"}, FromWorker: "gpu-1", Reason: messages.Reason_REASON_WORKER_LOST}}},
 	},
-	{{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{Step: "load", Attempt: 1, Epoch: 1, WorkerId: "gpu-1", Reason: "stale attempt"}}}},
+	{{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{Step: "load", Attempt: 1, Epoch: 1, WorkerId: "gpu-1", Reason: messages.Reason_REASON_ATTEMPT_LOST, NewestEpoch: 2}}}},
 	{{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{Step: "load", Attempt: 2, Failure: &messages.Failure{Code: "USER_ERROR", Message: "busy"}, RetryAtUs: epoch.UnixMicro()}}}},
-	{{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{Step: "load", Attempt: 3, Reason: "worker busy"}}}},
+	{{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{Step: "load", Attempt: 3, Reason: messages.Reason_REASON_WORKER_BUSY}}}},
 	{{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{Step: "load", Attempt: 4, Output: []byte(`{"files":7}`)}}}},
 	{{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{Step: "ask", ChildRun: "good.c1", Workflow: "child", Sticky: true}}}},
 	{{Kind: &messages.Event_RunDormant{RunDormant: &messages.RunDormant{WakeAtUs: epoch.UnixMicro(), WakeOnUp: "gpu-2"}}}},
 	{{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{Reason: "enough"}}}},
 	{
 		{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: "ask", Failure: &messages.Failure{Code: "SCHEDULE_TIMEOUT", Message: "no worker"}}}},
-		{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "tell", Reason: "ask failed"}}},
-		{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{Step: "last", Reason: "run canceled"}}},
+		{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "tell", Reason: messages.Reason_REASON_PARENT_FAILED, Parent: "ask"}}},
+		{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{Step: "last", Reason: messages.Reason_REASON_RUN_CANCELED}}},
 	},
 	{{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: []string{"ask"}}}}, {}},
 	{{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_CANCELED, Failure: &messages.Failure{Code: "CANCELED", Message: "enough"}}}}},

@@ -21,11 +21,11 @@ func fakeWorkers() []*api.Worker {
 				{Name: "model", Shared: true, Values: 2, InUse: 1, Bytes: 3 << 30, Hits: 40, Builds: 5, Failures: 1, Releases: 3, Evictions: 2},
 				{Name: "scratch", Values: 3, InUse: 3, Bytes: 1000, Builds: 9, Releases: 6},
 			}},
-		{WorkerId: "host/längst", State: "draining", StateReason: "worker draining", Pool: "default", Slots: 1, Running: 1, Queued: 2,
+		{WorkerId: "host/längst", State: "draining", StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, Running: 1, Queued: 2,
 			Address: "127.0.0.1:4002", StartedAt: at(0), Reported: true, DrainLeft: durationpb.New(250 * time.Second)},
-		{WorkerId: "off", State: "draining", StateReason: "worker draining", Pool: "default", Slots: 1, StartedAt: at(0), Reported: true, Ending: true,
+		{WorkerId: "off", State: "draining", StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, StartedAt: at(0), Reported: true, Ending: true,
 			BoundHard: 1, DrainLeft: durationpb.New(0)},
-		{WorkerId: "old", State: "gone", StateReason: "worker lost", Pool: "default", Slots: 1, BoundRuns: 1},
+		{WorkerId: "old", State: "gone", StateReason: messages.Reason_REASON_WORKER_LOST, Pool: "default", Slots: 1, BoundRuns: 1},
 	}
 }
 
@@ -41,8 +41,8 @@ func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersR
 var afterDrain = map[string][]*api.Worker{
 	"empties":  {{State: "draining", Reported: true, Running: 2, BoundSoft: 3, DrainLeft: durationpb.New(9 * time.Second)}, {State: "draining", Reported: true, DrainLeft: durationpb.New(8 * time.Second)}},
 	"keeps":    {{State: "draining"}, {State: "draining", Reported: true, BoundHard: 2, DrainLeft: durationpb.New(time.Second)}, {State: "draining", Reported: true, BoundHard: 2, DrainLeft: durationpb.New(0)}},
-	"leaves":   {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "gone", StateReason: "worker left"}},
-	"dies":     {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "gone", StateReason: "worker lost"}},
+	"leaves":   {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "gone", StateReason: messages.Reason_REASON_WORKER_LEFT}},
+	"dies":     {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "gone", StateReason: messages.Reason_REASON_WORKER_LOST}},
 	"returned": {{State: "draining", Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: "up", Reported: true, Running: 1}},
 }
 

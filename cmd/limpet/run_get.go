@@ -89,11 +89,11 @@ func (c *cli) printRun(r *api.GetRunResponse) {
 func (c *cli) printBindings(bindings []*api.BindingRecord) {
 	t := &table{header: []string{"EPOCH", "WORKER", "FROM", "REASON", "AT", "UNTIL", "LOST", "REBUILT", "HANDED OFF", "ADDRESS", "INCARNATION"}}
 	for _, b := range bindings {
-		lost := b.GetLostReason()
+		lost := b.GetLostReason().Words()
 		if n := b.GetRestored(); n > 0 {
 			lost = strings.TrimSpace(fmt.Sprintf("%s (back ×%d)", lost, n))
 		}
-		t.add(number(b.GetEpoch()), plain(b.GetWorkerId()), plain(b.GetFromWorker()), plain(b.GetReason()),
+		t.add(number(b.GetEpoch()), plain(b.GetWorkerId()), plain(b.GetFromWorker()), plain(b.GetReason().Words()),
 			plain(c.moment(b.GetAt())), plain(c.moment(b.GetUntil())), plain(lost), plain(brief(rebuildsText(b.GetRebuilds()), 60)),
 			plain(brief(handOffText(b.GetHandOff()), 60)), plain(b.GetAddress()), plain(b.GetIncarnation()))
 	}

@@ -117,7 +117,7 @@ func (c *cli) printWorker(w *api.Worker) {
 	state := workerState(w)
 	line("worker", w.GetWorkerId())
 	line("state", c.paintOut(state.color, state.text))
-	line("because", w.GetStateReason())
+	line("because", w.GetStateReason().Words())
 	line("pool", w.GetPool())
 	line("slots", fmt.Sprint(w.GetSlots()))
 	switch {

@@ -80,7 +80,7 @@ func (c *cli) awaitDrain(ctx context.Context, conn *connection, w *api.Worker) (
 			unseen = time.Time{}
 		}
 		switch {
-		case w.GetState() == "gone" && w.GetStateReason() != "worker left":
+		case w.GetState() == "gone" && w.GetStateReason() != messages.Reason_REASON_WORKER_LEFT:
 			return w, &hinted{messages.Errorf(messages.CodeWorkerLost, "worker %s did not come to the end of its drain", w.GetWorkerId()),
 				"SOFT runs go on elsewhere; HARD runs wait until the worker is started again"}
 		case w.GetState() == "gone", w.GetDrainLeft() != nil && isEmpty(w):
@@ -120,7 +120,7 @@ func holds(w *api.Worker) string {
 func drainText(w *api.Worker) string {
 	switch {
 	case w.GetState() == "gone":
-		return fmt.Sprintf("worker %s is gone: %s", w.GetWorkerId(), w.GetStateReason())
+		return fmt.Sprintf("worker %s is gone: %s", w.GetWorkerId(), w.GetStateReason().Words())
 	case w.GetState() == "up":
 		return fmt.Sprintf("worker %s is up: %s", w.GetWorkerId(), holds(w))
 	case w.GetDrainLeft() != nil && isEmpty(w):

@@ -761,8 +761,8 @@ type BindingRecord struct {
 	WorkerId    string                 `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
 	Incarnation string                 `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Address     string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	// Why the run was bound here: "first", "child", "worker lost", ...
-	Reason          string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Why the run was bound here.
+	Reason          messages.Reason        `protobuf:"varint,5,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	FromWorker      string                 `protobuf:"bytes,6,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	At              *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
 	FromIncarnation string                 `protobuf:"bytes,8,opt,name=from_incarnation,json=fromIncarnation,proto3" json:"from_incarnation,omitempty"`
@@ -774,7 +774,7 @@ type BindingRecord struct {
 	// When and why the worker could not be used any more; unset if that did not
 	// happen, or if the worker came back.
 	LostAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lost_at,json=lostAt,proto3" json:"lost_at,omitempty"`
-	LostReason string                 `protobuf:"bytes,12,opt,name=lost_reason,json=lostReason,proto3" json:"lost_reason,omitempty"`
+	LostReason messages.Reason        `protobuf:"varint,12,opt,name=lost_reason,json=lostReason,proto3,enum=limpet.v1.Reason" json:"lost_reason,omitempty"`
 	// How often the lost worker came back, the same process.
 	Restored int32 `protobuf:"varint,13,opt,name=restored,proto3" json:"restored,omitempty"`
 	// Steps that ran again here for the local state that they build, in order.
@@ -843,11 +843,11 @@ func (x *BindingRecord) GetAddress() string {
 	return ""
 }
 
-func (x *BindingRecord) GetReason() string {
+func (x *BindingRecord) GetReason() messages.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return messages.Reason(0)
 }
 
 func (x *BindingRecord) GetFromWorker() string {
@@ -892,11 +892,11 @@ func (x *BindingRecord) GetLostAt() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *BindingRecord) GetLostReason() string {
+func (x *BindingRecord) GetLostReason() messages.Reason {
 	if x != nil {
 		return x.LostReason
 	}
-	return ""
+	return messages.Reason(0)
 }
 
 func (x *BindingRecord) GetRestored() int32 {
@@ -926,7 +926,7 @@ type Rebuild struct {
 	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	// The step that needed it, and why it was not there.
 	ForStep string                 `protobuf:"bytes,2,opt,name=for_step,json=forStep,proto3" json:"for_step,omitempty"`
-	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason  messages.Reason        `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
 	BeganAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=began_at,json=beganAt,proto3" json:"began_at,omitempty"`
 	// Unset until it is done.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
@@ -980,11 +980,11 @@ func (x *Rebuild) GetForStep() string {
 	return ""
 }
 
-func (x *Rebuild) GetReason() string {
+func (x *Rebuild) GetReason() messages.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return messages.Reason(0)
 }
 
 func (x *Rebuild) GetBeganAt() *timestamppb.Timestamp {
@@ -2324,11 +2324,11 @@ type Worker struct {
 	// It drains because its process was told to end: it cannot be undrained.
 	Ending bool `protobuf:"varint,19,opt,name=ending,proto3" json:"ending,omitempty"`
 	// Why it is gone or draining.
-	StateReason   string      `protobuf:"bytes,20,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
-	Locals        []*LocalUse `protobuf:"bytes,21,rep,name=locals,proto3" json:"locals,omitempty"`
-	Host          string      `protobuf:"bytes,22,opt,name=host,proto3" json:"host,omitempty"`
-	ProcessId     int32       `protobuf:"varint,23,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
-	SdkVersion    string      `protobuf:"bytes,24,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
+	StateReason   messages.Reason `protobuf:"varint,20,opt,name=state_reason,json=stateReason,proto3,enum=limpet.v1.Reason" json:"state_reason,omitempty"`
+	Locals        []*LocalUse     `protobuf:"bytes,21,rep,name=locals,proto3" json:"locals,omitempty"`
+	Host          string          `protobuf:"bytes,22,opt,name=host,proto3" json:"host,omitempty"`
+	ProcessId     int32           `protobuf:"varint,23,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	SdkVersion    string          `protobuf:"bytes,24,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2496,11 +2496,11 @@ func (x *Worker) GetEnding() bool {
 	return false
 }
 
-func (x *Worker) GetStateReason() string {
+func (x *Worker) GetStateReason() messages.Reason {
 	if x != nil {
 		return x.StateReason
 	}
-	return ""
+	return messages.Reason(0)
 }
 
 func (x *Worker) GetLocals() []*LocalUse {
@@ -3032,13 +3032,13 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06output\x18\n" +
 	" \x01(\fR\x06output\x12,\n" +
 	"\afailure\x18\v \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x18\n" +
-	"\aparents\x18\f \x03(\tR\aparents\"\xb6\x04\n" +
+	"\aparents\x18\f \x03(\tR\aparents\"\xdc\x04\n" +
 	"\rBindingRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1f\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12)\n" +
+	"\x06reason\x18\x05 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1f\n" +
 	"\vfrom_worker\x18\x06 \x01(\tR\n" +
 	"fromWorker\x12*\n" +
 	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12)\n" +
@@ -3046,16 +3046,16 @@ const file_api_api_proto_rawDesc = "" +
 	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1b\n" +
 	"\tto_worker\x18\n" +
 	" \x01(\tR\btoWorker\x123\n" +
-	"\alost_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06lostAt\x12\x1f\n" +
-	"\vlost_reason\x18\f \x01(\tR\n" +
+	"\alost_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06lostAt\x122\n" +
+	"\vlost_reason\x18\f \x01(\x0e2\x11.limpet.v1.ReasonR\n" +
 	"lostReason\x12\x1a\n" +
 	"\brestored\x18\r \x01(\x05R\brestored\x122\n" +
 	"\brebuilds\x18\x0e \x03(\v2\x16.limpet.api.v1.RebuildR\brebuilds\x121\n" +
-	"\bhand_off\x18\x0f \x01(\v2\x16.limpet.api.v1.HandOffR\ahandOff\"\xd8\x01\n" +
+	"\bhand_off\x18\x0f \x01(\v2\x16.limpet.api.v1.HandOffR\ahandOff\"\xeb\x01\n" +
 	"\aRebuild\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x19\n" +
-	"\bfor_step\x18\x02 \x01(\tR\aforStep\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x125\n" +
+	"\bfor_step\x18\x02 \x01(\tR\aforStep\x12)\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x125\n" +
 	"\bbegan_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x125\n" +
 	"\bended_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
 	"\aattempt\x18\x06 \x01(\x05R\aattempt\"\x97\x01\n" +
@@ -3140,7 +3140,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14UndrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"F\n" +
 	"\x15UndrainWorkerResponse\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xde\x06\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xf1\x06\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
@@ -3167,8 +3167,8 @@ const file_api_api_proto_rawDesc = "" +
 	"sharedKeys\x128\n" +
 	"\n" +
 	"drain_left\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tdrainLeft\x12\x16\n" +
-	"\x06ending\x18\x13 \x01(\bR\x06ending\x12!\n" +
-	"\fstate_reason\x18\x14 \x01(\tR\vstateReason\x12/\n" +
+	"\x06ending\x18\x13 \x01(\bR\x06ending\x124\n" +
+	"\fstate_reason\x18\x14 \x01(\x0e2\x11.limpet.v1.ReasonR\vstateReason\x12/\n" +
 	"\x06locals\x18\x15 \x03(\v2\x17.limpet.api.v1.LocalUseR\x06locals\x12\x12\n" +
 	"\x04host\x18\x16 \x01(\tR\x04host\x12\x1d\n" +
 	"\n" +
@@ -3293,8 +3293,9 @@ var file_api_api_proto_goTypes = []any{
 	(messages.Sticky)(0),                // 49: limpet.v1.Sticky
 	(*timestamppb.Timestamp)(nil),       // 50: google.protobuf.Timestamp
 	(*messages.Failure)(nil),            // 51: limpet.v1.Failure
-	(*messages.Event)(nil),              // 52: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil), // 53: limpet.v1.WorkflowDefinition
+	(messages.Reason)(0),                // 52: limpet.v1.Reason
+	(*messages.Event)(nil),              // 53: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil), // 54: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
 	47, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
@@ -3315,73 +3316,77 @@ var file_api_api_proto_depIdxs = []int32{
 	50, // 15: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
 	50, // 16: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
 	51, // 17: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	50, // 18: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	50, // 19: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	50, // 20: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	10, // 21: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
-	11, // 22: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	50, // 23: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	50, // 24: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	50, // 25: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
-	12, // 26: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	51, // 27: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	48, // 28: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	50, // 29: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	50, // 30: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	7,  // 31: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	47, // 32: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	6,  // 33: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	50, // 34: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	52, // 35: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	45, // 36: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	26, // 37: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	35, // 38: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	35, // 39: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	47, // 40: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	35, // 41: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	35, // 42: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	46, // 43: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	50, // 44: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	47, // 45: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	36, // 46: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	39, // 47: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	42, // 48: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	53, // 49: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	1,  // 50: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,  // 51: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,  // 52: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	14, // 53: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	16, // 54: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	18, // 55: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	20, // 56: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	22, // 57: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	24, // 58: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	27, // 59: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	29, // 60: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	31, // 61: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	33, // 62: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	37, // 63: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	40, // 64: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	2,  // 65: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,  // 66: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,  // 67: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	15, // 68: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	17, // 69: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	19, // 70: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	21, // 71: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	23, // 72: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	25, // 73: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	28, // 74: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	30, // 75: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	32, // 76: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	34, // 77: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	38, // 78: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	41, // 79: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	65, // [65:80] is the sub-list for method output_type
-	50, // [50:65] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	52, // 18: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	50, // 19: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	50, // 20: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	50, // 21: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	52, // 22: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	10, // 23: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
+	11, // 24: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
+	52, // 25: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	50, // 26: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	50, // 27: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	50, // 28: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	12, // 29: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
+	51, // 30: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	48, // 31: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	50, // 32: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	50, // 33: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	7,  // 34: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	47, // 35: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	6,  // 36: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	50, // 37: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	53, // 38: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	45, // 39: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	26, // 40: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	35, // 41: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	35, // 42: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	47, // 43: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	35, // 44: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	35, // 45: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	46, // 46: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	50, // 47: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	47, // 48: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	52, // 49: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	36, // 50: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	39, // 51: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	42, // 52: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	54, // 53: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	1,  // 54: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,  // 55: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,  // 56: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	14, // 57: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	16, // 58: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	18, // 59: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	20, // 60: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	22, // 61: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	24, // 62: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	27, // 63: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	29, // 64: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	31, // 65: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	33, // 66: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	37, // 67: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	40, // 68: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	2,  // 69: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,  // 70: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,  // 71: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	15, // 72: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	17, // 73: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	19, // 74: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	21, // 75: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	23, // 76: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	25, // 77: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	28, // 78: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	30, // 79: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	32, // 80: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	34, // 81: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	38, // 82: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	41, // 83: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	69, // [69:84] is the sub-list for method output_type
+	54, // [54:69] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }

@@ -822,12 +822,10 @@ func (m *BindingRecord) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x68
 	}
-	if len(m.LostReason) > 0 {
-		i -= len(m.LostReason)
-		copy(dAtA[i:], m.LostReason)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.LostReason)))
+	if m.LostReason != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.LostReason))
 		i--
-		dAtA[i] = 0x62
+		dAtA[i] = 0x60
 	}
 	if m.LostAt != nil {
 		size, err := (*timestamppb.Timestamp)(m.LostAt).MarshalToSizedBufferVT(dAtA[:i])
@@ -880,12 +878,10 @@ func (m *BindingRecord) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x32
 	}
-	if len(m.Reason) > 0 {
-		i -= len(m.Reason)
-		copy(dAtA[i:], m.Reason)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Reason)))
+	if m.Reason != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Reason))
 		i--
-		dAtA[i] = 0x2a
+		dAtA[i] = 0x28
 	}
 	if len(m.Address) > 0 {
 		i -= len(m.Address)
@@ -971,12 +967,10 @@ func (m *Rebuild) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x22
 	}
-	if len(m.Reason) > 0 {
-		i -= len(m.Reason)
-		copy(dAtA[i:], m.Reason)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Reason)))
+	if m.Reason != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Reason))
 		i--
-		dAtA[i] = 0x1a
+		dAtA[i] = 0x18
 	}
 	if len(m.ForStep) > 0 {
 		i -= len(m.ForStep)
@@ -2324,14 +2318,12 @@ func (m *Worker) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 			dAtA[i] = 0xaa
 		}
 	}
-	if len(m.StateReason) > 0 {
-		i -= len(m.StateReason)
-		copy(dAtA[i:], m.StateReason)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.StateReason)))
+	if m.StateReason != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StateReason))
 		i--
 		dAtA[i] = 0x1
 		i--
-		dAtA[i] = 0xa2
+		dAtA[i] = 0xa0
 	}
 	if m.Ending {
 		i--
@@ -3206,9 +3198,8 @@ func (m *BindingRecord) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	l = len(m.Reason)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	if m.Reason != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Reason))
 	}
 	l = len(m.FromWorker)
 	if l > 0 {
@@ -3234,9 +3225,8 @@ func (m *BindingRecord) SizeVT() (n int) {
 		l = (*timestamppb.Timestamp)(m.LostAt).SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	l = len(m.LostReason)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	if m.LostReason != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.LostReason))
 	}
 	if m.Restored != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Restored))
@@ -3269,9 +3259,8 @@ func (m *Rebuild) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	l = len(m.Reason)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	if m.Reason != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Reason))
 	}
 	if m.BeganAt != nil {
 		l = (*timestamppb.Timestamp)(m.BeganAt).SizeVT()
@@ -3834,9 +3823,8 @@ func (m *Worker) SizeVT() (n int) {
 	if m.Ending {
 		n += 3
 	}
-	l = len(m.StateReason)
-	if l > 0 {
-		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	if m.StateReason != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StateReason))
 	}
 	if len(m.Locals) > 0 {
 		for _, e := range m.Locals {
@@ -6302,10 +6290,10 @@ func (m *BindingRecord) UnmarshalVT(dAtA []byte) error {
 			m.Address = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		case 5:
-			if wireType != 2 {
+			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Reason", wireType)
 			}
-			var stringLen uint64
+			m.Reason = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -6315,24 +6303,11 @@ func (m *BindingRecord) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
+				m.Reason |= messages.Reason(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
 			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.Reason = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
 		case 6:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field FromWorker", wireType)
@@ -6538,10 +6513,10 @@ func (m *BindingRecord) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		case 12:
-			if wireType != 2 {
+			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field LostReason", wireType)
 			}
-			var stringLen uint64
+			m.LostReason = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -6551,24 +6526,11 @@ func (m *BindingRecord) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
+				m.LostReason |= messages.Reason(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
 			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.LostReason = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
 		case 13:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Restored", wireType)
@@ -6774,10 +6736,10 @@ func (m *Rebuild) UnmarshalVT(dAtA []byte) error {
 			m.ForStep = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		case 3:
-			if wireType != 2 {
+			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Reason", wireType)
 			}
-			var stringLen uint64
+			m.Reason = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -6787,24 +6749,11 @@ func (m *Rebuild) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
+				m.Reason |= messages.Reason(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
 			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.Reason = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
 		case 4:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field BeganAt", wireType)
@@ -10503,10 +10452,10 @@ func (m *Worker) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Ending = bool(v != 0)
 		case 20:
-			if wireType != 2 {
+			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field StateReason", wireType)
 			}
-			var stringLen uint64
+			m.StateReason = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -10516,24 +10465,11 @@ func (m *Worker) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
+				m.StateReason |= messages.Reason(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
 			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.StateReason = string(dAtA[iNdEx:postIndex])
-			iNdEx = postIndex
 		case 21:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Locals", wireType)

@@ -49,7 +49,7 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 	}
 	d := &messages.Dispatch{
 		RunId: a.RunID, Workflow: a.Workflow, Step: a.Step, Attempt: int32(a.Number),
-		Epoch: a.Binding.Epoch, StateNew: a.Binding.StateNew, StateReason: string(a.Binding.StateReason), PreviousWorker: a.Binding.PreviousWorker,
+		Epoch: a.Binding.Epoch, StateNew: a.Binding.StateNew, StateReason: messages.ReasonOf(string(a.Binding.StateReason)), PreviousWorker: a.Binding.PreviousWorker,
 		Metadata: a.Metadata, ParentRun: a.ParentRun, Parents: make(map[string][]byte, len(a.Outputs)),
 	}
 	for name, out := range a.Outputs {

@@ -159,7 +159,7 @@ func (a *asker) waits(why string) {
 	a.w.T.Helper()
 	select {
 	case m := <-a.answers:
-		if p, ok := m.(*messages.PlaceWaiting); !ok || !strings.Contains(p.Reason, why) {
+		if p, ok := m.(*messages.PlaceWaiting); !ok || !strings.Contains(p.Text, why) {
 			a.w.T.Fatalf("got %v, want a wait for %q", m, why)
 		}
 	case <-time.After(10 * time.Second):

@@ -7,27 +7,6 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Reasons of bindings and losses, as the protocol names them.
-const (
-	reasonFirst      = "first"
-	reasonChild      = "child"
-	reasonReplayed   = "replayed"
-	reasonLost       = "worker lost"
-	reasonLeft       = "worker left"
-	reasonSuperseded = "worker superseded"
-	reasonDraining   = "worker draining"
-	reasonBusy       = "worker busy"
-	reasonStepGone   = "step gone"
-	reasonRestarted  = "worker restarted"
-	// reasonLease is of a worker that has ended its functions because no server
-	// could be reached that would have told it to go on.
-	reasonLease = "lease expired"
-	// Reasons of lost attempts only.
-	reasonCanceled = "canceled by its worker"
-	reasonUnknown  = "unknown to its worker"
-	reasonNoAnswer = "worker did not answer the cancel"
-)
-
 // busyPatience of the load's workflows: the default.
 const busyPatience = 30 * time.Second
 
@@ -77,12 +56,12 @@ func (h *history) bound(b *messages.Bound) {
 
 // firstBound checks the first binding of a generation.
 func (h *history) firstBound(b *messages.Bound) {
-	want := reasonFirst
+	want := messages.Reason_REASON_FIRST
 	switch {
 	case len(h.generations) > 1:
-		want = reasonReplayed
+		want = messages.Reason_REASON_REPLAYED
 	case h.started.GetBindTo() != nil:
-		want = reasonChild
+		want = messages.Reason_REASON_CHILD
 		if !sameProcess(b.GetWorker(), h.started.GetBindTo()) {
 			h.breaks(RuleChildMisplaced, "the child of a step on %s is bound to %s first", place(h.started.GetBindTo()), place(b.GetWorker()))
 		}
@@ -92,7 +71,7 @@ func (h *history) firstBound(b *messages.Bound) {
 		if h.sticky() == messages.Sticky_STICKY_HARD {
 			rule = RuleHardMoved
 		}
-		h.breaks(rule, "the first binding has reason %q, from %q", b.GetReason(), b.GetFromWorker())
+		h.breaks(rule, "the first binding has reason %q, from %q", b.GetReason().Words(), b.GetFromWorker())
 	}
 }
 
@@ -104,39 +83,39 @@ func (h *history) boundAgain(b *messages.Bound) {
 		h.c.report.Seen.HardReturned++
 		switch {
 		case b.GetWorker().GetWorkerId() != old.GetWorker().GetWorkerId():
-			h.breaks(RuleHardMoved, "bound to %s, then to %s (%s)", place(old.GetWorker()), place(b.GetWorker()), b.GetReason())
-		case b.GetReason() != reasonRestarted || !old.lost:
-			h.breaks(RuleHardMoved, "bound to %s anew for reason %q", place(b.GetWorker()), b.GetReason())
+			h.breaks(RuleHardMoved, "bound to %s, then to %s (%s)", place(old.GetWorker()), place(b.GetWorker()), b.GetReason().Words())
+		case b.GetReason() != messages.Reason_REASON_WORKER_RESTARTED || !old.lost:
+			h.breaks(RuleHardMoved, "bound to %s anew for reason %q", place(b.GetWorker()), b.GetReason().Words())
 		}
 		return
 	}
 	h.c.report.Seen.Rebound++
-	if b.GetReason() == reasonDraining {
+	if b.GetReason() == messages.Reason_REASON_WORKER_DRAINING {
 		h.c.report.Seen.Drained++
 	}
-	moves := []string{reasonLost, reasonLeft, reasonSuperseded, reasonRestarted, reasonStepGone}
+	moves := []messages.Reason{messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_WORKER_LEFT, messages.Reason_REASON_WORKER_SUPERSEDED, messages.Reason_REASON_WORKER_RESTARTED, messages.Reason_REASON_STEP_GONE}
 	switch reason := b.GetReason(); {
 	case !sameProcess(from, old.GetWorker()):
 		h.breaks(RuleSoftMoved, "the move to %s is said to be from %s, the run was bound to %s", place(b.GetWorker()), place(from), place(old.GetWorker()))
-	case reason == reasonBusy || reason == reasonDraining:
+	case reason == messages.Reason_REASON_WORKER_BUSY || reason == messages.Reason_REASON_WORKER_DRAINING:
 		if old.GetWorker().GetWorkerId() == b.GetWorker().GetWorkerId() && (!old.lost || h.now.At.Sub(old.lostAt) < leftFor) {
-			h.breaks(RuleSoftMoved, "moved from %s to itself: %s", place(old.GetWorker()), reason)
+			h.breaks(RuleSoftMoved, "moved from %s to itself: %s", place(old.GetWorker()), reason.Words())
 		}
 		if old.lost && old.lostReason != reason {
-			h.breaks(RuleSoftMoved, "moved from %s: %q, its loss was %q", place(old.GetWorker()), reason, old.lostReason)
+			h.breaks(RuleSoftMoved, "moved from %s: %q, its loss was %q", place(old.GetWorker()), reason.Words(), old.lostReason.Words())
 		}
 	case !slices.Contains(moves, reason):
-		h.breaks(RuleSoftMoved, "moved from %s to %s for reason %q", place(old.GetWorker()), place(b.GetWorker()), reason)
+		h.breaks(RuleSoftMoved, "moved from %s to %s for reason %q", place(old.GetWorker()), place(b.GetWorker()), reason.Words())
 	case !old.lost:
-		h.breaks(RuleSoftMoved, "moved from %s to %s (%s), and that binding was not lost", place(old.GetWorker()), place(b.GetWorker()), reason)
+		h.breaks(RuleSoftMoved, "moved from %s to %s (%s), and that binding was not lost", place(old.GetWorker()), place(b.GetWorker()), reason.Words())
 	case old.lostReason != reason:
-		h.breaks(RuleSoftMoved, "moved from %s: %q, its loss was %q", place(old.GetWorker()), reason, old.lostReason)
+		h.breaks(RuleSoftMoved, "moved from %s: %q, its loss was %q", place(old.GetWorker()), reason.Words(), old.lostReason.Words())
 	}
 }
 
 func (h *history) bindingLost(l *messages.BindingLost) {
 	if h.current == nil || h.current.lost || h.current.GetEpoch() != l.GetEpoch() {
-		h.breaks(RuleTwoBindings, "the binding of epoch %d is lost (%s), and is not in force", l.GetEpoch(), l.GetReason())
+		h.breaks(RuleTwoBindings, "the binding of epoch %d is lost (%s), and is not in force", l.GetEpoch(), l.GetReason().Words())
 		return
 	}
 	h.current.lost, h.current.lostAt, h.current.lostReason = true, h.now.At, l.GetReason()
@@ -213,12 +192,12 @@ func (h *history) checkBindings() {
 		hard[b.generation] = e.Worker
 	}
 	for i, b := range h.bindings {
-		if i == 0 || b.GetReason() != reasonBusy && b.GetReason() != reasonDraining {
+		if i == 0 || b.GetReason() != messages.Reason_REASON_WORKER_BUSY && b.GetReason() != messages.Reason_REASON_WORKER_DRAINING {
 			continue
 		}
 		for _, e := range h.executions {
 			if e.Epoch < b.GetEpoch() && e.Begin.Before(b.at) && (e.End.IsZero() || e.End.After(b.at)) && !h.overBefore(e.Step, int32(e.Attempt), b.at) {
-				h.breaks(RuleTwoBindings, "moved from %s (%s) while %s#%d was running there", b.GetFromWorker(), b.GetReason(), e.Step, e.Attempt)
+				h.breaks(RuleTwoBindings, "moved from %s (%s) while %s#%d was running there", b.GetFromWorker(), b.GetReason().Words(), e.Step, e.Attempt)
 			}
 		}
 	}

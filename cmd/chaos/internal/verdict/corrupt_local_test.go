@@ -76,7 +76,7 @@ var localCorruptions = []corruption{
 	}},
 	{RuleRebuild, "a step is rebuilt that has worked", func(d *drawn) {
 		s := d.eventOf("found-lost", func(ev *messages.Event) bool { return ev.GetAttemptLost() != nil })
-		s.event.GetAttemptLost().StateLost = false
+		s.event.GetAttemptLost().Reason = messages.Reason_REASON_WORKER_LOST
 	}},
 	{RuleRebuild, "a rebuild ends that did not begin", func(d *drawn) {
 		s := d.eventOf("rebuilt", func(ev *messages.Event) bool { return ev.GetStepSucceeded() != nil })

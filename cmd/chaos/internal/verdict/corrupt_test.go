@@ -157,12 +157,12 @@ var corruptions = []corruption{
 		w := d.elsewhere(&messages.WorkerRef{WorkerId: e.Worker})
 		e.Worker, e.Incarnation = w.WorkerId, w.Incarnation
 	}},
-	{RuleSoftMoved, "a move has no reason", func(d *drawn) { d.event(moved).event.GetBound().Reason = "" }},
-	{RuleSoftMoved, "a move has a reason of another kind", func(d *drawn) { d.event(moved).event.GetBound().Reason = reasonFirst }},
+	{RuleSoftMoved, "a move has no reason", func(d *drawn) { d.event(moved).event.GetBound().Reason = 0 }},
+	{RuleSoftMoved, "a move has a reason of another kind", func(d *drawn) { d.event(moved).event.GetBound().Reason = messages.Reason_REASON_FIRST }},
 	{RuleSoftMoved, "a move is not from where the run was", func(d *drawn) { d.event(moved).event.GetBound().FromIncarnation = "i00" }},
 	{RuleSoftMoved, "a move without a loss", func(d *drawn) {
 		s := d.event(func(r *Run, ev *messages.Event) bool {
-			return stickyOf(r) == soft && (ev.GetBindingLost().GetReason() == reasonLost || ev.GetBindingLost().GetReason() == reasonSuperseded)
+			return stickyOf(r) == soft && (ev.GetBindingLost().GetReason() == messages.Reason_REASON_WORKER_LOST || ev.GetBindingLost().GetReason() == messages.Reason_REASON_WORKER_SUPERSEDED)
 		})
 		s.remove()
 	}},
@@ -217,7 +217,7 @@ var corruptions = []corruption{
 	}},
 	{RuleTwoBindings, "a run is bound while an attempt is live", func(d *drawn) {
 		s := d.event(func(r *Run, ev *messages.Event) bool {
-			return isLost(r, ev) && stickyOf(r) == soft && ev.GetAttemptLost().Reason != reasonCanceled && !ev.GetAttemptLost().StateLost
+			return isLost(r, ev) && stickyOf(r) == soft && ev.GetAttemptLost().Reason != messages.Reason_REASON_CANCELED_BY_WORKER && ev.GetAttemptLost().Reason != messages.Reason_REASON_STATE_LOST
 		})
 		s.remove()
 	}},
@@ -287,7 +287,9 @@ var corruptions = []corruption{
 		}
 	}},
 	{RuleChildMisplaced, "a sticky child is bound elsewhere", func(d *drawn) {
-		s := d.event(func(r *Run, ev *messages.Event) bool { return !isRoot(r) && ev.GetBound().GetReason() == reasonChild })
+		s := d.event(func(r *Run, ev *messages.Event) bool {
+			return !isRoot(r) && ev.GetBound().GetReason() == messages.Reason_REASON_CHILD
+		})
 		s.event.GetBound().Worker = d.elsewhere(s.event.GetBound().Worker)
 	}},
 	{RuleChildMisplaced, "a sticky child is to be bound elsewhere", func(d *drawn) {

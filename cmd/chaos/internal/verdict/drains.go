@@ -50,8 +50,8 @@ func (h *history) checkDrains() {
 		w := b.GetWorker()
 		f := h.c.drained(w.GetWorkerId(), w.GetIncarnation(), b.at)
 		// A sticky child begins where its parent's step runs.
-		if f != nil && b.GetReason() != reasonChild && !h.c.disturbed(f.At, b.at) {
-			h.breaks(RuleDrain, "bound to %s at %s (%s), which drains since %s", place(w), clock(b.at), b.GetReason(), clock(f.Acked))
+		if f != nil && b.GetReason() != messages.Reason_REASON_CHILD && !h.c.disturbed(f.At, b.at) {
+			h.breaks(RuleDrain, "bound to %s at %s (%s), which drains since %s", place(w), clock(b.at), b.GetReason().Words(), clock(f.Acked))
 		}
 	}
 	for _, e := range h.executions {

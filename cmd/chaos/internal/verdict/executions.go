@@ -25,7 +25,7 @@ func (h *history) checkExecutions() {
 		case a.epoch != e.Epoch:
 			h.breaks(RuleAttempts, "%s#%d was executed in epoch %d, and dispatched in epoch %d", e.Step, e.Attempt, e.Epoch, a.epoch)
 		case a.ending == revoked:
-			h.breaks(RuleAttempts, "%s#%d was executed on %s, although it was withdrawn (%s)", e.Step, e.Attempt, e.Worker, a.reason)
+			h.breaks(RuleAttempts, "%s#%d was executed on %s, although it was withdrawn (%s)", e.Step, e.Attempt, e.Worker, a.reason.Words())
 		case e.Begin.Before(a.at.Add(-slack)):
 			h.breaks(RuleAttempts, "%s#%d was executed at %s, before it was dispatched at %s", e.Step, e.Attempt, clock(e.Begin), clock(a.at))
 		}

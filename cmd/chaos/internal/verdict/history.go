@@ -35,7 +35,7 @@ type attempt struct {
 	at, endAt  time.Time
 	ending     ending
 	// reason of a loss or a revocation.
-	reason    string
+	reason    messages.Reason
 	failure   *messages.Failure
 	abandoned bool
 	output    []byte
@@ -57,7 +57,7 @@ type binding struct {
 	generation int
 	lost       bool
 	lostAt     time.Time
-	lostReason string
+	lostReason messages.Reason
 }
 
 // generation is a run from its start, or a replay, to its end.
@@ -306,7 +306,7 @@ func (h *history) result(step string, number int32, e ending) *attempt {
 	case a.ending == succeeded || a.ending == failed || a.ending == rebuilt, h.phases[step] == done:
 		h.breaks(RuleRecordedTwice, "%s#%d %s, after it had %s", step, number, e, a.ending)
 	case a.ending != live:
-		h.breaks(RuleStaleAccepted, "%s#%d %s, after it was %s (%s)", step, number, e, a.ending, a.reason)
+		h.breaks(RuleStaleAccepted, "%s#%d %s, after it was %s (%s)", step, number, e, a.ending, a.reason.Words())
 	case a.epoch != 0 && (h.current == nil || h.current.GetEpoch() != a.epoch || h.current.lost && h.sticky() == messages.Sticky_STICKY_SOFT):
 		h.breaks(RuleStaleAccepted, "%s#%d of epoch %d %s when the run was bound in epoch %d", step, number, a.epoch, e, h.epoch())
 	}
@@ -315,10 +315,10 @@ func (h *history) result(step string, number int32, e ending) *attempt {
 }
 
 // withdrawn ends a live attempt without a result.
-func (h *history) withdrawn(step string, number int32, e ending, reason string) {
+func (h *history) withdrawn(step string, number int32, e ending, reason messages.Reason) {
 	a := h.byKey[attemptKey{step, number}]
 	if a == nil || a.ending != live {
-		h.breaks(RuleAttempts, "%s#%d is %s (%s), and is not live", step, number, e, reason)
+		h.breaks(RuleAttempts, "%s#%d is %s (%s), and is not live", step, number, e, reason.Words())
 		return
 	}
 	a.ending, a.endAt, a.reason = e, h.now.At, reason
@@ -373,7 +373,7 @@ func (h *history) refused(r *messages.ResultRefused) {
 	h.c.report.Seen.Refused++
 	a := h.byKey[attemptKey{r.GetStep(), r.GetAttempt()}]
 	if a == nil || a.ending != lost && !a.abandoned {
-		h.breaks(RuleAttempts, "the result of %s#%d is refused (%s), and the attempt was neither lost nor given up", r.GetStep(), r.GetAttempt(), r.GetReason())
+		h.breaks(RuleAttempts, "the result of %s#%d is refused (%s), and the attempt was neither lost nor given up", r.GetStep(), r.GetAttempt(), r.Why())
 	}
 }
 

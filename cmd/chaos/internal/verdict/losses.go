@@ -79,23 +79,23 @@ func (c *checker) turnedAway(p *ledger.Process) bool {
 
 // excused says that something that was done to the worker's process explains
 // why it was given up.
-func (c *checker) excused(w *messages.WorkerRef, reason string, at time.Time) bool {
+func (c *checker) excused(w *messages.WorkerRef, reason messages.Reason, at time.Time) bool {
 	faults := c.faultsOf(w, at)
 	kinds := func(kinds ...Kind) bool {
 		return slices.ContainsFunc(faults, func(f *Fault) bool { return slices.Contains(kinds, f.Kind) })
 	}
 	switch reason {
-	case reasonLeft:
+	case messages.Reason_REASON_WORKER_LEFT:
 		// One that finds itself superseded leaves in order.
 		return kinds(WorkerLeave) || c.succeededBy(w, at)
-	case reasonDraining:
+	case messages.Reason_REASON_WORKER_DRAINING:
 		return kinds(WorkerLeave, WorkerDrain) || c.succeededBy(w, at)
-	case reasonSuperseded, reasonRestarted:
+	case messages.Reason_REASON_WORKER_SUPERSEDED, messages.Reason_REASON_WORKER_RESTARTED:
 		return c.succeededBy(w, at)
-	case reasonLost, reasonCanceled:
+	case messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_CANCELED_BY_WORKER:
 		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, PartitionSplit, OneWay, Loss, PartitionServers, PartitionLink) ||
-			reason == reasonCanceled && kinds(WorkerDrain) || c.succeededBy(w, at)
-	case reasonLease:
+			reason == messages.Reason_REASON_CANCELED_BY_WORKER && kinds(WorkerDrain) || c.succeededBy(w, at)
+	case messages.Reason_REASON_LEASE_EXPIRED:
 		return kinds(WorkerStop, WorkerPause, Partition, PartitionSplit, OneWay, Loss, PartitionServers, PartitionLink) || c.serversStruck(at)
 	}
 	return false
@@ -117,11 +117,11 @@ func (c *checker) serversStruck(at time.Time) bool {
 // lostBinding checks that a worker is given up for something that was done.
 // Whether it was busy for long enough is for checkLosses to say.
 func (c *checker) lostBinding(h *history, b *binding) {
-	if b.lostReason == reasonBusy {
+	if b.lostReason == messages.Reason_REASON_WORKER_BUSY {
 		return
 	}
 	if !c.excused(b.GetWorker(), b.lostReason, b.lostAt) {
-		h.breaks(RuleFalseLoss, "%s is given up at %s (%s), and nothing was done to it", place(b.GetWorker()), clock(b.lostAt), b.lostReason)
+		h.breaks(RuleFalseLoss, "%s is given up at %s (%s), and nothing was done to it", place(b.GetWorker()), clock(b.lostAt), b.lostReason.Words())
 	}
 }
 
@@ -137,30 +137,30 @@ func (h *history) checkLosses() {
 			continue
 		}
 		excused := h.c.excused(a.worker, a.reason, a.endAt)
-		if a.reason == reasonUnknown || a.reason == reasonNoAnswer {
+		if a.reason == messages.Reason_REASON_UNKNOWN_TO_WORKER || a.reason == messages.Reason_REASON_CANCEL_NOT_ANSWERED {
 			excused = h.generations[a.generation].canceled
 		}
 		if excused {
 			continue
 		}
-		if a.epoch == 0 || a.reason == reasonCanceled || a.reason == reasonUnknown || a.reason == reasonNoAnswer {
-			h.breaks(RuleFalseLoss, "%s#%d on %s is given up at %s (%s), and nothing was done to it", a.step, a.number, place(a.worker), clock(a.endAt), a.reason)
+		if a.epoch == 0 || a.reason == messages.Reason_REASON_CANCELED_BY_WORKER || a.reason == messages.Reason_REASON_UNKNOWN_TO_WORKER || a.reason == messages.Reason_REASON_CANCEL_NOT_ANSWERED {
+			h.breaks(RuleFalseLoss, "%s#%d on %s is given up at %s (%s), and nothing was done to it", a.step, a.number, place(a.worker), clock(a.endAt), a.reason.Words())
 		}
 		if next := h.byKey[attemptKey{a.step, a.number + 1}]; next != nil && next.generation == a.generation && len(a.executions) > 0 && len(next.executions) > 0 {
 			h.breaks(RuleRepeated, "%s#%d was executed on %s, which lived, and #%d on %s again", a.step, a.number, place(a.worker), next.number, place(next.worker))
 		}
 	}
 	for i, b := range h.bindings {
-		if i == 0 || h.sticky() != messages.Sticky_STICKY_SOFT || b.GetFromWorker() == "" || h.bindings[i-1].lost && b.GetReason() != reasonBusy {
+		if i == 0 || h.sticky() != messages.Sticky_STICKY_SOFT || b.GetFromWorker() == "" || h.bindings[i-1].lost && b.GetReason() != messages.Reason_REASON_WORKER_BUSY {
 			continue
 		}
 		from := h.bindings[i-1]
 		switch b.GetReason() {
-		case reasonDraining:
-			if !h.c.excused(from.GetWorker(), reasonDraining, b.at) {
+		case messages.Reason_REASON_WORKER_DRAINING:
+			if !h.c.excused(from.GetWorker(), messages.Reason_REASON_WORKER_DRAINING, b.at) {
 				h.breaks(RuleSoftMoved, "moved from %s at %s, which did not drain", place(from.GetWorker()), clock(b.at))
 			}
-		case reasonBusy:
+		case messages.Reason_REASON_WORKER_BUSY:
 			if !h.outOfPatience(from, b.at) {
 				h.breaks(RuleSoftMoved, "moved from %s at %s, which was not busy for %s", place(from.GetWorker()), clock(b.at), busyPatience)
 			}
@@ -172,7 +172,7 @@ func (h *history) checkLosses() {
 // whole patience when it was withdrawn for the move.
 func (h *history) outOfPatience(from *binding, at time.Time) bool {
 	return slices.ContainsFunc(h.attempts, func(a *attempt) bool {
-		return a.epoch == from.GetEpoch() && a.ending == revoked && a.reason == reasonBusy && !a.endAt.After(at) && a.endAt.Sub(a.at) >= busyPatience-slack
+		return a.epoch == from.GetEpoch() && a.ending == revoked && a.reason == messages.Reason_REASON_WORKER_BUSY && !a.endAt.After(at) && a.endAt.Sub(a.at) >= busyPatience-slack
 	})
 }
 

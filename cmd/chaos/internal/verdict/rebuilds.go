@@ -39,7 +39,7 @@ func (h *history) arrived(a *attempt) {
 // again, in the epoch that is in force too; what is being built does not count.
 func (h *history) stateLost(l *messages.AttemptLost) {
 	a := h.byKey[attemptKey{l.GetStep(), l.GetAttempt()}]
-	if a == nil || !l.GetStateLost() {
+	if a == nil || l.GetReason() != messages.Reason_REASON_STATE_LOST {
 		return
 	}
 	a.stateLost = true
@@ -79,7 +79,7 @@ func (h *history) rebuilt(r *messages.StepRebuilt) {
 		h.breaks(RuleRebuild, "%s#%d is rebuilt, and was not sent for that", r.GetStep(), r.GetAttempt())
 		return
 	case a.ending != live:
-		h.breaks(RuleStaleAccepted, "%s#%d is rebuilt, after it was %s (%s)", a.step, a.number, a.ending, a.reason)
+		h.breaks(RuleStaleAccepted, "%s#%d is rebuilt, after it was %s (%s)", a.step, a.number, a.ending, a.reason.Words())
 	case h.current == nil || h.epoch() != a.epoch || h.current.lost && h.sticky() == messages.Sticky_STICKY_SOFT:
 		h.breaks(RuleStaleAccepted, "%s#%d of epoch %d is rebuilt when the run was bound in epoch %d", a.step, a.number, a.epoch, h.epoch())
 	}
@@ -154,7 +154,7 @@ func (h *history) hadState(e *ledger.Execution, step string) bool {
 func (h *history) checkStateLost(a *attempt) {
 	e := a.execution()
 	if e == nil || !e.Failed || !strings.HasPrefix(e.Note, OnPurpose) {
-		h.breaks(RuleRepeated, "%s#%d on %s is given up (%s), and it did not say that its state is lost", a.step, a.number, place(a.worker), a.reason)
+		h.breaks(RuleRepeated, "%s#%d on %s is given up (%s), and it did not say that its state is lost", a.step, a.number, place(a.worker), a.reason.Words())
 	}
 }
 

@@ -102,7 +102,7 @@ func (t *tale) tell(events ...*messages.Event) {
 	t.run.Entries = append(t.run.Entries, Entry{Number: uint64(len(t.run.Entries)) + 1, At: t.s.pass(2 * time.Millisecond), Events: events})
 }
 
-func (t *tale) bind(worker, reason string) {
+func (t *tale) bind(worker string, reason messages.Reason) {
 	t.epoch++
 	to := t.s.processes[worker]
 	b := &messages.Bound{Epoch: t.epoch, Worker: to, Reason: reason}
@@ -113,7 +113,7 @@ func (t *tale) bind(worker, reason string) {
 	t.tell(&messages.Event{Kind: &messages.Event_Bound{Bound: b}})
 }
 
-func (t *tale) lose(reason string) {
+func (t *tale) lose(reason messages.Reason) {
 	t.tell(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: t.epoch, Reason: reason}}})
 }
 
@@ -172,16 +172,16 @@ func (t *tale) fail(step string, attempt int, code messages.Code, note string) {
 	}}})
 }
 
-func (t *tale) attemptLost(step string, attempt int, reason string) {
+func (t *tale) attemptLost(step string, attempt int, reason messages.Reason) {
 	t.tell(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{Step: step, Attempt: int32(attempt), Reason: reason}}})
 }
 
-func (t *tale) revoked(step string, attempt int, reason string) {
+func (t *tale) revoked(step string, attempt int, reason messages.Reason) {
 	t.tell(&messages.Event{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{Step: step, Attempt: int32(attempt), Reason: reason}}})
 }
 
 func (t *tale) refused(step string, attempt int) {
-	t.tell(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{Step: step, Attempt: int32(attempt), Reason: "late"}}})
+	t.tell(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{Step: step, Attempt: int32(attempt), Reason: messages.Reason_REASON_ATTEMPT_LOST}}})
 }
 
 func (t *tale) spawn(step string, attempt int, child string, sticky, keep bool) {

@@ -123,7 +123,7 @@ func (s *scene) pid(worker string) int {
 // before the step that needs it.
 func rebuiltElsewhere(s *scene) {
 	t := s.stateful("rebuilt", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	v := t.build("", "")
@@ -136,9 +136,9 @@ func rebuiltElsewhere(s *scene) {
 	t.given("b", 1, a)
 	b := t.newest("b").ID
 	back := s.leave("w1")
-	t.lose(reasonDraining)
+	t.lose(messages.Reason_REASON_WORKER_DRAINING)
 	s.release(v, releaseRebound)
-	t.bind("w2", reasonDraining)
+	t.bind("w2", messages.Reason_REASON_WORKER_DRAINING)
 	t.rebuild("a", 2, "c")
 	t.rebuild("b", 2, "c")
 	t.dispatch("c", 1, "")
@@ -155,7 +155,7 @@ func rebuiltElsewhere(s *scene) {
 // has ended; what it does is fenced.
 func thawedTooLate(s *scene) {
 	t := s.begin("thawed", soft)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	t.ticks("a", 100*time.Millisecond)
@@ -163,9 +163,9 @@ func thawedTooLate(s *scene) {
 	f := s.strike(WorkerStop, "w2")
 	f.PID = s.pid("w2")
 	s.pass(2 * time.Second)
-	t.lose(reasonLost)
-	t.attemptLost("a", 1, reasonLost)
-	t.bind("w3", reasonLost)
+	t.lose(messages.Reason_REASON_WORKER_LOST)
+	t.attemptLost("a", 1, messages.Reason_REASON_WORKER_LOST)
+	t.bind("w3", messages.Reason_REASON_WORKER_LOST)
 	t.dispatch("a", 2, "")
 	t.execute("a", 2)
 	t.ticks("a", 4*time.Second)
@@ -194,14 +194,14 @@ func (s *scene) drain(worker string, deadline time.Duration) (lift func()) {
 func (t *tale) leaves(data string) {
 	t.tell(
 		&messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: &messages.StateHandedOff{Epoch: t.epoch, States: []*messages.HandedState{{Local: "state", Data: []byte(data)}}}}},
-		&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: t.epoch, Reason: reasonDraining}}},
+		&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: t.epoch, Reason: messages.Reason_REASON_WORKER_DRAINING}}},
 	)
 }
 
 // handedOver: a run leaves a worker that drains, and its state goes with it.
 func handedOver(s *scene) {
 	t := s.stateful("handed", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	v := t.build("", "")
@@ -215,7 +215,7 @@ func handedOver(s *scene) {
 	data := t.give(v)
 	t.leaves(data)
 	s.release(v, releaseRebound)
-	t.bind("w3", reasonDraining)
+	t.bind("w3", messages.Reason_REASON_WORKER_DRAINING)
 	t.dispatch("c", 1, "")
 	t.execute("c", 1)
 	u := t.build("", data)
@@ -231,13 +231,13 @@ func handedOver(s *scene) {
 // when the drain is lifted; a NONE run goes elsewhere.
 func hardThroughDrain(s *scene) {
 	t := s.begin("hard-drained", hard)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	lift := s.drain("w2", 3*time.Second)
 	t.ticks("a", 3*time.Second)
 	t.seesCancel("a", 1)
-	t.attemptLost("a", 1, reasonCanceled)
+	t.attemptLost("a", 1, messages.Reason_REASON_CANCELED_BY_WORKER)
 	s.pass(3 * time.Second)
 	u := s.begin("none-undrained", none)
 	u.step("a", 1, "w1")
@@ -257,7 +257,7 @@ func sharedByKey(s *scene) {
 	for _, id := range []string{"shared-1", "shared-2"} {
 		t := s.begin(id, soft)
 		t.run.Want.Shared, t.run.Want.Key = "shared", "k"
-		t.bind("w3", reasonFirst)
+		t.bind("w3", messages.Reason_REASON_FIRST)
 		t.dispatch("a", 1, "")
 		t.execute("a", 1)
 		if v < 0 {
@@ -276,7 +276,7 @@ func sharedByKey(s *scene) {
 // foundLost: a step finds its state gone, and it is built again.
 func foundLost(s *scene) {
 	t := s.stateful("found-lost", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	v := t.build("", "")
@@ -287,7 +287,7 @@ func foundLost(s *scene) {
 	t.use(v, "b")
 	t.returns("b", 1, OnPurpose+": the state is lost")
 	s.release(v, releaseLost)
-	t.tell(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{Step: "b", Attempt: 1, Reason: "state lost", Started: true, StateLost: true}}})
+	t.tell(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{Step: "b", Attempt: 1, Reason: messages.Reason_REASON_STATE_LOST, Started: true}}})
 	t.rebuild("a", 2, "b")
 	t.dispatch("b", 2, "")
 	t.execute("b", 2)
@@ -303,7 +303,7 @@ func foundLost(s *scene) {
 // one that comes while the first stops waits for its end.
 func turnedAway(s *scene) {
 	t := s.begin("undoubled", hard)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	first := s.processes["w2"]
@@ -317,16 +317,16 @@ func turnedAway(s *scene) {
 	t.ticks("a", time.Second)
 	t.seesCancel("a", 1)
 	f.Until = s.pass(time.Second)
-	t.attemptLost("a", 1, reasonLease)
+	t.attemptLost("a", 1, messages.Reason_REASON_LEASE_EXPIRED)
 	t.step("a", 2, "")
 	t.dispatch("b", 1, "")
 	t.execute("b", 1)
 	back := s.leave("w2")
 	t.ticks("b", 500*time.Millisecond)
 	t.succeed("b", 1)
-	t.lose(reasonLeft)
+	t.lose(messages.Reason_REASON_WORKER_LEFT)
 	back()
-	t.bind("w2", reasonRestarted)
+	t.bind("w2", messages.Reason_REASON_WORKER_RESTARTED)
 	t.step("c", 1, "")
 	t.finish()
 }
@@ -335,16 +335,16 @@ func turnedAway(s *scene) {
 // bound to another one.
 func leaseExpired(s *scene) {
 	t := s.begin("lease", soft)
-	t.bind("w3", reasonFirst)
+	t.bind("w3", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	f := s.strike(PartitionServers, "w3")
 	t.ticks("a", time.Second)
 	t.seesCancel("a", 1)
 	s.pass(500 * time.Millisecond)
-	t.lose(reasonLost)
-	t.attemptLost("a", 1, reasonLost)
-	t.bind("w1", reasonLost)
+	t.lose(messages.Reason_REASON_WORKER_LOST)
+	t.attemptLost("a", 1, messages.Reason_REASON_WORKER_LOST)
+	t.bind("w1", messages.Reason_REASON_WORKER_LOST)
 	t.step("a", 2, "")
 	f.Until = s.pass(4 * time.Second)
 	t.refused("a", 1)
@@ -357,15 +357,15 @@ func leaseExpired(s *scene) {
 // other one until that does not drain any more.
 func cameBack(s *scene) {
 	t := s.begin("came-back", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	lift := s.drain("w1", 0)
 	t.fail("a", 1, messages.CodeUserError, OnPurpose+": attempt 1 of 1")
-	t.lose(reasonDraining)
+	t.lose(messages.Reason_REASON_WORKER_DRAINING)
 	s.pass(leftFor)
 	lift()
-	t.bind("w1", reasonDraining)
+	t.bind("w1", messages.Reason_REASON_WORKER_DRAINING)
 	t.step("a", 2, "")
 	t.step("b", 1, "")
 	t.step("c", 1, "")
@@ -375,7 +375,7 @@ func cameBack(s *scene) {
 // handedOn: state goes through a worker where no step has asked for it.
 func handedOn(s *scene) {
 	t := s.stateful("handed-on", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	v := t.build("", "")
@@ -385,13 +385,13 @@ func handedOn(s *scene) {
 	data := t.give(v)
 	t.leaves(data)
 	s.release(v, releaseRebound)
-	t.bind("w2", reasonDraining)
+	t.bind("w2", messages.Reason_REASON_WORKER_DRAINING)
 	t.dispatch("b", 1, "")
 	t.execute("b", 1)
 	again := s.drain("w2", 0)
 	t.fail("b", 1, messages.CodeUserError, OnPurpose+": attempt 1 of 1")
 	t.leaves(data)
-	t.bind("w3", reasonDraining)
+	t.bind("w3", messages.Reason_REASON_WORKER_DRAINING)
 	t.dispatch("b", 2, "")
 	t.execute("b", 2)
 	u := t.build("", data)

@@ -38,7 +38,7 @@ func plain(s *scene) {
 
 func retried(s *scene) {
 	t := s.begin("retried", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	t.fail("a", 1, messages.CodeUserError, OnPurpose+": attempt 1 of 1")
@@ -120,13 +120,13 @@ func waitedFor(s *scene) {
 
 func replayed(s *scene) {
 	t := s.begin("replayed", hard)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.step("a", 1, "")
 	t.step("b", 1, "")
 	t.step("c", 1, "")
 	t.end()
 	t.replay()
-	t.bind("w2", reasonReplayed)
+	t.bind("w2", messages.Reason_REASON_REPLAYED)
 	t.step("a", 2, "")
 	t.step("b", 2, "")
 	t.step("c", 2, "")
@@ -148,7 +148,7 @@ func replayedInPart(s *scene) {
 func failedForGood(s *scene) {
 	t := s.begin("failed", soft)
 	t.run.Want = &Want{Values: map[string]string{"a": "failed/a"}, Fails: "b"}
-	t.bind("w3", reasonFirst)
+	t.bind("w3", messages.Reason_REASON_FIRST)
 	t.step("a", 1, "")
 	t.dispatch("b", 1, "")
 	t.execute("b", 1)
@@ -162,7 +162,7 @@ func failedForGood(s *scene) {
 
 func canceledRun(s *scene) {
 	t := s.begin("canceled", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.step("a", 1, "")
 	t.dispatch("b", 1, "")
 	t.execute("b", 1)
@@ -211,12 +211,12 @@ func canceledParent(s *scene) {
 
 func stickyChild(s *scene) {
 	t := s.begin("parent", soft)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	t.spawn("a", 1, "parent.x", true, false)
 	x := s.child("parent.x", "parent", "a", hard, s.processes["w2"])
-	x.bind("w2", reasonChild)
+	x.bind("w2", messages.Reason_REASON_CHILD)
 	x.step("a", 1, "")
 	x.step("b", 1, "")
 	x.step("c", 1, "")
@@ -229,12 +229,12 @@ func stickyChild(s *scene) {
 
 func childOnItsOwn(s *scene) {
 	t := s.begin("parent-2", soft)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	t.spawn("a", 1, "parent-2.x", false, false)
 	x := s.child("parent-2.x", "parent-2", "a", soft, nil)
-	x.bind("w3", reasonFirst)
+	x.bind("w3", messages.Reason_REASON_FIRST)
 	x.step("a", 1, "")
 	x.step("b", 1, "")
 	x.step("c", 1, "")
@@ -252,7 +252,7 @@ func workerKilled(s *scene) {
 	for _, sticky := range []messages.Sticky{soft, hard, none} {
 		t := s.begin("killed-"+sticky.String(), sticky)
 		if sticky != none {
-			t.bind("w1", reasonFirst)
+			t.bind("w1", messages.Reason_REASON_FIRST)
 		}
 		t.step("a", 1, "w1")
 		t.dispatch("b", 1, "w1")
@@ -264,17 +264,17 @@ func workerKilled(s *scene) {
 	for _, t := range tales {
 		switch t.sticky {
 		case soft:
-			t.lose(reasonLost)
-			t.attemptLost("b", 1, reasonLost)
-			t.bind("w2", reasonLost)
+			t.lose(messages.Reason_REASON_WORKER_LOST)
+			t.attemptLost("b", 1, messages.Reason_REASON_WORKER_LOST)
+			t.bind("w2", messages.Reason_REASON_WORKER_LOST)
 			t.dispatch("b", 2, "")
 			t.execute("b", 2)
 		case none:
-			t.attemptLost("b", 1, reasonLost)
+			t.attemptLost("b", 1, messages.Reason_REASON_WORKER_LOST)
 			t.dispatch("b", 2, "w3")
 			t.execute("b", 2)
 		case hard:
-			t.lose(reasonLost)
+			t.lose(messages.Reason_REASON_WORKER_LOST)
 		}
 	}
 	s.pass(3 * time.Second)
@@ -283,8 +283,8 @@ func workerKilled(s *scene) {
 	for _, t := range tales {
 		if t.sticky == hard {
 			s.pass(500 * time.Millisecond)
-			t.attemptLost("b", 1, reasonRestarted)
-			t.bind("w1", reasonRestarted)
+			t.attemptLost("b", 1, messages.Reason_REASON_WORKER_RESTARTED)
+			t.bind("w1", messages.Reason_REASON_WORKER_RESTARTED)
 			t.dispatch("b", 2, "")
 			t.execute("b", 2)
 		}
@@ -298,21 +298,21 @@ func workerKilled(s *scene) {
 // goes on where it was.
 func workerFrozen(s *scene) {
 	t := s.begin("frozen-soft", soft)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	u := s.begin("frozen-hard", hard)
-	u.bind("w2", reasonFirst)
+	u.bind("w2", messages.Reason_REASON_FIRST)
 	u.dispatch("a", 1, "")
 	u.execute("a", 1)
 	f := s.strike(WorkerStop, "w2")
 	s.pass(2 * time.Second)
-	t.lose(reasonLost)
-	t.attemptLost("a", 1, reasonLost)
-	t.bind("w3", reasonLost)
+	t.lose(messages.Reason_REASON_WORKER_LOST)
+	t.attemptLost("a", 1, messages.Reason_REASON_WORKER_LOST)
+	t.bind("w3", messages.Reason_REASON_WORKER_LOST)
 	t.dispatch("a", 2, "")
 	t.execute("a", 2)
-	u.lose(reasonLost)
+	u.lose(messages.Reason_REASON_WORKER_LOST)
 	s.pass(4 * time.Second)
 	f.Until = s.now
 	t.returns("a", 1, "")
@@ -331,19 +331,19 @@ func workerFrozen(s *scene) {
 // begins where the next attempt runs.
 func childRespawned(s *scene) {
 	t := s.begin("respawned", soft)
-	t.bind("w3", reasonFirst)
+	t.bind("w3", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	t.spawn("a", 1, "respawned.x", true, false)
 	f := s.strike(WorkerKill, "w3")
 	s.pass(2 * time.Second)
-	t.lose(reasonLost)
-	t.attemptLost("a", 1, reasonLost)
-	t.bind("w1", reasonLost)
+	t.lose(messages.Reason_REASON_WORKER_LOST)
+	t.attemptLost("a", 1, messages.Reason_REASON_WORKER_LOST)
+	t.bind("w1", messages.Reason_REASON_WORKER_LOST)
 	t.dispatch("a", 2, "")
 	t.execute("a", 2)
 	x := s.child("respawned.x", "respawned", "a", soft, s.processes["w1"])
-	x.bind("w1", reasonChild)
+	x.bind("w1", messages.Reason_REASON_CHILD)
 	x.step("a", 1, "")
 	x.step("b", 1, "")
 	x.step("c", 1, "")
@@ -359,21 +359,21 @@ func childRespawned(s *scene) {
 // workerDrained: what waits there moves, what outlasts the grace is given up.
 func workerDrained(s *scene) {
 	t := s.begin("drained", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	u := s.begin("drained-long", none)
 	u.dispatch("a", 1, "w1")
 	u.execute("a", 1)
 	f := s.strike(WorkerLeave, "w1")
-	t.revoked("a", 1, reasonDraining)
-	t.bind("w2", reasonDraining)
+	t.revoked("a", 1, messages.Reason_REASON_WORKER_DRAINING)
+	t.bind("w2", messages.Reason_REASON_WORKER_DRAINING)
 	t.step("a", 2, "")
 	t.step("b", 1, "")
 	t.step("c", 1, "")
 	t.finish()
 	s.pass(5 * time.Second)
 	u.returns("a", 1, "context canceled")
-	u.attemptLost("a", 1, reasonCanceled)
+	u.attemptLost("a", 1, messages.Reason_REASON_CANCELED_BY_WORKER)
 	u.step("a", 2, "w2")
 	u.step("b", 1, "w2")
 	u.step("c", 1, "w2")
@@ -384,11 +384,11 @@ func workerDrained(s *scene) {
 
 func workerBusy(s *scene) {
 	t := s.begin("busy", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	s.pass(busyPatience)
-	t.revoked("a", 1, reasonBusy)
-	t.bind("w2", reasonBusy)
+	t.revoked("a", 1, messages.Reason_REASON_WORKER_BUSY)
+	t.bind("w2", messages.Reason_REASON_WORKER_BUSY)
 	t.step("a", 2, "")
 	t.step("b", 1, "")
 	t.step("c", 1, "")
@@ -397,15 +397,15 @@ func workerBusy(s *scene) {
 
 func workerCutOff(s *scene) {
 	t := s.begin("cut-off", soft)
-	t.bind("w3", reasonFirst)
+	t.bind("w3", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	f := s.strike(Partition, "server-1")
 	f.Nodes = []string{"w3"}
 	s.pass(2500 * time.Millisecond)
-	t.lose(reasonLost)
-	t.attemptLost("a", 1, reasonLost)
-	t.bind("w1", reasonLost)
+	t.lose(messages.Reason_REASON_WORKER_LOST)
+	t.attemptLost("a", 1, messages.Reason_REASON_WORKER_LOST)
+	t.bind("w1", messages.Reason_REASON_WORKER_LOST)
 	t.step("a", 2, "")
 	f.Until = s.pass(4 * time.Second)
 	t.returns("a", 1, "")
@@ -418,14 +418,14 @@ func workerCutOff(s *scene) {
 // superseded: a second process takes the id of a frozen one.
 func superseded(s *scene) {
 	t := s.begin("superseded", soft)
-	t.bind("w2", reasonFirst)
+	t.bind("w2", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	f := s.strike(WorkerDouble, "w2")
 	s.process("w2")
-	t.lose(reasonSuperseded)
-	t.attemptLost("a", 1, reasonSuperseded)
-	t.bind("w2", reasonSuperseded)
+	t.lose(messages.Reason_REASON_WORKER_SUPERSEDED)
+	t.attemptLost("a", 1, messages.Reason_REASON_WORKER_SUPERSEDED)
+	t.bind("w2", messages.Reason_REASON_WORKER_SUPERSEDED)
 	f.Until = s.now
 	t.step("a", 2, "")
 	t.step("b", 1, "")
@@ -436,7 +436,7 @@ func superseded(s *scene) {
 // serverKilled: the result of a step waits for the run's new owner.
 func serverKilled(s *scene) {
 	t := s.begin("server-killed", soft)
-	t.bind("w1", reasonFirst)
+	t.bind("w1", messages.Reason_REASON_FIRST)
 	t.dispatch("a", 1, "")
 	t.execute("a", 1)
 	f := s.strike(ServerKill, "server-2")

@@ -141,7 +141,7 @@ func (b *Board) apply(ctx context.Context, v *runView, e *messages.Event, at *ap
 	case *messages.Event_Bound:
 		b.bound(v, k.Bound)
 	case *messages.Event_BindingLost:
-		v.pending = k.BindingLost.GetReason()
+		v.pending = k.BindingLost.GetReason().Words()
 		b.screen.Line("%s lost %s: %s", v.name, v.worker(), v.pending)
 	case *messages.Event_BindingRestored:
 		v.pending = ""
@@ -150,7 +150,7 @@ func (b *Board) apply(ctx context.Context, v *runView, e *messages.Event, at *ap
 		s := k.StepSucceeded
 		v.results[s.GetStep()] = append(v.results[s.GetStep()], result{int(s.GetAttempt()), s.GetOutput()})
 	case *messages.Event_AttemptLost:
-		b.screen.Line("%s %s#%d is lost: %s", v.name, k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), k.AttemptLost.GetReason())
+		b.screen.Line("%s %s#%d is lost: %s", v.name, k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), k.AttemptLost.Why())
 	case *messages.Event_AttemptFailed:
 		f := k.AttemptFailed
 		b.screen.Line("%s %s#%d failed: %s", v.name, f.GetStep(), f.GetAttempt(), f.GetFailure().GetMessage())
@@ -172,15 +172,15 @@ func (b *Board) bound(v *runView, e *messages.Bound) {
 	v.pending = ""
 	v.bindings = append(v.bindings, binding{
 		epoch: e.GetEpoch(), worker: e.GetWorker().GetWorkerId(), incarnation: e.GetWorker().GetIncarnation(),
-		reason: e.GetReason(), from: e.GetFromWorker(),
+		reason: e.GetReason().Words(), from: e.GetFromWorker(),
 	})
 	switch {
 	case before == "":
-		b.screen.Line("%s is bound to %s (%s)", v.name, v.worker(), e.GetReason())
+		b.screen.Line("%s is bound to %s (%s)", v.name, v.worker(), e.GetReason().Words())
 	case before == v.worker():
-		b.screen.Line("%s stays with %s, a new process (%s, epoch %d)", v.name, v.worker(), e.GetReason(), e.GetEpoch())
+		b.screen.Line("%s stays with %s, a new process (%s, epoch %d)", v.name, v.worker(), e.GetReason().Words(), e.GetEpoch())
 	default:
-		b.screen.Line("%s moves from %s to %s (%s, epoch %d)", v.name, before, v.worker(), e.GetReason(), e.GetEpoch())
+		b.screen.Line("%s moves from %s to %s (%s, epoch %d)", v.name, before, v.worker(), e.GetReason().Words(), e.GetEpoch())
 	}
 }
 
