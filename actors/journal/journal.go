@@ -10,8 +10,8 @@
 // Data flow: run → Committer (gathers what arrives while a commit is in
 // flight) → Store.Append (one durable commit a batch) → callbacks.
 //
-// Stores: Memory here, sqlite beside it; journaltest holds the conformance
-// suite that each of them passes and a store that fails on purpose.
+// Stores: Memory here, sqlite and postgres below. journaltest holds the
+// conformance suite that each of them passes and a store that fails on purpose.
 //
 // Imports only messages.
 package journal
@@ -44,9 +44,9 @@ type Row struct {
 	// clear it in the row of a finished run.
 	BoundWorker string
 	Epoch       uint64
-	// Dormant: unfinished, but nothing in memory until one of the three below,
-	// which mean nothing unless it is set. Stores clear it in the row of a
-	// finished run.
+	// Dormant: unfinished, but nothing in memory until one of the three below.
+	// They mean nothing in the row of another run. Stores clear it in the row of
+	// a finished run.
 	Dormant bool
 	// WakeAt brings a dormant run back at a time; zero means no time.
 	WakeAt time.Time
@@ -192,11 +192,11 @@ type Store interface {
 	// each element, in order. An element whose Number is not the next of its
 	// run gets JOURNAL_CONFLICT and one that Validate refuses gets its error;
 	// neither harms the others. Elements of one run may follow each other in
-	// a batch. A failure of the whole commit is
-	// returned for every element. JOURNAL_UNAVAILABLE means that it is not
-	// known whether the element was stored (the connection broke during the
-	// commit): the same Append may be tried again, and then conflicts with
-	// itself; Committer settles that by comparing what is stored.
+	// a batch. A failure of the whole commit is returned for every element.
+	// JOURNAL_UNAVAILABLE means that it is not known whether the element was
+	// stored: the connection broke during the commit. The same Append may be
+	// tried again, and may then conflict with itself; Committer settles that by
+	// comparing what is stored.
 	Append(ctx context.Context, batch []Append) []error
 
 	// Load returns a run; UNKNOWN_RUN if there is none.

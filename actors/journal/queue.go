@@ -20,7 +20,7 @@ type queue struct {
 	// held has a key for each run of a batch in flight, and as its value what
 	// must wait for that batch.
 	held map[string][]pending
-	// freed waits no longer for another batch. It is older than items.
+	// freed waited for a batch that has ended. It goes before items.
 	freed []pending
 }
 
@@ -88,7 +88,7 @@ func (q *queue) hold(b *batch) {
 	}
 }
 
-// release says that a batch is no longer in flight.
+// release says that a batch has ended.
 func (q *queue) release(b *batch) {
 	if !q.exclusive {
 		return

@@ -28,12 +28,8 @@ func phase(r *journal.Row) int16 {
 	return phaseActive
 }
 
-// appendFields is the number of attributes of limpet_append_1, and rowFields
-// how many of them are of the row.
-const (
-	appendFields = 22
-	rowFields    = appendFields - 3
-)
+// appendFields is the number of attributes of limpet_append_1.
+const appendFields = 22
 
 // appends is a parameter of type limpet_append_1[] in PostgreSQL's binary form:
 // a header, then the elements, each as its length and its fields, each of these
