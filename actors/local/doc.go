@@ -3,17 +3,26 @@
 // It holds no value itself and knows no clock, network or goroutine: values are
 // numbers, time comes in with each input, work leaves as actions.
 //
-// Data flow: AttemptBegan, Get, Built, AttemptEnded, Released, HandOff, Tick,
-// Stop → Keeper → Build and CancelBuild for the user's Bind, Give and Fail for
-// the functions that asked, Release for the user's Release, HandOff for the
-// user's hooks.
+// Data flow: an input → Keeper → actions.
 //
-// A private value belongs to a run under one epoch of its binding. A shared one
-// belongs to a key: the runs bound here that have asked for it hold it, and so
-// do attempts of runs that are not bound while they run. A value is perhaps
-// queued for room, then built, then there; when nobody may ask for it any more
-// it is dropped: it stays until the last function that got it has returned, and
-// is then released. It is gone when its release has ended.
+//	inputs    AttemptBegan, Get, Built, AttemptEnded, Released, HandOff, Tick, Stop
+//	actions   Build and CancelBuild for the user's Bind, Give and Fail for the
+//	          functions that asked, Release for the user's Release, HandOff for the
+//	          user's hooks
+//
+// A private value belongs to a run under one epoch of its binding. A shared value
+// belongs to a key. The runs bound here that have asked for it hold it; an attempt
+// of a run that is not bound holds it while the attempt runs.
+//
+// A value passes through these phases:
+//
+//	queued     a shared value waits for room
+//	building   the user's Bind runs
+//	there      it may be used
+//	releasing  the user's Release runs; then it is gone
+//
+// It is dropped when nobody may ask for it any more. A dropped value is released
+// when the last function that got it has returned.
 //
 // Invariants, checked by Keeper.Check:
 //
@@ -28,8 +37,7 @@
 //	    nothing under an epoch that is over
 //	L6  who waits, waits for a value that is being built or is queued for room
 //
-// What is not bounded by limits is bounded by what is bound here: nothing is
-// remembered of a run that has no value and runs no attempt.
+// Nothing is remembered of a run that has no value and runs no attempt.
 //
 // Imports only actors/attempt and messages.
 package local

@@ -30,9 +30,14 @@ func (k *Keeper) touch(id string) *run {
 
 // forget lets go of a run with nothing to remember.
 func (k *Keeper) forget(r *run) {
-	if len(r.attempts) == 0 && len(r.private) == 0 && len(r.shared) == 0 && r.handed == nil {
+	if r.empty() {
 		delete(k.runs, r.id)
 	}
+}
+
+// empty says that there is nothing to remember of the run.
+func (r *run) empty() bool {
+	return len(r.attempts) == 0 && len(r.private) == 0 && len(r.shared) == 0 && r.handed == nil
 }
 
 // hold makes the run of an attempt a holder of a shared value.

@@ -40,7 +40,7 @@ func (v *value) counts() counted {
 	}
 	c := counted{values: 1, bytes: v.bytes}
 	held := !v.dropped && (!v.shared || len(v.holders) > 0)
-	if held || len(v.users) > 0 || v.handing {
+	if held || v.used() {
 		c.inUse = 1
 	}
 	return c

@@ -144,10 +144,14 @@ func (k *Keeper) unlink(v *value) {
 	clear(v.holders)
 }
 
-// unused looks whether the last one who used a value is gone.
+// used says that a function has the value, or that a hook reads it.
+func (v *value) used() bool { return len(v.users) > 0 || v.handing }
+
+// unused releases a dropped value once nobody uses it, and lets a shared one be
+// idle.
 func (k *Keeper) unused(now time.Time, v *value) {
 	defer k.count(v)
-	if v.phase != phaseThere || len(v.users) > 0 || v.handing {
+	if v.phase != phaseThere || v.used() {
 		return
 	}
 	if v.dropped {

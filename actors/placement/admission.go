@@ -45,16 +45,18 @@ type entrant struct {
 	at     time.Time
 }
 
-// Register asks for a worker to be admitted; rivals are the processes that the
-// membership has under its id: the others, and itself. The answer, for this incarnation, is
-// Admit, Refuse or Wait, perhaps after Probe and Record.
+// Register asks for a worker to be admitted. rivals are the processes that the
+// membership has under its id: the others, and itself. The answer, for this
+// incarnation, is Admit, Refuse or Wait, perhaps after Probe and Record.
 //
-// The first process of an id is admitted. A second one is refused as long as
-// the first answers that it takes new runs. It waits as long as the first
-// drains, for that one is on its way out and still serves the runs bound to it,
-// or is silent and the membership has not given it up. It is admitted when the
-// first is gone: never are both. A first one that stops to drain keeps the id,
-// and the second is refused after all.
+// The first process of an id is admitted. What becomes of a second one:
+//
+//	the first takes new runs           Refuse
+//	the first drains                   Wait: it serves the runs bound to it. If it
+//	                                   ends the drain it keeps the id
+//	the first is silent, and the       Wait
+//	membership has not given it up
+//	the first is gone                  Admit: never are both
 func (c *Core) Register(info *messages.WorkerInfo, rivals []Rival, now time.Time) []Action {
 	id, incarnation := info.GetWorkerId(), info.GetIncarnation()
 	if err := c.checkWorker(info); err != nil {
@@ -217,8 +219,28 @@ func (c *Core) admit(e *entrant, now time.Time) {
 	c.fill(w, now)
 }
 
-// checkWorker reports all that is wrong with what a worker says of itself.
+// checkWorker reports all that is wrong with what a worker says of itself: an
+// error with the code of the first fault and the texts of all.
 func (c *Core) checkWorker(info *messages.WorkerInfo) error {
+	faults := append(c.checkProcess(info), checkWorkflows(info)...)
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return faults[0]
+	}
+	texts := make([]string, len(faults))
+	for i, err := range faults {
+		texts[i] = err.Error()
+		var e *messages.Error
+		if errors.As(err, &e) {
+			texts[i] = e.Message
+		}
+	}
+	return messages.Errorf(messages.CodeOf(faults[0]), "%s", strings.Join(texts, "; "))
+}
+
+func (c *Core) checkProcess(info *messages.WorkerInfo) []error {
 	var faults []error
 	check := func(err error) {
 		if err != nil {
@@ -245,24 +267,7 @@ func (c *Core) checkWorker(info *messages.WorkerInfo) error {
 	if n := len(info.GetWorkflows()); n < 1 || n > messages.WorkflowsMax {
 		fault("%d workflows: must be 1 to WorkflowsMax = %d", n, messages.WorkflowsMax)
 	}
-	for _, err := range checkWorkflows(info) {
-		check(err)
-	}
-	switch len(faults) {
-	case 0:
-		return nil
-	case 1:
-		return faults[0]
-	}
-	texts := make([]string, len(faults))
-	for i, err := range faults {
-		texts[i] = err.Error()
-		var e *messages.Error
-		if errors.As(err, &e) {
-			texts[i] = e.Message
-		}
-	}
-	return messages.Errorf(messages.CodeOf(faults[0]), "%s", strings.Join(texts, "; "))
+	return faults
 }
 
 func checkWorkflows(info *messages.WorkerInfo) []error {

@@ -16,10 +16,10 @@ func (c *Core) Check() error {
 	for p := range c.bands {
 		for _, l := range c.bands[p].lanes {
 			for _, cl := range l.classes {
-				if len(cl.queues[p]) == 0 {
+				if cl.queues[p].Len() == 0 {
 					return fmt.Errorf("class %q is in lane %q of priority %d without a question", cl.key, l.workflow, p+1)
 				}
-				waiting += len(cl.queues[p])
+				waiting += cl.queues[p].Len()
 				if err := c.checkClass(cl, p); err != nil {
 					return err
 				}
@@ -82,16 +82,16 @@ func (c *Core) checkSeat(w *worker) error {
 func (c *Core) checkClass(cl *class, p int) error {
 	for _, w := range c.open {
 		if cl.eligible(w) {
-			return fmt.Errorf("P4: worker %s is open and fits, run %s waits", w.id(), cl.queues[p][0].key.run)
+			return fmt.Errorf("P4: worker %s is open and fits, run %s waits", w.id(), cl.queues[p].First().key.run)
 		}
 	}
-	for i, q := range cl.queues[p] {
-		if q.heapAt != i || q.state != stateWaiting || c.questions[q.key] != q {
+	for _, q := range cl.queues[p].Items() {
+		if q.state != stateWaiting || c.questions[q.key] != q {
 			return fmt.Errorf("P5: question %d of run %s step %q waits, but is not the one that is kept", q.number, q.key.run, q.key.step)
 		}
-		if i > 0 && q.before(cl.queues[p][(i-1)/2]) {
-			return fmt.Errorf("question %d of run %s is out of order", q.number, q.key.run)
-		}
+	}
+	if err := cl.queues[p].Check(); err != nil {
+		return fmt.Errorf("questions of class %q, priority %d: %w", cl.key, p+1, err)
 	}
 	return nil
 }

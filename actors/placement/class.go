@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/heap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -24,7 +25,7 @@ type class struct {
 	exclude  string // worker id that does not count
 
 	fits   []fit // by seat
-	queues [priorities]queue
+	queues [priorities]heap.Heap[*question]
 
 	why why
 	// Kind of reason that its questions were told in the last round, and
@@ -52,6 +53,9 @@ func (c *Core) classOf(p *messages.Place) *class {
 	cl := &class{
 		key: key, workflow: p.GetWorkflow(), steps: slices.Sorted(slices.Values(p.GetSteps())),
 		rules: p.GetLabels(), sticky: p.GetSticky() != messages.Sticky_STICKY_NONE, exclude: p.GetExcludeWorker(),
+	}
+	for p := range cl.queues {
+		cl.queues[p] = newQueue()
 	}
 	for _, r := range cl.rules {
 		if r.GetRequired() {
@@ -124,7 +128,7 @@ func (cl *class) eligible(w *worker) bool {
 func (cl *class) waiting() int {
 	n := 0
 	for i := range cl.queues {
-		n += len(cl.queues[i])
+		n += cl.queues[i].Len()
 	}
 	return n
 }
@@ -204,8 +208,8 @@ type band struct {
 func (c *Core) enqueue(q *question) {
 	c.waiting++
 	queue := &q.class.queues[q.priority]
-	queue.push(q)
-	if len(*queue) > 1 {
+	queue.Push(q)
+	if queue.Len() > 1 {
 		return
 	}
 	b := &c.bands[q.priority]
@@ -224,8 +228,8 @@ func (c *Core) enqueue(q *question) {
 func (c *Core) dequeue(q *question) {
 	c.waiting--
 	queue := &q.class.queues[q.priority]
-	queue.remove(q)
-	if len(*queue) > 0 {
+	queue.Remove(q)
+	if queue.Len() > 0 {
 		return
 	}
 	b := &c.bands[q.priority]
@@ -285,7 +289,7 @@ func (l *lane) head(w *worker, priority int) *question {
 		if !cl.eligible(w) {
 			continue
 		}
-		if q := cl.queues[priority][0]; first == nil || q.before(first) {
+		if q := cl.queues[priority].First(); first == nil || q.before(first) {
 			first = q
 		}
 	}
@@ -304,63 +308,15 @@ func (c *Core) dropIdleClasses() {
 	}
 }
 
-// queue is a heap of waiting questions, the one that became ready first on top.
-type queue []*question
+// newQueue makes a queue of waiting questions, the one that became ready first
+// on top.
+func newQueue() heap.Heap[*question] {
+	return heap.New((*question).before, func(q *question) *heap.Place { return &q.place })
+}
 
 func (q *question) before(other *question) bool {
 	if d := cmp.Compare(q.readyUs, other.readyUs); d != 0 {
 		return d < 0
 	}
 	return q.seq < other.seq
-}
-
-func (h *queue) push(q *question) {
-	q.heapAt = len(*h)
-	*h = append(*h, q)
-	h.up(q.heapAt)
-}
-
-func (h *queue) remove(q *question) {
-	at, last := q.heapAt, len(*h)-1
-	h.swap(at, last)
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	q.heapAt = -1
-	if at < last {
-		h.down(at)
-		h.up(at)
-	}
-}
-
-func (h *queue) swap(i, j int) {
-	s := *h
-	s[i], s[j] = s[j], s[i]
-	s[i].heapAt, s[j].heapAt = i, j
-}
-
-func (h *queue) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !(*h)[i].before((*h)[parent]) {
-			return
-		}
-		h.swap(i, parent)
-		i = parent
-	}
-}
-
-func (h *queue) down(i int) {
-	for {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < len(*h); child++ {
-			if (*h)[child].before((*h)[least]) {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		h.swap(i, least)
-		i = least
-	}
 }

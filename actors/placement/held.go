@@ -201,9 +201,9 @@ func (c *Core) holder(q *question, best *worker, now time.Time) *worker {
 }
 
 const (
-	// heldLook is how many of the questions whose turn it is nearly are looked
-	// at for a key that the worker with the free slot holds.
-	heldLook = 16
+	// heldAmong is how many of the questions whose turn is near may be preferred
+	// for a key that the worker with the free slot holds.
+	heldAmong = 16
 	// heldPasses is how often a question may be passed over so.
 	heldPasses = 8
 )
@@ -214,9 +214,9 @@ func (c *Core) prefer(w *worker, first *question, now time.Time) *question {
 	if len(first.keys) == 0 || c.boundMilli < 0 || first.passed >= heldPasses || w.holdsOf(first.keys, now) > 0 {
 		return first
 	}
-	queue := first.class.queues[first.priority]
+	queue := first.class.queues[first.priority].Items()
 	var found *question
-	for _, q := range queue[1:min(len(queue), heldLook)] {
+	for _, q := range queue[1:min(len(queue), heldAmong)] {
 		if (found == nil || q.before(found)) && w.holdsOf(q.keys, now) > 0 {
 			found = q
 		}

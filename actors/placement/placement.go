@@ -8,25 +8,35 @@
 // questions) → Placed, PlaceWaiting, Admit, Refuse, Probe, …
 //
 // Binding is late: a question is answered with a worker only when one that
-// fits has a free slot, and waits here otherwise. Waiting questions are
-// grouped into classes by what they require (workflow, steps, labels), so that
-// a freed slot finds its question by looking at classes, not at questions. Of
-// the workers that fit, the one with the greatest weight of preferred labels
-// wins, then one that holds shared state that the run asks for, then the least
-// loaded, then the one with the fewest bound runs. Of the questions that fit,
-// priority goes first, then the workflow that waited longest for its turn, then
-// the step that became ready first.
+// fits has a free slot. Otherwise it waits here. Waiting questions are grouped
+// into classes by what they require (workflow, steps, labels), so that a freed
+// slot goes through classes, not through questions.
+//
+// Of the workers that fit a question, one goes before another by
+//
+//	1. the weight of its preferred labels: the greatest
+//	2. shared state that the run asks for: one that holds it
+//	3. its load: the least
+//	4. its bound runs: the fewest
+//
+// Of the questions that fit a worker, one goes before another by
+//
+//	1. its priority
+//	2. the turn of its workflow: the one that waited longest
+//	3. the time at which its step became ready: the first
 //
 // # Shared state
 //
-// Each report of a worker names the keys of the shared state that it holds; one
-// that was granted a run counts as holding the run's keys for PromisedFor even
-// if it does not report them yet, so that a burst of runs with one key goes to
-// one worker. A question that asks for keys is answered with a holder that has a
-// free slot and whose load is within the bound: the one that holds most of the
-// keys, of those the least loaded. If there is none, the run does not wait: it
-// goes where any other would, which makes that worker a holder too. So a hot key
-// is held by as many workers as its load needs.
+// Each report of a worker names the keys of the shared state that it holds. A
+// worker that was granted a run counts as a holder of the run's keys for
+// PromisedFor, even if it does not report them yet: a burst of runs with one key
+// goes to one worker.
+//
+// A question that asks for keys is answered with a holder that has a free slot
+// and whose load is within the bound: the one that holds most of the keys, and of
+// those the least loaded. If there is none the run does not wait. It goes where
+// any other would, which makes that worker a holder too. So a hot key is held by
+// as many workers as its load needs.
 //
 // The bound is that of consistent hashing with bounded loads (Mirrokni, Thorup,
 // Zadimoghaddam, https://arxiv.org/abs/1608.01350): with the run, a worker's
@@ -59,10 +69,10 @@
 // # Moves
 //
 // A run that may leave its draining worker asks with Place.move. No more than
-// MovesPerSecond such questions are granted in a second, and as many at once: a
-// question that a worker could take but for this is answered PlaceWaiting.stay
-// and not kept, and the run makes its next step where it is. Only a grant counts.
-// A new placement begins with a full second's worth.
+// MovesPerSecond such questions are granted in a second, and as many at once. A
+// question beyond that for which there is a worker is answered PlaceWaiting.stay
+// and not kept: the run makes its next step where it is. Only a grant counts. A
+// new placement begins with a full second's worth.
 //
 // Invariants, checked by Core.Check:
 //
@@ -83,7 +93,7 @@
 // worker that has a StickyRunsMax are read from the journal (ListBound) before
 // the first sticky run is granted to it.
 //
-// Imports only messages.
+// Imports only heap and messages.
 package placement
 
 import (

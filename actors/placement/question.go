@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/heap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -42,7 +43,7 @@ type question struct {
 	move     bool     // of a run that may stay where it is
 	passed   uint8    // how often another one was preferred for its keys
 	seq      uint64
-	heapAt   int // place in its class's queue; -1 if not there
+	place    heap.Place // in its class's queue
 	// Whom the answer goes to.
 	asker
 	// ousted waited for an answer to the same question when this one came, from
@@ -65,31 +66,27 @@ type question struct {
 }
 
 // Ask takes a question. It is answered with Placed or Waiting at once, and
-// with Placed later if it waits. The same question asked again gets the same
-// answer; a newer one of the same run and step replaces it. A question from
-// another PID than the earlier one replaces it too, whatever its number: the
-// run has been activated anew.
+// with Placed later if it waits. Beside an earlier question of the same run and
+// step, one that comes
+//
+//	from the same PID, with the same number     is answered in the same way again
+//	from the same PID, with a smaller number    was overtaken: it is not answered
+//	from the same PID, with a greater number    replaces the earlier one
+//	from another PID                            replaces it, whatever its number: the
+//	                                            run has been activated anew
 func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	key := questionKey{p.GetRunId(), p.GetStep()}
 	from := asker{p.GetReplyAddress(), p.GetReplyActorId()}
 	var instead []ousted
 	var early ousted
 	if old := c.questions[key]; old != nil {
-		if early = old.early; early.asker == from && p.GetQuestion() <= early.number {
-			return c.take() // overtaken by its withdrawal
-		}
-		again := old.asker == from
-		if again && p.GetQuestion() < old.number {
+		if c.repeated(old, from, p.GetQuestion(), now) {
 			return c.take()
 		}
-		if again && p.GetQuestion() == old.number && !old.void() {
-			old.askedAt = now
-			c.answerAgain(old, now)
-			return c.take()
-		}
-		if !again && old.state != stateWithdrawn {
+		if old.asker != from && old.state != stateWithdrawn {
 			instead = old.outs()
 		}
+		early = old.early
 		c.drop(old, now)
 	}
 	if p.GetUnboundWorker() != "" {
@@ -119,6 +116,25 @@ func (c *Core) Ask(p *messages.Place, now time.Time) []Action {
 	c.asked.push(q)
 	c.tell(q, now)
 	return c.take()
+}
+
+// repeated says that a question is no newer than the one that is kept, which is
+// answered again if it is the same.
+func (c *Core) repeated(old *question, from asker, number uint64, now time.Time) bool {
+	early := old.early
+	switch {
+	case early.asker == from && number <= early.number:
+		return true // overtaken by its withdrawal
+	case old.asker != from || number > old.number:
+		return false
+	case number < old.number:
+		return true
+	case old.void():
+		return false
+	}
+	old.askedAt = now
+	c.answerAgain(old, now)
+	return true
 }
 
 // stay answers a move whose turn it is not yet. The question is not kept.
@@ -157,7 +173,7 @@ func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {
 	c.seq++
 	return &question{
 		key: key, hash: hashText(key.run), number: p.GetQuestion(), class: c.classOf(p), priority: bandOf(p.GetPriority()),
-		readyUs: p.GetReadyUs(), keys: p.GetHeldKeys()[:min(len(p.GetHeldKeys()), messages.LocalsMax)], move: p.GetMove(), seq: c.seq, heapAt: -1,
+		readyUs: p.GetReadyUs(), keys: p.GetHeldKeys()[:min(len(p.GetHeldKeys()), messages.LocalsMax)], move: p.GetMove(), seq: c.seq,
 		asker: asker{p.GetReplyAddress(), p.GetReplyActorId()},
 	}
 }
@@ -241,7 +257,7 @@ func (c *Core) Withdraw(m *messages.WithdrawPlace, now time.Time) []Action {
 	case old.number > m.GetQuestion() || old.state == stateWithdrawn:
 		return c.take()
 	}
-	gone := &question{key: key, number: m.GetQuestion(), asker: from, heapAt: -1, state: stateWithdrawn, doneAt: now}
+	gone := &question{key: key, number: m.GetQuestion(), asker: from, state: stateWithdrawn, doneAt: now}
 	if old != nil {
 		c.drop(old, now)
 		c.recall(old)

@@ -46,7 +46,7 @@ func (c *Core) tellReasons(now time.Time) {
 				if kind == cl.roundKind && !cl.mixed {
 					continue
 				}
-				for _, q := range cl.queues[p] {
+				for _, q := range cl.queues[p].Items() {
 					if q.told != kind {
 						q.told = kind
 						c.emit(q.waitingFor(kind, text))

@@ -72,8 +72,8 @@ const (
 	// Report is for placement.
 	Report
 	// Released says that the run RunID is not bound here any more under Epoch
-	// or an earlier one, and why: RUN_ENDED or REBOUND. It may be said of
-	// runs that the core does not know, and more than once.
+	// or an earlier one, and why. It may be said of runs that the core does not
+	// know, and more than once.
 	Released
 	// Stopped says that the worker has nothing left to do: the end of a drain,
 	// or, with Err, of all else. All that runs have here is over.
@@ -198,7 +198,7 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case !c.cfg.Knows(d.Workflow, d.Step):
 		c.refuse(from, d, messages.Reason_REASON_STEP_GONE)
 	case c.drain.turnsAway(d):
-		// Its doublet may come when the drain is over.
+		// Its duplicate may come when the drain is over.
 		c.withdraw(d.RunId, d.Step, d.Attempt)
 		c.refuse(from, d, messages.Reason_REASON_WORKER_DRAINING)
 	default:

@@ -2,14 +2,22 @@
 // runs send it. It knows no clock, network or goroutine: time comes in with
 // each input, work leaves as actions.
 //
-// Data flow: Dispatch, Revoke, CancelAttempt, ResultAck, RunReleased, the end
-// of a function, a drain and its end, Tick → Core → Start and CancelContext for the functions, Send
-// for the runs, Report for placement, AskBound for the owners of runs, Stopped
-// for the process.
+// Data flow: an input → Core → actions.
 //
-// An attempt is queued, then runs, perhaps waits for a child (and then comes
-// back through the queue), then ends; its result is kept until the run has
-// acknowledged it. After that a mark of a few bytes remains.
+//	inputs    Dispatch, Revoke, CancelAttempt, ResultAck, RunReleased, the end of
+//	          a function, a drain and its end, Tick
+//	actions   Start and CancelContext for the functions, Send for the runs, Report
+//	          for placement, AskBound for the owners of runs, Stopped for the process
+//
+// An attempt passes through these phases:
+//
+//	queued     it waits for its first slot
+//	running    its function holds a slot
+//	waiting    its function waits for a child and holds no slot
+//	returning  the child has ended, and the function waits for a slot again
+//	ended      its result is kept until the run has acknowledged it
+//
+// After that a mark of a few bytes remains.
 //
 // Invariants, checked by Core.Check:
 //
@@ -26,10 +34,10 @@
 //	W7  a bound run of which nothing was heard for StillBoundAfter is asked about,
 //	    the longest unheard first: RunReleased may be lost
 //
-// What is not bounded by slots is bounded otherwise: marks of runs with nothing
-// in flight are kept for MarksMax attempts, the oldest go first; those of a
-// sticky run are replaced by its epoch when the run is released. A message would have to be
-// older than MarksMax attempts to be taken for a new one.
+// Marks are bounded. Those of runs with nothing in flight are kept for MarksMax
+// attempts; the oldest go first. When a sticky run is released its epoch replaces
+// its marks. A message is taken for a new one only if it is older than MarksMax
+// attempts.
 //
-// Imports only messages.
+// Imports only heap and messages.
 package slots

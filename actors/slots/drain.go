@@ -8,31 +8,33 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// A draining worker takes on nothing new: it refuses new runs and steps of runs
-// that are not sticky, and what waits in its queue may go elsewhere. HARD runs
-// that are bound to it are served until the deadline. So are the steps of bound
-// SOFT runs that still come: it is the run that leaves, at its next boundary,
-// when it may.
+// A draining worker does with the steps that come:
 //
-// There are two kinds of drain. That of an operator (DrainFor) leaves the
-// process where it is: at the deadline what runs is canceled, and from then on
-// HARD runs are refused too, until Undrain or another DrainFor. That of a
-// process which is to end (Drain) stops the worker as soon as nothing is held,
-// at the deadline at the latest; there is no way back. They may overlap.
+//	not sticky, or of a new run       refused; what is queued of them too
+//	of a HARD run bound here          served until the deadline
+//	of a SOFT run bound here          served until the deadline: the run leaves by
+//	                                  itself, at the end of a step, when it may
 //
-// Nothing is held, and the process may end, when no function runs, nothing is
-// queued, every result is acknowledged, no local state is being handed off, and
+// There are two kinds of drain. They may overlap.
 //
-//   - no run is bound here that counts on the worker; or
-//   - for DrainLinger nothing came, and HARD runs are bound: their next step may
-//     have been on its way; or
-//   - for HandOffLinger nothing came, and SOFT runs are bound that hand local
-//     state off: they were to hear of the drain and to ask for that state.
+//	of an operator, DrainFor   The process stays. At the deadline what runs is
+//	                           canceled; from then on HARD runs are refused too.
+//	                           Undrain, or another DrainFor, ends that.
+//	of the process, Drain      The worker stops as soon as nothing is held, at the
+//	                           deadline at the latest. Nothing ends it.
 //
-// SOFT runs without such state need not be waited for: they lose nothing more
-// by the end of the process than by moving. Nor are those waited for beyond
-// HandOffLinger that do not come for their state: they sleep, or no other worker
-// has a slot for them.
+// Nothing is held when no function runs, nothing is queued, every result is
+// acknowledged and no local state is being handed off. The worker then waits a
+// little more for what may be on its way:
+//
+//	SOFT runs bound that hand state off   HandOffLinger: they hear of the drain,
+//	                                      and ask for their state
+//	else HARD runs bound                  DrainLinger: for their next step
+//	else                                  no more
+//
+// SOFT runs that hand nothing off lose no more by the end of the process than by
+// moving. A run that does not ask within HandOffLinger sleeps, or no other worker
+// has a slot for it.
 const (
 	DrainLinger   = 250 * time.Millisecond
 	HandOffLinger = 3 * time.Second
@@ -46,8 +48,8 @@ type drainState struct {
 	deadline, endBy time.Time
 	// over: the operator's deadline has passed.
 	over bool
-	// quietSince is since when nothing is held, or when a run was heard of last
-	// if that is later; zero while something is held.
+	// quietSince is the later of two times: since when nothing is held, and when
+	// a run was heard of last. It is zero while something is held.
 	quietSince time.Time
 	// handing counts the runs whose local state is being handed off.
 	handing int
@@ -180,10 +182,12 @@ func (c *Core) Superseded(now time.Time, cause error) []Action {
 }
 
 // GivenUp says that the server at a host had declared this process gone, and
-// sees it again. Attempts of its runs that go elsewhere then are lost and tried
-// again there: here they end. HARD runs have waited for this process, and go
-// on, and so do the runs of other servers, which may have seen it all the time:
-// the one that is back may have been the one that was cut off.
+// sees it again.
+//
+//	SOFT and unsticky runs of that server   have gone elsewhere: here they end
+//	HARD runs                               have waited for this process: they go on
+//	runs of other servers                   go on: those may have seen the process
+//	                                        all the time
 func (c *Core) GivenUp(now time.Time, host string, cause error) []Action {
 	if !c.begin() {
 		return nil

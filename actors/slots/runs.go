@@ -232,28 +232,39 @@ func (c *Core) released(runID string, epoch uint64, reason messages.ReleaseReaso
 
 // HandOff says that the state of a run was asked for, because the run leaves:
 // nothing is executed of it any more under that epoch. It is false for a question
-// that means nothing: of an activation that is behind the journal, for an attempt
-// of the run is executed, or the run has left under that epoch; or one that may
-// be late, see LeaseEnded.
+// that means nothing.
 func (c *Core) HandOff(now time.Time, m *messages.HandOff) ([]Action, bool) {
 	if !c.begin() {
 		return nil, false
 	}
 	r := c.touch(m.RunId)
-	if c.leaseless || c.fromBefore(m.LeaseTerm) || m.Epoch <= r.releasedEpoch || slices.ContainsFunc(r.held, func(a *attempt) bool {
-		return a.phase != phaseQueued && a.phase != phaseEnded && a.epoch <= m.Epoch
-	}) {
-		c.rest(r)
-		return c.end(now), false
-	}
-	r.handedEpoch = max(r.handedEpoch, m.Epoch)
-	for _, a := range slices.Clone(r.held) {
-		if a.phase == phaseQueued && a.epoch <= m.Epoch {
-			c.turnAway(a, messages.Reason_REASON_HANDED_OFF)
+	means := c.mayHandOff(r, m)
+	if means {
+		r.handedEpoch = max(r.handedEpoch, m.Epoch)
+		for _, a := range slices.Clone(r.held) {
+			if a.phase == phaseQueued && a.epoch <= m.Epoch {
+				c.turnAway(a, messages.Reason_REASON_HANDED_OFF)
+			}
 		}
 	}
 	c.rest(r)
-	return c.end(now), true
+	return c.end(now), means
+}
+
+// mayHandOff says that the question for the state of a run means something.
+func (c *Core) mayHandOff(r *run, m *messages.HandOff) bool {
+	switch {
+	case c.leaseless || c.fromBefore(m.LeaseTerm):
+		// It may be late: see LeaseEnded.
+		return false
+	case m.Epoch <= r.releasedEpoch:
+		// The run has left under that epoch.
+		return false
+	}
+	// An activation that asks while an attempt is executed is behind the journal.
+	return !slices.ContainsFunc(r.held, func(a *attempt) bool {
+		return a.phase != phaseQueued && a.phase != phaseEnded && a.epoch <= m.Epoch
+	})
 }
 
 // handedOffUnder says whether the state of the run has left under the epoch of

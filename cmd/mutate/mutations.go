@@ -107,7 +107,7 @@ var mutations = []mutation{
 	{"placement: take back what another activation asked", []change{{placeAskGo,
 		"	case old.asker != from:\n", "	case old.asker != from && old.number > m.GetQuestion():\n"}}},
 	{"placement: let a question that was taken back oust another", []change{{placeAskGo,
-		"early.asker == from && p.GetQuestion() <= early.number {", "early.asker == from && p.GetQuestion() < 0*early.number {"},
+		"	case early.asker == from && number <= early.number:\n", "	case early.asker == from && number < 0*early.number:\n"},
 		{placeAskGo, "	if q.seen {\n		return\n	}\n	for", "	if q.number > 0 {\n		return\n	}\n	for"}}},
 	{"placement: admit beside a process that lives", []change{{admissionGo,
 		"		if current || r.State != RivalJoining {", "		if r.State == RivalDraining {"}}},

@@ -40,7 +40,7 @@ var policy = []layer{
 	{"cluster/quorum", nil, pure},
 	{"cluster/notify", nil, inert},
 	{"actors/run", []string{"messages"}, pure},
-	{"actors/placement", []string{"messages"}, pure},
+	{"actors/placement", []string{"actors/heap", "messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
