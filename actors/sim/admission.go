@@ -101,7 +101,7 @@ func (p *placer) rivals(id string) []placement.Rival {
 		if q.worker == nil || q.id != id || !p.sv.sees[q] {
 			continue
 		}
-		state := [...]placement.RivalState{placement.RivalJoining, placement.RivalReady, placement.RivalDraining}[p.sv.state[q]]
+		state := [...]placement.RivalState{placement.RivalJoining, placement.RivalReady, placement.RivalDraining, placement.RivalDraining}[p.sv.state[q]]
 		list = append(list, placement.Rival{WorkerID: id, Incarnation: q.worker.inc(), Address: q.address, ActorID: "worker", State: state})
 	}
 	return list

@@ -47,12 +47,8 @@ func (sv *server) placement() *placer {
 	sv.sim.tracef("%s begins placement", sv.address)
 	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro()), MovesPerSecond: sv.sim.world.movesPerSecond}), askers: map[string]func(*messages.RegisterReply){}}
 	sv.place = p
-	for _, id := range sv.roster.order {
-		if w := sv.roster.up(id); w != nil {
-			for _, news := range sv.roster.present(sv.roster.workers[id]) {
-				p.workerChanged(w, news.State)
-			}
-		}
+	for _, w := range sv.roster.holders() {
+		p.workerChanged(sv.roster.up(w.WorkerID), w.State)
 	}
 	p.announce(true)
 	for _, after := range []time.Duration{time.Second, 5 * time.Second} {

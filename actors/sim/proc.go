@@ -43,7 +43,10 @@ type memberState uint8
 const (
 	memberJoining memberState = iota
 	memberReady
+	// memberDraining is of a server that leaves, and of a worker that an operator
+	// drains; memberLeaving of a worker that comes to its end.
 	memberDraining
+	memberLeaving
 )
 
 // clock is what the process takes for the time.
@@ -209,10 +212,8 @@ func (p *proc) changed(subject *proc) {
 		default:
 			place.askersGone(subject.address)
 		}
-	case !p.sees[subject]:
-		p.server.roster.vanished(subject.worker)
-	case p.state[subject] != memberJoining:
-		p.server.roster.sighted(subject.worker, p.state[subject])
+	default:
+		p.server.roster.viewChanged()
 	}
 }
 

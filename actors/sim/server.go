@@ -14,7 +14,7 @@ import (
 // the pool, placement.
 type server struct {
 	*proc
-	roster roster
+	roster *watcher
 	place  *placer
 	// placeOwner is where placement was in the last view.
 	placeOwner *proc
@@ -45,7 +45,7 @@ func (s *Sim) startServer(id string) *server {
 	p := s.newProc(id)
 	p.member, s.bornAt = memberReady, s.now
 	sv := &server{proc: p, active: map[string]*activation{}, judging: map[*proc]bool{}, lease: lease.NewGranter(leaseConfig, p.clock())}
-	sv.roster = roster{sv: sv, workers: map[string]*known{}}
+	sv.roster = newWatcher(sv)
 	p.server = sv
 	s.tracef("server %s starts", p.address)
 	s.reconsider()
@@ -139,10 +139,8 @@ func (sv *server) recover(gained []int) {
 		for _, id := range watched {
 			sv.wakeBy(gained, id, run.WorkerGone)
 		}
-		for _, id := range sv.roster.order {
-			if sv.roster.up(id) != nil {
-				sv.wakeBy(gained, id, run.WorkerUp)
-			}
+		for _, w := range sv.roster.holders() {
+			sv.wakeBy(gained, w.WorkerID, run.WorkerUp)
 		}
 		sv.kick(sv.clock())
 	})

@@ -138,7 +138,7 @@ func (w *worker) drain(grace time.Duration) {
 	s := w.sim
 	s.tracef("%s drains for %v", w.address, grace)
 	w.drained = true
-	s.setState(w.proc, memberDraining)
+	s.setState(w.proc, memberLeaving)
 	w.do(w.core.Drain(w.clock(), w.clock().Add(grace)))
 }
 

@@ -72,7 +72,7 @@ func run(ctx context.Context, seeds int, only string) error {
 }
 
 // copied is what the simulator needs of the module.
-var copied = []string{"go.mod", "go.sum", "messages", "actors/heap", "actors/run", "actors/placement", "actors/slots", "actors/journal", "actors/sim", "cluster/lease"}
+var copied = []string{"go.mod", "go.sum", "messages", "actors/heap", "actors/run", "actors/roster", "actors/placement", "actors/slots", "actors/journal", "actors/sim", "cluster/lease"}
 
 func copyModule(dir string) error {
 	for _, from := range copied {

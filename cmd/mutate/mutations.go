@@ -25,6 +25,10 @@ const (
 	placeClassGo = "actors/placement/class.go"
 	placeAskGo   = "actors/placement/question.go"
 	admissionGo  = "actors/placement/admission.go"
+	claimGo      = "actors/roster/claim.go"
+	doubtGo      = "actors/roster/doubt.go"
+	tellGo       = "actors/roster/tell.go"
+	rosterGo     = "actors/roster/core.go"
 	leaseGo      = "cluster/lease/granter.go"
 	holderGo     = "cluster/lease/holder.go"
 )
@@ -117,6 +121,29 @@ var mutations = []mutation{
 		"	c.held.gone(w)\n", ""}}},
 	{"placement: admit although the first process answers", []change{{admissionGo,
 		"	delete(c.entrants, workerID)\n	if draining {", "	if !draining {\n		e.rivals = e.rivals[1:]\n		c.advance(e)\n		return c.take()\n	}\n	delete(c.entrants, workerID)\n	if draining {"}}},
+	{"roster: tell a verdict that is not final at once", []change{{tellGo,
+		"	case gone != nil && gone.final:", "	case gone != nil:"}}},
+	{"roster: tell a doubt while a lease is held", []change{{doubtGo,
+		"	case hold > 0:\n", "	case hold > time.Hour:\n"}}},
+	{"roster: tell who began to watch after the servers were asked", []change{{doubtGo,
+		"	to := slices.DeleteFunc(d.asked,", "	d.asked, d.waiting = append(d.asked, d.waiting...), nil\n	to := slices.DeleteFunc(d.asked,"}}},
+	{"roster: forget who began to watch after the servers were asked", []change{{doubtGo,
+		"	if len(d.waiting) > 0 {", "	if len(d.waiting) > 1_000_000 {"}}},
+	{"roster: take every verdict for final", []change{
+		{tellGo, "verdict{gone, c.cfg.Ended(p.worker.id, p.ref.Incarnation)}", "verdict{gone, true}"}}},
+	{"roster: take an id over while an earlier process has a lease", []change{{claimGo,
+		"	if hold > 0 {", "	if hold > time.Hour {"}}},
+	{"roster: take an id over from a later process without asking it", []change{
+		{claimGo, "		if h := w.holder(); h != nil && !w.outranks(p, h) {", "		if h := w.holder(); h != nil && h == p {"},
+		{claimGo, "	case p.info != nil && (h == nil || h == first || w.outranks(p, h)):", "	case p.info != nil:"}}},
+	{"roster: do not wait for a later process to say who it is", []change{{claimGo,
+		"		if other != p && other.told != run.WorkerGone && other.info == nil && w.outranks(other, p) {", "		if p == nil && w.outranks(other, p) {"}}},
+	{"roster: do not tell a process that it is superseded", []change{{claimGo,
+		"	c.do(Supersede{p.ref, p.by})\n", ""}}},
+	{"roster: call a process gone that is joining", []change{{doubtGo,
+		"	case inView && d.worker.verdictOn(d.incarnation) == nil:", "	case inView && d.asked == nil:"}}},
+	{"roster: do not tell that a process has vanished", []change{{rosterGo,
+		"	c.tellGone(p)\n", "	p.told = run.WorkerGone\n"}}},
 	{"lease: call a worker lost before its leases have ended", []change{{leaseGo,
 		"	left := until.Add(g.cfg.For).Sub(now)\n", "	left := until.Sub(now)\n"}}},
 	{"lease: act beyond the end of the lease", []change{{holderGo,
