@@ -46,7 +46,7 @@ func RosterBubble(t *testing.T, f func(w *RosterWorld)) {
 		}()
 		w.Server = w.Node("s1", cluster.Config{Role: cluster.RoleServer, Kinds: []cluster.Kind{{Name: cluster.KindPlacement,
 			Activate: func(pool string) (*actor.PID, error) { return w.Place(pool) }}}})
-		w.Roster = server.NewRoster(server.RosterConfig{Node: w.Server, Logger: slog.New(slog.DiscardHandler)})
+		w.Roster = server.NewRoster(server.RosterConfig{Node: w.Server})
 		w.Stops = append(w.Stops, w.Roster.Stop)
 		f(w)
 	})

@@ -220,7 +220,7 @@ func (w *World) Later(d time.Duration, f func()) (wait func()) {
 func (w *World) prepare(s *Server, c server.HostConfig) cluster.Kind {
 	log := slog.New(slog.DiscardHandler)
 	s.committer = journal.NewCommitter(w.Store, w.Committer)
-	s.Roster = server.NewRoster(server.RosterConfig{Node: s.Node, Logger: log})
+	s.Roster = server.NewRoster(server.RosterConfig{Node: s.Node})
 	definitions := server.NewDefinitions(w.Store)
 	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, w.Store, s.committer, s.Roster, definitions, log
 	c.Hooks.Recovered = func(runs int, _ time.Duration) { s.Recovered <- runs }

@@ -146,7 +146,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c), Hooks: s.journal.hooks(c.Logger)})
 	clock := server.NewClock(server.ClockConfig{Store: c.Store, Logger: c.Logger})
-	s.roster = server.NewRoster(server.RosterConfig{Node: node, Settle: c.Settle, Clock: clock, Logger: c.Logger})
+	s.roster = server.NewRoster(server.RosterConfig{Node: node, Settle: c.Settle, Clock: clock})
 	definitions := server.NewDefinitions(c.Store)
 	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,

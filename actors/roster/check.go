@@ -59,8 +59,8 @@ func (w *worker[W]) check() error {
 		if !d.waits.waiting() {
 			fail("R7: the doubt about %s~%s waits for nothing", w.id, d.incarnation)
 		}
-		if p := w.processNamed(d.incarnation); p != nil && p.told != run.WorkerGone {
-			fail("R8: %s~%s is doubted, is there, and has not lost its id", w.id, d.incarnation)
+		if holder != nil && holder.ref.Incarnation == d.incarnation {
+			fail("R8: %s~%s is doubted and holds the id", w.id, d.incarnation)
 		}
 	}
 	if len(w.past) > PastMax {

@@ -185,6 +185,9 @@ func (c *Core[W]) install(p *process[W]) {
 			c.displace(other, p)
 		}
 	}
+	if d := w.doubtOf(p.ref.Incarnation); d != nil {
+		c.endDoubt(d)
+	}
 	w.last, w.load = p, nil
 	p.claim.phase = decided
 	p.told = run.WorkerUp

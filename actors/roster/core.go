@@ -51,8 +51,8 @@ const (
 
 // Process is an admitted process of a worker as the view has it.
 type Process struct {
-	Ref   *messages.WorkerRef
-	State ProcessState
+	WorkerID, Incarnation, Address string
+	State                          ProcessState
 }
 
 // Action is what a core wants done, in order.
@@ -213,13 +213,15 @@ func (c *Core[W]) ViewChanged(now time.Time, view []Process) []Action {
 
 // sighted notes a process of the view.
 func (c *Core[W]) sighted(s Process) (isNew bool, w *worker[W]) {
-	w = c.worker(s.Ref.WorkerId)
-	p := w.processNamed(s.Ref.Incarnation)
+	w = c.worker(s.WorkerID)
+	p := w.processNamed(s.Incarnation)
 	if p == nil {
-		p = &process[W]{worker: w, ref: s.Ref, state: s.State, seen: c.views}
+		ref := &messages.WorkerRef{WorkerId: s.WorkerID, Incarnation: s.Incarnation, Address: s.Address,
+			ActorId: messages.WorkerActorID(s.WorkerID, s.Incarnation)}
+		p = &process[W]{worker: w, ref: ref, state: s.State, seen: c.views}
 		p.waits.process = p
 		w.there, c.there = append(w.there, p), append(c.there, p)
-		if d := w.doubtOf(s.Ref.Incarnation); d != nil {
+		if d := w.doubtOf(s.Incarnation); d != nil {
 			// What it says of itself will be news.
 			c.endDoubt(d)
 		}

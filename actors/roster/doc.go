@@ -16,9 +16,9 @@
 //     not the holder: whether it takes the id over.
 //   - A verdict says that a process has gone, and why. It is final if the process
 //     is known to have ended or left: such a process never acts again.
-//   - A doubt is about a process that a run watches, and that is not there or has
-//     lost its id. It may act all the same, for another server may have given it a
-//     lease. The doubt lasts until no lease is left. See package lease.
+//   - A doubt is about a process that a run watches, and that is not there or does
+//     not hold the id. It may act all the same, for another server may have given
+//     it a lease. The doubt lasts until no lease is left. See package lease.
 //
 // # Claims
 //
@@ -62,7 +62,7 @@
 //	    SupersedeEvery until it has vanished.
 //	R7* Every open claim and every doubt waits for one answer or for one time, or,
 //	    a claim, for a later process that has yet to say who it is.
-//	R8* A process is doubted only while it is not there, or has lost its id.
+//	R8* The holder is not doubted.
 //	R9* No more than PastMax verdicts are remembered of an id. When a new id would
 //	    be one more than WorkersMax, those are forgotten that are neither there
 //	    nor watched.

@@ -166,7 +166,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		of := ref(arg(0))
 		var running int
 		d.MaybeScanArgs(t, "running", &running)
-		s.core.LoadReported(s.now, &messages.LoadReport{WorkerId: of.WorkerId, Incarnation: of.Incarnation, Running: int32(running)})
+		s.core.NoteLoad(s.now, &messages.LoadReport{WorkerId: of.WorkerId, Incarnation: of.Incarnation, Running: int32(running)})
 		return nil
 	}
 	d.Fatalf(t, "unknown command %q", d.Cmd)
@@ -181,7 +181,7 @@ func view(t *testing.T, d *datadriven.TestData) []Process {
 		if !ok {
 			d.Fatalf(t, "unknown state %q", word)
 		}
-		list = append(list, Process{ref(name), state})
+		list = append(list, Process{WorkerID: ref(name).WorkerId, Incarnation: ref(name).Incarnation, State: state})
 	}
 	return list
 }

@@ -54,9 +54,9 @@ func (w *worker[W]) status(now time.Time) WorkerStatus {
 	return s
 }
 
-// LoadReported keeps the newest report of a process, for listings. How its local
+// NoteLoad keeps the newest report of a process, for listings. How its local
 // state fares is not in each of them.
-func (c *Core[W]) LoadReported(now time.Time, report *messages.LoadReport) {
+func (c *Core[W]) NoteLoad(now time.Time, report *messages.LoadReport) {
 	w := c.workers[report.GetWorkerId()]
 	if w == nil {
 		return

@@ -20,6 +20,6 @@
 // given up begins anew from the journal. A sweep finds what was lost in between:
 // runs that nobody has activated, and activations that are behind.
 //
-// Imports cluster, journal, run, projection, slots, heap, pool, messages,
-// messages/api.
+// Imports cluster, notify, journal, roster, run, projection, slots, heap, pool,
+// messages, messages/api.
 package server

@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -286,11 +287,11 @@ func (a *keyAsker) note(incarnation string, answered bool) {
 // that answered last first, those that did not answer of late last.
 func (a *keyAsker) candidates(most int) []*messages.WorkerInfo {
 	all := a.host.roster.Workers()
-	all = slices.DeleteFunc(all, func(w WorkerStatus) bool {
+	all = slices.DeleteFunc(all, func(w roster.WorkerStatus) bool {
 		return w.State == run.WorkerGone || w.Info == nil || messages.EffectivePool(w.Info.GetPool()) != a.def.EffectivePool() || !run.HasSteps(w.Info, a.def)
 	})
 	a.mu.Lock()
-	rank := func(w WorkerStatus) int {
+	rank := func(w roster.WorkerStatus) int {
 		switch at, silent := a.silent[w.Incarnation]; {
 		case silent && time.Since(at) < keysSilentFor:
 			return 3
@@ -301,7 +302,7 @@ func (a *keyAsker) candidates(most int) []*messages.WorkerInfo {
 		}
 		return 2
 	}
-	slices.SortStableFunc(all, func(x, y WorkerStatus) int { return rank(x) - rank(y) })
+	slices.SortStableFunc(all, func(x, y roster.WorkerStatus) int { return rank(x) - rank(y) })
 	a.mu.Unlock()
 	var out []*messages.WorkerInfo
 	for _, w := range all[:min(most, len(all))] {

@@ -6,13 +6,14 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
 // workerView is a worker as listings show it.
-func workerView(w *WorkerStatus) *api.Worker {
+func workerView(w *roster.WorkerStatus) *api.Worker {
 	v := &api.Worker{
 		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),

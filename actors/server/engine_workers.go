@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -58,7 +59,7 @@ func (e *Engine) Workers(ctx context.Context) []*api.Worker {
 
 // statuses are the workers of the roster. Workers report their load to the
 // placement of their pool: where that is on another server, it is asked.
-func (e *Engine) statuses(ctx context.Context) []WorkerStatus {
+func (e *Engine) statuses(ctx context.Context) []roster.WorkerStatus {
 	all := e.host.roster.Workers()
 	pools := map[string]bool{}
 	for _, w := range all {
@@ -146,7 +147,7 @@ func (e *Engine) drain(ctx context.Context, state run.WorkerState, m *messages.D
 
 // drained returns the worker as this server and its runs see it, which waits a
 // moment for the news.
-func (e *Engine) drained(ctx context.Context, told WorkerStatus, state run.WorkerState) *api.Worker {
+func (e *Engine) drained(ctx context.Context, told roster.WorkerStatus, state run.WorkerState) *api.Worker {
 	for until := time.Now().Add(drainSeen); time.Now().Before(until); {
 		w, _ := e.host.roster.Worker(told.WorkerID)
 		if w.Incarnation != told.Incarnation || w.State == state || w.State == run.WorkerGone || !e.pause(ctx) {

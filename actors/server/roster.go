@@ -2,30 +2,17 @@ package server
 
 import (
 	"context"
-	"log/slog"
-	"sort"
 	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
-
-// WorkerStatus is a worker as listings show it. It must not be changed.
-type WorkerStatus struct {
-	WorkerID, Incarnation string
-	State                 run.WorkerState
-	Reason                messages.Reason
-	Info                  *messages.WorkerInfo
-	// Load is the last report, if placement of the worker's pool is on this
-	// server, or was; nil otherwise. LoadAge is how long ago it came.
-	Load    *messages.LoadReport
-	LoadAge time.Duration
-}
 
 // RosterConfig configures a Roster.
 type RosterConfig struct {
@@ -37,8 +24,6 @@ type RosterConfig struct {
 	Settle time.Duration
 	// Clock for the times at which workers started. Defaults to the local one.
 	Clock *Clock
-	// Logger defaults to slog.Default().
-	Logger *slog.Logger
 	// Hooks may be zero.
 	Hooks RosterHooks
 }
@@ -49,27 +34,13 @@ type RosterHooks struct {
 	Changed func(run.WorkerChanged)
 }
 
-const (
-	// describeTry bounds one question to a worker who it is.
-	describeTry     = time.Second
-	describePause   = 20 * time.Millisecond
-	describePauseTo = time.Second
-	// supersedeEvery is the pause between two messages to a superseded process.
-	supersedeEvery = time.Second
-	// pastMax is how many earlier processes of a worker id are remembered.
-	pastMax = 8
-	// idsMax is how many worker ids are remembered; those that are neither
-	// there nor watched are forgotten above it.
-	idsMax = 100_000
-)
-
-// Roster is a server's one watcher of workers: the view tells which processes
-// are there, each is asked who it is, and runs are told what becomes of theirs.
-// It is safe for concurrent use; news of one worker arrives in order.
+// Roster is a server's one watcher of workers, a shell around the core of package
+// roster: it shows it the view, asks what it wants asked, and tells what it wants
+// told. It is safe for concurrent use; news of one worker arrives in order.
 type Roster struct {
 	cfg     RosterConfig
 	root    *actor.RootContext
-	news    *newsroom
+	news    *notifier
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
@@ -78,51 +49,19 @@ type Roster struct {
 	mu      sync.Mutex
 	closed  bool
 	version uint64 // of the newest view
-	workers map[string]*rosterWorker
-}
-
-// rosterWorker is all that is known of a worker id.
-type rosterWorker struct {
-	id string
-	// The process that holds the id, or held it last: it has said who it is; nil
-	// if none ever did.
-	current *rosterProcess
-	// Processes of the id in the view that are admitted, by incarnation.
-	there map[string]*rosterProcess
-	// Why earlier processes went, the newest last.
-	past     []verdict
-	watchers map[string]*actor.PID
-	// watchersMost is how many there were since watchers was made.
-	watchersMost int
-	// Processes that are watched, are not there, and may act all the same.
-	doubted map[string]*doubt
-	load    *messages.LoadReport
-	loadAt  time.Time
-}
-
-// rosterProcess is one process of a worker id.
-type rosterProcess struct {
-	member cluster.Member
-	asked  bool                 // its claim to the id is being looked into
-	info   *messages.WorkerInfo // nil until described
-	told   run.WorkerState      // last state that was told; 0 for none
-	reason messages.Reason
-	// Ends the asking, or the telling that it is superseded.
-	stop context.CancelFunc
+	core    *roster.Core[*actor.PID]
+	// timer of the core's next tick, which is at next; zero for none.
+	timer *time.Timer
+	next  time.Time
 }
 
 // NewRoster starts to watch the workers of a node's view.
 func NewRoster(c RosterConfig) *Roster {
-	if c.Settle <= 0 {
-		c.Settle = 3 * time.Second
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	r := &Roster{cfg: c, root: c.Node.System().Root, workers: map[string]*rosterWorker{}}
+	r := &Roster{cfg: c, root: c.Node.System().Root}
+	r.core = roster.New[*actor.PID](roster.Config{Settle: c.Settle, Ended: c.Node.HasEnded})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.news = newNewsroom(r.root)
-	r.work.Go(r.news.loop)
+	r.news = &notifier{send: func(to *actor.PID, n *run.WorkerChanged) { r.root.Send(to, n) }}
+	r.work.Go(func() { r.news.run(r.ctx) })
 	r.unwatch = c.Node.Subscribe(r.viewChanged)
 	r.viewChanged(c.Node.View())
 	return r
@@ -131,216 +70,200 @@ func NewRoster(c RosterConfig) *Roster {
 // Stop ends the watching. Nobody is told anything afterwards.
 func (r *Roster) Stop() {
 	r.unwatch()
-	r.cancel()
 	r.mu.Lock()
 	r.closed = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
 	r.mu.Unlock()
-	r.news.close()
+	r.cancel()
 	r.work.Wait()
+	r.news.close()
 }
 
 // Watch sends news of a worker to a run, an actor of this process, as
-// *run.WorkerChanged, until Unwatch. What the run does not expect is told at once:
-// that the given process is draining or gone, and that another one is up. "" is
-// no process. One that may have a lease is not called gone before that has ended,
-// one that was never seen not before the settle time is over.
+// *run.WorkerChanged, until Unwatch with the same PID. What the run does not
+// expect is told soon: that the given process is draining or gone, and that
+// another one is up. "" is no process. See roster.Core.Watch.
 func (r *Roster) Watch(workerID, incarnation string, by *actor.PID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return
-	}
-	w := r.worker(workerID)
-	w.watchers[by.Id] = by
-	only := []*actor.PID{by}
-	p := w.current
-	same := p != nil && p.member.Incarnation == incarnation && p.told != run.WorkerGone
-	gone := w.verdictOn(incarnation)
-	switch {
-	case w.asking(incarnation):
-		// What it says of itself will be news.
-	case same && p.told == run.WorkerDraining:
-		r.news.tell(p.changed(run.WorkerDraining), only)
-	case same:
-	case incarnation == "":
-		r.tellPresent(w, only)
-	case gone != nil && gone.final:
-		r.news.tell(gone.WorkerChanged, only)
-		r.tellPresent(w, only)
-	default:
-		r.doubt(w, incarnation, by)
-	}
-}
-
-// asking says that the process is there and has yet to say who it is, or is
-// back and has yet to say it again; not of one that began before the holder.
-func (w *rosterWorker) asking(incarnation string) bool {
-	p, h := w.there[incarnation], w.holder()
-	return p != nil && p != h && p.told != run.WorkerGone && (h == nil || h.member.Incarnation < incarnation)
-}
-
-// present is the news of the process that holds the id now: none, up, or up
-// and draining.
-func (w *rosterWorker) present() []run.WorkerChanged {
-	p := w.current
-	if p == nil || p.info == nil || p.told == run.WorkerGone {
-		return nil
-	}
-	news := []run.WorkerChanged{p.changed(run.WorkerUp)}
-	if p.told == run.WorkerDraining {
-		news = append(news, p.changed(run.WorkerDraining))
-	}
-	return news
+	r.step(func(now time.Time) []roster.Action { return r.core.Watch(now, by, workerID, incarnation) })
 }
 
 // Unwatch ends the news of a worker to a run.
 func (r *Roster) Unwatch(workerID string, by *actor.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.workers[workerID]
-	if w == nil {
-		return
-	}
-	delete(w.watchers, by.Id)
-	w.watchers = trimmed(w.watchers, &w.watchersMost)
-	if len(w.watchers) == 0 && len(w.there) == 0 && w.current == nil {
-		r.drop(w)
-	}
+	r.core.Unwatch(by, workerID)
 }
 
 // Worker returns the process that holds a worker id, or held it last; false if
 // none was seen and described.
-func (r *Roster) Worker(workerID string) (WorkerStatus, bool) {
+func (r *Roster) Worker(workerID string) (roster.WorkerStatus, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.workers[workerID]
-	if w == nil || w.current == nil || w.current.info == nil {
-		return WorkerStatus{}, false
-	}
-	return w.status(), true
+	return r.core.Worker(time.Now(), workerID)
 }
 
 // Workers returns all workers that were seen, by id, those that have gone
 // included.
-func (r *Roster) Workers() []WorkerStatus {
+func (r *Roster) Workers() []roster.WorkerStatus {
 	r.mu.Lock()
-	out := make([]WorkerStatus, 0, len(r.workers))
-	for _, w := range r.workers {
-		if w.current != nil && w.current.info != nil {
-			out = append(out, w.status())
-		}
-	}
-	r.mu.Unlock()
-	sort.Slice(out, func(i, j int) bool { return out[i].WorkerID < out[j].WorkerID })
-	return out
+	defer r.mu.Unlock()
+	return r.core.Workers(time.Now())
 }
 
 // OnChange calls f with each change of a worker, before the runs that watch it
 // are told. All calls come from one goroutine, in order: f has to be quick.
 // After cancel at most one call that is under way ends.
-func (r *Roster) OnChange(f func(run.WorkerChanged)) (cancel func()) { return r.news.listen(f, false) }
+func (r *Roster) OnChange(f func(run.WorkerChanged)) (cancel func()) { return r.news.changed.Add(f) }
 
 // OnTold is OnChange after the runs that watch the worker were told: for who
 // looks for runs that do not watch it any more.
-func (r *Roster) OnTold(f func(run.WorkerChanged)) (cancel func()) { return r.news.listen(f, true) }
+func (r *Roster) OnTold(f func(run.WorkerChanged)) (cancel func()) { return r.news.told.Add(f) }
 
 // Told is closed when the runs that watch workers have been told all that is
 // known of them so far: whatever they get afterwards comes after that.
-func (r *Roster) Told() <-chan struct{} { return r.news.told() }
+func (r *Roster) Told() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := make(chan struct{})
+	if r.closed {
+		close(told)
+	} else {
+		r.news.queue.Put(notice{told: told})
+	}
+	return told
+}
 
 // NoteLoad keeps the last report of a worker, for listings.
 func (r *Roster) NoteLoad(report *messages.LoadReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w := r.workers[report.GetWorkerId()]; w != nil {
-		w.noteLoad(report)
-	}
-}
-
-// noteLoad keeps the newest report of a process. How its local state fares is
-// not in each of them.
-func (w *rosterWorker) noteLoad(report *messages.LoadReport) {
-	if w.load.GetIncarnation() == report.GetIncarnation() {
-		if report.GetSerial() < w.load.GetSerial() {
-			return
-		}
-		if len(report.GetLocals()) == 0 && len(w.load.GetLocals()) > 0 {
-			report = proto.CloneOf(report)
-			report.Locals = w.load.GetLocals()
-		}
-	}
-	w.load, w.loadAt = report, time.Now()
+	r.core.NoteLoad(time.Now(), report)
 }
 
 // Loads are the last reports of the workers of a pool.
 func (r *Roster) Loads(pool string) []*messages.WorkerLoad {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []*messages.WorkerLoad
-	for _, w := range r.workers {
-		if w.load != nil && messages.EffectivePool(w.load.GetPool()) == pool {
-			out = append(out, &messages.WorkerLoad{Load: w.load, AgeMs: time.Since(w.loadAt).Milliseconds()})
+	return r.core.Loads(time.Now(), pool)
+}
+
+// viewChanged shows the core which processes of workers are admitted.
+func (r *Roster) viewChanged(v *cluster.View) {
+	view := make([]roster.Process, 0, len(v.Members))
+	for _, m := range v.Members {
+		if m.Role != cluster.RoleWorker || m.State == cluster.StateJoining {
+			continue
+		}
+		p := roster.Process{WorkerID: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address}
+		switch m.State {
+		case cluster.StateDraining:
+			p.State = roster.Draining
+		case cluster.StateLeaving:
+			p.State = roster.Leaving
+		}
+		view = append(view, p)
+	}
+	r.step(func(now time.Time) []roster.Action {
+		if v.Version < r.version {
+			return nil
+		}
+		r.version = v.Version
+		return r.core.ViewChanged(now, view)
+	})
+}
+
+// step gives the core an input, and does what it wants done.
+func (r *Roster) step(input func(now time.Time) []roster.Action) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	for _, a := range input(time.Now()) {
+		switch a := a.(type) {
+		case roster.Tell[*actor.PID]:
+			if f := r.cfg.Hooks.Changed; f != nil && a.Public {
+				f(*a.News)
+			}
+			r.news.queue.Put(notice{news: a.News, to: a.To, public: a.Public})
+		case roster.Ask:
+			r.work.Go(func() { r.ask(a) })
+		case roster.AskLeases:
+			r.work.Go(func() { r.askLeases(a) })
+		case roster.Supersede:
+			r.root.Send(pidOf(a.Process), &messages.Superseded{WorkerId: a.Process.WorkerId, Incarnation: a.Process.Incarnation,
+				ByIncarnation: a.By.Incarnation, ByAddress: a.By.Address})
 		}
 	}
-	return out
+	r.setTimer()
 }
 
-// worker returns the entry of an id. Called with mu held.
-func (r *Roster) worker(id string) *rosterWorker {
-	w := r.workers[id]
-	if w == nil {
-		if len(r.workers) >= idsMax {
-			r.forgetAbsent()
+// setTimer has the core get its next tick. Called with mu held.
+func (r *Roster) setTimer() {
+	next := r.core.Next()
+	if next.Equal(r.next) {
+		return
+	}
+	r.next = next
+	switch {
+	case next.IsZero():
+		r.timer.Stop()
+	case r.timer == nil:
+		r.timer = time.AfterFunc(time.Until(next), r.tick)
+	default:
+		r.timer.Reset(time.Until(next))
+	}
+}
+
+func (r *Roster) tick() {
+	r.step(func(now time.Time) []roster.Action {
+		r.next = time.Time{}
+		return r.core.Tick(now)
+	})
+}
+
+// ask asks a process who it is, once.
+func (r *Roster) ask(q roster.Ask) {
+	try, cancel := context.WithTimeout(r.ctx, roster.AskWithin)
+	defer cancel()
+	reply, err := r.cfg.Node.Request(try, pidOf(q.Process), &messages.Describe{})
+	d, ok := reply.(*messages.DescribeReply)
+	if err != nil || !ok {
+		r.step(func(now time.Time) []roster.Action { return r.core.Silent(now, q.Question) })
+		return
+	}
+	info := r.infoOf(d)
+	r.step(func(now time.Time) []roster.Action { return r.core.Described(now, q.Question, info, d.GetDraining()) })
+}
+
+// infoOf is what a process says of itself, with its start on this server's
+// clock: the worker's own may be another.
+func (r *Roster) infoOf(d *messages.DescribeReply) *messages.WorkerInfo {
+	if d.GetRunningUs() <= 0 {
+		return d.GetWorker()
+	}
+	info := proto.Clone(d.GetWorker()).(*messages.WorkerInfo)
+	info.StartedUs = r.cfg.Clock.Now().UnixMicro() - d.GetRunningUs()
+	return info
+}
+
+// askLeases asks the other servers about one process after the other.
+func (r *Roster) askLeases(q roster.AskLeases) {
+	var hold time.Duration
+	inView := false
+	for _, incarnation := range q.Incarnations {
+		there := func() bool {
+			_, there := r.cfg.Node.View().Member(q.WorkerID + "~" + incarnation)
+			return there
 		}
-		w = &rosterWorker{id: id, there: map[string]*rosterProcess{}, watchers: map[string]*actor.PID{}, doubted: map[string]*doubt{}}
-		r.workers[id] = w
+		inView = inView || there()
+		hold = max(hold, r.cfg.Node.LeaseHold(r.ctx, q.WorkerID, incarnation))
+		inView = inView || there()
 	}
-	return w
+	r.step(func(now time.Time) []roster.Action { return r.core.Leases(now, q.Question, hold, inView) })
 }
 
-func (r *Roster) forgetAbsent() {
-	for _, w := range r.workers {
-		if len(w.there) == 0 && len(w.watchers) == 0 {
-			r.drop(w)
-		}
-	}
-}
-
-func (r *Roster) drop(w *rosterWorker) {
-	for _, d := range w.doubted {
-		d.stop()
-	}
-	delete(r.workers, w.id)
-}
-
-func (w *rosterWorker) status() WorkerStatus {
-	p := w.current
-	s := WorkerStatus{WorkerID: w.id, Incarnation: p.member.Incarnation, State: p.told, Reason: p.reason, Info: p.info}
-	if w.load.GetIncarnation() == p.member.Incarnation {
-		s.Load, s.LoadAge = w.load, time.Since(w.loadAt)
-	}
-	return s
-}
-
-func (p *rosterProcess) changed(s run.WorkerState) run.WorkerChanged {
-	c := run.WorkerChanged{Worker: refOf(p.member), State: s, Info: p.info}
-	switch s {
-	case run.WorkerGone:
-		c.Reason = p.reason
-	case run.WorkerDraining:
-		c.Reason = messages.Reason_REASON_WORKER_DRAINING
-	}
-	return c
-}
-
-// tell tells everybody who watches the worker. Called with mu held.
-func (r *Roster) tell(w *rosterWorker, c run.WorkerChanged) {
-	if f := r.cfg.Hooks.Changed; f != nil {
-		f(c)
-	}
-	pids := make([]*actor.PID, 0, len(w.watchers))
-	for _, pid := range w.watchers {
-		pids = append(pids, pid)
-	}
-	r.news.announce(c, pids)
-}
+// pidOf is the worker actor of a process.
+func pidOf(w *messages.WorkerRef) *actor.PID { return actor.NewPID(w.Address, w.ActorId) }

@@ -7,12 +7,12 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
-	"github.com/limpetrun/limpet/messages"
 )
 
-// BenchmarkRosterFanOut tells 100,000 runs that their worker has gone; Watch
-// goes on meanwhile.
+// BenchmarkRosterFanOut tells 100,000 runs that their worker has gone; Watch goes
+// on meanwhile.
 func BenchmarkRosterFanOut(b *testing.B) {
 	const runs = 100_000
 	root := actor.NewActorSystem().Root
@@ -22,19 +22,21 @@ func BenchmarkRosterFanOut(b *testing.B) {
 			heard <- struct{}{}
 		}
 	}))
-	r := &Roster{root: root, news: newNewsroom(root), workers: map[string]*rosterWorker{}}
-	go r.news.loop()
-	defer r.news.close()
-	w := r.worker("w1")
+	r := &Roster{core: roster.New[*actor.PID](roster.Config{})}
+	r.news = &notifier{send: func(_ *actor.PID, n *run.WorkerChanged) { root.Send(sink, n) }}
+	go r.news.run(b.Context())
 	for i := range runs {
-		w.watchers[strconv.Itoa(i)] = sink
+		r.Watch("w1", "", actor.NewPID("here", strconv.Itoa(i)))
 	}
+	view := []roster.Process{{WorkerID: "w1", Incarnation: "i1"}}
 	var locked time.Duration
 	for b.Loop() {
 		start := time.Now()
-		r.mu.Lock()
-		r.tell(w, run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: "w1"}, State: run.WorkerGone})
-		r.mu.Unlock()
+		r.step(func(now time.Time) []roster.Action {
+			// It vanishes before it has said who it is, which is news.
+			r.core.ViewChanged(now, view)
+			return r.core.ViewChanged(now, nil)
+		})
 		locked += time.Since(start)
 		for range runs {
 			<-heard

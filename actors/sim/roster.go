@@ -33,7 +33,7 @@ func (r *watcher) viewChanged() {
 			continue
 		}
 		state := [...]roster.ProcessState{memberReady: roster.Ready, memberDraining: roster.Draining, memberLeaving: roster.Leaving}
-		view = append(view, roster.Process{Ref: p.worker.ref(), State: state[r.sv.state[p]]})
+		view = append(view, roster.Process{WorkerID: p.id, Incarnation: p.worker.inc(), Address: p.address, State: state[r.sv.state[p]]})
 	}
 	r.do(r.core.ViewChanged(r.sv.clock(), view))
 }

@@ -352,7 +352,7 @@ func (a *placementActor) rivals(info *messages.WorkerInfo) []placement.Rival {
 		if m.Role != cluster.RoleWorker || m.WorkerID != info.GetWorkerId() {
 			continue
 		}
-		r := placement.Rival{WorkerID: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address, ActorID: server.WorkerPID(m).Id}
+		r := placement.Rival{WorkerID: m.WorkerID, Incarnation: m.Incarnation, Address: m.Address, ActorID: messages.WorkerActorID(m.WorkerID, m.Incarnation)}
 		switch m.State {
 		case cluster.StateReady:
 			r.State = placement.RivalReady

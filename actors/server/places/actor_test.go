@@ -378,7 +378,7 @@ func TestPlacementMoves(t *testing.T) {
 		var other *placementWorld
 		n := w.Node(w.nextOwner(), cluster.Config{Role: cluster.RoleServer, Kinds: []cluster.Kind{{Name: cluster.KindPlacement,
 			Activate: func(pool string) (*actor.PID, error) { return other.Place(pool) }}}})
-		roster := server.NewRoster(server.RosterConfig{Node: n, Logger: slog.New(slog.DiscardHandler)})
+		roster := server.NewRoster(server.RosterConfig{Node: n})
 		w.Stops = append(w.Stops, roster.Stop)
 		other = &placementWorld{RosterWorld: &actorstest.RosterWorld{Place: places.NewKind(places.Deps{
 			Node: n, Roster: roster, Store: w.store, Logger: slog.New(slog.DiscardHandler)}).Activate}}
