@@ -171,19 +171,7 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		st.built()
 		s.readyChildren(st, at)
 	case *messages.Event_AttemptFailed:
-		f := k.AttemptFailed
-		st.Failures++
-		st.Failure = f.Failure
-		if f.Abandoned {
-			st.lost = append(st.lost, f.Attempt)
-		}
-		if messages.Code(f.Failure.GetCode()) != messages.CodeStateNotBuilt {
-			s.worked(st)
-		}
-		st.Phase, st.RetryAt, st.ReadyAt = Backoff, time.UnixMicro(f.RetryAtUs), time.UnixMicro(f.RetryAtUs)
-		if f.RetryAtUs == 0 {
-			st.Phase = Ready
-		}
+		s.applyFailed(st, k.AttemptFailed)
 	case *messages.Event_AttemptLost:
 		s.applyLost(st, k.AttemptLost, at)
 	case *messages.Event_AttemptRevoked:
@@ -207,6 +195,22 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		st.built()
 		s.endStep(st, Succeeded, nil, at)
 		s.awaited(st, at)
+	}
+}
+
+// applyFailed folds a failure that is charged to the retries.
+func (s *State) applyFailed(st *Step, f *messages.AttemptFailed) {
+	st.Failures++
+	st.Failure = f.Failure
+	if f.Abandoned {
+		st.lost = append(st.lost, f.Attempt)
+	}
+	if messages.Code(f.Failure.GetCode()) != messages.CodeStateNotBuilt {
+		s.worked(st)
+	}
+	st.Phase, st.RetryAt, st.ReadyAt = Backoff, time.UnixMicro(f.RetryAtUs), time.UnixMicro(f.RetryAtUs)
+	if f.RetryAtUs == 0 {
+		st.Phase = Ready
 	}
 }
 

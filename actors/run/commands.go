@@ -145,32 +145,39 @@ func (m *Machine) canceled(what string) string {
 // lives and every child has taken note.
 func (m *Machine) advanceCancel() {
 	givenUp := !m.now.Before(m.s.CancelAt.Add(m.cfg.CancelGrace))
-	live := false
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		if st.Phase == Live && (m.s.Binding.Lost || givenUp) {
-			why := messages.Reason_REASON_CANCEL_NOT_ANSWERED
-			if m.s.Binding.Lost {
-				why = m.s.Binding.LostReason
-			}
-			m.attemptLost(i, why)
-		}
-		if st.Phase == Live {
-			live = true
+		switch {
+		case st.Phase != Live:
+		case m.s.Binding.Lost:
+			m.attemptLost(i, m.s.Binding.LostReason)
+		case givenUp:
+			m.attemptLost(i, messages.Reason_REASON_CANCEL_NOT_ANSWERED)
+		default:
 			if at, _ := m.resendAt(i); !m.now.Before(at) {
 				m.cancelAttempt(i)
 			}
-		} else if !st.Phase.Ended() {
+			continue
+		}
+		if !st.Phase.Ended() {
 			m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
 				Step: st.Def.Name, Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}}})
 		}
 	}
-	waiting := live
+	if m.childrenNoted() && !m.anyLive() {
+		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: m.canceled("run")})
+	}
+}
+
+// childrenNoted says that every child has taken note of the cancel. Those that
+// have not are told, or told again.
+func (m *Machine) childrenNoted() bool {
+	all := true
 	for _, c := range m.s.Children {
 		if c.KeepOnCancel || m.childAcked[c.RunID] {
 			continue
 		}
-		waiting = true
+		all = false
 		if len(m.spawns[c.RunID]) > 0 {
 			// Its start is under way: a cancel that overtakes it finds no run.
 			continue
@@ -179,9 +186,7 @@ func (m *Machine) advanceCancel() {
 			m.cancelChild(&c)
 		}
 	}
-	if !waiting {
-		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: m.canceled("run")})
-	}
+	return all
 }
 
 func (m *Machine) replay(in Replay) {

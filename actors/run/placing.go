@@ -47,14 +47,12 @@ func (m *Machine) place() {
 	if m.handOff != nil {
 		m.awaitHandOff()
 	}
-	b := m.s.Binding
-	switch {
-	case m.handOff != nil:
+	if m.handOff != nil {
 		return
-	case b.Worker == nil && m.s.Start.BindTo != nil && m.s.Generation == 0:
-		m.bind(m.s.Start.BindTo, messages.Reason_REASON_CHILD, 0)
+	}
+	switch b := m.s.Binding; {
 	case b.Worker == nil:
-		m.bindByPlacement(m.firstReason(), "")
+		m.bindFirst()
 	case b.Lost && m.s.soft():
 		m.bindByPlacement(b.LostReason, m.justLeft())
 	case b.Lost:
@@ -74,11 +72,17 @@ func (m *Machine) place() {
 	}
 }
 
-func (m *Machine) firstReason() messages.Reason {
-	if m.s.Generation > 0 {
-		return messages.Reason_REASON_REPLAYED
+// bindFirst binds a run that has no binding: a child to the worker that it is
+// to stick to, a run that is replayed anywhere.
+func (m *Machine) bindFirst() {
+	switch {
+	case m.s.Generation > 0:
+		m.bindByPlacement(messages.Reason_REASON_REPLAYED, "")
+	case m.s.Start.BindTo != nil:
+		m.bind(m.s.Start.BindTo, messages.Reason_REASON_CHILD, 0)
+	default:
+		m.bindByPlacement(messages.Reason_REASON_FIRST, "")
 	}
-	return messages.Reason_REASON_FIRST
 }
 
 // placeSteps places each ready step on its own.

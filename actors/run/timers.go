@@ -149,83 +149,107 @@ func (m *Machine) setTimer() {
 	}
 }
 
+// earliest is the first of some times; zero for none.
+type earliest struct{ at time.Time }
+
+// add takes a time into account, unless it is zero.
+func (e *earliest) add(at time.Time) {
+	if !at.IsZero() && (e.at.IsZero() || at.Before(e.at)) {
+		e.at = at
+	}
+}
+
+// addIf does so if ok.
+func (e *earliest) addIf(at time.Time, ok bool) {
+	if ok {
+		e.add(at)
+	}
+}
+
+// nextTimer is the earliest time at which something is to be done.
 func (m *Machine) nextTimer() time.Time {
-	var next time.Time
-	want := func(at time.Time, ok bool) {
-		if ok && !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
+	var next earliest
+	switch {
+	case m.stopped || m.s.Start == nil:
+	case m.s.Ended():
+		next.add(m.lingerTo)
+	case len(m.events) > 0:
+		next.add(m.turnAt.Add(m.cfg.HoldFor))
+	case m.s.Cancel != nil:
+		m.cancelTimers(&next)
+	default:
+		next.add(m.stateDeadline())
+		m.attemptTimers(&next)
+		m.questionTimers(&next)
+		m.leavingTimers(&next)
+		m.restTimers(&next)
 	}
-	if m.stopped || m.s.Start == nil || m.s.Ended() {
-		want(m.lingerTo, !m.stopped && m.s.Ended())
-		return next
-	}
-	if len(m.events) > 0 {
-		want(m.turnAt.Add(m.cfg.HoldFor), true)
-		return next
-	}
-	if m.s.Cancel != nil {
-		want(m.s.CancelAt.Add(m.cfg.CancelGrace), m.anyLive())
-		for i := range m.s.Steps {
-			want(m.resendAt(i))
-		}
-		for _, c := range m.s.Children {
-			if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
-				want(at.Add(m.cfg.ResendAfter), true)
-			}
-		}
-		return next
-	}
-	want(m.stateDeadline())
+	return next.at
+}
+
+// cancelTimers: attempts and children are told again, and attempts are given up.
+func (m *Machine) cancelTimers(next *earliest) {
+	next.addIf(m.s.CancelAt.Add(m.cfg.CancelGrace), m.anyLive())
 	for i := range m.s.Steps {
-		want(m.resendAt(i))
-		want(m.contacts[i].recordAt, m.s.Steps[i].Phase == Live)
+		next.addIf(m.resendAt(i))
 	}
+	for _, c := range m.s.Children {
+		if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
+			next.add(at.Add(m.cfg.ResendAfter))
+		}
+	}
+}
+
+// attemptTimers: messages are sent again, and starts are recorded.
+func (m *Machine) attemptTimers(next *earliest) {
+	for i := range m.s.Steps {
+		next.addIf(m.resendAt(i))
+		next.addIf(m.contacts[i].recordAt, m.s.Steps[i].Phase == Live)
+	}
+}
+
+// questionTimers: placement is asked, or asked again.
+func (m *Machine) questionTimers(next *earliest) {
 	for _, q := range m.questions {
 		if q != nil && q.placed == nil {
-			want(m.reaskAt(q), true)
+			next.add(m.reaskAt(q))
 		}
 	}
-	want(m.askFrom, m.now.Before(m.askFrom))
-	want(m.refusedUntil(), m.refused && m.s.hard() && m.s.bound())
+	next.addIf(m.askFrom, m.now.Before(m.askFrom))
+}
+
+// leavingTimers: a move, a hand-off, or the patience with a worker ends.
+func (m *Machine) leavingTimers(next *earliest) {
+	next.addIf(m.refusedUntil(), m.refused && m.s.hard() && m.s.bound())
 	if m.move != nil {
-		want(m.move.since.Add(m.cfg.MoveFor), true)
+		next.add(m.move.since.Add(m.cfg.MoveFor))
 	} else if at, wants := m.busyUntil(); wants && m.now.Before(at) {
-		want(at, true)
+		next.add(at)
 	}
 	if h := m.handOff; h != nil && !h.since.IsZero() {
-		want(h.since.Add(m.cfg.HandoffFor), true)
-		want(h.sentAt.Add(m.cfg.ResendAfter), true)
+		next.add(h.since.Add(m.cfg.HandoffFor))
+		next.add(h.sentAt.Add(m.cfg.ResendAfter))
 	}
-	if m.justLeft() != "" {
-		want(m.s.Binding.LostAt.Add(goneFor), true)
-	}
-	if !m.idleSince.IsZero() {
-		want(m.idleSince.Add(m.cfg.DormantAfter), true)
-	}
-	if !m.awakeSince.IsZero() {
-		want(m.awakeSince.Add(m.cfg.DormantAfter), true)
-	}
-	return next
+	next.addIf(m.s.Binding.LostAt.Add(goneFor), m.justLeft() != "")
+}
+
+// restTimers: the run leaves memory, or says that it does not.
+func (m *Machine) restTimers(next *earliest) {
+	next.addIf(m.idleSince.Add(m.cfg.DormantAfter), !m.idleSince.IsZero())
+	next.addIf(m.awakeSince.Add(m.cfg.DormantAfter), !m.awakeSince.IsZero())
 }
 
 // stateDeadline is the earliest deadline that follows from the journal alone:
-// what a dormant run has to wake up for.
-func (m *Machine) stateDeadline() (next time.Time, any bool) {
-	want := func(at time.Time, ok bool) {
-		if ok && (!any || at.Before(next)) {
-			next, any = at, true
-		}
-	}
+// what a dormant run has to wake up for; zero for none.
+func (m *Machine) stateDeadline() time.Time {
+	var next earliest
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		if st.Phase == Backoff && !m.ready(st) {
-			want(st.RetryAt, !m.s.pending())
-		}
-		want(m.scheduleDeadline(i))
-		want(m.executionDeadline(i))
+		next.addIf(st.RetryAt, st.Phase == Backoff && !m.ready(st) && !m.s.pending())
+		next.addIf(m.scheduleDeadline(i))
+		next.addIf(m.executionDeadline(i))
 	}
-	return next, any
+	return next.at
 }
 
 // rest decides whether the run can leave memory: it has ended, or everything
@@ -286,32 +310,39 @@ func (m *Machine) dormancy() *messages.RunDormant {
 		return nil
 	}
 	d := &messages.RunDormant{}
-	backoffOnly := true
 	for i := range m.s.Steps {
-		st := &m.s.Steps[i]
-		_, awaits := m.s.awaitsRebuild(i)
-		switch {
-		case m.s.pending() || st.Phase.Ended() || st.Phase == Waiting || awaits:
-		case st.Phase == Backoff && !m.ready(st):
-		case st.Phase == Live && m.contacts[i].waitingChild:
-			backoffOnly = false
-			if d.WakeOnGone != "" && d.WakeOnGone != st.Worker.WorkerId {
-				return nil
-			}
-			d.WakeOnGone = st.Worker.WorkerId
-		default:
+		if !m.mayRest(i, d) {
 			return nil
 		}
 	}
-	at, any := m.stateDeadline()
+	at := m.stateDeadline()
 	switch {
 	case m.s.pending():
 		d.WakeOnUp = m.s.Binding.Worker.WorkerId
-	case backoffOnly && (!any || at.Before(m.now.Add(m.cfg.DormantBackoff))):
+	case d.WakeOnGone == "" && (at.IsZero() || at.Before(m.now.Add(m.cfg.DormantBackoff))):
 		return nil
 	}
-	if any {
+	if !at.IsZero() {
 		d.WakeAtUs = at.UnixMicro()
 	}
 	return d
+}
+
+// mayRest says that a step lets the run leave memory, and notes what else than
+// time is to wake the run for it.
+func (m *Machine) mayRest(i int, d *messages.RunDormant) bool {
+	st := &m.s.Steps[i]
+	switch {
+	case m.s.pending(), st.Phase.Ended(), st.Phase == Waiting:
+		return true
+	case st.Phase == Backoff && !m.ready(st):
+		return true
+	case st.Phase == Live && m.contacts[i].waitingChild:
+		// One worker can be watched, not two.
+		another := d.WakeOnGone != "" && d.WakeOnGone != st.Worker.WorkerId
+		d.WakeOnGone = st.Worker.WorkerId
+		return !another
+	}
+	_, awaits := m.s.awaitsRebuild(i)
+	return awaits
 }
