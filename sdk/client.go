@@ -77,8 +77,8 @@ type Client struct {
 	onRetry    func(Retry)
 	// current indexes servers: the one that answered last.
 	current atomic.Int64
-	// met says that a server has answered.
-	met atomic.Bool
+	// reached says that a server has answered.
+	reached atomic.Bool
 }
 
 // NewClient makes a client; it does not connect yet. The error is

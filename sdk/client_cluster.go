@@ -68,19 +68,19 @@ func (c *Client) ListRuns(ctx context.Context, req *api.ListRunsRequest) (*api.L
 	if req == nil {
 		req = &api.ListRunsRequest{}
 	}
-	return call(ctx, c, again, apiconnect.LimpetServiceClient.ListRuns, req)
+	return call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListRuns, req)
 }
 
 // ListWorkers returns the workers that the cluster knows.
 func (c *Client) ListWorkers(ctx context.Context) ([]*api.Worker, error) {
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListWorkers, &api.ListWorkersRequest{})
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListWorkers, &api.ListWorkersRequest{})
 	return res.GetWorkers(), err
 }
 
 // Worker returns a worker that the cluster knows, one that has gone included.
 // Errors: ErrUnknownWorker.
 func (c *Client) Worker(ctx context.Context, id string) (*api.Worker, error) {
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.GetWorker, &api.GetWorkerRequest{WorkerId: id})
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.GetWorker, &api.GetWorkerRequest{WorkerId: id})
 	return res.GetWorker(), err
 }
 
@@ -110,27 +110,27 @@ func (c *Client) DrainWorker(ctx context.Context, id string, options ...*DrainOp
 	if opts.Deadline != 0 {
 		req.Deadline = durationpb.New(opts.Deadline)
 	}
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.DrainWorker, req)
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.DrainWorker, req)
 	return res.GetWorker(), err
 }
 
 // UndrainWorker lets a worker take on new runs again; one that does not drain
 // is left as it is. Errors: as of DrainWorker.
 func (c *Client) UndrainWorker(ctx context.Context, id string) (*api.Worker, error) {
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.UndrainWorker, &api.UndrainWorkerRequest{WorkerId: id})
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.UndrainWorker, &api.UndrainWorkerRequest{WorkerId: id})
 	return res.GetWorker(), err
 }
 
 // ListMembers returns the servers and workers of the cluster as the server that
 // answers sees them.
 func (c *Client) ListMembers(ctx context.Context) ([]*api.Member, error) {
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListMembers, &api.ListMembersRequest{})
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListMembers, &api.ListMembersRequest{})
 	return res.GetMembers(), err
 }
 
 // ListWorkflows returns the current version of every workflow that a worker
 // has registered.
 func (c *Client) ListWorkflows(ctx context.Context) ([]*api.Workflow, error) {
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.ListWorkflows, &api.ListWorkflowsRequest{})
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, &api.ListWorkflowsRequest{})
 	return res.GetWorkflows(), err
 }

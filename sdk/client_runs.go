@@ -140,7 +140,7 @@ func (c *Client) Run(id string) *Run { return &Run{client: c, id: id} }
 
 // Get returns the run as it is now: steps, outputs, bindings, children.
 func (r *Run) Get(ctx context.Context) (*api.GetRunResponse, error) {
-	return call(ctx, r.client, again, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: r.id})
+	return call(ctx, r.client, shortCall, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: r.id})
 }
 
 // Wait returns when the run has ended: nil if it succeeded, else a *RunError.
@@ -194,17 +194,17 @@ func (r *Run) Replay(ctx context.Context, steps ...string) error {
 // yielded.
 func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunResponse, error] {
 	return func(yield func(*api.WatchRunResponse, error) bool) {
-		e := effort{client: r.client}
+		retries := newRetryState(r.client)
 		for {
-			s := r.client.pick(e.asked)
+			s := r.client.pick(retries.asked)
 			served, err := r.watch(ctx, s, &after, yield)
 			if err == nil || errors.Is(err, errLeft) {
 				return
 			}
 			if served {
-				e = effort{client: r.client}
+				retries = newRetryState(r.client)
 			}
-			if err := e.failed(ctx, s, err); err != nil {
+			if err := retries.failed(ctx, s, err); err != nil {
 				yield(nil, err)
 				return
 			}
@@ -227,7 +227,7 @@ func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*a
 	}
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
-		r.client.settle(s)
+		r.client.prefer(s)
 		if stream.Msg().GetEntry() <= *after {
 			continue
 		}
@@ -239,7 +239,7 @@ func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*a
 	if err := stream.Err(); err != nil {
 		return served || api.Served(stream.ResponseHeader()), silentOr(ctx, err)
 	}
-	r.client.settle(s)
+	r.client.prefer(s)
 	return true, nil
 }
 

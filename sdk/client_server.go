@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
 )
@@ -27,11 +27,11 @@ const (
 	// take to end what it is asked on old ones: it stops in order, or the
 	// machine at its address has started anew and knows of none.
 	refusedPatience = 5 * time.Second
-	// avoidFirst and avoidMost bound how long a server that failed is left
-	// alone while there is another one.
-	avoidFirst = 500 * time.Millisecond
-	avoidMost  = 10 * time.Second
 )
+
+// avoidPauses are how long a server that failed is left alone while there is
+// another one.
+var avoidPauses = backoff.Pauses{First: 500 * time.Millisecond, Most: 10 * time.Second}
 
 // errSilent ends the calls of a server that does not answer a ping.
 var errSilent = messages.Errorf(messages.CodeUnavailable, "the server does not answer a health check on another connection")
@@ -49,9 +49,11 @@ type server struct {
 	service  apiconnect.LimpetServiceClient
 	patience time.Duration
 
-	mu       sync.Mutex
-	failures int
-	avoid    time.Time
+	mu sync.Mutex
+	// avoid is until when the server is left alone; pauses grow with each
+	// failure.
+	avoid  time.Time
+	pauses backoff.Pauses
 	// heard is the last sign of life, refused since when it takes no
 	// connections; zero if it does.
 	heard   time.Time
@@ -66,7 +68,7 @@ type outCall struct{ cancel context.CancelCauseFunc }
 
 func newServer(address, base, secret string, client connect.HTTPClient) *server {
 	return &server{
-		address: address, health: base + "/healthz", http: client, out: make(map[*outCall]struct{}),
+		address: address, health: base + "/healthz", http: client, out: make(map[*outCall]struct{}), pauses: avoidPauses,
 		service: apiconnect.NewLimpetServiceClient(client, base,
 			connect.WithInterceptors(bearer(secret)), connect.WithSendGzip(), connect.WithCompressMinBytes(64<<10)),
 	}
@@ -78,7 +80,8 @@ func (s *server) answered(serves bool) {
 	defer s.mu.Unlock()
 	s.heard = time.Now()
 	if serves {
-		s.failures, s.avoid = 0, time.Time{}
+		s.avoid = time.Time{}
+		s.pauses.Reset()
 	}
 }
 
@@ -86,13 +89,11 @@ func (s *server) answered(serves bool) {
 func (s *server) failed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := min(avoidFirst<<min(s.failures, 10), avoidMost)
-	s.failures++
-	s.avoid = time.Now().Add(d/2 + rand.N(d/2))
+	s.avoid = time.Now().Add(s.pauses.Next())
 }
 
-// avoided is until when the server is to be left alone.
-func (s *server) avoided() time.Time {
+// avoidedUntil is when the server may be asked again although there are others.
+func (s *server) avoidedUntil() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.avoid

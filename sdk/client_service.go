@@ -20,8 +20,8 @@ const (
 	bulkTimeout = 2 * time.Minute
 )
 
-// again is the manner of calls that answer at once and may arrive twice.
-var again = manner{timeout: tryTimeout}
+// shortCall is for calls that answer at once and may arrive twice.
+var shortCall = callOptions{tryTimeout: tryTimeout}
 
 // Service returns the plain API for tools. Its calls go from server to server
 // as the client's do, and return errors of the catalogue; headers are neither
@@ -45,7 +45,7 @@ func (s service) StartRun(ctx context.Context, req *connect.Request[api.StartRun
 
 func (c *Client) startRun(ctx context.Context, req *api.StartRunRequest) (*api.StartRunResponse, error) {
 	drawn := drawRunID(req)
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.StartRun, req)
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.StartRun, req)
 	if drawn && res != nil {
 		// It was this very call that started it.
 		res.Existed = false
@@ -71,7 +71,7 @@ func (c *Client) startRuns(ctx context.Context, req *api.StartRunsRequest) (*api
 	for i, r := range req.GetRuns() {
 		drawn[i] = r != nil && drawRunID(r)
 	}
-	res, err := call(ctx, c, manner{timeout: bulkTimeout}, apiconnect.LimpetServiceClient.StartRuns, req)
+	res, err := call(ctx, c, callOptions{tryTimeout: bulkTimeout}, apiconnect.LimpetServiceClient.StartRuns, req)
 	if err == nil && len(res.GetRuns()) != len(drawn) {
 		return nil, messages.Errorf(messages.CodeInternal, "the server answered %d of %d starts", len(res.GetRuns()), len(drawn))
 	}
@@ -84,11 +84,11 @@ func (c *Client) startRuns(ctx context.Context, req *api.StartRunsRequest) (*api
 }
 
 func (s service) GetRun(ctx context.Context, req *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.GetRun, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.GetRun, req.Msg))
 }
 
 func (s service) ListRuns(ctx context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListRuns, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListRuns, req.Msg))
 }
 
 func (s service) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
@@ -100,7 +100,7 @@ func (c *Client) waitRun(ctx context.Context, req *api.WaitRunRequest) (*api.Wai
 	if wait <= 0 {
 		wait = waitDefault
 	}
-	return call(ctx, c, manner{timeout: wait + waitSlack}, apiconnect.LimpetServiceClient.WaitRun, req)
+	return call(ctx, c, callOptions{tryTimeout: wait + waitSlack}, apiconnect.LimpetServiceClient.WaitRun, req)
 }
 
 func (s service) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error) {
@@ -114,14 +114,14 @@ func (s service) CancelRun(ctx context.Context, req *connect.Request[api.CancelR
 // cancelRun succeeds if an earlier try of it did: the run that has ended by
 // then has been canceled.
 func (c *Client) cancelRun(ctx context.Context, req *api.CancelRunRequest) (*api.CancelRunResponse, error) {
-	doubt := false
-	how := again
-	how.doubt = &doubt
-	res, err := call(ctx, c, how, apiconnect.LimpetServiceClient.CancelRun, req)
-	if !doubt || messages.CodeOf(err) != messages.CodeRunFinished {
+	resent := false
+	options := shortCall
+	options.resent = &resent
+	res, err := call(ctx, c, options, apiconnect.LimpetServiceClient.CancelRun, req)
+	if !resent || messages.CodeOf(err) != messages.CodeRunFinished {
 		return res, err
 	}
-	run, getErr := call(ctx, c, again, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: req.GetRunId()})
+	run, getErr := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.GetRun, &api.GetRunRequest{RunId: req.GetRunId()})
 	if getErr == nil && run.GetRun().GetStatus() == Canceled {
 		return &api.CancelRunResponse{}, nil
 	}
@@ -137,7 +137,7 @@ func (c *Client) replayRun(ctx context.Context, req *api.ReplayRunRequest) (*api
 	if req.GetRequestId() == "" {
 		req.RequestId = messages.NewRequestID()
 	}
-	return call(ctx, c, again, apiconnect.LimpetServiceClient.ReplayRun, req)
+	return call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ReplayRun, req)
 }
 
 func (s service) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
@@ -150,7 +150,7 @@ func (c *Client) pushEvent(ctx context.Context, req *api.PushEventRequest) (*api
 	if drawn {
 		req.EventId = messages.NewEventID()
 	}
-	res, err := call(ctx, c, again, apiconnect.LimpetServiceClient.PushEvent, req)
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.PushEvent, req)
 	if drawn {
 		for _, r := range res.GetRuns() {
 			r.Existed = false
@@ -160,25 +160,25 @@ func (c *Client) pushEvent(ctx context.Context, req *api.PushEventRequest) (*api
 }
 
 func (s service) ListWorkers(ctx context.Context, req *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListWorkers, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListWorkers, req.Msg))
 }
 
 func (s service) GetWorker(ctx context.Context, req *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.GetWorker, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.GetWorker, req.Msg))
 }
 
 func (s service) DrainWorker(ctx context.Context, req *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.DrainWorker, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.DrainWorker, req.Msg))
 }
 
 func (s service) UndrainWorker(ctx context.Context, req *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.UndrainWorker, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.UndrainWorker, req.Msg))
 }
 
 func (s service) ListMembers(ctx context.Context, req *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListMembers, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListMembers, req.Msg))
 }
 
 func (s service) ListWorkflows(ctx context.Context, req *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
-	return wrapped(call(ctx, s.client, again, apiconnect.LimpetServiceClient.ListWorkflows, req.Msg))
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, req.Msg))
 }

@@ -33,5 +33,5 @@
 // on the order of spawns in the step alone; a call of the client is sent again
 // only if that cannot do its work twice.
 //
-// Imports only messages, messages/api and actors/attempt.
+// Imports only messages, messages/api, actors/attempt and cluster/backoff.
 package sdk

@@ -12,8 +12,8 @@
 //	G3: a request is accepted beyond loopback only with the cluster's secret.
 //	G4: no secret and no payload is logged.
 //
-// Imports only server (definitions), journal (filters), messages, messages/api
-// and the Connect library.
+// Imports only server (definitions), journal (filters), cluster/backoff, messages,
+// messages/api and the Connect library.
 package gateway
 
 import (

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -128,10 +129,8 @@ func (g *gateway) awaitRun(ctx context.Context, runID string, deadline time.Time
 		if goesOn := run.GetRun().GetStatus() == messages.RunStatus_RUN_STATUS_RUNNING; !ended || !goesOn {
 			return &api.WaitRunResponse{Ended: ended, Run: run}, nil
 		}
-		select {
-		case <-time.After(readAgain):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := backoff.Sleep(ctx, readAgain); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -2,10 +2,10 @@ package journal
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -257,8 +257,9 @@ func (c *Committer) commit(b *batch) {
 	errs := c.store.Append(c.ctx, b.appends)
 	b.errs = append(b.errs[:0], errs...)
 	again := b.unsettled(b.again[:0])
+	pauses := backoff.Pauses{First: c.cfg.RetryMin, Most: c.cfg.RetryMax}
 	for try := 1; len(again) > 0; try++ {
-		if !c.backOff(b.errs[again[0]], try) {
+		if !c.backOff(b.errs[again[0]], try, pauses.Next()) {
 			b.lost = len(again)
 			return
 		}
@@ -294,24 +295,12 @@ func (c *Committer) settle(a *Append, conflict error) error {
 }
 
 // backOff waits before a further try; false means that there is to be none.
-func (c *Committer) backOff(err error, try int) bool {
+func (c *Committer) backOff(err error, try int, wait time.Duration) bool {
 	if c.ctx.Err() != nil {
 		return false
 	}
-	wait := c.cfg.RetryMax
-	if shift := try - 1; shift < 16 {
-		wait = min(wait, c.cfg.RetryMin<<shift)
-	}
-	wait = wait/2 + rand.N(wait/2+1)
 	if c.cfg.Hooks.Retrying != nil {
 		c.cfg.Hooks.Retrying(err, try, wait)
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-c.ctx.Done():
-		return false
-	}
+	return backoff.Sleep(c.ctx, wait) == nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/load"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
@@ -119,12 +120,8 @@ func (d *driver) hurt(ctx context.Context, faults []schedule.Fault) error {
 
 // do does a fault at its time.
 func (d *driver) do(ctx context.Context, f schedule.Fault) error {
-	timer := time.NewTimer(time.Until(d.began.Add(f.At)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return nil
+	if backoff.Sleep(ctx, time.Until(d.began.Add(f.At))) != nil {
+		return nil // the run is over before the fault's time
 	}
 	d.say("#%d %v", f.Number, f)
 	err := d.ground.Inject(ctx, f, d.began)

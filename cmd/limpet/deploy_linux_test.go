@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -139,7 +140,7 @@ func (d *deployment) start(name, up string, env []string, program string, args .
 func (d *deployment) until(what string, there func() bool) {
 	d.t.Helper()
 	for !there() {
-		if pause(d.ctx, lookAgain) != nil {
+		if backoff.Sleep(d.ctx, lookAgain) != nil {
 			d.t.Fatalf("%s: %v", what, context.Cause(d.ctx))
 		}
 	}

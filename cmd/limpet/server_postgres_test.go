@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/limpetrun/limpet/actors/journal/postgres/postgrestest"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -131,7 +132,7 @@ func TestServerWaitsForItsDatabase(t *testing.T) {
 		ended <- c.execute(ctx, []string{"server", "--store", store, "--store-wait", "-1s", "--gossip", "127.0.0.1:0", "--listen", "127.0.0.1:0"})
 	}()
 	for !strings.Contains(stderr.String(), "the store does not answer, trying again") {
-		if pause(ctx, lookAgain) != nil {
+		if backoff.Sleep(ctx, lookAgain) != nil {
 			t.Fatalf("it does not wait: exit %d: %s", <-ended, stderr)
 		}
 	}

@@ -7,20 +7,18 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Pauses between two tries to open a store.
-const (
-	storePauseFirst = 250 * time.Millisecond
-	storePauseMost  = 5 * time.Second
-)
+// storePauses are between two tries to open a store.
+var storePauses = backoff.Pauses{First: 250 * time.Millisecond, Most: 5 * time.Second}
 
 // waitForStore opens a store, and tries again while it does not answer, for at
 // most the limit; a negative limit is none. A store that answers and refuses,
 // for a wrong password or a schema that is newer, is not tried again.
 func waitForStore(ctx context.Context, limit time.Duration, log *slog.Logger, open func(context.Context) (journal.Store, error)) (journal.Store, error) {
-	began, pauseFor := time.Now(), storePauseFirst
+	began, pauses := time.Now(), storePauses
 	for {
 		store, err := open(ctx)
 		if err == nil || messages.CodeOf(err) != messages.CodeJournalUnavailable || ctx.Err() != nil {
@@ -35,12 +33,12 @@ func waitForStore(ctx context.Context, limit time.Duration, log *slog.Logger, op
 			return nil, err
 		}
 		log.Warn("the store does not answer, trying again", "waited", waited.Round(time.Second), "limit", limit, "error", err)
+		pause := pauses.Next()
 		if limit >= 0 {
-			pauseFor = min(pauseFor, limit-waited)
+			pause = min(pause, limit-waited)
 		}
-		if err := pause(ctx, pauseFor); err != nil {
+		if err := backoff.Sleep(ctx, pause); err != nil {
 			return nil, err
 		}
-		pauseFor = min(2*pauseFor, storePauseMost)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -92,7 +93,7 @@ func (c *cli) awaitDrain(ctx context.Context, conn *connection, w *api.Worker) (
 				fmt.Sprintf("what is left waits; `limpet worker drain %s --deadline …` gives it more time, undrain takes the drain back", w.GetWorkerId())}
 		}
 		line.say("%s", drainText(w))
-		if err := pause(ctx, drainPoll); err != nil {
+		if err := backoff.Sleep(ctx, drainPoll); err != nil {
 			return nil, err
 		}
 		got, err := call(ctx, conn, conn.GetWorker, &api.GetWorkerRequest{WorkerId: w.GetWorkerId()})

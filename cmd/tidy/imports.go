@@ -72,7 +72,7 @@ func importedBy(t *tree, by string, floor int, f *file, spec *ast.ImportSpec, di
 	switch {
 	case f.test && covered(testsMay, dir):
 		return nil
-	case !covered(l.may, dir):
+	case !covered(l.may, dir) && (l.pure == pure || !covered(allMay, dir)):
 		return []finding{t.at(spec.Pos(), "import",
 			"package %s may not import %s (it may import %s)", by, dir, orNothing(l.may))}
 	case !f.test && floorOf(dir) > floor:

@@ -39,6 +39,7 @@ var policy = []layer{
 	{"cluster/lease", nil, pure},
 	{"cluster/quorum", nil, pure},
 	{"cluster/notify", nil, inert},
+	{"cluster/backoff", nil, inert},
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"actors/heap", "messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
@@ -74,6 +75,9 @@ var policy = []layer{
 	{"cmd/limpet/...", []string{"cmd/limpet/...", "sdk/...", "actors/...", "cluster/...", "messages/..."}, shell},
 	{"cmd/...", everything, shell},
 }
+
+// allMay is what every package with a clock may import.
+var allMay = []string{"cluster/backoff"}
 
 // testsMay is what the tests of any package may import besides: suites and
 // stores made for tests.

@@ -5,7 +5,7 @@
 // is a store that fails as told or by chance. BenchmarkChain measures what a
 // chain of three steps costs.
 //
-// Imports only journal and messages.
+// Imports only journal, messages and cluster/backoff.
 package journaltest
 
 import (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -194,12 +195,7 @@ func (f *Faulty) Append(ctx context.Context, batch []journal.Append) []error {
 
 func (fault Fault) wait(ctx context.Context) error {
 	if fault.Delay > 0 {
-		timer := time.NewTimer(fault.Delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+		_ = backoff.Sleep(ctx, fault.Delay)
 	}
 	if fault.Until != nil {
 		select {

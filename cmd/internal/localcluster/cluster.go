@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
@@ -222,9 +223,7 @@ func (c *Cluster) watch(name string, p *procs.Process) {
 	if c.config.Died != nil {
 		c.config.Died(name, p.How())
 	}
-	select {
-	case <-time.After(restartPause):
-	case <-c.ctx.Done():
+	if backoff.Sleep(c.ctx, restartPause) != nil {
 		return
 	}
 	err := c.restart(name)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -160,10 +161,8 @@ func (f *failover) strikeWorker(ctx context.Context, victim string) (time.Time, 
 	if err := f.cluster.Kill(victim); err != nil {
 		return struck, err
 	}
-	select {
-	case <-time.After(downtime):
-	case <-ctx.Done():
-		return struck, context.Cause(ctx)
+	if err := backoff.Sleep(ctx, downtime); err != nil {
+		return struck, err
 	}
 	launched := time.Now()
 	return launched, f.cluster.StartWorker(victim)

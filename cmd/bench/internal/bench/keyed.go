@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -106,7 +107,7 @@ func (k *keyed) measure(ctx context.Context, into *Keying) error {
 		}
 		ids = append(ids, started...)
 		k.progress.show("%.0f s: %d of %d runs started", time.Since(begin).Seconds(), to, len(k.keys))
-		if err := sleep(ctx, time.Until(begin.Add(time.Duration(to/perCall)*arrivalEvery))); err != nil {
+		if err := backoff.Sleep(ctx, time.Until(begin.Add(time.Duration(to/perCall)*arrivalEvery))); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -31,22 +32,12 @@ const (
 // built is a value of local state, by its number in the ledger.
 type built int64
 
-// sleep takes so long, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // build is Bind of a value that takes a while to build, unless it is handed off.
 func build(l *ledger.Writer, local string, takes time.Duration) func(sdk.BindContext, Input) (built, error) {
 	return func(ctx sdk.BindContext, _ Input) (built, error) {
 		received, ok := ctx.HandedOff()
 		if !ok {
-			if err := sleep(ctx, takes); err != nil {
+			if err := backoff.Sleep(ctx, takes); err != nil {
 				return 0, err
 			}
 		}
@@ -68,7 +59,7 @@ func using(l *ledger.Writer, value *sdk.Local[built], takes time.Duration) func(
 		if _, err := value.Get(ctx); err != nil {
 			return err
 		}
-		return sleep(ctx, takes)
+		return backoff.Sleep(ctx, takes)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/sdk"
@@ -113,12 +114,7 @@ func pacedWorkflow(l *ledger.Writer) *sdk.Workflow[Input] {
 			config.Parents = sdk.Steps(before)
 		}
 		before = sdk.AddStep(w, fmt.Sprintf("step-%d", i+1), recorded(l, func(ctx sdk.Context, in Input) error {
-			select {
-			case <-time.After(time.Duration(in.SleepMs) * time.Millisecond):
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			return backoff.Sleep(ctx, time.Duration(in.SleepMs)*time.Millisecond)
 		}), config)
 	}
 	return w

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 )
@@ -86,16 +87,7 @@ func (i injection) do(ctx context.Context) error {
 func (i injection) target() *node { return i.g.node(i.f.Targets[0]) }
 
 // wait waits until the fault's end, or ctx's.
-func (i injection) wait(ctx context.Context) { pause(ctx, time.Until(i.until)) }
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
+func (i injection) wait(ctx context.Context) { _ = backoff.Sleep(ctx, time.Until(i.until)) }
 
 // healing is the context of what undoes a fault: the end of the test does not
 // keep it from being undone.
@@ -184,7 +176,7 @@ func (i injection) restart(ctx context.Context, n *node, kind verdict.Kind, down
 	heal, cancel := healing(ctx)
 	defer cancel()
 	stopErr := i.g.stop(heal, n)
-	pause(ctx, down)
+	_ = backoff.Sleep(ctx, down)
 	return errors.Join(stopErr, i.back(ctx, n, undone))
 }
 

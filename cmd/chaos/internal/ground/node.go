@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -115,9 +116,7 @@ func (g *Ground) watch(n *node, p *process) {
 		return
 	}
 	g.exited(n.exit(p, false))
-	select {
-	case <-time.After(restartPause):
-	case <-g.ctx.Done():
+	if backoff.Sleep(g.ctx, restartPause) != nil {
 		return
 	}
 	n.mu.Lock()
@@ -149,10 +148,8 @@ func (g *Ground) awaitUp(ctx context.Context, n *node, again bool) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		select {
-		case <-time.After(restartPause / 10):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := backoff.Sleep(ctx, restartPause/10); err != nil {
+			return err
 		}
 	}
 }

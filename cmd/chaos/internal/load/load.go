@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -135,7 +136,7 @@ func (l *Load) awaitWorkflows(ctx context.Context) error {
 			if err == nil && len(missing) == 0 {
 				break
 			}
-			if !sleep(ctx, lookAgain) {
+			if backoff.Sleep(ctx, lookAgain) != nil {
 				return messages.Errorf(messages.CodeDeadline, "server %s does not know the workflows %s: %w", address, strings.Join(missing, ", "), ctx.Err())
 			}
 		}
@@ -167,11 +168,11 @@ func (l *Load) generate(ctx context.Context) {
 	next := time.Now()
 	for number := uint64(1); ; number++ {
 		next = next.Add(time.Duration(gaps.ExpFloat64() / l.config.Rate * float64(time.Second)))
-		if !sleep(ctx, time.Until(next)) {
+		if backoff.Sleep(ctx, time.Until(next)) != nil {
 			return
 		}
 		for l.underWay.Load() >= underWayMost {
-			if !sleep(ctx, lookAgain) {
+			if backoff.Sleep(ctx, lookAgain) != nil {
 				return
 			}
 			next = time.Now()
@@ -217,7 +218,7 @@ func (l *Load) Settle(ctx context.Context) error {
 			}
 		default:
 		}
-		if !sleep(ctx, lookAgain) {
+		if backoff.Sleep(ctx, lookAgain) != nil {
 			break
 		}
 	}
@@ -269,7 +270,7 @@ func (l *Load) Undrain(ctx context.Context, worker string) error {
 func (l *Load) insist(ctx context.Context, ask func(*sdk.Client) error) error {
 	for i := 0; ; i++ {
 		err := ask(l.clients[i%len(l.clients)])
-		if err == nil || !sleep(ctx, lookAgain) {
+		if err == nil || backoff.Sleep(ctx, lookAgain) != nil {
 			return err
 		}
 	}
@@ -279,4 +280,3 @@ func (l *Load) insist(ctx context.Context, ask func(*sdk.Client) error) error {
 func (l *Load) ledgers() string { return filepath.Join(l.config.LedgerDir, "*.ledger") }
 
 // sleep waits; false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool { return pause(ctx, d) == nil }

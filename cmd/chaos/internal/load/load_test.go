@@ -12,6 +12,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 )
 
@@ -50,7 +51,7 @@ func TestHealthyClusterIsFoundHealthy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sleep(ctx, 5*time.Second) {
+	if backoff.Sleep(ctx, 5*time.Second) != nil {
 		t.Fatal(ctx.Err())
 	}
 	if err := l.Settle(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -58,7 +59,7 @@ func (p *process) locals(w *sdk.Workflow[Plan], s *shape) *sdk.Local[*localValue
 
 // bind builds a value, from what was handed off if there is such.
 func (p *process) bind(ctx sdk.BindContext, plan Plan) (*localValue, error) {
-	if err := pause(ctx, bindFor); err != nil {
+	if err := backoff.Sleep(ctx, bindFor); err != nil {
 		return nil, err
 	}
 	run := ctx.RunID()
@@ -101,5 +102,5 @@ func handOff(_ context.Context, v *localValue) ([]byte, error) {
 
 func release(v *localValue, why sdk.Why) error {
 	v.process.ledger.Released(v.number, string(why))
-	return pause(context.Background(), bindFor)
+	return backoff.Sleep(context.Background(), bindFor)
 }

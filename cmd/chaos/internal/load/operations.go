@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
@@ -110,7 +111,7 @@ func (o *operation) call(call verdict.Call, repeat bool, do func(context.Context
 		err := do(o.load.ctx, &c)
 		c.End = time.Now()
 		o.load.record(&c, err)
-		if c.Outcome != verdict.Ambiguous || !repeat || !sleep(o.load.ctx, lookAgain) {
+		if c.Outcome != verdict.Ambiguous || !repeat || backoff.Sleep(o.load.ctx, lookAgain) != nil {
 			return c.Outcome == verdict.Acknowledged
 		}
 	}
@@ -186,7 +187,7 @@ func (o *operation) push() {
 func (o *operation) cancel() {
 	after := time.Duration(o.dice.IntN(1200)) * time.Millisecond
 	run := o.start(o.key(), o.client)
-	if run == nil || !sleep(o.load.ctx, after) {
+	if run == nil || backoff.Sleep(o.load.ctx, after) != nil {
 		return
 	}
 	o.call(verdict.Call{Act: verdict.ActCancel, Runs: []string{run.ID()}}, true, func(ctx context.Context, _ *verdict.Call) error {

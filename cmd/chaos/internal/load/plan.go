@@ -276,9 +276,9 @@ const (
 	keysMost = 12
 	// stateRetries: state may fail to be built in every process that a run
 	// comes to.
-	stateRetries = 60
-	backoff      = 50 * time.Millisecond
-	backoffMost  = 400 * time.Millisecond
+	stateRetries   = 60
+	retryAfter     = 50 * time.Millisecond
+	retryAfterMost = 400 * time.Millisecond
 	// overrunTimeout is the execution timeout of a step that overruns, once.
 	overrunTimeout = time.Second
 	// overrunRetries: a frozen worker may make it overrun again.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/sdk"
@@ -46,7 +47,7 @@ func (p *process) workflows() []sdk.AnyWorkflow {
 				run.parents = append(run.parents, steps[parent])
 				parents = append(parents, steps[parent])
 			}
-			config := sdk.StepConfig{Parents: parents, Retries: retriesMost, Backoff: backoff, BackoffMax: backoffMost, LostAttemptsMax: lossesMost, BuildsState: st.builds, NeedsState: st.needs}
+			config := sdk.StepConfig{Parents: parents, Retries: retriesMost, Backoff: retryAfter, BackoffMax: retryAfterMost, LostAttemptsMax: lossesMost, BuildsState: st.builds, NeedsState: st.needs}
 			if s.private {
 				config.Retries = stateRetries
 			}
@@ -172,7 +173,7 @@ const tickEvery = 20 * time.Millisecond
 // upon something outside.
 func (r *role) work(ctx context.Context, n int64, d time.Duration) error {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		if err := pause(ctx, min(tickEvery, time.Until(end))); err != nil {
+		if err := backoff.Sleep(ctx, min(tickEvery, time.Until(end))); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -195,16 +196,4 @@ func (r *role) delegate(ctx sdk.Context, plan Plan, out *verdict.Output) (verdic
 		err = fmt.Errorf("child %s: %w", c.ID(), err)
 	}
 	return got, err
-}
-
-// pause sleeps unless the step is to end; then it says why.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
@@ -86,9 +87,7 @@ func (b *Board) add(ctx context.Context, v *runView) {
 	b.watching.Go(func() {
 		for try := 0; b.watch(ctx, v); try++ {
 			// A child is made after its parent's history names it.
-			select {
-			case <-time.After(unbornPause):
-			case <-ctx.Done():
+			if backoff.Sleep(ctx, unbornPause) != nil {
 				return
 			}
 			if try == unbornTries {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/cmd/internal/localcluster"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
@@ -249,10 +250,8 @@ func (s *stage) bringBack(ctx context.Context) error {
 		return err
 	}
 	s.screen.Line(">> all SOFT runs have left %s after %s; %s is pending", s.killed, span(time.Since(s.killedAt)), nameHard)
-	select {
-	case <-time.After(time.Until(s.killedAt.Add(killedFor))):
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := backoff.Sleep(ctx, time.Until(s.killedAt.Add(killedFor))); err != nil {
+		return err
 	}
 	s.screen.Line(">> %s is started again under the same id", s.killed)
 	s.restartedAt = time.Now()

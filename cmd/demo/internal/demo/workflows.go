@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/sdk"
 )
@@ -227,14 +228,7 @@ const (
 
 // think is the pause between an answer and the next question.
 func think(ctx context.Context, in Job) error {
-	timer := time.NewTimer(time.Duration(in.PaceMs) * time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return backoff.Sleep(ctx, time.Duration(in.PaceMs)*time.Millisecond)
 }
 
 // call is the context of one execution.
