@@ -156,7 +156,7 @@ func (l *Local[T]) Get(ctx context.Context) (T, error) {
 	if kind == nil {
 		return none, messages.Errorf(messages.CodeInvalidArgument, "local %q is not one of workflow %q: declare it there", core.name, c.Workflow())
 	}
-	value, err := c.attempt.Engine.LocalValue(ctx, kind)
+	value, err := c.attempt.Calls.LocalValue(ctx, kind)
 	if err != nil {
 		return none, err
 	}

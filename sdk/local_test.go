@@ -130,7 +130,7 @@ func TestLocalGetReturnsNil(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := sdk.NewContext(t.Context(), attemptOf("s", "1", &fakeEngine{locals: map[string]any{"local": v}}))
+	ctx := sdk.NewContext(t.Context(), attemptOf("s", "1", &fakeCalls{locals: map[string]any{"local": v}}))
 	if got, err := l.Get(ctx); got != nil || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}

@@ -54,7 +54,7 @@ func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOption
 		key = c.spawnKey(w.Name())
 	}
 	d := c.attempt.Dispatch
-	id, err := c.attempt.Engine.SpawnChild(ctx, &messages.SpawnChild{
+	id, err := c.attempt.Calls.SpawnChild(ctx, &messages.SpawnChild{
 		RunId: d.GetRunId(), Step: d.GetStep(), Attempt: d.GetAttempt(), Epoch: d.GetEpoch(),
 		Key: key, Workflow: w.Name(), Input: input,
 		Sticky: opts.Sticky, KeepOnCancel: opts.KeepOnCancel, Priority: int32(opts.Priority), Metadata: opts.Metadata,
@@ -62,14 +62,14 @@ func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOption
 	if err != nil {
 		return nil, err
 	}
-	return &Child{id: id, workflow: w.erased(), engine: c.attempt.Engine}, nil
+	return &Child{id: id, workflow: w.erased(), calls: c.attempt.Calls}, nil
 }
 
 // Child is a run that a step has spawned.
 type Child struct {
 	id       string
 	workflow *workflow
-	engine   attempt.Engine
+	calls    attempt.Calls
 }
 
 // ID returns the id of the child run.
@@ -85,7 +85,7 @@ func (c *Child) Wait(ctx context.Context) error { return wait(ctx, c) }
 func (c *Child) Result(ctx context.Context, into any) error { return result(ctx, c, into) }
 
 func (c *Child) outcome(ctx context.Context) (*outcome, error) {
-	ended, outputs, err := c.engine.AwaitRun(ctx, c.id)
+	ended, outputs, err := c.calls.AwaitRun(ctx, c.id)
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/limpetrun/limpet/sdk"
 )
 
-// fakeEngine answers spawns by key and waits by id.
-type fakeEngine struct {
+// fakeCalls answers spawns by key and waits by id.
+type fakeCalls struct {
 	spawned []*messages.SpawnChild
 	refuse  error
 	ended   *messages.RunEnded
@@ -24,7 +24,7 @@ type fakeEngine struct {
 	locals  map[string]any
 }
 
-func (e *fakeEngine) SpawnChild(_ context.Context, s *messages.SpawnChild) (string, error) {
+func (e *fakeCalls) SpawnChild(_ context.Context, s *messages.SpawnChild) (string, error) {
 	e.spawned = append(e.spawned, s)
 	if e.refuse != nil {
 		return "", e.refuse
@@ -32,17 +32,17 @@ func (e *fakeEngine) SpawnChild(_ context.Context, s *messages.SpawnChild) (stri
 	return messages.RunIDForChild(s.RunId, s.Step, s.Key), nil
 }
 
-func (e *fakeEngine) AwaitRun(_ context.Context, id string) (*messages.RunEnded, map[string][]byte, error) {
+func (e *fakeCalls) AwaitRun(_ context.Context, id string) (*messages.RunEnded, map[string][]byte, error) {
 	e.waited = append(e.waited, id)
 	return e.ended, e.outputs, nil
 }
 
-func (e *fakeEngine) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
+func (e *fakeCalls) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
 	return e.locals[of.Name], nil
 }
 
 // attemptOf makes an attempt of a step of workflow "w" on worker "gpu-1".
-func attemptOf(step, input string, e attempt.Engine) *attempt.Attempt {
+func attemptOf(step, input string, e attempt.Calls) *attempt.Attempt {
 	return &attempt.Attempt{
 		Dispatch: &messages.Dispatch{
 			RunId: "run1", Workflow: "w", Step: step, Attempt: 2, Epoch: 3, Input: []byte(input),
@@ -50,7 +50,7 @@ func attemptOf(step, input string, e attempt.Engine) *attempt.Attempt {
 			Metadata: map[string]string{"user": "ada"}, ParentRun: "run0",
 		},
 		Worker: &messages.WorkerInfo{WorkerId: "gpu-1", Labels: map[string]string{"gpu": "a100"}},
-		Engine: e,
+		Calls:  e,
 	}
 }
 
@@ -176,7 +176,7 @@ func TestSpawn(t *testing.T) {
 	first := sdk.AddStep(child, "first", noop[point])
 	last := sdk.AddStep(child, "last", func(sdk.Context, point) (point, error) { return point{}, nil }, sdk.StepConfig{Parents: sdk.Steps(first)})
 	second := sdk.NewWorkflow[int]("second")
-	e := &fakeEngine{
+	e := &fakeCalls{
 		ended:   &messages.RunEnded{Status: sdk.Succeeded},
 		outputs: map[string][]byte{"first": []byte(`{}`), "last": []byte(`{"x":5}`)},
 	}
@@ -218,7 +218,7 @@ func TestSpawn(t *testing.T) {
 
 func TestSpawnRefused(t *testing.T) {
 	child := sdk.NewWorkflow[any]("child")
-	e := &fakeEngine{refuse: messages.Errorf(messages.CodeChildNotSticky, "workflow child is not sticky")}
+	e := &fakeCalls{refuse: messages.Errorf(messages.CodeChildNotSticky, "workflow child is not sticky")}
 	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
 	if _, err := child.Spawn(ctx, 1, &sdk.SpawnOptions{Sticky: true}); !errors.Is(err, sdk.ErrChildNotSticky) {
 		t.Error(err)
@@ -247,7 +247,7 @@ func TestFailedChild(t *testing.T) {
 	child := sdk.NewWorkflow[int]("child")
 	left := sdk.AddStep(child, "left", func(sdk.Context, int) (int, error) { return 0, nil })
 	right := sdk.AddStep(child, "right", noop[int])
-	e := &fakeEngine{
+	e := &fakeCalls{
 		ended: &messages.RunEnded{Status: sdk.Failed, Failure: &messages.Failure{
 			Code: string(messages.CodeScheduleTimeout), Message: `step "right": no worker`}},
 		outputs: map[string][]byte{"left": []byte("9")},

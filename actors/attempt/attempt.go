@@ -1,7 +1,7 @@
 // Package attempt is the seam between the worker actor and the user's
-// functions: what one execution of a step is given, what it may ask of the
-// engine while it runs, and how local state is built and released. The SDK
-// turns typed functions into Function and Local; the worker actor calls them.
+// functions: what one execution of a step is given, what it may ask for while it
+// runs, and how local state is built and released. The SDK turns typed functions
+// into Function and Local; the worker actor calls them.
 //
 // Imports only messages.
 package attempt
@@ -29,13 +29,13 @@ type Attempt struct {
 	Dispatch *messages.Dispatch
 	// Worker is the process that executes the attempt.
 	Worker *messages.WorkerInfo
-	// Engine answers what the step asks while it runs.
-	Engine Engine
+	// Calls is what the step may ask for while it runs.
+	Calls Calls
 }
 
-// Engine is the way of a running step to its run and to others. Its methods
-// try again by themselves until ctx ends.
-type Engine interface {
+// Calls are what a running step asks of its run, of others and of its worker.
+// They try again by themselves until ctx ends.
+type Calls interface {
 	// SpawnChild starts a child run, or returns the earlier one of the same
 	// step and key. It returns the child's run id once the child is durable.
 	// Errors: CHILD_NOT_STICKY, CHILD_NOT_ON_WORKER, UNKNOWN_WORKFLOW,

@@ -116,11 +116,11 @@ func TestHostWakesARunWhoseWorkerWentUnnoticed(t *testing.T) {
 			if a.Worker.WorkerId == "w2" {
 				return []byte("1"), nil
 			}
-			id, err := a.Engine.SpawnChild(ctx, &messages.SpawnChild{Workflow: "child", Input: []byte("null"), Key: "k"})
+			id, err := a.Calls.SpawnChild(ctx, &messages.SpawnChild{Workflow: "child", Input: []byte("null"), Key: "k"})
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = a.Engine.AwaitRun(ctx, id)
+			_, _, err = a.Calls.AwaitRun(ctx, id)
 			return nil, err
 		})
 		w.Record(child)

@@ -26,20 +26,7 @@ const elsewherePause = 20 * time.Millisecond
 // the run's end. Entries of this server come by the committer's feed; when the
 // run goes to another server, that one is to be asked.
 func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchRunReply {
-	news := make(chan messages.RunStatus, 1)
-	cancel := h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
-		status := messages.RunStatus_RUN_STATUS_UNSPECIFIED
-		if row != nil {
-			status = row.Status
-		}
-		if w.UntilEnded && !journal.Finished(status) {
-			return
-		}
-		select {
-		case news <- status:
-		default:
-		}
-	})
+	news, cancel := h.newsOf(w)
 	defer cancel()
 	wait := min(time.Duration(w.WaitMs)*time.Millisecond, watchWaitMax)
 	timeout := time.NewTimer(wait)
@@ -69,6 +56,27 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 			return reply
 		}
 	}
+}
+
+// newsOf has the run's status with each entry that this server stores, or only
+// with the one that ends the run. The newest may be left out while an earlier one
+// was not taken.
+func (h *Host) newsOf(w *messages.WatchRun) (news chan messages.RunStatus, cancel func()) {
+	news = make(chan messages.RunStatus, 1)
+	cancel = h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
+		status := messages.RunStatus_RUN_STATUS_UNSPECIFIED
+		if row != nil {
+			status = row.Status
+		}
+		if w.UntilEnded && !journal.Finished(status) {
+			return
+		}
+		select {
+		case news <- status:
+		default:
+		}
+	})
+	return news, cancel
 }
 
 func (h *Host) movedSignal() <-chan struct{} {

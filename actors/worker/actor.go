@@ -22,7 +22,7 @@ type (
 	}
 	childWaitBegan struct{ id uint64 }
 	childWaitEnded struct{ id uint64 }
-	workerTick     struct{}
+	tick           struct{}
 	beginDrain     struct{ deadline time.Time }
 	supersede      struct{ cause error }
 	givenUp        struct {
@@ -58,6 +58,26 @@ func (a *workerActor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		a.do(ctx, a.core.Tick(now))
+	case *actor.Stopping:
+		if a.timer != nil {
+			a.timer.Stop()
+		}
+		return
+	case *actor.DeadLetterResponse:
+		a.worker.reporter.notDelivered(m.Target)
+		a.do(ctx, a.core.ReplyGone(now, slots.Address{Host: m.Target.GetAddress(), ID: m.Target.GetId()}))
+	default:
+		if !a.heardFromRun(ctx, now, m) && !a.heardFromServer(ctx, now, m) {
+			a.heardFromWithin(ctx, now, m)
+		}
+	}
+	a.arm(now)
+}
+
+// heardFromRun takes what runs, and hosts for them, say; false for other
+// messages.
+func (a *workerActor) heardFromRun(ctx actor.Context, now time.Time, msg any) bool {
+	switch m := msg.(type) {
 	case *messages.Dispatch:
 		a.do(ctx, a.core.Dispatch(now, m))
 	case *messages.ResultAck:
@@ -75,6 +95,16 @@ func (a *workerActor) Receive(ctx actor.Context) {
 			a.do(ctx, a.core.HandOffBegan(now, m.RunId))
 			a.worker.locals.handOff(a.lease, m)
 		}
+	default:
+		return false
+	}
+	return true
+}
+
+// heardFromServer takes what rosters, placement and the API say; false for other
+// messages.
+func (a *workerActor) heardFromServer(ctx actor.Context, now time.Time, msg any) bool {
+	switch m := msg.(type) {
 	case *messages.LocalKeysOf:
 		a.worker.locals.answerKeys(ctx.Sender(), m)
 	case *messages.DrainWorker:
@@ -90,18 +120,10 @@ func (a *workerActor) Receive(ctx actor.Context) {
 		if !m.Admitted {
 			a.worker.reporter.registerAgain()
 		}
-	case *actor.DeadLetterResponse:
-		a.worker.reporter.notDelivered(m.Target)
-		a.do(ctx, a.core.ReplyGone(now, slots.Address{Host: m.Target.GetAddress(), ID: m.Target.GetId()}))
-	case *actor.Stopping:
-		if a.timer != nil {
-			a.timer.Stop()
-		}
-		return
 	default:
-		a.heardFromWithin(ctx, now, m)
+		return false
 	}
-	a.arm(now)
+	return true
 }
 
 // heardFromWithin takes what the worker's own process says.
@@ -109,7 +131,7 @@ func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any)
 	switch m := msg.(type) {
 	case functionEnded:
 		a.functionEnded(ctx, now, m)
-	case workerTick:
+	case tick:
 		a.armed = time.Time{}
 		a.do(ctx, a.core.Tick(now))
 	case handOffAnswered:
@@ -212,7 +234,7 @@ func (a *workerActor) arm(now time.Time) {
 	a.armed = next
 	if a.timer == nil {
 		w := a.worker
-		a.timer = time.AfterFunc(next.Sub(now), func() { w.root.Send(w.pid, workerTick{}) })
+		a.timer = time.AfterFunc(next.Sub(now), func() { w.root.Send(w.pid, tick{}) })
 		return
 	}
 	a.timer.Reset(next.Sub(now))

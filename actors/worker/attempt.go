@@ -34,7 +34,7 @@ type attemptActor struct {
 	dispatch *messages.Dispatch
 	deadline time.Time
 	lease    context.Context
-	engine   *attemptEngine
+	calls    *attemptCalls
 	cancel   context.CancelCauseFunc
 }
 
@@ -47,7 +47,7 @@ func (a *attemptActor) Receive(ctx actor.Context) {
 		a.worker.cfg.Hooks.canceled(a.dispatch, m.cause)
 		a.cancel(m.cause)
 	case resumeFunction:
-		a.engine.resume()
+		a.calls.resume()
 	case *actor.Stopping:
 		a.cancel(context.Canceled)
 	}
@@ -63,7 +63,7 @@ func (a *attemptActor) start() {
 		ctx, release = context.WithDeadlineCause(ctx, a.deadline, messages.Errorf(messages.CodeExecutionTimeout,
 			"step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt))
 	}
-	a.engine = &attemptEngine{worker: a.worker, id: a.id, dispatch: a.dispatch, life: ctx}
+	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: ctx}
 	a.worker.dispatcher.Schedule(func() { a.run(ctx, release) })
 }
 
@@ -89,7 +89,7 @@ func (a *attemptActor) run(ctx context.Context, release func()) {
 		return
 	}
 	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
-	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Engine: a.engine}, &end)
+	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Calls: a.calls}, &end)
 	cause := context.Cause(ctx)
 	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure != nil && end.failure.Code != string(messages.CodeStepPanicked) {
 		// Whatever the function made of the end of its context: the attempt is

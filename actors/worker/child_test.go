@@ -32,11 +32,11 @@ func childHistory(output string) []*messages.NumberedEntry {
 
 // spawning spawns a child, waits for it and returns the output of its step.
 func spawning(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
-	id, err := a.Engine.SpawnChild(ctx, &messages.SpawnChild{Workflow: "w", Key: "0", Sticky: true})
+	id, err := a.Calls.SpawnChild(ctx, &messages.SpawnChild{Workflow: "w", Key: "0", Sticky: true})
 	if err != nil {
 		return nil, err
 	}
-	end, outputs, err := a.Engine.AwaitRun(ctx, id)
+	end, outputs, err := a.Calls.AwaitRun(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -24,5 +24,5 @@ func (w *Worker) LastLoad() *messages.LoadReport {
 
 // WatchRun waits for a run as a step does that awaits its child.
 func (w *Worker) WatchRun(ctx, life context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	return (&attemptEngine{worker: w, life: life}).watch(ctx, runID)
+	return (&attemptCalls{worker: w, life: life}).watch(ctx, runID)
 }

@@ -21,14 +21,14 @@ type (
 	}
 )
 
-// workerLease ends the context of the present lease with it, without the detour
+// leaseContext ends the context of the present lease with it, without the detour
 // by any mailbox.
-type workerLease struct {
+type leaseContext struct {
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // nil before the first
 }
 
-func (l *workerLease) begin(life context.Context) context.Context {
+func (l *leaseContext) begin(life context.Context) context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(life)
@@ -36,7 +36,7 @@ func (l *workerLease) begin(life context.Context) context.Context {
 	return ctx
 }
 
-func (l *workerLease) end(cause error) {
+func (l *leaseContext) end(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cancel != nil {

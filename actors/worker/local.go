@@ -39,9 +39,9 @@ type LocalEvent struct {
 	RunID    string
 }
 
-// workerLocals is the shell around local.Keeper: it holds the values and calls
+// localShell is the shell around local.Keeper: it holds the values and calls
 // the user's functions, each on a goroutine of its own.
-type workerLocals struct {
+type localShell struct {
 	worker *Worker
 	life   context.Context // of builds
 	end    context.CancelFunc
@@ -88,10 +88,10 @@ type localValue struct {
 	cancel context.CancelCauseFunc
 }
 
-func newWorkerLocals(w *Worker) *workerLocals {
+func newLocalShell(w *Worker) *localShell {
 	limits := w.cfg.LocalLimits
 	limits.WorkerID = w.info.WorkerId
-	l := &workerLocals{
+	l := &localShell{
 		worker: w, keeper: local.New(limits), asks: map[uint64]*localAsk{}, values: map[uint64]*localValue{},
 		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), linger: localsLinger, keysOf: make(chan struct{}, keysOfMax),
 		releases: pool.NewLimited(releasesMax),
@@ -101,7 +101,7 @@ func newWorkerLocals(w *Worker) *workerLocals {
 }
 
 // began says that function number of an attempt is about to be called.
-func (l *workerLocals) began(number uint64, d *messages.Dispatch) {
+func (l *localShell) began(number uint64, d *messages.Dispatch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.keeper.AttemptBegan(local.Attempt{
@@ -110,18 +110,18 @@ func (l *workerLocals) began(number uint64, d *messages.Dispatch) {
 }
 
 // returned says that the function has returned, and what.
-func (l *workerLocals) returned(number uint64, failure *messages.Failure) {
+func (l *localShell) returned(number uint64, failure *messages.Failure) {
 	stateLost := failure.GetCode() == string(messages.CodeStateLost)
 	l.with(func(now time.Time) []local.Action { return l.keeper.AttemptEnded(now, number, stateLost) })
 }
 
 // released says that a run is over here under an epoch.
-func (l *workerLocals) released(runID string, epoch uint64, why messages.ReleaseReason) {
+func (l *localShell) released(runID string, epoch uint64, why messages.ReleaseReason) {
 	l.with(func(now time.Time) []local.Action { return l.keeper.Released(now, runID, epoch, why) })
 }
 
 // with changes the keeper and carries out what it asks for.
-func (l *workerLocals) with(change func(now time.Time) []local.Action) {
+func (l *localShell) with(change func(now time.Time) []local.Action) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -129,7 +129,7 @@ func (l *workerLocals) with(change func(now time.Time) []local.Action) {
 }
 
 // get returns the value of a kind of local state for a function that runs.
-func (l *workerLocals) get(ctx context.Context, number uint64, d *messages.Dispatch, of *attempt.Local) (any, error) {
+func (l *localShell) get(ctx context.Context, number uint64, d *messages.Dispatch, of *attempt.Local) (any, error) {
 	kind := l.worker.cfg.Locals[d.Workflow][of.Name]
 	if kind == nil || kind.Origin != of.Origin {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "local %q is not one of workflow %q at this worker", of.Name, d.Workflow)
@@ -158,7 +158,7 @@ func (l *workerLocals) get(ctx context.Context, number uint64, d *messages.Dispa
 	return a.value, a.err
 }
 
-func (l *workerLocals) ask(number uint64, ask *localAsk) uint64 {
+func (l *localShell) ask(number uint64, ask *localAsk) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lastAsk++
@@ -211,7 +211,7 @@ func callingFor(kind *attempt.Local, what string, code messages.Code, f func() e
 }
 
 // do carries actions out. Called with mu held.
-func (l *workerLocals) do(now time.Time, actions []local.Action) {
+func (l *localShell) do(now time.Time, actions []local.Action) {
 	for _, act := range actions {
 		switch act.Kind {
 		case local.Build:
@@ -246,7 +246,7 @@ func (l *workerLocals) do(now time.Time, actions []local.Action) {
 	}
 }
 
-func (l *workerLocals) answer(id uint64, a localAnswer) {
+func (l *localShell) answer(id uint64, a localAnswer) {
 	if ask := l.asks[id]; ask != nil {
 		delete(l.asks, id)
 		ask.answer <- a
@@ -254,7 +254,7 @@ func (l *workerLocals) answer(id uint64, a localAnswer) {
 }
 
 // arm sets the timer to the next time at which the keeper has something to do.
-func (l *workerLocals) arm(now time.Time) {
+func (l *localShell) arm(now time.Time) {
 	next := l.keeper.Next()
 	switch {
 	case next.IsZero():
@@ -269,7 +269,7 @@ func (l *workerLocals) arm(now time.Time) {
 }
 
 // build calls Bind for a question.
-func (l *workerLocals) build(id uint64, ask *localAsk) {
+func (l *localShell) build(id uint64, ask *localAsk) {
 	d := ask.dispatch
 	event := LocalEvent{Local: ask.kind.Name, Shared: ask.kind.Shared(), Key: ask.key, Workflow: d.Workflow, RunID: d.RunId}
 	ctx, cancel := context.WithCancelCause(l.life)
@@ -302,7 +302,7 @@ func (l *workerLocals) build(id uint64, ask *localAsk) {
 }
 
 // sizeOf is what a value declares; 0 if it cannot say.
-func (l *workerLocals) sizeOf(kind *attempt.Local, value any, failed error) (bytes int64) {
+func (l *localShell) sizeOf(kind *attempt.Local, value any, failed error) (bytes int64) {
 	if failed != nil || kind.Size == nil {
 		return 0
 	}
@@ -318,7 +318,7 @@ func (l *workerLocals) sizeOf(kind *attempt.Local, value any, failed error) (byt
 }
 
 // release releases a value, and says so.
-func (l *workerLocals) release(id uint64, v *localValue, why messages.ReleaseReason) {
+func (l *localShell) release(id uint64, v *localValue, why messages.ReleaseReason) {
 	err := l.callRelease(v, why)
 	if err != nil {
 		l.worker.cfg.Logger.Warn("local state was not released in good order", "local", v.kind.Name,
@@ -332,7 +332,7 @@ func (l *workerLocals) release(id uint64, v *localValue, why messages.ReleaseRea
 }
 
 // callRelease calls Release and waits for it, for a while.
-func (l *workerLocals) callRelease(v *localValue, why messages.ReleaseReason) error {
+func (l *localShell) callRelease(v *localValue, why messages.ReleaseReason) error {
 	kind := v.kind
 	if kind.Release == nil {
 		return nil
@@ -353,7 +353,7 @@ func (l *workerLocals) callRelease(v *localValue, why messages.ReleaseReason) er
 
 // stop releases everything and waits for it, for a while. Functions that the
 // worker waited for have returned.
-func (l *workerLocals) stop() {
+func (l *localShell) stop() {
 	l.with(func(now time.Time) []local.Action {
 		l.stopped = true
 		return l.keeper.Stop(now)
@@ -379,7 +379,7 @@ func (l *workerLocals) stop() {
 var errStillUsed = errors.New("in use by functions that have not returned, or being built or released")
 
 // load adds to a load report what the worker holds.
-func (l *workerLocals) load(report *messages.LoadReport) {
+func (l *localShell) load(report *messages.LoadReport) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.told = false
@@ -387,9 +387,9 @@ func (l *workerLocals) load(report *messages.LoadReport) {
 	report.Locals = l.keeper.Uses()
 }
 
-// LocalValue implements attempt.Engine.
-func (e *attemptEngine) LocalValue(ctx context.Context, of *attempt.Local) (any, error) {
-	return e.worker.locals.get(ctx, e.id, e.dispatch, of)
+// LocalValue implements attempt.Calls.
+func (c *attemptCalls) LocalValue(ctx context.Context, of *attempt.Local) (any, error) {
+	return c.worker.locals.get(ctx, c.id, c.dispatch, of)
 }
 
 // heldChanged tells the worker's actor that other keys are held now.

@@ -35,7 +35,7 @@ type handoffRequest struct {
 }
 
 // handOff begins to hand off the state of a run, or answers as before.
-func (l *workerLocals) handOff(lease context.Context, m *messages.HandOff) {
+func (l *localShell) handOff(lease context.Context, m *messages.HandOff) {
 	within := time.Duration(m.WithinMs) * time.Millisecond
 	if within <= 0 {
 		within = handOffWithin
@@ -47,7 +47,7 @@ func (l *workerLocals) handOff(lease context.Context, m *messages.HandOff) {
 }
 
 // handOffValues calls the hooks of a run. Called with mu held.
-func (l *workerLocals) handOffValues(act local.Action) {
+func (l *localShell) handOffValues(act local.Action) {
 	run, epoch := act.Run, act.Epoch
 	request := l.handoffs[handoffID{run, epoch}]
 	ctx, cancel := context.WithTimeout(request.lease, request.within)
@@ -130,7 +130,7 @@ func (g *handoffGathering) close() (states []*messages.HandedState, faults []str
 }
 
 // handedOff sends the answer to whoever asked last. Called with mu held.
-func (l *workerLocals) handedOff(act local.Action) {
+func (l *localShell) handedOff(act local.Action) {
 	id := handoffID{act.Run, act.Epoch}
 	if request := l.handoffs[id]; request != nil && request.to != nil {
 		l.worker.root.RequestWithCustomSender(request.to, act.Answer, l.worker.pid)
@@ -139,7 +139,7 @@ func (l *workerLocals) handedOff(act local.Action) {
 	l.worker.root.Send(l.worker.pid, handOffAnswered{act.Run})
 }
 
-func (l *workerLocals) forgetRequest(id handoffID) {
+func (l *localShell) forgetRequest(id handoffID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.handoffs, id)
@@ -150,7 +150,7 @@ type handOffAnswered struct{ runID string }
 
 // answerKeys tells whoever asks which keys of shared values runs with some
 // inputs use.
-func (l *workerLocals) answerKeys(to *actor.PID, m *messages.LocalKeysOf) {
+func (l *localShell) answerKeys(to *actor.PID, m *messages.LocalKeysOf) {
 	if to == nil {
 		return
 	}

@@ -42,7 +42,7 @@ func getting(all ...*kept) attempt.Function {
 	return func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
 		var out []string
 		for _, k := range all {
-			v, err := a.Engine.LocalValue(ctx, k.Local)
+			v, err := a.Calls.LocalValue(ctx, k.Local)
 			if err != nil {
 				return nil, err
 			}
@@ -222,13 +222,13 @@ func TestWorkerReleasesNothingThatIsInUse(t *testing.T) {
 	entered, leave, stay := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	holding := func(until chan struct{}) attempt.Function {
 		return func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
-			v, err := a.Engine.LocalValue(ctx, own.Local)
+			v, err := a.Calls.LocalValue(ctx, own.Local)
 			entered <- struct{}{}
 			<-until
 			if len(released) > 0 {
 				t.Error("the value was released while it was in use")
 			}
-			if _, stale := a.Engine.LocalValue(ctx, own.Local); stale == nil {
+			if _, stale := a.Calls.LocalValue(ctx, own.Local); stale == nil {
 				t.Error("a function of a run that was released got a value")
 			}
 			return fmt.Append(nil, v), err
@@ -272,7 +272,7 @@ func TestReleaseFailsByItsOwnCode(t *testing.T) {
 		func(any, messages.ReleaseReason) error { panic("no space") },
 	} {
 		v := &localValue{kind: &attempt.Local{Name: "p", Release: release}}
-		err := (&workerLocals{}).callRelease(v, messages.ReleaseReason_RELEASE_REASON_RUN_ENDED)
+		err := (&localShell{}).callRelease(v, messages.ReleaseReason_RELEASE_REASON_RUN_ENDED)
 		if f := messages.ToFailure(err); f.GetCode() != string(messages.CodeUserError) || !strings.Contains(f.Message, "no space") {
 			t.Errorf("%v", f)
 		}

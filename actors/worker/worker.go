@@ -18,6 +18,7 @@ import (
 	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -153,11 +154,11 @@ type Worker struct {
 	started time.Time
 
 	shown    shownState
-	views    *viewSignal
+	views    *notify.Value[*cluster.View]
 	outbox   *outbox
 	reporter *reporter
-	lease    workerLease
-	locals   *workerLocals
+	lease    leaseContext
+	locals   *localShell
 
 	life       context.Context // of everything that serves the worker
 	end        context.CancelFunc
@@ -271,10 +272,10 @@ func newWorker(c Config) *Worker {
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.shown.worker = w
-	w.views = newViewSignal()
+	w.views = notify.NewValue(c.Node.View())
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
-	w.locals = newWorkerLocals(w)
+	w.locals = newLocalShell(w)
 	return w
 }
 
@@ -292,7 +293,7 @@ func (w *Worker) spawn() error {
 	}
 	context.AfterFunc(w.life, w.node.OnLease(w.leaseChanged))
 	context.AfterFunc(w.life, w.node.Subscribe(func(v *cluster.View) {
-		w.views.fire()
+		w.views.Set(v)
 		w.reporter.signal()
 	}))
 	return nil
@@ -388,26 +389,4 @@ func (w *Worker) awaitFunctions() {
 	case <-returned:
 	case <-time.After(functionsLinger):
 	}
-}
-
-// viewSignal tells everyone who waits that the view has changed.
-type viewSignal struct {
-	mu      sync.Mutex
-	changed chan struct{}
-}
-
-func newViewSignal() *viewSignal { return &viewSignal{changed: make(chan struct{})} }
-
-// next is closed at the next change.
-func (s *viewSignal) next() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.changed
-}
-
-func (s *viewSignal) fire() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.changed)
-	s.changed = make(chan struct{})
 }

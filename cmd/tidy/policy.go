@@ -59,7 +59,7 @@ var policy = []layer{
 	{"actors/pool", nil, shell},
 	{"actors/server", []string{"actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
 	{"actors/server/places", []string{"actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
-	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "cluster", "messages"}, shell},
+	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "cluster", "cluster/notify", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
 
 	// Assembly.

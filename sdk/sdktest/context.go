@@ -60,22 +60,22 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 		d.Parents[name] = data
 	}
 	return sdk.NewContext(ctx, &attempt.Attempt{
-		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Engine: noEngine{a.Locals},
+		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Calls: noCalls{a.Locals},
 	}), nil
 }
 
-// noEngine is for the context of a test: it knows local values and nothing else.
-type noEngine struct{ locals []LocalValue }
+// noCalls is for the context of a test: it knows local values and nothing else.
+type noCalls struct{ locals []LocalValue }
 
-func (noEngine) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {
+func (noCalls) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {
 	return "", messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
 }
 
-func (noEngine) AwaitRun(context.Context, string) (*messages.RunEnded, map[string][]byte, error) {
+func (noCalls) AwaitRun(context.Context, string) (*messages.RunEnded, map[string][]byte, error) {
 	return nil, nil, messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
 }
 
-func (e noEngine) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
+func (e noCalls) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
 	for _, l := range e.locals {
 		if l.origin == of.Origin {
 			return l.value, nil

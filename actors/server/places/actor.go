@@ -192,6 +192,18 @@ func (a *placementActor) Receive(ctx actor.Context) {
 		if ctx.Sender() != nil {
 			ctx.Respond(&messages.LoadsReply{Loads: a.deps.Roster.Loads(a.pool)})
 		}
+	default:
+		if !a.heardFromWithin(ctx, now, m) {
+			return
+		}
+	}
+	a.arm()
+}
+
+// heardFromWithin takes what this server says, of its own accord or as an answer
+// to what the core asked for; false for other messages.
+func (a *placementActor) heardFromWithin(ctx actor.Context, now time.Time, msg any) bool {
+	switch m := msg.(type) {
 	case run.WorkerChanged:
 		a.workerChanged(m, now)
 	case placementProbed:
@@ -214,9 +226,9 @@ func (a *placementActor) Receive(ctx actor.Context) {
 		a.moved = true
 		ctx.Stop(a.self)
 	default:
-		return
+		return false
 	}
-	a.arm()
+	return true
 }
 
 // start learns the workers that the roster knows and tells all servers that

@@ -19,9 +19,9 @@ const (
 	watchSlack = 3 * time.Second
 )
 
-// attemptEngine is what a running function asks through. Its methods run on the
+// attemptCalls is what a running function asks through. Its methods run on the
 // function's goroutines.
-type attemptEngine struct {
+type attemptCalls struct {
 	worker   *Worker
 	id       uint64
 	dispatch *messages.Dispatch
@@ -31,18 +31,18 @@ type attemptEngine struct {
 	resumed chan struct{} // nil while nobody waits for a slot
 }
 
-var _ attempt.Engine = (*attemptEngine)(nil)
+var _ attempt.Calls = (*attemptCalls)(nil)
 
-// SpawnChild implements attempt.Engine.
-func (e *attemptEngine) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
-	d := e.dispatch
+// SpawnChild implements attempt.Calls.
+func (c *attemptCalls) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
+	d := c.dispatch
 	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
 	var pause retryPause
 	for {
-		if !e.worker.mayAct() {
-			return "", context.Cause(e.life)
+		if !c.worker.mayAct() {
+			return "", context.Cause(c.life)
 		}
-		reply, err := e.worker.node.Call(ctx, cluster.KindRun, d.RunId, s)
+		reply, err := c.worker.node.Call(ctx, cluster.KindRun, d.RunId, s)
 		if err != nil {
 			return "", ended(ctx, err)
 		}
@@ -69,49 +69,49 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// AwaitRun implements attempt.Engine. With several waits at once the slot is
+// AwaitRun implements attempt.Calls. With several waits at once the slot is
 // free from the first one's begin, and taken again before any of them returns.
-func (e *attemptEngine) AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	w := e.worker
-	w.root.Send(w.pid, childWaitBegan{e.id})
-	end, outputs, err := e.watch(ctx, runID)
-	e.takeSlot()
+func (c *attemptCalls) AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
+	w := c.worker
+	w.root.Send(w.pid, childWaitBegan{c.id})
+	end, outputs, err := c.watch(ctx, runID)
+	c.takeSlot()
 	return end, outputs, err
 }
 
 // takeSlot asks for the slot back and waits for it. An attempt whose own context
 // has ended gets none for its way out.
-func (e *attemptEngine) takeSlot() {
-	e.mu.Lock()
-	if e.resumed == nil {
-		e.resumed = make(chan struct{})
+func (c *attemptCalls) takeSlot() {
+	c.mu.Lock()
+	if c.resumed == nil {
+		c.resumed = make(chan struct{})
 	}
-	resumed := e.resumed
-	e.mu.Unlock()
-	e.worker.root.Send(e.worker.pid, childWaitEnded{e.id})
+	resumed := c.resumed
+	c.mu.Unlock()
+	c.worker.root.Send(c.worker.pid, childWaitEnded{c.id})
 	select {
 	case <-resumed:
-	case <-e.life.Done():
+	case <-c.life.Done():
 	}
 }
 
-func (e *attemptEngine) resume() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.resumed != nil {
-		close(e.resumed)
-		e.resumed = nil
+func (c *attemptCalls) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.resumed != nil {
+		close(c.resumed)
+		c.resumed = nil
 	}
 }
 
 // watch asks the run's owner until the run has ended. It asks again, with what
 // it has seen so far, when the owner changes.
-func (e *attemptEngine) watch(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
+func (c *attemptCalls) watch(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
 	seen := runOutputs{outputs: map[string][]byte{}}
 	var pause retryPause
 	for {
-		changed := e.worker.views.next()
-		reply, err := e.ask(ctx, runID, seen.after)
+		_, changed := c.worker.views.Watch()
+		reply, err := c.ask(ctx, runID, seen.after)
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
@@ -136,8 +136,8 @@ func (e *attemptEngine) watch(ctx context.Context, runID string) (*messages.RunE
 
 // ask is one question to the run's owner; it ends early if the run gets another
 // owner.
-func (e *attemptEngine) ask(ctx context.Context, runID string, after uint64) (*messages.WatchRunReply, error) {
-	w := e.worker
+func (c *attemptCalls) ask(ctx context.Context, runID string, after uint64) (*messages.WatchRunReply, error) {
+	w := c.worker
 	view := w.node.View()
 	owner, ok := view.OwnerOfRun(runID)
 	if !ok {
@@ -147,18 +147,11 @@ func (e *attemptEngine) ask(ctx context.Context, runID string, after uint64) (*m
 	ctx, cancel := context.WithTimeout(ctx, watchWait+watchSlack)
 	defer cancel()
 	go func() {
-		for {
-			changed := w.views.next()
-			if now, ok := w.node.View().OwnerOfRun(runID); !ok || now.ID != owner.ID {
-				cancel()
-				return
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			}
-		}
+		_, _ = w.node.Await(ctx, func(v *cluster.View) bool {
+			now, ok := v.OwnerOfRun(runID)
+			return !ok || now.ID != owner.ID
+		})
+		cancel()
 	}()
 	reply, err := w.node.Request(ctx, pid, &messages.WatchRun{
 		RunId: runID, After: after, WaitMs: watchWait.Milliseconds(), UntilEnded: true,
