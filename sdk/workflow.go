@@ -70,11 +70,13 @@ type WorkflowConfig struct {
 	// ScheduleTimeout and ExecutionTimeout of steps that set none.
 	ScheduleTimeout  time.Duration
 	ExecutionTimeout time.Duration
-	// InputSchema is the JSON Schema that a run's input must fit before it is
-	// accepted. Defaults to one inferred from the input type: fields are
-	// required unless they have omitempty or omitzero or may be null (pointers,
-	// slices, maps), unknown fields are allowed, and types that encode
-	// themselves accept anything. AnyJSON turns the check off.
+	// InputSchema is the JSON Schema (draft 2020-12 or 7) that a run's input must
+	// fit before it is accepted. References lead to places in it, and nowhere
+	// else. Defaults to one inferred from the input type, which accepts what
+	// encoding/json makes of a value and nothing that it cannot read back: fields
+	// are required unless they have omitempty or omitzero, may be null (pointers,
+	// slices, maps) or lie behind an embedded pointer; unknown fields are allowed;
+	// types that encode themselves accept anything. AnyJSON turns the check off.
 	InputSchema string
 }
 
@@ -97,7 +99,9 @@ type AnyWorkflow interface {
 }
 
 // NewWorkflow starts the definition of a workflow. In is anything that
-// encoding/json can decode. At most one config may be given. Mistakes are
+// encoding/json can decode. A number in a value of type any is a float64; in an
+// input with a number that no float64 can hold, each such number is a
+// json.Number. At most one config may be given. Mistakes are
 // reported by Validate, and when the workflow is registered.
 func NewWorkflow[In any](name string, config ...WorkflowConfig) *Workflow[In] {
 	w := &workflow{name: name}

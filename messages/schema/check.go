@@ -160,21 +160,28 @@ func (c *check) alone(n *node, i uint32) *Fault {
 			return misfit("enum: %s is not one of %s", c.quote(i), n.enumText)
 		}
 	}
-	if n.goType != "" {
-		raw := c.doc.raw(i)
-		if f := c.spend(len(raw) / 16); f != nil {
-			return f
-		}
-		if err := goTypes[n.goType](raw); err != nil {
-			name, _, _ := strings.Cut(strings.TrimPrefix(n.goType, "key:"), ",")
-			return misfit("%s is not what a Go %s can be read from", c.quote(i), name)
-		}
-	}
+	var f *Fault
 	switch v.kind {
 	case number:
-		return c.number(n, i)
+		f = c.number(n, i)
 	case text:
-		return c.text(n, i)
+		f = c.text(n, i)
+	}
+	if f == nil && n.goType != "" {
+		f = c.goType(n, i)
+	}
+	return f
+}
+
+// goType checks that encoding/json can decode the value.
+func (c *check) goType(n *node, i uint32) *Fault {
+	raw := c.doc.raw(i)
+	if f := c.spend(len(raw) / 16); f != nil {
+		return f
+	}
+	if err := goTypes[n.goType](raw); err != nil {
+		name, _, _ := strings.Cut(strings.TrimPrefix(n.goType, "key:"), ",")
+		return misfit("%s is not what a Go %s can be read from", c.quote(i), name)
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type node struct {
 	unique                   bool
 
 	properties                   map[string]*node
+	folded                       map[string][]*node // by their names whatever their case; nil without x-fold
 	patterns                     []patternNode
 	additional, names            *node
 	required                     []string

@@ -15,9 +15,11 @@
 //	    not back to itself without going into the value.
 //	S3: a Schema does not change and may be used concurrently.
 //
-// Beside the keywords of the drafts there is one of our own, "x-go": the name
-// of the Go type that has to be able to decode the value (see goTypes). Not
-// supported, and refused: $dynamicRef, $recursiveRef, and $id below the root.
+// Beside the keywords of the drafts there are two of our own. "x-go" is the name
+// of the Go type that has to be able to decode the value (see goTypes). "x-fold"
+// true has members checked by the properties that their names differ from only
+// in case, as encoding/json reads them. Not supported, and refused: $dynamicRef,
+// $recursiveRef, and $id below the root.
 //
 // Imports nothing of ours.
 package schema

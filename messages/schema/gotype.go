@@ -21,6 +21,9 @@ var goTypes = map[string]func(raw []byte) error{
 	"string,string": intoField[struct {
 		V string `json:",string"`
 	}],
+	"json.Number,string": intoField[struct {
+		V json.Number `json:",string"`
+	}],
 	"bool,string": intoField[struct {
 		V bool `json:",string"`
 	}],

@@ -3,6 +3,8 @@ package schema
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // array checks the items of an array.
@@ -175,6 +177,12 @@ func (c *check) member(n *node, nameAt, member uint32, own *notes) (f *Fault, kn
 		if f := apply(m); f != nil {
 			return f, true
 		}
+	} else if n.folded != nil {
+		for _, m := range n.folded[fold(name)] {
+			if f := apply(m); f != nil {
+				return f, true
+			}
+		}
 	}
 	for _, p := range n.patterns {
 		if p.pattern.MatchString(name) {
@@ -195,6 +203,19 @@ func (c *check) member(n *node, nameAt, member uint32, own *notes) (f *Fault, kn
 		own.member(name)
 	}
 	return nil, true
+}
+
+// fold is the same for names that encoding/json takes for each other.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		for {
+			next := unicode.SimpleFold(r)
+			if next <= r {
+				return next
+			}
+			r = next
+		}
+	}, name)
 }
 
 // segment of a path; a name that is no word is quoted.

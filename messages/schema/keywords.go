@@ -297,6 +297,12 @@ func (k *keywords) flag(key string) bool {
 func (k *keywords) objects() {
 	n := k.node
 	n.properties = k.named("properties")
+	if k.flag("x-fold") {
+		n.folded = make(map[string][]*node, len(n.properties))
+		for name, schema := range n.properties {
+			n.folded[fold(name)] = append(n.folded[fold(name)], schema)
+		}
+	}
 	for text, schema := range k.named("patternProperties") {
 		n.patterns = append(n.patterns, patternNode{k.expression("patternProperties", text), schema})
 	}
