@@ -32,13 +32,13 @@
 // # Cut off, or alone
 //
 // That a member does not answer is as true of the observer when its own network
-// is down. A server with Config.Signs therefore holds a verdict back until it
+// is down. A server with Config.Heartbeats therefore holds a verdict back until it
 // knows better (gate, judge):
 //
 //   - Reached by most of the servers that it knows, it goes on at once, as soon
 //     as none of them still sees who is missing. That is the usual case and
 //     costs one round trip.
-//   - Without a majority it looks at the signs of life in the store, which every
+//   - Without a majority it looks at the heartbeats in the store, which every
 //     server writes some times a second: who gives no new one does not live,
 //     wherever the store's clock is set.
 //     No sign of a server that is out of reach: the others have died, it goes on
@@ -54,8 +54,8 @@
 //
 // A server that was stopped for a while asks in the same way before it goes on
 // for long: if the others do not know it any more, it is cut off until they do.
-// A server that starts is not ready before it has joined and has looked for signs
-// of life of others, whom it then joins too, for alone in its view it would own
+// A server that starts is not ready before it has joined and has looked for
+// heartbeats of others, whom it then joins too, for alone in its view it would own
 // everything. All this is to spare work and needless moves of
 // runs; what two servers write at one time is still decided by the journal.
 //

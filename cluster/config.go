@@ -61,7 +61,7 @@ type Config struct {
 	AdvertiseHost string
 	// Join holds gossip addresses of members, any of them; one that answers is
 	// enough. Empty starts a cluster of its own, which others may join, unless a
-	// server finds others by their signs of life.
+	// server finds others by their heartbeats.
 	Join []string
 	// JoinTimeout after which Start gives up joining. Defaults to 30 s; -1
 	// goes on until its context ends.
@@ -72,10 +72,10 @@ type Config struct {
 	// may guess at leisure. Required beyond loopback.
 	Secret string
 
-	// Signs of life of a server, by which it tells the death of others from its
-	// own isolation; without them every verdict counts. Nil for a worker, and
-	// for the only server of a cluster.
-	Signs Signs
+	// Heartbeats of a server and of the others, by which it tells the death of
+	// others from its own isolation; without them every verdict counts. Nil for a
+	// worker, and for the only server of a cluster.
+	Heartbeats Heartbeats
 	// Preset of the timing. Defaults to LocalConfig.
 	Preset Preset
 	// Kinds that a server activates.

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"slices"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -12,24 +11,17 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Signs is a place that all servers reach without each other: their store.
-type Signs interface {
-	// SignOfLife replaces the server's sign and returns the newest of each.
-	SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error)
-}
-
-// Sign is a server's sign of life; Age is by the clock of where it is kept.
-type Sign struct {
-	Server string
-	Data   []byte
-	Age    time.Duration
+// Heartbeats is a place that all servers reach without each other: their store.
+type Heartbeats interface {
+	// Heartbeat replaces the server's heartbeat and returns the newest of each.
+	Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error)
 }
 
 // decodeHeartbeats leaves out what cannot be read.
-func decodeHeartbeats(stored []Sign, heard []Member) []quorum.Heartbeat {
+func decodeHeartbeats(stored []messages.StoredHeartbeat, heard []Member) []quorum.Heartbeat {
 	beats := make([]quorum.Heartbeat, 0, len(stored))
 	for _, s := range stored {
-		said := new(messages.ServerSign)
+		said := new(messages.Heartbeat)
 		if proto.Unmarshal(s.Data, said) != nil {
 			continue
 		}

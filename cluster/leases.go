@@ -71,7 +71,7 @@ const (
 
 func newLeases(m *membership) *leases {
 	c := m.config
-	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Signs != nil, HeartbeatGap: 2 * quorum.HeartbeatEvery}, base: now(),
+	l := &leases{m: m, cfg: lease.Config{For: c.Preset.leaseFor(), Store: c.Heartbeats != nil, HeartbeatGap: 2 * quorum.HeartbeatEvery}, base: now(),
 		servers: map[string]Member{}, looking: map[string]bool{}, ended: map[string]time.Time{},
 		cleared: map[string]bool{}, kept: map[string]bool{}, misheard: map[string]State{}, wakeup: make(chan struct{}, 1)}
 	if c.Role == RoleWorker {

@@ -14,7 +14,7 @@ import (
 // anew once when the worker may leave.
 func TestOneWakeForAllThatIsHeldBack(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		m := newMembership(Config{Role: RoleServer, Preset: LocalConfig(), Signs: &countedSigns{}, Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
+		m := newMembership(Config{Role: RoleServer, Preset: LocalConfig(), Heartbeats: &countedHeartbeats{}, Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 		m.self.Store(&Member{Name: "a~1", Role: RoleServer, State: StateReady})
 		m.leases.listens()
 		old := NewView(1, []Member{m.Self(), {Name: "w~1", Role: RoleWorker, State: StateDraining}})

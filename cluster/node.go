@@ -58,8 +58,8 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.membership.leases.send = func(to *actor.PID, m any) {
 		n.system.Root.RequestWithCustomSender(to, m, actor.NewPID(n.system.Address(), activatorActor))
 	}
-	if c.Role == RoleServer && c.Signs != nil {
-		f := newVerdictFilter(n.membership, memberName(c.ID, c.Incarnation), c.Signs, newPoller(n))
+	if c.Role == RoleServer && c.Heartbeats != nil {
+		f := newVerdictFilter(n.membership, memberName(c.ID, c.Incarnation), c.Heartbeats, newPoller(n))
 		n.membership.filter = f
 		n.OnPause(func(time.Duration) { f.recheck() })
 		n.OnDeclaredGone(func(by Member) {
@@ -126,7 +126,7 @@ func (n *Node) startMember(ctx context.Context) error {
 // startsJoining: the server is not ready before it has joined others, and has read
 // the heartbeats of such that it was not told to join.
 func (n *Node) startsJoining() bool {
-	return n.config.Role == RoleServer && n.config.State == StateReady && (len(n.config.Join) > 0 || n.config.Signs != nil)
+	return n.config.Role == RoleServer && n.config.State == StateReady && (len(n.config.Join) > 0 || n.config.Heartbeats != nil)
 }
 
 // Stop leaves the cluster: it tells the others, which takes up to 400 ms, and

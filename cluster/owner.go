@@ -6,14 +6,9 @@ import (
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/messages"
 )
-
-// Shards is the fixed number of shards that run ids fall into. It is part of
-// the journal's format.
-const Shards = 1024
-
-// Shard returns the shard of a run id, the same for ever on every machine.
-func Shard(runID string) int { return int(hash(runID) % Shards) }
 
 // ownership says which server owns each shard. Each shard prefers the servers
 // in the order of rendezvous hashing, and a server takes at most its even
@@ -22,12 +17,12 @@ func Shard(runID string) int { return int(hash(runID) % Shards) }
 type ownership struct {
 	servers []Member
 	once    sync.Once
-	owners  [Shards]uint16
+	owners  [messages.Shards]uint16
 }
 
 // OwnerOfRun returns the server that owns the run's shard; false if there is
 // no server.
-func (v *View) OwnerOfRun(runID string) (Member, bool) { return v.OwnerOfShard(Shard(runID)) }
+func (v *View) OwnerOfRun(runID string) (Member, bool) { return v.OwnerOfShard(messages.Shard(runID)) }
 
 // OwnerOfShard returns the server that owns a shard; false if there is no
 // server.
@@ -48,7 +43,7 @@ func (v *View) OwnerOf(kind, identity string) (Member, bool) {
 	if len(v.servers) == 0 {
 		return Member{}, false
 	}
-	key := hash(kind + "/" + identity)
+	key := messages.Hash(kind + "/" + identity)
 	return slices.MaxFunc(v.servers, func(a, b Member) int {
 		return cmp.Compare(score(key, serverID(a)), score(key, serverID(b)))
 	}), true
@@ -71,18 +66,18 @@ func (o *ownership) assign() {
 		score         uint64
 		shard, server uint16
 	}
-	pairs := make([]pair, 0, Shards*len(o.servers))
+	pairs := make([]pair, 0, messages.Shards*len(o.servers))
 	for s, m := range o.servers {
 		id := serverID(m)
-		for shard := range Shards {
+		for shard := range messages.Shards {
 			pairs = append(pairs, pair{score(uint64(shard), id), uint16(shard), uint16(s)})
 		}
 	}
 	slices.SortFunc(pairs, func(a, b pair) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.shard, b.shard), cmp.Compare(a.server, b.server))
 	})
-	share := (Shards + len(o.servers) - 1) / len(o.servers)
-	var taken [Shards]bool
+	share := (messages.Shards + len(o.servers) - 1) / len(o.servers)
+	var taken [messages.Shards]bool
 	held := make([]int, len(o.servers))
 	for _, p := range pairs {
 		if taken[p.shard] || held[p.server] == share {
@@ -106,22 +101,5 @@ func serverID(m Member) string {
 // score ranks a server for a key. Hashing addresses or names without a
 // finalizer is skewed: one of eight servers got half of all keys.
 func score(key uint64, server string) uint64 {
-	return mix(mix(key+0x9e3779b97f4a7c15) ^ hash(server))
-}
-
-// hash is FNV-1a with a finalizer. Its values are stored: never change it.
-func hash(s string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
-	return mix(h)
-}
-
-// mix is the finalizer of MurmurHash3: every bit of x changes half of the
-// result's.
-func mix(x uint64) uint64 {
-	x = (x ^ x>>33) * 0xff51afd7ed558ccd
-	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
-	return x ^ x>>33
+	return messages.Mix(messages.Mix(key+0x9e3779b97f4a7c15) ^ messages.Hash(server))
 }

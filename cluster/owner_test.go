@@ -3,6 +3,8 @@ package cluster
 import (
 	"fmt"
 	"testing"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 func servers(n int) []Member {
@@ -25,7 +27,7 @@ func runIDs(n int) []string {
 // Shard is part of the journal's format: these never change.
 func TestShardIsStable(t *testing.T) {
 	for id, want := range map[string]int{"": 294, "a": 603, "01j00000000000000000000000": 492} {
-		if got := Shard(id); got != want {
+		if got := messages.Shard(id); got != want {
 			t.Errorf("shard of %q is %d, want %d", id, got, want)
 		}
 	}
@@ -42,14 +44,14 @@ func TestOwnershipIsEven(t *testing.T) {
 			m, _ = v.OwnerOf(KindPlacement, id)
 			pools[m.WorkerID]++
 		}
-		for s := range Shards {
+		for s := range messages.Shards {
 			m, _ := v.OwnerOfShard(s)
 			shards[m.WorkerID]++
 		}
 		for _, m := range v.Servers() {
 			checkRatio(t, n, "runs", float64(runs[m.WorkerID])*float64(n)/float64(len(ids)), 0.15)
 			checkRatio(t, n, "pools", float64(pools[m.WorkerID])*float64(n)/float64(len(ids)), 0.05)
-			checkRatio(t, n, "shards", float64(shards[m.WorkerID])*float64(n)/Shards, 0.03)
+			checkRatio(t, n, "shards", float64(shards[m.WorkerID])*float64(n)/messages.Shards, 0.03)
 		}
 	}
 }
@@ -69,14 +71,14 @@ func TestOwnershipMovesLittle(t *testing.T) {
 		for gone := range all {
 			fewer := full.next(append(append([]Member(nil), all[:gone]...), all[gone+1:]...))
 			moved := 0
-			for s := range Shards {
+			for s := range messages.Shards {
 				before, _ := full.OwnerOfShard(s)
 				after, _ := fewer.OwnerOfShard(s)
 				if before.WorkerID != after.WorkerID {
 					moved++
 				}
 			}
-			if limit := Shards/n + 1 + Shards*6/100; moved > limit {
+			if limit := messages.Shards/n + 1 + messages.Shards*6/100; moved > limit {
 				t.Errorf("%d servers, %d leaves: %d shards move, more than %d", n, gone, moved, limit)
 			}
 		}
@@ -115,7 +117,7 @@ func TestRestartedServerOwnsAtOnce(t *testing.T) {
 	if len(v.Servers()) != 2 {
 		t.Fatalf("servers %+v", v.Servers())
 	}
-	for s := range Shards {
+	for s := range messages.Shards {
 		was, _ := before.OwnerOfShard(s)
 		is, _ := v.OwnerOfShard(s)
 		if was.WorkerID != is.WorkerID {

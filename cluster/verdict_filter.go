@@ -17,7 +17,7 @@ import (
 // rules want to know. A nil one lets everybody go.
 type verdictFilter struct {
 	m          *membership
-	heartbeats Signs
+	heartbeats Heartbeats
 	poller     poller
 	signal     chan struct{}
 
@@ -27,7 +27,7 @@ type verdictFilter struct {
 	rules *quorum.Filter
 }
 
-func newVerdictFilter(m *membership, self string, heartbeats Signs, p poller) *verdictFilter {
+func newVerdictFilter(m *membership, self string, heartbeats Heartbeats, p poller) *verdictFilter {
 	return &verdictFilter{m: m, heartbeats: heartbeats, poller: p, signal: make(chan struct{}, 1), rules: quorum.New(self)}
 }
 
@@ -203,12 +203,12 @@ func (f *verdictFilter) beat(ctx context.Context, r *quorum.Round, heard []Membe
 	serial, mine := f.rules.Beat(time.Now(), r)
 	f.mu.Unlock()
 	began := now()
-	data, err := proto.Marshal(&messages.ServerSign{Servers: mine.Servers, Workers: int32(mine.Workers),
+	data, err := proto.Marshal(&messages.Heartbeat{Servers: mine.Servers, Workers: int32(mine.Workers),
 		Passive: self.State != StateReady && !cutOff, Serial: serial, GossipAddress: self.GossipAddress, CutOff: cutOff})
 	if err != nil {
 		return
 	}
-	stored, err := f.heartbeats.SignOfLife(ctx, self.Name, data)
+	stored, err := f.heartbeats.Heartbeat(ctx, self.Name, data)
 	beats := decodeHeartbeats(stored, heard)
 	if err == nil {
 		f.m.leases.heartbeatWritten(began, leaseHeartbeats(self.Name, beats))

@@ -11,14 +11,14 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// countedSigns is a store that nobody else writes to.
-type countedSigns struct {
+// countedHeartbeats is a store that nobody else writes to.
+type countedHeartbeats struct {
 	given []time.Time
 }
 
-func (s *countedSigns) SignOfLife(_ context.Context, server string, data []byte) ([]Sign, error) {
+func (s *countedHeartbeats) Heartbeat(_ context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
 	s.given = append(s.given, time.Now())
-	return []Sign{{Server: server, Data: data}}, nil
+	return []messages.StoredHeartbeat{{Server: server, Data: data}}, nil
 }
 
 // hears puts a member among those that were heard of.
@@ -43,8 +43,8 @@ func TestHeartbeatsGoOnHoweverLongAVerdictTakes(t *testing.T) {
 		m.self.Store(&self)
 		m.hears(t, self)
 		m.hears(t, other)
-		signs := &countedSigns{}
-		f := newVerdictFilter(m, self.Name, signs, poller{func(context.Context, Member, *messages.Ping) (*messages.Pong, error) {
+		beats := &countedHeartbeats{}
+		f := newVerdictFilter(m, self.Name, beats, poller{func(context.Context, Member, *messages.Ping) (*messages.Pong, error) {
 			return &messages.Pong{Known: true, There: []string{missed.Name}}, nil
 		}})
 		old := NewView(1, []Member{self, other, missed})
@@ -60,8 +60,8 @@ func TestHeartbeatsGoOnHoweverLongAVerdictTakes(t *testing.T) {
 		stop()
 		<-done
 		held, _ := f.rules.Hold(f.quorumMembers([]Member{missed}), true)
-		if len(held) != 1 || len(signs.given) < 8 {
-			t.Fatalf("%d members held, %d heartbeats in 5 s, at %v", len(held), len(signs.given), signs.given)
+		if len(held) != 1 || len(beats.given) < 8 {
+			t.Fatalf("%d members held, %d heartbeats in 5 s, at %v", len(held), len(beats.given), beats.given)
 		}
 	})
 }
@@ -83,7 +83,7 @@ func TestFilterHoldsWorkersThatDrain(t *testing.T) {
 	old := NewView(1, []Member{self, other, leaves, worker("draining~1", StateDraining), worker("ended~1", StateLeaving),
 		worker("joining~1", StateJoining), worker("leaving~1", StateLeaving)})
 	m.leases.over("ended~1", true)
-	f := newVerdictFilter(m, self.Name, &countedSigns{}, poller{})
+	f := newVerdictFilter(m, self.Name, &countedHeartbeats{}, poller{})
 	heard, _, _ := m.heardMembers()
 	var held []string
 	for _, next := range f.filter(old, heard)[len(heard):] {

@@ -4402,9 +4402,9 @@ func (x *LeaseGrant) GetValidUs() int64 {
 	return 0
 }
 
-// ServerSign is what a server says in its sign of life in the store, which all
-// servers read: who is on its side of the network.
-type ServerSign struct {
+// Heartbeat is what a server writes to the store, where all servers read it: who
+// is in its partition of the network.
+type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names of the servers that it reaches, itself included.
 	Servers []string `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
@@ -4412,34 +4412,31 @@ type ServerSign struct {
 	Workers int32 `protobuf:"varint,2,opt,name=workers,proto3" json:"workers,omitempty"`
 	// It owns no shards and is about to, or not any more: it joins or leaves.
 	Passive bool `protobuf:"varint,3,opt,name=passive,proto3" json:"passive,omitempty"`
-	// Another one in each sign: who does not give a new one does not live,
+	// Another one in each heartbeat: who does not write a new one does not live,
 	// wherever the store's clock is set.
 	Serial uint64 `protobuf:"varint,4,opt,name=serial,proto3" json:"serial,omitempty"`
 	// Where it can be joined by its gossip.
 	GossipAddress string `protobuf:"bytes,5,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
 	// It is cut off: it owns nothing, and gives no leases.
-	CutOff bool `protobuf:"varint,6,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
-	// It gives leases when it is not cut off; a server of before there were any
-	// does not say so.
-	Leases        bool `protobuf:"varint,7,opt,name=leases,proto3" json:"leases,omitempty"`
+	CutOff        bool `protobuf:"varint,6,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ServerSign) Reset() {
-	*x = ServerSign{}
+func (x *Heartbeat) Reset() {
+	*x = Heartbeat{}
 	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ServerSign) String() string {
+func (x *Heartbeat) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ServerSign) ProtoMessage() {}
+func (*Heartbeat) ProtoMessage() {}
 
-func (x *ServerSign) ProtoReflect() protoreflect.Message {
+func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4451,56 +4448,49 @@ func (x *ServerSign) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ServerSign.ProtoReflect.Descriptor instead.
-func (*ServerSign) Descriptor() ([]byte, []int) {
+// Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
+func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
-func (x *ServerSign) GetServers() []string {
+func (x *Heartbeat) GetServers() []string {
 	if x != nil {
 		return x.Servers
 	}
 	return nil
 }
 
-func (x *ServerSign) GetWorkers() int32 {
+func (x *Heartbeat) GetWorkers() int32 {
 	if x != nil {
 		return x.Workers
 	}
 	return 0
 }
 
-func (x *ServerSign) GetPassive() bool {
+func (x *Heartbeat) GetPassive() bool {
 	if x != nil {
 		return x.Passive
 	}
 	return false
 }
 
-func (x *ServerSign) GetSerial() uint64 {
+func (x *Heartbeat) GetSerial() uint64 {
 	if x != nil {
 		return x.Serial
 	}
 	return 0
 }
 
-func (x *ServerSign) GetGossipAddress() string {
+func (x *Heartbeat) GetGossipAddress() string {
 	if x != nil {
 		return x.GossipAddress
 	}
 	return ""
 }
 
-func (x *ServerSign) GetCutOff() bool {
+func (x *Heartbeat) GetCutOff() bool {
 	if x != nil {
 		return x.CutOff
-	}
-	return false
-}
-
-func (x *ServerSign) GetLeases() bool {
-	if x != nil {
-		return x.Leases
 	}
 	return false
 }
@@ -4950,16 +4940,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x19\n" +
-	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\xca\x01\n" +
-	"\n" +
-	"ServerSign\x12\x18\n" +
+	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\xb1\x01\n" +
+	"\tHeartbeat\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x18\n" +
 	"\apassive\x18\x03 \x01(\bR\apassive\x12\x16\n" +
 	"\x06serial\x18\x04 \x01(\x04R\x06serial\x12%\n" +
 	"\x0egossip_address\x18\x05 \x01(\tR\rgossipAddress\x12\x17\n" +
-	"\acut_off\x18\x06 \x01(\bR\x06cutOff\x12\x16\n" +
-	"\x06leases\x18\a \x01(\bR\x06leases\"(\n" +
+	"\acut_off\x18\x06 \x01(\bR\x06cutOff\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
 	"\vShardsTaken*\xc8\x01\n" +
@@ -5063,7 +5051,7 @@ var file_wire_proto_goTypes = []any{
 	(*Pong)(nil),             // 56: limpet.v1.Pong
 	(*LeaseAsk)(nil),         // 57: limpet.v1.LeaseAsk
 	(*LeaseGrant)(nil),       // 58: limpet.v1.LeaseGrant
-	(*ServerSign)(nil),       // 59: limpet.v1.ServerSign
+	(*Heartbeat)(nil),        // 59: limpet.v1.Heartbeat
 	(*ShardsReleased)(nil),   // 60: limpet.v1.ShardsReleased
 	(*ShardsTaken)(nil),      // 61: limpet.v1.ShardsTaken
 	nil,                      // 62: limpet.v1.Dispatch.ParentsEntry

@@ -3806,7 +3806,7 @@ func (m *LeaseGrant) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
-func (m *ServerSign) MarshalVT() (dAtA []byte, err error) {
+func (m *Heartbeat) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -3819,12 +3819,12 @@ func (m *ServerSign) MarshalVT() (dAtA []byte, err error) {
 	return dAtA[:n], nil
 }
 
-func (m *ServerSign) MarshalToVT(dAtA []byte) (int, error) {
+func (m *Heartbeat) MarshalToVT(dAtA []byte) (int, error) {
 	size := m.SizeVT()
 	return m.MarshalToSizedBufferVT(dAtA[:size])
 }
 
-func (m *ServerSign) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+func (m *Heartbeat) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m == nil {
 		return 0, nil
 	}
@@ -3835,16 +3835,6 @@ func (m *ServerSign) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
-	}
-	if m.Leases {
-		i--
-		if m.Leases {
-			dAtA[i] = 1
-		} else {
-			dAtA[i] = 0
-		}
-		i--
-		dAtA[i] = 0x38
 	}
 	if m.CutOff {
 		i--
@@ -5519,7 +5509,7 @@ func (m *LeaseGrant) SizeVT() (n int) {
 	return n
 }
 
-func (m *ServerSign) SizeVT() (n int) {
+func (m *Heartbeat) SizeVT() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -5545,9 +5535,6 @@ func (m *ServerSign) SizeVT() (n int) {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	if m.CutOff {
-		n += 2
-	}
-	if m.Leases {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -15835,7 +15822,7 @@ func (m *LeaseGrant) UnmarshalVT(dAtA []byte) error {
 	}
 	return nil
 }
-func (m *ServerSign) UnmarshalVT(dAtA []byte) error {
+func (m *Heartbeat) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
@@ -15858,10 +15845,10 @@ func (m *ServerSign) UnmarshalVT(dAtA []byte) error {
 		fieldNum := int32(wire >> 3)
 		wireType := int(wire & 0x7)
 		if wireType == 4 {
-			return fmt.Errorf("proto: ServerSign: wiretype end group for non-group")
+			return fmt.Errorf("proto: Heartbeat: wiretype end group for non-group")
 		}
 		if fieldNum <= 0 {
-			return fmt.Errorf("proto: ServerSign: illegal tag %d (wire type %d)", fieldNum, wire)
+			return fmt.Errorf("proto: Heartbeat: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		case 1:
@@ -16006,26 +15993,6 @@ func (m *ServerSign) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.CutOff = bool(v != 0)
-		case 7:
-			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Leases", wireType)
-			}
-			var v int
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				v |= int(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			m.Leases = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

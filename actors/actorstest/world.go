@@ -108,11 +108,11 @@ func (s *HookedStore) Active(ctx context.Context, shards []int, after string, li
 	return s.Store.Active(ctx, shards, after, limit)
 }
 
-func (s *HookedStore) SignOfLife(ctx context.Context, server string, data []byte) ([]journal.Sign, error) {
-	if err := s.call("SignOfLife", server); err != nil {
+func (s *HookedStore) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
+	if err := s.call("Heartbeat", server); err != nil {
 		return nil, err
 	}
-	return s.Store.SignOfLife(ctx, server, data)
+	return s.Store.Heartbeat(ctx, server, data)
 }
 
 func (s *HookedStore) Now(ctx context.Context) (time.Time, error) {
@@ -182,7 +182,7 @@ func (w *World) StartServer(id string, on *clustertest.Host, c server.HostConfig
 	s := &Server{Network: on, Recovered: make(chan int, 100)}
 	var placement cluster.Kind
 	config := cluster.Config{
-		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler), Signs: server.SignsOf(w.Store),
+		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler), Heartbeats: w.Store,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.Host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},

@@ -23,10 +23,6 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Shards is the fixed number of shards that run ids fall into. It is part of
-// the stored format.
-const Shards = 1024
-
 // Row is the projection of a run. Stores keep times to the microsecond and
 // return them in UTC; a zero time stays zero.
 type Row struct {
@@ -121,8 +117,8 @@ func (a *Append) Validate() error {
 		return nil
 	case a.Row.RunID != a.RunID:
 		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: its row is of run %q", a.RunID, a.Row.RunID)
-	case a.Row.Shard < 0 || a.Row.Shard >= Shards:
-		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: shard %d, must be 0 to %d", a.RunID, a.Row.Shard, Shards-1)
+	case a.Row.Shard < 0 || a.Row.Shard >= messages.Shards:
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: shard %d, must be 0 to %d", a.RunID, a.Row.Shard, messages.Shards-1)
 	}
 	return nil
 }
@@ -140,21 +136,9 @@ type Head struct {
 	Number uint64
 }
 
-// Sign is a sign of life of a server: the store is where servers that do not
-// hear of each other learn that the other one lives.
-type Sign struct {
-	// Server is the name of a member, that of one process.
-	Server string
-	// Data is the server's own, at most a few kilobytes.
-	Data []byte
-	// Age by the store's clock: since the sign was given until it was read. A
-	// store fills it in.
-	Age time.Duration
-}
-
-// SignsKept is how old the signs are that a store returns; it may delete older
-// ones.
-const SignsKept = time.Minute
+// HeartbeatsKept is how old the heartbeats are that a store returns; it may
+// delete older ones.
+const HeartbeatsKept = time.Minute
 
 // Filter selects rows of a listing; zero fields select all.
 type Filter struct {
@@ -258,11 +242,11 @@ type Store interface {
 	// again.
 	DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error)
 
-	// SignOfLife replaces the server's sign and returns the newest of every
+	// Heartbeat replaces the server's heartbeat and returns the newest of every
 	// server, the caller's own included, in the order of the names. Each server
 	// asks about twice a second: one round trip, and nothing has to outlive a
 	// crash of the store.
-	SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error)
+	Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error)
 
 	// Close waits for running calls and releases the store. Calls after it get
 	// JOURNAL_UNAVAILABLE, except from a store that is shared in memory.

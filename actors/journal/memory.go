@@ -30,7 +30,7 @@ type Memory struct {
 	// bound counts unfinished runs by pool and worker id.
 	bound       map[boundKey]int
 	definitions map[string]Definition
-	signs       Signs
+	heartbeats  Heartbeats
 }
 
 var _ Store = (*Memory)(nil)
@@ -432,12 +432,12 @@ func (m *Memory) DeleteFinished(ctx context.Context, before time.Time, limit int
 	return n, nil
 }
 
-// SignOfLife implements Store.
-func (m *Memory) SignOfLife(ctx context.Context, server string, data []byte) ([]Sign, error) {
+// Heartbeat implements Store.
+func (m *Memory) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
 	if err := unavailable(ctx); err != nil {
 		return nil, err
 	}
-	return m.signs.SignOfLife(server, data), nil
+	return m.heartbeats.Heartbeat(server, data), nil
 }
 
 // Close implements Store; the store goes on working.

@@ -52,7 +52,7 @@ func (f *Filter) Matches(r *Row) bool {
 // ShardSet answers whether a shard is among those asked for.
 type ShardSet struct {
 	all bool
-	set [Shards]bool
+	set [messages.Shards]bool
 }
 
 // NewShardSet makes a set; nil means all shards, others are left out if they
@@ -60,7 +60,7 @@ type ShardSet struct {
 func NewShardSet(shards []int) *ShardSet {
 	s := &ShardSet{all: shards == nil}
 	for _, shard := range shards {
-		if shard >= 0 && shard < Shards {
+		if shard >= 0 && shard < messages.Shards {
 			s.set[shard] = true
 		}
 	}
@@ -69,7 +69,7 @@ func NewShardSet(shards []int) *ShardSet {
 
 // Has says whether the shard is in the set.
 func (s *ShardSet) Has(shard int) bool {
-	return s.all || shard >= 0 && shard < Shards && s.set[shard]
+	return s.all || shard >= 0 && shard < messages.Shards && s.set[shard]
 }
 
 // PageCursor is the last row of a page of a listing.

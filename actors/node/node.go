@@ -130,7 +130,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 	var places cluster.Kind
 	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
-		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Signs: server.SignsOf(c.Store), Logger: c.Logger,
+		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Heartbeats: c.Store, Logger: c.Logger,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},

@@ -373,7 +373,7 @@ func (e *Engine) Workflows(ctx context.Context) ([]*Definition, error) {
 func (e *Engine) Members(context.Context) []*api.Member {
 	view, self := e.host.cfg.Node.View(), e.host.cfg.Node.Self()
 	shards := map[string]int32{}
-	for s := range cluster.Shards {
+	for s := range messages.Shards {
 		if m, ok := view.OwnerOfShard(s); ok {
 			shards[m.Name]++
 		}

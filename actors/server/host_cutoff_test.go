@@ -40,7 +40,7 @@ func TestHostOfACutOffServerIsBackSoon(t *testing.T) {
 	}
 }
 
-// The sign of life of the process before it, which had workers, does not keep a
+// The heartbeat of the process before it, which had workers, does not keep a
 // server that was started anew from its runs.
 func TestHostOfARestartedServerIsNotItsOwnRival(t *testing.T) {
 	hostBubble(t, func(w *hostWorld) {
@@ -67,7 +67,7 @@ func TestHostOfARestartedServerIsNotItsOwnRival(t *testing.T) {
 }
 
 // A server that is started anew and told to join nobody, like the first one of a
-// cluster, finds the others by their signs of life before it owns anything.
+// cluster, finds the others by their heartbeats before it owns anything.
 func TestHostOfAServerThatJoinsNobodyFindsTheOthers(t *testing.T) {
 	for _, away := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 5 * time.Minute} {
 		t.Run(away.String(), func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestHostOfAServerThatJoinsNobodyFindsTheOthers(t *testing.T) {
 }
 
 // The only server that one is told to join is gone for good: another one, whose
-// signs of life it reads, lets it in.
+// heartbeats it reads, lets it in.
 func TestHostOfAServerWhoseSeedIsGoneJoinsTheOthers(t *testing.T) {
 	hostBubble(t, func(w *hostWorld) {
 		s1, s2, s3 := w.Server("s1"), w.Server("s2"), w.Server("s3")

@@ -55,7 +55,7 @@ func (h *Host) letGo(lost map[int]cluster.Member) {
 	h.stir()
 	dropped := map[string]*actor.PID{}
 	for id, pid := range h.active {
-		if _, gone := lost[cluster.Shard(id)]; gone {
+		if _, gone := lost[messages.Shard(id)]; gone {
 			dropped[id] = pid
 			h.root.Send(pid, dropRun{})
 		}

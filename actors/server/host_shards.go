@@ -8,6 +8,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // pageSize is how many runs are read from the journal at once.
@@ -31,7 +32,7 @@ func (h *Host) viewChanged(v *cluster.View) {
 		return
 	}
 	h.version = v.Version
-	for shard := range cluster.Shards {
+	for shard := range messages.Shards {
 		m, ok := v.OwnerOfShard(shard)
 		mine := ok && m.Name == self
 		switch {
@@ -62,7 +63,7 @@ func (h *Host) viewChanged(v *cluster.View) {
 func (h *Host) ownedShards() []int {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if len(h.owned) == cluster.Shards {
+	if len(h.owned) == messages.Shards {
 		return nil
 	}
 	shards := make([]int, 0, len(h.owned))
@@ -82,7 +83,7 @@ const recoverParallel = 4
 func (h *Host) recover(shards []int) {
 	start := time.Now()
 	parts := [][]int{nil}
-	if len(shards) < cluster.Shards {
+	if len(shards) < messages.Shards {
 		parts = slices.Collect(slices.Chunk(shards, (len(shards)+recoverParallel-1)/recoverParallel))
 	} else {
 		shards = nil
@@ -136,7 +137,7 @@ func (h *Host) takeUp(record *journal.Record, mark uint64) {
 	switch pid := h.active[id]; {
 	case pid != nil:
 		h.root.Send(pid, storedUpTo{uint64(len(record.Entries))})
-	case h.owned[cluster.Shard(id)]:
+	case h.owned[messages.Shard(id)]:
 		h.activateLocked(&runActor{id: id, read: &loaded{record: *record, def: def, err: err}, mark: mark})
 	}
 }

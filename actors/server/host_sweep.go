@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
-	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // The sweep compares what is in memory with the journal, for what is lost in
@@ -92,7 +92,7 @@ func (h *Host) sweepHead(head journal.Head) {
 	switch pid := h.active[head.RunID]; {
 	case pid != nil:
 		h.root.Send(pid, storedUpTo{head.Number})
-	case h.owned[cluster.Shard(head.RunID)] && !h.clock.Now().Before(h.aside[head.RunID]):
+	case h.owned[messages.Shard(head.RunID)] && !h.clock.Now().Before(h.aside[head.RunID]):
 		h.activateLocked(&runActor{id: head.RunID})
 	}
 }
@@ -108,7 +108,7 @@ func (h *Host) sweepStrays(part int, seen map[string]bool, before map[string]str
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for id, pid := range h.active {
-		switch shard := cluster.Shard(id); {
+		switch shard := messages.Shard(id); {
 		case !h.owned[shard]:
 			h.root.Send(pid, dropRun{})
 		case shard%sweepParts != part || seen[id]:

@@ -11,7 +11,6 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/server"
-	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -25,7 +24,7 @@ func TestHostWakesRunsBehindThoseThatItCannotRead(t *testing.T) {
 		for i := range unreadable {
 			id := fmt.Sprintf("unreadable%d", i)
 			errs := w.Store.Store.Append(w.T.Context(), []journal.Append{{RunID: id, Number: 1, Entry: []byte("not an entry"), Row: &journal.Row{
-				RunID: id, Shard: cluster.Shard(id), Workflow: def.Name, DefinitionHash: messages.HashDefinition(def), Pool: "default",
+				RunID: id, Shard: messages.Shard(id), Workflow: def.Name, DefinitionHash: messages.HashDefinition(def), Pool: "default",
 				Status: messages.RunStatus_RUN_STATUS_RUNNING, Dormant: true, WakeAt: time.Now(), CreatedAt: time.Now(),
 			}}})
 			if errs[0] != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
-	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -369,7 +368,7 @@ func (a *runActor) append(ctx actor.Context, act run.Append) {
 	}
 	var row *journal.Row
 	if act.RowChanged || act.Number == 1 {
-		row = projection.Row(a.m.State(), cluster.Shard(a.id))
+		row = projection.Row(a.m.State(), messages.Shard(a.id))
 	}
 	host := a.host
 	a.appendMark = host.cfg.Node.LeaseMark()

@@ -11,7 +11,7 @@ import (
 )
 
 // Leases: the real cores of both sides, with packets that are lost and late like
-// all others, looks at ports, and signs of life in the journal. What is modelled
+// all others, looks at ports, and heartbeats in the journal. What is modelled
 // of a server's verdict on a silent worker is how long it is held back.
 
 var leaseConfig = lease.Config{For: 1400 * time.Millisecond, Store: true, HeartbeatGap: 800 * time.Millisecond}
@@ -23,8 +23,8 @@ const (
 	verdictPause = 100 * time.Millisecond
 )
 
-// storedSign is a sign of life of a server.
-type storedSign struct {
+// heartbeat is the newest one of a server.
+type heartbeat struct {
 	serial uint64
 	at     time.Time
 }
@@ -123,7 +123,7 @@ func (sv *server) leaseLoop() {
 		})
 	}
 	if seq%2 == 0 {
-		sv.sign()
+		sv.beat()
 	}
 	sv.later(leaseConfig.Every(), sv.leaseLoop)
 }
@@ -143,8 +143,8 @@ func (sv *server) noteServers() {
 	sv.lease.Servers(sv.clock(), there)
 }
 
-// sign gives a sign of life, and reads those of the others.
-func (sv *server) sign() {
+// beat writes a heartbeat, and reads those of the others.
+func (sv *server) beat() {
 	s := sv.sim
 	began := sv.clock()
 	sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() {
@@ -152,14 +152,14 @@ func (sv *server) sign() {
 			return
 		}
 		sv.serial++
-		s.signs[sv.address] = storedSign{sv.serial, s.now}
-		var signs []lease.Heartbeat
+		s.heartbeats[sv.address] = heartbeat{sv.serial, s.now}
+		var beats []lease.Heartbeat
 		for _, p := range s.procs {
-			if sign, ok := s.signs[p.address]; ok && p != sv.proc && p.incarnation == s.newest(p.id) {
-				signs = append(signs, lease.Heartbeat{Server: p.address, Serial: sign.serial, Age: s.now.Sub(sign.at)})
+			if beat, ok := s.heartbeats[p.address]; ok && p != sv.proc && p.incarnation == s.newest(p.id) {
+				beats = append(beats, lease.Heartbeat{Server: p.address, Serial: beat.serial, Age: s.now.Sub(beat.at)})
 			}
 		}
-		sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() { sv.lease.HeartbeatWritten(began, sv.clock(), signs) })
+		sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() { sv.lease.HeartbeatWritten(began, sv.clock(), beats) })
 	})
 }
 

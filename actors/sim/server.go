@@ -22,7 +22,7 @@ type server struct {
 	lease *lease.Granter
 	// judging are silent workers whose leases may not have ended.
 	judging map[*proc]bool
-	// serial of the last sign of life.
+	// serial of the last heartbeat.
 	serial uint64
 
 	active map[string]*activation

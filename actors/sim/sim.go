@@ -27,8 +27,8 @@ type Sim struct {
 	cuts         map[[2]string]bool
 	// deaf: what one says does not reach the other, which nobody notices.
 	deaf map[[2]string]bool
-	// signs of life of the servers, by their addresses.
-	signs map[string]storedSign
+	// heartbeats of the servers, by their addresses.
+	heartbeats map[string]heartbeat
 	// admitted is the newest admitted process of each worker id.
 	admitted map[string]int
 	// diedAt and bornAt are when a server died last, and began last.
@@ -75,7 +75,7 @@ type Result struct {
 // lines of what happened; watch, if it is not nil, gets each of them.
 func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
-		deaf: map[[2]string]bool{}, signs: map[string]storedSign{}, admitted: map[string]int{},
+		deaf: map[[2]string]bool{}, heartbeats: map[string]heartbeat{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
 	s.clock = newClock()
 	s.monitor = newMonitor(s)

@@ -10,7 +10,6 @@ import (
 	"github.com/limpetrun/limpet/actors/actorstest"
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/journal"
-	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -27,7 +26,7 @@ func longRun(w *actorstest.World, id string, outputs, inOneEntry int) {
 		events = nil
 		number++
 		errs := w.Store.Store.Append(w.T.Context(), []journal.Append{{RunID: id, Number: number, Entry: data,
-			Row: &journal.Row{RunID: id, Shard: cluster.Shard(id), Status: status, CreatedAt: time.Now(), FinishedAt: time.Now()}}})
+			Row: &journal.Row{RunID: id, Shard: messages.Shard(id), Status: status, CreatedAt: time.Now(), FinishedAt: time.Now()}}})
 		if errs[0] != nil {
 			w.T.Fatal(errs[0])
 		}

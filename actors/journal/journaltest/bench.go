@@ -29,7 +29,7 @@ func ChainAppend(runID string, n uint64, payload []byte) journal.Append {
 	a := journal.Append{RunID: runID, Number: n, Entry: payload}
 	created := time.UnixMicro(1_750_000_000_000_000)
 	row := journal.Row{
-		RunID: runID, Shard: len(runID) % journal.Shards, Workflow: "index-and-ask", Pool: "default",
+		RunID: runID, Shard: len(runID) % messages.Shards, Workflow: "index-and-ask", Pool: "default",
 		DefinitionHash: "3f5a9c0d7be14c28a6e0f4417b2d9c55", Sticky: messages.Sticky_STICKY_SOFT, Trigger: "api",
 		Status: messages.RunStatus_RUN_STATUS_RUNNING, Priority: 2, CreatedAt: created,
 	}

@@ -47,7 +47,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"LargeEntries", testLargeEntries},
 		{"LongHistory", testLongHistory},
 		{"Active", testActive},
-		{"Signs", testSigns},
+		{"Heartbeats", testHeartbeats},
 		{"Due", testDue},
 		{"Woken", testWoken},
 		{"BoundCounts", testBoundCounts},
@@ -309,7 +309,7 @@ func testInvalid(t *testing.T, s journal.Store) {
 		{func(a *journal.Append) { a.Row = nil }, messages.CodeInvalidArgument},
 		{func(a *journal.Append) { a.Row = newRow("other") }, messages.CodeInvalidArgument},
 		{func(a *journal.Append) { a.Row = newRow("bad", func(r *journal.Row) { r.Shard = -1 }) }, messages.CodeInvalidArgument},
-		{func(a *journal.Append) { a.Row = newRow("bad", func(r *journal.Row) { r.Shard = journal.Shards }) }, messages.CodeInvalidArgument},
+		{func(a *journal.Append) { a.Row = newRow("bad", func(r *journal.Row) { r.Shard = messages.Shards }) }, messages.CodeInvalidArgument},
 	}
 	var batch []journal.Append
 	for _, b := range bad {

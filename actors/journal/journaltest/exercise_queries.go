@@ -224,29 +224,29 @@ func headsOf(heads []journal.Head) (names []string) {
 	return names
 }
 
-func testSigns(t *testing.T, s journal.Store) {
-	sign := func(server, data string) []journal.Sign {
+func testHeartbeats(t *testing.T, s journal.Store) {
+	beat := func(server, data string) []messages.StoredHeartbeat {
 		t.Helper()
-		return must[[]journal.Sign](t)(s.SignOfLife(t.Context(), server, []byte(data)))
+		return must[[]messages.StoredHeartbeat](t)(s.Heartbeat(t.Context(), server, []byte(data)))
 	}
-	want := func(got []journal.Sign, want ...string) {
+	want := func(got []messages.StoredHeartbeat, want ...string) {
 		t.Helper()
 		var have []string
-		for _, sign := range got {
-			have = append(have, sign.Server+"="+string(sign.Data))
-			if sign.Age < 0 || sign.Age > time.Minute {
-				t.Errorf("the sign of %s is %v old", sign.Server, sign.Age)
+		for _, beat := range got {
+			have = append(have, beat.Server+"="+string(beat.Data))
+			if beat.Age < 0 || beat.Age > time.Minute {
+				t.Errorf("the heartbeat of %s is %v old", beat.Server, beat.Age)
 			}
 		}
-		wantEqual(t, "signs", have, want)
+		wantEqual(t, "heartbeats", have, want)
 	}
-	want(sign("b", "1"), "b=1")
-	want(sign("a", ""), "a=", "b=1")
-	want(sign("b", "2"), "a=", "b=2")
-	first := sign("c", "x")
-	again := sign("a", "y")
+	want(beat("b", "1"), "b=1")
+	want(beat("a", ""), "a=", "b=1")
+	want(beat("b", "2"), "a=", "b=2")
+	first := beat("c", "x")
+	again := beat("a", "y")
 	want(again, "a=y", "b=2", "c=x")
 	if again[0].Age > again[2].Age || first[1].Age > again[1].Age {
-		t.Errorf("the later sign is the older one: %v, then %v", first, again)
+		t.Errorf("the later heartbeat is the older one: %v, then %v", first, again)
 	}
 }

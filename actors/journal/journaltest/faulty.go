@@ -274,13 +274,13 @@ func (f *Faulty) Heads(ctx context.Context, shards []int, after string, limit in
 	return m.Heads(ctx, shards, after, limit)
 }
 
-// SignOfLife implements journal.Store.
-func (f *Faulty) SignOfLife(ctx context.Context, server string, data []byte) ([]journal.Sign, error) {
+// Heartbeat implements journal.Store.
+func (f *Faulty) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
 	m, err := f.store()
 	if err != nil {
 		return nil, err
 	}
-	return m.SignOfLife(ctx, server, data)
+	return m.Heartbeat(ctx, server, data)
 }
 
 // Due implements journal.Store.

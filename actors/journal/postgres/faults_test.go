@@ -94,7 +94,7 @@ func TestFrozen(t *testing.T) {
 			return store.Append(t.Context(), []journal.Append{journaltest.ChainAppend("a", 1, []byte("x"))})[0]
 		},
 		"load":   func() error { _, err := store.Load(t.Context(), "a"); return err },
-		"sign":   func() error { _, err := store.SignOfLife(t.Context(), "s", nil); return err },
+		"sign":   func() error { _, err := store.Heartbeat(t.Context(), "s", nil); return err },
 		"now":    func() error { _, err := store.Now(t.Context()); return err },
 		"delete": func() error { _, err := store.DeleteFinished(t.Context(), time.Now(), 1); return err },
 	} {

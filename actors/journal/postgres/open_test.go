@@ -170,7 +170,7 @@ func TestTexts(t *testing.T) {
 	_, err = store.Definition(t.Context(), "\x00")
 	wantCode(t, "definition", err, messages.CodeUnknownWorkflow)
 	wantCode(t, "put a definition", store.PutDefinition(t.Context(), journal.Definition{Hash: "\x00"}), messages.CodeInvalidArgument)
-	_, err = store.SignOfLife(t.Context(), "\x00", nil)
+	_, err = store.Heartbeat(t.Context(), "\x00", nil)
 	wantCode(t, "sign", err, messages.CodeInvalidArgument)
 	for _, f := range []journal.Filter{{Workflow: "\x00"}, {BoundWorker: "\xff"}, {ParentRun: "\x00"}} {
 		if rows, _, err := store.List(t.Context(), f, 10, ""); err != nil || len(rows) != 0 {

@@ -94,7 +94,7 @@ func (c Config) withDefaults() Config {
 
 const (
 	// otherWriters are the connections for writing beside those for commits:
-	// for definitions, signs of life and the deletion.
+	// for definitions, heartbeats and the deletion.
 	otherWriters = 3
 	// connectTimeout bounds the making of a connection.
 	connectTimeout = 5 * time.Second

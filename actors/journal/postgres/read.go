@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // Load implements journal.Store.
@@ -67,7 +68,7 @@ func query[T any](results pgx.BatchResults, scan func(pgx.Rows) (T, error)) (out
 func inShards(shards []int) []int16 {
 	set := journal.NewShardSet(shards)
 	out := []int16{}
-	for shard := range journal.Shards {
+	for shard := range messages.Shards {
 		if set.Has(shard) {
 			out = append(out, int16(shard))
 		}
@@ -79,8 +80,8 @@ func inShards(shards []int) []int16 {
 // not go by the shard but leave some out.
 func shardBits(shards []int) []byte {
 	set := journal.NewShardSet(shards)
-	bits := make([]byte, journal.Shards/8)
-	for shard := range journal.Shards {
+	bits := make([]byte, messages.Shards/8)
+	for shard := range messages.Shards {
 		if set.Has(shard) {
 			bits[shard/8] |= 1 << (shard % 8)
 		}

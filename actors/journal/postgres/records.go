@@ -122,32 +122,32 @@ func (s *Store) deleteSome(ctx context.Context, before int64, limit int) (n int,
 	return n, err
 }
 
-// SignOfLife implements journal.Store. The signs are not logged: a commit that
+// Heartbeat implements journal.Store. Heartbeats are not logged: a commit that
 // changes nothing else is not flushed.
-func (s *Store) SignOfLife(ctx context.Context, server string, data []byte) (signs []journal.Sign, err error) {
+func (s *Store) Heartbeat(ctx context.Context, server string, data []byte) (beats []messages.StoredHeartbeat, err error) {
 	if !isText(server) {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "sign of life of server %q: it is not a text without zero bytes", server)
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "heartbeat of server %q: it is not a text without zero bytes", server)
 	}
 	if data == nil {
 		data = []byte{}
 	}
-	const give = "INSERT INTO limpet_signs (server, given_at, data) VALUES ($1, clock_timestamp(), $2) " +
-		"ON CONFLICT (server) DO UPDATE SET given_at = excluded.given_at, data = excluded.data"
-	const forget = "DELETE FROM limpet_signs WHERE server IN " +
-		"(SELECT server FROM limpet_signs WHERE given_at < clock_timestamp() - $1::int8 * interval '1 microsecond' FOR UPDATE SKIP LOCKED)"
-	const read = "SELECT server, data, extract(epoch FROM clock_timestamp() - given_at)::float8 FROM limpet_signs " +
-		"WHERE given_at >= clock_timestamp() - $1::int8 * interval '1 microsecond' ORDER BY server"
-	kept := journal.SignsKept.Microseconds()
-	err = s.write(ctx, "give a sign of life", func(ctx context.Context, conn *pgxpool.Conn) error {
+	const beat = "INSERT INTO limpet_heartbeats (server, written_at, data) VALUES ($1, clock_timestamp(), $2) " +
+		"ON CONFLICT (server) DO UPDATE SET written_at = excluded.written_at, data = excluded.data"
+	const forget = "DELETE FROM limpet_heartbeats WHERE server IN " +
+		"(SELECT server FROM limpet_heartbeats WHERE written_at < clock_timestamp() - $1::int8 * interval '1 microsecond' FOR UPDATE SKIP LOCKED)"
+	const read = "SELECT server, data, extract(epoch FROM clock_timestamp() - written_at)::float8 FROM limpet_heartbeats " +
+		"WHERE written_at >= clock_timestamp() - $1::int8 * interval '1 microsecond' ORDER BY server"
+	kept := journal.HeartbeatsKept.Microseconds()
+	err = s.write(ctx, "write a heartbeat", func(ctx context.Context, conn *pgxpool.Conn) error {
 		var queries pgx.Batch
-		queries.Queue(give, server, data)
+		queries.Queue(beat, server, data)
 		queries.Queue(forget, kept)
 		queries.Queue(read, kept).Query(func(rows pgx.Rows) (err error) {
-			signs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (sign journal.Sign, err error) {
+			beats, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (beat messages.StoredHeartbeat, err error) {
 				var age float64
-				err = row.Scan(&sign.Server, &sign.Data, &age)
-				sign.Age = max(0, time.Duration(age*float64(time.Second)))
-				return sign, err
+				err = row.Scan(&beat.Server, &beat.Data, &age)
+				beat.Age = max(0, time.Duration(age*float64(time.Second)))
+				return beat, err
 			})
 			return err
 		})
@@ -156,5 +156,5 @@ func (s *Store) SignOfLife(ctx context.Context, server string, data []byte) (sig
 	if err != nil {
 		return nil, err
 	}
-	return signs, nil
+	return beats, nil
 }

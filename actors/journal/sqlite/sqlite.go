@@ -95,7 +95,7 @@ type Store struct {
 	w       *writer
 	readers *sqlitex.Pool
 	ckpt    *checkpointer
-	signs   journal.Signs
+	beats   journal.Heartbeats
 }
 
 var _ journal.Store = (*Store)(nil)
@@ -258,14 +258,14 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	return time.Now(), nil
 }
 
-// SignOfLife implements journal.Store. Only servers of this process share the
+// Heartbeat implements journal.Store. Only servers of this process share the
 // file.
-func (s *Store) SignOfLife(ctx context.Context, server string, data []byte) ([]journal.Sign, error) {
+func (s *Store) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.calls.RUnlock()
-	return s.signs.SignOfLife(server, data), nil
+	return s.beats.Heartbeat(server, data), nil
 }
 
 // Close implements journal.Store. The WAL is copied to the file and removed.

@@ -86,9 +86,9 @@ CREATE TABLE limpet_definitions (
 
 CREATE INDEX limpet_definitions_by_name ON limpet_definitions (name, registered_at, hash);
 
--- Signs of life need not outlive a crash, so they are not logged.
-CREATE UNLOGGED TABLE limpet_signs (
-	server   text COLLATE "C" PRIMARY KEY,
-	given_at timestamptz NOT NULL,
-	data     bytea NOT NULL
+-- Heartbeats need not outlive a crash, so they are not logged.
+CREATE UNLOGGED TABLE limpet_heartbeats (
+	server     text COLLATE "C" PRIMARY KEY,
+	written_at timestamptz NOT NULL,
+	data       bytea NOT NULL
 ) WITH (fillfactor = 50);
