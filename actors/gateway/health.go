@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// probeTimeout is what one look at the journal may take, probeEvery how long
-	// its answer holds.
+	// probeTimeout bounds one question to the journal.
 	probeTimeout = time.Second
-	probeEvery   = time.Second
+	// probeEvery is how long its answer holds.
+	probeEvery = time.Second
 	// journalPatience is how long a call waits for a journal that is out of
 	// reach before it is told so. A restart of the database may be shorter.
 	journalPatience = 2 * time.Second
@@ -90,26 +90,27 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // the caller has gone
 }
 
-// probe looks at the journal, for all that want to know at once and no more
-// often than every probeEvery.
+// probe asks the journal whether it is within reach: once for all that want to
+// know at one time, and no more often than every probeEvery.
 type probe struct {
-	look func(context.Context) error
+	check func(context.Context) error
 
 	// lost is since when the journal is out of reach, in µs; 0 while it is not.
 	lost atomic.Int64
 
-	mu      sync.Mutex
-	at      time.Time
-	err     error
-	looking chan struct{}
+	mu  sync.Mutex
+	at  time.Time
+	err error
+	// checking is closed when the question under way is answered; nil for none.
+	checking chan struct{}
 }
 
-// newProbe is nil if there is nothing to look at.
-func newProbe(look func(context.Context) error) *probe {
-	if look == nil {
+// newProbe is nil if the journal cannot be asked.
+func newProbe(check func(context.Context) error) *probe {
+	if check == nil {
 		return nil
 	}
-	return &probe{look: look}
+	return &probe{check: check}
 }
 
 // ask returns why the journal is out of reach; nil if it is not.
@@ -119,11 +120,11 @@ func (p *probe) ask(ctx context.Context) error {
 		defer p.mu.Unlock()
 		return p.err
 	}
-	if p.looking == nil {
-		p.looking = make(chan struct{})
-		go p.lookOnce(p.looking)
+	if p.checking == nil {
+		p.checking = make(chan struct{})
+		go p.checkOnce(p.checking)
 	}
-	done := p.looking
+	done := p.checking
 	p.mu.Unlock()
 	select {
 	case <-done:
@@ -135,17 +136,17 @@ func (p *probe) ask(ctx context.Context) error {
 	}
 }
 
-func (p *probe) lookOnce(done chan struct{}) {
+func (p *probe) checkOnce(done chan struct{}) {
 	defer close(done)
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	err := p.look(ctx)
+	err := p.check(ctx)
 	if ctx.Err() != nil && err != nil {
 		err = messages.Errorf(messages.CodeJournalUnavailable, "the journal does not answer within %s: %w", probeTimeout, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at, p.err, p.looking = time.Now(), err, nil
+	p.at, p.err, p.checking = time.Now(), err, nil
 	if err == nil {
 		p.lost.Store(0)
 	} else {

@@ -19,11 +19,11 @@ import (
 // lostJournal is a journal check that tests switch.
 type lostJournal struct {
 	lost, hangs atomic.Bool
-	looks       atomic.Int32
+	questions   atomic.Int32
 }
 
 func (j *lostJournal) check(ctx context.Context) error {
-	j.looks.Add(1)
+	j.questions.Add(1)
 	if j.hangs.Load() {
 		<-ctx.Done()
 		return ctx.Err()
@@ -86,8 +86,8 @@ func TestHealth(t *testing.T) {
 			t.Errorf("readyz %d: %s", status, body)
 		}
 	}
-	if n := j.looks.Load(); n > 3+int32(time.Since(began)/probeEvery) {
-		t.Errorf("10 questions looked at the journal %d times", n)
+	if n := j.questions.Load(); n > 3+int32(time.Since(began)/probeEvery) {
+		t.Errorf("10 calls asked the journal %d times", n)
 	}
 	outside.Store(true)
 	if r := until(t, s, false); r.Checks["member"].Reason != "the server is joining" || !r.Checks["journal"].OK || !r.Checks["serving"].OK {
@@ -191,8 +191,8 @@ func TestSlowCallWithAJournal(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), journalPatience+5*probeEvery)
 	defer cancel()
 	_, err := client(t, s).StartRun(ctx, connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
-	if codeOf(err) != messages.CodeDeadline || j.looks.Load() < 2 {
-		t.Errorf("%d looks, %v", j.looks.Load(), err)
+	if codeOf(err) != messages.CodeDeadline || j.questions.Load() < 2 {
+		t.Errorf("%d questions, %v", j.questions.Load(), err)
 	}
 }
 

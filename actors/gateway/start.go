@@ -118,7 +118,7 @@ func located(prefix string, i int, err error) error {
 	return messages.Errorf(e.Code, prefix+"%s", i, e.Message)
 }
 
-// definition looks a workflow up, once a call.
+// definition finds a workflow, once a call.
 func (g *gateway) definition(ctx context.Context, seen map[string]*server.Definition, name string) (*server.Definition, error) {
 	if d, ok := seen[name]; ok {
 		return d, nil

@@ -1,11 +1,14 @@
-// Package projection turns what the journal has of a run into what others read:
-// its row, by which runs are found, and what the API shows of it.
+// Package projection turns what the cores know into what others read: the row of
+// a run, by which it is found, and what the API shows of runs and workers.
 //
-// Data flow: run.State → Row → journal; journal.Record and run.State → Run → API;
-// journal.Row → Listed → API.
+//	from                     by      to
+//	run.State                Row     journal
+//	journal.Record, State    Run     API
+//	journal.Row              Listed  API
+//	roster.WorkerStatus      Worker  API
 //
-// Rules: each is a function of what is stored, and of nothing else; what the API
-// shows of a run is made here only.
+// Rules: each is a function of its arguments, and of nothing else; what the API
+// shows of a run or a worker is made here only.
 //
-// Imports only run, journal, messages and messages/api.
+// Imports only run, roster, journal, messages and messages/api.
 package projection

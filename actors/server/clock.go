@@ -14,7 +14,7 @@ type ClockConfig struct {
 	// Store whose clock is followed. nil: the local clock as it is at the
 	// start, advanced by the monotonic one.
 	Store journal.Store
-	// Every is the time between two looks at the store's clock. Default 10 s.
+	// Every is the time between two readings of the store's clock. Default 10 s.
 	Every time.Duration
 	// Local is the node's clock. Defaults to time.Now.
 	Local func() time.Time
@@ -22,12 +22,15 @@ type ClockConfig struct {
 	Logger *slog.Logger
 }
 
-// Clock tells the time of what is stored, or compared with what is stored: the
-// same on all servers of a store, but for some milliseconds. It follows the
-// store's clock, is carried on by the local monotonic one and never goes back.
-// A wall clock that is set on a node does not matter to it; one that is set on
-// the database's machine does: time is made up for at a tenth of its pace, and
-// the clock steps only forward, and only over a second or more.
+// Clock tells the time of what is stored, or compared with what is stored. It is
+// the same on all servers of a store, but for some milliseconds.
+//
+//   - It follows the store's clock, and the local monotonic one in between.
+//   - It never goes back.
+//   - A wall clock that is set on this machine does not change it.
+//   - A wall clock that is set on the store's machine does. A difference of a
+//     second or more ahead is taken over at once. Any other is made up for at a
+//     tenth of its pace.
 //
 // A nil Clock is the local one. It is safe for concurrent use.
 type Clock struct {
@@ -48,7 +51,7 @@ const (
 	clockEvery = 10 * time.Second
 	// clockAgain is the wait after the store did not say its time.
 	clockAgain = time.Second
-	// clockTries is how many looks make a measurement: the quickest counts.
+	// clockTries is how many readings make a measurement: the quickest counts.
 	clockTries = 3
 	// clockWithin is how long the store may take to say its time: half of it
 	// is how wrong the answer may be.

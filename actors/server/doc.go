@@ -12,13 +12,18 @@
 // the journal; what waits runs in a goroutine and comes back as a message.
 // What matters is acknowledged and sent again by whoever needs it.
 //
-// Shards between servers: who gains one reads its unfinished runs from the
-// journal at once; who loses one stops their activations when their appends in
-// flight are stored, and then tells the gainer, which compares. A server that is
-// about to stop says so first, goes on to answer, and passes on what comes for
-// its former runs, until the others have taken them up. A server that others had
-// given up begins anew from the journal. A sweep finds what was lost in between:
-// runs that nobody has activated, and activations that are behind.
+// What becomes of runs when servers come and go:
+//
+//   - A server that gains a shard reads its unfinished runs from the journal at
+//     once.
+//   - A server that loses one stops its activations when their appends in flight
+//     are stored. Then it tells the gainer, which compares.
+//   - A server that is about to stop says so first. It goes on to answer, and
+//     passes on what comes for its former runs, until the others have taken them
+//     up.
+//   - A server that others had given up begins anew from the journal.
+//   - A sweep finds what was lost in between: runs that nobody has activated, and
+//     activations that are behind the journal.
 //
 // Imports cluster, notify, journal, roster, run, projection, slots, heap, pool,
 // messages, messages/api.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
@@ -43,7 +44,7 @@ func (e *Engine) Workers(ctx context.Context) []*api.Worker {
 	var out []*api.Worker
 	bound(messages.DefaultPool)
 	for _, w := range e.statuses(ctx) {
-		v := workerView(&w)
+		v := projection.Worker(&w)
 		v.BoundRuns = int32(bound(v.Pool)[v.WorkerId])
 		delete(counts[v.Pool], v.WorkerId)
 		out = append(out, v)
@@ -162,5 +163,5 @@ func (e *Engine) drained(ctx context.Context, told roster.WorkerStatus, state ru
 	if i := slices.IndexFunc(all, func(w *api.Worker) bool { return w.WorkerId == told.WorkerID }); i >= 0 {
 		return all[i]
 	}
-	return workerView(&told)
+	return projection.Worker(&told)
 }

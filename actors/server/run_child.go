@@ -73,7 +73,7 @@ func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
 		if messages.CodeOf(err) == messages.CodeUnknownRun {
 			if err = a.startCanceled(c, act); err == nil {
-				// A server of an older version has started it, without the cancel.
+				// Its start may have come in between, without the cancel.
 				err = a.host.engine.CancelRun(c, act.RunID, act.Reason)
 			}
 		}

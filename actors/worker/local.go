@@ -27,18 +27,6 @@ const (
 	localsLinger = 10 * time.Second
 )
 
-// LocalEvent names a value of local state in Hooks.
-type LocalEvent struct {
-	// Local is the name of the state.
-	Local  string
-	Shared bool
-	// Key of a shared value.
-	Key string
-	// Workflow and RunID of the step that asked for it first.
-	Workflow string
-	RunID    string
-}
-
 // localShell is the shell around local.Keeper: it holds the values and calls
 // the user's functions, each on a goroutine of its own.
 type localShell struct {

@@ -1,4 +1,4 @@
-package server
+package projection
 
 import (
 	"time"
@@ -12,8 +12,8 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// workerView is a worker as listings show it.
-func workerView(w *roster.WorkerStatus) *api.Worker {
+// Worker is a worker of a listing.
+func Worker(w *roster.WorkerStatus) *api.Worker {
 	v := &api.Worker{
 		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),

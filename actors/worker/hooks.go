@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Hooks is told what happens at a worker. Any field may be nil; they are
+// called on the worker's goroutines and must be quick.
+type Hooks struct {
+	// Waiting: admission waits; message says for what.
+	Waiting func(message string)
+	// Admitted: placement knows the worker, for the first time or again.
+	Admitted func()
+	// Started and Ended: a function was called, and returned.
+	Started func(d *messages.Dispatch)
+	Ended   func(d *messages.Dispatch, failure *messages.Failure, took time.Duration)
+	// Canceled: the context of a function was canceled.
+	Canceled func(d *messages.Dispatch, cause error)
+	// Draining: nothing new is taken on. Undrained: that was taken back.
+	Draining  func()
+	Undrained func()
+	// LocalBuilt: Bind of local state has returned, with what the value declares
+	// to take, or with an error.
+	LocalBuilt func(e LocalEvent, took time.Duration, bytes int64, err error)
+	// LocalHit: a step got a value that it did not have to be built for.
+	LocalHit func(e LocalEvent)
+	// LocalReleased: a value was released; why is run-ended, rebound,
+	// worker-stopping, evicted or state-lost, err what its Release returned.
+	LocalReleased func(e LocalEvent, why string, err error)
+}
+
+// LocalEvent names a value of local state in Hooks.
+type LocalEvent struct {
+	// Local is the name of the state.
+	Local  string
+	Shared bool
+	// Key of a shared value.
+	Key string
+	// Workflow and RunID of the step that asked for it first.
+	Workflow string
+	RunID    string
+}
+
+func (h *Hooks) localBuilt(e LocalEvent, took time.Duration, bytes int64, err error) {
+	if h != nil && h.LocalBuilt != nil {
+		h.LocalBuilt(e, took, bytes, err)
+	}
+}
+
+func (h *Hooks) localHit(e LocalEvent) {
+	if h != nil && h.LocalHit != nil {
+		h.LocalHit(e)
+	}
+}
+
+func (h *Hooks) localReleased(e LocalEvent, why string, err error) {
+	if h != nil && h.LocalReleased != nil {
+		h.LocalReleased(e, why, err)
+	}
+}
+
+func (h *Hooks) waiting(message string) {
+	if h != nil && h.Waiting != nil {
+		h.Waiting(message)
+	}
+}
+
+func (h *Hooks) admitted() {
+	if h != nil && h.Admitted != nil {
+		h.Admitted()
+	}
+}
+
+func (h *Hooks) started(d *messages.Dispatch) {
+	if h != nil && h.Started != nil {
+		h.Started(d)
+	}
+}
+
+func (h *Hooks) ended(d *messages.Dispatch, f *messages.Failure, took time.Duration) {
+	if h != nil && h.Ended != nil {
+		h.Ended(d, f, took)
+	}
+}
+
+func (h *Hooks) canceled(d *messages.Dispatch, cause error) {
+	if h != nil && h.Canceled != nil {
+		h.Canceled(d, cause)
+	}
+}
+
+func (h *Hooks) draining() {
+	if h != nil && h.Draining != nil {
+		h.Draining()
+	}
+}
+
+func (h *Hooks) undrained() {
+	if h != nil && h.Undrained != nil {
+		h.Undrained()
+	}
+}
