@@ -1,10 +1,15 @@
 package node
 
 import (
+	"errors"
+	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
@@ -20,12 +25,27 @@ const (
 	gcRoom = 256 << 20
 )
 
-// TuneProcess sets the collector of a process that is nothing but a server,
-// unless GOGC in its environment says otherwise.
-func TuneProcess() {
+// TuneProcess sets the collector of a process that is nothing but a server:
+//   - by GOGC, unless that is in its environment, for what lives in the heap;
+//   - by GOMEMLIMIT, unless that is in its environment, to 90 % of what the
+//     process's control group allows: a burst of runs is collected sooner then,
+//     instead of ending the process.
+func TuneProcess(log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 		afterCollection(&collector{gcPercent, []metrics.Sample{{Name: "/gc/heap/live:bytes"}}})
+	}
+	limitMemory(memlimit.FromCgroup, log)
+}
+
+func limitMemory(allowed memlimit.Provider, log *slog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithProvider(allowed))
+	switch {
+	case errors.Is(err, memlimit.ErrCgroupsNotSupported), errors.Is(err, memlimit.ErrNoCgroup):
+	case err != nil:
+		log.Warn("the memory that this process may use is not known; GOMEMLIMIT may say it", "error", err)
+	case limit < math.MaxInt64:
+		log.Info("memory is limited", "bytes", limit)
 	}
 }
 

@@ -39,7 +39,7 @@ func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runnin
 	if err != nil {
 		return nil, err
 	}
-	node.TuneProcess()
+	node.TuneProcess(log)
 	server, err := node.Start(ctx, node.Config{
 		ID: f.ID, Store: store, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
 		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention, Logger: log,

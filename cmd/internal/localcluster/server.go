@@ -60,7 +60,7 @@ func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, e
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, err
 	}
-	node.TuneProcess()
+	node.TuneProcess(processLogger())
 	store, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
