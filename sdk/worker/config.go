@@ -140,21 +140,7 @@ func (c Config) validate(workflows []sdk.AnyWorkflow) error {
 	if len(c.Join) == 0 {
 		fault("join is empty: give the gossip address of a server")
 	}
-	if c.Slots < 1 || c.Slots > messages.SlotsMax {
-		fault("%d slots: must be 1 to %d (SlotsMax)", c.Slots, messages.SlotsMax)
-	}
-	if c.StickyRunsMax < 0 || c.StickyRunsMax > math.MaxInt32 {
-		fault("sticky runs max is %d: must be 0 (no limit) to %d", c.StickyRunsMax, math.MaxInt32)
-	}
-	if c.SharedLocalsMax < 0 || c.SharedLocalsMax > messages.HeldKeysMax {
-		fault("shared locals max is %d: must be 0 (default) to %d (HeldKeysMax)", c.SharedLocalsMax, messages.HeldKeysMax)
-	}
-	if c.SharedLocalsBytesMax < 0 {
-		fault("shared locals bytes max is %d: must be 0 (no limit) or more", c.SharedLocalsBytesMax)
-	}
-	if c.SharedLocalsIdle < 0 && c.SharedLocalsIdle != sdk.Never && c.SharedLocalsIdle != NoIdle {
-		fault("shared locals idle is %v: must be 0 (default) or more, NoIdle or Never", c.SharedLocalsIdle)
-	}
+	c.limitFaults(fault)
 	for _, err := range []error{messages.CheckName("pool", c.Pool), messages.ValidateLabels(c.Labels)} {
 		if err != nil {
 			faults = append(faults, err)
@@ -170,6 +156,25 @@ func (c Config) validate(workflows []sdk.AnyWorkflow) error {
 		return messages.Errorf(messages.CodeInvalidArgument, "worker %q: %w", c.ID, errors.Join(faults...))
 	}
 	return nil
+}
+
+// limitFaults reports numbers that are out of their bounds.
+func (c Config) limitFaults(fault func(format string, args ...any)) {
+	if c.Slots < 1 || c.Slots > messages.SlotsMax {
+		fault("%d slots: must be 1 to %d (SlotsMax)", c.Slots, messages.SlotsMax)
+	}
+	if c.StickyRunsMax < 0 || c.StickyRunsMax > math.MaxInt32 {
+		fault("sticky runs max is %d: must be 0 (no limit) to %d", c.StickyRunsMax, math.MaxInt32)
+	}
+	if c.SharedLocalsMax < 0 || c.SharedLocalsMax > messages.HeldKeysMax {
+		fault("shared locals max is %d: must be 0 (default) to %d (HeldKeysMax)", c.SharedLocalsMax, messages.HeldKeysMax)
+	}
+	if c.SharedLocalsBytesMax < 0 {
+		fault("shared locals bytes max is %d: must be 0 (no limit) or more", c.SharedLocalsBytesMax)
+	}
+	if c.SharedLocalsIdle < 0 && c.SharedLocalsIdle != sdk.Never && c.SharedLocalsIdle != NoIdle {
+		fault("shared locals idle is %v: must be 0 (default) or more, NoIdle or Never", c.SharedLocalsIdle)
+	}
 }
 
 // register turns workflows into what the worker registers; an error names

@@ -111,14 +111,9 @@ func (r *role) untold(ctx sdk.Context) bool {
 
 // act does what the plan says.
 func (r *role) act(ctx sdk.Context, n int64, plan Plan, out *verdict.Output) error {
-	var inputs []string
-	for _, parent := range r.parents {
-		in, err := parent.Output(ctx)
-		if err != nil {
-			return fmt.Errorf("the output of %s: %w", parent.Name(), err)
-		}
-		inputs = append(inputs, in.Value)
-		out.Inputs = append(out.Inputs, in.Execution)
+	inputs, err := r.inputs(ctx, out)
+	if err != nil {
+		return err
 	}
 	onPurpose := ctx.Attempt() <= of(plan.Fails, r.index) && !r.step.overruns
 	if onPurpose && plan.Number%2 == 0 {
@@ -127,32 +122,19 @@ func (r *role) act(ctx sdk.Context, n int64, plan Plan, out *verdict.Output) err
 	}
 	var local *localValue
 	if r.local != nil {
-		var err error
 		if local, err = r.local.Get(ctx); err != nil {
 			return err
 		}
 		local.use(n)
 	}
-	sleep := time.Duration(of(plan.SleepMs, r.index)) * time.Millisecond
-	if r.step.overruns && ctx.Attempt() == 1 {
-		sleep = 10 * overrunTimeout
-	} else if r.step.overruns {
-		sleep = min(sleep, overrunTimeout/5)
-	}
-	if err := r.work(ctx, n, sleep); err != nil {
+	if err := r.work(ctx, n, r.duration(ctx, plan)); err != nil {
 		return err
 	}
 	if local != nil {
 		local.use(n)
 	}
-	switch {
-	case plan.StateLost == r.index+1 && ctx.Attempt() == 1:
-		r.process.held.Delete(ctx.RunID())
-		return fmt.Errorf("%s: %w", verdict.OnPurpose, sdk.ErrStateLost)
-	case plan.Fatal == r.index+1:
-		return sdk.NonRetryable(fmt.Errorf("%s: for good", verdict.OnPurpose))
-	case onPurpose:
-		return fmt.Errorf("%s: attempt %d of %d", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
+	if err := r.failure(ctx, plan, onPurpose); err != nil {
+		return err
 	}
 	if r.step.spawns {
 		got, err := r.delegate(ctx, plan, out)
@@ -162,6 +144,49 @@ func (r *role) act(ctx sdk.Context, n int64, plan Plan, out *verdict.Output) err
 		inputs = append(inputs, got.Value)
 	}
 	out.Value = value(plan, r.shape.name, r.step.name, inputs...)
+	return nil
+}
+
+// inputs are the outputs of the step's parents; which executions they are of
+// goes to out.
+func (r *role) inputs(ctx sdk.Context, out *verdict.Output) ([]string, error) {
+	var inputs []string
+	for _, parent := range r.parents {
+		in, err := parent.Output(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("the output of %s: %w", parent.Name(), err)
+		}
+		inputs = append(inputs, in.Value)
+		out.Inputs = append(out.Inputs, in.Execution)
+	}
+	return inputs, nil
+}
+
+// duration of the step's work. The first attempt of a step that overruns takes
+// too long, the others do not.
+func (r *role) duration(ctx sdk.Context, plan Plan) time.Duration {
+	d := time.Duration(of(plan.SleepMs, r.index)) * time.Millisecond
+	switch {
+	case !r.step.overruns:
+		return d
+	case ctx.Attempt() == 1:
+		return 10 * overrunTimeout
+	}
+	return min(d, overrunTimeout/5)
+}
+
+// failure is the error that the plan wants of this attempt after its work, if
+// any.
+func (r *role) failure(ctx sdk.Context, plan Plan, onPurpose bool) error {
+	switch {
+	case plan.StateLost == r.index+1 && ctx.Attempt() == 1:
+		r.process.held.Delete(ctx.RunID())
+		return fmt.Errorf("%s: %w", verdict.OnPurpose, sdk.ErrStateLost)
+	case plan.Fatal == r.index+1:
+		return sdk.NonRetryable(fmt.Errorf("%s: for good", verdict.OnPurpose))
+	case onPurpose:
+		return fmt.Errorf("%s: attempt %d of %d", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
+	}
 	return nil
 }
 

@@ -206,32 +206,10 @@ func (p *planner) fault(t trait, at time.Duration, beside *Fault) Fault {
 	if beside != nil {
 		servers, workers = without(servers, beside.Targets), without(workers, beside.Targets)
 	}
+	f.Targets = p.targets(t.on, servers, workers)
 	switch t.on {
-	case aWorker:
-		f.Targets = p.pick(workers, 1)
-	case aServer:
-		f.Targets = p.pick(servers, 1)
 	case allServers:
-		f.Targets = p.pick(servers, len(servers))
 		f.Until = at + time.Duration(len(servers))*t.to/3
-	case aNode:
-		// A server as often as a worker, although there are fewer.
-		if p.random.IntN(2) == 0 {
-			f.Targets = p.pick(servers, 1)
-		} else {
-			f.Targets = p.pick(workers, 1)
-		}
-	case workerFromServers:
-		f.Targets = p.pick(workers, 1)
-	case workerFromServer:
-		f.Targets = slices.Concat(p.pick(workers, 1), p.pick(servers, 1))
-	case someWorkers:
-		// One is left to go to, and one to be hurt otherwise.
-		f.Targets = p.pick(workers, 2+p.random.IntN(len(p.Workers)-3))
-	case someNodes:
-		f.Targets = slices.Concat(p.pick(servers, 1+p.random.IntN(len(p.Servers)-1)), p.pick(workers, p.random.IntN(len(p.Workers))))
-	case serversOffDatabase:
-		f.Targets = p.pick(servers, 1+p.random.IntN(len(p.Servers)-1))
 	case network:
 		f.Percent = lossMin + p.random.IntN(lossMax-lossMin+1)
 	case newServer:
@@ -246,6 +224,34 @@ func (p *planner) fault(t trait, at time.Duration, beside *Fault) Fault {
 		f.Deadline = between(p.random, deadlineMin, deadlineMax)
 	}
 	return f
+}
+
+// targets draws what a fault strikes in an area; none in one that has no nodes.
+func (p *planner) targets(on area, servers, workers []string) []string {
+	switch on {
+	case aWorker, workerFromServers:
+		return p.pick(workers, 1)
+	case aServer:
+		return p.pick(servers, 1)
+	case allServers:
+		return p.pick(servers, len(servers))
+	case aNode:
+		// A server as often as a worker, although there are fewer.
+		if p.random.IntN(2) == 0 {
+			return p.pick(servers, 1)
+		}
+		return p.pick(workers, 1)
+	case workerFromServer:
+		return slices.Concat(p.pick(workers, 1), p.pick(servers, 1))
+	case someWorkers:
+		// One is left to go to, and one to be hurt otherwise.
+		return p.pick(workers, 2+p.random.IntN(len(p.Workers)-3))
+	case someNodes:
+		return slices.Concat(p.pick(servers, 1+p.random.IntN(len(p.Servers)-1)), p.pick(workers, p.random.IntN(len(p.Workers))))
+	case serversOffDatabase:
+		return p.pick(servers, 1+p.random.IntN(len(p.Servers)-1))
+	}
+	return nil
 }
 
 // pick draws n of the ids, or all there are, in their order for more than one.
@@ -264,26 +270,35 @@ func without(ids, gone []string) []string {
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(gone, id) })
 }
 
-// compatible says whether two faults may last at once: a server and a worker
-// that neither touches are left, and not both are of PostgreSQL or of the
-// network. All servers are restarted with none of them hurt otherwise.
+// compatible says whether two faults may last at once:
+//   - they are not of one kind, and not both of PostgreSQL or of the network;
+//   - each has what it strikes, and they share no target;
+//   - a worker that neither touches is left;
+//   - a server that neither touches is left, or, while all servers are
+//     restarted, none of them is hurt otherwise.
 func compatible(a, b Fault, servers, workers []string) bool {
 	ta, tb := traitOf(a.Kind), traitOf(b.Kind)
 	touched := slices.Concat(a.Targets, b.Targets)
 	switch {
 	case ta.kind == tb.kind || ta.group == PG && tb.group == PG || ta.cuts() && tb.cuts():
 		return false
-	case len(a.Targets) == 0 && needsTarget(ta.on), len(b.Targets) == 0 && needsTarget(tb.on):
+	case !a.complete() || !b.complete() || shared(a.Targets, b.Targets):
 		return false
-	case slices.ContainsFunc(a.Targets, func(id string) bool { return slices.Contains(b.Targets, id) }):
+	case len(without(workers, touched)) == 0:
 		return false
-	case ta.kind == RollingRestart || tb.kind == RollingRestart:
-		return !slices.ContainsFunc(servers, func(id string) bool {
-			return ta.kind != RollingRestart && slices.Contains(a.Targets, id) || tb.kind != RollingRestart && slices.Contains(b.Targets, id)
-		}) && len(without(workers, touched)) > 0
-	default:
-		return len(without(servers, touched)) > 0 && len(without(workers, touched)) > 0
+	case ta.kind == RollingRestart:
+		return !shared(servers, b.Targets)
+	case tb.kind == RollingRestart:
+		return !shared(servers, a.Targets)
 	}
+	return len(without(servers, touched)) > 0
+}
+
+// complete says that the fault has what its kind strikes.
+func (f Fault) complete() bool { return len(f.Targets) > 0 || !needsTarget(traitOf(f.Kind).on) }
+
+func shared(a, b []string) bool {
+	return slices.ContainsFunc(a, func(id string) bool { return slices.Contains(b, id) })
 }
 
 func needsTarget(on area) bool {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpetrun/limpet/cmd/internal/ledger"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -77,22 +78,33 @@ func (h *history) firstBound(b *messages.Bound) {
 
 // boundAgain checks that a run may move, and from where it says.
 func (h *history) boundAgain(b *messages.Bound) {
-	old := h.current
-	from := &messages.WorkerRef{WorkerId: b.GetFromWorker(), Incarnation: b.GetFromIncarnation()}
 	if h.sticky() == messages.Sticky_STICKY_HARD {
 		h.c.report.Seen.HardReturned++
-		switch {
-		case b.GetWorker().GetWorkerId() != old.GetWorker().GetWorkerId():
-			h.breaks(RuleHardMoved, "bound to %s, then to %s (%s)", place(old.GetWorker()), place(b.GetWorker()), b.GetReason().Words())
-		case b.GetReason() != messages.Reason_REASON_WORKER_RESTARTED || !old.lost:
-			h.breaks(RuleHardMoved, "bound to %s anew for reason %q", place(b.GetWorker()), b.GetReason().Words())
-		}
+		h.hardBoundAgain(h.current, b)
 		return
 	}
 	h.c.report.Seen.Rebound++
 	if b.GetReason() == messages.Reason_REASON_WORKER_DRAINING {
 		h.c.report.Seen.Drained++
 	}
+	h.softBoundAgain(h.current, b)
+}
+
+// hardBoundAgain: a HARD run comes back to its worker, after that was lost and
+// started again.
+func (h *history) hardBoundAgain(old *binding, b *messages.Bound) {
+	switch {
+	case b.GetWorker().GetWorkerId() != old.GetWorker().GetWorkerId():
+		h.breaks(RuleHardMoved, "bound to %s, then to %s (%s)", place(old.GetWorker()), place(b.GetWorker()), b.GetReason().Words())
+	case b.GetReason() != messages.Reason_REASON_WORKER_RESTARTED || !old.lost:
+		h.breaks(RuleHardMoved, "bound to %s anew for reason %q", place(b.GetWorker()), b.GetReason().Words())
+	}
+}
+
+// softBoundAgain: a SOFT run moves from where it was, for a reason that the
+// history has.
+func (h *history) softBoundAgain(old *binding, b *messages.Bound) {
+	from := &messages.WorkerRef{WorkerId: b.GetFromWorker(), Incarnation: b.GetFromIncarnation()}
 	moves := []messages.Reason{messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_WORKER_LEFT, messages.Reason_REASON_WORKER_SUPERSEDED, messages.Reason_REASON_WORKER_RESTARTED, messages.Reason_REASON_STEP_GONE}
 	switch reason := b.GetReason(); {
 	case !sameProcess(from, old.GetWorker()):
@@ -173,32 +185,45 @@ func (h *history) checkBindings() {
 			h.breaks(RuleTwoBindings, "%s and %s both executed steps in epoch %d", other, at, e.Epoch)
 		}
 		by[e.Epoch] = at
-		i := slices.IndexFunc(h.bindings, func(b *binding) bool { return b.GetEpoch() == e.Epoch })
-		if i < 0 {
-			h.breaks(RuleTwoBindings, "%s#%d was executed in epoch %d, which the history does not have", e.Step, e.Attempt, e.Epoch)
-			continue
-		}
-		b := h.bindings[i]
-		if b.GetWorker().GetWorkerId() != e.Worker {
-			rule := RuleSoftMoved
-			if h.sticky() == messages.Sticky_STICKY_HARD {
-				rule = RuleHardMoved
+		if b := h.boundFor(e); b != nil {
+			if other, ok := hard[b.generation]; h.sticky() == messages.Sticky_STICKY_HARD && ok && other != e.Worker {
+				h.breaks(RuleHardMoved, "executed on %s and on %s", other, e.Worker)
 			}
-			h.breaks(rule, "%s#%d was executed on %s in epoch %d, which is bound to %s", e.Step, e.Attempt, e.Worker, e.Epoch, place(b.GetWorker()))
+			hard[b.generation] = e.Worker
 		}
-		if other, ok := hard[b.generation]; h.sticky() == messages.Sticky_STICKY_HARD && ok && other != e.Worker {
-			h.breaks(RuleHardMoved, "executed on %s and on %s", other, e.Worker)
-		}
-		hard[b.generation] = e.Worker
 	}
 	for i, b := range h.bindings {
-		if i == 0 || b.GetReason() != messages.Reason_REASON_WORKER_BUSY && b.GetReason() != messages.Reason_REASON_WORKER_DRAINING {
-			continue
+		if i > 0 && (b.GetReason() == messages.Reason_REASON_WORKER_BUSY || b.GetReason() == messages.Reason_REASON_WORKER_DRAINING) {
+			h.checkLeftNothing(b)
 		}
-		for _, e := range h.executions {
-			if e.Epoch < b.GetEpoch() && e.Begin.Before(b.at) && (e.End.IsZero() || e.End.After(b.at)) && !h.overBefore(e.Step, int32(e.Attempt), b.at) {
-				h.breaks(RuleTwoBindings, "moved from %s (%s) while %s#%d was running there", b.GetFromWorker(), b.GetReason().Words(), e.Step, e.Attempt)
-			}
+	}
+}
+
+// boundFor is the binding that a step was executed under, after the check that
+// it is one to its worker; nil if there is none.
+func (h *history) boundFor(e *ledger.Execution) *binding {
+	i := slices.IndexFunc(h.bindings, func(b *binding) bool { return b.GetEpoch() == e.Epoch })
+	if i < 0 {
+		h.breaks(RuleTwoBindings, "%s#%d was executed in epoch %d, which the history does not have", e.Step, e.Attempt, e.Epoch)
+		return nil
+	}
+	b := h.bindings[i]
+	if b.GetWorker().GetWorkerId() != e.Worker {
+		rule := RuleSoftMoved
+		if h.sticky() == messages.Sticky_STICKY_HARD {
+			rule = RuleHardMoved
+		}
+		h.breaks(rule, "%s#%d was executed on %s in epoch %d, which is bound to %s", e.Step, e.Attempt, e.Worker, e.Epoch, place(b.GetWorker()))
+	}
+	return b
+}
+
+// checkLeftNothing checks a move by consent: nothing ran on the worker that the
+// run left.
+func (h *history) checkLeftNothing(b *binding) {
+	for _, e := range h.executions {
+		if e.Epoch < b.GetEpoch() && e.Begin.Before(b.at) && (e.End.IsZero() || e.End.After(b.at)) && !h.overBefore(e.Step, int32(e.Attempt), b.at) {
+			h.breaks(RuleTwoBindings, "moved from %s (%s) while %s#%d was running there", b.GetFromWorker(), b.GetReason().Words(), e.Step, e.Attempt)
 		}
 	}
 }

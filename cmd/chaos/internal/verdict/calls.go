@@ -232,20 +232,7 @@ func (c *checker) checkWait(call *Call) {
 			h.breaks(RuleWaits, "a watch was told of entry %d after %d entries", number, i)
 		}
 	}
-	replays := 0
-	for _, o := range c.replays[h.ID] {
-		if o.Outcome == Acknowledged && o.End.Before(call.Begin) {
-			replays++
-		}
-	}
-	late, allowed := time.Duration(-1), lateMost
-	for i, g := range h.generations {
-		told := g.ended && g.status == call.Status && !g.endedAt.After(call.End.Add(slack)) && i >= replays
-		if told && (call.Act == ActWait || slices.Contains(call.Entries, g.endEntry)) {
-			late = max(0, min(call.End.Sub(g.endedAt), call.End.Sub(call.Begin)))
-			allowed = lateMost + c.outage(call.End.Add(-late), call.End)
-		}
-	}
+	late, allowed := c.lateness(h, call)
 	switch {
 	case late < 0:
 		h.breaks(RuleWaits, "a %s was told at %s that it is %s, and it was not", call.Act, clock(call.End), call.Status)
@@ -253,4 +240,24 @@ func (c *checker) checkWait(call *Call) {
 		h.breaks(RuleWaits, "a %s from %s was told of the end at %s, %s late", call.Act, clock(call.Begin), clock(call.End), late.Round(time.Millisecond))
 	}
 	c.report.Late = max(c.report.Late, late.Seconds())
+}
+
+// lateness is how long after the run's end a wait or watch told of it, and how
+// long it may have taken; negative if there was no such end.
+func (c *checker) lateness(h *history, call *Call) (late, allowed time.Duration) {
+	replays := 0
+	for _, o := range c.replays[h.ID] {
+		if o.Outcome == Acknowledged && o.End.Before(call.Begin) {
+			replays++
+		}
+	}
+	late, allowed = -1, lateMost
+	for i, g := range h.generations {
+		told := g.ended && g.status == call.Status && !g.endedAt.After(call.End.Add(slack)) && i >= replays
+		if told && (call.Act == ActWait || slices.Contains(call.Entries, g.endEntry)) {
+			late = max(0, min(call.End.Sub(g.endedAt), call.End.Sub(call.Begin)))
+			allowed = lateMost + c.outage(call.End.Add(-late), call.End)
+		}
+	}
+	return late, allowed
 }

@@ -58,11 +58,16 @@ func (h *history) checkChild(s spawn, child *history) {
 		h.c.report.Seen.StickyChildren++
 		h.checkStickyChild(s, child)
 	}
-	if started := child.generations[0]; s.GetKeepOnCancel() && started.canceled {
+	h.checkCanceledChild(s, child)
+}
+
+// checkCanceledChild: a child is canceled with its parent, unless it is to go
+// on, and not without it.
+func (h *history) checkCanceledChild(s spawn, child *history) {
+	g, end := h.generations[s.generation], child.generations[0]
+	if s.GetKeepOnCancel() && end.canceled {
 		h.breaks(RuleIneffective, "child %s was to go on, and is canceled", child.ID)
 	}
-	g := h.generations[s.generation]
-	end := child.generations[0]
 	if !s.GetKeepOnCancel() && g.canceled && g.ended && !end.canceled && end.ended && end.endedAt.After(g.endedAt.Add(slack)) {
 		h.breaks(RuleIneffective, "child %s goes on after its parent was canceled", child.ID)
 	}

@@ -13,22 +13,7 @@ import (
 // checkExecutions compares the ledger with the attempts of the history.
 func (h *history) checkExecutions() {
 	for _, e := range h.executions {
-		a := h.byKey[attemptKey{e.Step, int32(e.Attempt)}]
-		if a == nil {
-			h.breaks(RuleAttempts, "%s#%d was executed on %s, and was never dispatched", e.Step, e.Attempt, e.Worker)
-			continue
-		}
-		a.executions = append(a.executions, e)
-		switch {
-		case a.worker.GetWorkerId() != e.Worker || a.worker.GetIncarnation() != e.Incarnation:
-			h.breaks(RuleAttempts, "%s#%d was executed on %s~%s, and dispatched to %s", e.Step, e.Attempt, e.Worker, e.Incarnation, place(a.worker))
-		case a.epoch != e.Epoch:
-			h.breaks(RuleAttempts, "%s#%d was executed in epoch %d, and dispatched in epoch %d", e.Step, e.Attempt, e.Epoch, a.epoch)
-		case a.ending == revoked:
-			h.breaks(RuleAttempts, "%s#%d was executed on %s, although it was withdrawn (%s)", e.Step, e.Attempt, e.Worker, a.reason.Words())
-		case e.Begin.Before(a.at.Add(-slack)):
-			h.breaks(RuleAttempts, "%s#%d was executed at %s, before it was dispatched at %s", e.Step, e.Attempt, clock(e.Begin), clock(a.at))
-		}
+		h.checkExecution(e)
 	}
 	for _, a := range h.attempts {
 		if len(a.executions) > 1 {
@@ -44,6 +29,26 @@ func (h *history) checkExecutions() {
 				h.breaks(RuleAttempts, "%s#%d is rebuilt, and was not executed to its end", a.step, a.number)
 			}
 		}
+	}
+}
+
+// checkExecution gives an execution to its attempt, and checks that it is of it.
+func (h *history) checkExecution(e *ledger.Execution) {
+	a := h.byKey[attemptKey{e.Step, int32(e.Attempt)}]
+	if a == nil {
+		h.breaks(RuleAttempts, "%s#%d was executed on %s, and was never dispatched", e.Step, e.Attempt, e.Worker)
+		return
+	}
+	a.executions = append(a.executions, e)
+	switch {
+	case a.worker.GetWorkerId() != e.Worker || a.worker.GetIncarnation() != e.Incarnation:
+		h.breaks(RuleAttempts, "%s#%d was executed on %s~%s, and dispatched to %s", e.Step, e.Attempt, e.Worker, e.Incarnation, place(a.worker))
+	case a.epoch != e.Epoch:
+		h.breaks(RuleAttempts, "%s#%d was executed in epoch %d, and dispatched in epoch %d", e.Step, e.Attempt, e.Epoch, a.epoch)
+	case a.ending == revoked:
+		h.breaks(RuleAttempts, "%s#%d was executed on %s, although it was withdrawn (%s)", e.Step, e.Attempt, e.Worker, a.reason.Words())
+	case e.Begin.Before(a.at.Add(-slack)):
+		h.breaks(RuleAttempts, "%s#%d was executed at %s, before it was dispatched at %s", e.Step, e.Attempt, clock(e.Begin), clock(a.at))
 	}
 }
 

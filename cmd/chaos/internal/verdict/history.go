@@ -191,6 +191,13 @@ func (h *history) event(ev *messages.Event) {
 	if h.generation().ended && ev.GetResultRefused() == nil && ev.GetRunReplayed() == nil {
 		h.breaks(RuleEndedTwice, "after its end as %s, entry %d says %v", h.generation().status, h.now.Number, ev)
 	}
+	h.apply(ev)
+}
+
+// apply is a list: one line for each kind of event.
+//
+//gocyclo:ignore
+func (h *history) apply(ev *messages.Event) {
 	switch k := ev.Kind.(type) {
 	case *messages.Event_Bound:
 		h.bound(k.Bound)
@@ -201,21 +208,13 @@ func (h *history) event(ev *messages.Event) {
 	case *messages.Event_StepDispatched:
 		h.dispatched(k.StepDispatched)
 	case *messages.Event_StepStarted:
-		s := k.StepStarted
-		if a := h.byKey[attemptKey{s.GetStep(), s.GetAttempt()}]; a == nil || a.ending != live {
-			h.breaks(RuleStaleAccepted, "%s#%d started, and is not live", s.GetStep(), s.GetAttempt())
-		}
+		h.stepStarted(k.StepStarted)
 	case *messages.Event_StepSucceeded:
-		s := k.StepSucceeded
-		if a := h.result(s.GetStep(), s.GetAttempt(), succeeded); a != nil {
-			h.succeeded(a, s.GetOutput())
-		}
+		h.stepSucceeded(k.StepSucceeded)
 	case *messages.Event_AttemptFailed:
 		h.attemptFailed(k.AttemptFailed)
 	case *messages.Event_AttemptLost:
-		h.withdrawn(k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), lost, k.AttemptLost.GetReason())
-		h.stateLost(k.AttemptLost)
-		h.c.report.Seen.Lost++
+		h.attemptLost(k.AttemptLost)
 	case *messages.Event_AttemptRevoked:
 		h.withdrawn(k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), revoked, k.AttemptRevoked.GetReason())
 	case *messages.Event_RebuildBegan:
@@ -246,6 +245,24 @@ func (h *history) event(ev *messages.Event) {
 	default:
 		h.breaks(RuleHistory, "entry %d has an event that the checker does not know: %v", h.now.Number, ev)
 	}
+}
+
+func (h *history) stepStarted(s *messages.StepStarted) {
+	if a := h.byKey[attemptKey{s.GetStep(), s.GetAttempt()}]; a == nil || a.ending != live {
+		h.breaks(RuleStaleAccepted, "%s#%d started, and is not live", s.GetStep(), s.GetAttempt())
+	}
+}
+
+func (h *history) stepSucceeded(s *messages.StepSucceeded) {
+	if a := h.result(s.GetStep(), s.GetAttempt(), succeeded); a != nil {
+		h.succeeded(a, s.GetOutput())
+	}
+}
+
+func (h *history) attemptLost(l *messages.AttemptLost) {
+	h.withdrawn(l.GetStep(), l.GetAttempt(), lost, l.GetReason())
+	h.stateLost(l)
+	h.c.report.Seen.Lost++
 }
 
 func (h *history) attemptFailed(f *messages.AttemptFailed) {

@@ -137,10 +137,7 @@ func (h *history) checkReleases(v *ledger.Value) {
 		return
 	}
 	r := v.Releases[0]
-	ended := slices.ContainsFunc(h.generations, func(g *generation) bool { return g.ended && !g.endedAt.After(r.At.Add(slack)) })
-	left := slices.ContainsFunc(h.bindings, func(b *binding) bool {
-		return b.GetEpoch() > v.Epoch && !b.at.After(r.At.Add(slack)) || b.GetEpoch() == v.Epoch && b.lostAt.After(h.at) && !b.lostAt.After(r.At.Add(slack))
-	})
+	ended, left := h.endedBy(r.At), h.leftBy(r.At, v.Epoch)
 	switch {
 	case r.Why == releaseEnded && !ended:
 		h.breaks(RuleLocal, "%s is released at %s (%s), and the run had not ended", v.ID, clock(r.At), r.Why)
@@ -151,6 +148,19 @@ func (h *history) checkReleases(v *ledger.Value) {
 	case r.Why == releaseEvicted:
 		h.breaks(RuleLocal, "%s is the run's own, and is evicted at %s", v.ID, clock(r.At))
 	}
+}
+
+// endedBy says that the run had an end by the time.
+func (h *history) endedBy(at time.Time) bool {
+	return slices.ContainsFunc(h.generations, func(g *generation) bool { return g.ended && !g.endedAt.After(at.Add(slack)) })
+}
+
+// leftBy says that the binding of the epoch was lost, or followed by another one,
+// by the time.
+func (h *history) leftBy(at time.Time, epoch uint64) bool {
+	return slices.ContainsFunc(h.bindings, func(b *binding) bool {
+		return b.GetEpoch() > epoch && !b.at.After(at.Add(slack)) || b.GetEpoch() == epoch && b.lostAt.After(h.at) && !b.lostAt.After(at.Add(slack))
+	})
 }
 
 // saidLost says that a step that could use the value ended with the word that
@@ -208,8 +218,12 @@ func (c *checker) checkUse(v *ledger.Value, u ledger.Use, e *ledger.Execution) {
 	case u.At.Before(v.Built):
 		c.breaks(RuleLocal, e.Run, "%s#%d got %s at %s, before it was bound at %s", e.Step, e.Attempt, v.ID, clock(u.At), clock(v.Built))
 	}
+	c.checkUsedBeforeRelease(v, u, e)
+}
+
+// checkUsedBeforeRelease: whoever got a value may use it until it returns.
+func (c *checker) checkUsedBeforeRelease(v *ledger.Value, u ledger.Use, e *ledger.Execution) {
 	for _, r := range v.Releases {
-		// Whoever got it may use it until it returns.
 		if end := e.End; !end.IsZero() && end.After(r.At.Add(slack)) || end.IsZero() && u.At.After(r.At) {
 			c.breaks(RuleLocal, e.Run, "%s is released at %s (%s), and %s#%d, which got it at %s, had not returned", v.ID, clock(r.At), r.Why, e.Step, e.Attempt, clock(u.At))
 		}

@@ -125,45 +125,58 @@ func (c *checker) lostBinding(h *history, b *binding) {
 	}
 }
 
-// checkLosses checks each attempt that was given up, and what was repeated
-// because of it.
+// checkLosses checks each attempt that was given up, what was repeated because
+// of it, and each move by consent.
 func (h *history) checkLosses() {
 	for _, a := range h.attempts {
-		if a.ending != lost {
-			continue
-		}
-		if a.stateLost {
+		switch {
+		case a.ending != lost:
+		case a.stateLost:
 			h.checkStateLost(a)
-			continue
-		}
-		excused := h.c.excused(a.worker, a.reason, a.endAt)
-		if a.reason == messages.Reason_REASON_UNKNOWN_TO_WORKER || a.reason == messages.Reason_REASON_CANCEL_NOT_ANSWERED {
-			excused = h.generations[a.generation].canceled
-		}
-		if excused {
-			continue
-		}
-		if a.epoch == 0 || a.reason == messages.Reason_REASON_CANCELED_BY_WORKER || a.reason == messages.Reason_REASON_UNKNOWN_TO_WORKER || a.reason == messages.Reason_REASON_CANCEL_NOT_ANSWERED {
-			h.breaks(RuleFalseLoss, "%s#%d on %s is given up at %s (%s), and nothing was done to it", a.step, a.number, place(a.worker), clock(a.endAt), a.reason.Words())
-		}
-		if next := h.byKey[attemptKey{a.step, a.number + 1}]; next != nil && next.generation == a.generation && len(a.executions) > 0 && len(next.executions) > 0 {
-			h.breaks(RuleRepeated, "%s#%d was executed on %s, which lived, and #%d on %s again", a.step, a.number, place(a.worker), next.number, place(next.worker))
+		default:
+			h.checkLoss(a)
 		}
 	}
+	if h.sticky() != messages.Sticky_STICKY_SOFT {
+		return
+	}
 	for i, b := range h.bindings {
-		if i == 0 || h.sticky() != messages.Sticky_STICKY_SOFT || b.GetFromWorker() == "" || h.bindings[i-1].lost && b.GetReason() != messages.Reason_REASON_WORKER_BUSY {
-			continue
+		if i > 0 && b.GetFromWorker() != "" && (!h.bindings[i-1].lost || b.GetReason() == messages.Reason_REASON_WORKER_BUSY) {
+			h.checkMove(h.bindings[i-1], b)
 		}
-		from := h.bindings[i-1]
-		switch b.GetReason() {
-		case messages.Reason_REASON_WORKER_DRAINING:
-			if !h.c.excused(from.GetWorker(), messages.Reason_REASON_WORKER_DRAINING, b.at) {
-				h.breaks(RuleSoftMoved, "moved from %s at %s, which did not drain", place(from.GetWorker()), clock(b.at))
-			}
-		case messages.Reason_REASON_WORKER_BUSY:
-			if !h.outOfPatience(from, b.at) {
-				h.breaks(RuleSoftMoved, "moved from %s at %s, which was not busy for %s", place(from.GetWorker()), clock(b.at), busyPatience)
-			}
+	}
+}
+
+// checkLoss checks an attempt that was given up: something was done to its
+// worker, or the step was not executed again.
+func (h *history) checkLoss(a *attempt) {
+	excused := h.c.excused(a.worker, a.reason, a.endAt)
+	unanswered := a.reason == messages.Reason_REASON_UNKNOWN_TO_WORKER || a.reason == messages.Reason_REASON_CANCEL_NOT_ANSWERED
+	if unanswered {
+		excused = h.generations[a.generation].canceled
+	}
+	if excused {
+		return
+	}
+	if a.epoch == 0 || unanswered || a.reason == messages.Reason_REASON_CANCELED_BY_WORKER {
+		h.breaks(RuleFalseLoss, "%s#%d on %s is given up at %s (%s), and nothing was done to it", a.step, a.number, place(a.worker), clock(a.endAt), a.reason.Words())
+	}
+	if next := h.byKey[attemptKey{a.step, a.number + 1}]; next != nil && next.generation == a.generation && len(a.executions) > 0 && len(next.executions) > 0 {
+		h.breaks(RuleRepeated, "%s#%d was executed on %s, which lived, and #%d on %s again", a.step, a.number, place(a.worker), next.number, place(next.worker))
+	}
+}
+
+// checkMove checks a move by consent: the worker drained, or was busy for long
+// enough.
+func (h *history) checkMove(from, to *binding) {
+	switch to.GetReason() {
+	case messages.Reason_REASON_WORKER_DRAINING:
+		if !h.c.excused(from.GetWorker(), messages.Reason_REASON_WORKER_DRAINING, to.at) {
+			h.breaks(RuleSoftMoved, "moved from %s at %s, which did not drain", place(from.GetWorker()), clock(to.at))
+		}
+	case messages.Reason_REASON_WORKER_BUSY:
+		if !h.outOfPatience(from, to.at) {
+			h.breaks(RuleSoftMoved, "moved from %s at %s, which was not busy for %s", place(from.GetWorker()), clock(to.at), busyPatience)
 		}
 	}
 }

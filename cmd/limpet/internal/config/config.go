@@ -10,6 +10,11 @@
 // the file over the default. A secret is in no error and in no listing. What
 // Table does not name is refused in a file.
 //
+// Why not a library: knadh/koanf merges all sources into one map, and
+// peterbourgon/ff sets flags as it reads. Neither keeps which source and which
+// line of the file a value is from, and every error and `limpet config` say that.
+// What remains for them is the order of four sources.
+//
 // Imports cluster (the names of presets, secret files), messages.
 package config
 
