@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/backoff"
 )
 
 // ClockConfig configures a Clock. Zero fields take their defaults.
@@ -129,10 +130,8 @@ func (c *Clock) Follow(ctx context.Context) (wait func()) {
 			if !ok {
 				pause = min(pause, clockAgain)
 			}
-			select {
-			case <-ctx.Done():
+			if backoff.Sleep(ctx, pause) != nil {
 				return
-			case <-time.After(pause):
 			}
 			ok = c.measure(ctx)
 		}

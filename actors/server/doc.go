@@ -25,6 +25,6 @@
 //   - A sweep finds what was lost in between: runs that nobody has activated, and
 //     activations that are behind the journal.
 //
-// Imports cluster, notify, journal, roster, run, projection, slots, heap, pool,
+// Imports cluster, notify, backoff, journal, roster, run, projection, slots, heap, pool,
 // messages, messages/api.
 package server

@@ -14,6 +14,7 @@ import (
 	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -34,13 +35,7 @@ const enginePause = 50 * time.Millisecond
 
 // pause waits; false if ctx ended or the server stops.
 func (e *Engine) pause(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-	case <-e.host.ctx.Done():
-	case <-time.After(enginePause):
-		return true
-	}
-	return false
+	return backoff.SleepUntil(ctx, enginePause, e.host.ctx.Done()) == nil && e.host.ctx.Err() == nil
 }
 
 // StartRuns starts runs on their owners and returns when all are durable or

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -104,10 +105,8 @@ func (h *Host) handOver(ctx context.Context, shards []int) {
 		if shards = h.offer(ctx, byOwner); len(shards) == 0 {
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, offerPause) != nil {
 			return
-		case <-time.After(offerPause):
 		}
 	}
 }

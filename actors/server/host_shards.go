@@ -8,6 +8,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -150,10 +151,7 @@ func (h *Host) pages(what string, next func(ctx context.Context, after string) (
 		last, more, err := next(h.ctx, after)
 		if err != nil {
 			h.log.Warn(what+": trying again", "error", err)
-			select {
-			case <-time.After(againAfter):
-			case <-h.ctx.Done():
-			}
+			_ = backoff.Sleep(h.ctx, againAfter)
 			continue
 		}
 		if !more {
@@ -176,9 +174,7 @@ func (h *Host) deleteLoop() {
 		if n == pageSize && err == nil {
 			continue
 		}
-		select {
-		case <-time.After(deletePause):
-		case <-h.ctx.Done():
+		if backoff.Sleep(h.ctx, deletePause) != nil {
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -36,10 +37,8 @@ func (h *Host) sweepLoop() {
 			turn = sweepTurnAlone
 		}
 		pause := turn / sweepParts
-		select {
-		case <-h.ctx.Done():
+		if backoff.Sleep(h.ctx, pause/2+rand.N(pause)) != nil {
 			return
-		case <-time.After(pause/2 + rand.N(pause)):
 		}
 		seen := map[string]bool{}
 		if h.sweep(h.ctx, h.sweptShards(part), seen) == nil {

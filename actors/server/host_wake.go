@@ -7,6 +7,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -71,10 +72,8 @@ func (h *Host) wakeIn(shards []int, what, workerID string, query wokenBy) {
 			if wait, woken = h.crowded(woken); !wait {
 				break
 			}
-			select {
-			case <-ctx.Done():
+			if backoff.Sleep(ctx, busyPause) != nil {
 				return after, false, nil
-			case <-time.After(busyPause):
 			}
 		}
 		page, mark := h.shared(pageSize), h.cfg.Node.LeaseMark()

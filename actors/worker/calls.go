@@ -2,12 +2,12 @@ package worker
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -37,7 +37,7 @@ var _ attempt.Calls = (*attemptCalls)(nil)
 func (c *attemptCalls) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
 	d := c.dispatch
 	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
-	var pause retryPause
+	pauses := retryPauses
 	for {
 		if !c.worker.mayAct() {
 			return "", context.Cause(c.life)
@@ -55,7 +55,7 @@ func (c *attemptCalls) SpawnChild(ctx context.Context, s *messages.SpawnChild) (
 		case !messages.Code(answer.Error.Code).Retryable():
 			return "", messages.FromFailure(answer.Error)
 		}
-		if !pause.sleep(ctx, nil) {
+		if backoff.Sleep(ctx, pauses.Next()) != nil {
 			return "", ended(ctx, messages.FromFailure(answer.Error))
 		}
 	}
@@ -108,7 +108,7 @@ func (c *attemptCalls) resume() {
 // it has seen so far, when the owner changes.
 func (c *attemptCalls) watch(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
 	seen := runOutputs{outputs: map[string][]byte{}}
-	var pause retryPause
+	pauses := retryPauses
 	for {
 		_, changed := c.worker.views.Watch()
 		reply, err := c.ask(ctx, runID, seen.after)
@@ -121,14 +121,14 @@ func (c *attemptCalls) watch(ctx context.Context, runID string) (*messages.RunEn
 				return seen.end, seen.outputs, nil
 			}
 			if fresh || !reply.Ended {
-				pause = retryPause{}
+				pauses.Reset()
 				continue
 			}
 			err = messages.Errorf(messages.CodeInternal, "run %s has ended, but its end is not in its history", runID)
 		case err == nil && !messages.Code(reply.Error.Code).Retryable():
 			return nil, nil, messages.FromFailure(reply.Error)
 		}
-		if !pause.sleep(ctx, changed) {
+		if backoff.SleepUntil(ctx, pauses.Next(), changed) != nil {
 			return nil, nil, ended(ctx, err)
 		}
 	}
@@ -202,20 +202,5 @@ func (r *runOutputs) fold(entries []*messages.NumberedEntry) bool {
 	return fresh
 }
 
-// retryPause waits between tries: 20 ms, doubled up to 1 s, each of it half by
-// chance.
-type retryPause struct{ next time.Duration }
-
-// sleep returns early when changed is closed; false if ctx ended.
-func (p *retryPause) sleep(ctx context.Context, changed <-chan struct{}) bool {
-	p.next = min(max(2*p.next, 20*time.Millisecond), time.Second)
-	t := time.NewTimer(p.next/2 + rand.N(p.next/2))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-	case <-changed:
-	}
-	return true
-}
+// retryPauses are between two tries of a call.
+var retryPauses = backoff.Pauses{First: 20 * time.Millisecond, Most: time.Second}

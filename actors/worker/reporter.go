@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -212,11 +213,11 @@ func (r *reporter) send(ctx context.Context) {
 func (r *reporter) register(ctx context.Context) error {
 	w := r.worker
 	// Said seldomer and seldomer: it may take as long as somebody else's work.
-	sayAt, pause := time.Now(), time.Second
+	sayAt, pauses := time.Now(), backoff.Pauses{First: time.Second, Most: time.Minute}
 	wait := func(message string) {
 		w.cfg.Hooks.waiting(message)
 		if now := time.Now(); !now.Before(sayAt) {
-			sayAt, pause = now.Add(pause), min(2*pause, time.Minute)
+			sayAt = now.Add(pauses.Next())
 			w.cfg.Logger.Info("the worker is not admitted yet", "waits for", message)
 		}
 	}
@@ -249,12 +250,7 @@ func (r *reporter) register(ctx context.Context) error {
 		default:
 			wait(reply.Message)
 		}
-		t := time.NewTimer(admissionRetry)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+		_ = backoff.Sleep(ctx, admissionRetry)
 	}
 }
 
