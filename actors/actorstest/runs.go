@@ -2,12 +2,12 @@ package actorstest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/attempt"
@@ -179,7 +179,7 @@ func (w *World) History(id string) string {
 	for _, e := range record.Entries {
 		entry := new(messages.Entry)
 		_ = proto.Unmarshal(e, entry)
-		text, _ := json.Marshal(entry)
+		text, _ := protojson.Marshal(entry)
 		out += "\n" + string(text)
 	}
 	return out

@@ -276,6 +276,19 @@ func (w *World) WorkerWith(id string, on *clustertest.Host, slots int32, defs ..
 	return p
 }
 
+// Ref names the worker's process and its actor.
+func (p *Worker) Ref() *messages.WorkerRef {
+	self := p.Node.Self()
+	return &messages.WorkerRef{WorkerId: self.WorkerID, Incarnation: self.Incarnation, Address: self.Address,
+		ActorId: messages.WorkerActorID(self.WorkerID, self.Incarnation)}
+}
+
+// PID of the worker's actor.
+func (p *Worker) PID() *actor.PID {
+	ref := p.Ref()
+	return actor.NewPID(ref.Address, ref.ActorId)
+}
+
 // Kill ends the process without a word to anyone.
 func (p *Worker) Kill() {
 	p.Node.Kill()

@@ -18,7 +18,6 @@ import (
 	"github.com/limpetrun/limpet/actors/gateway"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
-	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/actors/server/places"
 	"github.com/limpetrun/limpet/cluster"
@@ -33,7 +32,8 @@ type Config struct {
 	// ID of the server, stable across restarts. Default "server/" and the
 	// host's name.
 	ID string
-	// Store holds the journal. The caller closes it after Stop.
+	// Store holds the journal. The caller closes it after Stop. As many commits
+	// are under way at one time as its method Commits says; one if it has none.
 	Store journal.Store
 	// APIListen is the address of the API. Default 127.0.0.1:7080; port 0
 	// takes a free one.
@@ -52,15 +52,6 @@ type Config struct {
 	// Retention of finished runs. Default DefaultRetention; negative keeps
 	// them for ever.
 	Retention time.Duration
-	// Settle is how long after the start a worker that a run is bound to may
-	// take to be seen again. Default 3 s.
-	Settle time.Duration
-	// CommitsInFlight is how many commits to the journal are under way at one
-	// time. Default what the store's method Commits returns, or 1 for a
-	// store without it, such as one that writes one after the other.
-	CommitsInFlight int
-	// Run holds the times of runs.
-	Run run.Config
 	// Placement holds the rules of placement, the same on all servers.
 	Placement placement.Config
 	// Logger defaults to slog.Default().
@@ -144,13 +135,13 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
-	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c), Hooks: s.journal.hooks(c.Logger)})
+	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c.Store), Hooks: s.journal.hooks(c.Logger)})
 	clock := server.NewClock(server.ClockConfig{Store: c.Store, Logger: c.Logger})
-	s.roster = server.NewRoster(server.RosterConfig{Node: node, Settle: c.Settle, Clock: clock})
+	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: clock})
 	definitions := server.NewDefinitions(c.Store)
 	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
-		Run: c.Run, Retention: c.Retention, Clock: clock, Logger: c.Logger,
+		Retention: c.Retention, Clock: clock, Logger: c.Logger,
 	})
 	return places.NewKind(places.Deps{
 		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Config: c.Placement, Logger: c.Logger,
@@ -158,12 +149,12 @@ func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	})
 }
 
-// commitsInFlight is what the configuration says, or the store, or one.
-func commitsInFlight(c Config) int {
-	if store, ok := c.Store.(interface{ Commits() int }); ok && c.CommitsInFlight == 0 {
-		return store.Commits()
+// commitsInFlight is what the store says, or one.
+func commitsInFlight(store journal.Store) int {
+	if s, ok := store.(interface{ Commits() int }); ok {
+		return s.Commits()
 	}
-	return max(1, c.CommitsInFlight)
+	return 1
 }
 
 // leaveWithin bounds how long a server that stops waits for the others to take

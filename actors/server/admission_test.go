@@ -258,7 +258,7 @@ func TestSuccessorWaitsForAProcessThatDrains(t *testing.T) {
 			first.Node.Kill()
 			select {
 			case p := <-next:
-				if at := w.oneHolder(servers, "w1", 10*time.Second); at != p.Info().Incarnation {
+				if at := w.oneHolder(servers, "w1", 10*time.Second); at != p.Ref().Incarnation {
 					w.T.Errorf("the servers take %s for w1, not its next process", at)
 				}
 			case <-time.After(10 * time.Second):

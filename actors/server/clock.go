@@ -15,8 +15,6 @@ type ClockConfig struct {
 	// Store whose clock is followed. nil: the local clock as it is at the
 	// start, advanced by the monotonic one.
 	Store journal.Store
-	// Every is the time between two readings of the store's clock. Default 10 s.
-	Every time.Duration
 	// Local is the node's clock. Defaults to time.Now.
 	Local func() time.Time
 	// Logger defaults to slog.Default().
@@ -49,6 +47,7 @@ type Clock struct {
 }
 
 const (
+	// clockEvery is the time between two measurements of the store's clock.
 	clockEvery = 10 * time.Second
 	// clockAgain is the wait after the store did not say its time.
 	clockAgain = time.Second
@@ -66,9 +65,6 @@ const (
 // NewClock makes a clock that shows the local time until it has seen the
 // store's, by Follow.
 func NewClock(c ClockConfig) *Clock {
-	if c.Every <= 0 {
-		c.Every = clockEvery
-	}
 	if c.Local == nil {
 		c.Local = time.Now
 	}
@@ -126,9 +122,9 @@ func (c *Clock) Follow(ctx context.Context) (wait func()) {
 	go func() {
 		defer close(done)
 		for {
-			pause := c.cfg.Every
+			pause := clockEvery
 			if !ok {
-				pause = min(pause, clockAgain)
+				pause = clockAgain
 			}
 			if backoff.Sleep(ctx, pause) != nil {
 				return

@@ -26,7 +26,7 @@ func (w *hostWorld) asksBound(s *actorstest.Server, p *actorstest.Worker, epoch 
 			heard <- m
 		}
 	}))
-	ask := &messages.StillBound{WorkerId: p.Info().WorkerId, Incarnation: p.Info().Incarnation, ReplyAddress: pid.Address, ReplyActorId: pid.Id}
+	ask := &messages.StillBound{WorkerId: p.Ref().WorkerId, Incarnation: p.Ref().Incarnation, ReplyAddress: pid.Address, ReplyActorId: pid.Id}
 	for _, id := range runs {
 		ask.Runs = append(ask.Runs, &messages.BoundRun{RunId: id, Epoch: epoch})
 	}
@@ -107,7 +107,7 @@ func TestHostToldOfALostRelease(t *testing.T) {
 		s := w.Server("s1")
 		p := w.Worker("w1", def)
 		// A run that is over for long, as far as the journal knows.
-		s.Node.System().Root.Send(actor.NewPID(p.PID().Address, p.PID().Id), &messages.Dispatch{RunId: "r1", Step: "work", Attempt: 1, Epoch: 1,
+		s.Node.System().Root.Send(p.PID(), &messages.Dispatch{RunId: "r1", Step: "work", Attempt: 1, Epoch: 1,
 			Workflow: "build", Sticky: soft, Input: []byte("null"), ExecutionTimeoutMs: messages.TimeoutNeverMs,
 			ReplyAddress: s.Node.Self().Address, ReplyActorId: cluster.HostActor})
 		time.Sleep(30 * time.Second)

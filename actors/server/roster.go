@@ -18,20 +18,8 @@ import (
 type RosterConfig struct {
 	// Node whose view tells of workers. Required.
 	Node *cluster.Node
-	// Settle is the time that a worker which a run watches, and which this
-	// server has not seen, has to appear before it counts as gone. Defaults to
-	// 3 s.
-	Settle time.Duration
 	// Clock for the times at which workers started. Defaults to the local one.
 	Clock *Clock
-	// Hooks may be zero.
-	Hooks RosterHooks
-}
-
-// RosterHooks are told what happens; nil ones are not called. They must not
-// block.
-type RosterHooks struct {
-	Changed func(run.WorkerChanged)
 }
 
 // Roster is a server's one watcher of workers, a shell around the core of package
@@ -58,7 +46,7 @@ type Roster struct {
 // NewRoster starts to watch the workers of a node's view.
 func NewRoster(c RosterConfig) *Roster {
 	r := &Roster{cfg: c, root: c.Node.System().Root}
-	r.core = roster.New[*actor.PID](roster.Config{Settle: c.Settle, Ended: c.Node.HasEnded})
+	r.core = roster.New[*actor.PID](roster.Config{Ended: c.Node.HasEnded})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.news = &notifier{send: func(to *actor.PID, n *run.WorkerChanged) { r.root.Send(to, n) }}
 	r.work.Go(func() { r.news.run(r.ctx) })
@@ -184,9 +172,6 @@ func (r *Roster) step(input func(now time.Time) []roster.Action) {
 	for _, a := range input(time.Now()) {
 		switch a := a.(type) {
 		case roster.Tell[*actor.PID]:
-			if f := r.cfg.Hooks.Changed; f != nil && a.Public {
-				f(*a.News)
-			}
 			r.news.queue.Put(notice{news: a.News, to: a.To, public: a.Public})
 		case roster.Ask:
 			r.work.Go(func() { r.ask(a) })

@@ -49,7 +49,7 @@ func BenchmarkWorkerAttempt(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = w.Stop(context.Background()) }()
-	root, pid := server.System().Root, actor.NewPID(w.PID().Address, w.PID().Id)
+	root, pid := server.System().Root, actor.NewPID(w.pid.Address, w.pid.Id)
 	results := make(chan *messages.Result, 64)
 	run := root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
 		if r, ok := ctx.Message().(*messages.Result); ok {

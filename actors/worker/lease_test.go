@@ -173,7 +173,7 @@ func TestWorkerWhoseLeaseExpiredGoesOnWithItsRuns(t *testing.T) {
 				if n := w.Events("r1"); n["*messages.Event_AttemptFailed"] != 0 || n["*messages.Event_AttemptLost"] == 0 || n["*messages.Event_Bound"] != 1 || len(acts.of("r1")) != 2 {
 					w.T.Errorf("%v: %s", n, w.History("r1"))
 				}
-				if history := w.History("r1"); !strings.Contains(history, "lease expired") && !strings.Contains(history, "worker lost") {
+				if history := w.History("r1"); !strings.Contains(history, messages.Reason_REASON_LEASE_EXPIRED.String()) && !strings.Contains(history, messages.Reason_REASON_WORKER_LOST.String()) {
 					w.T.Error(history)
 				}
 			})
@@ -294,7 +294,7 @@ func TestWorkerStartsNothingOfAnEarlierLease(t *testing.T) {
 		p := w.Worker("w0", def)
 		busy, root := make(chan struct{}), p.Node.System().Root
 		p.SetHooks(&worker.Hooks{Draining: func() { <-busy }})
-		root.Send(p.PID(), &messages.DrainWorker{WorkerId: p.Info().WorkerId, Incarnation: p.Info().Incarnation, DeadlineMs: 60_000})
+		root.Send(p.PID(), &messages.DrainWorker{WorkerId: p.Ref().WorkerId, Incarnation: p.Ref().Incarnation, DeadlineMs: 60_000})
 		root.Send(p.PID(), &messages.Dispatch{RunId: "r1", Step: "work", Attempt: 1, Epoch: 1, Workflow: def.Name, Sticky: messages.Sticky_STICKY_SOFT, Bound: true})
 		time.Sleep(time.Second)
 		p.LeaseChanged(cluster.LeaseChange{Term: 1})

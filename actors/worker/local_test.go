@@ -31,7 +31,7 @@ func newKept(name string, released chan string) *kept {
 		return k.built.Add(1), nil
 	}
 	k.Release = func(value any, why messages.ReleaseReason) error {
-		k.released <- fmt.Sprintf("%s %v %s", name, value, why)
+		k.released <- fmt.Sprintf("%s %v %s", name, value, why.Words())
 		return nil
 	}
 	return k

@@ -64,7 +64,8 @@ type Worker struct {
 	node *cluster.Node
 	root *actor.RootContext
 	info *messages.WorkerInfo
-	pid  *actor.PID
+	// pid of the worker's actor: the affinity of the runs bound to it.
+	pid *actor.PID
 	// started is when the worker began, by the monotonic clock.
 	started time.Time
 
@@ -226,14 +227,8 @@ func (w *Worker) handsOff(workflow string) bool {
 	return false
 }
 
-// Info returns what the worker registered with; not to be changed.
-func (w *Worker) Info() *messages.WorkerInfo { return w.info }
-
 // running is how long the worker has run, in microseconds.
 func (w *Worker) running() int64 { return time.Since(w.started).Microseconds() }
-
-// PID of the worker's actor: the affinity of the runs bound to it.
-func (w *Worker) PID() *actor.PID { return w.pid }
 
 // Stop drains and returns when the worker has ended. When ctx ends before,
 // everything that runs is canceled. It returns nil unless attempts were given
