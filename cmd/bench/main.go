@@ -1,20 +1,23 @@
 // Bench measures throughput, latencies, recovery and waiting on this machine,
 // beside the machine's own limits.
 //
-// Data flow: flags → bench.Run → a table for eyes or JSON for programs on
-// stdout; progress and errors on stderr. The servers and workers are processes
-// of this same executable, or of --executable.
+// Data flow: flags → bench.Run, or compare.Run of two builds → a table for eyes
+// or JSON for programs on stdout; progress and errors on stderr. The servers and
+// workers are processes of this same executable.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/limpetrun/limpet/cmd/bench/internal/bench"
+	"github.com/limpetrun/limpet/cmd/bench/internal/compare"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/cmd/internal/program"
 )
@@ -22,18 +25,7 @@ import (
 // postgresVariable names the PostgreSQL to measure on.
 const postgresVariable = "LIMPET_POSTGRES_URL"
 
-func main() {
-	procs.Main(bench.Roles())
-	program.Main(command())
-}
-
-func command() *cobra.Command {
-	var config bench.Config
-	asJSON := false
-	cmd := &cobra.Command{
-		Use:   "bench",
-		Short: "Measure throughput, latencies, recovery and waiting on this machine, beside its limits",
-		Long: `Start server processes and worker processes on loopback, start runs whose steps do
+const description = `Start server processes and worker processes on loopback, start runs whose steps do
 nothing, and measure until the last one has ended. Whether runs stayed on one
 worker, and whether steps ran twice, comes from what the steps recorded themselves.
 In the same call it measures what the machine allows: fsyncs, the store alone,
@@ -58,7 +50,21 @@ until they begin there; server-kill until the last of the runs in motion has gon
 on, and deletes it afterwards. With LIMPET_POSTGRES_URL set it makes a database
 there instead, and drops it afterwards.
 
-` + program.ExitCodesHelp,
+`
+
+func main() {
+	procs.Main(bench.Roles())
+	program.Main(command())
+}
+
+func command() *cobra.Command {
+	var config bench.Config
+	var other string
+	rounds, asJSON := 0, false
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure throughput, latencies, recovery and waiting on this machine, beside its limits",
+		Long:  description + program.ExitCodesHelp,
 		Example: `  bench
   bench --workload chain3 --sticky soft --store sqlite --runs 20000 --json
   bench --store postgres --servers 3 --runs 20000
@@ -68,12 +74,21 @@ there instead, and drops it afterwards.
   bench --workload waiting --runs 1000000
   bench --workload keyed --json
   bench --workload handoff --json
-  bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof`,
+  bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof
+  bench --against .bin/bench-before --rounds 5 --runs 20000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config.Progress, config.Terminal = os.Stderr, program.IsTerminal(os.Stderr)
 			config.PostgresURL = os.Getenv(postgresVariable)
-			result, err := bench.Run(cmd.Context(), config)
+			var result bench.Result
+			err := config.Validate()
+			switch {
+			case err != nil:
+			case cmd.Flags().Changed("against"):
+				result, err = against(cmd, other, rounds)
+			default:
+				result, err = bench.Run(cmd.Context(), config)
+			}
 			if err != nil {
 				return err
 			}
@@ -85,8 +100,28 @@ there instead, and drops it afterwards.
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for programs")
+	cmd.Flags().StringVar(&other, "against", "", "bench of another build: measure both in turns, with the same flags, and compare their figures")
+	cmd.Flags().IntVar(&rounds, "rounds", 3, "how often each build is measured by --against")
 	measureFlags(cmd.Flags(), &config)
 	return cmd
+}
+
+// against compares this build with another one, by the flags of the measurement.
+func against(cmd *cobra.Command, other string, rounds int) (bench.Result, error) {
+	this, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	var args []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !slices.Contains([]string{"against", "rounds", "json"}, f.Name) {
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return compare.Run(cmd.Context(), compare.Config{
+		This: []string{this}, Other: strings.Fields(other), Args: args, Rounds: rounds,
+		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
+	})
 }
 
 func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
@@ -102,7 +137,6 @@ func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
 	flags.BoolVar(&config.Sequential, "sequential", false, "start a run when the one before has ended, instead of all in bulk")
 	flags.IntVar(&config.Warmup, "warmup", 200, "runs before those that are measured")
 	flags.BoolVar(&config.Limits, "limits", true, "measure the limits of this machine too")
-	flags.StringVar(&config.Executable, "executable", "", "bench of another build, whose servers and workers are to be measured (default this one)")
 	flags.StringVar(&config.Dir, "dir", "", "where the journal goes, in a directory of its own (default the system's for temporary files)")
 	flags.BoolVar(&config.Keep, "keep", false, "leave the directory with the journal, the ledgers and the logs")
 	flags.StringVar(&config.ServerProfile, "cpuprofile-server", "", "write a CPU profile of the first server to this file")

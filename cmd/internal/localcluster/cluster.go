@@ -34,6 +34,7 @@ const (
 )
 
 // Roles are what the processes of a cluster do; worker makes the worker's part.
+// The program that starts the cluster passes them to procs.Main.
 func Roles(worker func() procs.Child) procs.Roles {
 	return procs.Roles{RoleServer: ServerChild, RoleWorker: worker}
 }
@@ -52,9 +53,6 @@ type Config struct {
 	Placement placement.Config
 	// Slots of each worker.
 	Slots int
-	// Executable is the program of the processes, whose main function calls
-	// procs.Main with Roles; empty is this very one.
-	Executable string
 	// FlushEvery is how long a worker may hold lines of its ledger; 0 writes
 	// each at once.
 	FlushEvery time.Duration
@@ -95,7 +93,6 @@ func Start(ctx context.Context, config Config, workers ...string) (*Cluster, err
 		config: config, group: procs.NewGroup(config.Dir), addresses: make(map[string]addresses),
 		processes: make(map[string]*procs.Process), expected: make(map[*procs.Process]bool), paused: make(map[*procs.Process]bool),
 	}
-	c.group.Executable = config.Executable
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if err := c.start(workers); err != nil {
 		c.Close()

@@ -1,6 +1,6 @@
-// Package procs starts processes of this very executable, or of another build of
-// it, talks to them line by line, and sees to it that none outlives the process
-// that started it.
+// Package procs starts processes of this very executable, built or by `go run`,
+// talks to them line by line, and sees to it that none outlives the process that
+// started it.
 //
 // Data flow: Group.Start → the executable again, with a role → Main → a Child.
 // Orders go down the child's stdin and answers come up its stdout, one JSON

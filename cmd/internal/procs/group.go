@@ -19,10 +19,6 @@ const killWait = 10 * time.Second
 // Group starts processes and ends those that are left. Its methods may be
 // called concurrently.
 type Group struct {
-	// Executable is the program that Start starts; empty is this very one. Set
-	// it before the first Start.
-	Executable string
-
 	dir    string
 	starts chan func()
 	closed chan struct{}
@@ -54,7 +50,7 @@ func (g *Group) starter() {
 	}
 }
 
-// Start starts the executable in a role of its Main, gives it its configuration
+// Start starts this executable again in a role of its Main, gives it its configuration
 // and waits for its first answer, which it stores in what reply points to. The
 // name is for logs and errors.
 func (g *Group) Start(ctx context.Context, name, role string, config, reply any) (*Process, error) {
@@ -83,12 +79,9 @@ func (g *Group) Launch(cmd *exec.Cmd) error {
 }
 
 func (g *Group) spawn(name, role string) (*Process, error) {
-	executable := g.Executable
-	if executable == "" {
-		var err error
-		if executable, err = os.Executable(); err != nil {
-			return nil, err
-		}
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
 	}
 	log, err := os.OpenFile(filepath.Join(g.dir, fileName(name)+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

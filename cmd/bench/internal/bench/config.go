@@ -117,9 +117,6 @@ type Config struct {
 	// Terminal says that one line may replace the other.
 	Progress io.Writer
 	Terminal bool
-	// Executable is the bench whose servers and workers are measured; empty is
-	// this very one.
-	Executable string
 
 	// heldLoadBound is that of placement.Config.
 	heldLoadBound float64

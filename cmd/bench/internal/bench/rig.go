@@ -126,7 +126,7 @@ func (r *rig) start(ctx context.Context, flushEvery time.Duration, workers []str
 	r.progress.show("starting processes")
 	config := localcluster.Config{
 		Dir: r.dir, Store: r.config.Store, Servers: r.config.Servers, Slots: r.config.Slots, FlushEvery: flushEvery,
-		Placement: placement.Config{HeldLoadBound: r.config.heldLoadBound}, Executable: r.config.Executable,
+		Placement: placement.Config{HeldLoadBound: r.config.heldLoadBound},
 		Died: func(name, how string) {
 			r.died.Add(1)
 			r.progress.line("%s died (%s), it will be restarted", name, how)
