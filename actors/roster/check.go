@@ -70,12 +70,12 @@ func (w *worker[W]) check() error {
 }
 
 func (s *watchers[W]) check() error {
-	if len(s.at) != len(s.list) {
-		return fmt.Errorf("%d watchers are listed, %d are found", len(s.list), len(s.at))
+	if s.at.Len() != len(s.list) {
+		return fmt.Errorf("%d watchers are listed, %d are found", len(s.list), s.at.Len())
 	}
 	for i, w := range s.list {
-		if s.at[w] != i {
-			return fmt.Errorf("watcher %d is found at %d", i, s.at[w])
+		if s.at.Get(w) != i {
+			return fmt.Errorf("watcher %d is found at %d", i, s.at.Get(w))
 		}
 	}
 	return nil

@@ -69,5 +69,5 @@
 //	R10 News of a worker leaves in the order in which it became so, the same for
 //	    everybody who watches it.
 //
-// Imports only heap, run and messages.
+// Imports only heap, shrinkmap, run and messages.
 package roster

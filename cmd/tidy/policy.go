@@ -36,6 +36,7 @@ var policy = []layer{
 
 	// Pure cores, and the journal's contract.
 	{"actors/heap", nil, pure},
+	{"actors/shrinkmap", nil, pure},
 	{"cluster/lease", nil, pure},
 	{"cluster/quorum", nil, pure},
 	{"cluster/notify", nil, inert},
@@ -45,7 +46,7 @@ var policy = []layer{
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
-	{"actors/roster", []string{"actors/heap", "actors/run", "messages"}, pure},
+	{"actors/roster", []string{"actors/heap", "actors/run", "actors/shrinkmap", "messages"}, pure},
 	{"actors/journal", []string{"messages"}, inert},
 	{"actors/activation", []string{"actors/run", "actors/slots", "actors/journal", "messages"}, pure},
 	{"actors/projection", []string{"actors/run", "actors/roster", "actors/journal", "messages", "messages/api"}, pure},
