@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -226,10 +227,13 @@ func ToFailure(err error) *Failure {
 	}
 	var e *Error
 	if errors.As(err, &e) {
-		return &Failure{Code: string(e.Code), Message: e.Message, Stack: e.Stack, Final: e.Final}
+		return &Failure{Code: string(e.Code), Message: text(e.Message), Stack: text(e.Stack), Final: e.Final}
 	}
-	return &Failure{Code: string(CodeInternal), Message: err.Error()}
+	return &Failure{Code: string(CodeInternal), Message: text(err.Error())}
 }
+
+// text replaces what is not UTF-8, which could not be sent.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // FromFailure turns a kept or received failure back into an error; nil for nil.
 func FromFailure(f *Failure) error {

@@ -846,8 +846,8 @@ type RunStarted struct {
 	BindTo   *WorkerRef        `protobuf:"bytes,11,opt,name=bind_to,json=bindTo,proto3" json:"bind_to,omitempty"`
 	Metadata map[string]string `protobuf:"bytes,12,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Keys of the shared local state that the run's input asks for, by the name
-	// of the state; empty if no worker was there to say.
-	LocalKeys     map[string]string `protobuf:"bytes,13,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// of the state; empty if no worker was there to say. A key is any bytes.
+	LocalKeys     map[string][]byte `protobuf:"bytes,13,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -966,7 +966,7 @@ func (x *RunStarted) GetMetadata() map[string]string {
 	return nil
 }
 
-func (x *RunStarted) GetLocalKeys() map[string]string {
+func (x *RunStarted) GetLocalKeys() map[string][]byte {
 	if x != nil {
 		return x.LocalKeys
 	}
@@ -2548,7 +2548,7 @@ const file_event_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eLocalKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"7\n" +
 	"\vHandedState\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\tR\x05local\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xc2\x01\n" +

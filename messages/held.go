@@ -6,7 +6,7 @@ import "hash/fnv"
 // 64 bits of FNV-1a over the name of the state, a zero byte and the key. Two
 // keys with the same hash are taken for one by placement, which costs a build
 // and nothing else.
-func HeldKey(local, key string) uint64 {
+func HeldKey[Key string | []byte](local string, key Key) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(local))
 	_, _ = h.Write([]byte{0})

@@ -101,6 +101,28 @@ func CheckKey(what, key string) error {
 	return nil
 }
 
+// CheckMetadata returns INVALID_ARGUMENT or LIMIT_EXCEEDED for metadata that a
+// run may not have.
+func CheckMetadata(metadata map[string]string) error {
+	if n := len(metadata); n > MetadataMax {
+		return Errorf(CodeLimitExceeded, "the metadata has %d entries, more than MetadataMax = %d", n, MetadataMax)
+	}
+	size := 0
+	for k, v := range metadata {
+		if err := CheckName("metadata key", k); err != nil {
+			return err
+		}
+		if !utf8.ValidString(v) {
+			return Errorf(CodeInvalidArgument, "metadata %q: its value %q is not UTF-8", k, v)
+		}
+		size += len(k) + len(v)
+	}
+	if size > MetadataBytesMax {
+		return Errorf(CodeLimitExceeded, "the metadata has %d bytes, more than MetadataBytesMax = %d", size, MetadataBytesMax)
+	}
+	return nil
+}
+
 // CheckPayload returns PAYLOAD_TOO_LARGE, naming what, for more than
 // PayloadBytesMax bytes.
 func CheckPayload(what string, payload []byte) error {

@@ -216,8 +216,6 @@ type Dispatch struct {
 	// What the previous worker of the run handed off; in every dispatch of the
 	// epoch until a step has ended under it.
 	HandedOff []*HandedState `protobuf:"bytes,24,rep,name=handed_off,json=handedOff,proto3" json:"handed_off,omitempty"`
-	// Keys of shared local state, by its name.
-	LocalKeys map[string]string `protobuf:"bytes,25,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The newest term of the worker's leases that the sender knew of. The worker
 	// drops what was sent under an earlier term than its present one, for it may be
 	// late: the run may have been given to another process meanwhile. Not looked
@@ -421,13 +419,6 @@ func (x *Dispatch) GetRebuild() bool {
 func (x *Dispatch) GetHandedOff() []*HandedState {
 	if x != nil {
 		return x.HandedOff
-	}
-	return nil
-}
-
-func (x *Dispatch) GetLocalKeys() map[string]string {
-	if x != nil {
-		return x.LocalKeys
 	}
 	return nil
 }
@@ -2796,7 +2787,7 @@ func (x *LocalKeysReply) GetKeys() []*LocalKeys {
 type LocalKeys struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By the name of the state.
-	Keys          map[string]string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Keys          map[string][]byte `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2831,7 +2822,7 @@ func (*LocalKeys) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
-func (x *LocalKeys) GetKeys() map[string]string {
+func (x *LocalKeys) GetKeys() map[string][]byte {
 	if x != nil {
 		return x.Keys
 	}
@@ -4583,7 +4574,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xe9\b\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xe8\a\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4611,18 +4602,13 @@ const file_wire_proto_rawDesc = "" +
 	"\bmetadata\x18\x16 \x03(\v2!.limpet.v1.Dispatch.MetadataEntryR\bmetadata\x12\x18\n" +
 	"\arebuild\x18\x17 \x01(\bR\arebuild\x125\n" +
 	"\n" +
-	"handed_off\x18\x18 \x03(\v2\x16.limpet.v1.HandedStateR\thandedOff\x12A\n" +
-	"\n" +
-	"local_keys\x18\x19 \x03(\v2\".limpet.v1.Dispatch.LocalKeysEntryR\tlocalKeys\x12\x1d\n" +
+	"handed_off\x18\x18 \x03(\v2\x16.limpet.v1.HandedStateR\thandedOff\x12\x1d\n" +
 	"\n" +
 	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
-	"\x0eLocalKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbd\x01\n" +
 	"\aHandOff\x12\x15\n" +
@@ -4831,7 +4817,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04keys\x18\x01 \x03(\v2\x1e.limpet.v1.LocalKeys.KeysEntryR\x04keys\x1a7\n" +
 	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x87\x01\n" +
 	"\vDrainWorker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x18\n" +
@@ -4990,7 +4976,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_wire_proto_goTypes = []any{
 	(ReleaseReason)(0),       // 0: limpet.v1.ReleaseReason
 	(WaitReason)(0),          // 1: limpet.v1.WaitReason
@@ -5056,67 +5042,65 @@ var file_wire_proto_goTypes = []any{
 	(*ShardsTaken)(nil),      // 61: limpet.v1.ShardsTaken
 	nil,                      // 62: limpet.v1.Dispatch.ParentsEntry
 	nil,                      // 63: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 64: limpet.v1.Dispatch.LocalKeysEntry
-	nil,                      // 65: limpet.v1.SpawnChild.MetadataEntry
-	nil,                      // 66: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),              // 67: limpet.v1.Sticky
-	(Reason)(0),              // 68: limpet.v1.Reason
-	(*HandedState)(nil),      // 69: limpet.v1.HandedState
-	(*Failure)(nil),          // 70: limpet.v1.Failure
-	(*LabelRule)(nil),        // 71: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 72: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 73: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 74: limpet.v1.RunStarted
-	(*CancelRequested)(nil),  // 75: limpet.v1.CancelRequested
-	(RunStatus)(0),           // 76: limpet.v1.RunStatus
-	(*Entry)(nil),            // 77: limpet.v1.Entry
+	nil,                      // 64: limpet.v1.SpawnChild.MetadataEntry
+	nil,                      // 65: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),              // 66: limpet.v1.Sticky
+	(Reason)(0),              // 67: limpet.v1.Reason
+	(*HandedState)(nil),      // 68: limpet.v1.HandedState
+	(*Failure)(nil),          // 69: limpet.v1.Failure
+	(*LabelRule)(nil),        // 70: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 71: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 72: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 73: limpet.v1.RunStarted
+	(*CancelRequested)(nil),  // 74: limpet.v1.CancelRequested
+	(RunStatus)(0),           // 75: limpet.v1.RunStatus
+	(*Entry)(nil),            // 76: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	67, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	66, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
 	62, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	68, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	67, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
 	63, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	69, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	64, // 5: limpet.v1.Dispatch.local_keys:type_name -> limpet.v1.Dispatch.LocalKeysEntry
-	68, // 6: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	68, // 7: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
-	0,  // 8: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	70, // 9: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	68, // 10: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	69, // 11: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	70, // 12: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	65, // 13: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	70, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	67, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	71, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	72, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	1,  // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	73, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	70, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	29, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	28, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	25, // 23: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	32, // 24: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	66, // 25: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	70, // 26: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	36, // 27: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	73, // 28: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	74, // 29: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	75, // 30: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	41, // 31: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	44, // 32: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	70, // 33: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	70, // 34: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	50, // 35: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	76, // 36: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	70, // 37: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	77, // 38: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	70, // 39: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	68, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	67, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	67, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	0,  // 7: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
+	69, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	67, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	68, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	69, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	64, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	69, // 13: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	66, // 14: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	70, // 15: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	71, // 16: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 17: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	72, // 18: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	69, // 19: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	29, // 20: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	28, // 21: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	25, // 22: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	32, // 23: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	65, // 24: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	69, // 25: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	36, // 26: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	72, // 27: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	73, // 28: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	74, // 29: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	41, // 30: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	44, // 31: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	69, // 32: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	69, // 33: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	50, // 34: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	75, // 35: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	69, // 36: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	76, // 37: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	69, // 38: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5136,7 +5120,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   65,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

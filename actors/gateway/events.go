@@ -23,7 +23,7 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	if err := messages.CheckKey("event_id", r.GetEventId()); err != nil {
 		return nil, err
 	}
-	if err := checkMetadata(r.GetMetadata()); err != nil {
+	if err := messages.CheckMetadata(r.GetMetadata()); err != nil {
 		return nil, err
 	}
 	// The payload is JSON even if no workflow wants it.

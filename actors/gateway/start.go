@@ -140,7 +140,7 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*server.Definitio
 		messages.CheckName("workflow", r.GetWorkflow()),
 		messages.CheckKey("idempotency_key", r.GetIdempotencyKey()),
 		messages.ValidatePriority(r.GetPriority()),
-		checkMetadata(r.GetMetadata()),
+		messages.CheckMetadata(r.GetMetadata()),
 		checkRunID(r),
 	); err != nil {
 		return nil, joined(err)
@@ -211,24 +211,6 @@ func checkedInput(raw []byte, check func([]byte) error) ([]byte, error) {
 		return nil, messages.Errorf(messages.CodeInvalidInput, "the input is not JSON: %w", err)
 	}
 	return compact.Bytes(), nil
-}
-
-// checkMetadata returns INVALID_ARGUMENT or LIMIT_EXCEEDED.
-func checkMetadata(metadata map[string]string) error {
-	if n := len(metadata); n > messages.MetadataMax {
-		return messages.Errorf(messages.CodeLimitExceeded, "the metadata has %d entries, more than MetadataMax = %d", n, messages.MetadataMax)
-	}
-	size := 0
-	for k, v := range metadata {
-		if err := messages.CheckName("metadata key", k); err != nil {
-			return err
-		}
-		size += len(k) + len(v)
-	}
-	if size > messages.MetadataBytesMax {
-		return messages.Errorf(messages.CodeLimitExceeded, "the metadata has %d bytes, more than MetadataBytesMax = %d", size, messages.MetadataBytesMax)
-	}
-	return nil
 }
 
 // joined makes one error of several: the code of the first, all messages.

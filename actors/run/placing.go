@@ -230,7 +230,7 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 
 // fill adds what only the execution of an attempt needs.
 func (m *Machine) fill(d *messages.Dispatch, st *Step) {
-	d.Input, d.Metadata, d.LocalKeys = m.s.Start.Input, m.s.Start.Metadata, m.s.Start.LocalKeys
+	d.Input, d.Metadata = m.s.Start.Input, m.s.Start.Metadata
 	d.ExecutionTimeoutMs = messages.TimeoutNeverMs
 	if t, ok := st.Def.ExecutionTimeout(); ok {
 		d.ExecutionTimeoutMs = t.Milliseconds()

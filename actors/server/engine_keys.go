@@ -67,7 +67,7 @@ func (e *Engine) withLocalKeys(ctx context.Context, runs []*messages.StartRun) [
 		}
 		asker := e.keys.of(e.host, def)
 		if calls[asker] == nil {
-			calls[asker] = &keyCall{keys: map[int]map[string]string{}, done: make(chan struct{})}
+			calls[asker] = &keyCall{keys: map[int]map[string][]byte{}, done: make(chan struct{})}
 		}
 		calls[asker].runs = append(calls[asker].runs, i)
 	}
@@ -98,13 +98,13 @@ type keyCall struct {
 	runs []int // indexes
 
 	mu   sync.Mutex
-	keys map[int]map[string]string // by index; nil once nobody waits
+	keys map[int]map[string][]byte // by index; nil once nobody waits
 	left int
 	done chan struct{}
 }
 
 // wait returns what has been said when all is said, or the context ends.
-func (c *keyCall) wait(ctx context.Context) map[int]map[string]string {
+func (c *keyCall) wait(ctx context.Context) map[int]map[string][]byte {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
@@ -122,7 +122,7 @@ func (c *keyCall) over() bool {
 	return c.keys == nil
 }
 
-func (c *keyCall) answer(i int, keys map[string]string) {
+func (c *keyCall) answer(i int, keys map[string][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys != nil && len(keys) > 0 {
@@ -175,7 +175,7 @@ func (a *keyAsker) run() {
 		}
 		replies := a.request(part)
 		for i, q := range part {
-			var keys map[string]string
+			var keys map[string][]byte
 			if i < len(replies) {
 				keys = a.valid(replies[i].GetKeys())
 			}
@@ -208,8 +208,8 @@ func (a *keyAsker) take() []keyQuestion {
 }
 
 // valid drops what is no key of a shared value of the workflow.
-func (a *keyAsker) valid(keys map[string]string) map[string]string {
-	out := map[string]string{}
+func (a *keyAsker) valid(keys map[string][]byte) map[string][]byte {
+	out := map[string][]byte{}
 	for _, l := range a.def.GetLocals() {
 		if key, ok := keys[l.GetName()]; ok && l.GetShared() && len(key) <= messages.LocalKeyBytesMax {
 			out[l.GetName()] = key

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/limpetrun/limpet/actors/actorstest"
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/server"
@@ -33,7 +35,7 @@ func (w *hostWorld) sharing(name string, key func([]byte) (string, error)) *mess
 }
 
 // startedWith starts runs with inputs and returns the keys that are recorded.
-func (w *hostWorld) startedWith(s *actorstest.Server, def *messages.WorkflowDefinition, inputs ...string) []map[string]string {
+func (w *hostWorld) startedWith(s *actorstest.Server, def *messages.WorkflowDefinition, inputs ...string) []map[string][]byte {
 	w.T.Helper()
 	runs := make([]*messages.StartRun, len(inputs))
 	for i, input := range inputs {
@@ -44,7 +46,7 @@ func (w *hostWorld) startedWith(s *actorstest.Server, def *messages.WorkflowDefi
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	keys := make([]map[string]string, len(runs))
+	keys := make([]map[string][]byte, len(runs))
 	for i, r := range runs {
 		if err := messages.FromFailure(replies[i].Error); err != nil {
 			w.T.Fatal(err)
@@ -77,7 +79,7 @@ func TestStartLearnsTheKeysOfSharedState(t *testing.T) {
 		w.Worker("w1", def)
 		time.Sleep(time.Second)
 		got := w.startedWith(s, def, `{"corpus":"a"}`, `{}`, `{"corpus":"b"}`)
-		if got[0]["model"] != "a" || got[1] != nil || got[2]["model"] != "b" || len(got[0]) != 1 {
+		if string(got[0]["model"]) != "a" || got[1] != nil || string(got[2]["model"]) != "b" || len(got[0]) != 1 {
 			w.T.Fatalf("recorded keys: %v", got)
 		}
 		// More than one question holds.
@@ -86,9 +88,26 @@ func TestStartLearnsTheKeysOfSharedState(t *testing.T) {
 			inputs = append(inputs, fmt.Sprintf(`{"corpus":"c%d"}`, i))
 		}
 		for i, keys := range w.startedWith(s, def, inputs...) {
-			if want := fmt.Sprintf("c%d", i); keys["model"] != want {
+			if want := fmt.Sprintf("c%d", i); string(keys["model"]) != want {
 				w.T.Fatalf("run %d has keys %v, want %s", i, keys, want)
 			}
+		}
+	})
+}
+
+// TestKeysAreAnyBytes: a key need not be text, not even to be shown.
+func TestKeysAreAnyBytes(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		s := w.Server("s1")
+		def := w.sharing("index", func([]byte) (string, error) { return "\xff\x00", nil })
+		w.Worker("w1", def)
+		time.Sleep(time.Second)
+		got := w.startedWith(s, def, `{}`)
+		if string(got[0]["model"]) != "\xff\x00" {
+			w.T.Fatalf("recorded keys: %v", got)
+		}
+		if _, err := proto.Marshal(&messages.RunStarted{LocalKeys: got[0]}); err != nil {
+			w.T.Fatal(err)
 		}
 	})
 }
@@ -136,7 +155,7 @@ func TestStartAsksAnotherWorker(t *testing.T) {
 		defer w.Network.Host(first.WorkerId).Thaw()
 		for i, most := range []time.Duration{server.KeysHedge + 150*time.Millisecond, 50 * time.Millisecond} {
 			began := time.Now()
-			if got := w.startedWith(s, def, `{"corpus":"a"}`); got[0]["model"] != "a" || time.Since(began) > most {
+			if got := w.startedWith(s, def, `{"corpus":"a"}`); string(got[0]["model"]) != "a" || time.Since(began) > most {
 				w.T.Fatalf("start %d: keys %v after %v", i, got, time.Since(began))
 			}
 		}

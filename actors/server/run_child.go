@@ -23,12 +23,25 @@ func (a *runActor) resolveSpawn(ctx actor.Context, msg *messages.SpawnChild, sen
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
 		defer cancel()
-		def, err := a.host.definitions.Current(c, msg.Workflow)
-		if err == nil {
-			err = def.CheckInput(msg.Input)
-		}
+		def, err := a.host.spawnable(c, msg)
 		root.Send(self, &spawnResolved{msg, def, err, reply})
 	}()
+}
+
+// spawnable checks what a step says of a child, as the gateway checks what a
+// caller says of a run, and returns the child's definition.
+func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*Definition, error) {
+	if err := messages.CheckKey("spawn key", msg.Key); err != nil {
+		return nil, err
+	}
+	if err := messages.CheckMetadata(msg.Metadata); err != nil {
+		return nil, err
+	}
+	def, err := h.definitions.Current(ctx, msg.Workflow)
+	if err != nil {
+		return nil, err
+	}
+	return def, def.CheckInput(msg.Input)
 }
 
 func (a *runActor) spawn(msg *spawnResolved) run.Spawn {

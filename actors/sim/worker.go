@@ -277,7 +277,7 @@ type function struct {
 func (w *worker) startFunction(a slots.Action) {
 	s := w.sim
 	f := &function{w: w, id: a.ID, d: a.Dispatch, plan: s.planOf(a.Dispatch)}
-	w.hold(a.Dispatch.LocalKeys)
+	w.hold(s.keysOf(a.Dispatch.RunId))
 	w.functions[a.ID] = f
 	s.tracef("%s runs %s", w.address, f.key())
 	s.must(s.monitor.executed(w, a.Dispatch))
@@ -302,7 +302,7 @@ func (w *worker) startFunction(a slots.Action) {
 const holdsMost = 3
 
 // hold builds the shared values that a step asks for, and lets others go.
-func (w *worker) hold(keys map[string]string) {
+func (w *worker) hold(keys map[string][]byte) {
 	for _, local := range slices.Sorted(maps.Keys(keys)) {
 		key := messages.HeldKey(local, keys[local])
 		w.holds = slices.DeleteFunc(w.holds, func(k uint64) bool { return k == key })

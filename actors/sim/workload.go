@@ -219,11 +219,11 @@ func (c *client) start() {
 }
 
 // keysOf are the keys of shared state that a run asks for.
-func (s *Sim) keysOf(runID string) map[string]string {
+func (s *Sim) keysOf(runID string) map[string][]byte {
 	if s.world.keys == 0 {
 		return nil
 	}
-	return map[string]string{"model": fmt.Sprint(hash(runID) % uint64(s.world.keys))}
+	return map[string][]byte{"model": fmt.Append(nil, hash(runID)%uint64(s.world.keys))}
 }
 
 func (c *client) cancel() {

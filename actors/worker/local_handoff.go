@@ -180,9 +180,9 @@ func keysOf(locals map[string]*attempt.Local, inputs [][]byte) *messages.LocalKe
 				break
 			}
 			if keys.Keys == nil {
-				keys.Keys = map[string]string{}
+				keys.Keys = map[string][]byte{}
 			}
-			keys.Keys[name] = key
+			keys.Keys[name] = []byte(key)
 		}
 		reply.Keys = append(reply.Keys, keys)
 	}

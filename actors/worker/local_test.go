@@ -171,7 +171,7 @@ func TestWorkerTellsWhatItHolds(t *testing.T) {
 	}
 	var keys []string
 	for _, k := range reply.(*messages.LocalKeysReply).Keys {
-		keys = append(keys, fmt.Sprint(k.Keys))
+		keys = append(keys, fmt.Sprintf("%s", k.Keys))
 	}
 	if want := []string{"map[model:x]", "map[]", "map[]", "map[model:y]", "map[]"}; !slices.Equal(keys, want) {
 		t.Errorf("keys %q", keys)

@@ -2,9 +2,12 @@ package sdktest_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
 	"github.com/limpetrun/limpet/sdk/worker"
@@ -68,6 +71,30 @@ func TestStickyChildIsCheckedAtTheSpawn(t *testing.T) {
 		if !errors.Is(errs[i], want) {
 			t.Errorf("spawn %d: %v, want %v", i, errs[i], want)
 		}
+	}
+}
+
+// TestWhatIsSaidOfAChildIsChecked: as a caller's start is.
+func TestWhatIsSaidOfAChildIsChecked(t *testing.T) {
+	child, _ := whereabouts("child", sdk.None)
+	parent := sdk.NewWorkflow[int]("parent")
+	spawn := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int, error) {
+		for _, bad := range []*sdk.SpawnOptions{
+			{Key: "\xff"}, {Key: strings.Repeat("k", messages.KeyBytesMax+1)}, {Metadata: map[string]string{"a b": ""}}, {Metadata: map[string]string{"a": "\xff"}},
+		} {
+			if _, err := child.Spawn(ctx, in, bad); !errors.Is(err, sdk.ErrInvalidArgument) {
+				return 0, fmt.Errorf("%+v: %w", bad, err)
+			}
+		}
+		return 1, nil
+	})
+	e := sdktest.Start(t, one("w1"), parent, child)
+	run, err := parent.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := spawn.Result(t.Context(), run); err != nil || ok != 1 {
+		t.Error(ok, err)
 	}
 }
 
