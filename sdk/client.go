@@ -34,14 +34,14 @@ type ClientConfig struct {
 	// Secret of the cluster; empty for none. Sent with every call, so use https
 	// beyond machines and networks that you trust.
 	Secret string
-	// RetryFor is how long a call that may be sent again is, from its first
-	// failure on. Defaults to as long as the call's context lasts; Never (or
-	// any other negative value) sends each call once, after asking each address
-	// once for a connection.
+	// RetryFor is how long a call is sent again, from its first failure on.
+	// Defaults to as long as the call's context lasts. Never, or any other
+	// negative value, sends each call once; each address is asked once for a
+	// connection.
 	RetryFor time.Duration
-	// ConnectFor takes the place of RetryFor until a server has answered this
-	// client for the first time: a wrong address is not tried for ever.
-	// Defaults to 30 s, or RetryFor if that is set; Never asks each address once.
+	// ConnectFor is RetryFor until a server has answered this client for the
+	// first time: a wrong address is not tried for ever. Defaults to RetryFor
+	// if that is set, else to 30 s. Never asks each address once.
 	ConnectFor time.Duration
 	// OnRetry, if not nil, is told of each failed try before the next one. It
 	// is called on the goroutine of the call and must not block.
@@ -65,11 +65,14 @@ type Retry struct {
 // no closing.
 //
 // A call goes to the server that answered last. It is sent again while a server
-// cannot be reached, stops, is stuck or has lost its journal: to the other
-// addresses at once, then after a pause that grows to 1 s, or after the one
-// that the server asks for. A server that failed is left alone for up to 10 s
-// if there is another one. To arrive twice does no harm: starts carry the id of
-// their run, events and replays one of their own.
+// cannot be reached, stops, is stuck or has lost its journal:
+//   - first to the other addresses, at once;
+//   - then to all of them after a pause, which grows to 1 s; a server may ask
+//     for a longer one.
+//
+// A server that failed is left alone for up to 10 s if there is another one. A
+// call that arrives twice does its work once: starts carry the id of their run,
+// events and replays carry an id of their own.
 type Client struct {
 	servers    []*server
 	retryFor   time.Duration

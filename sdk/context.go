@@ -11,10 +11,10 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Context is what a step function is given: a context.Context that ends when
-// the attempt is canceled, its execution timeout has passed or the worker stops
-// for good, and what the step may want to know. Contexts derived from it serve
-// as well wherever this package asks for the context of a step.
+// Context is what a step function is given. As a context.Context it ends when
+// the attempt is canceled, when its execution timeout has passed, or when the
+// worker stops. Its methods tell what the step may want to know. Wherever this
+// package asks for the context of a step, one derived from it does, too.
 type Context interface {
 	context.Context
 	RunID() string
@@ -62,12 +62,12 @@ type Binding struct {
 	HandedOff bool
 }
 
-// Token is a fencing token: of two bindings of a run the later one has the
-// larger token, whatever the reason, and no two workers ever have the same.
-// Give it to whatever a step writes to outside, and let that refuse a token
-// smaller than the largest it has seen for the run: a worker that does not know
-// yet that the run went elsewhere then changes nothing. 0 for a run that is not
-// sticky, which has no binding to fence.
+// Token is a fencing token. Each binding of a run has a larger token than the
+// ones before it, and no two workers ever have the same. Give it to what a step
+// writes to outside, and let that refuse a token that is smaller than the
+// largest it has seen for the run. Then a worker that does not know yet that the
+// run went elsewhere changes nothing. The token of a run that is not sticky is
+// 0: it has no binding.
 func (b Binding) Token() uint64 { return b.Epoch }
 
 // StateReason says why what a run left in a worker's memory is not there.
@@ -102,8 +102,8 @@ func FromContext(ctx context.Context) (Context, bool) {
 	return c, ok
 }
 
-// NewContext makes the Context of an attempt. Workers call it; it is of use in
-// tests of step functions too.
+// NewContext makes the Context of an attempt. Workers call it, and so may tests
+// of step functions.
 func NewContext(ctx context.Context, a *attempt.Attempt) Context { return newStepContext(ctx, a) }
 
 func newStepContext(ctx context.Context, a *attempt.Attempt) *stepContext {
@@ -174,9 +174,9 @@ func (c *stepContext) baseLogger() *slog.Logger {
 	return slog.Default()
 }
 
-// spawnKey names a spawn without a key: the how manyth of the workflow it is
-// in this attempt. A retried step that spawns in the same order meets the same
-// children.
+// spawnKey names a spawn without a key by its number among the spawns of the
+// workflow in this attempt. A retried step that spawns in the same order gets
+// the same children.
 func (c *stepContext) spawnKey(workflow string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

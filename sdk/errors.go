@@ -47,12 +47,15 @@ var (
 	ErrUnavailable         = sentinel(messages.CodeUnavailable)
 )
 
-// ErrStateLost is for a step to return, or to wrap, when it finds that local
-// state it needs is gone or broken: a child process that has died, a file that
-// is not there. The worker drops the run's own values, and the shared ones that
-// the step got, once nobody uses them; the run then runs its steps that declare
-// BuildsState again, in order, and this step after them. It is not charged to
-// the step's retries; after LostAttemptsMax times the step fails with it.
+// ErrStateLost is for a step to return, or to wrap, when local state that it
+// needs is gone or broken: a child process has died, a file is not there. Then
+//   - the worker drops the run's own values, and the shared ones that the step
+//     got, once nobody uses them;
+//   - the run runs its steps that declare BuildsState again, in order, and this
+//     step after them.
+//
+// That is not charged to the step's retries. After LostAttemptsMax times the step
+// fails with it.
 var ErrStateLost = sentinel(messages.CodeStateLost)
 
 func sentinel(c messages.Code) error { return &messages.Error{Code: c, Message: c.Hint()} }
@@ -61,8 +64,8 @@ func sentinel(c messages.Code) error { return &messages.Error{Code: c, Message: 
 // another error and "" for nil.
 func CodeOf(err error) Code { return messages.CodeOf(err) }
 
-// NonRetryable marks an error that a step returns: the step fails for good,
-// whatever retries it has left. Nil for nil.
+// NonRetryable marks an error that a step returns: the step fails for good, even
+// if it has retries left. It returns nil for nil.
 func NonRetryable(err error) error {
 	if err == nil {
 		return nil

@@ -30,47 +30,44 @@ const (
 // LocalConfig describes local state: a value of T that a worker keeps in memory
 // for the runs of a workflow whose input is In. Bind is required.
 //
-// Without Key each run has a value of its own: it is built when a step first
-// asks for it, kept for the later steps while the run is bound to the worker,
-// and released when the run ends, is bound anew, or the worker stops. The
-// workflow must be Soft or Hard.
+// Without Key each run has a value of its own. It is built when a step first
+// asks for it, and kept for the later steps. It is released when the run ends or
+// is bound anew, or when the worker stops. The workflow must be Soft or Hard.
 //
-// With Key all runs with the same key on a worker share one value. It is kept
-// while any of them is bound there (for a workflow that is not sticky: while
-// their steps run), then until it was idle for as long as the worker's
-// configuration says or its room is needed for another one. New runs are
-// placed, if they can be, where their key is held.
+// With Key all runs with the same key on a worker share one value. It is in use
+// while any of them is bound there, or, in a workflow that is not sticky, while
+// their steps run. Then it stays until it was idle for as long as the worker's
+// configuration says, or until another value needs its room. New runs are placed
+// where their key is held, if they can be.
 type LocalConfig[T, In any] struct {
-	// Name of the state in the worker listing and in errors. Unique in the
-	// workflow, of a shared one among all that a worker serves. Defaults to
-	// "local"; required with Key.
+	// Name of the state in the worker listing and in errors. It is unique in
+	// the workflow; that of shared state is unique among all workflows of a
+	// worker. Defaults to "local"; required with Key.
 	Name string
-	// Bind builds the value. One call at a time is made for a run, or a key,
+	// Bind builds the value. It is called once at a time for a run, or a key,
 	// and all steps that ask for the value wait for it. It must honour its
-	// context, which ends when nobody waits any more. An error or a panic fails
-	// those steps with ErrStateNotBuilt, which wraps the error; their retries
-	// call Bind again. NonRetryable is respected.
+	// context, which ends when nobody waits any more. If it fails or panics,
+	// those steps fail with ErrStateNotBuilt, which wraps the error. Their
+	// retries call Bind again, unless the error is NonRetryable.
 	Bind func(ctx BindContext, in In) (T, error)
 	// Release tidies the value up. It is called once, on a goroutine of its
-	// own, and not before every step that got the value has returned. What it
-	// returns is logged; a call that takes longer than 30 s is not waited for,
-	// nor one at the end of the worker for longer than 10 s. A worker that is
-	// killed calls nothing. Nil for nothing to tidy up.
+	// own, after every step that got the value has returned. What it returns is
+	// logged. It is waited for 30 s; when the worker stops, 10 s. A worker that
+	// is killed does not call it. Nil if there is nothing to tidy up.
 	Release func(value T, why Why) error
-	// Key of the value that runs with this input share, up to 256 bytes. It
-	// must depend on the input alone: it is also called before the run is
-	// placed. Nil for a value of each run's own.
+	// Key names the value that runs with this input share, in up to 256 bytes.
+	// It must depend on the input alone, for it is also called before the run
+	// is placed. Nil if each run has a value of its own.
 	Key func(in In) string
-	// Size is what a value takes, in bytes, for the worker listing and for the
-	// worker's limit of shared values; it is asked for once, after Bind. Nil
-	// for nothing.
+	// Size returns the bytes that a value takes. The worker listing shows them,
+	// and they count towards the worker's limit of shared values. It is called
+	// once, after Bind. Nil counts as 0 bytes.
 	Size func(value T) int64
-	// Handoff returns the value, or a reference to where it was put, in a form
-	// that Bind on the run's next worker finds in BindContext.HandedOff. It is
-	// called when the run leaves a worker in good order, while no step of it
-	// runs; Release follows. All states of a run together may take 1 MiB. When
-	// it fails the state is built anew. Only without Key; nil for a value that
-	// cannot be handed off.
+	// Handoff returns the value as bytes, or where it was put. Bind on the run's
+	// next worker gets them by BindContext.HandedOff. It is called when the run
+	// leaves a worker in good order, while no step of it runs; Release follows.
+	// All states of a run together may take 1 MiB. If it fails, the state is
+	// built anew. Only without Key. Nil if the value cannot be handed off.
 	Handoff func(ctx context.Context, value T) ([]byte, error)
 }
 
@@ -131,20 +128,22 @@ func ShareLocalAs[T, In, LocalIn any](w *Workflow[In], l *Local[T], as func(in I
 // Name of the state.
 func (l *Local[T]) Name() string { return l.erased().name }
 
-// Origin identifies the state among others: it is comparable, and no use else.
+// Origin identifies the state among others. It can be compared, and nothing else.
 func (l *Local[T]) Origin() any { return l.erased() }
 
-// Get returns the value for the run that ctx, the context of a step or one
-// derived from it, belongs to. It builds the value, or waits for whoever builds
-// it, if it is not there; the step keeps its slot meanwhile. The value may be
-// used until the step function returns: it is not released before, whatever
-// becomes of the run.
+// Get returns the value for the run of a step; ctx is the step's context or one
+// derived from it. If the value is not there, Get builds it, or waits for who
+// builds it; the step keeps its slot meanwhile. The value is not released before
+// the step function returns, whatever becomes of the run.
 //
-// Errors: STATE_NOT_BUILT, see LocalConfig.Bind; LIMIT_EXCEEDED if the worker
-// has no room for another shared value; STALE_ATTEMPT if the run is not bound
-// here any more; UNAVAILABLE if the worker stops; INVALID_ARGUMENT for the
-// context of no step, or of a step whose workflow does not have the state; the
-// cause of ctx if that ends. A step may return each of them as it is.
+// Errors, each of which a step may return as it is:
+//   - STATE_NOT_BUILT: see LocalConfig.Bind;
+//   - LIMIT_EXCEEDED: the worker has no room for another shared value;
+//   - STALE_ATTEMPT: the run is not bound here any more;
+//   - UNAVAILABLE: the worker stops;
+//   - INVALID_ARGUMENT: ctx is of no step, or of one whose workflow does not have
+//     the state;
+//   - the cause of ctx, if that ends.
 func (l *Local[T]) Get(ctx context.Context) (T, error) {
 	var none T
 	core := l.erased()

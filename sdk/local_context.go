@@ -7,10 +7,10 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 )
 
-// BindContext is what Bind of local state is given: a context.Context that ends
-// when nobody waits for the value any more, the run is released, or the worker
-// stops, and what the function may want to know. It is no context of a step:
-// steps of several runs may wait for a shared value.
+// BindContext is what Bind of local state is given. As a context.Context it ends
+// when nobody waits for the value any more, when the run is released, or when
+// the worker stops. It is not the context of a step: steps of several runs may
+// wait for a shared value.
 type BindContext interface {
 	context.Context
 	// RunID, Workflow and Step are those of the step that asked first.

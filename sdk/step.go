@@ -41,14 +41,14 @@ type StepConfig struct {
 	// Labels of the step, beside those of the workflow. All rules of all steps
 	// apply when a sticky run is bound.
 	Labels []Label
-	// BuildsState says that the step leaves state in its worker, a Local or
-	// other, that later steps with NeedsState need. When the run has moved, it
-	// runs again before them, with Binding.Rebuild set: what it returns then is
-	// dropped, the result that was recorded stands. The workflow must be sticky.
+	// BuildsState says that the step leaves state in its worker that later steps
+	// with NeedsState need. When the run has moved, the step runs again before
+	// them, with Binding.Rebuild set. What it returns then is dropped: the
+	// result that was recorded stands. The workflow must be sticky.
 	BuildsState bool
 	// NeedsState says that the step needs what its ancestors with BuildsState
-	// left in the worker: those run again first, in order, if they have not yet
-	// under the run's present binding. The workflow must be sticky.
+	// left in the worker. Those that have not run under the run's present
+	// binding run again first, in order. The workflow must be sticky.
 	NeedsState bool
 }
 
@@ -135,9 +135,9 @@ func decode(data []byte, into any) error {
 // Name returns the name that the step was given.
 func (s *Step[In, Out]) Name() string { return s.erased().name }
 
-// Output returns what the step returned in the run that ctx, the context of
-// another step or one derived from it, belongs to. The other step must have
-// this one among its parents; else the error is INVALID_ARGUMENT.
+// Output returns what the step returned in the same run. ctx is the context of
+// another step, or one derived from it. That step must have this one among its
+// parents; else the error is INVALID_ARGUMENT.
 func (s *Step[In, Out]) Output(ctx context.Context) (Out, error) {
 	var out Out
 	c, err := stepOf(ctx, "Output")
@@ -157,10 +157,10 @@ func (s *Step[In, Out]) Output(ctx context.Context) (Out, error) {
 }
 
 // Result waits until the run has ended and returns what the step returned in
-// it: of a Run that a client holds, or of a Child that a step has spawned. A
-// step that succeeded has a result even if its run failed later. Else the error
-// is a *RunError, which wraps why the run failed; UNKNOWN_STEP if the run's
-// version of the workflow does not have the step.
+// it. The run is a Run that a client holds, or a Child that a step has spawned.
+// A step that succeeded has a result even if its run failed later. For any other
+// the error is a *RunError, which wraps why the run failed. It is UNKNOWN_STEP
+// if the run's version of the workflow does not have the step.
 func (s *Step[In, Out]) Result(ctx context.Context, run AnyRun) (Out, error) {
 	var out Out
 	o, err := run.outcome(ctx)

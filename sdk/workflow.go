@@ -72,11 +72,15 @@ type WorkflowConfig struct {
 	ExecutionTimeout time.Duration
 	// InputSchema is the JSON Schema (draft 2020-12 or 7) that a run's input must
 	// fit before it is accepted. References lead to places in it, and nowhere
-	// else. Defaults to one inferred from the input type, which accepts what
-	// encoding/json makes of a value and nothing that it cannot read back: fields
-	// are required unless they have omitempty or omitzero, may be null (pointers,
-	// slices, maps) or lie behind an embedded pointer; unknown fields are allowed;
-	// types that encode themselves accept anything. AnyJSON turns the check off.
+	// else. AnyJSON turns the check off.
+	//
+	// Defaults to one inferred from the input type. It accepts what encoding/json
+	// makes of a value, and nothing that it cannot read back:
+	//   - A field is required, but for one that has omitempty or omitzero, one
+	//     that may be null (pointer, slice, map), and one behind an embedded
+	//     pointer.
+	//   - Unknown fields are allowed.
+	//   - A type that encodes itself accepts anything.
 	InputSchema string
 }
 
@@ -99,10 +103,10 @@ type AnyWorkflow interface {
 }
 
 // NewWorkflow starts the definition of a workflow. In is anything that
-// encoding/json can decode. A number in a value of type any is a float64; in an
-// input with a number that no float64 can hold, each such number is a
-// json.Number. At most one config may be given. Mistakes are
-// reported by Validate, and when the workflow is registered.
+// encoding/json can decode. A number in a value of type any is a float64; if the
+// input has a number that no float64 can hold, each such number is a json.Number.
+// At most one config may be given. Mistakes are reported by Validate, and when
+// the workflow is registered.
 func NewWorkflow[In any](name string, config ...WorkflowConfig) *Workflow[In] {
 	w := &workflow{name: name}
 	w.config = only(config, func(n int) { w.faultf("%d configs are given: at most one", n) })

@@ -45,25 +45,26 @@ type Config struct {
 	// Join holds gossip addresses of members of the cluster, servers or
 	// workers, host:port; one that answers is enough.
 	Join []string
-	// JoinTimeout after which Run gives up to find a member of Join. Defaults
-	// to 30 s; sdk.Never tries on.
+	// JoinTimeout is how long Run looks for a member of Join. Defaults to 30 s;
+	// sdk.Never looks for ever.
 	JoinTimeout time.Duration
 	// Slots is how many attempts run at once. Defaults to GOMAXPROCS.
 	Slots int
 	// StickyRunsMax is how many live sticky runs may be bound to the worker at
-	// once, which bounds what their state takes. 0 is no limit.
+	// once. It bounds what their state takes. 0 is no limit.
 	StickyRunsMax int
 	// SharedLocalsMax is how many shared values of local state the worker has at
-	// once, those that are being built or released included. One that nobody
-	// uses makes room for another; without one, a step that asks for a further
-	// value fails with ErrLimitExceeded. Defaults to 1024; at most 4096.
+	// once, including those that are being built or released. A value that
+	// nobody uses makes room for another. If all are in use, a step that asks
+	// for a further one fails with ErrLimitExceeded. Defaults to 1024; at most
+	// 4096.
 	SharedLocalsMax int
 	// SharedLocalsBytesMax is the same for the bytes that the shared values
 	// declare. 0 is no limit.
 	SharedLocalsBytesMax int64
 	// SharedLocalsIdle is how long a shared value stays that nobody uses.
-	// Defaults to 5 min; NoIdle releases it at once, sdk.Never not before its
-	// room is needed.
+	// Defaults to 5 min. NoIdle releases it at once; sdk.Never keeps it until
+	// its room is needed.
 	SharedLocalsIdle time.Duration
 	// Labels that steps may require or prefer.
 	Labels map[string]string
@@ -112,8 +113,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// defaultID is host/name; without either of them there is no id that would stay
-// the same, so it is empty.
+// defaultID is host/name. It is empty if either is not known: no other id would
+// stay the same.
 func defaultID(name string) string {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
