@@ -43,7 +43,7 @@ func run(ctx context.Context, seeds int, only string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := copyModule(dir); err != nil {
+	if err := copyModule(ctx, dir); err != nil {
 		return err
 	}
 	sound := mutation{name: "nothing is broken"}
@@ -71,23 +71,44 @@ func run(ctx context.Context, seeds int, only string) error {
 	return nil
 }
 
-// copied is what the simulator needs of the module.
-var copied = []string{"go.mod", "go.sum", "messages", "actors/heap", "actors/run", "actors/roster", "actors/placement", "actors/slots", "actors/journal", "actors/sim", "cluster/lease"}
-
-func copyModule(dir string) error {
-	for _, from := range copied {
-		info, err := os.Stat(from)
-		if err != nil {
-			return fmt.Errorf("run it in the root of the module: %w", err)
-		}
-		to := filepath.Join(dir, from)
-		if !info.IsDir() {
-			err = copyFile(from, to)
-		} else {
-			err = os.CopyFS(to, os.DirFS(from))
-		}
+// copyModule copies what the simulator needs of the module.
+func copyModule(ctx context.Context, dir string) error {
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./actors/sim")
+	cmd.Stderr = os.Stderr
+	list, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("run it in the root of the module: %w", err)
+	}
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for _, from := range append(strings.Fields(string(list)), root) {
+		to, err := filepath.Rel(root, from)
 		if err != nil {
 			return err
+		}
+		if err := copyFiles(from, filepath.Join(dir, to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFiles copies the files of a directory, not those below it.
+func copyFiles(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
