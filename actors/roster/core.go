@@ -9,6 +9,9 @@ import (
 )
 
 const (
+	// SettleFor is the time that a process has to appear which a run watches and
+	// which this server has never seen.
+	SettleFor = 3 * time.Second
 	// AskWithin bounds one question to a process who it is.
 	AskWithin = time.Second
 	// Pauses before a process that was silent is asked again: they double.
@@ -27,9 +30,6 @@ const (
 
 // Config of a Core. Zero fields take their defaults.
 type Config struct {
-	// Settle is the time that a process has to appear which a run watches and
-	// which this server has never seen. Defaults to 3 s.
-	Settle time.Duration
 	// WorkersMax replaces the constant of that name; 0 means the constant.
 	WorkersMax int
 	// Ended says that a process is known to have ended, or to have left: it never
@@ -159,9 +159,6 @@ type waiter[W comparable] struct {
 
 // New returns a core that has seen no view.
 func New[W comparable](cfg Config) *Core[W] {
-	if cfg.Settle <= 0 {
-		cfg.Settle = 3 * time.Second
-	}
 	if cfg.WorkersMax <= 0 {
 		cfg.WorkersMax = WorkersMax
 	}

@@ -67,7 +67,7 @@ func (c *Core[W]) doubt(w *worker[W], incarnation string, by W) {
 		c.askDoubt(d) // It will not appear any more.
 		return
 	}
-	c.wake(&d.waits, c.cfg.Settle)
+	c.wake(&d.waits, SettleFor)
 }
 
 // askDoubt asks about the leases of a doubted process, for all who watch it by
@@ -83,7 +83,7 @@ func (c *Core[W]) leasesOfDoubt(d *doubt[W], hold time.Duration, inView bool) {
 	switch {
 	case inView && d.worker.verdictOn(d.incarnation) == nil:
 		// Not admitted yet, or the news of it is on its way.
-		c.wake(&d.waits, c.cfg.Settle)
+		c.wake(&d.waits, SettleFor)
 		return
 	case hold > 0:
 		c.wake(&d.waits, min(hold, leasePauseMax))

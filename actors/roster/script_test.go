@@ -18,7 +18,7 @@ import (
 // later incarnation is greater. Watchers have names like r1. Times are relative
 // to the start of the script. Commands:
 //
-//	roster settle=3s workers=N        a new roster
+//	roster workers=N                  a new roster
 //	view w1~i1 w1~i2:draining w2~i1:leaving   what the view has; a process
 //	                                  without a word behind it is ready
 //	watch r1 w1~i1, watch r1 w1~      a run watches a worker, bound to a process or
@@ -91,10 +91,6 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 func (s *script) begin(t *testing.T, d *datadriven.TestData) {
 	*s = script{now: epoch, ended: map[string]bool{}}
 	cfg := Config{Ended: func(w, i string) bool { return s.ended[w+"~"+i] }}
-	var settle string
-	if d.MaybeScanArgs(t, "settle", &settle) {
-		cfg.Settle = span(t, d, settle)
-	}
 	d.MaybeScanArgs(t, "workers", &cfg.WorkersMax)
 	s.core = New[string](cfg)
 }
