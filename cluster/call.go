@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -20,6 +21,7 @@ const (
 var (
 	errDeadLetter  = errors.New("the actor is not there")
 	errTimeout     = errors.New("no answer in time")
+	errStopped     = errors.New("this node stopped")
 	errViewChanged = errors.New("its owner changed before the answer")
 )
 
@@ -33,7 +35,7 @@ var (
 // The library's own Request backs off by nanoseconds, gives up after three
 // tries and does not know of ctx.
 func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (proto.Message, error) {
-	wait := backoff{first: 10 * time.Millisecond, most: 500 * time.Millisecond}
+	wait := backoff.Pauses{First: 10 * time.Millisecond, Most: 500 * time.Millisecond}
 	length := callTryFirst
 	var cause error
 	for {
@@ -41,8 +43,9 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 		if err != nil {
 			return nil, err
 		}
-		state := n.membership.current.Load()
-		reply, err := n.try(ctx, state, identity{kind, id}, pid, msg, length)
+		view, changed := n.members.views.Watch()
+		owner, _ := view.OwnerOf(kind, id)
+		reply, err := n.try(ctx, identity{kind, id}, owner, pid, msg, length)
 		if err == nil {
 			return reply, nil
 		}
@@ -53,21 +56,24 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 		if errors.Is(err, errTimeout) {
 			length = min(2*length, callTryMost)
 		}
-		if !n.waitForView(ctx, state, wait.next()) {
+		if !n.waitForView(ctx, changed, wait.Next()) {
 			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q at %s did not answer: %w", kind, id, pid.Address, cause)
 		}
 	}
 }
 
 // try asks once, for at most d, and gives up when the view gives the identity
-// another owner than it had in state, or when the node stops.
-func (n *Node) try(ctx context.Context, state *viewState, id identity, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
-	owner, _ := state.view.OwnerOf(id.kind, id.identity)
+// another owner, or when the node stops.
+func (n *Node) try(ctx context.Context, id identity, owner Member, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
 	a := n.send(pid, msg)
 	defer a.close()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
+		view, changed := n.members.views.Watch()
+		if is, _ := view.OwnerOf(id.kind, id.identity); is.ID != owner.ID {
+			return nil, errViewChanged
+		}
 		select {
 		case reply := <-a.reply:
 			return asMessage(reply)
@@ -75,13 +81,9 @@ func (n *Node) try(ctx context.Context, state *viewState, id identity, pid *acto
 			return nil, ctx.Err()
 		case <-t.C:
 			return nil, errTimeout
-		case <-n.membership.stopped:
+		case <-n.members.stopped:
 			return nil, errStopped
-		case <-state.changed:
-			state = n.membership.current.Load()
-			if now, ok := state.view.OwnerOf(id.kind, id.identity); !ok || now.ID != owner.ID {
-				return nil, errViewChanged
-			}
+		case <-changed:
 		}
 	}
 }
@@ -100,7 +102,7 @@ func (n *Node) Request(ctx context.Context, pid *actor.PID, msg proto.Message) (
 			return nil, messages.Errorf(messages.CodeUnavailable, "%s/%s: %w", pid.Address, pid.Id, err)
 		}
 		return m, nil
-	case <-n.membership.stopped:
+	case <-n.members.stopped:
 		return nil, messages.Errorf(messages.CodeUnavailable, "%s/%s: %w", pid.Address, pid.Id, errStopped)
 	case <-ctx.Done():
 		code := messages.CodeCanceled

@@ -96,29 +96,27 @@ package cluster
 import (
 	"slices"
 	"strings"
+
+	"github.com/limpetrun/limpet/cluster/gossip"
 )
 
-// Role of a member.
-type Role string
-
-// A server hosts runs and placement; a worker executes steps.
-const (
-	RoleServer Role = "server"
-	RoleWorker Role = "worker"
+// What a member says of itself, and the timing by which it is found out that it
+// does not any more; see package gossip.
+type (
+	Member = gossip.Member
+	Role   = gossip.Role
+	State  = gossip.State
+	Preset = gossip.Preset
 )
 
-// State is what a member says of itself.
-type State string
-
-// A worker is joining until it is admitted. A draining member takes nothing
-// new; a server that drains is about to leave.
+// Roles and states of members.
 const (
-	StateJoining  State = "joining"
-	StateReady    State = "ready"
-	StateDraining State = "draining"
-	// StateLeaving is a worker whose process is to end; one that is draining
-	// stays, and may be ready again.
-	StateLeaving State = "leaving"
+	RoleServer    = gossip.RoleServer
+	RoleWorker    = gossip.RoleWorker
+	StateJoining  = gossip.StateJoining
+	StateReady    = gossip.StateReady
+	StateDraining = gossip.StateDraining
+	StateLeaving  = gossip.StateLeaving
 )
 
 // Kinds of virtual actors.
@@ -130,25 +128,6 @@ const (
 // HostActor is the name of the actor on each server that starts and watches
 // runs of the shards that the server owns.
 const HostActor = "runs"
-
-// Member is one process of the cluster as this node sees it.
-type Member struct {
-	// ID is new at each appearance: a member that was declared dead and came
-	// back has another one.
-	ID string
-	// Name is the process's own, the same for its whole life:
-	// worker or server id, "~", incarnation.
-	Name        string
-	Role        Role
-	State       State
-	WorkerID    string
-	Incarnation string
-	Pool        string
-	// Address of the actor remote, host:port.
-	Address string
-	// GossipAddress of memberlist, host:port: what others may join.
-	GossipAddress string
-}
 
 // View is the membership at one moment. It is immutable.
 type View struct {

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/hashicorp/memberlist"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/limpetrun/limpet/cluster/gossip"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -88,7 +88,7 @@ type Config struct {
 	Logger *slog.Logger
 	// Transport of memberlist. Defaults to TCP and UDP; tests give one in
 	// memory.
-	Transport memberlist.Transport
+	Transport gossip.Transport
 	// Listen and Dial of the remoting. Default to TCP; tests give one in
 	// memory.
 	Listen func(address string) (net.Listener, error)

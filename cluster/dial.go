@@ -2,11 +2,12 @@ package cluster
 
 import (
 	"context"
-	"net"
+
+	"github.com/limpetrun/limpet/cluster/remote"
 )
 
-// Dial connects to the address of a member's actors as the remoting does. That
-// a connection is refused says that the process is not there any more.
-func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
-	return n.config.Dial(ctx, address)
+// Refused says that connections to the address of a member's actors are refused:
+// its process is not there any more.
+func (n *Node) Refused(ctx context.Context, address string) bool {
+	return remote.Refused(ctx, n.config.Dial, address)
 }

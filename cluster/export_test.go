@@ -22,4 +22,4 @@ func LeaseAskMessage(worker, server string) []byte {
 
 // TellToLook asks the other servers to look for a member, as one does who found
 // out that its process has ended.
-func (n *Node) TellToLook(name string) { n.membership.lookout.tell(Member{Name: name}) }
+func (n *Node) TellToLook(name string) { n.members.gossip.AskToLook(name) }

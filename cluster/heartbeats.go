@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/gossip"
 	"github.com/limpetrun/limpet/cluster/lease"
 	"github.com/limpetrun/limpet/cluster/quorum"
 	"github.com/limpetrun/limpet/messages"
@@ -49,7 +50,7 @@ func leaseHeartbeats(self string, beats []quorum.Heartbeat) []lease.Heartbeat {
 // replaced says whether a server was started anew, by a process that was heard
 // of: what is left of it does not live.
 func replaced(server string, heard []Member) bool {
-	id, incarnation, ok := splitName(server)
+	id, incarnation, ok := gossip.SplitName(server)
 	return ok && slices.ContainsFunc(heard, func(m Member) bool {
 		return m.Role == RoleServer && m.WorkerID == id && m.Incarnation > incarnation
 	})

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,29 +13,29 @@ import (
 // anew once when the worker may leave.
 func TestOneWakeForAllThatIsHeldBack(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		m := newMembership(Config{Role: RoleServer, Preset: LocalConfig(), Heartbeats: &countedHeartbeats{}, Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
-		m.self.Store(&Member{Name: "a~1", Role: RoleServer, State: StateReady})
+		self := Member{Name: "a~1", Role: RoleServer, State: StateReady}
+		m := alone(Config{Role: RoleServer, Preset: LocalConfig(), Heartbeats: &countedHeartbeats{}}, self)
 		m.leases.listens()
-		old := NewView(1, []Member{m.Self(), {Name: "w~1", Role: RoleWorker, State: StateDraining}})
+		old := NewView(1, []Member{self, {Name: "w~1", Role: RoleWorker, State: StateDraining}})
 		wakes := 0
-		wait := m.leases.cfg.For
+		wait := m.leases.table.cfg.For
 		time.Sleep(wait)
 		for range 20 {
-			m.leases.filter(old, []Member{m.Self()})
-			time.Sleep(m.leases.cfg.Every() / 4 / 20)
+			m.leases.filter(old, []Member{self})
+			time.Sleep(m.leases.table.cfg.Every() / 4 / 20)
 		}
 		for end := time.Now().Add(2 * wait); time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			select {
-			case <-m.events.signal:
+			case <-m.gossip.Changed():
 				wakes++
-				m.leases.filter(old, []Member{m.Self()})
+				m.leases.filter(old, []Member{self})
 			default:
 			}
 		}
 		// It is not active, so that the worker stays.
-		if most := int(2*wait/(m.leases.cfg.Every()/4)) + 1; wakes == 0 || wakes > most {
+		if most := int(2*wait/(m.leases.table.cfg.Every()/4)) + 1; wakes == 0 || wakes > most {
 			t.Fatalf("the view was made %d times in %v, at most %d is enough", wakes, 2*wait, most)
 		}
 	})
@@ -45,10 +44,11 @@ func TestOneWakeForAllThatIsHeldBack(t *testing.T) {
 // Gossip may miss a server. A member says in what state it is when it asks for a
 // lease, and if the view says otherwise for long, the server asks it for all.
 func TestStateThatGossipHasNotToldIsAskedFor(t *testing.T) {
-	m := newMembership(Config{Role: RoleServer, Preset: LocalConfig(), Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
-	m.self.Store(&Member{Name: "a~1", Role: RoleServer, State: StateReady})
+	m := alone(Config{Role: RoleServer, Preset: LocalConfig()}, Member{Name: "a~1", Role: RoleServer, State: StateReady})
+	var visited []string
+	m.leases.visit = func(address string) { visited = append(visited, address) }
 	m.leases.listens()
-	m.current.Store(&viewState{view: NewView(1, []Member{{Name: "w~1", Role: RoleWorker, State: StateJoining, GossipAddress: "there"}})})
+	m.views.Set(NewView(1, []Member{{Name: "w~1", Role: RoleWorker, State: StateJoining, GossipAddress: "there"}}))
 	for i, c := range []struct {
 		name, state string
 		asked       bool
@@ -65,10 +65,11 @@ func TestStateThatGossipHasNotToldIsAskedFor(t *testing.T) {
 		{"nobody~1", "ready", false},
 	} {
 		m.leases.asked(&messages.LeaseAsk{Name: c.name, To: "a~1", Worker: true, State: c.state})
-		if asked := len(m.introductions) > 0; asked != c.asked {
+		if asked := len(visited) > 0; asked != c.asked {
 			t.Errorf("question %d: asked for its state: %v", i, asked)
-		} else if asked && <-m.introductions != "there" {
+		} else if asked && visited[0] != "there" {
 			t.Errorf("question %d: asked somebody else", i)
 		}
+		visited = nil
 	}
 }

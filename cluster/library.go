@@ -10,9 +10,6 @@ import (
 	protocluster "github.com/asynkron/protoactor-go/cluster"
 )
 
-// metaBytesMax is memberlist.MetaMaxSize.
-const metaBytesMax = 512
-
 func topologyMember(m Member) *protocluster.Member {
 	host, port := hostPort(m.Address)
 	// No kinds: the library's member strategies, which are skewed and racy,

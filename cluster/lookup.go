@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	protocluster "github.com/asynkron/protoactor-go/cluster"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -130,15 +131,15 @@ func (l *lookup) receive(ctx actor.Context) {
 	case *messages.Activate:
 		ctx.Respond(l.activate(m))
 	case *messages.Ping:
-		known := l.node.membership.knows
+		known := l.node.members.gossip.Knows
 		ctx.Respond(&messages.Pong{Known: known(m.Name), There: slices.DeleteFunc(slices.Clone(m.Missing), func(name string) bool { return !known(name) }),
-			HoldMs: ceilMs(l.node.membership.leases.vouch(m.Missing))})
+			HoldMs: ceilMs(l.node.members.leases.table.vouch(now(), m.Missing))})
 	case *messages.LeaseAsk:
-		if grant := l.node.membership.leases.asked(m); grant != nil && ctx.Sender() != nil {
+		if grant := l.node.members.leases.asked(m); grant != nil && ctx.Sender() != nil {
 			ctx.Respond(grant)
 		}
 	case *messages.LeaseGrant:
-		l.node.membership.leases.granted(m)
+		l.node.members.leases.granted(m)
 	case *messages.DeclaredGone:
 		l.node.heardVerdict(m, ctx.Sender())
 	}
@@ -174,16 +175,16 @@ func (n *Node) Forget(kind, id string) { n.lookup.evict(identity{kind, id}, nil)
 // actors: inside one it would stall the mailbox.
 func (n *Node) Resolve(ctx context.Context, kind, id string) (*actor.PID, error) {
 	key := identity{kind, id}
-	wait := backoff{first: 5 * time.Millisecond, most: 200 * time.Millisecond}
+	wait := backoff.Pauses{First: 5 * time.Millisecond, Most: 200 * time.Millisecond}
 	for {
-		state := n.membership.current.Load()
-		owner, ok := state.view.OwnerOf(kind, id)
+		view, changed := n.members.views.Watch()
+		owner, ok := view.OwnerOf(kind, id)
 		cause := "no server is in the view"
 		if ok {
 			if pid := n.lookup.cached(key, owner); pid != nil {
 				return pid, nil
 			}
-			pid, final, err := n.lookup.ask(ctx, state, owner, key)
+			pid, final, err := n.lookup.ask(ctx, owner, key)
 			if err == nil {
 				n.lookup.keep(key, owner, pid)
 				return pid, nil
@@ -193,20 +194,20 @@ func (n *Node) Resolve(ctx context.Context, kind, id string) (*actor.PID, error)
 			}
 			cause = err.Error()
 		}
-		if !n.waitForView(ctx, state, wait.next()) {
+		if !n.waitForView(ctx, changed, wait.Next()) {
 			return nil, messages.Errorf(messages.CodeUnavailable, "%s %q was not found: %s", kind, id, cause)
 		}
 	}
 }
 
 // ask is one try; final says that another one would end the same.
-func (l *lookup) ask(ctx context.Context, state *viewState, owner Member, id identity) (_ *actor.PID, final bool, _ error) {
+func (l *lookup) ask(ctx context.Context, owner Member, id identity) (_ *actor.PID, final bool, _ error) {
 	question := &messages.Activate{Kind: id.kind, Identity: id.identity}
 	var answer *messages.ActivateReply
 	if owner.Name == l.node.Self().Name {
 		answer = l.activate(question)
 	} else {
-		reply, err := l.node.try(ctx, state, id, actor.NewPID(owner.Address, activatorActor), question, resolveTry)
+		reply, err := l.node.try(ctx, id, owner, actor.NewPID(owner.Address, activatorActor), question, resolveTry)
 		if err != nil {
 			return nil, false, messages.Errorf(messages.CodeUnavailable, "owner %s: %w", owner.Name, err)
 		}
@@ -227,15 +228,15 @@ func (l *lookup) ask(ctx context.Context, state *viewState, owner Member, id ide
 
 // waitForView waits for the next view, at most d; false if ctx ended or the
 // node stopped first.
-func (n *Node) waitForView(ctx context.Context, state *viewState, d time.Duration) bool {
+func (n *Node) waitForView(ctx context.Context, changed <-chan struct{}, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-n.membership.stopped:
+	case <-n.members.stopped:
 		return false
-	case <-state.changed:
+	case <-changed:
 	case <-t.C:
 	}
 	return true

@@ -4,12 +4,14 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	protocluster "github.com/asynkron/protoactor-go/cluster"
 
+	"github.com/limpetrun/limpet/cluster/gossip"
+	"github.com/limpetrun/limpet/cluster/notify"
+	"github.com/limpetrun/limpet/cluster/remote"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -23,15 +25,18 @@ const (
 // Node is this process's membership of the cluster and its actor system. Its
 // methods may be called concurrently.
 type Node struct {
-	config     Config
-	system     *actor.ActorSystem
-	cluster    *protocluster.Cluster
-	remoting   *remoting
-	membership *membership
-	lookup     *lookup
-	listeners  listeners
-	pauses     pauses
-	verdicts   hooks[Member]
+	config  Config
+	system  *actor.ActorSystem
+	cluster *protocluster.Cluster
+	remote  *remote.Remote
+	members *members
+	lookup  *lookup
+	// told is the newest view of which the library and the remote know.
+	told *notify.Value[*View]
+	// delay, paused and declaredGone are what this process noticed of itself.
+	delay        gossip.SchedulingDelay
+	paused       notify.Hooks[time.Duration]
+	declaredGone notify.Hooks[Member]
 
 	stopOnce sync.Once
 	stop     context.CancelFunc
@@ -51,16 +56,23 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		return nil, err
 	}
 	c = c.withDefaults()
-	n := &Node{config: c}
-	n.system = newSystem(c)
-	n.membership = newMembership(c, &n.pauses.recent, n.publish, n.tellReturned)
+	n := &Node{config: c, system: newSystem(c), told: notify.NewValue(NewView(0, nil))}
+	key, err := remote.GossipKey(c.Secret)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInternal, "deriving keys: %w", err)
+	}
+	n.members = newMembers(c, gossip.Config{
+		Self:    Member{Name: gossip.Name(c.ID, c.Incarnation), Role: c.Role},
+		Address: c.GossipAddress, AdvertiseHost: c.AdvertiseHost, Seeds: c.Join, Key: key, Preset: c.Preset, Transport: c.Transport,
+		Logger: c.Logger, Delay: &n.delay, Refused: n.Refused,
+	}, membersHooks{appeared: func(address string) { n.remote.Reached(address) }, published: n.publish, returned: n.tellReturned})
 	n.lookup = newLookup(n)
-	n.membership.leases.send = func(to *actor.PID, m any) {
+	n.members.leases.send = func(to *actor.PID, m any) {
 		n.system.Root.RequestWithCustomSender(to, m, actor.NewPID(n.system.Address(), activatorActor))
 	}
 	if c.Role == RoleServer && c.Heartbeats != nil {
-		f := newVerdictFilter(n.membership, memberName(c.ID, c.Incarnation), c.Heartbeats, newPoller(n))
-		n.membership.filter = f
+		f := newVerdictFilter(n.members, c.Heartbeats, newPoller(n))
+		n.members.filter = f
 		n.OnPause(func(time.Duration) { f.recheck() })
 		n.OnDeclaredGone(func(by Member) {
 			if by.Role != RoleWorker {
@@ -69,13 +81,15 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		})
 	}
 	n.cluster = protocluster.New(n.system, protocluster.Configure("limpet", provider{n}, n.lookup, nil, gossipOff))
-	var err error
-	if n.remoting, err = startRemoting(n.system, n.cluster, c, n.membership); err != nil {
+	n.remote, err = remote.Start(n.system, n.cluster, remote.Config{
+		Name: gossip.Name(c.ID, c.Incarnation), BindAddress: c.BindAddress, AdvertiseHost: c.AdvertiseHost, Secret: c.Secret,
+		Logger: c.Logger, Listen: c.Listen, Dial: c.Dial, Known: n.members,
+	})
+	if err != nil {
 		return nil, err
 	}
-	n.membership.events.reached = n.remoting.reached
 	if err := n.startMember(ctx); err != nil {
-		n.remoting.stop()
+		n.remote.Stop()
 		n.system.Shutdown()
 		return nil, err
 	}
@@ -93,33 +107,33 @@ func (n *Node) startMember(ctx context.Context) error {
 		}
 	}
 	n.lookup.Setup(n.cluster, nil, len(n.config.Kinds) == 0)
-	n.remoting.serve()
+	n.remote.Serve()
 	if err := n.cluster.Config.ClusterProvider.StartMember(n.cluster); err != nil {
 		return err
 	}
 	loops, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	n.running.Go(func() { n.listeners.loop(loops, n.View) })
-	n.membership.leases.listens()
-	n.running.Go(func() { n.membership.leases.loop(loops) })
-	if err := n.membership.join(ctx); err != nil {
+	n.running.Go(func() { n.told.Run(loops) })
+	n.members.leases.listens()
+	n.running.Go(func() { n.members.leases.loop(loops) })
+	if err := n.members.join(ctx); err != nil {
 		stop()
-		n.membership.shutdown()
+		n.members.shutdown()
 		n.running.Wait()
 		return err
 	}
 	n.rejoining = make(chan struct{})
 	go func() {
 		defer close(n.rejoining)
-		n.membership.rejoinLoop(loops)
+		n.members.gossip.KeepJoined(loops, n.members)
 	}()
 	if n.startsJoining() {
-		n.membership.filter.first(ctx)
+		n.members.filter.first(ctx)
 		_ = n.SetState(n.config.State)
 	}
-	n.running.Go(func() { n.membership.filter.loop(loops) })
+	n.running.Go(func() { n.members.filter.loop(loops) })
 	started := time.Now()
-	n.running.Go(func() { n.pauses.loop(loops, started, n.pauseLimit) })
+	n.running.Go(func() { n.delay.Watch(loops, started, n.pauseLimit, n.paused.Call) })
 	return nil
 }
 
@@ -139,7 +153,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			timeout = min(timeout, max(time.Until(d), time.Millisecond))
 		}
 		n.stop()
-		n.membership.leave(timeout)
+		n.members.leave(timeout)
 		n.close()
 	})
 	return nil
@@ -149,14 +163,14 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) Kill() {
 	n.stopOnce.Do(func() {
 		n.stop()
-		n.membership.shutdown()
+		n.members.shutdown()
 		n.close()
 	})
 }
 
 func (n *Node) close() {
 	n.running.Wait()
-	n.remoting.stop()
+	n.remote.Stop()
 	// It may be in the middle of a connection that nobody answers, which
 	// memberlist does not let go of before its timeout.
 	t := time.NewTimer(rejoinStopTime)
@@ -174,34 +188,27 @@ func (n *Node) System() *actor.ActorSystem { return n.system }
 
 // Self returns this node as it describes itself; ID is empty, for it is the
 // observers' (see Member).
-func (n *Node) Self() Member { return n.membership.Self() }
+func (n *Node) Self() Member { return n.members.gossip.Self() }
 
 // View returns the newest view.
-func (n *Node) View() *View { return n.membership.current.Load().view }
+func (n *Node) View() *View { return n.members.views.Get() }
 
 // Await returns the first view, from now on, that satisfies the condition, or
 // ctx's cause. It is for goroutines outside of actors.
 func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, error) {
-	for {
-		state := n.membership.current.Load()
-		if condition(state.view) {
-			return state.view, nil
-		}
-		select {
-		case <-state.changed:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+	return n.members.views.Await(ctx, condition)
 }
 
 // SetState gossips the state of this node; it may wait for up to a second
 // until a packet with it was sent.
-func (n *Node) SetState(s State) error { return n.membership.setState(s) }
+func (n *Node) SetState(s State) error {
+	n.members.setState(s)
+	return nil
+}
 
 // CutOff says that this server reaches less of the cluster than others that
 // live: it owns nothing until it reaches them again.
-func (n *Node) CutOff() bool { return n.membership.filter.isCutOff() }
+func (n *Node) CutOff() bool { return n.members.filter.isCutOff() }
 
 // HostPID returns the actor that starts and watches the run on the server
 // that owns it; false if there is no server.
@@ -211,78 +218,7 @@ func (n *Node) HostPID(runID string) (*actor.PID, bool) { return n.View().HostPI
 // that another one follows at once may be left out. All subscribers are called
 // on one goroutine, under no lock: f has to be quick, and must not call Stop.
 // After cancel at most one call that is under way ends.
-func (n *Node) Subscribe(f func(*View)) (cancel func()) { return n.listeners.add(f) }
-
-// listeners calls subscribers on a goroutine of its own, so that a slow one
-// does not delay membership.
-type listeners struct {
-	mu     sync.Mutex
-	signal chan struct{}
-	order  []*listener
-}
-
-type listener struct {
-	f    func(*View)
-	seen *View
-	gone atomic.Bool
-}
-
-func (l *listeners) channel() chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.signal == nil {
-		l.signal = make(chan struct{}, 1)
-	}
-	return l.signal
-}
-
-func (l *listeners) wake() {
-	select {
-	case l.channel() <- struct{}{}:
-	default:
-	}
-}
-
-func (l *listeners) add(f func(*View)) (cancel func()) {
-	sub := &listener{f: f}
-	l.mu.Lock()
-	l.order = append(l.order, sub)
-	l.mu.Unlock()
-	l.wake()
-	return func() {
-		if sub.gone.Swap(true) {
-			return
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for i, s := range l.order {
-			if s == sub {
-				l.order = append(l.order[:i:i], l.order[i+1:]...)
-				return
-			}
-		}
-	}
-}
-
-func (l *listeners) loop(ctx context.Context, newest func() *View) {
-	signal := l.channel()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-signal:
-		}
-		l.mu.Lock()
-		subs := l.order[:len(l.order):len(l.order)]
-		l.mu.Unlock()
-		for _, sub := range subs {
-			if view := newest(); sub.seen != view && !sub.gone.Load() {
-				sub.seen = view
-				sub.f(view)
-			}
-		}
-	}
-}
+func (n *Node) Subscribe(f func(*View)) (cancel func()) { return n.told.Subscribe(f) }
 
 // provider is the library's ClusterProvider on memberlist.
 type provider struct{ node *Node }
@@ -292,21 +228,13 @@ var _ protocluster.ClusterProvider = provider{}
 func (p provider) StartMember(*protocluster.Cluster) error {
 	n := p.node
 	self := Member{
-		Name: memberName(n.config.ID, n.config.Incarnation), Role: n.config.Role, State: n.config.State,
+		Name: gossip.Name(n.config.ID, n.config.Incarnation), Role: n.config.Role, State: n.config.State,
 		WorkerID: n.config.ID, Incarnation: n.config.Incarnation, Pool: n.config.Pool, Address: n.system.Address(),
 	}
 	if n.startsJoining() {
 		self.State = StateJoining
 	}
-	meta, err := encodeMeta(self)
-	if err != nil {
-		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", err)
-	}
-	// memberlist panics on more.
-	if len(meta) > metaBytesMax {
-		return messages.Errorf(messages.CodeInvalidArgument, "pool %q and address %q together do not fit into the %d bytes that a member gossips", self.Pool, self.Address, metaBytesMax)
-	}
-	return n.membership.start(self)
+	return n.members.start(self)
 }
 
 func (p provider) StartClient(c *protocluster.Cluster) error { return p.StartMember(c) }
@@ -329,9 +257,24 @@ func (n *Node) publish(old, new *View) {
 	}
 	n.cluster.MemberList.UpdateClusterTopology(members)
 	n.tellServers(old, new)
-	n.remoting.membersChanged(old, new)
+	n.tellRemote(old, new)
 	n.lookup.viewChanged(new)
-	n.listeners.wake()
+	n.told.Set(new)
+}
+
+// tellRemote ends the connections to members that have left.
+func (n *Node) tellRemote(old, new *View) {
+	addresses := map[string]bool{}
+	for _, m := range new.Members {
+		addresses[m.Address] = true
+	}
+	var left []remote.Process
+	for _, m := range old.Members {
+		if _, live := new.Member(m.Name); !live {
+			left = append(left, remote.Process{Name: m.Name, Address: m.Address})
+		}
+	}
+	n.remote.MembersChanged(addresses, left)
 }
 
 // tellServers logs that the last server left the view, and that one is back:

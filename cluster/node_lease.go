@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/gossip"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -17,64 +18,43 @@ type LeaseChange struct {
 
 // HoldsLease says whether this worker may act: no server calls it lost by now.
 // It is quick. A server always may.
-func (n *Node) HoldsLease() bool { return n.membership.leases.holds() }
+func (n *Node) HoldsLease() bool { return n.members.leases.holds() }
 
 // OnLease calls f at the beginning and at the end of each lease of this worker,
 // in order, and at once if there is one. f must be quick, and not ask for the
 // lease.
 func (n *Node) OnLease(f func(LeaseChange)) (cancel func()) {
-	l := n.membership.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	cancel = l.changed.add(f)
-	if l.until.Load() != 0 {
-		f(LeaseChange{Held: true, Term: l.holder.Term()})
-	}
-	return cancel
+	return n.members.leases.onChange(f)
 }
 
 // LeaseMark is this moment, for LeaseTermOf.
-func (n *Node) LeaseMark() uint64 {
-	l := n.membership.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
-		return 0
-	}
-	return l.granter.Mark()
-}
+func (n *Node) LeaseMark() uint64 { return n.members.leases.table.mark() }
 
 // LeaseTermOf is the newest term of a worker's process that this server knows
 // of; false if it did not know it yet at the mark. See lease.Granter.Term.
 func (n *Node) LeaseTermOf(worker, incarnation string, at uint64) (term uint64, known bool) {
-	l := n.membership.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.granter == nil {
-		return 0, true
-	}
-	return l.granter.Term(memberName(worker, incarnation), at)
+	return n.members.leases.table.termOf(gossip.Name(worker, incarnation), at)
 }
 
 // HasEnded says that a worker's process is known to have ended, or to have left:
 // it never acts again.
 func (n *Node) HasEnded(worker, incarnation string) bool {
-	return n.membership.leases.isOver(memberName(worker, incarnation))
+	return n.members.leases.table.isOver(gossip.Name(worker, incarnation))
 }
 
 // LeaseHold is for how long at least this server may not call a worker's process
-// lost that is not there, or not the newest of its id, by its own word and that of the other servers, whom
-// it asks; ask again then. It takes as long as one of them does not answer, at most
+// lost that is not there, or not the newest of its id, by its own word and that of
+// the other servers, whom it asks; ask again then. It takes as long as one of them does not answer, at most
 // until the context ends, and not long in any case.
 func (n *Node) LeaseHold(ctx context.Context, worker, incarnation string) time.Duration {
-	l, name := n.membership.leases, memberName(worker, incarnation)
-	if l.isOver(name) || !l.grants() {
+	table, name := n.members.leases.table, gossip.Name(worker, incarnation)
+	if table.isOver(name) || !table.grants() {
 		return 0
 	}
 	reached, promised := n.askLeases(ctx, name)
-	hold := max(promised, l.hold(name, reached))
-	if m, there := n.View().Member(name); hold > 0 && there {
-		n.membership.lookout.look(m, false) // Whoever asks has heard of a later process of the id.
+	hold := max(promised, table.hold(now(), name, reached))
+	if hold > 0 {
+		n.members.gossip.Look(name) // Whoever asks has heard of a later process of the id.
 	}
 	return hold
 }
@@ -82,7 +62,7 @@ func (n *Node) LeaseHold(ctx context.Context, worker, incarnation string) time.D
 // askLeases asks the other servers for how long leases of a process may last by
 // them. It returns those that answered, and the longest.
 func (n *Node) askLeases(ctx context.Context, name string) (reached []string, longest time.Duration) {
-	self, silent := n.Self().Name, n.membership.leases.silent()
+	self, silent := n.Self().Name, n.members.leases.table.silent(now())
 	others := slices.DeleteFunc(slices.Clone(n.View().servers), func(m Member) bool { return m.Name == self || slices.Contains(silent, m.Name) })
 	question := &messages.Ping{Name: self, Missing: append([]string{name}, silent...)}
 	newPoller(n).poll(ctx, others, question, func(from Member, pong *messages.Pong, _ error) bool {
@@ -93,19 +73,4 @@ func (n *Node) askLeases(ctx context.Context, name string) (reached []string, lo
 		return false
 	})
 	return reached, longest
-}
-
-// grants says that this is a server that gives leases.
-func (l *leases) grants() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.granter != nil
-}
-
-// hold is for how long a process may not be called lost, when those servers are
-// reached.
-func (l *leases) hold(name string, reached []string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.granter.Hold(now(), name, reached)
 }

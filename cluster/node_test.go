@@ -31,20 +31,12 @@ func await(t *testing.T, n *Node, what string, condition func(*View) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	for {
-		state := n.membership.current.Load()
-		if condition(state.view) {
-			return
-		}
-		select {
-		case <-state.changed:
-		case <-ctx.Done():
-			t.Fatalf("%s did not see %s: %v", n.Self().Name, what, state.view.Members)
-		}
+	if _, err := n.Await(ctx, condition); err != nil {
+		t.Fatalf("%s did not see %s: %v", n.Self().Name, what, n.View().Members)
 	}
 }
 
-func members(count int) func(*View) bool {
+func has(count int) func(*View) bool {
 	return func(v *View) bool { return len(v.Members) == count }
 }
 
@@ -70,7 +62,7 @@ func TestCallLocalAndRemote(t *testing.T) {
 	startNode(t, Config{Role: RoleServer, ID: "s1", Prepare: prepare, Kinds: []Kind{echoKind(&server)}})
 	worker := startNode(t, Config{Role: RoleWorker, ID: "w1", Join: []string{server.Self().GossipAddress}})
 	for _, n := range []*Node{server, worker} {
-		await(t, n, "both", members(2))
+		await(t, n, "both", has(2))
 		reply, err := n.Call(t.Context(), KindPlacement, "default", &messages.Activate{})
 		if err != nil {
 			t.Fatal(err)

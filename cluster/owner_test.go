@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/limpetrun/limpet/cluster/gossip"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -11,7 +12,7 @@ func servers(n int) []Member {
 	var ms []Member
 	for i := range n {
 		id := fmt.Sprintf("server-%d", i)
-		ms = append(ms, Member{Name: memberName(id, "0"), WorkerID: id, Role: RoleServer, State: StateReady})
+		ms = append(ms, Member{Name: gossip.Name(id, "0"), WorkerID: id, Role: RoleServer, State: StateReady})
 	}
 	return ms
 }
@@ -111,7 +112,7 @@ func TestOwnershipIgnoresWhoIsNotReady(t *testing.T) {
 func TestRestartedServerOwnsAtOnce(t *testing.T) {
 	ms := servers(2)
 	again := ms[0]
-	again.Incarnation, again.Name = "1", memberName(again.WorkerID, "1")
+	again.Incarnation, again.Name = "1", gossip.Name(again.WorkerID, "1")
 	before := NewView(1, ms)
 	v := before.next(append(ms, again))
 	if len(v.Servers()) != 2 {

@@ -16,10 +16,12 @@ import (
 // until package quorum says that they are. It asks members and the store what the
 // rules want to know. A nil one lets everybody go.
 type verdictFilter struct {
-	m          *membership
+	m          *members
 	heartbeats Heartbeats
 	poller     poller
-	signal     chan struct{}
+	// heard are the members that memberlist tells of.
+	heard  func() []Member
+	signal chan struct{}
 
 	// rules decide. Nothing is called out of while mu is held. Rounds are made by
 	// one goroutine.
@@ -27,8 +29,8 @@ type verdictFilter struct {
 	rules *quorum.Filter
 }
 
-func newVerdictFilter(m *membership, self string, heartbeats Heartbeats, p poller) *verdictFilter {
-	return &verdictFilter{m: m, heartbeats: heartbeats, poller: p, signal: make(chan struct{}, 1), rules: quorum.New(self)}
+func newVerdictFilter(m *members, heartbeats Heartbeats, p poller) *verdictFilter {
+	return &verdictFilter{m: m, heartbeats: heartbeats, poller: p, heard: m.gossip.Members, signal: make(chan struct{}, 1), rules: quorum.New(m.gossip.Self().Name)}
 }
 
 // filter returns the members of the next view: those that were heard of, and
@@ -37,7 +39,7 @@ func (f *verdictFilter) filter(old *View, heard []Member) []Member {
 	if f == nil {
 		return heard
 	}
-	self := f.m.Self().Name
+	self := f.m.gossip.Self().Name
 	there := map[string]bool{self: true}
 	for _, m := range heard {
 		there[m.Name] = true
@@ -61,7 +63,7 @@ func (f *verdictFilter) quorumMembers(members []Member) []quorum.Member {
 		// A worker acts until it has said that it has ended, whatever its state.
 		loss := m.State == StateReady
 		if m.Role == RoleWorker {
-			loss = m.State != StateJoining && !f.m.leases.isOver(m.Name)
+			loss = m.State != StateJoining && !f.m.leases.table.isOver(m.Name)
 		}
 		out[i] = quorum.Member{Name: m.Name, Server: m.Role == RoleServer, Address: m.GossipAddress, Loss: loss}
 	}
@@ -137,7 +139,7 @@ func (f *verdictFilter) first(ctx context.Context) {
 
 // survey writes a heartbeat and reads those of the others.
 func (f *verdictFilter) survey(ctx context.Context) {
-	heard, _, _ := f.m.heardMembers()
+	heard := f.heard()
 	members := f.quorumMembers(heard)
 	f.mu.Lock()
 	r := f.rules.Survey(members)
@@ -147,7 +149,7 @@ func (f *verdictFilter) survey(ctx context.Context) {
 
 // round does what quorum.Round says. It returns when to begin the next one.
 func (f *verdictFilter) round(ctx context.Context) time.Duration {
-	heard, _, _ := f.m.heardMembers()
+	heard := f.heard()
 	r := f.begin(heard)
 	if r.Asks {
 		f.ask(ctx, r, heard)
@@ -160,13 +162,13 @@ func (f *verdictFilter) round(ctx context.Context) time.Duration {
 		f.beat(ctx, r, heard)
 	}
 	gone := r.Gone()
-	held := f.m.leases.clear(gone, r.Reached(), r.Promised())
+	held := f.m.leases.table.clear(now(), f.m.views.Get(), gone, r.Reached(), r.Promised())
 	return f.conclude(r, slices.DeleteFunc(gone, func(name string) bool { return slices.Contains(held, name) }))
 }
 
 func (f *verdictFilter) begin(heard []Member) *quorum.Round {
 	var known []string
-	for _, m := range f.m.current.Load().view.servers {
+	for _, m := range f.m.views.Get().servers {
 		known = append(known, m.Name)
 	}
 	members := f.quorumMembers(heard)
@@ -177,7 +179,7 @@ func (f *verdictFilter) begin(heard []Member) *quorum.Round {
 
 // ask puts the question of a round to the members that were heard of.
 func (f *verdictFilter) ask(ctx context.Context, r *quorum.Round, heard []Member) {
-	silent := f.m.leases.silent()
+	silent := f.m.leases.table.silent(now())
 	asked := map[string]quorum.Member{}
 	for _, m := range r.Asked(silent) {
 		asked[m.Name] = m
@@ -186,7 +188,7 @@ func (f *verdictFilter) ask(ctx context.Context, r *quorum.Round, heard []Member
 	if len(members) == 0 || r.Enough() {
 		return
 	}
-	question := &messages.Ping{Name: f.m.Self().Name, Missing: append(r.Missing(), silent...)}
+	question := &messages.Ping{Name: f.m.gossip.Self().Name, Missing: append(r.Missing(), silent...)}
 	f.poller.poll(ctx, members, question, func(from Member, pong *messages.Pong, err error) bool {
 		r.Answered(asked[from.Name], quorum.Answer{Silent: err != nil, Known: pong.GetKnown(), Alive: pong.GetThere(), Promised: promised(pong)})
 		return r.Enough()
@@ -198,7 +200,7 @@ func (f *verdictFilter) ask(ctx context.Context, r *quorum.Round, heard []Member
 func (f *verdictFilter) beat(ctx context.Context, r *quorum.Round, heard []Member) {
 	ctx, cancel := context.WithTimeout(ctx, quorum.AskFor)
 	defer cancel()
-	self, cutOff := f.m.Self(), f.isCutOff()
+	self, cutOff := f.m.gossip.Self(), f.isCutOff()
 	f.mu.Lock()
 	serial, mine := f.rules.Beat(time.Now(), r)
 	f.mu.Unlock()
@@ -211,7 +213,7 @@ func (f *verdictFilter) beat(ctx context.Context, r *quorum.Round, heard []Membe
 	stored, err := f.heartbeats.Heartbeat(ctx, self.Name, data)
 	beats := decodeHeartbeats(stored, heard)
 	if err == nil {
-		f.m.leases.heartbeatWritten(began, leaseHeartbeats(self.Name, beats))
+		f.m.leases.table.heartbeatWritten(began, now(), leaseHeartbeats(self.Name, beats))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -227,14 +229,14 @@ func (f *verdictFilter) beat(ctx context.Context, r *quorum.Round, heard []Membe
 func (f *verdictFilter) conclude(r *quorum.Round, gone []string) (next time.Duration) {
 	was := f.isCutOff()
 	if r.Verdict() == quorum.CutOff && !was {
-		f.m.leases.cutOff(true) // Before anybody takes this server for cut off.
+		f.m.leases.table.cutOff(true) // Before anybody takes this server for cut off.
 	}
 	f.mu.Lock()
 	next = f.rules.Conclude(r, gone)
 	is, rivals := f.rules.CutOff(), f.rules.Rivals()
 	f.mu.Unlock()
 	if was && !is {
-		f.m.leases.cutOff(false)
+		f.m.leases.table.cutOff(false)
 	}
 	switch {
 	case is && !was:
@@ -247,10 +249,10 @@ func (f *verdictFilter) conclude(r *quorum.Round, gone []string) (next time.Dura
 		f.m.config.Logger.Info("this server reaches the others again")
 	}
 	if is != was {
-		f.m.showState(quorum.AskFor)
+		f.m.shown.refresh(quorum.AskFor)
 	}
 	if r.Asks {
-		f.m.events.wake()
+		f.m.gossip.Wake()
 	}
 	return next
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
+	"github.com/limpetrun/limpet/cluster/gossip"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -21,38 +22,31 @@ func (s *countedHeartbeats) Heartbeat(_ context.Context, server string, data []b
 	return []messages.StoredHeartbeat{{Server: server, Data: data}}, nil
 }
 
-// hears puts a member among those that were heard of.
-func (m *membership) hears(t *testing.T, member Member) {
-	t.Helper()
-	meta, err := encodeMeta(member)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.events.appearances++
-	m.events.live[member.Name] = heard{name: member.Name, appearance: m.events.appearances, address: member.GossipAddress, meta: meta}
+// alone makes the members of a node that does not listen.
+func alone(c Config, self Member) *members {
+	c.Logger = slog.New(slog.DiscardHandler)
+	return newMembers(c, gossip.Config{Self: self, Preset: c.Preset, Logger: c.Logger, Delay: &gossip.SchedulingDelay{}}, membersHooks{})
 }
 
 // While another server sees a worker live that this one misses, this one cannot
 // conclude anything for long, and goes on to tell the others that it lives itself.
 func TestHeartbeatsGoOnHoweverLongAVerdictTakes(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 		self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
 		other := Member{Name: "b~1", Role: RoleServer, State: StateReady, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}
 		missed := Member{Name: "w~1", Role: RoleWorker, State: StateReady, Address: "10.0.0.3:1", GossipAddress: "10.0.0.3:2"}
-		m.self.Store(&self)
-		m.hears(t, self)
-		m.hears(t, other)
+		m := alone(Config{}, self)
 		beats := &countedHeartbeats{}
-		f := newVerdictFilter(m, self.Name, beats, poller{func(context.Context, Member, *messages.Ping) (*messages.Pong, error) {
+		f := newVerdictFilter(m, beats, poller{func(context.Context, Member, *messages.Ping) (*messages.Pong, error) {
 			return &messages.Pong{Known: true, There: []string{missed.Name}}, nil
 		}})
+		heard := []Member{self, other}
+		f.heard = func() []Member { return slices.Clone(heard) }
 		old := NewView(1, []Member{self, other, missed})
-		heard, _, _ := m.heardMembers()
-		if n := len(f.filter(old, heard)); n != 3 {
+		if n := len(f.filter(old, f.heard())); n != 3 {
 			t.Fatalf("%d members are left, the missed one is not held", n)
 		}
-		m.current.Store(&viewState{view: old, changed: make(chan struct{})})
+		m.views.Set(old)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); f.loop(ctx) }()
@@ -70,23 +64,20 @@ func TestHeartbeatsGoOnHoweverLongAVerdictTakes(t *testing.T) {
 // misses is held like any other; one that has ended is not, nor a server that
 // is about to leave.
 func TestFilterHoldsWorkersThatDrain(t *testing.T) {
-	m := newMembership(Config{Logger: slog.New(slog.DiscardHandler)}, &drowsiness{}, nil, nil)
 	self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
 	other := Member{Name: "b~1", Role: RoleServer, State: StateReady, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}
 	leaves := Member{Name: "c~1", Role: RoleServer, State: StateDraining, Address: "10.0.0.3:1", GossipAddress: "10.0.0.3:2"}
-	m.self.Store(&self)
-	m.hears(t, self)
-	m.hears(t, other)
+	m := alone(Config{}, self)
 	worker := func(name string, state State) Member {
 		return Member{Name: name, Role: RoleWorker, State: state, Address: "10.0.0.4:1", GossipAddress: "10.0.0.4:2"}
 	}
 	old := NewView(1, []Member{self, other, leaves, worker("draining~1", StateDraining), worker("ended~1", StateLeaving),
 		worker("joining~1", StateJoining), worker("leaving~1", StateLeaving)})
-	m.leases.over("ended~1", true)
-	f := newVerdictFilter(m, self.Name, &countedHeartbeats{}, poller{})
-	heard, _, _ := m.heardMembers()
+	m.leases.table.over(now(), "ended~1", true)
+	f := newVerdictFilter(m, &countedHeartbeats{}, poller{})
+	heard := []Member{self, other}
 	var held []string
-	for _, next := range f.filter(old, heard)[len(heard):] {
+	for _, next := range f.filter(old, slices.Clone(heard))[len(heard):] {
 		held = append(held, next.Name)
 	}
 	if slices.Sort(held); !slices.Equal(held, []string{"draining~1", "leaving~1"}) {

@@ -12,9 +12,7 @@ import (
 // A member hears of the verdict of one that it does not see again yet: who says
 // so matters, for a worker takes nothing over.
 func TestVerdictOfAMemberThatIsNotInTheView(t *testing.T) {
-	m := newMembership(Config{}, &drowsiness{}, nil, nil)
-	m.self.Store(&Member{Name: "s~1", Role: RoleServer})
-	n := &Node{membership: m, config: Config{Logger: slog.New(slog.DiscardHandler)}}
+	n := &Node{members: alone(Config{}, Member{Name: "s~1", Role: RoleServer}), config: Config{Logger: slog.New(slog.DiscardHandler)}}
 	for _, role := range []Role{RoleWorker, RoleServer} {
 		var by Member
 		cancel := n.OnDeclaredGone(func(m Member) { by = m })

@@ -21,9 +21,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/memberlist"
-
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/gossip"
 )
 
 // Network connects hosts. The zero value is ready.
@@ -71,7 +70,7 @@ func (h *Host) Again() *Host {
 
 // Configure makes a node use the host.
 func (h *Host) Configure(c cluster.Config) cluster.Config {
-	t := &transport{host: h, packets: make(chan *memberlist.Packet, 1024), streams: make(chan net.Conn, 64)}
+	t := &transport{host: h, packets: make(chan *gossip.Packet, 1024), streams: make(chan net.Conn, 64)}
 	n := h.network
 	n.mu.Lock()
 	n.transports[h.Gossip] = t
@@ -268,15 +267,15 @@ func (a address) String() string  { return string(a) }
 // transport of a host's gossip.
 type transport struct {
 	host    *Host
-	packets chan *memberlist.Packet
+	packets chan *gossip.Packet
 	streams chan net.Conn
 	// kept are packets that came while the host was frozen.
 	kept []packet
 }
 
-var _ memberlist.Transport = (*transport)(nil)
+var _ gossip.Transport = (*transport)(nil)
 
-// FinalAdvertiseAddr implements memberlist.Transport.
+// FinalAdvertiseAddr implements gossip.Transport.
 func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	a, err := net.ResolveTCPAddr("tcp", t.host.Gossip)
 	if err != nil {
@@ -285,7 +284,7 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return a.IP.To4(), a.Port, nil
 }
 
-// WriteTo implements memberlist.Transport: a packet that does not reach its
+// WriteTo implements gossip.Transport: a packet that does not reach its
 // destination is lost.
 func (t *transport) WriteTo(b []byte, to string) (time.Time, error) {
 	n := t.host.network
@@ -315,18 +314,18 @@ type packet struct {
 // take drops the packet if the node does not read fast enough.
 func (t *transport) take(p packet) {
 	select {
-	case t.packets <- &memberlist.Packet{Buf: p.data, From: address(p.from.Gossip), Timestamp: p.at}:
+	case t.packets <- &gossip.Packet{Buf: p.data, From: address(p.from.Gossip), Timestamp: p.at}:
 	default:
 	}
 }
 
-// PacketCh implements memberlist.Transport.
-func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+// PacketCh implements gossip.Transport.
+func (t *transport) PacketCh() <-chan *gossip.Packet { return t.packets }
 
-// StreamCh implements memberlist.Transport.
+// StreamCh implements gossip.Transport.
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
-// DialTimeout implements memberlist.Transport.
+// DialTimeout implements gossip.Transport.
 func (t *transport) DialTimeout(to string, timeout time.Duration) (net.Conn, error) {
 	n := t.host.network
 	n.mu.Lock()
@@ -350,7 +349,7 @@ func (t *transport) DialTimeout(to string, timeout time.Duration) (net.Conn, err
 	}
 }
 
-// Shutdown implements memberlist.Transport.
+// Shutdown implements gossip.Transport.
 func (t *transport) Shutdown() error {
 	n := t.host.network
 	n.mu.Lock()

@@ -54,7 +54,8 @@ var policy = []layer{
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
-	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "messages"}, shell},
+	{"cluster/remote", []string{"messages"}, shell},
+	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/remote", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},

@@ -2,8 +2,6 @@ package places
 
 import (
 	"context"
-	"errors"
-	"syscall"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
-	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -43,7 +40,7 @@ func (a *placementActor) probe(p placement.Probe) {
 			}
 		}
 		refused := make(chan bool, 1)
-		go func() { refused <- connectionRefused(ctx, node, p.Rival.Address) }()
+		go func() { refused <- node.Refused(ctx, p.Rival.Address) }()
 		if !out.gone {
 			reply, err := node.Request(ctx, actor.NewPID(p.Rival.Address, p.Rival.ActorID), &messages.Describe{})
 			d, ok := reply.(*messages.DescribeReply)
@@ -55,15 +52,6 @@ func (a *placementActor) probe(p placement.Probe) {
 		}
 		root.Send(self, out)
 	}()
-}
-
-// connectionRefused says that certainly nobody listens at the address.
-func connectionRefused(ctx context.Context, node *cluster.Node, address string) bool {
-	conn, err := node.Dial(ctx, address)
-	if err == nil {
-		_ = conn.Close()
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // record makes the worker's definitions durable. Of the versions of a name the

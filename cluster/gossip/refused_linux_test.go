@@ -1,4 +1,4 @@
-package cluster
+package gossip
 
 import (
 	"context"
@@ -9,11 +9,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/limpetrun/limpet/cluster/remote"
 )
 
 // lookoutBy looks by a function.
 func lookoutBy(t *testing.T, dial func(context.Context, string) (net.Conn, error)) *lookout {
-	l := newLookout(&membership{config: Config{Dial: dial}})
+	l := newLookout(&Gossip{config: Config{Refused: func(ctx context.Context, address string) bool { return remote.Refused(ctx, dial, address) }}})
 	t.Cleanup(l.stop)
 	return l
 }

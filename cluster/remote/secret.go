@@ -1,4 +1,4 @@
-package cluster
+package remote
 
 import (
 	"bytes"
@@ -21,8 +21,9 @@ func derive(secret, purpose string, length int) ([]byte, error) {
 	return hkdf.Key(sha256.New, []byte(secret), nil, "limpet cluster v1 "+purpose, length)
 }
 
-// gossipKey returns memberlist's key for AES-256, nil without a secret.
-func gossipKey(secret string) ([]byte, error) {
+// GossipKey returns the key by which gossip is encrypted with AES-256, nil without
+// a secret.
+func GossipKey(secret string) ([]byte, error) {
 	if secret == "" {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package cluster
+package remote
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ import (
 // receiver is the server of the remoting service: what other nodes send here.
 type receiver struct {
 	remote.UnimplementedRemotingServer
-	r *remoting
+	r *Remote
 }
 
 // Receive takes the batches of one peer until it or this node ends.
@@ -32,17 +32,17 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 		}
 		if err != nil {
 			if name != "" {
-				s.r.known.broke(name, "")
+				s.r.known.Broke(name, "")
 			}
 			return err
 		}
 		switch {
 		case m.GetConnectRequest() != nil:
 			name = m.GetConnectRequest().GetServerConnection().GetSystemId()
-			s.r.known.met(name)
+			s.r.known.Met(name)
 			err = s.greet(stream, m.GetConnectRequest().GetServerConnection())
 		case m.GetMessageBatch() != nil:
-			s.r.known.met(name)
+			s.r.known.Met(name)
 			err = s.deliver(m.GetMessageBatch())
 		}
 		if err != nil {
@@ -54,9 +54,9 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 // greet tells the peer the name of this process, and whether it has heard of the
 // peer.
 func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
-	s.r.reached(of.GetAddress())
-	if !s.r.known.knows(of.GetSystemId()) {
-		s.r.known.introduce(of.GetSystemId(), of.GetAddress())
+	s.r.Reached(of.GetAddress())
+	if !s.r.known.Knows(of.GetSystemId()) {
+		s.r.known.Introduce(of.GetSystemId(), of.GetAddress())
 		if err := stream.SetHeader(metadata.Pairs(strangerHeader, "1")); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func withRequest(pid *actor.PID, request uint32) *actor.PID {
 
 // deliver gives a message to an actor of this node, by its id alone: the
 // address is what the sender calls this node.
-func (r *remoting) deliver(target *actor.PID, header map[string]string, m proto.Message, sender *actor.PID) {
+func (r *Remote) deliver(target *actor.PID, header map[string]string, m proto.Message, sender *actor.PID) {
 	local, found := r.system.ProcessRegistry.GetLocal(target.Id)
 	pid := &actor.PID{Address: r.system.Address(), Id: target.Id, RequestId: target.RequestId}
 	switch t := m.(type) {
@@ -144,12 +144,12 @@ func (r *remoting) deliver(target *actor.PID, header map[string]string, m proto.
 }
 
 // unwatched removes a watch and says whether there was one.
-func (r *remoting) unwatched(watcher string, watchee *actor.PID) bool {
+func (r *Remote) unwatched(watcher string, watchee *actor.PID) bool {
 	if watchee == nil {
 		return false
 	}
 	r.mu.Lock()
 	p, ok := r.peers[watchee.Address]
 	r.mu.Unlock()
-	return ok && p.unwatch(watcher, watchee)
+	return ok && p.box.unwatch(watcher, watchee)
 }

@@ -1,4 +1,34 @@
-package cluster
+// Package remote carries messages between the actor systems of nodes, by the gRPC
+// service and the batches of Proto.Actor's remote package. It knows nothing of
+// membership but what Acquaintances tells it.
+//
+// Data flow: message for another node → the peer of its address (one connection
+// to each) → its outbox → batch → the receiver of the other node → actor.
+//
+// # What holds
+//
+//   - W1. Messages from one node to another arrive in order or not at all.
+//   - W2. A message that cannot be delivered is answered with a DeadLetterResponse,
+//     if that can be known at all. A lost one is not reported in general.
+//   - W3. When a connection ends, everything that is queued for it is answered as a
+//     dead letter, and every watcher of an actor behind it gets Terminated.
+//   - W4. Nothing that a peer sends ends the process.
+//   - W5. Each peer's queue is bounded in bytes.
+//
+// # Why not the library's own Remote
+//
+// It cannot be started in a process with two nodes without a data race. It panics
+// on a port in use and on a message of a type that it does not know. It blocks its
+// writer for 2 s after a refused connection, queues without a bound, and does not
+// let go of a peer that hangs.
+//
+// # Locks
+//
+// Remote.mu guards the table of peers, outbox.mu what is queued for one of them. An
+// outbox knows neither its peer nor the table, so its lock is always the inner one.
+//
+// Imports only messages.
+package remote
 
 import (
 	"context"
@@ -35,20 +65,27 @@ const (
 	flushTime    = 100 * time.Millisecond
 )
 
-// remoting carries messages between the actor systems of nodes, by the gRPC
-// service and the batches of Proto.Actor's remote package. That package's own
-// Remote is not started, for it cannot be in a process with two nodes without
-// a data race, and: it panics on a port in use and on a message of a type that
-// it does not know, blocks its writer for 2 s after a refused connection,
-// queues without a bound, and does not let go of a peer that hangs.
-//
-// Messages between two nodes arrive in order or not at all. What cannot be
-// delivered is answered with a DeadLetterResponse, if it can be known at all.
-type remoting struct {
+// Config of a node's Remote. Every field is required but AdvertiseHost and Secret.
+type Config struct {
+	// Name of this process.
+	Name string
+	// BindAddress to listen at, host:port, and the host that others reach it by if
+	// that is another one.
+	BindAddress, AdvertiseHost string
+	// Secret of the cluster; without one connections are in plain text.
+	Secret string
+	Logger *slog.Logger
+	Listen func(address string) (net.Listener, error)
+	Dial   func(ctx context.Context, address string) (net.Conn, error)
+	Known  Acquaintances
+}
+
+// Remote is the connections of a node. Its methods may be called concurrently.
+type Remote struct {
 	system      *actor.ActorSystem
 	log         *slog.Logger
 	name        string
-	known       acquaintances
+	known       Acquaintances
 	dial        func(context.Context, string) (net.Conn, error)
 	credentials credentials.TransportCredentials
 	listener    net.Listener
@@ -61,38 +98,40 @@ type remoting struct {
 	stopped bool
 }
 
-// acquaintances are the processes that this node has heard of by membership.
+// Acquaintances are the processes that this node has heard of by membership.
 // Two that are connected and have not heard of each other missed something: a
 // server was restarted, for example, and its seeds, if it has any, are dead.
-type acquaintances interface {
-	// knows says whether a process of the name is a live member.
-	knows(name string) bool
-	// introduce sees to it that this node and the process hear of each other,
+type Acquaintances interface {
+	// Knows says whether a process of the name is a live member.
+	Knows(name string) bool
+	// Introduce sees to it that this node and the process hear of each other,
 	// if it is known where. It does not wait.
-	introduce(name, address string)
-	// broke says that a connection to or from a process has broken, or none
+	Introduce(name, address string)
+	// Broke says that a connection to or from a process has broken, or none
 	// could be made to the address (then without a name). It does not wait.
-	broke(name, address string)
-	// met says that a process has connected to this one, or sends something. It is
+	Broke(name, address string)
+	// Met says that a process has connected to this one, or sends something. It is
 	// quick.
-	met(name string)
+	Met(name string)
 }
 
 // strangerHeader is set by the accepting side of a connection that has not
 // heard of the connecting one.
 const strangerHeader = "limpet-stranger"
 
-// startRemoting binds the listener before anything else, so that the address
-// is known when the first PID is made. Connections wait until serve is called.
-func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config, known acquaintances) (*remoting, error) {
+// Start binds the listener, so that the address is known when the first PID is
+// made. Connections wait until Serve is called.
+//
+// Errors: ADDRESS_IN_USE, INVALID_ARGUMENT.
+func Start(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config) (*Remote, error) {
 	listener, err := c.Listen(c.BindAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, messages.Errorf(messages.CodeAddressInUse, "bind address %s is in use by another process", c.BindAddress)
 	} else if err != nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "bind address %s: %w", c.BindAddress, err)
 	}
-	r := &remoting{
-		system: system, log: c.Logger, listener: listener, name: memberName(c.ID, c.Incarnation), known: known, dial: c.Dial,
+	r := &Remote{
+		system: system, log: c.Logger, listener: listener, name: c.Name, known: c.Known, dial: c.Dial,
 		peers: map[string]*peer{}, refused: map[string]time.Time{},
 	}
 	var serverSide credentials.TransportCredentials
@@ -119,11 +158,11 @@ func startRemoting(system *actor.ActorSystem, cluster *protocluster.Cluster, c C
 	return r, nil
 }
 
-// serve takes connections. The actors that are known by name have to be there: a
+// Serve takes connections. The actors that are known by name have to be there: a
 // message to one that the library is about to spawn races with that, and may find
 // it without a dispatcher, after which it never runs. Peers of an earlier process
 // at this address do not wait to be asked.
-func (r *remoting) serve() { r.serving.Go(func() { _ = r.server.Serve(r.listener) }) }
+func (r *Remote) Serve() { r.serving.Go(func() { _ = r.server.Serve(r.listener) }) }
 
 func advertised(bound, host string) string {
 	if host == "" {
@@ -137,7 +176,7 @@ func advertised(bound, host string) string {
 }
 
 // recovering keeps a message that nobody foresaw from ending the process.
-func (r *remoting) recovering(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+func (r *Remote) recovering(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.Error("a message of a peer panicked; its connection is closed", "method", info.FullMethod, "panic", p)
@@ -148,7 +187,7 @@ func (r *remoting) recovering(srv any, stream grpc.ServerStream, info *grpc.Stre
 }
 
 // send queues a message to an actor of another node.
-func (r *remoting) send(target *actor.PID, header actor.ReadonlyMessageHeader, message any, sender *actor.PID) {
+func (r *Remote) send(target *actor.PID, header actor.ReadonlyMessageHeader, message any, sender *actor.PID) {
 	m, ok := message.(proto.Message)
 	if !ok {
 		r.log.Error("a message that is not protobuf cannot go to another node", "type", fmt.Sprintf("%T", message), "to", target.Id)
@@ -173,15 +212,20 @@ func (r *remoting) send(target *actor.PID, header actor.ReadonlyMessageHeader, m
 			r.deadLetter(target, sender)
 			return
 		}
-		if p.enqueue(out) {
-			return
+		switch p.enqueue(out) {
+		case ended:
+			continue
+		case full:
+			r.log.Warn("the queue to a peer is full; a message is dropped", "peer", p.address, "bytes_max", queueBytesMax)
+			r.deadLetter(target, sender)
 		}
+		return
 	}
 }
 
 // peer returns the connection to an address, a new one if there is none; nil
 // if the address cannot be reached at the moment.
-func (r *remoting) peer(address string) *peer {
+func (r *Remote) peer(address string) *peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped {
@@ -201,10 +245,10 @@ func (r *remoting) peer(address string) *peer {
 	return p
 }
 
-// reached says that something came from an address: a connection to it that is
+// Reached says that something came from an address: a connection to it that is
 // still being made is made anew, for its packets may be lost, and the next ones
 // come after a second and more.
-func (r *remoting) reached(address string) {
+func (r *Remote) Reached(address string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.refused, address)
@@ -214,7 +258,7 @@ func (r *remoting) reached(address string) {
 }
 
 // forget takes a peer that ended out of the table.
-func (r *remoting) forget(p *peer, unreachable bool) {
+func (r *Remote) forget(p *peer, unreachable bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.peers[p.address] != p {
@@ -227,22 +271,21 @@ func (r *remoting) forget(p *peer, unreachable bool) {
 }
 
 // deadLetter tells the sender of a message that it was not delivered.
-func (r *remoting) deadLetter(target, sender *actor.PID) {
+func (r *Remote) deadLetter(target, sender *actor.PID) {
 	if sender != nil && sender.Address == r.system.Address() {
 		r.system.Root.Send(sender, &actor.DeadLetterResponse{Target: target})
 	}
 }
 
-// membersChanged ends the connections to members that are gone, which frees
-// what hangs in them and tells watchers. A connection to a process that was
-// started on the address of one that is gone stays: the ends of a connection
-// tell each other their names.
-func (r *remoting) membersChanged(old, new *View) {
+// Process is one that other nodes run, by its name and the address of its actors.
+type Process struct{ Name, Address string }
+
+// MembersChanged takes the addresses of all members and the processes that have
+// left. It ends the connections to those, which frees what hangs in them and tells
+// watchers. A connection to a process that was started on the address of one that
+// is gone stays: the ends of a connection tell each other their names.
+func (r *Remote) MembersChanged(addresses map[string]bool, left []Process) {
 	var gone []*peer
-	addresses := map[string]bool{}
-	for _, m := range new.Members {
-		addresses[m.Address] = true
-	}
 	r.mu.Lock()
 	for address := range addresses {
 		delete(r.refused, address)
@@ -252,12 +295,12 @@ func (r *remoting) membersChanged(old, new *View) {
 			delete(r.refused, address)
 		}
 	}
-	for _, m := range old.Members {
-		if _, live := new.Member(m.Name); live {
+	for _, m := range left {
+		p, ok := r.peers[m.Address]
+		if !ok {
 			continue
 		}
-		p, ok := r.peers[m.Address]
-		if name := p.processName(); ok && (name == m.Name || name == "" && !addresses[m.Address]) {
+		if name := p.box.processName(); name == m.Name || name == "" && !addresses[m.Address] {
 			delete(r.peers, m.Address)
 			gone = append(gone, p)
 		}
@@ -268,8 +311,8 @@ func (r *remoting) membersChanged(old, new *View) {
 	}
 }
 
-// stop sends what is queued, as far as that is quick, and closes everything.
-func (r *remoting) stop() {
+// Stop sends what is queued, as far as that is quick, and closes everything.
+func (r *Remote) Stop() {
 	r.mu.Lock()
 	r.stopped = true
 	peers := make([]*peer, 0, len(r.peers))
@@ -280,7 +323,7 @@ func (r *remoting) stop() {
 	t := time.NewTimer(flushTime)
 	defer t.Stop()
 	for _, p := range peers {
-		p.finish()
+		p.box.finish()
 	}
 	expired := false
 	for _, p := range peers {
@@ -300,7 +343,7 @@ func (r *remoting) stop() {
 }
 
 // remoteProcess stands for an actor of another node.
-type remoteProcess struct{ r *remoting }
+type remoteProcess struct{ r *Remote }
 
 var _ actor.Process = remoteProcess{}
 
@@ -322,29 +365,29 @@ func (p remoteProcess) SendSystemMessage(pid *actor.PID, message any) {
 func (p remoteProcess) Stop(pid *actor.PID) { p.r.send(pid, nil, &actor.Stop{}, nil) }
 
 // watch remembers who has to be told when the connection ends.
-func (r *remoting) watch(watcher, watchee *actor.PID) {
+func (r *Remote) watch(watcher, watchee *actor.PID) {
 	for {
 		p := r.peer(watchee.Address)
 		if p == nil {
 			r.tellTerminated(watcher.Id, watchee, actor.TerminatedReason_AddressTerminated)
 			return
 		}
-		if p.watch(watcher.Id, watchee) {
+		if p.box.watch(watcher.Id, watchee) {
 			return
 		}
 	}
 }
 
-func (r *remoting) unwatch(watcher, watchee *actor.PID) {
+func (r *Remote) unwatch(watcher, watchee *actor.PID) {
 	r.mu.Lock()
 	p, ok := r.peers[watchee.Address]
 	r.mu.Unlock()
 	if ok {
-		p.unwatch(watcher.Id, watchee)
+		p.box.unwatch(watcher.Id, watchee)
 	}
 }
 
-func (r *remoting) tellTerminated(watcher string, who *actor.PID, why actor.TerminatedReason) {
+func (r *Remote) tellTerminated(watcher string, who *actor.PID, why actor.TerminatedReason) {
 	if process, ok := r.system.ProcessRegistry.GetLocal(watcher); ok {
 		process.SendSystemMessage(r.system.NewLocalPID(watcher), &actor.Terminated{Who: who, Why: why})
 	}

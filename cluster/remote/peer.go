@@ -1,10 +1,9 @@
-package cluster
+package remote
 
 import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -14,135 +13,49 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-const (
-	// A batch ends with the message that reaches one of the two.
-	batchMessagesMax = 200
-	batchBytesMax    = 4 << 20
-	// queueBytesMax bounds what waits for one peer; more is dropped.
-	queueBytesMax = 256 << 20
-	// outgoingBytes is what a queued message costs beside its data.
-	outgoingBytes = 128
-)
-
 var (
-	errGone     = errors.New("the member is gone")
-	errStopped  = errors.New("this node stopped")
-	errFinished = errors.New("everything was sent")
+	errGone       = errors.New("the member is gone")
+	errStopped    = errors.New("this node stopped")
+	errFinished   = errors.New("everything was sent")
+	errUnanswered = errors.New("no answer in time")
 )
 
 // peer is the connection to one address for what this node sends there. It
 // connects once; when it ends, everything queued is answered as a dead letter,
 // every watcher gets Terminated, and the next message makes a new peer.
 type peer struct {
-	r       *remoting
+	r       *Remote
 	address string
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	signal  chan struct{}
 	done    chan struct{}
 	// anew asks for another try of a connection that is being made.
 	anew chan struct{}
 
-	mu        sync.Mutex
-	queue     []outgoing
-	queued    int // bytes
-	finishing bool
-	closed    bool
-	// name of the process at the other end, once it is known.
-	name string
-	// watches by the id of the watcher and of the watched.
-	watches map[watching]*actor.PID
+	box outbox
 }
 
-type watching struct{ watcher, watchee string }
-
-// outgoing is a message on its way.
-type outgoing struct {
-	data           []byte
-	typeName       string
-	target, sender *actor.PID
-	header         map[string]string
-}
-
-func newPeer(r *remoting, address string) *peer {
-	p := &peer{r: r, address: address, signal: make(chan struct{}, 1), done: make(chan struct{}), anew: make(chan struct{}, 1), watches: map[watching]*actor.PID{}}
+func newPeer(r *Remote, address string) *peer {
+	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), box: newOutbox()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	go p.run()
 	return p
 }
 
-// enqueue returns false if the peer has ended.
-func (p *peer) enqueue(o outgoing) bool {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return false
+// enqueue queues a message; ended if the peer has.
+func (p *peer) enqueue(o outgoing) queueing {
+	q := p.box.put(o)
+	if q == queued {
+		p.box.wake()
 	}
-	if p.queued >= queueBytesMax {
-		p.mu.Unlock()
-		p.r.log.Warn("the queue to a peer is full; a message is dropped", "peer", p.address, "bytes_max", queueBytesMax)
-		p.r.deadLetter(o.target, o.sender)
-		return true
-	}
-	p.queue = append(p.queue, o)
-	p.queued += len(o.data) + outgoingBytes
-	p.mu.Unlock()
-	p.wake()
-	return true
-}
-
-func (p *peer) wake() {
-	select {
-	case p.signal <- struct{}{}:
-	default:
-	}
-}
-
-// finish lets the peer end once its queue is empty.
-func (p *peer) finish() {
-	p.mu.Lock()
-	p.finishing = true
-	p.mu.Unlock()
-	p.wake()
-}
-
-func (p *peer) processName() string {
-	if p == nil {
-		return ""
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.name
-}
-
-// watch returns false if the peer has ended.
-func (p *peer) watch(watcher string, watchee *actor.PID) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return false
-	}
-	p.watches[watching{watcher, watchee.Id}] = watchee
-	return true
-}
-
-// unwatch says whether there was a watch.
-func (p *peer) unwatch(watcher string, watchee *actor.PID) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := watching{watcher, watchee.Id}
-	_, ok := p.watches[key]
-	delete(p.watches, key)
-	return ok
+	return q
 }
 
 // end makes the peer take nothing more from now on, so that what is sent to
 // the member's next appearance does not perish with this one. The caller has
 // taken it out of the table.
 func (p *peer) end(cause error) {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
+	p.box.close()
 	p.cancel(cause)
 }
 
@@ -154,19 +67,15 @@ func (p *peer) run() {
 		err = context.Cause(p.ctx)
 	}
 	p.cancel(err)
-	p.r.log.Debug("connection to peer ended", "peer", p.address, "name", p.name, "error", err)
+	p.r.log.Debug("connection to peer ended", "peer", p.address, "name", p.box.processName(), "error", err)
 	if !errors.Is(err, errGone) && !errors.Is(err, errStopped) && !errors.Is(err, errFinished) {
-		p.r.known.broke(p.processName(), p.address)
+		p.r.known.Broke(p.box.processName(), p.address)
 	}
 
 	// First out of the table: whoever finds the peer closed then looks there
 	// for the next one.
 	p.r.forget(p, !connected)
-	p.mu.Lock()
-	p.closed = true
-	queue, watches := p.queue, p.watches
-	p.queue, p.watches = nil, nil
-	p.mu.Unlock()
+	queue, watches := p.box.empty()
 	for _, o := range queue {
 		p.r.deadLetter(o.target, o.sender)
 	}
@@ -238,7 +147,7 @@ func (p *peer) dial(ctx context.Context, address string) (net.Conn, error) {
 
 // greet exchanges names.
 func (p *peer) greet(stream remote.Remoting_ReceiveClient) error {
-	timer := time.AfterFunc(connectTime, func() { p.cancel(errTimeout) })
+	timer := time.AfterFunc(connectTime, func() { p.cancel(errUnanswered) })
 	defer timer.Stop()
 	err := stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectRequest{ConnectRequest: &remote.ConnectRequest{
 		ConnectionType: &remote.ConnectRequest_ServerConnection{ServerConnection: &remote.ServerConnection{
@@ -256,12 +165,10 @@ func (p *peer) greet(stream remote.Remoting_ReceiveClient) error {
 	if response == nil || response.Blocked {
 		return errors.New("the peer refused the connection")
 	}
-	p.mu.Lock()
-	p.name = response.MemberId
-	p.mu.Unlock()
+	p.box.named(response.MemberId)
 	header, err := stream.Header()
-	if err == nil && (len(header.Get(strangerHeader)) > 0 || !p.r.known.knows(response.MemberId)) {
-		p.r.known.introduce(response.MemberId, p.address)
+	if err == nil && (len(header.Get(strangerHeader)) > 0 || !p.r.known.Knows(response.MemberId)) {
+		p.r.known.Introduce(response.MemberId, p.address)
 	}
 	return err
 }
@@ -282,7 +189,7 @@ func (p *peer) pump(stream remote.Remoting_ReceiveClient) error {
 		}
 	}()
 	for {
-		batch, last := p.take()
+		batch, last := p.box.take()
 		if len(batch) > 0 {
 			if err := stream.Send(encodeBatch(batch)); err != nil {
 				p.cancel(err)
@@ -298,28 +205,11 @@ func (p *peer) pump(stream remote.Remoting_ReceiveClient) error {
 			return errFinished
 		}
 		select {
-		case <-p.signal:
+		case <-p.box.signal:
 		case <-p.ctx.Done():
 			return context.Cause(p.ctx)
 		}
 	}
-}
-
-// take returns the next batch; last says that none will follow an empty one.
-func (p *peer) take() (batch []outgoing, last bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(p.queue) && n < batchMessagesMax && bytes < batchBytesMax {
-		bytes += len(p.queue[n].data)
-		n++
-	}
-	batch, p.queue = p.queue[:n:n], p.queue[n:]
-	p.queued -= bytes + n*outgoingBytes
-	if len(p.queue) == 0 {
-		p.queue = nil
-	}
-	return batch, p.finishing
 }
 
 // encodeBatch names each type and actor of the batch once.

@@ -1,0 +1,262 @@
+package gossip
+
+import (
+	"bytes"
+	"log"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Transport, Packet and Address are memberlist's, for who brings a transport of
+// his own.
+type (
+	Transport = memberlist.Transport
+	Packet    = memberlist.Packet
+)
+
+// Gossip is this node's membership. Its methods may be called concurrently.
+type Gossip struct {
+	config  Config
+	self    atomic.Pointer[Member]
+	table   *table
+	lookout *lookout
+	lost    lostServers
+	list    *memberlist.Memberlist
+	// listening: list is there. Packets come before memberlist has said so.
+	listening atomic.Bool
+	// visits are gossip addresses to contact.
+	visits chan string
+}
+
+// New makes one that others may read at once. It does not listen yet.
+func New(c Config) *Gossip {
+	g := &Gossip{config: c, table: newTable(), visits: make(chan string, visitsMax)}
+	g.self.Store(&c.Self)
+	g.lookout = newLookout(g)
+	return g
+}
+
+// Start listens as a member that describes itself so; nobody is joined yet.
+//
+// Errors: ADDRESS_IN_USE, INVALID_ARGUMENT, INTERNAL.
+func (g *Gossip) Start(self Member) error {
+	meta, err := encodeMeta(self)
+	if err != nil {
+		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", err)
+	}
+	if len(meta) > metaBytesMax {
+		return messages.Errorf(messages.CodeInvalidArgument, "pool %q and address %q together do not fit into the %d bytes that a member gossips", self.Pool, self.Address, metaBytesMax)
+	}
+	g.self.Store(&self)
+	mc, err := g.listConfig()
+	if err != nil {
+		return err
+	}
+	list, err := memberlist.Create(mc)
+	if err != nil {
+		if strings.Contains(err.Error(), "address already in use") {
+			return messages.Errorf(messages.CodeAddressInUse, "gossip address %s is in use by another process", g.config.Address)
+		}
+		return messages.Errorf(messages.CodeInvalidArgument, "gossip on %s: %w", g.config.Address, err)
+	}
+	g.list = list
+	// Another one: packets that have come already read the first.
+	located := self
+	n := list.LocalNode()
+	located.GossipAddress = hostPort(n.Addr, n.Port)
+	g.self.Store(&located)
+	g.listening.Store(true)
+	return nil
+}
+
+// listConfig returns memberlist's configuration.
+func (g *Gossip) listConfig() (*memberlist.Config, error) {
+	c := g.config
+	host, port, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.Address, err)
+	}
+	mc := c.Preset.memberlist()
+	mc.Name = g.Self().Name
+	mc.Delegate, mc.Events = delegate{g}, delegate{g}
+	mc.Logger = log.New(listWriter{c.Logger}, "", 0)
+	mc.Transport = c.Transport
+	mc.SecretKey = c.Key
+	mc.BindAddr = host
+	if mc.BindPort, err = net.LookupPort("tcp", port); err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.Address, err)
+	}
+	mc.AdvertisePort = mc.BindPort
+	if c.AdvertiseHost != "" {
+		ip, err := net.ResolveIPAddr("ip", c.AdvertiseHost)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeInvalidArgument, "advertised host %s: %w", c.AdvertiseHost, err)
+		}
+		mc.AdvertiseAddr = ip.String()
+	}
+	return mc, nil
+}
+
+// Self returns this node as it describes itself now; its ID is empty.
+func (g *Gossip) Self() Member { return *g.self.Load() }
+
+// Changed has a signal when Take may return something else.
+func (g *Gossip) Changed() <-chan struct{} { return g.table.changed }
+
+// Wake has the members taken again.
+func (g *Gossip) Wake() { g.table.wake() }
+
+// Take returns the news since the last Take, the members that live, and those of
+// them that had been declared gone. Members that are suspected have been looked at
+// by then.
+func (g *Gossip) Take() (news []News, members, returned []Member) {
+	news, members, returned = g.table.take()
+	for _, n := range news {
+		switch n.What {
+		case Suspected:
+			g.lookout.at(n.Name)
+		case Unreadable:
+			g.config.Logger.Warn("a member that cannot be read is left out", "error", n.Error)
+		}
+	}
+	return news, members, returned
+}
+
+// Members returns the members that live.
+func (g *Gossip) Members() []Member { return g.table.members() }
+
+// Knows says whether a process is a live member.
+func (g *Gossip) Knows(name string) bool { return g.table.isLive(name) }
+
+// IsWell says whether a process is a live member and nobody says otherwise.
+func (g *Gossip) IsWell(name string) bool { return g.table.isWell(name) }
+
+// Show gossips the state of this node. It may wait so long until a packet with it
+// was sent. Of two calls at once the older state could be taken for the newer: the
+// caller orders them.
+func (g *Gossip) Show(s State, timeout time.Duration) {
+	self := g.Self()
+	if self.State == s {
+		return
+	}
+	self.State = s
+	g.self.Store(&self)
+	// A timeout says only that no packet with the news was sent yet; it goes
+	// out with the next exchange at the latest.
+	if err := g.list.UpdateNode(timeout); err != nil {
+		g.config.Logger.Debug("the new state is not gossiped yet", "error", err)
+	}
+}
+
+// Packet sends one to another node, by what was heard of it: what memberlist's
+// Members returns is changed by its goroutines while it is read.
+func (g *Gossip) Packet(name, gossipAddress string, content []byte) {
+	if err := g.list.SendToAddress(memberlist.Address{Addr: gossipAddress, Name: name}, content); err != nil {
+		g.config.Logger.Debug("a packet was not sent", "to", name, "error", err)
+	}
+}
+
+// Leave tells others, as far as that can be done in the time, and stops.
+func (g *Gossip) Leave(timeout time.Duration) {
+	g.sayLeaving()
+	if err := g.list.Leave(timeout); err != nil {
+		g.config.Logger.Debug("left without telling everybody", "error", err)
+	}
+	g.Shutdown()
+}
+
+// sayLeaving tells everybody that this node leaves, so that nobody waits for it
+// to refute the news. Who misses it waits a moment longer.
+func (g *Gossip) sayLeaving() {
+	self := g.Self().Name
+	for _, m := range g.Members() {
+		if m.Name != self {
+			g.Packet(m.Name, m.GossipAddress, []byte(leavePrefix+self))
+		}
+	}
+}
+
+// Shutdown stops without telling anybody.
+func (g *Gossip) Shutdown() {
+	g.lookout.stop()
+	if err := g.list.Shutdown(); err != nil {
+		g.config.Logger.Debug("memberlist did not stop cleanly", "error", err)
+	}
+}
+
+// refuteTime is how long a member has to refute a verdict: longer where this
+// process was kept waiting of late.
+func (g *Gossip) refuteTime() time.Duration {
+	p := g.config.Preset
+	if p.RefuteTime <= 0 {
+		return 0
+	}
+	return p.RefuteTime + g.config.Delay.slack(p)
+}
+
+// delegate is called by memberlist under its lock (M5).
+type delegate struct{ g *Gossip }
+
+var (
+	_ memberlist.EventDelegate = delegate{}
+	_ memberlist.Delegate      = delegate{}
+)
+
+func (d delegate) NotifyJoin(n *memberlist.Node) {
+	d.g.table.joined(n.Name, hostPort(n.Addr, n.Port), bytes.Clone(n.Meta))
+}
+
+func (d delegate) NotifyUpdate(n *memberlist.Node) {
+	d.g.table.updated(n.Name, hostPort(n.Addr, n.Port), bytes.Clone(n.Meta))
+}
+
+func (d delegate) NotifyLeave(n *memberlist.Node) { d.g.table.declaredDead(n.Name, d.g.refuteTime) }
+
+// NodeMeta returns what fits: Start has refused what would not.
+func (d delegate) NodeMeta(limit int) []byte {
+	meta, err := encodeMeta(d.g.Self())
+	if err != nil || len(meta) > limit {
+		return nil
+	}
+	return meta
+}
+
+// NotifyMsg takes the packet of another member.
+func (d delegate) NotifyMsg(packet []byte) {
+	if !d.g.listening.Load() {
+		return
+	}
+	if name, ok := bytes.CutPrefix(packet, []byte(leavePrefix)); ok {
+		d.g.table.expectLeaving(string(name))
+	} else if name, ok := bytes.CutPrefix(packet, []byte(lookPrefix)); ok {
+		d.g.lookout.at(string(name))
+	} else {
+		d.g.config.OnPacket(packet)
+	}
+}
+
+func (d delegate) GetBroadcasts(_, _ int) [][]byte { return nil }
+func (d delegate) LocalState(bool) []byte          { return nil }
+func (d delegate) MergeRemoteState([]byte, bool)   {}
+
+// hostPort is an address of memberlist's.
+func hostPort(host net.IP, port uint16) string {
+	return net.JoinHostPort(host.String(), strconv.Itoa(int(port)))
+}
+
+// listWriter passes memberlist's log lines on as debug records: what matters of
+// them reaches users by views and errors.
+type listWriter struct{ *slog.Logger }
+
+func (w listWriter) Write(p []byte) (int, error) {
+	w.Debug(strings.TrimSpace(string(p)))
+	return len(p), nil
+}

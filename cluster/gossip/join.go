@@ -1,0 +1,234 @@
+package gossip
+
+import (
+	"context"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// How often a node that has seeds contacts them again: a partition that lasted
+// longer than memberlist remembers the dead heals by this alone.
+const (
+	rejoinInterval      = 10 * time.Second
+	rejoinIntervalAlone = 200 * time.Millisecond
+	lostMax             = 16
+	lostAge             = 24 * time.Hour
+)
+
+// Join contacts the seeds until joined says that this node has joined, given
+// whether one of them answered. JOIN_FAILED when ctx ends.
+func (g *Gossip) Join(ctx context.Context, joined func(answered bool) bool) error {
+	if len(g.config.Seeds) == 0 {
+		return nil
+	}
+	wait := backoff.Pauses{First: 100 * time.Millisecond, Most: 2 * time.Second}
+	for {
+		cause := g.contact(g.config.Seeds)
+		if joined(cause == "") {
+			return nil
+		}
+		pause := wait.Next()
+		g.config.Logger.Warn("join " + cause + ", trying again in " + pause.Round(time.Millisecond).String())
+		if backoff.Sleep(ctx, pause) != nil {
+			return messages.Errorf(messages.CodeJoinFailed, "join %s", cause)
+		}
+	}
+}
+
+// contact returns why none of the addresses answered: "" if one did. It asks all
+// at once: one that is out of reach keeps who asks waiting for a whole timeout.
+func (g *Gossip) contact(addresses []string) string {
+	causes := make([]string, len(addresses))
+	var asked sync.WaitGroup
+	for i, address := range addresses {
+		asked.Go(func() {
+			if _, err := g.list.Join([]string{address}); err != nil {
+				causes[i] = address + ": " + rootCause(err)
+			}
+		})
+	}
+	asked.Wait()
+	if slices.Contains(causes, "") {
+		return ""
+	}
+	return strings.Join(causes, "; ")
+}
+
+// rootCause shortens memberlist's error, which is text around text, to what
+// the user can do something about.
+func rootCause(err error) string {
+	s := strings.TrimSpace(err.Error())
+	for _, known := range []string{"connection refused", "i/o timeout", "no such host", "no route to host", "network is unreachable"} {
+		if strings.Contains(s, known) {
+			return known
+		}
+	}
+	if i := strings.LastIndex(s, "failed to "); i >= 0 {
+		s = s[i:]
+	}
+	if strings.Contains(s, "EOF") || strings.Contains(s, "decrypt") || strings.Contains(s, "encrypt") {
+		s = "it answers but does not understand: is the secret the same? (" + s + ")"
+	}
+	return s
+}
+
+// Company is what the rejoining goes by.
+type Company interface {
+	// Lonely says that no other server is in view or that this one is cut off, and
+	// returns a channel that is closed when that may have changed.
+	Lonely() (lonely bool, changed <-chan struct{})
+	// Unreached are servers that may live and are not heard of, with the addresses
+	// of their gossip.
+	Unreached() map[string]string
+}
+
+// KeepJoined contacts the seeds, and servers that were lost, until ctx ends: seldom
+// while all is well, often while this node is lonely. It makes the visits.
+func (g *Gossip) KeepJoined(ctx context.Context, c Company) {
+	last := time.Now()
+	for {
+		lonely, changed := c.Lonely()
+		interval := rejoinInterval
+		if lonely {
+			interval = rejoinIntervalAlone
+		}
+		t := time.NewTimer(interval - time.Since(last))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-changed:
+			t.Stop()
+			continue
+		case address := <-g.visits:
+			t.Stop()
+			if cause := g.contact([]string{address}); cause != "" {
+				g.config.Logger.Debug("visit " + cause)
+			}
+			continue
+		case <-t.C:
+		}
+		last = time.Now()
+		g.rejoin(c.Unreached())
+	}
+}
+
+// rejoin contacts the seeds and the servers that are not reached at the same time:
+// who does not answer takes a whole timeout.
+func (g *Gossip) rejoin(unreached map[string]string) {
+	var seeds sync.WaitGroup
+	seeds.Go(func() {
+		self := g.Self().GossipAddress
+		others := slices.DeleteFunc(slices.Clone(g.config.Seeds), func(seed string) bool { return seed == self })
+		if cause := g.contact(others); cause != "" {
+			g.config.Logger.Debug("rejoin " + cause)
+		}
+	})
+	g.ContactLost(unreached)
+	seeds.Wait()
+}
+
+// Introduce exchanges all news with a process of which this node has not heard, if
+// one of those members has its name, or its id and address: it was started anew
+// there. Another process may be of another cluster. It does not wait.
+func (g *Gossip) Introduce(name, address string, members []Member) {
+	id, _, _ := strings.Cut(name, "~")
+	i := slices.IndexFunc(members, func(m Member) bool {
+		return m.Name == name || m.WorkerID == id && m.Address == address
+	})
+	if i >= 0 {
+		g.Visit(members[i].GossipAddress)
+	}
+}
+
+// Visit exchanges all news with the member at an address of its gossip. It does not
+// wait.
+func (g *Gossip) Visit(gossipAddress string) {
+	select {
+	case g.visits <- gossipAddress:
+	default:
+	}
+}
+
+// lostServers are servers that left the view, at most lostMax for at most lostAge:
+// when the only seed is gone for good, they are the way back into the cluster
+// after a partition.
+type lostServers struct {
+	mu     sync.Mutex
+	byName map[string]lostServer
+}
+
+// lostServer was in the view until a time.
+type lostServer struct {
+	address string
+	at      time.Time
+}
+
+// ViewChanged takes the members that are in the view now, and those that were
+// before.
+func (g *Gossip) ViewChanged(now, before []Member) { g.lost.viewChanged(now, before) }
+
+func (l *lostServers) viewChanged(now, before []Member) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	there := map[string]bool{}
+	for _, m := range now {
+		there[m.Name] = true
+		delete(l.byName, m.Name)
+	}
+	for _, m := range before {
+		if there[m.Name] || m.Role != RoleServer || len(l.byName) >= lostMax {
+			continue
+		}
+		if l.byName == nil {
+			l.byName = map[string]lostServer{}
+		}
+		l.byName[m.Name] = lostServer{m.GossipAddress, time.Now()}
+	}
+}
+
+// addresses by the name of the server.
+func (l *lostServers) addresses() map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[string]string{}
+	for name, s := range l.byName {
+		if time.Since(s.at) > lostAge {
+			delete(l.byName, name)
+			continue
+		}
+		out[name] = s.address
+	}
+	return out
+}
+
+// ContactLost joins the servers that left the view, and those besides, that
+// answer. A ping carries the name of who is meant, so another process at the
+// address, which may be of another cluster, does not answer.
+func (g *Gossip) ContactLost(besides map[string]string) {
+	lost := g.lost.addresses()
+	maps.Copy(lost, besides)
+	var asked sync.WaitGroup
+	for name, gossipAddress := range lost {
+		asked.Go(func() {
+			address, err := net.ResolveUDPAddr("udp", gossipAddress)
+			if err != nil {
+				return
+			}
+			if _, err := g.list.Ping(name, address); err != nil {
+				return
+			}
+			if cause := g.contact([]string{gossipAddress}); cause != "" {
+				g.config.Logger.Debug("rejoin " + cause)
+			}
+		})
+	}
+	asked.Wait()
+}
