@@ -60,6 +60,11 @@ func checkImports(t *tree) []finding {
 				if dir, ours := t.ours(importPath(spec)); ours && dir != p.dir {
 					found = append(found, importedBy(t, p.dir, floor, f, spec, dir)...)
 				}
+				for _, b := range behind {
+					if importPath(spec) == b.path && p.dir != b.by {
+						found = append(found, t.at(spec.Pos(), "import", "only package %s imports %s", b.by, b.path))
+					}
+				}
 			}
 		}
 	}

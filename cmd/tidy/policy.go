@@ -55,8 +55,9 @@ var policy = []layer{
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
 	{"cluster/remote", []string{"messages"}, shell},
-	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/remote", "messages"}, shell},
-	{"cluster/clustertest", []string{"cluster", "messages"}, shell},
+	{"cluster/gossip", []string{"messages"}, shell},
+	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/remote", "cluster/gossip", "messages"}, shell},
+	{"cluster/clustertest", []string{"cluster", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
 	{"actors/server", []string{"actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
@@ -104,6 +105,11 @@ var impureCalls = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep
 
 // seededRand are the names of math/rand that draw from a given seed only.
 var seededRand = []string{"New", "NewPCG", "NewChaCha8", "NewSource", "NewZipf", "Rand", "Source", "PCG", "ChaCha8", "Zipf"}
+
+// behind are libraries that one package hides from all others, their tests too.
+var behind = []struct{ path, by string }{
+	{"github.com/hashicorp/memberlist", "cluster/gossip"},
+}
 
 // wrapped functions are called by one package only, which makes them safe for
 // the others.

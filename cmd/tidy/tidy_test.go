@@ -67,6 +67,7 @@ func TestRules(t *testing.T) {
 		{"actors in a pure package", "actors/run/a.go", doc + `package run; import "github.com/asynkron/protoactor-go/actor"`, "no Proto.Actor"},
 		{"clock in a test", "actors/run/a_test.go", doc + "package run\nimport \"time\"\nvar now = time.Now()", ""},
 
+		{"library behind another package", "cluster/a_test.go", doc + "package cluster\nimport _ \"github.com/hashicorp/memberlist\"", "only package cluster/gossip imports"},
 		{"wrapped function in a test", "actors/worker/a_test.go", doc + "package worker\nimport \"testing/synctest\"\nvar f = synctest.Test", "use package cluster/clustertest/bubble"},
 		{"function beside a wrapped one", "actors/worker/a_test.go", doc + "package worker\nimport \"testing/synctest\"\nvar f = synctest.Wait", ""},
 
