@@ -37,7 +37,7 @@ func (m *Machine) fromWorker(msg proto.Message) {
 		return
 	}
 	c := &m.contacts[i]
-	c.heard, c.heardAt = true, m.now
+	c.hear(m.now)
 	switch msg := msg.(type) {
 	case *messages.Queued:
 		c.queued, c.ahead, c.slots = m.s.Steps[i].StartedAt.IsZero() && c.startedUs == 0, msg.Ahead, msg.Slots
@@ -69,8 +69,7 @@ func (m *Machine) started(i int, msg *messages.Started) {
 	if !st.StartedAt.IsZero() {
 		return
 	}
-	c.startedUs = m.startOf(st, msg.StartedUs, msg.RunningUs)
-	c.recordAt = time.UnixMicro(c.startedUs).Add(m.cfg.RecordStartAfter)
+	c.startKnown(m.startOf(st, msg.StartedUs, msg.RunningUs), m.cfg.RecordStartAfter)
 	if msg.WaitingForChild || m.s.Binding.Lost {
 		m.recordStart(i)
 	}
@@ -130,20 +129,19 @@ func (m *Machine) dispatchRefused(i int, reason messages.Reason) {
 	}
 	if !m.s.isSticky() {
 		if reason == messages.Reason_REASON_WORKER_DRAINING || reason == messages.Reason_REASON_STEP_GONE {
-			m.gone[process(worker)] = m.now
+			m.gone.add(worker, m.now)
 		}
 		return
 	}
 	switch reason {
 	case messages.Reason_REASON_WORKER_DRAINING:
-		m.draining, m.refused, m.refusedAt = true, true, m.now
-		m.refusals++
+		m.leaving.refuse(m.now)
 		m.endMove()
 	case messages.Reason_REASON_HANDED_OFF:
 		m.goOnHandingOff()
 	case messages.Reason_REASON_STEP_GONE:
 		if m.s.bound() {
-			m.gone[process(worker)] = m.now
+			m.gone.add(worker, m.now)
 			m.loseBinding(reason)
 		}
 	}
@@ -176,7 +174,7 @@ func (m *Machine) result(r *messages.Result) {
 	// The next step's dispatch goes out before the acknowledgement, so that a
 	// draining worker does not think that it is done.
 	ack := func(to *messages.WorkerRef) {
-		m.acks = append(m.acks, SendWorker{to, &messages.ResultAck{RunId: r.RunId, Step: r.Step, Attempt: r.Attempt}})
+		m.turn.acks = append(m.turn.acks, SendWorker{to, &messages.ResultAck{RunId: r.RunId, Step: r.Step, Attempt: r.Attempt}})
 	}
 	i, live := m.live(r)
 	from := &messages.WorkerRef{WorkerId: r.WorkerId, Incarnation: r.Incarnation}
@@ -192,7 +190,7 @@ func (m *Machine) result(r *messages.Result) {
 	worker := m.s.Steps[i].Worker
 	started := m.startOfResult(i, r)
 	m.contacts[i] = contact{}
-	m.refusals = 0
+	m.leaving.refusals = 0
 	m.endMove()
 	m.record(i, r, started)
 	ack(worker)
@@ -221,7 +219,7 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 		m.emit(&messages.Event{Kind: &messages.Event_StepRebuilt{StepRebuilt: &messages.StepRebuilt{
 			Step: st.Def.Name, Attempt: st.Attempt, StartedUs: startedUs}}})
 	case f == nil && !r.Canceled:
-		m.turnBytes += len(r.GetOutput())
+		m.turn.bytes += len(r.GetOutput())
 		m.emit(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{
 			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: startedUs}}})
 	case m.s.Cancel != nil:
@@ -314,145 +312,4 @@ func (m *Machine) refuseLate(r *messages.Result) {
 	m.emit(&messages.Event{Kind: &messages.Event_ResultRefused{ResultRefused: &messages.ResultRefused{
 		Step: r.Step, Attempt: r.Attempt, Epoch: r.Epoch, WorkerId: r.WorkerId, Incarnation: r.Incarnation,
 		Reason: reason, NewestEpoch: newest, Succeeded: r.GetFailure() == nil && !r.Canceled}}})
-}
-
-// workerChanged handles the roster's news.
-func (m *Machine) workerChanged(in WorkerChanged) {
-	if m.s.Start == nil || m.s.Ended() {
-		return
-	}
-	switch in.State {
-	case WorkerGone:
-		m.workerGone(in.Worker, in.Reason)
-	case WorkerDraining:
-		m.workerDraining(in.Worker)
-	case WorkerUp:
-		delete(m.gone, process(in.Worker))
-		m.workerUp(in)
-	}
-}
-
-// process names a worker with its incarnation.
-func process(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }
-
-// goneFor is how long a process that cannot be used is not taken from
-// placement, which will have heard of it by then. It may come back later
-// without news of it.
-const goneFor = 5 * time.Second
-
-func (m *Machine) isGone(w *messages.WorkerRef) bool {
-	at, ok := m.gone[process(w)]
-	return ok && m.now.Before(at.Add(goneFor))
-}
-
-// workerDraining: what still waits in its queue may go elsewhere, unless the
-// run is HARD; what runs there goes on.
-func (m *Machine) workerDraining(worker *messages.WorkerRef) {
-	if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
-		m.draining = true
-		if m.handOff != nil && m.handOff.resumed {
-			m.handOff.reason = messages.Reason_REASON_WORKER_DRAINING
-		}
-	}
-	if m.s.hard() || m.s.Cancel != nil {
-		return
-	}
-	m.endMove()
-	for i := range m.s.Steps {
-		if st := &m.s.Steps[i]; st.Phase == Live && m.contacts[i].queued && sameProcess(st.Worker, worker) {
-			m.revoke(i, messages.Reason_REASON_WORKER_DRAINING)
-		}
-	}
-}
-
-// workerGone: the process will never answer again.
-func (m *Machine) workerGone(worker *messages.WorkerRef, reason messages.Reason) {
-	m.gone[process(worker)] = m.now
-	if m.s.isSticky() {
-		if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
-			m.loseBinding(reason)
-			if m.spare != nil && !m.isGone(m.spare.Worker) {
-				m.workerUp(*m.spare)
-			}
-		}
-		return
-	}
-	for i := range m.s.Steps {
-		if st := &m.s.Steps[i]; st.Phase == Live && sameProcess(st.Worker, worker) {
-			m.attemptLost(i, reason)
-		}
-	}
-}
-
-// loseBinding: a SOFT run gives its attempts up and binds again when a step is
-// ready; a HARD run keeps them in doubt until the worker is back.
-func (m *Machine) loseBinding(reason messages.Reason) {
-	worker := m.s.Binding.Worker
-	m.undrained()
-	m.handOff = nil
-	m.withdrawAll()
-	for i := range m.s.Steps {
-		if m.s.Steps[i].Phase == Live {
-			m.recordStart(i)
-		}
-	}
-	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: m.s.Binding.Epoch, Reason: reason}}})
-	if m.s.hard() {
-		return
-	}
-	m.loseAttempts(reason)
-	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: worker.WorkerId}})
-}
-
-func (m *Machine) loseAttempts(reason messages.Reason) {
-	for i := range m.s.Steps {
-		if m.s.Steps[i].Phase == Live {
-			m.attemptLost(i, reason)
-		}
-	}
-}
-
-// workerUp: a process of the bound worker id is there. A SOFT run that was already
-// rebound does not go back; one that waits to be may be placed there anew.
-func (m *Machine) workerUp(in WorkerChanged) {
-	b := m.s.Binding
-	if b.Worker == nil || b.Worker.WorkerId != in.Worker.WorkerId {
-		return
-	}
-	same, hasSteps := sameProcess(b.Worker, in.Worker), HasSteps(in.Info, m.s.Def)
-	switch {
-	case same && !b.Lost:
-		m.undrained()
-		return
-	case !b.Lost && in.Worker.Incarnation < b.Worker.Incarnation:
-		// An earlier process that woke up, most likely: the bound one counts
-		// until it is told to be gone.
-		m.spare = &in
-		return
-	case !b.Lost && hasSteps:
-		m.loseBinding(messages.Reason_REASON_WORKER_RESTARTED)
-	case !b.Lost:
-		m.loseBinding(messages.Reason_REASON_STEP_GONE)
-	}
-	switch {
-	case !m.s.hard() || !hasSteps:
-	case same:
-		m.restoreBinding()
-	default:
-		m.loseAttempts(messages.Reason_REASON_WORKER_RESTARTED)
-		if m.s.Cancel == nil {
-			m.bind(in.Worker, messages.Reason_REASON_WORKER_RESTARTED, 0)
-		}
-	}
-}
-
-// restoreBinding: the very process that a HARD run is bound to is back.
-func (m *Machine) restoreBinding() {
-	m.emit(&messages.Event{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: m.s.Binding.Epoch}}})
-	for i := range m.s.Steps {
-		if m.s.Steps[i].Phase == Live {
-			m.contacts[i] = contact{takeUp: true, takenUpAt: m.now}
-			m.sendDispatch(i, 0)
-		}
-	}
 }

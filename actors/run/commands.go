@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -40,12 +39,12 @@ func (m *Machine) start(in Start) {
 func (m *Machine) takeUp() {
 	s := m.s
 	if s.Start == nil || s.Ended() {
-		m.lingerTo = m.now.Add(m.cfg.DormantAfter)
+		m.presence.lingerTo = m.now.Add(m.cfg.DormantAfter)
 		return
 	}
 	if b := s.Binding; b.Worker != nil && b.Lost {
 		// The news is whether any process of the worker is up.
-		m.gone[process(b.Worker)] = m.now
+		m.gone.add(b.Worker, m.now)
 		m.later(Watch{b.Worker.WorkerId, ""})
 	} else if b.Worker != nil {
 		m.later(Watch{b.Worker.WorkerId, b.Worker.Incarnation})
@@ -85,7 +84,7 @@ func (m *Machine) cancel(in Cancel) {
 func (m *Machine) requestCancel(r *messages.CancelRequested) {
 	m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: r}})
 	m.withdrawAll()
-	m.handOff = nil
+	m.leaving.handOff = nil
 	m.passCancel()
 }
 
@@ -98,7 +97,7 @@ func (m *Machine) passCancel() {
 		}
 	}
 	for _, c := range m.s.Children {
-		if !c.KeepOnCancel && !m.childAcked[c.RunID] && len(m.spawns[c.RunID]) == 0 {
+		if !c.KeepOnCancel && !m.children.noted[c.RunID] && !m.children.isStarting(c.RunID) {
 			m.cancelChild(&c)
 		}
 	}
@@ -111,23 +110,8 @@ func (m *Machine) cancelAttempt(i int) {
 		Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}})
 }
 
-// childCanceled: the child has taken note, or there is none. While its start
-// is under way, the latter may not last.
-func (m *Machine) childCanceled(runID string) {
-	if len(m.spawns[runID]) > 0 {
-		return
-	}
-	if m.childAcked == nil {
-		m.childAcked = map[string]bool{}
-	}
-	m.childAcked[runID] = true
-}
-
 func (m *Machine) cancelChild(c *Child) {
-	if m.childAcks == nil {
-		m.childAcks = map[string]time.Time{}
-	}
-	m.childAcks[c.RunID] = m.now
+	m.children.tell(c.RunID, m.now)
 	m.later(CancelChild{RunID: c.RunID, Reason: m.canceled("parent run " + m.s.RunID), Start: &messages.RunStarted{
 		Workflow: c.Workflow, DefinitionHash: c.DefinitionHash, Trigger: "child", ParentRun: m.s.RunID, ParentStep: c.Step,
 	}})
@@ -144,7 +128,7 @@ func (m *Machine) canceled(what string) string {
 // advanceCancel ends what can be ended at once, and the run when nothing
 // lives and every child has taken note.
 func (m *Machine) advanceCancel() {
-	givenUp := !m.now.Before(m.s.CancelAt.Add(m.cfg.CancelGrace))
+	givenUp := m.due(m.s.CancelAt.Add(m.cfg.CancelGrace))
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		switch {
@@ -154,7 +138,7 @@ func (m *Machine) advanceCancel() {
 		case givenUp:
 			m.attemptLost(i, messages.Reason_REASON_CANCEL_NOT_ANSWERED)
 		default:
-			if at, _ := m.resendAt(i); !m.now.Before(at) {
+			if at, _ := m.resendAt(i); m.due(at) {
 				m.cancelAttempt(i)
 			}
 			continue
@@ -174,15 +158,14 @@ func (m *Machine) advanceCancel() {
 func (m *Machine) childrenNoted() bool {
 	all := true
 	for _, c := range m.s.Children {
-		if c.KeepOnCancel || m.childAcked[c.RunID] {
+		if c.KeepOnCancel || m.children.noted[c.RunID] {
 			continue
 		}
 		all = false
-		if len(m.spawns[c.RunID]) > 0 {
-			// Its start is under way: a cancel that overtakes it finds no run.
+		if m.children.isStarting(c.RunID) {
 			continue
 		}
-		if at, ok := m.childAcks[c.RunID]; !ok || !m.now.Before(at.Add(m.cfg.ResendAfter)) {
+		if at, told := m.children.retellAt(c.RunID, m.cfg.ResendAfter); !told || m.due(at) {
 			m.cancelChild(&c)
 		}
 	}
@@ -258,10 +241,7 @@ func (m *Machine) spawn(in Spawn) {
 	if msg.Sticky {
 		started.BindTo = m.s.Step(msg.Step).Worker
 	}
-	if m.spawns == nil {
-		m.spawns = map[string][]any{}
-	}
-	m.spawns[c.RunID] = append(m.spawns[c.RunID], in.Token)
+	m.children.await(c.RunID, in.Token)
 	m.later(StartChild{&messages.StartRun{RunId: c.RunID, Start: started}})
 }
 
@@ -300,10 +280,9 @@ func (m *Machine) childStarted(in ChildStarted) {
 	if messages.CodeOf(in.Err) == messages.CodeIdempotencyMismatch {
 		in.Err = nil
 	}
-	for _, t := range m.spawns[in.ChildRun] {
-		m.later(Reply{Token: t, ChildRun: in.ChildRun, Err: in.Err})
+	for _, token := range m.children.started(in.ChildRun) {
+		m.later(Reply{Token: token, ChildRun: in.ChildRun, Err: in.Err})
 	}
-	delete(m.spawns, in.ChildRun)
 }
 
 func unknownRun(runID string) error {

@@ -1,8 +1,6 @@
 package run
 
 import (
-	"time"
-
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -25,11 +23,11 @@ func (m *Machine) leaveDraining() {
 		if m.backsOff() {
 			m.leaveIdle()
 		}
-	case m.stay && !m.refused:
-		m.stay = false
+	case m.leaving.stay && !m.leaving.refused:
+		m.leaving.stay = false
 		m.dispatchReady(0)
 	default:
-		w := wish{exclude: m.s.Binding.Worker.WorkerId, move: !m.refused, since: since}
+		w := wish{exclude: m.s.Binding.Worker.WorkerId, move: !m.leaving.refused, since: since}
 		if p := m.placement(m.bindQuestion(), w); p != nil {
 			m.moveTo(p, messages.Reason_REASON_WORKER_DRAINING)
 		}
@@ -48,7 +46,7 @@ func (m *Machine) backsOff() bool {
 
 func (m *Machine) leaveIdle() {
 	if m.handsOff() {
-		m.handOff = &handOff{reason: messages.Reason_REASON_WORKER_DRAINING}
+		m.leaving.handOff = &handOff{reason: messages.Reason_REASON_WORKER_DRAINING}
 		m.awaitHandOff()
 		return
 	}
@@ -62,14 +60,9 @@ func (m *Machine) moveTo(p *messages.Placed, reason messages.Reason) {
 		m.bind(p.Worker, reason, p.GrantId)
 		return
 	}
-	for i, spent := range m.spent {
-		if spent == p {
-			m.spent = append(m.spent[:i:i], m.spent[i+1:]...)
-			break
-		}
-	}
-	m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Pool: m.pool(), Question: p.Question}})
-	m.handOff = &handOff{reason: reason}
+	m.questions.unuse(p)
+	m.giveBack("", p.Question)
+	m.leaving.handOff = &handOff{reason: reason}
 	m.awaitHandOff()
 }
 
@@ -82,7 +75,7 @@ func (m *Machine) leave(reason messages.Reason, off *messages.StateHandedOff) {
 	}
 	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: b.Epoch, Reason: reason}}})
 	m.forgetBinding()
-	m.gone[process(b.Worker)] = m.now
+	m.gone.add(b.Worker, m.now)
 	m.later(SendWorker{b.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: b.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND}})
 	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: b.Worker.WorkerId}})
 }
@@ -99,22 +92,8 @@ func (m *Machine) justLeft() string {
 	return ""
 }
 
-// undrained forgets what is known of a drain of the bound worker.
-func (m *Machine) undrained() { m.draining, m.refused, m.stay, m.refusals = false, false, false, 0 }
-
-// refusedMost is the longest wait of a HARD run between two tries at a worker
-// that drains and whose deadline is over. Each try is an attempt and an entry,
-// and the drain may last for weeks. That it is over is told at once.
-const refusedMost = 5 * time.Minute
-
-// refusedUntil is when a run that was refused by its draining worker tries
-// again: after ResendAfter, doubled with each refusal in a row.
-func (m *Machine) refusedUntil() time.Time {
-	return m.refusedAt.Add(min(m.cfg.ResendAfter<<min(max(m.refusals-1, 0), 16), refusedMost))
-}
-
 // forgetBinding forgets what concerns the binding so far.
 func (m *Machine) forgetBinding() {
-	m.undrained()
-	m.move, m.spare, m.handOff = nil, nil, nil
+	m.leaving.forget()
+	m.spare = nil
 }

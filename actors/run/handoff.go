@@ -2,7 +2,6 @@ package run
 
 import (
 	"slices"
-	"time"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -20,15 +19,6 @@ import (
 // does not drain any more. An activation that does not know that an earlier one
 // had asked is refused by the worker, and asks again.
 
-// handOff is an open question for the local state of a run.
-type handOff struct {
-	reason messages.Reason
-	// resumed: an earlier activation had asked, and its reason is not known.
-	resumed bool
-	// since is zero until the question was sent: attempts may still be live.
-	since, sentAt time.Time
-}
-
 // handsOff says that the bound worker may have something to give away: a value
 // that can be handed off, of an epoch under which a step has ended.
 func (m *Machine) handsOff() bool {
@@ -45,14 +35,14 @@ func (m *Machine) handsOff() bool {
 
 // awaitHandOff asks the worker, again after a while, and gives up in the end.
 func (m *Machine) awaitHandOff() {
-	h := m.handOff
+	h := m.leaving.handOff
 	worker := m.s.Binding.Worker
 	switch {
 	case m.anyLive():
-	case !h.since.IsZero() && !m.now.Before(h.since.Add(m.cfg.HandoffFor)):
+	case !h.since.IsZero() && m.due(h.since.Add(m.cfg.HandoffFor)):
 		m.leave(h.reason, &messages.StateHandedOff{Epoch: m.s.Binding.Epoch, Failure: messages.ToFailure(messages.Errorf(messages.CodeDeadline,
 			"worker %q did not hand the local state off within %v", worker.WorkerId, m.cfg.HandoffFor))})
-	case h.since.IsZero() || !m.now.Before(h.sentAt.Add(m.cfg.ResendAfter)):
+	case h.since.IsZero() || m.due(h.sentAt.Add(m.cfg.ResendAfter)):
 		if h.since.IsZero() {
 			h.since = m.now
 		}
@@ -64,7 +54,7 @@ func (m *Machine) awaitHandOff() {
 
 // handedOff takes the answer, unless nobody asks any more.
 func (m *Machine) handedOff(msg *messages.HandedOff) {
-	h := m.handOff
+	h := m.leaving.handOff
 	if h == nil || h.since.IsZero() || msg.Epoch != m.s.Binding.Epoch || m.anyLive() {
 		return
 	}
@@ -98,15 +88,15 @@ func (s *State) withUnused(msg *messages.HandedOff) []*messages.HandedState {
 
 // goOnHandingOff: the worker was asked for the state by an earlier activation.
 func (m *Machine) goOnHandingOff() {
-	if m.handOff != nil || !m.s.soft() || !m.s.bound() {
+	if m.leaving.handOff != nil || !m.s.soft() || !m.s.bound() {
 		return
 	}
 	m.endMove()
 	m.withdraw(m.bindQuestion())
 	// That the worker drains may be heard of later.
-	m.handOff = &handOff{reason: messages.Reason_REASON_WORKER_BUSY, resumed: true}
-	if m.draining {
-		m.handOff.reason = messages.Reason_REASON_WORKER_DRAINING
+	m.leaving.handOff = &handOff{reason: messages.Reason_REASON_WORKER_BUSY, resumed: true}
+	if m.leaving.draining {
+		m.leaving.handOff.reason = messages.Reason_REASON_WORKER_DRAINING
 	}
 }
 

@@ -1,8 +1,6 @@
 package run
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -62,100 +60,35 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// contact is what this activation knows of a live attempt beyond the journal.
-type contact struct {
-	// heard: the worker has answered the last message about it; heardAt: when
-	// it last said anything.
-	heard   bool
-	heardAt time.Time
-	// takeUp: the attempt was dispatched by an earlier activation, or the
-	// worker was out of reach since; takenUpAt says when it was asked for.
-	takeUp    bool
-	takenUpAt time.Time
-	// queued at the worker, with so many ahead of so many slots.
-	queued       bool
-	ahead, slots int32
-	sentAt       time.Time
-	// startedUs is a start that is not recorded before recordAt; 0 for none.
-	startedUs int64
-	recordAt  time.Time
-	// revoke is the reason of an unanswered Revoke; 0 if there is none.
-	revoke       messages.Reason
-	waitingChild bool
-}
-
 // Machine runs one activation of a run. It is not safe for concurrent use.
 type Machine struct {
 	s   *State
 	cfg Config
-	// now is the time of the run: the clock's and ahead. It does not go back:
-	// not within an activation, and not behind the newest entry, which may come
-	// from a server whose clock is ahead.
-	now   time.Time
-	ahead time.Duration
+	clock
 
-	// Of the turn: its time, its events, and the actions they cause.
-	turnAt  time.Time
-	events  []*messages.Event
-	after   []Action
-	acks    []Action
-	rowFrom rowKey
-	// boundNow: the turn bound the run by a grant, so that its first steps
-	// compete with those of other new runs.
-	boundNow bool
-
+	// The turn, and whether its entry is in flight: then inputs wait in queue.
+	turn      turn
 	appending bool
-	dead      bool
 	queue     []Input
-	out       []Action
+	// dead: the activation was thrown away.
+	dead bool
+	// out is the answer to the present input; timer what the last SetTimer asked
+	// for.
+	out   []Action
+	timer time.Time
 
-	contacts []contact
-	// questions by the index of their step; the one for a binding is the last.
-	// used holds the newest answers whose grants were used.
-	questions []*question
-	used      []usedGrant
-	asked     uint64
-	// spent are the grants that the turn has used.
-	spent []*messages.Placed
-	// askFrom: placement is not asked before it.
-	askFrom time.Time
-	// gone says when a process was found out of use, although placement may not
-	// know it yet.
-	gone map[string]time.Time
-	// draining: the roster says so of the bound worker. refused: it refused a
-	// dispatch for that reason; a HARD run tries again after a while, which
-	// grows with the refusals in a row.
-	// stay: placement wants the run to make its next steps on the draining
-	// worker all the same.
-	draining, refused, stay bool
-	refusedAt               time.Time
-	refusals                int
-	// handOff is the local state that the run waits for before it leaves.
-	handOff *handOff
+	// What the activation knows beyond the journal: contacts of live attempts,
+	// by the index of their step; and the rest, each in a file of its own.
+	contacts  []contact
+	questions questions
+	gone      goneProcesses
+	leaving   leaving
+	children  children
+	presence  presence
 	// spare is a process of the bound worker id that is older than the bound
 	// one, which is not told to be gone.
-	spare       *WorkerChanged
-	move        *move
-	moveRetryAt time.Time
-	spawns      map[string][]any
-	childAcks   map[string]time.Time
-	childAcked  map[string]bool
-	timer       time.Time
-	idleSince   time.Time
-	// awakeSince: the row says that the run is dormant, and it is not.
-	awakeSince time.Time
-	// lingerTo: an ended run that was brought back stays in memory until then,
-	// for whatever it was brought back for.
-	lingerTo time.Time
-	stopped  bool
-	// turnBytes are the outputs that the turn records.
-	turnBytes int
+	spare *WorkerChanged
 }
-
-// turnBytesMax bounds the outputs that one entry records: beyond it the rest
-// of the queue waits for the next turn. An entry has to fit into a message
-// between two nodes.
-const turnBytesMax = 16 << 20
 
 // New makes the machine of a run that has no entry yet.
 func New(runID string, def *messages.WorkflowDefinition, cfg Config) *Machine {
@@ -174,11 +107,8 @@ func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, c
 
 func over(s *State, cfg Config) *Machine {
 	n := len(s.Steps)
-	m := &Machine{s: s, cfg: cfg.withDefaults(), contacts: make([]contact, n),
-		questions: make([]*question, n+1), used: make([]usedGrant, n+1), gone: map[string]time.Time{}}
-	m.rowFrom = m.rowKey()
-	m.now = s.At
-	return m
+	return &Machine{s: s, cfg: cfg.withDefaults(), clock: clock{now: s.At}, turn: turn{row: s.rowKey()},
+		contacts: make([]contact, n), questions: newQuestions(n), gone: goneProcesses{}}
 }
 
 // State is the run as it will be once the append in flight is durable. It is
@@ -191,7 +121,7 @@ func (m *Machine) Appending() bool { return m.appending }
 // Handle takes an input and returns what is to be done, in order. The slice
 // belongs to the caller.
 func (m *Machine) Handle(in Input, now time.Time) []Action {
-	m.setNow(now)
+	m.set(now)
 	m.out = nil
 	done, isAppended := in.(Appended)
 	_, isDrop := in.(Drop)
@@ -205,20 +135,11 @@ func (m *Machine) Handle(in Input, now time.Time) []Action {
 	case m.appending:
 		m.queue = append(m.queue, in)
 	default:
-		m.stopped = false
+		m.presence.stopped = false
 		m.decide(in)
 		m.finish()
 	}
 	return m.out
-}
-
-func (m *Machine) setNow(clock time.Time) {
-	now := time.UnixMicro(clock.UnixMicro()).Add(m.ahead)
-	if back := m.now.Sub(now); back > 0 {
-		m.ahead += back
-		now = m.now
-	}
-	m.now = now
 }
 
 // appended ends the turn whose entry was in flight.
@@ -229,14 +150,13 @@ func (m *Machine) appended(err error) {
 		m.die(err)
 		return
 	}
-	m.out = append(m.out, m.after...)
-	m.after, m.spent = nil, nil
-	m.rowFrom = m.rowKey()
-	m.boundNow = false
+	m.out = append(m.out, m.turn.done()...)
+	m.questions.spent = nil
+	m.turn.row = m.s.rowKey()
 	queue := m.queue
 	m.queue = nil
 	for i, in := range queue {
-		if m.turnBytes > turnBytesMax {
+		if m.turn.full() {
 			m.queue = queue[i:]
 			break
 		}
@@ -248,20 +168,18 @@ func (m *Machine) appended(err error) {
 // die throws the activation away: its state is ahead of what is stored.
 func (m *Machine) die(err error) {
 	m.dead = true
-	for _, a := range m.after {
+	for _, a := range m.turn.after {
 		if r, ok := a.(Reply); ok {
 			m.out = append(m.out, Reply{Token: r.Token, Err: err})
 		}
 	}
-	for _, child := range slices.Sorted(maps.Keys(m.spawns)) {
-		for _, t := range m.spawns[child] {
-			m.out = append(m.out, Reply{Token: t, Err: err})
-		}
+	for _, token := range m.children.giveUp() {
+		m.out = append(m.out, Reply{Token: token, Err: err})
 	}
 	for _, in := range m.queue {
 		m.refuseDead(in)
 	}
-	m.after, m.queue, m.spawns = nil, nil, nil
+	m.turn.after, m.queue = nil, nil
 	m.withdrawAll()
 	m.out = append(m.out, Stop{})
 }
@@ -295,21 +213,18 @@ func (m *Machine) finish() {
 		return
 	}
 	m.advance()
-	if len(m.events) > 0 && m.holding() {
+	if m.turn.any() && m.holding() {
 		m.setTimer()
 		return
 	}
-	// After all else, so that a draining worker does not think that it is done.
-	m.after, m.acks = append(m.after, m.acks...), nil
-	if len(m.events) > 0 {
+	m.turn.close()
+	if m.turn.any() {
 		m.append()
 		return
 	}
-	m.out = append(m.out, m.after...)
-	m.after = nil
-	m.boundNow = false
+	m.out = append(m.out, m.turn.done()...)
 	m.rest()
-	if len(m.events) > 0 {
+	if m.turn.any() {
 		m.append()
 		return
 	}
@@ -322,52 +237,21 @@ func (m *Machine) append() {
 	m.appending = true
 	m.out = append(m.out, Append{
 		Number:     m.s.Number + 1,
-		Entry:      &messages.Entry{AtUs: m.turnAt.UnixMicro(), Events: m.events},
-		RowChanged: m.rowFrom != m.rowKey(),
+		Entry:      m.turn.entry(),
+		RowChanged: m.turn.row != m.s.rowKey(),
 	})
 	m.s.Number++
-	m.s.passed(m.turnAt)
-	m.events, m.turnBytes = nil, 0
+	m.s.passed(m.turn.at)
 }
 
 // emit adds an event to the turn and folds it.
 func (m *Machine) emit(ev *messages.Event) {
-	if len(m.events) == 0 {
-		m.turnAt = m.now
-	}
-	m.events = append(m.events, ev)
-	m.s.apply(ev, m.turnAt)
+	m.turn.record(ev, m.now)
+	m.s.apply(ev, m.turn.at)
 }
 
 // later adds an action to be done once the turn is durable.
-func (m *Machine) later(a Action) { m.after = append(m.after, a) }
-
-// rowKey is the part of the state that the stored row shows.
-type rowKey struct {
-	status       messages.RunStatus
-	worker       string
-	epoch        uint64
-	dormant      bool
-	wakeAt       int64
-	onUp, onGone string
-}
-
-func (m *Machine) rowKey() rowKey {
-	k := rowKey{status: m.s.Status, worker: m.s.BoundWorker(), epoch: m.s.Epoch}
-	if d := m.s.Dormant; d != nil {
-		k.dormant, k.wakeAt, k.onUp, k.onGone = true, d.WakeAtUs, d.WakeOnUp, d.WakeOnGone
-	}
-	return k
-}
-
-// BoundWorker is the worker id that counts the run among its bound runs;
-// empty for none.
-func (s *State) BoundWorker() string {
-	if s.Binding.Worker == nil || s.Ended() || (s.Binding.Lost && s.soft()) {
-		return ""
-	}
-	return s.Binding.Worker.WorkerId
-}
+func (m *Machine) later(a Action) { m.turn.after = append(m.turn.after, a) }
 
 // decide handles one input. What follows from the new state is advance's.
 func (m *Machine) decide(in Input) {
@@ -401,7 +285,7 @@ func (m *Machine) decide(in Input) {
 	case ChildStarted:
 		m.childStarted(in)
 	case ChildCanceled:
-		m.childCanceled(in.ChildRun)
+		m.children.note(in.ChildRun)
 	}
 }
 

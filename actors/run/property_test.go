@@ -311,10 +311,10 @@ func (p *property) goWell(st *State) {
 	if b := st.Binding; b.Worker != nil && b.Lost {
 		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, Info: infoOf(p.def, true)})
 	}
-	if p.m.handOff != nil {
+	if p.m.leaving.handOff != nil {
 		p.settle(FromWorker{&messages.HandedOff{Epoch: st.Binding.Epoch}})
 	}
-	for _, q := range p.m.questions {
+	for _, q := range p.m.questions.open {
 		if q != nil && q.placed == nil {
 			p.settle(Placed{&messages.Placed{Question: q.ask.Question, Step: q.ask.Step, Worker: workerRef("w9")}})
 		}

@@ -6,25 +6,18 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// reaskAfter is the safety net for a question whose waiting placement has
-// forgotten without saying so.
-const reaskAfter = 30 * time.Second
-
-// askPause is the wait after a grant of a worker that is known to be gone.
-const askPause = 50 * time.Millisecond
-
 // expire acts on deadlines that have passed.
 func (m *Machine) expire() {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		if c := &m.contacts[i]; c.startedUs != 0 && st.Phase == Live && !m.now.Before(c.recordAt) {
+		if c := &m.contacts[i]; c.startedUs != 0 && st.Phase == Live && m.due(c.recordAt) {
 			m.recordStart(i)
 		}
-		if at, ok := m.scheduleDeadline(i); ok && !m.now.Before(at) {
+		if at, ok := m.scheduleDeadline(i); ok && m.due(at) {
 			m.scheduleExpired(i)
 			continue
 		}
-		if at, ok := m.executionDeadline(i); ok && !m.now.Before(at) {
+		if at, ok := m.executionDeadline(i); ok && m.due(at) {
 			limit, _ := st.Def.ExecutionTimeout()
 			m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt, Reason: messages.Reason_REASON_EXECUTION_TIMEOUT}})
 			m.attemptFailed(i, messages.ToFailure(messages.Errorf(messages.CodeExecutionTimeout,
@@ -95,23 +88,10 @@ func (m *Machine) executionDeadline(i int) (time.Time, bool) {
 	return end.Add(m.cfg.ExecutionGrace), true
 }
 
-// resendAt is when a message about a live attempt is sent again, or its worker
-// is asked what became of it.
-func (m *Machine) resendAt(i int) (time.Time, bool) {
-	c := &m.contacts[i]
-	switch {
-	case m.s.Steps[i].Phase != Live || m.s.Binding.Lost:
-		return time.Time{}, false
-	case c.heard && m.s.Cancel == nil:
-		return c.heardAt.Add(m.cfg.ReassureAfter), true
-	}
-	return c.sentAt.Add(m.cfg.ResendAfter), true
-}
-
 // resend repeats what nothing was heard of: questions and dispatches.
 func (m *Machine) resend() {
-	for _, q := range m.questions {
-		if q != nil && q.placed == nil && !m.now.Before(m.reaskAt(q)) {
+	for _, q := range m.questions.open {
+		if q != nil && q.placed == nil && m.due(q.again(m.cfg.ResendAfter)) {
 			m.askAgain(q)
 		}
 	}
@@ -130,22 +110,12 @@ func (m *Machine) resend() {
 	}
 }
 
-func (m *Machine) reaskAt(q *question) time.Time {
-	if q.answered {
-		return q.askedAt.Add(reaskAfter)
-	}
-	return q.askedAt.Add(m.cfg.ResendAfter)
-}
-
 // setTimer asks for the earliest time at which something is to be done.
 func (m *Machine) setTimer() {
 	at := m.nextTimer()
 	if !at.Equal(m.timer) {
 		m.timer = at
-		if !at.IsZero() {
-			at = at.Add(-m.ahead) // as the clock shows it then
-		}
-		m.out = append(m.out, SetTimer{at})
+		m.out = append(m.out, SetTimer{m.shown(at)})
 	}
 }
 
@@ -170,19 +140,20 @@ func (e *earliest) addIf(at time.Time, ok bool) {
 func (m *Machine) nextTimer() time.Time {
 	var next earliest
 	switch {
-	case m.stopped || m.s.Start == nil:
+	case m.presence.stopped || m.s.Start == nil:
 	case m.s.Ended():
-		next.add(m.lingerTo)
-	case len(m.events) > 0:
-		next.add(m.turnAt.Add(m.cfg.HoldFor))
+		next.add(m.presence.lingerTo)
+	case m.turn.any():
+		next.add(m.turn.at.Add(m.cfg.HoldFor))
 	case m.s.Cancel != nil:
 		m.cancelTimers(&next)
 	default:
 		next.add(m.stateDeadline())
 		m.attemptTimers(&next)
-		m.questionTimers(&next)
-		m.leavingTimers(&next)
-		m.restTimers(&next)
+		m.questions.timers(&next, m.now, m.cfg.ResendAfter)
+		m.leaving.timers(&next, &m.cfg)
+		m.bindingTimers(&next)
+		m.presence.timers(&next, m.cfg.DormantAfter)
 	}
 	return next.at
 }
@@ -194,8 +165,8 @@ func (m *Machine) cancelTimers(next *earliest) {
 		next.addIf(m.resendAt(i))
 	}
 	for _, c := range m.s.Children {
-		if at, ok := m.childAcks[c.RunID]; ok && !m.childAcked[c.RunID] {
-			next.add(at.Add(m.cfg.ResendAfter))
+		if !m.children.noted[c.RunID] {
+			next.addIf(m.children.retellAt(c.RunID, m.cfg.ResendAfter))
 		}
 	}
 }
@@ -208,35 +179,15 @@ func (m *Machine) attemptTimers(next *earliest) {
 	}
 }
 
-// questionTimers: placement is asked, or asked again.
-func (m *Machine) questionTimers(next *earliest) {
-	for _, q := range m.questions {
-		if q != nil && q.placed == nil {
-			next.add(m.reaskAt(q))
-		}
-	}
-	next.addIf(m.askFrom, m.now.Before(m.askFrom))
-}
-
-// leavingTimers: a move, a hand-off, or the patience with a worker ends.
-func (m *Machine) leavingTimers(next *earliest) {
-	next.addIf(m.refusedUntil(), m.refused && m.s.hard() && m.s.bound())
-	if m.move != nil {
-		next.add(m.move.since.Add(m.cfg.MoveFor))
-	} else if at, wants := m.busyUntil(); wants && m.now.Before(at) {
-		next.add(at)
-	}
-	if h := m.handOff; h != nil && !h.since.IsZero() {
-		next.add(h.since.Add(m.cfg.HandoffFor))
-		next.add(h.sentAt.Add(m.cfg.ResendAfter))
+// bindingTimers: the patience with the bound worker, or with the one that was
+// left, ends.
+func (m *Machine) bindingTimers(next *earliest) {
+	next.addIf(m.leaving.refusedUntil(m.cfg.ResendAfter), m.leaving.refused && m.s.hard() && m.s.bound())
+	if m.leaving.move == nil {
+		at, wants := m.busyUntil()
+		next.addIf(at, wants && m.now.Before(at))
 	}
 	next.addIf(m.s.Binding.LostAt.Add(goneFor), m.justLeft() != "")
-}
-
-// restTimers: the run leaves memory, or says that it does not.
-func (m *Machine) restTimers(next *earliest) {
-	next.addIf(m.idleSince.Add(m.cfg.DormantAfter), !m.idleSince.IsZero())
-	next.addIf(m.awakeSince.Add(m.cfg.DormantAfter), !m.awakeSince.IsZero())
 }
 
 // stateDeadline is the earliest deadline that follows from the journal alone:
@@ -250,99 +201,4 @@ func (m *Machine) stateDeadline() time.Time {
 		next.addIf(m.executionDeadline(i))
 	}
 	return next.at
-}
-
-// rest decides whether the run can leave memory: it has ended, or everything
-// in it waits for its worker, a distant time or a child.
-func (m *Machine) rest() {
-	if m.s.Ended() || m.s.Start == nil {
-		if !m.s.Ended() || !m.now.Before(m.lingerTo) {
-			m.stop()
-		}
-		return
-	}
-	d := m.dormancy()
-	if d == nil {
-		m.idleSince = time.Time{}
-		m.noteAwake()
-		return
-	}
-	m.awakeSince = time.Time{}
-	if m.idleSince.IsZero() {
-		m.idleSince = m.now
-	}
-	if m.now.Before(m.idleSince.Add(m.cfg.DormantAfter)) {
-		return
-	}
-	if have := m.s.Dormant; have != nil && have.WakeAtUs == d.WakeAtUs && have.WakeOnUp == d.WakeOnUp && have.WakeOnGone == d.WakeOnGone {
-		m.stop()
-		return
-	}
-	m.emit(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: d}})
-}
-
-// noteAwake corrects the row of a run that was dormant and now waits for
-// something else in memory, so that nobody tries to wake it again and again.
-func (m *Machine) noteAwake() {
-	switch {
-	case m.s.Dormant == nil:
-		m.awakeSince = time.Time{}
-	case m.awakeSince.IsZero():
-		m.awakeSince = m.now
-	case !m.now.Before(m.awakeSince.Add(m.cfg.DormantAfter)):
-		m.awakeSince = time.Time{}
-		m.emit(&messages.Event{Kind: &messages.Event_RunWoken{RunWoken: &messages.RunWoken{}}})
-	}
-}
-
-func (m *Machine) stop() {
-	if !m.stopped {
-		m.stopped = true
-		m.idleSince = time.Time{}
-		m.out = append(m.out, Stop{})
-	}
-}
-
-// dormancy returns what would wake the run if it left memory now; nil if it
-// must stay.
-func (m *Machine) dormancy() *messages.RunDormant {
-	if m.asking() || len(m.spawns) > 0 || m.s.Cancel != nil || m.move != nil || m.handOff != nil {
-		return nil
-	}
-	d := &messages.RunDormant{}
-	for i := range m.s.Steps {
-		if !m.mayRest(i, d) {
-			return nil
-		}
-	}
-	at := m.stateDeadline()
-	switch {
-	case m.s.pending():
-		d.WakeOnUp = m.s.Binding.Worker.WorkerId
-	case d.WakeOnGone == "" && (at.IsZero() || at.Before(m.now.Add(m.cfg.DormantBackoff))):
-		return nil
-	}
-	if !at.IsZero() {
-		d.WakeAtUs = at.UnixMicro()
-	}
-	return d
-}
-
-// mayRest says that a step lets the run leave memory, and notes what else than
-// time is to wake the run for it.
-func (m *Machine) mayRest(i int, d *messages.RunDormant) bool {
-	st := &m.s.Steps[i]
-	switch {
-	case m.s.pending(), st.Phase.Ended(), st.Phase == Waiting:
-		return true
-	case st.Phase == Backoff && !m.ready(st):
-		return true
-	case st.Phase == Live && m.contacts[i].waitingChild:
-		// One worker can be watched, not two.
-		another := d.WakeOnGone != "" && d.WakeOnGone != st.Worker.WorkerId
-		d.WakeOnGone = st.Worker.WorkerId
-		return !another
-	}
-	_, awaits := m.s.awaitsRebuild(i)
-	return awaits
 }

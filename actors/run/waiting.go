@@ -15,15 +15,15 @@ func (m *Machine) waitingFor(i int) string {
 		return fmt.Sprintf("a slot of worker %q: all %d are busy, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.ahead)
 	case st.Phase == Live:
 		return fmt.Sprintf("worker %q to start it", st.Worker.WorkerId)
-	case m.handOff != nil:
+	case m.leaving.handOff != nil:
 		return fmt.Sprintf("worker %q to hand the local state off", b.Worker.WorkerId)
-	case m.refused && m.s.hard():
+	case m.leaving.refused && m.s.hard():
 		return fmt.Sprintf("worker %q, which is draining", b.Worker.WorkerId)
 	}
 	if m.s.isSticky() {
 		i = m.bindQuestion()
 	}
-	if q := m.questions[i]; q != nil && q.waits != "" {
+	if q := m.questions.open[i]; q != nil && q.waits != "" {
 		return q.waits
 	}
 	return fmt.Sprintf("a worker of pool %q", m.pool())

@@ -11,6 +11,10 @@ type change struct{ file, old, new string }
 
 const (
 	machineGo    = "actors/run/machine.go"
+	clockGo      = "actors/run/clock.go"
+	contactGo    = "actors/run/contact.go"
+	presenceGo   = "actors/run/presence.go"
+	workersGo    = "actors/run/workers.go"
 	attemptsGo   = "actors/run/attempts.go"
 	placingGo    = "actors/run/placing.go"
 	commandsGo   = "actors/run/commands.go"
@@ -35,9 +39,9 @@ const (
 
 var mutations = []mutation{
 	{"run: send before the entry is durable", []change{{machineGo,
-		"	m.appending = true\n", "	m.appending = true\n	m.out = append(m.out, m.after...)\n	m.after = nil\n"}}},
+		"	m.appending = true\n", "	m.appending = true\n	m.out = append(m.out, m.turn.after...)\n	m.turn.after = nil\n"}}},
 	{"run: acknowledge a result before it is durable", []change{{attemptsGo,
-		"		m.acks = append(m.acks, SendWorker{to,", "		m.out = append(m.out, SendWorker{to,"}}},
+		"		m.turn.acks = append(m.turn.acks, SendWorker{to,", "		m.out = append(m.out, SendWorker{to,"}}},
 	{"run: accept a stale attempt", []change{{attemptsGo,
 		"st.Phase == Live && st.Attempt == msg.GetAttempt() &&", "st.Phase == Live &&"}}},
 	{"run: accept the result of an old epoch", []change{
@@ -50,26 +54,26 @@ var mutations = []mutation{
 	{"run: keep the epoch at a rebind", []change{{placingGo,
 		"Epoch: m.s.Epoch + 1, Worker: to", "Epoch: max(m.s.Epoch, 1), Worker: to"}}},
 	{"run: repeat what runs when a server comes up", []change{{commandsGo,
-		"	for i := range s.Steps {\n		st := &s.Steps[i]\n", "	m.loseAttempts(\"server lost\")\n	for i := range s.Steps {\n		st := &s.Steps[i]\n"}}},
+		"	for i := range s.Steps {\n		st := &s.Steps[i]\n", "	m.loseAttempts(messages.Reason_REASON_WORKER_LOST)\n	for i := range s.Steps {\n		st := &s.Steps[i]\n"}}},
 	{"run: let execution timeouts pass while no server is there", []change{{timersGo,
 		"	if at := m.contacts[i].takenUpAt; at.After(end) {", "	if at := m.contacts[i].takenUpAt; at.IsZero() && at.After(end) {"}}},
 	{"run: refuse a spawn without knowing its attempt", []change{{commandsGo,
 		"st != nil && msg.Attempt > st.Attempt {", "st == nil && msg.Attempt > 1 {"}}},
-	{"run: take an older process for a restarted worker", []change{{attemptsGo,
+	{"run: take an older process for a restarted worker", []change{{workersGo,
 		"case !b.Lost && in.Worker.Incarnation < b.Worker.Incarnation:", "case !b.Lost && in.Worker.Incarnation == b.Worker.WorkerId:"}}},
-	{"run: take a draining worker for a lost one", []change{{attemptsGo,
-		"	case WorkerDraining:\n		m.workerDraining(in.Worker)", "	case WorkerDraining:\n		m.workerGone(in.Worker, \"worker lost\")"}}},
+	{"run: take a draining worker for a lost one", []change{{workersGo,
+		"	case WorkerDraining:\n		m.workerDraining(in.Worker)", "	case WorkerDraining:\n		m.workerGone(in.Worker, messages.Reason_REASON_WORKER_LOST)"}}},
 	{"run: move although an attempt runs", []change{{placingGo,
-		"		case !m.anyLive():\n			to := m.move.to", "		case true:\n			to := m.move.to"}}},
+		"		case !m.anyLive():\n			to := m.leaving.move.to", "		case true:\n			to := m.leaving.move.to"}}},
 	{"run: send a step when one parent has succeeded", []change{{applyGo,
-		"		if s.Steps[p].Phase != Succeeded {\n			return false\n		}\n	}\n	return true",
-		"		if s.Steps[p].Phase == Succeeded {\n			return true\n		}\n	}\n	return len(st.parents) == 0"}}},
+		"		if !s.Steps[p].HasSucceeded() {\n			return false\n		}\n	}\n	return true",
+		"		if s.Steps[p].HasSucceeded() {\n			return true\n		}\n	}\n	return len(st.parents) == 0"}}},
 	{"run: retry once too often", []change{{attemptsGo,
 		"st.Failures < st.Def.Retries", "st.Failures <= st.Def.Retries"}}},
-	{"run: forget what wakes a dormant run", []change{{timersGo,
+	{"run: forget what wakes a dormant run", []change{{presenceGo,
 		"		d.WakeOnUp = m.s.Binding.Worker.WorkerId\n", ""}}},
-	{"run: never send a dispatch again", []change{{timersGo,
-		"	return c.sentAt.Add(m.cfg.ResendAfter), true", "	return time.Time{}, false"}}},
+	{"run: never send a dispatch again", []change{{contactGo,
+		"	return c.sentAt.Add(resend)", "	return time.Time{}"}}},
 	{"rebuild: send what needs state without it", []change{{placingGo,
 		"m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 && m.dispatch(", "m.ready(&m.s.Steps[i]) && m.dispatch("}}},
 	{"rebuild: replace the recorded output", []change{{attemptsGo,
@@ -88,9 +92,9 @@ var mutations = []mutation{
 	{"hand-off: ask while an attempt is live", []change{{drainGo,
 		"	if m.anyLive() {\n		return\n	}\n	since", "	since"}}},
 	{"drain: move a HARD run", []change{{placingGo,
-		"	case m.draining && m.s.soft():", "	case m.draining:"}}},
+		"	case m.leaving.draining && m.s.soft():", "	case m.leaving.draining:"}}},
 	{"drain: go back to the worker that was just left", []change{
-		{drainGo, "	m.gone[process(b.Worker)] = m.now\n", ""},
+		{drainGo, "	m.gone.add(b.Worker, m.now)\n", ""},
 		{drainGo, "	if b.Lost && m.s.soft() && (b.LostReason", "	if b.Lost && m.s.hard() && (b.LostReason"}}},
 	{"worker: execute under an epoch that was handed off", []change{{slotsCoreGo,
 		"	case c.handedOffUnder(d):", "	case c.handedOffUnder(d) && d.TakeUp:"}}},
@@ -99,15 +103,15 @@ var mutations = []mutation{
 	{"worker: send a result only once", []change{{slotsGo,
 		"	c.send(Address{}, a.run.id, a.result)\n	a.resends++", "	a.resends++"}}},
 	{"worker: run more than the slots", []change{{slotsCoreGo,
-		"	if c.taken < c.slots {\n		c.start(now, a)", "	if c.taken <= c.slots {\n		c.start(now, a)"}}},
+		"	if c.taken < c.slots && !c.leaseless {\n		c.start(now, a)", "	if c.taken <= c.slots && !c.leaseless {\n		c.start(now, a)"}}},
 	{"worker: start an attempt that was revoked", []change{{slotsGo,
 		"		r.setMark(step, number, 0, markWithdrawn)\n", ""}}},
 	{"placement: grant more than the slots", []change{{placeGo,
 		"w.taken < w.slots", "w.taken <= w.slots"}}},
 	{"placement: grant the worker that is to be left", []change{{placeClassGo,
 		"	if w.id() == cl.exclude {", "	if false {"}}},
-	{"run: let the time of a run go back", []change{{machineGo,
-		"	if back := m.now.Sub(now); back > 0 {", "	if back := m.now.Sub(now); back > 0 && m.dead {"}}},
+	{"run: let the time of a run go back", []change{{clockGo,
+		"	if back := c.now.Sub(now); back > 0 {", "	if back := c.now.Sub(now); back > 0 && c.ahead < 0 {"}}},
 	{"placement: take back what another activation asked", []change{{placeAskGo,
 		"	case old.asker != from:\n", "	case old.asker != from && old.number > m.GetQuestion():\n"}}},
 	{"placement: let a question that was taken back oust another", []change{{placeAskGo,

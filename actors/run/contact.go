@@ -1,0 +1,63 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// contact is what an activation knows of a live attempt beyond the journal.
+type contact struct {
+	// heard: the worker has answered the last message about it; heardAt: when
+	// it last said anything.
+	heard   bool
+	heardAt time.Time
+	// takeUp: the attempt was dispatched by an earlier activation, or the
+	// worker was out of reach since; takenUpAt says when it was asked for.
+	takeUp    bool
+	takenUpAt time.Time
+	// queued at the worker, with so many ahead of so many slots.
+	queued       bool
+	ahead, slots int32
+	sentAt       time.Time
+	// startedUs is a start that is not recorded before recordAt; 0 for none.
+	startedUs int64
+	recordAt  time.Time
+	// revoke is the reason of an unanswered Revoke; 0 if there is none.
+	revoke       messages.Reason
+	waitingChild bool
+}
+
+// hear notes that the worker said something of the attempt.
+func (c *contact) hear(now time.Time) { c.heard, c.heardAt = true, now }
+
+// send notes that the worker is told something of the attempt, and is to answer.
+func (c *contact) send(now time.Time) { c.heard, c.sentAt = false, now }
+
+// startKnown notes a start; it is recorded after a while, for a short attempt
+// says it with its result.
+func (c *contact) startKnown(us int64, after time.Duration) {
+	c.startedUs, c.recordAt = us, time.UnixMicro(us).Add(after)
+}
+
+// resendAt is when what the worker was told is said again: after resend, or, if
+// it has answered, after reassure, for what it said since may have been lost.
+func (c *contact) resendAt(resend, reassure time.Duration) time.Time {
+	if c.heard {
+		return c.heardAt.Add(reassure)
+	}
+	return c.sentAt.Add(resend)
+}
+
+// resendAt is when a message about a live attempt is sent again. A cancel is sent
+// again until the attempt has ended, whatever the worker says.
+func (m *Machine) resendAt(i int) (time.Time, bool) {
+	c := &m.contacts[i]
+	switch {
+	case m.s.Steps[i].Phase != Live || m.s.Binding.Lost:
+		return time.Time{}, false
+	case m.s.Cancel != nil:
+		return c.sentAt.Add(m.cfg.ResendAfter), true
+	}
+	return c.resendAt(m.cfg.ResendAfter, m.cfg.ReassureAfter), true
+}

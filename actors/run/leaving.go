@@ -1,0 +1,97 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// leaving is what an activation knows of the way away from the bound worker.
+// The zero value stays.
+type leaving struct {
+	// draining: the roster, or the worker itself, says so of the bound worker.
+	draining bool
+	// refused: the worker refused a dispatch because it drains. A HARD run tries
+	// again after a while, which grows with the refusals in a row.
+	refused   bool
+	refusedAt time.Time
+	refusals  int
+	// stay: placement wants the run to make its next steps on the draining
+	// worker all the same.
+	stay bool
+	// handOff is the local state that the run waits for before it leaves.
+	handOff *handOff
+	// move is the way from a busy worker; the next begins at moveRetryAt, no
+	// sooner.
+	move        *move
+	moveRetryAt time.Time
+}
+
+// move is a SOFT run on its way from a busy worker to the one granted.
+type move struct {
+	to    *messages.Placed
+	since time.Time
+}
+
+// handOff is an open question for the local state of a run.
+type handOff struct {
+	reason messages.Reason
+	// resumed: an earlier activation had asked, and its reason is not known.
+	resumed bool
+	// since is zero until the question was sent: attempts may still be live.
+	since, sentAt time.Time
+}
+
+// undrained forgets what is known of a drain of the bound worker.
+func (l *leaving) undrained() {
+	l.draining, l.refused, l.stay, l.refusals = false, false, false, 0
+}
+
+// refuse notes that the draining worker refused a dispatch.
+func (l *leaving) refuse(now time.Time) {
+	l.draining, l.refused, l.refusedAt = true, true, now
+	l.refusals++
+}
+
+// refusedMost is the longest wait of a HARD run between two tries at a worker
+// that drains and whose deadline is over. Each try is an attempt and an entry,
+// and the drain may last for weeks. That it is over is told at once.
+const refusedMost = 5 * time.Minute
+
+// refusedUntil is when a run that was refused by its draining worker tries
+// again: after first, doubled with each refusal in a row.
+func (l *leaving) refusedUntil(first time.Duration) time.Time {
+	return l.refusedAt.Add(min(first<<min(max(l.refusals-1, 0), 16), refusedMost))
+}
+
+// under says that the run is on its way.
+func (l *leaving) under() bool { return l.move != nil || l.handOff != nil }
+
+// endMove gives up a move, and returns the grant that it had. The next try comes
+// no sooner than retryAt.
+func (l *leaving) endMove(retryAt time.Time) *messages.Placed {
+	if l.move == nil {
+		return nil
+	}
+	to := l.move.to
+	l.move, l.moveRetryAt = nil, retryAt
+	return to
+}
+
+// forget forgets what concerns the binding so far.
+func (l *leaving) forget() {
+	l.undrained()
+	l.move, l.handOff = nil, nil
+}
+
+// timers: a move, or the wait for local state, ends, or the latter is asked for
+// again.
+func (l *leaving) timers(next *earliest, cfg *Config) {
+	if l.move != nil {
+		next.add(l.move.since.Add(cfg.MoveFor))
+	}
+	if h := l.handOff; h != nil && !h.since.IsZero() {
+		next.add(h.since.Add(cfg.HandoffFor))
+		next.add(h.sentAt.Add(cfg.ResendAfter))
+	}
+}

@@ -1,0 +1,145 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// presence is how long a run stays in memory.
+type presence struct {
+	// idleSince: since then the run waits for what it could wait for elsewhere.
+	idleSince time.Time
+	// awakeSince: since then the stored row says that the run is dormant, and it
+	// is not.
+	awakeSince time.Time
+	// lingerTo: an ended run that was brought back stays until then, for
+	// whatever it was brought back for.
+	lingerTo time.Time
+	// stopped: the run has left.
+	stopped bool
+}
+
+// rests notes that the run could leave memory, and says that it has been so for
+// long enough.
+func (p *presence) rests(now time.Time, after time.Duration) bool {
+	p.awakeSince = time.Time{}
+	if p.idleSince.IsZero() {
+		p.idleSince = now
+	}
+	return !now.Before(p.idleSince.Add(after))
+}
+
+// works notes that the run must stay in memory. It says that the stored row has
+// been wrong about that for long enough; dormant is what the row says.
+func (p *presence) works(now time.Time, after time.Duration, dormant bool) bool {
+	p.idleSince = time.Time{}
+	switch {
+	case !dormant:
+		p.awakeSince = time.Time{}
+	case p.awakeSince.IsZero():
+		p.awakeSince = now
+	case !now.Before(p.awakeSince.Add(after)):
+		p.awakeSince = time.Time{}
+		return true
+	}
+	return false
+}
+
+// stop says that the run leaves; false if it has.
+func (p *presence) stop() bool {
+	if p.stopped {
+		return false
+	}
+	p.stopped, p.idleSince = true, time.Time{}
+	return true
+}
+
+// timers: the run leaves memory, or says that it does not.
+func (p *presence) timers(next *earliest, after time.Duration) {
+	next.addIf(p.idleSince.Add(after), !p.idleSince.IsZero())
+	next.addIf(p.awakeSince.Add(after), !p.awakeSince.IsZero())
+}
+
+// ---- deciding ------------------------------------------------------------------
+
+// rest decides whether the run can leave memory: it has ended, or everything
+// in it waits for its worker, a distant time or a child.
+func (m *Machine) rest() {
+	switch {
+	case m.s.Start == nil:
+		m.stop()
+		return
+	case m.s.Ended():
+		if m.due(m.presence.lingerTo) {
+			m.stop()
+		}
+		return
+	}
+	d := m.dormancy()
+	if d == nil {
+		// Else somebody would try to wake it again and again.
+		if m.presence.works(m.now, m.cfg.DormantAfter, m.s.Dormant != nil) {
+			m.emit(&messages.Event{Kind: &messages.Event_RunWoken{RunWoken: &messages.RunWoken{}}})
+		}
+		return
+	}
+	if !m.presence.rests(m.now, m.cfg.DormantAfter) {
+		return
+	}
+	if have := m.s.Dormant; have != nil && have.WakeAtUs == d.WakeAtUs && have.WakeOnUp == d.WakeOnUp && have.WakeOnGone == d.WakeOnGone {
+		m.stop()
+		return
+	}
+	m.emit(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: d}})
+}
+
+func (m *Machine) stop() {
+	if m.presence.stop() {
+		m.out = append(m.out, Stop{})
+	}
+}
+
+// dormancy returns what would wake the run if it left memory now; nil if it
+// must stay.
+func (m *Machine) dormancy() *messages.RunDormant {
+	if m.questions.any(m.now) || m.children.anyStarting() || m.s.Cancel != nil || m.leaving.under() {
+		return nil
+	}
+	d := &messages.RunDormant{}
+	for i := range m.s.Steps {
+		if !m.mayRest(i, d) {
+			return nil
+		}
+	}
+	at := m.stateDeadline()
+	switch {
+	case m.s.pending():
+		d.WakeOnUp = m.s.Binding.Worker.WorkerId
+	case d.WakeOnGone == "" && (at.IsZero() || at.Before(m.now.Add(m.cfg.DormantBackoff))):
+		return nil
+	}
+	if !at.IsZero() {
+		d.WakeAtUs = at.UnixMicro()
+	}
+	return d
+}
+
+// mayRest says that a step lets the run leave memory, and notes what else than
+// time is to wake the run for it.
+func (m *Machine) mayRest(i int, d *messages.RunDormant) bool {
+	st := &m.s.Steps[i]
+	switch {
+	case m.s.pending(), st.Phase.Ended(), st.Phase == Waiting:
+		return true
+	case st.Phase == Backoff && !m.ready(st):
+		return true
+	case st.Phase == Live && m.contacts[i].waitingChild:
+		// One worker can be watched, not two.
+		another := d.WakeOnGone != "" && d.WakeOnGone != st.Worker.WorkerId
+		d.WakeOnGone = st.Worker.WorkerId
+		return !another
+	}
+	_, awaits := m.s.awaitsRebuild(i)
+	return awaits
+}

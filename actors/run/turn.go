@@ -1,0 +1,89 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// turn is what a machine decides between two appends: events for one entry, and
+// the actions that they cause.
+type turn struct {
+	// at is the time of the first event, and of the entry.
+	at     time.Time
+	events []*messages.Event
+	// bytes of the outputs that the events record.
+	bytes int
+	// after are the actions to be done once the events are durable; acks come
+	// last of them.
+	after, acks []Action
+	// row is what the stored row shows of the state before the turn.
+	row rowKey
+	// boundNow: the turn bound the run by a grant, so that its first steps
+	// compete with those of other new runs.
+	boundNow bool
+}
+
+// turnBytesMax bounds the outputs that one entry records: beyond it the rest
+// of the queue waits for the next turn. An entry has to fit into a message
+// between two nodes.
+const turnBytesMax = 16 << 20
+
+// record adds an event.
+func (t *turn) record(ev *messages.Event, now time.Time) {
+	if len(t.events) == 0 {
+		t.at = now
+	}
+	t.events = append(t.events, ev)
+}
+
+// full says that the turn takes no further input.
+func (t *turn) full() bool { return t.bytes > turnBytesMax }
+
+// any says that there is something to append.
+func (t *turn) any() bool { return len(t.events) > 0 }
+
+// entry takes the events. The actions stay until they are durable.
+func (t *turn) entry() *messages.Entry {
+	e := &messages.Entry{AtUs: t.at.UnixMicro(), Events: t.events}
+	t.events, t.bytes = nil, 0
+	return e
+}
+
+// close puts the acknowledgements after all other actions, so that a draining
+// worker gets the next dispatch before it hears that a result is recorded.
+func (t *turn) close() { t.after, t.acks = append(t.after, t.acks...), nil }
+
+// done takes the actions: what caused them is durable.
+func (t *turn) done() []Action {
+	after := t.after
+	t.after, t.boundNow = nil, false
+	return after
+}
+
+// rowKey is the part of the state that the stored row shows.
+type rowKey struct {
+	status       messages.RunStatus
+	worker       string
+	epoch        uint64
+	dormant      bool
+	wakeAt       int64
+	onUp, onGone string
+}
+
+func (s *State) rowKey() rowKey {
+	k := rowKey{status: s.Status, worker: s.BoundWorker(), epoch: s.Epoch}
+	if d := s.Dormant; d != nil {
+		k.dormant, k.wakeAt, k.onUp, k.onGone = true, d.WakeAtUs, d.WakeOnUp, d.WakeOnGone
+	}
+	return k
+}
+
+// BoundWorker is the worker id that counts the run among its bound runs;
+// empty for none.
+func (s *State) BoundWorker() string {
+	if s.Binding.Worker == nil || s.Ended() || (s.Binding.Lost && s.soft()) {
+		return ""
+	}
+	return s.Binding.Worker.WorkerId
+}
