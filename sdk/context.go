@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
@@ -125,6 +126,9 @@ type (
 type stepContext struct {
 	context.Context
 	attempt *attempt.Attempt
+
+	// usedLocal: the step has got local state.
+	usedLocal atomic.Bool
 
 	mu sync.Mutex
 	// spawned counts spawns without a key, by workflow.

@@ -1,8 +1,11 @@
 package sdk
 
 import (
+	"context"
 	"errors"
 
+	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -92,10 +95,24 @@ var kept = map[Code]bool{
 	messages.CodeStateNotBuilt:    true,
 }
 
+// mistakes are codes of what a program does wrong however often it does it.
+var mistakes = map[Code]bool{
+	messages.CodeInvalidArgument: true,
+	messages.CodeChildNotSticky:  true,
+}
+
 // userError turns what a step function returned into the error that its run
 // records. Another run's failure that passes through stays a USER_ERROR: it is
 // this step that failed, for whatever reason.
 func userError(err error) error {
+	out, fault := usercode.Read(err, readUserError)
+	if fault != nil {
+		return fault.Coded(messages.CodeUserError)
+	}
+	return out
+}
+
+func readUserError(err error) *messages.Error {
 	var final *nonRetryable
 	var engine *messages.Error
 	var ended *RunError
@@ -111,6 +128,30 @@ func userError(err error) error {
 			out.Message = engine.Message
 		}
 	}
-	out.Final = errors.As(err, &final)
+	out.Final = errors.As(err, &final) || mistakes[code]
 	return out
 }
+
+// bindContextHint is added to an error that says that a context was canceled
+// while that of the step goes on.
+const bindContextHint = " (the step's own context has not ended: local state that is made from the context of Bind ends with Bind; make it from BindContext.Lifetime)"
+
+// hinted adds the hint where it may apply.
+func hinted(ctx Context, err error) error {
+	c, ok := FromContext(ctx)
+	if step, isStep := c.(*stepContext); !ok || !isStep || !step.usedLocal.Load() || ctx.Err() != nil {
+		return err
+	}
+	canceled, _ := usercode.Read(err, func(err error) bool {
+		return errors.Is(err, context.Canceled) && !errors.Is(err, attempt.ErrBindReturned)
+	})
+	if !canceled {
+		return err
+	}
+	return &withHint{err}
+}
+
+type withHint struct{ err error }
+
+func (h *withHint) Error() string { return h.err.Error() + bindContextHint }
+func (h *withHint) Unwrap() error { return h.err }

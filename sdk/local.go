@@ -46,9 +46,12 @@ type LocalConfig[T, In any] struct {
 	Name string
 	// Bind builds the value. It is called once at a time for a run, or a key,
 	// and all steps that ask for the value wait for it. It must honour its
-	// context, which ends when nobody waits any more. If it fails or panics,
-	// those steps fail with ErrStateNotBuilt, which wraps the error. Their
-	// retries call Bind again, unless the error is NonRetryable.
+	// context, which ends when nobody waits any more, and when Bind returns: make
+	// what the value consists of from ctx.Lifetime(). If it fails or panics, those
+	// steps fail with ErrStateNotBuilt, which wraps the error. Their retries call
+	// Bind again, unless the error is NonRetryable. It counts as failed if it has
+	// not returned 30 s after the end of its context; what it returns later is
+	// released.
 	Bind func(ctx BindContext, in In) (T, error)
 	// Release tidies the value up. It is called once, on a goroutine of its
 	// own, after every step that got the value has returned. What it returns is
@@ -57,11 +60,11 @@ type LocalConfig[T, In any] struct {
 	Release func(value T, why Why) error
 	// Key names the value that runs with this input share, in up to 256 bytes.
 	// It must depend on the input alone, for it is also called before the run
-	// is placed. Nil if each run has a value of its own.
+	// is placed. It may take 10 s. Nil if each run has a value of its own.
 	Key func(in In) string
 	// Size returns the bytes that a value takes. The worker listing shows them,
 	// and they count towards the worker's limit of shared values. It is called
-	// once, after Bind. Nil counts as 0 bytes.
+	// once, after Bind, and may take 10 s. Nil counts as 0 bytes.
 	Size func(value T) int64
 	// Handoff returns the value as bytes, or where it was put. Bind on the run's
 	// next worker gets them by BindContext.HandedOff. It is called when the run
@@ -163,6 +166,7 @@ func (l *Local[T]) Get(ctx context.Context) (T, error) {
 	if !ok {
 		return none, messages.Errorf(messages.CodeInternal, "local %q: the worker holds a %T, not a %T", core.name, value, typed)
 	}
+	c.usedLocal.Store(true)
 	return *typed, nil
 }
 

@@ -2,17 +2,23 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 )
 
-// BindContext is what Bind of local state is given. As a context.Context it ends
-// when nobody waits for the value any more, when the run is released, or when
-// the worker stops. It is not the context of a step: steps of several runs may
-// wait for a shared value.
+// BindContext is what Bind of local state is given. As a context.Context it is
+// for the building alone: it ends when Bind returns, when nobody waits for the
+// value any more, when the run is released, or when the worker stops. What the
+// value consists of, such as a browser or a child process, is made from Lifetime
+// instead. It is not the context of a step: steps of several runs may wait for a
+// shared value.
 type BindContext interface {
 	context.Context
+	// Lifetime is a context that lives as long as the value: it ends once Release
+	// has returned, or has taken longer than 30 s, or when Bind fails.
+	Lifetime() context.Context
 	// RunID, Workflow and Step are those of the step that asked first.
 	RunID() string
 	Workflow() string
@@ -45,6 +51,22 @@ type bindContext struct {
 }
 
 func (c *bindContext) Value(key any) any { return c.stepContext.Context.Value(key) }
+
+// Err says after Bind which context would have been the right one.
+func (c *bindContext) Err() error {
+	err := c.stepContext.Context.Err()
+	if err != nil && errors.Is(context.Cause(c.stepContext.Context), attempt.ErrBindReturned) {
+		return attempt.ErrBindReturned
+	}
+	return err
+}
+
+func (c *bindContext) Lifetime() context.Context {
+	if c.build.Life == nil {
+		return context.WithoutCancel(c.stepContext.Context) // of a test
+	}
+	return c.build.Life
+}
 
 func (c *bindContext) Key() string { return c.build.Key }
 

@@ -97,7 +97,7 @@ func execute[In, Out any](ctx Context, input []byte, fn func(Context, In) (Out, 
 	}
 	out, err := fn(ctx, in)
 	if err != nil {
-		return nil, userError(err)
+		return nil, userError(hinted(ctx, err))
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
@@ -137,7 +137,8 @@ func (s *Step[In, Out]) Name() string { return s.erased().name }
 
 // Output returns what the step returned in the same run. ctx is the context of
 // another step, or one derived from it. That step must have this one among its
-// parents; else the error is INVALID_ARGUMENT.
+// parents; else the error is INVALID_ARGUMENT, and a step that returns it is not
+// retried.
 func (s *Step[In, Out]) Output(ctx context.Context) (Out, error) {
 	var out Out
 	c, err := stepOf(ctx, "Output")

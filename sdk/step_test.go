@@ -108,7 +108,9 @@ func TestErrorsOfSteps(t *testing.T) {
 	}{
 		{"the user's own", own, messages.CodeUserError, false},
 		{"not to be retried", fmt.Errorf("give up: %w", sdk.NonRetryable(own)), messages.CodeUserError, true},
-		{"what the engine refused", fmt.Errorf("spawn: %w", messages.Errorf(messages.CodeChildNotSticky, "no")), messages.CodeChildNotSticky, false},
+		{"what the engine refused", fmt.Errorf("spawn: %w", messages.Errorf(messages.CodeLimitExceeded, "no")), messages.CodeLimitExceeded, false},
+		{"a mistake of the program", fmt.Errorf("spawn: %w", messages.Errorf(messages.CodeChildNotSticky, "no")), messages.CodeChildNotSticky, true},
+		{"a forgotten parent", fmt.Errorf("output: %w", messages.Errorf(messages.CodeInvalidArgument, "no")), messages.CodeInvalidArgument, true},
 		{"what means another thing at a step", messages.Errorf(messages.CodeWorkerLost, "no"), messages.CodeUserError, false},
 		{"a child's failure", fmt.Errorf("child: %w", childFailed), messages.CodeUserError, false},
 	} {

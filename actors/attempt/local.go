@@ -42,6 +42,21 @@ type Build struct {
 	Worker *messages.WorkerInfo
 	// Key of a shared value; empty for a private one.
 	Key string
+	// Life ends once the value has been released, or Bind has failed: for what the
+	// value consists of. The context of Bind itself ends when Bind returns, with
+	// the cause ErrBindReturned.
+	Life context.Context
 	// HandedOff is what the run's previous worker gave away; nil for nothing.
 	HandedOff *messages.HandedState
 }
+
+// ErrBindReturned is why the context that Bind was given has ended after Bind.
+var ErrBindReturned error = bindReturned{}
+
+type bindReturned struct{}
+
+func (bindReturned) Error() string {
+	return "context canceled: it was that of Bind, which has returned; BindContext.Lifetime is one that lives as long as the value"
+}
+
+func (bindReturned) Is(target error) bool { return target == context.Canceled }

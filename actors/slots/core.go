@@ -408,16 +408,25 @@ func (c *Core) FunctionEnded(now time.Time, id uint64, output []byte, failure *m
 	return c.end(now)
 }
 
-// ChildWaitBegan frees the slot of a function that begins to wait for a child.
+// ChildWaitBegan frees the slot of a function that begins to wait for a child,
+// and was not waiting. If it asks for its slot back, for an earlier wait, that
+// one returns without.
 func (c *Core) ChildWaitBegan(now time.Time, id uint64) []Action {
 	if !c.begin() {
 		return nil
 	}
-	if a := c.byID[id]; a != nil && a.phase == phaseRunning {
+	a := c.byID[id]
+	switch {
+	case a == nil:
+	case a.phase == phaseRunning:
 		a.phase = phaseWaiting
 		c.news(now, a)
 		c.freeSlot(a)
 		c.serve(now)
+	case a.phase == phaseReturning:
+		c.dequeue(a)
+		a.phase = phaseWaiting
+		c.out = append(c.out, Action{Kind: Resume, ID: id})
 	}
 	return c.end(now)
 }

@@ -2,22 +2,14 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/messages"
-)
-
-// Limits of what a failed function may say.
-const (
-	failureMessageBytesMax = 16 << 10
-	failureStackBytesMax   = 64 << 10
 )
 
 // What an attempt's actor hears from the worker's.
@@ -100,59 +92,18 @@ func (a *attemptActor) run(ctx context.Context, release func()) {
 
 // callFunction fills in what the function returned, or that it did not.
 func callFunction(ctx context.Context, function attempt.Function, a *attempt.Attempt, end *functionEnded) {
-	returned := false
-	defer func() {
-		if returned {
-			return
+	var output []byte
+	var err error
+	usercode.Here(fmt.Sprintf("step %q", a.Dispatch.Step), func() { output, err = function(ctx, a) }, func(fault *usercode.Fault) {
+		switch {
+		case fault != nil:
+			end.failure = messages.ToFailure(fault.Coded(messages.CodeStepPanicked))
+		case err != nil:
+			end.failure = usercode.FailureOf(err)
+		case len(output) == 0:
+			end.output = []byte("null")
+		default:
+			end.output = output
 		}
-		end.failure = &messages.Failure{Code: string(messages.CodeStepPanicked)}
-		if p := recover(); p != nil {
-			end.failure.Message = truncate(fmt.Sprintf("step %q panicked: %v", a.Dispatch.Step, p), failureMessageBytesMax)
-			end.failure.Stack = truncate(string(debug.Stack()), failureStackBytesMax)
-			return
-		}
-		end.failure.Message = fmt.Sprintf("step %q ended its goroutine with runtime.Goexit", a.Dispatch.Step)
-	}()
-	output, err := function(ctx, a)
-	returned = true
-	switch {
-	case err != nil:
-		end.failure = failureOf(err)
-	case len(output) == 0:
-		end.output = []byte("null")
-	default:
-		end.output = output
-	}
-}
-
-// failureOf keeps the code of an error of the catalogue; any other error is the
-// user's. An error that says NonRetryable is final.
-func failureOf(err error) *messages.Failure {
-	f := &messages.Failure{Code: string(messages.CodeUserError), Message: err.Error()}
-	var coded *messages.Error
-	if errors.As(err, &coded) {
-		f = messages.ToFailure(err)
-		if err != error(coded) {
-			f.Message = err.Error()
-		}
-	}
-	var final interface{ NonRetryable() bool }
-	if errors.As(err, &final) && final.NonRetryable() {
-		f.Final = true
-	}
-	f.Message, f.Stack = truncate(f.Message, failureMessageBytesMax), truncate(f.Stack, failureStackBytesMax)
-	return f
-}
-
-// truncate cuts s to most bytes, at the end of a character, and says so. What
-// is not UTF-8 is replaced: it could not be sent.
-func truncate(s string, most int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && s[most]&0xC0 == 0x80 {
-		most--
-	}
-	return s[:most] + fmt.Sprintf("… (%d bytes)", len(s))
+	})
 }

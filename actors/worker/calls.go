@@ -27,8 +27,11 @@ type attemptCalls struct {
 	dispatch *messages.Dispatch
 	life     context.Context // of the attempt
 
-	mu      sync.Mutex
-	resumed chan struct{} // nil while nobody waits for a slot
+	mu sync.Mutex
+	// waits for children that go on.
+	waits int
+	// returning are waits that have ended and ask for the slot.
+	returning []chan struct{}
 }
 
 var _ attempt.Calls = (*attemptCalls)(nil)
@@ -69,38 +72,51 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// AwaitRun implements attempt.Calls. With several waits at once the slot is
-// free from the first one's begin, and taken again before any of them returns.
+// AwaitRun implements attempt.Calls. The slot is free from the begin of the
+// first of several waits until the end of the last one: a goroutine whose wait
+// ends while others wait goes on without it, or they would wait for children
+// that wait for the slot.
 func (c *attemptCalls) AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	w := c.worker
-	w.root.Send(w.pid, childWaitBegan{c.id})
+	c.waitBegan()
 	end, outputs, err := c.watch(ctx, runID)
-	c.takeSlot()
+	c.waitEnded()
 	return end, outputs, err
 }
 
-// takeSlot asks for the slot back and waits for it. An attempt whose own context
-// has ended gets none for its way out.
-func (c *attemptCalls) takeSlot() {
+func (c *attemptCalls) waitBegan() {
 	c.mu.Lock()
-	if c.resumed == nil {
-		c.resumed = make(chan struct{})
+	defer c.mu.Unlock()
+	if c.waits++; c.waits == 1 {
+		c.worker.root.Send(c.worker.pid, childWaitBegan{c.id})
 	}
-	resumed := c.resumed
-	c.mu.Unlock()
+}
+
+// waitEnded asks for the slot back after the last wait, and waits for it. An
+// attempt whose own context has ended gets none for its way out.
+func (c *attemptCalls) waitEnded() {
+	c.mu.Lock()
+	if c.waits--; c.waits > 0 {
+		c.mu.Unlock()
+		return
+	}
+	resumed := make(chan struct{})
+	c.returning = append(c.returning, resumed)
 	c.worker.root.Send(c.worker.pid, childWaitEnded{c.id})
+	c.mu.Unlock()
 	select {
 	case <-resumed:
 	case <-c.life.Done():
 	}
 }
 
+// resume lets a wait return, of several the one that ended first: each is
+// answered, in order.
 func (c *attemptCalls) resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.resumed != nil {
-		close(c.resumed)
-		c.resumed = nil
+	if len(c.returning) > 0 {
+		close(c.returning[0])
+		c.returning = c.returning[1:]
 	}
 }
 

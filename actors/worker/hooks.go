@@ -6,8 +6,9 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Hooks is told what happens at a worker. Any field may be nil; they are
-// called on the worker's goroutines and must be quick.
+// Hooks is told what happens at a worker. Any field may be nil. They are called
+// one after the other, while the worker waits, and must be quick. One that panics
+// is logged; one that has not returned after 10 s is not called again.
 type Hooks struct {
 	// Waiting: admission waits; message says for what.
 	Waiting func(message string)
@@ -29,6 +30,8 @@ type Hooks struct {
 	// LocalReleased: a value was released; why is run-ended, rebound,
 	// worker-stopping, evicted or state-lost, err what its Release returned.
 	LocalReleased func(e LocalEvent, why string, err error)
+
+	calls *hookCalls // nil for hooks of a test
 }
 
 // LocalEvent names a value of local state in Hooks.
@@ -45,60 +48,60 @@ type LocalEvent struct {
 
 func (h *Hooks) localBuilt(e LocalEvent, took time.Duration, bytes int64, err error) {
 	if h != nil && h.LocalBuilt != nil {
-		h.LocalBuilt(e, took, bytes, err)
+		h.call("LocalBuilt", func() { h.LocalBuilt(e, took, bytes, err) })
 	}
 }
 
 func (h *Hooks) localHit(e LocalEvent) {
 	if h != nil && h.LocalHit != nil {
-		h.LocalHit(e)
+		h.call("LocalHit", func() { h.LocalHit(e) })
 	}
 }
 
 func (h *Hooks) localReleased(e LocalEvent, why string, err error) {
 	if h != nil && h.LocalReleased != nil {
-		h.LocalReleased(e, why, err)
+		h.call("LocalReleased", func() { h.LocalReleased(e, why, err) })
 	}
 }
 
 func (h *Hooks) waiting(message string) {
 	if h != nil && h.Waiting != nil {
-		h.Waiting(message)
+		h.call("Waiting", func() { h.Waiting(message) })
 	}
 }
 
 func (h *Hooks) admitted() {
 	if h != nil && h.Admitted != nil {
-		h.Admitted()
+		h.call("Admitted", h.Admitted)
 	}
 }
 
 func (h *Hooks) started(d *messages.Dispatch) {
 	if h != nil && h.Started != nil {
-		h.Started(d)
+		h.call("Started", func() { h.Started(d) })
 	}
 }
 
 func (h *Hooks) ended(d *messages.Dispatch, f *messages.Failure, took time.Duration) {
 	if h != nil && h.Ended != nil {
-		h.Ended(d, f, took)
+		h.call("Ended", func() { h.Ended(d, f, took) })
 	}
 }
 
 func (h *Hooks) canceled(d *messages.Dispatch, cause error) {
 	if h != nil && h.Canceled != nil {
-		h.Canceled(d, cause)
+		h.call("Canceled", func() { h.Canceled(d, cause) })
 	}
 }
 
 func (h *Hooks) draining() {
 	if h != nil && h.Draining != nil {
-		h.Draining()
+		h.call("Draining", h.Draining)
 	}
 }
 
 func (h *Hooks) undrained() {
 	if h != nil && h.Undrained != nil {
-		h.Undrained()
+		h.call("Undrained", h.Undrained)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/actors/pool"
+	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -20,6 +20,9 @@ const (
 	// localReleaseWithin is how long the release of a value may take. Then it counts
 	// as done, so that another value gets its room.
 	localReleaseWithin = 30 * time.Second
+	// bindLeavesWithin is how long Bind may take to return once its context has
+	// ended. Then the value counts as not built, so that it can be asked for anew.
+	bindLeavesWithin = 30 * time.Second
 	// releasesMax bounds the releases that run at once.
 	releasesMax = 16
 	// localsLinger is how long a stopping worker waits for its values to be
@@ -47,8 +50,8 @@ type localShell struct {
 	// emptied is closed when a stopped keeper has no value left.
 	stopped bool
 	emptied chan struct{}
-	// linger is localsLinger, but for tests.
-	linger time.Duration
+	// How long is waited for what the user wrote, the constants but for tests.
+	linger, bindLeaves, methodWithin, releaseWithin time.Duration
 
 	keysOf chan struct{} // a place for each question for keys that is answered
 }
@@ -70,10 +73,13 @@ type localAnswer struct {
 
 // localValue is a value that is being built, there, or being released.
 type localValue struct {
-	kind   *attempt.Local
-	event  LocalEvent
-	value  any
+	kind  *attempt.Local
+	event LocalEvent
+	value any
+	// cancel ends the context that Bind is given, over the one that lives as long
+	// as the value.
 	cancel context.CancelCauseFunc
+	over   context.CancelFunc
 }
 
 func newLocalShell(w *Worker) *localShell {
@@ -81,8 +87,8 @@ func newLocalShell(w *Worker) *localShell {
 	limits.WorkerID = w.info.WorkerId
 	l := &localShell{
 		worker: w, keeper: local.New(limits), asks: map[uint64]*localAsk{}, values: map[uint64]*localValue{},
-		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), linger: localsLinger, keysOf: make(chan struct{}, keysOfMax),
-		releases: pool.NewLimited(releasesMax),
+		handoffs: map[handoffID]*handoffRequest{}, emptied: make(chan struct{}), keysOf: make(chan struct{}, keysOfMax),
+		releases: pool.NewLimited(releasesMax), linger: localsLinger, bindLeaves: bindLeavesWithin, methodWithin: usercode.MethodWithin, releaseWithin: localReleaseWithin,
 	}
 	l.life, l.end = context.WithCancel(context.Background())
 	return l
@@ -125,7 +131,7 @@ func (l *localShell) get(ctx context.Context, number uint64, d *messages.Dispatc
 	ask := &localAsk{kind: kind, dispatch: d, answer: make(chan localAnswer, 1)}
 	if kind.Shared() {
 		var err error
-		if ask.key, err = keyOf(kind, d.Input); err != nil {
+		if ask.key, err = l.keyOf(kind, d.Input); err != nil {
 			return nil, err
 		}
 	}
@@ -160,11 +166,8 @@ func (l *localShell) ask(number uint64, ask *localAsk) uint64 {
 
 // keyOf calls the user's Key function. Errors: LIMIT_EXCEEDED for a key that is
 // too long, STATE_NOT_BUILT if the function failed.
-func keyOf(kind *attempt.Local, input []byte) (key string, err error) {
-	err = calling(kind, "key", func() (err error) {
-		key, err = kind.Key(input)
-		return err
-	})
+func (l *localShell) keyOf(kind *attempt.Local, input []byte) (string, error) {
+	key, err := calling(kind, "key", messages.CodeStateNotBuilt, l.methodWithin, func() (string, error) { return kind.Key(input) })
 	if err == nil && len(key) > messages.LocalKeyBytesMax {
 		err = messages.Errorf(messages.CodeLimitExceeded, "local %q: its key has %d bytes, more than LocalKeyBytesMax = %d",
 			kind.Name, len(key), messages.LocalKeyBytesMax)
@@ -172,30 +175,36 @@ func keyOf(kind *attempt.Local, input []byte) (key string, err error) {
 	return key, err
 }
 
-// calling calls a function of the user. Whatever becomes of it, it returns: an
-// error is STATE_NOT_BUILT and wraps the user's.
-func calling(kind *attempt.Local, what string, f func() error) error {
-	return callingFor(kind, what, messages.CodeStateNotBuilt, f)
+// calling calls a function of the user and waits for it; with within above 0 no
+// longer. Whatever becomes of it, it returns: an error has the code and wraps
+// the user's.
+func calling[T any](kind *attempt.Local, what string, code messages.Code, within time.Duration, f func() (T, error)) (T, error) {
+	out, fault := usercode.Call(localCall(kind, what), within, coded(kind, what, code, f))
+	if fault != nil {
+		return out.value, fault.Coded(code)
+	}
+	return out.value, out.err
 }
 
-func callingFor(kind *attempt.Local, what string, code messages.Code, f func() error) (err error) {
-	returned := false
-	defer func() {
-		if returned {
-			return
+func localCall(kind *attempt.Local, what string) string {
+	return fmt.Sprintf("local %q: %s", kind.Name, what)
+}
+
+// returned is what a function of the user has returned.
+type returned[T any] struct {
+	value T
+	err   error
+}
+
+// coded gives the error of a function its code, where the error's own methods
+// can do no harm.
+func coded[T any](kind *attempt.Local, what string, code messages.Code, f func() (T, error)) func() returned[T] {
+	return func() (out returned[T]) {
+		if out.value, out.err = f(); out.err != nil {
+			out.err = messages.Errorf(code, "%s: %w", localCall(kind, what), out.err)
 		}
-		p := recover()
-		coded := messages.Errorf(code, "local %q: %s panicked: %v", kind.Name, what, p)
-		coded.Message = truncate(coded.Message, failureMessageBytesMax)
-		coded.Stack = truncate(string(debug.Stack()), failureStackBytesMax)
-		err = coded
-	}()
-	err = f()
-	returned = true
-	if err != nil {
-		err = messages.Errorf(code, "local %q: %s: %w", kind.Name, what, err)
+		return out
 	}
-	return err
 }
 
 // do carries actions out. Called with mu held.
@@ -261,9 +270,10 @@ func (l *localShell) build(id uint64, ask *localAsk) {
 	d := ask.dispatch
 	event := LocalEvent{Local: ask.kind.Name, Shared: ask.kind.Shared(), Key: ask.key, Workflow: d.Workflow, RunID: d.RunId}
 	ctx, cancel := context.WithCancelCause(l.life)
-	v := &localValue{kind: ask.kind, event: event, cancel: cancel}
+	life, over := context.WithCancel(context.Background())
+	v := &localValue{kind: ask.kind, event: event, cancel: cancel, over: over}
 	l.values[id] = v
-	b := &attempt.Build{Dispatch: d, Worker: l.worker.info, Key: ask.key}
+	b := &attempt.Build{Dispatch: d, Worker: l.worker.info, Key: ask.key, Life: life}
 	for _, s := range d.HandedOff {
 		if !ask.kind.Shared() && s.Local == ask.kind.Name {
 			b.HandedOff = s
@@ -271,12 +281,8 @@ func (l *localShell) build(id uint64, ask *localAsk) {
 	}
 	go func() {
 		began := time.Now()
-		var value any
-		err := calling(v.kind, "bind", func() (err error) {
-			value, err = v.kind.Bind(ctx, b)
-			return err
-		})
-		cancel(nil)
+		value, err := l.bind(ctx, v, b)
+		cancel(attempt.ErrBindReturned)
 		bytes := l.sizeOf(v.kind, value, err)
 		l.worker.cfg.Hooks.localBuilt(event, time.Since(began), bytes, err)
 		l.with(func(now time.Time) []local.Action {
@@ -289,15 +295,51 @@ func (l *localShell) build(id uint64, ask *localAsk) {
 	}()
 }
 
+// bind calls Bind and waits for it. Once its context has ended, because nobody
+// waits any more, it does not wait for long: others may ask for the value. What
+// Bind returns after that is released.
+func (l *localShell) bind(ctx context.Context, v *localValue, b *attempt.Build) (any, error) {
+	const what = "bind"
+	call := usercode.Go(localCall(v.kind, what), coded(v.kind, what, messages.CodeStateNotBuilt, func() (any, error) { return v.kind.Bind(ctx, b) }))
+	select {
+	case <-call.Done:
+		return l.bound(v, call)
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(l.bindLeaves)
+	defer timer.Stop()
+	select {
+	case <-call.Done:
+		return l.bound(v, call)
+	case <-timer.C:
+	}
+	go func() {
+		<-call.Done
+		if value, err := l.bound(v, call); err == nil {
+			late := &localValue{kind: v.kind, event: v.event, value: value, over: v.over}
+			_ = l.callRelease(late, messages.ReleaseReason_RELEASE_REASON_EVICTED) // nobody has had it
+		}
+	}()
+	return nil, messages.Errorf(messages.CodeStateNotBuilt, "%s has not returned within %v of the end of its context", localCall(v.kind, what), l.bindLeaves)
+}
+
+func (l *localShell) bound(v *localValue, call *usercode.Running[returned[any]]) (any, error) {
+	out, fault := call.Outcome()
+	if fault != nil {
+		out.err = fault.Coded(messages.CodeStateNotBuilt)
+	}
+	if out.err != nil {
+		v.over()
+	}
+	return out.value, out.err
+}
+
 // sizeOf is what a value declares; 0 if it cannot say.
-func (l *localShell) sizeOf(kind *attempt.Local, value any, failed error) (bytes int64) {
+func (l *localShell) sizeOf(kind *attempt.Local, value any, failed error) int64 {
 	if failed != nil || kind.Size == nil {
 		return 0
 	}
-	err := calling(kind, "size", func() error {
-		bytes = kind.Size(value)
-		return nil
-	})
+	bytes, err := calling(kind, "size", messages.CodeStateNotBuilt, l.methodWithin, func() (int64, error) { return kind.Size(value), nil })
 	if err != nil {
 		l.worker.cfg.Logger.Warn("the size of local state is not known and counts as none", "local", kind.Name, "error", err)
 		return 0
@@ -319,24 +361,18 @@ func (l *localShell) release(id uint64, v *localValue, why messages.ReleaseReaso
 	})
 }
 
-// callRelease calls Release and waits for it, for a while.
+// callRelease calls Release and waits for it, for a while. Then the context that
+// lives as long as the value ends.
 func (l *localShell) callRelease(v *localValue, why messages.ReleaseReason) error {
 	kind := v.kind
+	if v.over != nil {
+		defer v.over()
+	}
 	if kind.Release == nil {
 		return nil
 	}
-	done := make(chan error, 1)
-	go func() {
-		done <- callingFor(kind, "release", messages.CodeUserError, func() error { return kind.Release(v.value, why) })
-	}()
-	timer := time.NewTimer(localReleaseWithin)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("release has not returned within %v", localReleaseWithin)
-	}
+	_, err := calling(kind, "release", messages.CodeUserError, l.releaseWithin, func() (any, error) { return nil, kind.Release(v.value, why) })
+	return err
 }
 
 // stop releases everything and waits for it, for a while. Functions that the

@@ -81,10 +81,7 @@ func (l *localShell) handOffValues(act local.Action) {
 
 // callHandoff calls the hook of a value.
 func callHandoff(ctx context.Context, v *localValue) (out handoffOutcome) {
-	out.err = calling(v.kind, "handoff", func() (err error) {
-		out.data, err = v.kind.Handoff(ctx, v.value)
-		return err
-	})
+	out.data, out.err = calling(v.kind, "handoff", messages.CodeStateNotBuilt, 0, func() ([]byte, error) { return v.kind.Handoff(ctx, v.value) })
 	return out
 }
 
@@ -161,20 +158,22 @@ func (l *localShell) answerKeys(to *actor.PID, m *messages.LocalKeysOf) {
 	}
 	go func() {
 		defer func() { <-l.keysOf }()
-		l.worker.root.Send(to, keysOf(l.worker.cfg.Locals[m.Workflow], m.Inputs))
+		l.worker.root.Send(to, l.keysFor(l.worker.cfg.Locals[m.Workflow], m.Inputs))
 	}()
 }
 
-// keysOf has one for each input, an empty one where a Key function failed.
-func keysOf(locals map[string]*attempt.Local, inputs [][]byte) *messages.LocalKeysReply {
+// keysFor has one for each input, an empty one where a Key function failed, and
+// after one that has not returned in time.
+func (l *localShell) keysFor(locals map[string]*attempt.Local, inputs [][]byte) *messages.LocalKeysReply {
 	reply := &messages.LocalKeysReply{}
+	deadline := time.Now().Add(l.methodWithin)
 	for _, input := range inputs {
 		keys := &messages.LocalKeys{}
 		for name, kind := range locals {
-			if !kind.Shared() {
+			if !kind.Shared() || time.Now().After(deadline) {
 				continue
 			}
-			key, err := keyOf(kind, input)
+			key, err := l.keyOf(kind, input)
 			if err != nil {
 				keys.Keys = nil
 				break

@@ -272,7 +272,7 @@ func TestReleaseFailsByItsOwnCode(t *testing.T) {
 		func(any, messages.ReleaseReason) error { panic("no space") },
 	} {
 		v := &localValue{kind: &attempt.Local{Name: "p", Release: release}}
-		err := (&localShell{}).callRelease(v, messages.ReleaseReason_RELEASE_REASON_RUN_ENDED)
+		err := (&localShell{releaseWithin: localReleaseWithin}).callRelease(v, messages.ReleaseReason_RELEASE_REASON_RUN_ENDED)
 		if f := messages.ToFailure(err); f.GetCode() != string(messages.CodeUserError) || !strings.Contains(f.Message, "no space") {
 			t.Errorf("%v", f)
 		}

@@ -178,6 +178,7 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.Default()
 	}
 	c.Logger = c.Logger.With("worker", info.WorkerId)
+	c.Hooks = c.Hooks.guarded(c.Logger)
 	return c
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/actors/slots"
+	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -257,7 +258,7 @@ func TestWorkerReportsWhatFunctionsReturn(t *testing.T) {
 			return make([]byte, messages.PayloadBytesMax+1), nil
 		},
 		"long": func(context.Context, *attempt.Attempt) ([]byte, error) {
-			return nil, errors.New(strings.Repeat("é", failureMessageBytesMax))
+			return nil, errors.New(strings.Repeat("é", usercode.MessageBytesMax))
 		},
 	}})
 	for _, c := range []struct {

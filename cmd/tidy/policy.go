@@ -60,9 +60,10 @@ var policy = []layer{
 	{"cluster/clustertest", []string{"cluster", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
+	{"actors/usercode", []string{"messages"}, shell},
 	{"actors/server", []string{"actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
 	{"actors/server/places", []string{"actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
-	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "cluster", "cluster/notify", "messages"}, shell},
+	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "actors/usercode", "cluster", "cluster/notify", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
 
 	// Assembly.
@@ -70,7 +71,7 @@ var policy = []layer{
 	{"actors/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
 
 	// What users write against.
-	{"sdk", []string{"messages/...", "actors/attempt"}, shell},
+	{"sdk", []string{"messages/...", "actors/attempt", "actors/usercode"}, shell},
 	{"sdk/worker", []string{"sdk", "actors/...", "cluster", "messages/..."}, shell},
 	{"sdk/sdktest", []string{"sdk/...", "actors/...", "cluster/...", "messages/..."}, shell},
 
