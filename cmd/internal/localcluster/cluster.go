@@ -238,8 +238,8 @@ func (c *Cluster) restart(name string) error {
 
 func (c *Cluster) isServer(name string) bool { return slices.Contains(c.ServerNames(), name) }
 
-// process returns the newest process of the name.
-func (c *Cluster) process(name string) (*procs.Process, error) {
+// Process is the newest process of a server or worker.
+func (c *Cluster) Process(name string) (*procs.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, ok := c.processes[name]
@@ -250,22 +250,12 @@ func (c *Cluster) process(name string) (*procs.Process, error) {
 }
 
 // Server is the process of the first server.
-func (c *Cluster) Server() (*procs.Process, error) { return c.process(c.ServerNames()[0]) }
-
-// Process is the newest process of a server or worker.
-func (c *Cluster) Process(name string) (*procs.Process, error) { return c.process(name) }
-
-// Worker is the process of a worker.
-func (c *Cluster) Worker(id string) (*procs.Process, error) { return c.process(id) }
-
-// KillWorker ends a worker's process by SIGKILL. It stays dead until
-// StartWorker.
-func (c *Cluster) KillWorker(id string) error { return c.Kill(id) }
+func (c *Cluster) Server() (*procs.Process, error) { return c.Process(c.ServerNames()[0]) }
 
 // Kill ends the process of a server or worker by SIGKILL. It stays dead until
 // it is started again.
 func (c *Cluster) Kill(name string) error {
-	p, err := c.process(name)
+	p, err := c.Process(name)
 	if err != nil {
 		return err
 	}
@@ -277,10 +267,10 @@ func (c *Cluster) Kill(name string) error {
 	return nil
 }
 
-// Pause freezes the process of a server or worker by SIGSTOP until Resume or
+// Pause freezes the process of a server or worker by SIGSTOP until
 // Kill. It answers nothing meanwhile.
 func (c *Cluster) Pause(name string) error {
-	p, err := c.process(name)
+	p, err := c.Process(name)
 	if err != nil {
 		return err
 	}
@@ -288,18 +278,6 @@ func (c *Cluster) Pause(name string) error {
 	c.paused[p] = true
 	c.mu.Unlock()
 	return p.Pause()
-}
-
-// Resume lets a paused process go on.
-func (c *Cluster) Resume(name string) error {
-	p, err := c.process(name)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	delete(c.paused, p)
-	c.mu.Unlock()
-	return p.Resume()
 }
 
 // Client makes a client of the servers' API that asks the first one first.

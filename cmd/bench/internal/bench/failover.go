@@ -172,7 +172,7 @@ func (f *failover) strikeWorker(ctx context.Context, victim string) (time.Time, 
 // the worker back.
 func (f *failover) restoreWorker(ctx context.Context, victim string) error {
 	for _, name := range f.config.workerNames() {
-		p, err := f.cluster.Worker(name)
+		p, err := f.cluster.Process(name)
 		if err != nil {
 			return err
 		}

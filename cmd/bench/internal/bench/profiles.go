@@ -51,7 +51,7 @@ func (b *rig) profiled(server, worker string, do func(*procs.Process, string) er
 		}
 	}
 	if worker != "" {
-		p, err := b.cluster.Worker("worker-1")
+		p, err := b.cluster.Process("worker-1")
 		if err == nil {
 			err = do(p, worker)
 		}

@@ -207,14 +207,3 @@ var traits = []trait{
 func (t trait) cuts() bool {
 	return t.group == Partition || t.on == workerFromServers || t.on == workerFromServer
 }
-
-// Kinds lists all kinds of the groups.
-func Kinds(groups []Group) []Kind {
-	var kinds []Kind
-	for _, t := range traits {
-		if slices.Contains(groups, t.group) {
-			kinds = append(kinds, t.kind)
-		}
-	}
-	return kinds
-}

@@ -152,9 +152,9 @@ func TestEachPlanHasAllGroupsAndAllPlansAllKinds(t *testing.T) {
 			t.Errorf("seed %d has only %v", seed, groups)
 		}
 	}
-	for _, k := range Kinds(Groups) {
-		if seen[k] < 20 {
-			t.Errorf("%s occurs %d times in 100 plans", k, seen[k])
+	for _, trait := range traits {
+		if seen[trait.kind] < 20 {
+			t.Errorf("%s occurs %d times in 100 plans", trait.kind, seen[trait.kind])
 		}
 	}
 	if overlaps < 100 {

@@ -223,13 +223,13 @@ func (s *stage) kill(ctx context.Context) error {
 	s.killed = s.board.runs[0].worker()
 	held := s.board.count().live[s.killed]
 	s.board.mu.Unlock()
-	p, err := s.cluster.Worker(s.killed)
+	p, err := s.cluster.Process(s.killed)
 	if err != nil {
 		return err
 	}
 	s.screen.Line(">> SIGKILL to %s (process %d), which holds %d runs, %s among them", s.killed, p.ID(), held, nameHard)
 	s.killedAt = time.Now()
-	return s.cluster.KillWorker(s.killed)
+	return s.cluster.Kill(s.killed)
 }
 
 // bringBack waits until every SOFT run has left the killed worker and the HARD
