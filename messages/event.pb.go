@@ -2427,7 +2427,7 @@ func (x *RunEnded) GetFailure() *Failure {
 type RunReplayed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Steps []string               `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
-	// The request that asked for it; empty in entries of earlier versions.
+	// The request that asked for it: the same one again does nothing.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
