@@ -30,6 +30,7 @@ type RosterWorld struct {
 	Place func(string) (*actor.PID, error)
 }
 
+// RosterBubble runs f with a world of its own, on fake time.
 func RosterBubble(t *testing.T, f func(w *RosterWorld)) {
 	bubble.Test(t, func(t *testing.T) {
 		w := &RosterWorld{T: t}
@@ -52,6 +53,7 @@ func RosterBubble(t *testing.T, f func(w *RosterWorld)) {
 	})
 }
 
+// Node starts a member on a host of its own.
 func (w *RosterWorld) Node(id string, c cluster.Config) *cluster.Node {
 	w.T.Helper()
 	return w.nodeOn(w.network.Host(id), id, c)
@@ -110,6 +112,7 @@ func (w *RosterWorld) Worker(id string) *Process {
 	return p
 }
 
+// Ready starts a process that is admitted.
 func (w *RosterWorld) Ready(id string) *Process {
 	w.T.Helper()
 	p := w.Worker(id)
@@ -118,15 +121,16 @@ func (w *RosterWorld) Ready(id string) *Process {
 }
 
 // Watched starts a process, and a run that has heard that it is up.
-func (w *RosterWorld) Watched(id string) (*Process, *Run) {
+func (w *RosterWorld) Watched(id string) (*Process, *Watcher) {
 	w.T.Helper()
-	p, watcher := w.Worker(id), w.Run()
+	p, watcher := w.Worker(id), w.Watcher()
 	w.Roster.Watch(id, p.Info.Incarnation, watcher.PID)
 	p.Set(cluster.StateReady)
 	watcher.Hears(time.Second, p, "up")
 	return p, watcher
 }
 
+// Set shows the cluster a state.
 func (p *Process) Set(s cluster.State) {
 	p.w.T.Helper()
 	if err := p.Node.SetState(s); err != nil {
@@ -134,15 +138,16 @@ func (p *Process) Set(s cluster.State) {
 	}
 }
 
-// Run is an actor that hears of workers.
-type Run struct {
+// Watcher is an actor that hears of workers.
+type Watcher struct {
 	w    *RosterWorld
 	PID  *actor.PID
 	news chan *run.WorkerChanged
 }
 
-func (w *RosterWorld) Run() *Run {
-	r := &Run{w: w, news: make(chan *run.WorkerChanged, 1000)}
+// Watcher starts an actor that hears of workers.
+func (w *RosterWorld) Watcher() *Watcher {
+	r := &Watcher{w: w, news: make(chan *run.WorkerChanged, 1000)}
 	r.PID = w.Server.System().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
 		if c, ok := ctx.Message().(*run.WorkerChanged); ok {
 			r.news <- c
@@ -152,12 +157,13 @@ func (w *RosterWorld) Run() *Run {
 }
 
 // Hears waits for the next news: "up", "draining", or "gone: reason".
-func (r *Run) Hears(within time.Duration, p *Process, want string) {
+func (r *Watcher) Hears(within time.Duration, p *Process, want string) {
 	r.w.T.Helper()
 	r.HearsOf(within, p.Info.Incarnation, want)
 }
 
-func (r *Run) HearsOf(within time.Duration, incarnation, want string) {
+// HearsOf is Hears for a process that has no actor.
+func (r *Watcher) HearsOf(within time.Duration, incarnation, want string) {
 	r.w.T.Helper()
 	select {
 	case c := <-r.news:
@@ -176,7 +182,8 @@ func (r *Run) HearsOf(within time.Duration, incarnation, want string) {
 	}
 }
 
-func (r *Run) HearsNothing(for_ time.Duration) {
+// HearsNothing wants no news for a while.
+func (r *Watcher) HearsNothing(for_ time.Duration) {
 	r.w.T.Helper()
 	select {
 	case c := <-r.news:

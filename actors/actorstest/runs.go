@@ -130,11 +130,13 @@ func (w *World) Record(def *messages.WorkflowDefinition) {
 	}
 }
 
+// StartOf is the start of a run of a definition.
 func StartOf(id string, def *messages.WorkflowDefinition) *messages.StartRun {
 	return &messages.StartRun{RunId: id, Start: &messages.RunStarted{Workflow: def.Name, DefinitionHash: messages.HashDefinition(def),
 		Input: []byte("null"), Sticky: def.Sticky, Pool: "default", Trigger: "test"}}
 }
 
+// Start starts a run, which is durable when this returns.
 func (w *World) Start(s *Server, id string, def *messages.WorkflowDefinition) {
 	w.T.Helper()
 	replies, err := s.Host.Engine().StartRuns(w.T.Context(), []*messages.StartRun{StartOf(id, def)})

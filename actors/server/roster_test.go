@@ -15,7 +15,7 @@ import (
 func TestRosterUpDrainingLeft(t *testing.T) {
 	actorstest.RosterBubble(t, func(w *actorstest.RosterWorld) {
 		p := w.Worker("w1")
-		watcher := w.Run()
+		watcher := w.Watcher()
 		w.Roster.Watch("w1", p.Info.Incarnation, watcher.PID)
 		watcher.HearsNothing(time.Second) // joining is not up
 		p.Set(cluster.StateReady)
@@ -25,14 +25,14 @@ func TestRosterUpDrainingLeft(t *testing.T) {
 		}
 		p.Set(cluster.StateLeaving)
 		watcher.Hears(time.Second, p, "draining")
-		late := w.Run()
+		late := w.Watcher()
 		w.Roster.Watch("w1", p.Info.Incarnation, late.PID)
 		late.Hears(time.Second, p, "draining")
 		_ = p.Node.Stop(w.T.Context())
 		watcher.Hears(time.Second, p, "gone: worker left")
 		late.Hears(time.Second, p, "gone: worker left")
 		w.Roster.Unwatch("w1", watcher.PID)
-		later := w.Run()
+		later := w.Watcher()
 		w.Roster.Watch("w1", p.Info.Incarnation, later.PID)
 		later.Hears(time.Second, p, "gone: worker left")
 	})
@@ -90,7 +90,7 @@ func TestRosterBackAfterVerdict(t *testing.T) {
 
 func TestRosterUnknownWorkerSettles(t *testing.T) {
 	actorstest.RosterBubble(t, func(w *actorstest.RosterWorld) {
-		gone, comes := w.Run(), w.Run()
+		gone, comes := w.Watcher(), w.Watcher()
 		w.Roster.Watch("w1", "never-seen", gone.PID)
 		gone.HearsNothing(2900 * time.Millisecond)
 		gone.HearsOf(200*time.Millisecond, "never-seen", "gone: worker lost")
@@ -107,7 +107,7 @@ func TestRosterUnknownWorkerSettles(t *testing.T) {
 // A process that is joining is not given up as long as it is there.
 func TestRosterJoiningIsNotGone(t *testing.T) {
 	actorstest.RosterBubble(t, func(w *actorstest.RosterWorld) {
-		p, watcher := w.Worker("w1"), w.Run()
+		p, watcher := w.Worker("w1"), w.Watcher()
 		w.Roster.Watch("w1", p.Info.Incarnation, watcher.PID)
 		watcher.HearsNothing(10 * time.Second)
 		p.Host.Crash()
@@ -127,12 +127,12 @@ func TestRosterSuperseded(t *testing.T) {
 			w.T.Fatalf("told %v", m)
 		}
 		// Whoever watches the old process later hears of both at once.
-		late := w.Run()
+		late := w.Watcher()
 		w.Roster.Watch("w1", old.Info.Incarnation, late.PID)
 		late.Hears(time.Second, old, "gone: worker superseded")
 		late.Hears(time.Second, fresh, "up")
 		// And whoever watches an even older one that was never seen.
-		older := w.Run()
+		older := w.Watcher()
 		w.Roster.Watch("w1", "00000000000000000000000000", older.PID)
 		// The server has begun a moment ago: it may still have a lease.
 		older.HearsOf(2*time.Second, "00000000000000000000000000", "gone: worker superseded")
@@ -145,7 +145,7 @@ func TestRosterSuperseded(t *testing.T) {
 func TestRosterUnseenMayBeNewer(t *testing.T) {
 	actorstest.RosterBubble(t, func(w *actorstest.RosterWorld) {
 		old, _ := w.Watched("w1")
-		fresh, watcher := w.Worker("w1"), w.Run()
+		fresh, watcher := w.Worker("w1"), w.Watcher()
 		w.Roster.Watch("w1", fresh.Info.Incarnation, watcher.PID)
 		watcher.HearsNothing(2 * time.Second)
 		fresh.Set(cluster.StateReady)
@@ -153,7 +153,7 @@ func TestRosterUnseenMayBeNewer(t *testing.T) {
 		watcher.Hears(time.Second, fresh, "up")
 
 		// One that never appears counts as gone, and then the other one is news.
-		never := w.Run()
+		never := w.Watcher()
 		w.Roster.Watch("w1", "zzzz", never.PID)
 		never.HearsNothing(2900 * time.Millisecond)
 		never.HearsOf(200*time.Millisecond, "zzzz", "gone: worker superseded")

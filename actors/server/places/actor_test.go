@@ -334,7 +334,7 @@ func TestPlacementIntroducesUnknownWorker(t *testing.T) {
 // known from the roster at once.
 func TestPlacementFollowsRoster(t *testing.T) {
 	placementBubble(t, nil, func(w *placementWorld) {
-		run := w.Run()
+		run := w.Watcher()
 		p, a := w.Worker("w1"), w.asker()
 		w.Roster.Watch("w1", p.Info.Incarnation, run.PID)
 		w.admit(p, time.Second)
