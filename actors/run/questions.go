@@ -122,7 +122,9 @@ func (q *questions) unuse(p *messages.Placed) {
 // drop takes the question of an index, if there is one.
 func (q *questions) drop(k int) *question {
 	open := q.open[k]
-	q.open[k] = nil
+	if open != nil {
+		q.open[k] = nil
+	}
 	return open
 }
 

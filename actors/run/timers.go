@@ -30,6 +30,9 @@ func (m *Machine) expire() {
 // started on a HARD run's worker waits again from the loss of the worker.
 func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	st := &m.s.Steps[i]
+	if st.Phase == Waiting || st.Phase.Ended() {
+		return time.Time{}, false
+	}
 	timeout, ok := st.Def.ScheduleTimeout()
 	if !ok {
 		return time.Time{}, false
@@ -40,8 +43,6 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	switch {
 	case st.Phase == Ready, st.Phase == Backoff:
 		return st.ReadyAt.Add(timeout), true
-	case st.Phase != Live:
-		return time.Time{}, false
 	case m.s.pending() && !st.StartedAt.IsZero():
 		return m.s.Binding.LostAt.Add(timeout), true
 	case m.s.pending():
@@ -77,8 +78,11 @@ func (m *Machine) failScheduleTimeout(st *Step, waitedFor string) {
 // out of reach, or whose run was, gets the grace to say what became of it.
 func (m *Machine) executionDeadline(i int) (time.Time, bool) {
 	st := &m.s.Steps[i]
+	if st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost {
+		return time.Time{}, false
+	}
 	limit, ok := st.Def.ExecutionTimeout()
-	if !ok || st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost {
+	if !ok {
 		return time.Time{}, false
 	}
 	end := st.StartedAt.Add(limit)
