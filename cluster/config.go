@@ -149,6 +149,20 @@ func (c Config) Validate() error {
 	if c.Pool != "" {
 		checkName(fault, "pool", c.Pool)
 	}
+	c.addressFaults(fault)
+	if len(faults) > 0 {
+		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", errors.Join(faults...))
+	}
+	for what, address := range map[string]string{"bind address": c.BindAddress, "gossip address": c.GossipAddress, "advertised host": c.AdvertiseHost} {
+		if c.Secret == "" && address != "" && !isLoopback(address) {
+			return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and there is no secret", what, address)
+		}
+	}
+	return nil
+}
+
+// addressFaults checks the addresses, but not that they are loopback's.
+func (c Config) addressFaults(fault func(string, ...any)) {
 	checkAddress(fault, "bind address", c.BindAddress)
 	if host := checkAddress(fault, "gossip address", c.GossipAddress); host != "" && net.ParseIP(host) == nil {
 		fault("gossip address %q: the host has to be an IP", c.GossipAddress)
@@ -161,15 +175,6 @@ func (c Config) Validate() error {
 	for _, seed := range c.Join {
 		checkAddress(fault, "join address", seed)
 	}
-	if len(faults) > 0 {
-		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", errors.Join(faults...))
-	}
-	for what, address := range map[string]string{"bind address": c.BindAddress, "gossip address": c.GossipAddress, "advertised host": c.AdvertiseHost} {
-		if c.Secret == "" && address != "" && !isLoopback(address) {
-			return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and there is no secret", what, address)
-		}
-	}
-	return nil
 }
 
 // checkName checks what becomes part of a member's name or metadata.

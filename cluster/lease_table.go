@@ -115,14 +115,7 @@ func (t *leaseTable) noteServers(at time.Time, self Member, view *View) {
 			there = append(there, m.Name)
 		}
 	}
-	for name, when := range t.ended {
-		switch {
-		case t.granter != nil && at.Sub(when) < t.cfg.For:
-			t.granter.Ended(when, name)
-		case at.Sub(when) > lease.GhostFor:
-			delete(t.ended, name)
-		}
-	}
+	t.noteEnded(at)
 	var known []string
 	if t.holder != nil {
 		t.holder.Servers(at, there)
@@ -135,6 +128,18 @@ func (t *leaseTable) noteServers(at time.Time, self Member, view *View) {
 	for name := range t.servers {
 		if _, there := view.Member(name); !there && !slices.Contains(known, name) {
 			delete(t.servers, name)
+		}
+	}
+}
+
+// noteEnded tells of servers that have ended, and forgets those of long ago.
+func (t *leaseTable) noteEnded(at time.Time) {
+	for name, when := range t.ended {
+		switch {
+		case t.granter != nil && at.Sub(when) < t.cfg.For:
+			t.granter.Ended(when, name)
+		case at.Sub(when) > lease.GhostFor:
+			delete(t.ended, name)
 		}
 	}
 }

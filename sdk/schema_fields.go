@@ -93,15 +93,20 @@ func readField(parent jsonField, i int) (f jsonField, embedded, ok bool) {
 		}
 		return f, true, true
 	}
+	f.read(options, inner.Kind())
+	return f, false, true
+}
+
+// read takes in the options of a tag; kind is that of the field's value.
+func (f *jsonField) read(options string, kind reflect.Kind) {
 	for option := range strings.SplitSeq(options, ",") {
 		switch option {
 		case "omitempty", "omitzero":
 			f.optional = true
 		case "string":
-			f.quoted = inner.Kind() >= reflect.Bool && inner.Kind() <= reflect.Float64 || inner.Kind() == reflect.String
+			f.quoted = kind >= reflect.Bool && kind <= reflect.Float64 || kind == reflect.String
 		}
 	}
-	return f, false, true
 }
 
 // validName says whether encoding/json takes a name from a tag.

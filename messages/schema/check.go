@@ -208,7 +208,7 @@ func cut[T string | []byte](text T) string {
 }
 
 func (c *check) number(n *node, i uint32) *Fault {
-	if n.minimum == nil && n.maximum == nil && n.above == nil && n.below == nil && n.multipleOf == nil {
+	if !n.limitsNumbers() {
 		return nil
 	}
 	if f := c.spend(len(c.doc.raw(i)) / 4); f != nil {
@@ -228,6 +228,10 @@ func (c *check) number(n *node, i uint32) *Fault {
 		return misfit("multipleOf: %s is not a multiple of %s", raw, n.multipleOf.plain())
 	}
 	return nil
+}
+
+func (n *node) limitsNumbers() bool {
+	return n.minimum != nil || n.maximum != nil || n.above != nil || n.below != nil || n.multipleOf != nil
 }
 
 func (c *check) text(n *node, i uint32) *Fault {

@@ -137,14 +137,7 @@ func (c *compiler) findAnchors(v any, place string) error {
 			}
 		}
 	case map[string]any:
-		for _, key := range []string{"$anchor", "$dynamicAnchor"} {
-			if name, ok := v[key].(string); ok {
-				c.anchors[name] = place
-			}
-		}
-		if id, ok := v["$id"].(string); ok && c.draft7 && strings.HasPrefix(id, "#") {
-			c.anchors[id[1:]] = place
-		}
+		c.noteAnchors(v, place)
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			if key == "enum" || key == "const" || key == "default" || key == "examples" {
 				continue // these are no schemas
@@ -155,6 +148,18 @@ func (c *compiler) findAnchors(v any, place string) error {
 		}
 	}
 	return nil
+}
+
+// noteAnchors notes the names that a place has itself.
+func (c *compiler) noteAnchors(v map[string]any, place string) {
+	for _, key := range []string{"$anchor", "$dynamicAnchor"} {
+		if name, ok := v[key].(string); ok {
+			c.anchors[name] = place
+		}
+	}
+	if id, ok := v["$id"].(string); ok && c.draft7 && strings.HasPrefix(id, "#") {
+		c.anchors[id[1:]] = place
+	}
 }
 
 var (

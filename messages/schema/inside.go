@@ -16,23 +16,8 @@ func (c *check) array(n *node, i uint32, own *notes) *Fault {
 	case n.maxItems != none && size > n.maxItems:
 		return misfit("maxItems: it has %d items, more than %d", size, n.maxItems)
 	}
-	if len(n.prefix) > 0 || n.items != nil {
-		for at, item := range c.doc.items(i) {
-			m := n.items
-			if at < len(n.prefix) {
-				m = n.prefix[at]
-			}
-			if m == nil {
-				break
-			}
-			if f := c.value(m, item, nil); f != nil {
-				return f.in("[" + strconv.Itoa(at) + "]")
-			}
-		}
-		if own != nil {
-			own.first = max(own.first, min(len(n.prefix), size))
-			own.all = own.all || n.items != nil
-		}
+	if f := c.items(n, i, own); f != nil {
+		return f
 	}
 	if f := c.contains(n, i, own); f != nil {
 		return f
@@ -43,6 +28,30 @@ func (c *check) array(n *node, i uint32, own *notes) *Fault {
 		}
 	}
 	return c.otherItems(n, i, own)
+}
+
+// items checks the items that have a schema by their place.
+func (c *check) items(n *node, i uint32, own *notes) *Fault {
+	if len(n.prefix) == 0 && n.items == nil {
+		return nil
+	}
+	for at, item := range c.doc.items(i) {
+		m := n.items
+		if at < len(n.prefix) {
+			m = n.prefix[at]
+		}
+		if m == nil {
+			break
+		}
+		if f := c.value(m, item, nil); f != nil {
+			return f.in("[" + strconv.Itoa(at) + "]")
+		}
+	}
+	if own != nil {
+		own.first = max(own.first, min(len(n.prefix), int(c.doc.values[i].size)))
+		own.all = own.all || n.items != nil
+	}
+	return nil
 }
 
 func (f *Fault) in(segment string) *Fault {
@@ -165,44 +174,47 @@ func (c *check) member(n *node, nameAt, member uint32, own *notes) (f *Fault, kn
 		return nil, true
 	}
 	name := c.doc.text(nameAt)
-	evaluated := false
-	apply := func(m *node) *Fault {
-		evaluated = true
-		if f := c.value(m, member, nil); f != nil {
-			return f.in(segment(name))
-		}
-		return nil
-	}
-	if m, ok := n.properties[name]; ok {
-		if f := apply(m); f != nil {
-			return f, true
-		}
-	} else if n.folded != nil {
-		for _, m := range n.folded[fold(name)] {
-			if f := apply(m); f != nil {
-				return f, true
-			}
-		}
-	}
-	for _, p := range n.patterns {
-		if p.pattern.MatchString(name) {
-			if f := apply(p.node); f != nil {
-				return f, true
-			}
-		}
-	}
+	evaluated, f := c.memberByName(n, name, member)
 	if !evaluated && n.additional != nil {
 		if n.additional.refuse {
 			return nil, false
 		}
-		if f := apply(n.additional); f != nil {
-			return f, true
-		}
+		evaluated, f = true, c.value(n.additional, member, nil)
+	}
+	if f != nil {
+		return f.in(segment(name)), true
 	}
 	if evaluated {
 		own.member(name)
 	}
 	return nil, true
+}
+
+// memberByName applies the schemas that are for a member by its name; evaluated
+// says that there are any.
+func (c *check) memberByName(n *node, name string, member uint32) (evaluated bool, f *Fault) {
+	if m, ok := n.properties[name]; ok {
+		if f := c.value(m, member, nil); f != nil {
+			return true, f
+		}
+		evaluated = true
+	} else if n.folded != nil {
+		for _, m := range n.folded[fold(name)] {
+			if f := c.value(m, member, nil); f != nil {
+				return true, f
+			}
+			evaluated = true
+		}
+	}
+	for _, p := range n.patterns {
+		if p.pattern.MatchString(name) {
+			if f := c.value(p.node, member, nil); f != nil {
+				return true, f
+			}
+			evaluated = true
+		}
+	}
+	return evaluated, nil
 }
 
 // fold is the same for names that encoding/json takes for each other.
