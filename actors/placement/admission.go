@@ -147,11 +147,21 @@ func (c *Core) entrantOf(workerID, incarnation string, phase entrantPhase) *entr
 	return e
 }
 
+// probing returns the entrant that a probe is for, if it still waits for its
+// answer: it may have given up since, come again, and wait for another one's.
+func (c *Core) probing(p Probe) *entrant {
+	e := c.entrantOf(p.WorkerID, p.Incarnation, phaseProbing)
+	if e == nil || e.rivals[0].Incarnation != p.Rival.Incarnation {
+		return nil
+	}
+	return e
+}
+
 // ProbeAnswered says that the probed rival lives: by is what it says of
 // itself.
-func (c *Core) ProbeAnswered(workerID, incarnation string, by *messages.WorkerInfo, draining bool, _ time.Time) []Action {
-	e := c.entrantOf(workerID, incarnation, phaseProbing)
-	if e == nil {
+func (c *Core) ProbeAnswered(p Probe, by *messages.WorkerInfo, draining bool) []Action {
+	workerID, incarnation := p.WorkerID, p.Incarnation
+	if c.probing(p) == nil {
 		return c.take()
 	}
 	delete(c.entrants, workerID)
@@ -167,8 +177,9 @@ func (c *Core) ProbeAnswered(workerID, incarnation string, by *messages.WorkerIn
 // ProbeFailed says that the probed rival did not answer; gone means that there
 // is certainly no such process any more (nobody listens at its address, or
 // somebody else does).
-func (c *Core) ProbeFailed(workerID, incarnation string, gone bool, now time.Time) []Action {
-	e := c.entrantOf(workerID, incarnation, phaseProbing)
+func (c *Core) ProbeFailed(p Probe, gone bool, now time.Time) []Action {
+	workerID, incarnation := p.WorkerID, p.Incarnation
+	e := c.probing(p)
 	if e == nil {
 		return c.take()
 	}

@@ -44,11 +44,12 @@ type script struct {
 	grants map[string]uint64
 	names  map[uint64]string
 	infos  map[string]*messages.WorkerInfo // by id~incarnation
+	probes map[string]Probe                // the newest, by id~incarnation
 	serial uint64
 }
 
 func newScript() *script {
-	s := &script{grants: map[string]uint64{}, names: map[uint64]string{}, infos: map[string]*messages.WorkerInfo{}}
+	s := &script{grants: map[string]uint64{}, names: map[uint64]string{}, infos: map[string]*messages.WorkerInfo{}, probes: map[string]Probe{}}
 	s.reset(Config{SettleFor: -1})
 	return s
 }
@@ -103,9 +104,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.show(c.Register(s.worker(a), s.rivals(a), s.now))
 	case "probe-answered":
 		by := s.infos[a.first()+"~"+a.str("by")]
-		return s.show(c.ProbeAnswered(a.first(), a.str("incarnation"), by, a.flag("draining"), s.now))
+		return s.show(c.ProbeAnswered(s.probe(a), by, a.flag("draining")))
 	case "probe-failed":
-		return s.show(c.ProbeFailed(a.first(), a.str("incarnation"), a.flag("gone"), s.now))
+		return s.show(c.ProbeFailed(s.probe(a), a.flag("gone"), s.now))
 	case "recorded":
 		var err error
 		if code := a.str("error"); code != "" {
@@ -215,6 +216,15 @@ func (s *script) rivals(a arguments) []Rival {
 	return out
 }
 
+// probe is the newest for a process, or, with rival=, one that asked another.
+func (s *script) probe(a arguments) Probe {
+	p := s.probes[a.first()+"~"+a.str("incarnation")]
+	if rival := a.str("rival"); rival != "" {
+		p.Rival = Rival{WorkerID: a.first(), Incarnation: rival}
+	}
+	return p
+}
+
 func (s *script) show(actions []Action) string {
 	var b strings.Builder
 	for _, action := range actions {
@@ -228,6 +238,7 @@ func (s *script) show(actions []Action) string {
 		case ListBound:
 			fmt.Fprintf(&b, "list runs bound to %s\n", x.WorkerID)
 		case Probe:
+			s.probes[x.WorkerID+"~"+x.Incarnation] = x
 			fmt.Fprintf(&b, "probe %s %s at %s, for %s\n", x.WorkerID, x.Rival.Incarnation, x.Rival.Address, x.Incarnation)
 		case Record:
 			fmt.Fprintf(&b, "record definitions of %s %s\n", x.Worker.WorkerId, x.Worker.Incarnation)

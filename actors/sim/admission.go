@@ -150,9 +150,9 @@ func (p *placer) probe(act placement.Probe) {
 		refused := !rival.alive && !s.cut(p.sv.proc, rival.proc) && !s.cut(rival.proc, p.sv.proc)
 		p.then(func() []placement.Action {
 			if answered {
-				return p.core.ProbeAnswered(act.WorkerID, act.Incarnation, rival.info, draining, p.sv.clock())
+				return p.core.ProbeAnswered(act, rival.info, draining)
 			}
-			return p.core.ProbeFailed(act.WorkerID, act.Incarnation, refused, p.sv.clock())
+			return p.core.ProbeFailed(act, refused, p.sv.clock())
 		})
 	})
 }

@@ -378,10 +378,10 @@ func (a *placementActor) rivals(info *messages.WorkerInfo) []placement.Rival {
 
 func (a *placementActor) probed(m placementProbed, now time.Time) {
 	if m.by != nil {
-		a.do(a.core.ProbeAnswered(m.probe.WorkerID, m.probe.Incarnation, m.by, m.draining, now))
+		a.do(a.core.ProbeAnswered(m.probe, m.by, m.draining))
 		return
 	}
-	a.do(a.core.ProbeFailed(m.probe.WorkerID, m.probe.Incarnation, m.gone, now))
+	a.do(a.core.ProbeFailed(m.probe, m.gone, now))
 }
 
 func (a *placementActor) listed(m placementListed, now time.Time) {
