@@ -70,9 +70,6 @@ func (a *Activation) WaitingFor() string {
 	return a.m.WaitingFor()
 }
 
-// Retired says that the activation has ended.
-func (a *Activation) Retired() bool { return a.retired }
-
 // Watched are the workers of which the activation wants news. Who ends it
 // unwatches them.
 func (a *Activation) Watched() []string { return a.watched }
@@ -204,16 +201,38 @@ func (a *Activation) ofHost(e envelope, now time.Time) {
 			a.leave(now)
 		}
 	case StoredUpTo:
-		// One that is appending will learn it by that.
-		if number := a.m.State().Number; number < msg.Number && !a.m.Appending() {
-			a.leave(now)
-			a.act(LoadAgain{Failures: a.failures, Err: messages.Errorf(messages.CodeJournalConflict,
-				"run %s has %d entries in the journal and %d here", a.RunID, msg.Number, number)})
-		}
+		a.storedUpTo(msg.Number, now)
 	case CompareStored:
-		a.act(Compare{After: a.m.State().Number})
+		a.act(a.compare())
+	case Compared:
+		a.compared(msg, now)
 	case *Bound:
 		a.stillBound(msg)
+	}
+}
+
+// storedUpTo ends the activation if it is behind. One that is appending will
+// learn it by that.
+func (a *Activation) storedUpTo(stored uint64, now time.Time) {
+	if number := a.m.State().Number; number < stored && !a.m.Appending() {
+		a.leave(now)
+		a.act(LoadAgain{Failures: a.failures, Err: messages.Errorf(messages.CodeJournalConflict,
+			"run %s has %d entries in the journal and %d here", a.RunID, stored, number)})
+	}
+}
+
+func (a *Activation) compare() Compare {
+	return Compare{After: a.m.State().Number, mark: a.facts.LeaseMark()}
+}
+
+// compared shows the activation to be the newest, or behind.
+func (a *Activation) compared(msg Compared, now time.Time) {
+	switch {
+	case msg.Err != nil:
+	case msg.More:
+		a.storedUpTo(msg.Of.After+1, now)
+	case a.m.State().Number == msg.Of.After:
+		a.mark = max(a.mark, msg.Of.mark)
 	}
 }
 

@@ -39,11 +39,17 @@ func (h *Host) Check() error {
 		return fmt.Errorf("H2: owned %d of %d, taking %d, wakings %d, passing %d", h.ownedCount, owned, h.taking, h.wakings, h.passing)
 	}
 	for _, r := range h.releases {
-		for a := range r.waits {
-			if a.retired && h.active[a.RunID] != a {
-				return fmt.Errorf("H3: shards %v wait for %s, which has retired", r.shards, a.RunID)
-			}
+		if len(r.waits) == 0 && r.asked == 0 && !r.paused {
+			return fmt.Errorf("H3: the letting go of shards %v waits for nothing", r.shards)
 		}
+	}
+	return nil
+}
+
+// Idle says what is under way although nothing should be; nil if nothing is.
+func (h *Host) Idle() error {
+	if h.taking > 0 || len(h.releases) > 0 || len(h.claims) > 0 || h.wakings > 0 || h.passing > 0 {
+		return fmt.Errorf("taking %d, letting go %d, claims %d, wakings %d, passing %d", h.taking, len(h.releases), len(h.claims), h.wakings, h.passing)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@
 //	A4  the machine's state keeps the invariants of package run
 //	A5  an attempt is sent under a lease term that the server knew before the
 //	    activation was last shown to be the newest: by an entry that was stored,
-//	    or by the reading of the history
+//	    by the reading of the history, or because the journal had nothing more
 //	A6  an activation whose load or append failed is loaded again, after a pause
 //	    that doubles, unless the run is unknown or cannot be read
 //
@@ -40,8 +40,8 @@
 //
 //	H1  a run has at most one activation in the set
 //	H2  the counts of what is under way are those of what is under way
-//	H3  a set of shards that is being let go waits only for activations that have
-//	    not retired
+//	H3  a set of shards that is being let go waits for activations that have not
+//	    retired, for the answers of new owners, or for the time to ask again
 //	H4  on its own account a host activates only runs of shards that it owns
 //	H5  the new owner of a shard is told that it was let go after the last append
 //	    to its runs was stored

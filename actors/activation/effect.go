@@ -81,7 +81,9 @@ func (a *Activation) underTerm(action Action, act run.SendWorker) Action {
 	case *messages.HandOff:
 		term, known := a.facts.LeaseTerm(act.To, a.mark)
 		if !known {
-			return nil // It is asked again, or goes without.
+			// It is asked again after a while: by then the activation may have been
+			// shown to be the newest.
+			return a.compare()
 		}
 		m.LeaseTerm = term
 	}

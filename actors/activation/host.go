@@ -18,13 +18,19 @@ type HostConfig struct {
 	ShardOf func(runID string) int
 	// Run holds the times of the machines.
 	Run run.Config
-	// PageSize is how many runs are read at once. Default 500.
+	// PageSize is how many runs are read at once.
 	PageSize int
 	// SweepTurn is how long a sweep takes to look at all shards; SweepTurnAlone
-	// that of the only server, which loses nothing in races with others. Defaults
-	// 20 s and 2 min.
+	// that of the only server, which loses nothing in races with others.
 	SweepTurn, SweepTurnAlone time.Duration
 }
+
+// Defaults of a HostConfig.
+const (
+	PageSize       = 500
+	SweepTurn      = 20 * time.Second
+	SweepTurnAlone = 2 * time.Minute
+)
 
 // Host is the activations of a server and what the server does with the shards
 // that it owns. See the package about who may call it when.
@@ -84,9 +90,9 @@ const (
 
 // NewHost makes the host of a server that owns nothing yet.
 func NewHost(cfg HostConfig) *Host {
-	cfg.PageSize = cmp.Or(cfg.PageSize, 500)
-	cfg.SweepTurn = cmp.Or(cfg.SweepTurn, 20*time.Second)
-	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, 2*time.Minute)
+	cfg.PageSize = cmp.Or(cfg.PageSize, PageSize)
+	cfg.SweepTurn = cmp.Or(cfg.SweepTurn, SweepTurn)
+	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, SweepTurnAlone)
 	return &Host{cfg: cfg, facts: cfg.Facts, active: map[string]*Activation{}, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{}}
 }
 
@@ -131,12 +137,11 @@ func (h *Host) handle(in Input, now time.Time) {
 		h.start(in.Starting)
 	case Retired:
 		h.forget(in.Activation)
+		h.kick(in.Activation.wakeAt(), now)
 	case Want:
 		h.activate(in.RunID)
 	case Deliver:
 		h.tell(h.activate(in.RunID), in.Message, in.Sender)
-	case Dormant:
-		h.kick(in.WakeAt, now)
 	case StillBound:
 		h.stillBound(in)
 	case RowRead:
@@ -156,8 +161,9 @@ func (h *Host) handle(in Input, now time.Time) {
 func (h *Host) failure(in Input, now time.Time) bool {
 	switch in := in.(type) {
 	case Ended:
+		died := h.active[in.Activation.RunID] == in.Activation
 		h.forget(in.Activation)
-		if !in.Activation.retired {
+		if died {
 			h.again(Again{in.Activation.RunID, LoadAgain{Failures: in.Activation.failures,
 				Err: messages.Errorf(messages.CodeInternal, "the activation stopped by itself")}})
 		}

@@ -31,8 +31,6 @@ type (
 	// it were told. A run whose dormancy is stored after the reading that this
 	// causes heard of the worker before, and does not leave memory.
 	News struct{ Worker run.WorkerChanged }
-	// Dormant: a row was stored of a run that is to be woken at a time.
-	Dormant struct{ WakeAt time.Time }
 	// Want makes sure that a run has an activation.
 	Want struct{ RunID string }
 	// Deliver gives a message to the activation of a run, which is made if there
@@ -57,7 +55,8 @@ type (
 
 	// Retired: an activation said Stop.
 	Retired struct{ Activation *Activation }
-	// Ended: the mailbox of an activation is gone, for whatever reason.
+	// Ended: the mailbox of an activation is gone, for whatever reason. A run that
+	// had not retired is loaded again.
 	Ended struct{ Activation *Activation }
 	// Failed is an activation's LoadFailed.
 	Failed struct {
@@ -136,7 +135,6 @@ func (DeclaredGone) input()   {}
 func (BeginAnew) input()      {}
 func (PlacementReset) input() {}
 func (News) input()           {}
-func (Dormant) input()        {}
 func (Want) input()           {}
 func (Deliver) input()        {}
 func (Start) input()          {}
@@ -178,6 +176,10 @@ const (
 	ReadWatched
 	ReadDue
 )
+
+func (q Query) String() string {
+	return [...]string{"active", "heads", "woken by up", "woken by gone", "watched", "due"}[q]
+}
 
 // Actions of a host, beside Respond.
 type (

@@ -1,8 +1,6 @@
 package activation
 
 import (
-	"time"
-
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -67,6 +65,12 @@ type (
 	StoredUpTo struct{ Number uint64 }
 	// CompareStored makes the activation find out whether it is behind.
 	CompareStored struct{}
+	// Compared answers Compare: whether there are more entries.
+	Compared struct {
+		Of   Compare
+		More bool
+		Err  error
+	}
 )
 
 // Action is what the shell is to do: one of package run's, or one of these.
@@ -105,11 +109,13 @@ type (
 		Result *messages.Result
 		Sender any
 	}
-	// Compare reads whether the journal has entries after a number; StoredUpTo
-	// is to follow if it has.
+	// Compare reads whether the journal has entries after a number; Compared is
+	// to follow.
 	Compare struct {
 		run.Extra
 		After uint64
+		// mark is of before the reading.
+		mark uint64
 	}
 	// LoadAgain makes the host load the run after a pause. Failures counts the
 	// activations in a row that failed before.
@@ -128,24 +134,3 @@ type (
 		Err error
 	}
 )
-
-// RowOf projects a run that has started to its row.
-func RowOf(s *run.State, shard int) *journal.Row {
-	row := &journal.Row{
-		RunID: s.RunID, Shard: shard, Workflow: s.Start.Workflow, DefinitionHash: s.Start.DefinitionHash,
-		Pool: s.Def.EffectivePool(), Sticky: s.Def.Sticky, Status: s.Status,
-		Priority:  messages.EffectivePriority(s.Start.Priority, s.Def.Priority),
-		ParentRun: s.Start.ParentRun, Trigger: s.Start.Trigger,
-		BoundWorker: s.BoundWorker(), Epoch: s.Epoch, CreatedAt: s.CreatedAt, FinishedAt: s.FinishedAt,
-	}
-	if d := s.Dormant; d != nil {
-		row.Dormant, row.WakeOnUp, row.WakeOnGone = true, d.WakeOnUp, d.WakeOnGone
-		if d.WakeAtUs != 0 {
-			row.WakeAt = time.UnixMicro(d.WakeAtUs)
-		}
-	}
-	if s.Failure != nil {
-		row.FailureCode, row.FailureMessage = s.Failure.Code, s.Failure.Message
-	}
-	return row
-}

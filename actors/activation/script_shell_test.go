@@ -128,6 +128,9 @@ func (s *script) action(a *Activation, action Action) {
 	case run.Ask:
 		m := act.Message
 		placed := &messages.Placed{RunId: a.RunID, Question: m.Question, Step: m.Step, GrantId: 1, Worker: workerRef("w1")}
+		if m.ExcludeWorker == "w1" {
+			placed.Worker = workerRef("w2")
+		}
 		s.mailboxes = append(s.mailboxes, mail{a, placed, nil})
 	case run.Withdraw, run.Unbound, run.Watch, run.Unwatch:
 	case run.SetTimer:
@@ -179,9 +182,7 @@ func (s *script) ownAction(a *Activation, action Action) {
 		s.line(a, "compare with the journal")
 		s.later(func(err error) {
 			entries, _, _ := s.store.Entries(context.Background(), a.RunID, act.After, 1)
-			if err == nil && len(entries) > 0 {
-				s.mailboxes = append(s.mailboxes, mail{a, StoredUpTo{act.After + 1}, nil})
-			}
+			s.mailboxes = append(s.mailboxes, mail{a, Compared{Of: act, More: len(entries) > 0, Err: err}, nil})
 		})
 	case LoadAgain:
 		s.handle(Again{a.RunID, act})
@@ -217,11 +218,11 @@ func (s *script) stored(runID, how string) {
 			err = s.store.Append(context.Background(), []journal.Append{p.append})[0]
 		case "conflict":
 			err = messages.Errorf(messages.CodeJournalConflict, "another activation went on")
+		case "stored-unanswered":
+			s.must(s.store.Append(context.Background(), []journal.Append{p.append})[0])
+			fallthrough
 		default:
 			err = messages.Errorf(messages.CodeJournalUnavailable, "down")
-		}
-		if err == nil && p.append.Row.Dormant && !p.append.Row.WakeAt.IsZero() {
-			s.handle(Dormant{p.append.Row.WakeAt})
 		}
 		s.mailboxes = append(s.mailboxes, mail{p.a, run.Appended{Err: err}, nil})
 		return
@@ -256,7 +257,7 @@ func (s *script) answerRead(how string) {
 
 func (s *script) askRead(act *Read) {
 	if s.readsWait {
-		s.printf("  read %s", [...]string{"active", "heads", "woken by up", "woken by gone", "watched", "due"}[act.Query])
+		s.printf("  read %s", act.Query)
 	}
 	s.later(func(err error) {
 		if err != nil {
@@ -320,6 +321,8 @@ func describe(message any) string {
 			verb = "take up"
 		}
 		return fmt.Sprintf("%s %s#%d term=%d", verb, m.Step, m.Attempt, m.LeaseTerm)
+	case *messages.HandOff:
+		return fmt.Sprintf("hand off, term=%d", m.LeaseTerm)
 	case *messages.Result:
 		return fmt.Sprintf("result of %s#%d %s", m.Step, m.Attempt, m.GetFailure().GetCode())
 	case *messages.ResultAck:

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -23,10 +24,12 @@ import (
 //
 // A script is about a server, its runs and their journal. The shard of run r6 is
 // 6 modulo 4: the first digit of its name counts. Every run has one step, a, and
-// goes to worker w1. Directives:
+// goes to worker w1, or w2 if it is to leave
+// that. Directives:
 //
 //	server sticky=none|soft|hard    a server that owns all four shards; without
 //	       sweeping                 this word it does not sweep
+//	       hands-off                its steps build state that can be handed off
 //	do                              lets things happen, one a line:
 //
 //	start r1 [input=2], cancel r1, replay r1, wait-for r1
@@ -37,6 +40,8 @@ import (
 //	spawn r1 [sticky], bound r1 epoch=1 worker=w1
 //	appends wait | work             they are stored by the next three lines only
 //	stored r1, conflict r1, unavailable r1
+//	stored-unanswered r1            the journal was out of reach before it answered
+//	loaded-again r1                 the activation that retired last is given another answer
 //	reads wait | work               they are answered by the next two lines only
 //	read, read fails | corrupt
 //	elsewhere cancels r1            another server appends to the run
@@ -128,6 +133,10 @@ func (s *script) server() {
 	s.d.MaybeScanArgs(s.t, "sticky", &sticky)
 	def := &messages.WorkflowDefinition{Name: "wf", Steps: []*messages.StepDefinition{{Name: "a", Retries: 9, BackoffMs: 60_000}},
 		Sticky: map[string]messages.Sticky{"soft": messages.Sticky_STICKY_SOFT, "hard": messages.Sticky_STICKY_HARD}[sticky]}
+	if s.d.HasArg("hands-off") {
+		def.Locals = []*messages.LocalDefinition{{Name: "x", Handoff: true}}
+		def.Steps[0].BuildsState = true
+	}
 	if err := messages.ValidateDefinition(def); err != nil {
 		s.fatal("%v", err)
 	}
@@ -227,6 +236,8 @@ func (s *script) command(words []string) {
 	case "bound":
 		s.handle(StillBound{RunID: id, Bound: Bound{Worker: &messages.WorkerRef{WorkerId: named("worker", "w1"), Incarnation: "i1"},
 			Epoch: number(named("epoch", "1")), To: "w1"}})
+	case "loaded-again":
+		s.deliver(id, true, s.load(id, nil))
 	case "late-news":
 		news := newsOf(s, word(2), word(3))
 		s.deliver(id, true, &news)
@@ -234,7 +245,7 @@ func (s *script) command(words []string) {
 		s.news(word(1), word(2))
 	case "appends":
 		s.appendsWait = word(1) == "wait"
-	case "stored", "conflict", "unavailable":
+	case "stored", "stored-unanswered", "conflict", "unavailable":
 		s.stored(id, words[0])
 	case "reads":
 		s.readsWait = word(1) == "wait"
@@ -405,7 +416,7 @@ func (s *script) must(err error) {
 func (s *script) entry(st *run.State, act run.Append) journal.Append {
 	data, err := proto.Marshal(act.Entry)
 	s.must(err)
-	return journal.Append{RunID: st.RunID, Number: act.Number, Entry: data, Row: RowOf(st, shardOf(st.RunID))}
+	return journal.Append{RunID: st.RunID, Number: act.Number, Entry: data, Row: projection.Row(st, shardOf(st.RunID))}
 }
 
 // pass lets time go by.

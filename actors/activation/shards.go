@@ -38,6 +38,8 @@ type release struct {
 	// those that did not take them.
 	asked int
 	left  []int
+	// paused: the owners are asked again after a pause.
+	paused bool
 }
 
 // claim is a set of shards whose former owner is done with them.
@@ -134,6 +136,7 @@ func (h *Host) offer(r *release) {
 	if !slices.Contains(h.releases, r) {
 		return
 	}
+	r.paused = false
 	byOwner := map[string][]int{}
 	for _, shard := range r.shards {
 		if owner := h.facts.OwnerOf(shard); owner != "" {
@@ -162,7 +165,7 @@ func (h *Host) offered(in Offered) {
 		h.released(r)
 		return
 	}
-	r.shards = r.left
+	r.shards, r.paused = r.left, true
 	h.later(offerPause, offerAgain{r})
 }
 

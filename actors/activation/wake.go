@@ -9,15 +9,21 @@ import (
 )
 
 // A million runs may wait for a worker, or for many that come at once. No further
-// ones are woken while there are more than wokenMax runs in memory, or more than
+// ones are woken while there are more than WokenMax runs in memory, or more than
 // wokenBehind things to do, unless no more than wokenLeast of those that were woken
 // are in memory. Whoever wakes does so for the share of it, and by pages, that are
 // due to one of as many as wake now.
+//
+// In pages of the default size: wokenLeast is what wakers may always have in
+// memory, and wokenBehind counts appends and mailboxes that wait: what comes on top
+// only waits too, and workers send again what is not answered in time. pageShares
+// is into how many parts a page is divided at most.
 const (
-	wokenMax       = 20_000
-	wokenLeastOf   = 2 // pages
-	wokenBehindOf  = 2 // pages: what comes on top only waits too, and workers send again what is not answered in time
-	pageShareMinOf = 20
+	WokenMax    = 20_000
+	WokenLeast  = wokenLeast * PageSize
+	wokenLeast  = 2
+	wokenBehind = 2
+	pageShares  = 20
 	// busyPause is the wait while woken runs are on their way.
 	busyPause = 50 * time.Millisecond
 	// asideFor is how long a run that cannot be read is not woken.
@@ -67,7 +73,7 @@ func (w *waking) record(h *Host, in Record) {
 }
 
 func (w *waking) page(h *Host, in Page, now time.Time) {
-	if len(w.woken) > wokenMax {
+	if len(w.woken) > WokenMax {
 		h.prune(w)
 	}
 	switch {
@@ -85,16 +91,16 @@ func (w *waking) page(h *Host, in Page, now time.Time) {
 
 // share is the part of n that is due to one of those who wake now.
 func (h *Host) share(n int) int {
-	return max(1, h.cfg.PageSize/pageShareMinOf, n/max(1, h.wakings))
+	return max(1, h.cfg.PageSize/pageShares, n/max(1, h.wakings))
 }
 
 // crowded says that waking more runs would only make all of them wait.
 func (h *Host) crowded(w *waking) bool {
-	if len(h.active) <= wokenMax && h.facts.Backlog() <= wokenBehindOf*h.cfg.PageSize {
+	if len(h.active) <= WokenMax && h.facts.Backlog() <= wokenBehind*h.cfg.PageSize {
 		return false
 	}
 	h.prune(w)
-	return len(w.woken) > h.share(wokenLeastOf*h.cfg.PageSize)
+	return len(w.woken) > h.share(wokenLeast*h.cfg.PageSize)
 }
 
 // prune leaves those of the woken runs that are in memory.
@@ -104,14 +110,20 @@ func (h *Host) prune(w *waking) {
 
 // ---- runs whose time has come ------------------------------------------------
 
-// WakesBefore says that dormant runs are looked for by then anyway. It only
-// reads.
-func (h *Host) WakesBefore(at time.Time) bool { return !h.lookAt.IsZero() && !at.Before(h.lookAt) }
+// wakeAt is when a run that has left memory is to be woken; zero for no time. Of
+// an append that failed it is not known whether it was stored, so that a look
+// may be in vain.
+func (a *Activation) wakeAt() time.Time {
+	if a.m == nil || a.m.State().Ended() || a.m.State().Dormant.GetWakeAtUs() == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(a.m.State().Dormant.WakeAtUs)
+}
 
-// kick has dormant runs looked for at a time that a row in the journal has. A
-// look before the row is there would not find it, and forget it.
+// kick has dormant runs looked for at a time. A look before a row is stored would
+// not find it, and forget it.
 func (h *Host) kick(at, now time.Time) {
-	if at.IsZero() || h.WakesBefore(at) {
+	if at.IsZero() || !h.lookAt.IsZero() && !at.Before(h.lookAt) {
 		return
 	}
 	h.lookAt = at

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -16,7 +17,20 @@ type (
 	describeInput   struct{ in run.Input }
 	describeAction  struct{ action run.Action }
 	describeMessage struct{ msg proto.Message }
+	describeAny     struct{ msg any }
 )
+
+func (d describeAny) String() string {
+	switch msg := d.msg.(type) {
+	case *run.WorkerChanged:
+		return describeInput{*msg}.String()
+	case run.Input:
+		return describeInput{msg}.String()
+	case proto.Message:
+		return describeMessage{msg}.String()
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%T", d.msg), "*")
+}
 
 func (d describeInput) String() string {
 	switch in := d.in.(type) {
@@ -60,6 +74,8 @@ func (d describeAction) String() string {
 		return fmt.Sprintf("reply %s %v", a.ChildRun, a.Err)
 	case run.StartChild:
 		return "start child " + a.Message.RunId
+	case activation.Respond, activation.PassOn, activation.ToSelf, activation.PassOver, activation.Resolve:
+		return fmt.Sprintf("%T", a)
 	}
 	return strings.TrimPrefix(fmt.Sprintf("%T%+v", d.action, d.action), "run.")
 }

@@ -1,7 +1,7 @@
 // Package sim runs a whole cluster in one goroutine on simulated time: the real
-// cores of run, roster, placement and slots, the real rows and indexes of the
-// journal's memory store, and models of what is around them: shells, membership,
-// network, disks, clients and step functions. Everything that happens follows
+// cores of run, activation, roster, placement and slots, the real rows and indexes
+// of the journal's memory store, and models of what is around them: shells,
+// membership, network, disks, clients and step functions. Everything that happens follows
 // from a seed, so a failure is replayed by its number.
 //
 // Data flow: Run(seed) → a cluster and a workload drawn from the seed → faults
@@ -16,7 +16,8 @@
 // Checked after every event:
 //
 //   - the invariants of the cores: run I1 to I11 at every durable event, slots W1
-//     to W5, placement P1 to P6, roster R1 and R7 to R9
+//     to W5, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
+//     H1 to H3
 //
 //   - nothing is sent before the entry that causes it is durable
 //
@@ -58,6 +59,6 @@
 // Checked at the end: every run has ended, no worker holds a result, no slot or
 // grant is taken, no run counts as bound, and nothing is left in memory.
 //
-// Imports only heap, run, roster, placement, slots, projection, journal,
+// Imports only activation, heap, run, roster, placement, slots, projection, journal,
 // cluster/lease and messages.
 package sim

@@ -125,8 +125,8 @@ func (m *monitor) takenUp() error {
 		up := false
 		for _, p := range s.procs {
 			if p.server != nil && p.alive {
-				a := p.server.active[id]
-				up = up || a != nil && a.m != nil
+				a := p.server.host.Active(id)
+				up = up || a != nil && a.State() != nil
 			}
 		}
 		if !up {

@@ -29,9 +29,9 @@ type monitor struct {
 	// gone holds processes that some roster declared gone.
 	gone map[string]bool
 	// touched is when a run's newest entry became durable.
-	touched     map[string]time.Time
-	activations map[string]*activation
-	spawned     map[string]string
+	touched map[string]time.Time
+	actors  map[string]*actor
+	spawned map[string]string
 	// outputs are recorded by run and step. saidLost are attempts that said that
 	// their state is lost, lossRecorded the entry that says so, by its serial.
 	outputs      map[string]string
@@ -55,12 +55,13 @@ type dispatched struct {
 // counts say what a simulation exercised.
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
+	PassedOver, NotDelivered, StillBound                                                                                                                      int
 	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                                     int
 }
 
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
-		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, activations: map[string]*activation{}, spawned: map[string]string{},
+		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]string{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{},
 		handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
 }
@@ -410,4 +411,7 @@ func (c *counts) add(d counts) {
 	c.HandOffs += d.HandOffs
 	c.HandOffsFailed += d.HandOffsFailed
 	c.Drains += d.Drains
+	c.PassedOver += d.PassedOver
+	c.NotDelivered += d.NotDelivered
+	c.StillBound += d.StillBound
 }

@@ -132,15 +132,15 @@ func (p *placer) tick() {
 
 func (p *placer) answer(act placement.Answer) {
 	s := p.sv.sim
-	a := s.monitor.activations[act.ActorID]
+	a := s.monitor.actors[act.ActorID]
 	if a == nil {
 		return
 	}
-	var in run.Input = run.PlaceWaiting{Message: act.Waiting}
+	var msg proto.Message = act.Waiting
 	if act.Placed != nil {
-		in = run.Placed{Message: act.Placed}
+		msg = act.Placed
 	}
-	s.send(p.sv.proc, a.sv.proc, "from placement", func() { a.receive(in) })
+	s.send(p.sv.proc, a.sv.proc, "from placement", func() { a.receive(msg) })
 }
 
 // listBound reads the runs that are bound to a worker.

@@ -185,7 +185,7 @@ func (s *Sim) setView(observer, subject *proc, sees bool) {
 	}
 	if sv := observer.server; sv != nil && subject.server != nil {
 		if sees && observer.missed[subject] {
-			s.send(observer, subject, "declared gone", subject.server.beginAnew)
+			s.send(observer, subject, "declared gone", subject.server.declaredGone)
 		}
 		observer.missed[subject] = !sees
 	}

@@ -13,13 +13,13 @@ import (
 // the core asks to be sent, and lets its time pass.
 type watcher struct {
 	sv   *server
-	core *roster.Core[*activation]
+	core *roster.Core[*actor]
 	// next is the time of the tick that is set; zero for none.
 	next time.Time
 }
 
 func newWatcher(sv *server) *watcher {
-	return &watcher{sv: sv, core: roster.New[*activation](roster.Config{Ended: func(workerID, incarnation string) bool {
+	return &watcher{sv: sv, core: roster.New[*actor](roster.Config{Ended: func(workerID, incarnation string) bool {
 		w := sv.sim.byRef[workerID+"~"+incarnation]
 		return w != nil && sv.ended(w)
 	}})}
@@ -38,11 +38,11 @@ func (r *watcher) viewChanged() {
 	r.do(r.core.ViewChanged(r.sv.clock(), view))
 }
 
-func (r *watcher) watch(a *activation, workerID, incarnation string) {
+func (r *watcher) watch(a *actor, workerID, incarnation string) {
 	r.do(r.core.Watch(r.sv.clock(), a, workerID, incarnation))
 }
 
-func (r *watcher) unwatch(a *activation, workerID string) { r.core.Unwatch(a, workerID) }
+func (r *watcher) unwatch(a *actor, workerID string) { r.core.Unwatch(a, workerID) }
 
 // up returns the process that holds a worker id, as far as the server knows.
 func (r *watcher) up(id string) *worker {
@@ -61,7 +61,7 @@ func (r *watcher) do(actions []roster.Action) {
 	s := r.sv.sim
 	for _, a := range actions {
 		switch a := a.(type) {
-		case roster.Tell[*activation]:
+		case roster.Tell[*actor]:
 			r.tell(a)
 		case roster.Ask:
 			w := s.workerOf(a.Process)
@@ -101,7 +101,7 @@ func (r *watcher) setTick() {
 }
 
 // tell spreads news: to placement, to whoever watches, to dormant runs.
-func (r *watcher) tell(t roster.Tell[*activation]) {
+func (r *watcher) tell(t roster.Tell[*actor]) {
 	w := r.sv.sim.workerOf(t.News.Worker)
 	if t.News.State == run.WorkerGone {
 		r.sv.sim.monitor.declaredGone(t.News.Worker)
@@ -111,7 +111,7 @@ func (r *watcher) tell(t roster.Tell[*activation]) {
 		r.sv.workerChanged(w, *t.News)
 	}
 	for _, a := range t.To {
-		r.sv.later(tiny, func() { a.receive(*t.News) })
+		r.sv.later(tiny, func() { a.receive(t.News) })
 	}
 }
 

@@ -171,8 +171,8 @@ func (s *Sim) unfinished() string {
 			fmt.Fprintf(&b, " %s#%d %s@%s", st.Steps[i].Def.Name, st.Steps[i].Attempt, st.Steps[i].Phase, processKey(st.Steps[i].Worker))
 		}
 		for _, p := range s.procs {
-			if p.server != nil && p.alive && p.server.active[id] != nil && p.server.active[id].m != nil {
-				fmt.Fprintf(&b, " | on %s: waits for %s", p.address, p.server.active[id].m.WaitingFor())
+			if p.server != nil && p.alive && p.server.host.Active(id) != nil {
+				fmt.Fprintf(&b, " | on %s: waits for %s", p.address, p.server.host.Active(id).WaitingFor())
 			}
 		}
 		b.WriteString("\n")
@@ -195,8 +195,11 @@ func (s *Sim) leaks() error {
 				leak("%s runs %d functions and holds %d results", p.address, c.Running(), c.Unacknowledged())
 			}
 		default:
-			for _, a := range p.server.order {
-				leak("%s is still in memory", a.pid())
+			for _, a := range p.server.host.All() {
+				leak("%s is still in memory", a.Address.(*actor).pid())
+			}
+			if err := p.server.host.Idle(); err != nil {
+				leak("%s: %w", p.address, err)
 			}
 			if pl := p.server.place; pl != nil {
 				if n := pl.core.Waiting(); n > 0 {

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster/lease"
 	"github.com/limpetrun/limpet/messages"
@@ -161,6 +160,8 @@ func (w *worker) do(actions []slots.Action) {
 			w.send(a)
 		case slots.Report:
 			w.report(a.Load)
+		case slots.AskBound:
+			w.askBound(a.Runs)
 		case slots.Stopped:
 			stopped = true
 		}
@@ -197,12 +198,17 @@ func (w *worker) send(a slots.Action) {
 	msg := a.Message
 	s.tracef("%s → %s", w.address, describeMessage{msg})
 	if a.To != (slots.Address{}) {
-		to := s.monitor.activations[a.To.ID]
-		s.send(w.proc, to.sv.proc, "to run", func() { to.receive(run.FromWorker{Message: msg}) })
+		to := s.monitor.actors[a.To.ID]
+		s.send(w.proc, to.sv.proc, "to run", func() {
+			if !to.receive(msg) {
+				s.monitor.counts.NotDelivered++
+				s.send(to.sv.proc, w.proc, "not delivered", func() { w.do(w.core.ReplyGone(w.clock(), a.To)) })
+			}
+		})
 		return
 	}
 	if owner := w.ownerOfRun(a.RunID); owner != nil {
-		s.send(w.proc, owner, "to the owner of "+a.RunID, func() { owner.server.deliver(a.RunID, run.FromWorker{Message: msg}) })
+		s.send(w.proc, owner, "to the owner of "+a.RunID, func() { owner.server.deliver(a.RunID, msg, nil) })
 	}
 }
 
@@ -359,23 +365,22 @@ func (f *function) spawn(i int) {
 		return
 	}
 	c := f.plan.children[i]
-	in := run.Spawn{Message: &messages.SpawnChild{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch,
-		Key: strconv.Itoa(i), Workflow: c.workflow, Input: []byte("1"), Sticky: c.sticky, KeepOnCancel: c.keep}}
+	msg := &messages.SpawnChild{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch,
+		Key: strconv.Itoa(i), Workflow: c.workflow, Input: []byte("1"), Sticky: c.sticky, KeepOnCancel: c.keep}
 	f.w.call(f.d.RunId, time.Hour, func(sv *server, reply func(any)) {
-		in := in
-		in.Token = token(func(r run.Reply) {
-			if !messages.CodeOf(r.Err).Retryable() || messages.CodeOf(r.Err) == messages.CodeStaleAttempt {
-				reply(r)
+		sv.deliver(f.d.RunId, msg, asker(func(answer any) {
+			code := messages.CodeOf(messages.FromFailure(answer.(*messages.SpawnChildReply).Error))
+			if !code.Retryable() || code == messages.CodeStaleAttempt {
+				reply(answer)
 			}
-		})
-		sv.deliver(f.d.RunId, in)
+		}))
 	}, func(answer any) {
-		r, ok := answer.(run.Reply)
+		r, ok := answer.(*messages.SpawnChildReply)
 		switch {
 		case !ok || f.over:
-		case r.Err != nil:
-			s.must(s.monitor.spawnRefused(f, r.Err))
-			f.end(nil, messages.ToFailure(r.Err))
+		case r.Error != nil:
+			s.must(s.monitor.spawnRefused(f, messages.FromFailure(r.Error)))
+			f.end(nil, r.Error)
 		default:
 			s.must(s.monitor.childSpawned(f, c, r.ChildRun))
 			f.spawned = append(f.spawned, r.ChildRun)

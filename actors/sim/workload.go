@@ -5,7 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/limpetrun/limpet/actors/run"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -235,7 +236,7 @@ func (c *client) cancel() {
 		}
 		return
 	}
-	c.command(p, run.Cancel{Reason: "client"}, func(code messages.Code) {
+	c.command(p, &messages.CancelRun{RunId: c.runID, Reason: "client"}, func(code messages.Code) {
 		if code != "" && code != messages.CodeRunFinished {
 			s.fail("cancel of %s: %s", c.runID, code)
 		}
@@ -258,7 +259,7 @@ func (c *client) replay() {
 	if s.dice.chance(0.5) {
 		steps = []string{pick(s.dice, c.def.Def.StepNames())}
 	}
-	c.command(p, run.Replay{Steps: steps}, func(code messages.Code) {
+	c.command(p, &messages.ReplayRun{RunId: c.runID, Steps: steps}, func(code messages.Code) {
 		if !slices.Contains([]messages.Code{"", messages.CodeRunNotFinished, messages.CodeInvalidArgument}, code) {
 			s.fail("replay of %s: %s", c.runID, code)
 		}
@@ -266,22 +267,14 @@ func (c *client) replay() {
 }
 
 // command asks the run's owner until it answers.
-func (c *client) command(p *proc, in run.Input, done func(messages.Code)) {
+func (c *client) command(p *proc, msg proto.Message, done func(messages.Code)) {
 	c.busy = true
 	p.call(c.runID, 20*time.Second, func(sv *server, reply func(any)) {
-		answer := token(func(r run.Reply) {
-			if code := messages.CodeOf(r.Err); !code.Retryable() {
+		sv.deliver(c.runID, msg, asker(func(answer any) {
+			if code := codeIn(answer); !code.Retryable() {
 				reply(code)
 			}
-		})
-		switch in := in.(type) {
-		case run.Cancel:
-			in.Token = answer
-			sv.deliver(c.runID, in)
-		case run.Replay:
-			in.Token = answer
-			sv.deliver(c.runID, in)
-		}
+		}))
 	}, func(answer any) {
 		c.busy = false
 		if code, ok := answer.(messages.Code); ok {

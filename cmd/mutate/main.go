@@ -1,8 +1,10 @@
 // Command mutate checks the simulator: it breaks one rule of the cores after
-// the other in a copy of the source and expects that the simulation notices.
+// the other in a copy of the source and expects that the simulation notices. Some
+// rules a cluster makes up for when they are broken; of these the scripts of their
+// package must notice.
 //
 // Data flow: mutations → copy of the module in a temporary directory, one rule
-// broken → go test ./actors/sim → caught, or survived.
+// broken → go test ./actors/sim, or the scripts → caught, or survived.
 //
 // A mutation whose text is not in the source any more is a failure too, so the
 // list cannot go stale.
@@ -47,15 +49,19 @@ func run(ctx context.Context, seeds int, only string) error {
 		return err
 	}
 	sound := mutation{name: "nothing is broken"}
-	if failed, err := sound.try(ctx, dir, min(seeds, 500)); err != nil || failed != "" {
+	if failed, err := sound.try(ctx, dir, simulation(min(seeds, 500))); err != nil || failed != "" {
 		return fmt.Errorf("the simulation fails with no rule broken: %s %w", failed, err)
 	}
 	var survived []string
-	for _, m := range mutations {
+	for i, m := range slices.Concat(mutations, activationMutations, scripted) {
 		if !strings.Contains(m.name, only) {
 			continue
 		}
-		caught, err := m.try(ctx, dir, seeds)
+		by := simulation(seeds)
+		if i >= len(mutations)+len(activationMutations) {
+			by = scripts(m)
+		}
+		caught, err := m.try(ctx, dir, by)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
@@ -71,9 +77,10 @@ func run(ctx context.Context, seeds int, only string) error {
 	return nil
 }
 
-// copyModule copies what the simulator needs of the module.
+// copyModule copies what the simulator and the scripts need of the module.
 func copyModule(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./actors/sim")
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}",
+		"./actors/sim", "./actors/activation")
 	cmd.Stderr = os.Stderr
 	list, err := cmd.Output()
 	if err != nil {
@@ -83,7 +90,10 @@ func copyModule(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, from := range append(strings.Fields(string(list)), root) {
+	// A package is listed once more for its tests.
+	dirs := append(strings.Fields(string(list)), root)
+	slices.Sort(dirs)
+	for _, from := range slices.Compact(dirs) {
 		to, err := filepath.Rel(root, from)
 		if err != nil {
 			return err
@@ -95,7 +105,8 @@ func copyModule(ctx context.Context, dir string) error {
 	return nil
 }
 
-// copyFiles copies the files of a directory, not those below it.
+// copyFiles copies the files of a directory and its scripts, not what else is
+// below it.
 func copyFiles(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -105,10 +116,15 @@ func copyFiles(from, to string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Type().IsRegular() {
-			if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
-				return err
-			}
+		err := error(nil)
+		switch source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name()); {
+		case e.Name() == "testdata":
+			err = os.CopyFS(target, os.DirFS(source))
+		case e.Type().IsRegular():
+			err = copyFile(source, target)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -122,9 +138,23 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, data, 0o600)
 }
 
-// try breaks the rule, simulates, mends the rule, and returns how it was
+// check is a test that may notice a broken rule.
+type check struct {
+	args    []string
+	failure *regexp.Regexp
+}
+
+func simulation(seeds int) check {
+	return check{[]string{"./actors/sim", "-run", "^TestSim$", "-seeds", fmt.Sprint(seeds), "-failures", "1"}, failedSeed}
+}
+
+func scripts(m mutation) check {
+	return check{[]string{"./" + filepath.Dir(m.changes[0].file), "-run", "^TestScripts$"}, failedScript}
+}
+
+// try breaks the rule, tests, mends the rule, and returns how it was
 // noticed.
-func (m *mutation) try(ctx context.Context, dir string, seeds int) (caught string, err error) {
+func (m *mutation) try(ctx context.Context, dir string, by check) (caught string, err error) {
 	var mend []func() error
 	defer func() {
 		// The last change first: two may be in one file.
@@ -150,14 +180,14 @@ func (m *mutation) try(ctx context.Context, dir string, seeds int) (caught strin
 		}
 	}
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "test", "-timeout", "20m", "./actors/sim", "-run", "^TestSim$", "-count=1", "-seeds", fmt.Sprint(seeds), "-failures", "1")
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-timeout=20m"}, by.args...)...)
 	cmd.Dir = dir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err == nil {
 		return "", nil
 	}
-	found := failure.FindString(out.String())
+	found := by.failure.FindString(out.String())
 	if found == "" {
 		return "", fmt.Errorf("the copy does not build or run:\n%s", out.String())
 	}
@@ -167,4 +197,7 @@ func (m *mutation) try(ctx context.Context, dir string, seeds int) (caught strin
 	return fmt.Sprintf("%s (%.0f s)", found, time.Since(start).Seconds()), nil
 }
 
-var failure = regexp.MustCompile(`seed \d+, [\d.]+ s: .*`)
+var (
+	failedSeed   = regexp.MustCompile(`seed \d+, [\d.]+ s: .*`)
+	failedScript = regexp.MustCompile(`FAIL: TestScripts/\S+`)
+)

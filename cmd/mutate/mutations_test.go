@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,7 +14,7 @@ import (
 // can be read.
 func TestMutationsApply(t *testing.T) {
 	names := map[string]bool{}
-	for _, m := range mutations {
+	for _, m := range slices.Concat(mutations, activationMutations, scripted) {
 		if names[m.name] {
 			t.Errorf("%s: twice", m.name)
 		}

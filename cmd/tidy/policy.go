@@ -61,7 +61,7 @@ var policy = []layer{
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
 	{"actors/usercode", []string{"messages"}, shell},
-	{"actors/server", []string{"actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/slots", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
+	{"actors/server", []string{"actors/activation", "actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
 	{"actors/server/places", []string{"actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
 	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "actors/usercode", "cluster", "cluster/notify", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only

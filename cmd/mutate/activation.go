@@ -1,0 +1,70 @@
+package main
+
+const (
+	activationGo = "actors/activation/activation.go"
+	effectGo     = "actors/activation/effect.go"
+	retireGo     = "actors/activation/retire.go"
+	hostGo       = "actors/activation/host.go"
+	shardsGo     = "actors/activation/shards.go"
+	recoverGo    = "actors/activation/recover.go"
+	wakeGo       = "actors/activation/wake.go"
+	sweepGo      = "actors/activation/sweep.go"
+	startGo      = "actors/activation/start.go"
+)
+
+// activationMutations break rules of what is around the machines of runs.
+var activationMutations = []mutation{
+	{"host: do not take up the runs of shards", []change{{shardsGo,
+		"		h.recover(gained, now)\n", ""}}},
+	{"host: forget who watches workers that went unnoticed", []change{{recoverGo,
+		"	for _, id := range in.Workers {", "	for _, id := range in.Workers[:0] {"}}},
+	{"host: forget who waits for workers that came before", []change{{recoverGo,
+		"		for _, id := range h.facts.UpWorkers() {", "		for _, id := range h.facts.UpWorkers()[:0] {"}}},
+	{"host: wake nobody by news of a worker", []change{{wakeGo,
+		"	if worker.State != run.WorkerDraining {", "	if worker.State == run.WorkerDraining {"}}},
+	{"host: forget the times of dormant runs", []change{{wakeGo,
+		"	if at.IsZero() || !h.lookAt.IsZero()", "	if at.After(now) || at.IsZero() || !h.lookAt.IsZero()"}}},
+	{"host: do not sweep", []change{{sweepGo,
+		"	if !now.Before(h.aside[in.RunID]) {", "	if now.Before(h.aside[in.RunID]) {"}}},
+	{"start: give up what is there already", []change{{startGo,
+		"	case code == messages.CodeJournalConflict && s.tries < startTries:", "	case code == messages.CodeJournalConflict && s.tries < 0:"}}},
+}
+
+// scripted are rules whose breaking a cluster makes up for: the scripts of their
+// package must notice.
+var scripted = []mutation{
+	{"activation: send under the newest lease term", []change{{effectGo,
+		"		term, known := a.facts.LeaseTerm(act.To, a.mark)\n		if !known && !m.TakeUp {", "		term, known := a.facts.LeaseTerm(act.To, a.facts.LeaseMark())\n		if !known && !m.TakeUp {"}}},
+	{"activation: take the mark when the append is stored", []change{{activationGo,
+		"		a.mark, a.failures = a.appendMark, 0\n", "		a.mark, a.failures = a.facts.LeaseMark(), 0\n"}}},
+	{"activation: take the mark when the run is loaded", []change{{activationGo,
+		"		a.m, err = run.Restore(", "		a.mark = a.facts.LeaseMark()\n		a.m, err = run.Restore("}}},
+	{"activation: answer what is held before the append is stored", []change{{retireGo,
+		"		a.held = append(a.held, e)\n", "		a.pass(e)\n"}}},
+	{"activation: retire without passing on", []change{{retireGo,
+		"	for _, e := range held {\n		a.pass(e)\n", "	for _, e := range held {\n		_ = e\n"}}},
+	{"activation: lose what comes early", []change{{activationGo,
+		"	early := a.early\n	a.early = nil\n", "	var early []envelope\n	a.early = nil\n"}}},
+	{"activation: take a load's answer after retiring", []change{{activationGo,
+		"	if a.m != nil || a.retired {", "	if a.m != nil {"}}},
+	{"activation: leave while an append is in flight", []change{{retireGo,
+		"	if a.m.Appending() {\n		a.leaving = true\n		return\n	}\n", ""}}},
+	{"activation: stay when the server begins anew", []change{{activationGo,
+		"		if msg.Anew || !a.facts.Owns(a.RunID) {", "		if !a.facts.Owns(a.RunID) {"}}},
+	{"activation: do not load again after a failure", []change{{hostGo,
+		"	h.later(wait, reload{in.RunID, in.Failures + 1})\n", ""}}},
+	{"activation: ignore news of a worker that comes too late", []change{{retireGo,
+		"			a.act(PassOn{})\n", ""}}},
+	{"host: take the mark after the reading", []change{{recoverGo,
+		"read: &in.Loaded, mark: in.Of.mark}", "read: &in.Loaded, mark: h.facts.LeaseMark()}"}}},
+	{"host: tell the new owner before the last append", []change{{shardsGo,
+		"	if len(r.waits) == 0 {\n		h.offer(r)\n	}\n}\n\n// gone", "	h.offer(r)\n}\n\n// gone"}}},
+	{"host: answer before shards are taken up", []change{{shardsGo,
+		"	if h.taking > 0 {\n		return\n	}\n", ""}}},
+	{"host: activate runs of other servers", []change{{hostGo,
+		"	if !h.owned[h.cfg.ShardOf(a.RunID)] {\n		return false\n	}\n", ""}}},
+	{"host: wake without bound", []change{{wakeGo,
+		"	if h.crowded(w) {", "	if len(w.woken) < 0 {"}}},
+	{"start: give up what others had asked for", []change{{startGo,
+		"	case code == messages.CodeUnknownRun && s.tries < startTries:", "	case code == messages.CodeUnknownRun && s.tries < 0:"}}},
+}
