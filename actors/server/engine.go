@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
@@ -320,18 +321,18 @@ func (e *Engine) stored(ctx context.Context, runID string) (record journal.Recor
 // waitingFor asks the activation, or, where there is none here, the history.
 func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) string {
 	h.mu.RLock()
-	pid := h.active[runID]
+	a := h.core.Active(runID)
 	h.mu.RUnlock()
-	if pid == nil {
+	if a == nil {
 		return m.WaitingFor()
 	}
 	ctx, cancel := context.WithTimeout(ctx, hostTry)
 	defer cancel()
-	answer, err := h.root.RequestFuture(pid, askWaitingFor{}, hostTry).Result()
+	answer, err := h.root.RequestFuture(a.Address.(*actor.PID), activation.AskWaitingFor{}, hostTry).Result()
 	if err != nil || ctx.Err() != nil {
 		return ""
 	}
-	w, _ := answer.(waitingFor)
+	w, _ := answer.(activation.WaitingFor)
 	return string(w)
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
@@ -13,10 +14,10 @@ import (
 
 // For tests of a whole cluster, which are outside the package.
 const (
-	PageSize   = pageSize
-	SweepTurn  = sweepTurn
-	WokenLeast = wokenLeast
-	WokenMax   = wokenMax
+	PageSize   = activation.PageSize
+	SweepTurn  = activation.SweepTurn
+	WokenLeast = activation.WokenLeast
+	WokenMax   = activation.WokenMax
 	KeysHedge  = keysHedge
 	KeysPart   = keysPart
 	KeysWithin = keysWithin
@@ -30,7 +31,7 @@ func (h *Host) Awake(ids []string) (n int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for _, id := range ids {
-		if h.active[id] != nil {
+		if h.core.Active(id) != nil {
 			n++
 		}
 	}
@@ -39,11 +40,11 @@ func (h *Host) Awake(ids []string) (n int) {
 
 // Lose forgets the activation of a run, which ends.
 func (h *Host) Lose(runID string) {
-	h.mu.Lock()
-	pid := h.active[runID]
-	delete(h.active, runID)
-	h.mu.Unlock()
-	h.root.Send(pid, dropRun{anew: true})
+	h.mu.RLock()
+	a := h.core.Active(runID)
+	h.mu.RUnlock()
+	h.handle(activation.Retired{Activation: a})
+	h.root.Send(a.Address.(*actor.PID), activation.Drop{Anew: true})
 }
 
 // Fill pretends that so many runs are in memory, until empty is called.
@@ -51,17 +52,24 @@ func (h *Host) Fill(ids []string) (empty func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
-		h.active[id] = actor.NewPID("nonhost", "nobody")
+		for _, action := range h.core.Handle(activation.Want{RunID: id}, h.clock.Now()) {
+			action.(activation.Spawn).Activation.Address = actor.NewPID("nonhost", "nobody")
+		}
 	}
 	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		clear(h.active)
+		for _, id := range ids {
+			h.mu.RLock()
+			a := h.core.Active(id)
+			h.mu.RUnlock()
+			if a != nil {
+				h.handle(activation.Retired{Activation: a})
+			}
+		}
 	}
 }
 
 // ActivateStray activates a run that may be another server's.
-func (h *Host) ActivateStray(runID string) { h.activation(runID, nil) }
+func (h *Host) ActivateStray(runID string) { h.handle(activation.Want{RunID: runID}) }
 
 // DeclaredGone is what the host hears of a verdict about its own server.
 func (h *Host) DeclaredGone(by cluster.Member) { h.declaredGone(by) }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/run"
@@ -66,7 +66,6 @@ type Host struct {
 	clock       *Clock
 	timers      *runTimers
 	placements  *placementLinks
-	waker       *waker
 	log         *slog.Logger
 	dispatcher  *pool.Pool
 
@@ -78,34 +77,12 @@ type Host struct {
 
 	// loader runs what reads the journal for one run.
 	loader *pool.Pool
-	// waking counts those who wake dormant runs now.
-	waking atomic.Int32
-	// anew begins anew after others had given this server up.
-	anew     *time.Timer
-	forwards atomic.Int32
-
-	mu sync.RWMutex
-	// version of the newest view.
-	version uint64
-	active  map[string]*actor.PID
-	// activeMost is how many there were since active was made.
-	activeMost int
-	owned      map[int]bool
-	// taking counts the sets of shards that are being taken up, leaving those
-	// that are being handed over.
-	taking, leaving int
-	// aside are runs that cannot be read, and until when they are not woken.
-	aside map[string]time.Time
+	mu     sync.RWMutex
+	core   *activation.Host
 	// moved is closed, and made anew, when shards went to another server.
 	moved  chan struct{}
 	closed bool
 }
-
-// Messages to the host actor from its own server.
-type (
-	// placementReset says that placement forgot all questions.
-	placementReset struct{}
-)
 
 // NewHost makes the host of a server; Start brings the runs back. The node's
 // kind "run" is to activate by Activate.
@@ -120,11 +97,10 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: pool.New(), active: map[string]*actor.PID{}, owned: map[int]bool{}, aside: map[string]time.Time{}, moved: make(chan struct{}), loader: pool.NewLimited(loadsMax)}
+		dispatcher: pool.New(), moved: make(chan struct{}), loader: pool.NewLimited(loadsMax)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
-	h.anew = time.AfterFunc(time.Hour, h.beginAnew)
-	h.anew.Stop()
+	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard, Run: cfg.Run})
 	return h
 }
 
@@ -137,16 +113,15 @@ func (h *Host) Start() error {
 	h.work.Go(h.clock.Follow(h.ctx))
 	h.root = h.cfg.Node.System().Root
 	h.placements = newPlacementLinks(h.cfg.Node)
-	h.waker = newWaker(h)
 	pid, err := h.root.SpawnNamed(actor.PropsFromFunc(h.receive), cluster.HostActor)
 	if err != nil {
 		return messages.Errorf(messages.CodeInternal, "start the host of runs: %w", err)
 	}
 	h.pid = pid
-	h.stop = append(h.stop, h.roster.OnTold(h.workerChanged), h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone))
+	h.stop = append(h.stop, h.roster.OnTold(func(c run.WorkerChanged) { h.handle(activation.News{Worker: c}) }),
+		h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone))
+	h.handle(activation.Open{})
 	h.viewChanged(h.cfg.Node.View())
-	h.work.Go(h.waker.loop)
-	h.work.Go(h.sweepLoop)
 	if h.cfg.Retention > 0 {
 		h.work.Go(h.deleteLoop)
 	}
@@ -159,18 +134,13 @@ func (h *Host) Stop() {
 		stop()
 	}
 	h.cancel()
-	h.anew.Stop()
 	h.timers.close()
 	h.mu.Lock()
 	h.closed = true
-	pids := make([]*actor.PID, 0, len(h.active))
-	for _, pid := range h.active {
-		pids = append(pids, pid)
-	}
-	h.active = map[string]*actor.PID{}
+	left := h.core.Close()
 	h.mu.Unlock()
-	for _, pid := range pids {
-		h.root.Stop(pid)
+	for _, a := range left {
+		h.root.Stop(a.Address.(*actor.PID))
 	}
 	h.work.Wait()
 }
@@ -195,17 +165,16 @@ func (h *Host) receive(ctx actor.Context) {
 		reply := replyWith(ctx)
 		h.background(func() { reply(h.watch(h.ctx, msg)) })
 	case *messages.ShardsReleased:
-		reply := replyWith(ctx)
-		h.background(func() {
-			if h.released(msg.Shards) {
-				reply(&messages.ShardsTaken{})
-			}
-		})
+		shards := make([]int, len(msg.Shards))
+		for i, shard := range msg.Shards {
+			shards[i] = int(shard)
+		}
+		h.handle(activation.ShardsReleased{Shards: shards, Asker: replyWith(ctx)})
 	case *messages.StillBound:
 		h.background(func() { h.stillBound(msg) })
 	case *messages.PlacementStarted:
 		h.placements.reset(msg.Pool)
-		h.broadcast(placementReset{})
+		h.handle(activation.PlacementReset{})
 	}
 }
 
@@ -222,8 +191,14 @@ func replyWith(ctx actor.Context) func(proto.Message) {
 // Activate returns the activation of a run, which it starts if there is none:
 // for the node's kind "run".
 func (h *Host) Activate(runID string) (*actor.PID, error) {
-	if pid := h.activation(runID, nil); pid != nil {
-		return pid, nil
+	for h.ctx.Err() == nil {
+		h.mu.RLock()
+		a := h.core.Active(runID)
+		h.mu.RUnlock()
+		if a != nil {
+			return a.Address.(*actor.PID), nil
+		}
+		h.handle(activation.Want{RunID: runID})
 	}
 	return nil, messages.Errorf(messages.CodeUnavailable, "the server is stopping")
 }
@@ -232,117 +207,85 @@ func (h *Host) Activate(runID string) (*actor.PID, error) {
 // half a state.
 var StopOnPanic = actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
 
-// activation returns the run's actor. It spawns one that loads the run, or,
-// given its definition, one that is about to be started. nil: the host stops.
-func (h *Host) activation(runID string, fresh *Definition) *actor.PID {
-	h.mu.RLock()
-	pid := h.active[runID]
-	h.mu.RUnlock()
-	if pid != nil {
-		return pid
-	}
-	return h.activate(&runActor{id: runID, fresh: fresh})
-}
+// stopOnPanic: an activation that panics is thrown away, not restarted with
+// half a state.
+var stopOnPanic = actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
 
-// activate spawns the actor, unless the run has one already.
-func (h *Host) activate(a *runActor) *actor.PID {
+// handle gives an input to the core. Messages are in their mailboxes before the
+// lock is left: an activation is forgotten before it ends, and so gets them, to
+// handle them or to pass them on.
+func (h *Host) handle(in activation.Input) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.activateLocked(a)
-}
-
-func (h *Host) activateLocked(a *runActor) *actor.PID {
-	a.host = h
-	if pid := h.active[a.id]; pid != nil || h.closed {
-		return pid
-	}
-	pid := h.root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a },
-		actor.WithGuardian(StopOnPanic), actor.WithDispatcher(h.dispatcher)))
-	h.active[a.id] = pid
-	return pid
-}
-
-// tell sends to the run's activation, starting one if need be; false: the host
-// stops. The lock is held until the message is in the mailbox: an activation is
-// forgotten before it ends, and so gets it, to handle it or to pass it on.
-func (h *Host) tell(runID string, fresh *Definition, msg any, sender *actor.PID) bool {
-	for {
-		h.mu.RLock()
-		pid := h.active[runID]
-		switch {
-		case pid == nil:
-		case sender == nil:
-			h.root.Send(pid, msg)
+	actions := h.core.Handle(in, h.clock.Now())
+	later := actions[:0]
+	for _, action := range actions {
+		switch act := action.(type) {
+		case activation.Spawn:
+			h.spawn(act.Activation)
+		case activation.Tell:
+			h.tell(act.Activation, act.Message, act.Sender)
 		default:
-			h.root.RequestWithCustomSender(pid, msg, sender)
+			later = append(later, action)
 		}
-		h.mu.RUnlock()
-		if pid != nil {
-			return true
-		}
-		if h.activation(runID, fresh) == nil {
-			return false
-		}
-	}
-}
-
-// forget takes an activation off the map; a later message starts a new one.
-func (h *Host) forget(runID string, pid *actor.PID) {
-	h.mu.Lock()
-	if h.active[runID] == pid {
-		delete(h.active, runID)
-		h.active = trimmed(h.active, &h.activeMost)
 	}
 	h.mu.Unlock()
-}
-
-// stopped is called when a run actor has stopped, for whatever reason.
-func (h *Host) stopped(a *runActor) {
-	h.forget(a.id, a.self)
-	if !a.retired {
-		h.again(a, messages.Errorf(messages.CodeInternal, "the activation stopped by itself"))
+	for _, action := range later {
+		h.do(action)
 	}
 }
 
-// againAfter is the wait before a run whose activation failed is loaded anew,
-// againBehind that after another activation went on with it, as happens when it
-// moves. Both double up to againMost while the activations do nothing but fail.
-const (
-	againAfter  = 500 * time.Millisecond
-	againBehind = 20 * time.Millisecond
-	againMost   = 4 * time.Second
-)
+// spawn gives an activation its actor. Called with mu held.
+func (h *Host) spawn(core *activation.Activation) {
+	a := &runActor{host: h, core: core, id: core.RunID}
+	core.Address = h.root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a },
+		actor.WithGuardian(stopOnPanic), actor.WithDispatcher(h.dispatcher)))
+}
 
-// again loads a run anew after its activation failed.
-func (h *Host) again(failed *runActor, err error) {
-	h.mu.RLock()
-	closed := h.closed
-	h.mu.RUnlock()
-	if closed {
+// tell sends to an activation. Called with mu held.
+func (h *Host) tell(a *activation.Activation, message, sender any) {
+	pid := a.Address.(*actor.PID)
+	if sender == nil {
+		h.root.Send(pid, message)
 		return
 	}
-	wait, level := againAfter, slog.LevelWarn
-	if messages.CodeOf(err) == messages.CodeJournalConflict {
-		wait, level = againBehind, slog.LevelInfo
+	h.root.RequestWithCustomSender(pid, message, sender.(*actor.PID))
+}
+
+// passOn gives a message to the activation of a run.
+func (h *Host) passOn(runID string, act activation.PassOn) {
+	if act.Message == nil {
+		h.handle(activation.Want{RunID: runID})
+		return
 	}
-	wait = min(wait<<min(failed.failures, 10), againMost)
-	h.log.Log(h.ctx, level, "run activation dropped, loading it again", "run", failed.id, "in", wait, "error", err)
-	next := &runActor{id: failed.id, failures: failed.failures + 1}
-	time.AfterFunc(wait, func() {
-		if h.owns(next.id) && h.ctx.Err() == nil {
-			h.activate(next)
-		}
-	})
+	h.mu.RLock()
+	a := h.core.Active(runID)
+	if a != nil {
+		h.tell(a, act.Message, act.Sender)
+	}
+	h.mu.RUnlock()
+	if a == nil {
+		h.handle(activation.Deliver{RunID: runID, Message: act.Message, Sender: act.Sender})
+	}
 }
 
 // load reads a run and its definition.
-func (h *Host) load(runID string) *loaded {
+func (h *Host) load(runID string) *activation.Loaded {
 	record, err := h.cfg.Store.Load(h.ctx, runID)
 	if err != nil {
-		return &loaded{err: err}
+		return &activation.Loaded{Err: err}
 	}
+	l := h.withDefinition(record)
+	return &l
+}
+
+// withDefinition adds the definition to a run that was read.
+func (h *Host) withDefinition(record journal.Record) activation.Loaded {
+	l := activation.Loaded{Record: record}
 	def, err := h.definitions.ByHash(h.ctx, record.Row.DefinitionHash)
-	return &loaded{record: record, def: def, err: err}
+	if l.Err = err; err == nil {
+		l.Def = def.Def
+	}
+	return l
 }
 
 // sendWorker sends to a worker actor; messages that want answers carry the
@@ -369,40 +312,9 @@ func (h *Host) sendWorker(self *actor.PID, to *messages.WorkerRef, msg proto.Mes
 	h.root.Send(actor.NewPID(address, id), msg)
 }
 
-// broadcast sends to every activation.
-func (h *Host) broadcast(msg any) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	for _, pid := range h.active {
-		h.root.Send(pid, msg)
-	}
-}
-
 // ActiveRuns is the number of runs in memory.
 func (h *Host) ActiveRuns() int {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return len(h.active)
-}
-
-func (h *Host) hooks() hostReports { return hostReports{h} }
-
-// hostReports tells log and hooks.
-type hostReports struct{ *Host }
-
-func (h hostReports) loadFailed(runID string, err error) {
-	switch code := messages.CodeOf(err); {
-	case code == messages.CodeUnknownRun, code.Retryable():
-	case h.setAside(runID):
-		h.log.Error("run cannot be read and is set aside", "run", runID, "error", err)
-	}
-	if f := h.cfg.Hooks.LoadFailed; f != nil {
-		f(runID, err)
-	}
-}
-
-func (h hostReports) appendFailed(runID string, err error) {
-	if f := h.cfg.Hooks.AppendFailed; f != nil {
-		f(runID, err)
-	}
+	return h.core.Len()
 }

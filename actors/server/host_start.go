@@ -5,18 +5,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
 
-const (
-	// startTries bounds how often a start is repeated because another
-	// activation of the same id came in between.
-	startTries = 3
-	// startAgain is the wait before a run that does not answer its start is
-	// started again, doubled each time: the activation may have failed.
-	startAgain = 2 * time.Second
-)
+// startAgain is the wait before a run that does not answer its start is
+// started again, doubled each time: the activation may have failed.
+const startAgain = 2 * time.Second
 
 // starts are the runs of one call.
 type starts struct {
@@ -82,40 +78,22 @@ func (h *Host) startRuns(ctx context.Context, runs []*messages.StartRun) []*mess
 	}
 }
 
-// start starts a run as if it were new. If it is not, its first entry
-// conflicts, and the stored run says whether it is the same.
+// start starts a run.
 func (h *Host) start(ctx context.Context, msg *messages.StartRun, done func(*messages.StartRunReply)) {
-	fail := func(err error) { done(&messages.StartRunReply{Error: messages.ToFailure(err)}) }
 	def, err := h.definitions.ByHash(ctx, msg.Start.DefinitionHash)
 	if err != nil {
-		fail(err)
+		done(&messages.StartRunReply{Error: messages.ToFailure(err)})
 		return
 	}
-	tries := 0
-	var try func(fresh *Definition)
-	try = func(fresh *Definition) {
-		tries++
-		if !h.owns(msg.RunId) {
-			fail(messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", msg.RunId))
-			return
-		}
-		sent := h.tell(msg.RunId, fresh, &startRun{msg, func(r run.Reply) {
-			switch code := messages.CodeOf(r.Err); {
-			case code == messages.CodeJournalConflict && tries < startTries:
-				try(nil)
-			case code == messages.CodeUnknownRun && tries < startTries:
-				// Another start of it failed before it was stored.
-				try(def)
-			case code == messages.CodeUnknownRun:
-				// Only others asked for it; nothing is wrong with the start.
-				fail(messages.Errorf(messages.CodeUnavailable, "run %s was asked for %d times before it could be stored", msg.RunId, tries))
-			default:
-				done(&messages.StartRunReply{Existed: r.Existed, Error: messages.ToFailure(r.Err)})
-			}
-		}}, nil)
-		if !sent {
-			fail(messages.Errorf(messages.CodeUnavailable, "the server is stopping"))
-		}
+	h.handle(activation.Start{Starting: &activation.Starting{Message: msg, Def: def.Def, Done: done}})
+}
+
+// startAnswered takes the machine's answer to a start, which may have to be tried
+// again.
+func (h *Host) startAnswered(s *activation.Starting, r run.Reply) {
+	if reply := s.Answered(r); reply != nil {
+		s.Done.(func(*messages.StartRunReply))(reply)
+		return
 	}
-	try(def)
+	h.handle(activation.Start{Starting: s})
 }

@@ -12,22 +12,6 @@ import (
 
 // What a run does with its children, off its mailbox.
 
-// resolveSpawn looks the child's definition up before the machine decides.
-func (a *runActor) resolveSpawn(ctx actor.Context, msg *messages.SpawnChild, sender *actor.PID) {
-	root, self := ctx.ActorSystem().Root, a.self
-	reply := func(r run.Reply) {
-		if sender != nil {
-			root.Send(sender, &messages.SpawnChildReply{ChildRun: r.ChildRun, Error: messages.ToFailure(r.Err)})
-		}
-	}
-	go func() {
-		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
-		defer cancel()
-		def, err := a.host.spawnable(c, msg)
-		root.Send(self, &spawnResolved{msg, def, err, reply})
-	}()
-}
-
 // spawnable checks what a step says of a child, as the gateway checks what a
 // caller says of a run, and returns the child's definition.
 func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*Definition, error) {
@@ -42,27 +26,6 @@ func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*Defini
 		return nil, err
 	}
 	return def, def.CheckInput(msg.Input)
-}
-
-func (a *runActor) spawn(msg *spawnResolved) run.Spawn {
-	in := run.Spawn{Message: msg.msg, Err: msg.err, Token: msg.token}
-	if msg.err != nil {
-		return in
-	}
-	in.Def, in.Hash = msg.def.Def, msg.def.Hash
-	if st := a.m.State().Step(msg.msg.Step); st != nil && st.Worker != nil {
-		w, ok := a.host.roster.Worker(st.Worker.WorkerId)
-		if !ok || w.Info.GetIncarnation() != st.Worker.Incarnation {
-			// A server that has just started has yet to ask the worker what
-			// it serves; the step asks again.
-			if msg.msg.Sticky {
-				in.Err = messages.Errorf(messages.CodeUnavailable, "worker %q has not told this server yet what it serves", st.Worker.WorkerId)
-			}
-			return in
-		}
-		in.OnWorker = run.HasSteps(w.Info, msg.def.Def)
-	}
-	return in
 }
 
 func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/limpetrun/limpet/actors/activation"
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// do carries out an action of the core, without the lock.
+func (h *Host) do(action activation.Action) {
+	switch act := action.(type) {
+	case activation.StartDone:
+		act.Starting.Done.(func(*messages.StartRunReply))(act.Reply)
+	case *activation.Read:
+		h.background(func() { h.readPage(act) })
+	case activation.ReadRow:
+		h.loader.Schedule(func() { h.readRow(act) })
+	case activation.Later:
+		wait := act.After
+		if act.Spread > 0 {
+			wait += rand.N(act.Spread)
+		}
+		time.AfterFunc(wait, func() { h.handle(act.Input) })
+	case activation.Offer:
+		h.background(func() { h.offer(act) })
+	case activation.Taken:
+		act.Asker.(func(proto.Message))(&messages.ShardsTaken{})
+	case activation.SendOver:
+		h.background(func() { h.sendOver(act) })
+	case activation.Respond:
+		h.root.Send(act.To.(*actor.PID), act.Message)
+	case activation.Stir:
+		h.stir()
+	default:
+		h.report(action)
+	}
+}
+
+// report logs what happened, and tells the hooks.
+func (h *Host) report(action activation.Action) {
+	switch act := action.(type) {
+	case activation.LoadsAgain:
+		level := slog.LevelWarn
+		if messages.CodeOf(act.Err) == messages.CodeJournalConflict {
+			level = slog.LevelInfo
+		}
+		h.log.Log(h.ctx, level, "run activation dropped, loading it again", "run", act.RunID, "in", act.In, "error", act.Err)
+	case activation.SetAside:
+		h.log.Error("run cannot be read and is set aside", "run", act.RunID, "error", act.Err)
+	case activation.ReadsAgain:
+		if h.ctx.Err() == nil {
+			h.log.Warn("read runs that are to be in memory: trying again", "which", act.Of.Query.String(), "worker", act.Of.WorkerID, "error", act.Err)
+		}
+	case activation.Recovered:
+		if act.Runs > 0 {
+			h.log.Info("unfinished runs are back", "runs", act.Runs, "took", act.Took.Round(time.Millisecond))
+		}
+		if f := h.cfg.Hooks.Recovered; f != nil {
+			f(act.Runs, act.Took)
+		}
+	case activation.Begun:
+		h.log.Info("other servers had given this one up: it takes its runs up again", "runs", act.Runs)
+		h.viewChanged(h.cfg.Node.View())
+	}
+}
+
+// readPage answers a reading of the core. What it finds is handled one by one:
+// the lock is not held for a page.
+func (h *Host) readPage(act *activation.Read) {
+	page := activation.Page{Of: act}
+	store := h.cfg.Store
+	var records []journal.Record
+	switch act.Query {
+	case activation.ReadActive:
+		records, page.Err = store.Active(h.ctx, act.Shards, act.After, act.Limit)
+	case activation.ReadWokenByUp:
+		records, page.Err = store.WokenByUp(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
+	case activation.ReadWokenByGone:
+		records, page.Err = store.WokenByGone(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
+	case activation.ReadWatched:
+		page.Workers, page.Err = store.WatchedWorkers(h.ctx, act.Shards)
+	case activation.ReadHeads:
+		var heads []journal.Head
+		heads, page.Err = store.Heads(h.ctx, act.Shards, act.After, act.Limit)
+		for _, head := range heads {
+			h.handle(activation.Head{Of: act, Head: head})
+		}
+		page.Count = len(heads)
+	case activation.ReadDue:
+		var due []string
+		due, page.Next, page.Err = store.Due(h.ctx, act.Shards, act.At, act.Limit)
+		for _, id := range due {
+			h.handle(activation.Found{Of: act, RunID: id})
+		}
+		page.Count = len(due)
+	}
+	for i := range records {
+		h.handle(activation.Record{Of: act, Loaded: h.withDefinition(records[i])})
+		page.Count++
+	}
+	if h.ctx.Err() == nil {
+		h.handle(page)
+	}
+}
+
+func (h *Host) readRow(act activation.ReadRow) {
+	ctx, cancel := context.WithTimeout(h.ctx, readWithin)
+	defer cancel()
+	_, row, err := h.cfg.Store.Entries(ctx, act.RunID, journal.EntriesMax, 1)
+	if err != nil && messages.CodeOf(err) != messages.CodeUnknownRun {
+		h.log.Debug("whether a run is still bound is not known", "run", act.RunID, "error", err)
+	}
+	h.handle(activation.RowRead{Of: act, Row: row, Err: err})
+}
+
+// stillBound asks for a worker that has heard nothing of runs for a while.
+func (h *Host) stillBound(m *messages.StillBound) {
+	asker := &messages.WorkerRef{WorkerId: m.WorkerId, Incarnation: m.Incarnation}
+	to := actor.NewPID(m.ReplyAddress, m.ReplyActorId)
+	for _, b := range m.Runs {
+		h.handle(activation.StillBound{RunID: b.RunId, Bound: activation.Bound{Worker: asker, Epoch: b.Epoch, To: to}})
+	}
+}
+
+// deletePause is the time between two looks for runs past their retention.
+const deletePause = time.Minute
+
+// deleteLoop deletes finished runs after their retention, in batches.
+func (h *Host) deleteLoop() {
+	for {
+		n, err := h.cfg.Store.DeleteFinished(h.ctx, h.clock.Now().Add(-h.cfg.Retention), deletePage)
+		if err != nil && h.ctx.Err() == nil {
+			h.log.Warn("delete finished runs", "error", err)
+		}
+		if n == deletePage && err == nil {
+			continue
+		}
+		if backoff.Sleep(h.ctx, deletePause) != nil {
+			return
+		}
+	}
+}
+
+// deletePage is how many runs are deleted at once.
+const deletePage = 500

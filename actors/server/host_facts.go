@@ -1,0 +1,69 @@
+package server
+
+import (
+	"github.com/limpetrun/limpet/actors/activation"
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// facts is what the core may know of the server.
+type facts struct{ h *Host }
+
+// owns says that the run's shard is this server's.
+func (h *Host) owns(runID string) bool {
+	m, ok := h.cfg.Node.View().OwnerOfRun(runID)
+	return ok && m.Name == h.cfg.Node.Self().Name
+}
+
+func (f facts) Owns(runID string) bool { return f.h.owns(runID) }
+
+func (f facts) OwnerOf(shard int) string {
+	node := f.h.cfg.Node
+	if m, ok := node.View().OwnerOfShard(shard); ok && m.Name != node.Self().Name {
+		return m.Name
+	}
+	return ""
+}
+
+func (f facts) Alone() bool { return len(f.h.cfg.Node.View().Servers()) < 2 }
+
+func (f facts) LeaseMark() uint64 { return f.h.cfg.Node.LeaseMark() }
+
+func (f facts) LeaseTerm(w *messages.WorkerRef, mark uint64) (uint64, bool) {
+	return f.h.cfg.Node.LeaseTermOf(w.WorkerId, w.Incarnation, mark)
+}
+
+func (f facts) Serves(ref *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool) {
+	w, ok := f.h.roster.Worker(ref.WorkerId)
+	if !ok || w.Info.GetIncarnation() != ref.Incarnation {
+		return false, false
+	}
+	return run.HasSteps(w.Info, def), true
+}
+
+func (f facts) UpWorkers() []string {
+	var ids []string
+	for _, w := range f.h.roster.Workers() {
+		if w.State == run.WorkerUp {
+			ids = append(ids, w.WorkerID)
+		}
+	}
+	return ids
+}
+
+func (f facts) Backlog() int { return f.h.committer.Waiting() + f.h.dispatcher.Backlog() }
+
+// viewChanged shows the core which shards are this server's.
+func (h *Host) viewChanged(v *cluster.View) {
+	self := h.cfg.Node.Self().Name
+	owned := make([]bool, messages.Shards)
+	for shard := range owned {
+		m, ok := v.OwnerOfShard(shard)
+		owned[shard] = ok && m.Name == self
+	}
+	h.handle(activation.ViewChanged{Version: v.Version, Owned: owned})
+	if h.placements.viewChanged() {
+		h.handle(activation.PlacementReset{})
+	}
+}
