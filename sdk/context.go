@@ -93,6 +93,8 @@ const (
 	ReasonWorkerBusy StateReason = "worker busy"
 	// ReasonStepGone: the previous worker no longer has a step of the workflow.
 	ReasonStepGone StateReason = "step gone"
+	// ReasonStateLost: a step of the run found its local state gone.
+	ReasonStateLost StateReason = "state lost"
 	// ReasonReplayed: the run had ended and was replayed.
 	ReasonReplayed StateReason = "replayed"
 )

@@ -12,7 +12,7 @@ import (
 func TestWordsOfTheProtocol(t *testing.T) {
 	for _, why := range []sdk.StateReason{
 		sdk.ReasonFirst, sdk.ReasonChild, sdk.ReasonWorkerLost, sdk.ReasonWorkerLeft, sdk.ReasonWorkerRestarted, sdk.ReasonWorkerSuperseded,
-		sdk.ReasonWorkerDraining, sdk.ReasonWorkerBusy, sdk.ReasonStepGone, sdk.ReasonReplayed,
+		sdk.ReasonWorkerDraining, sdk.ReasonWorkerBusy, sdk.ReasonStepGone, sdk.ReasonStateLost, sdk.ReasonReplayed,
 	} {
 		if messages.ReasonOf(string(why)) == messages.Reason_REASON_UNSPECIFIED {
 			t.Errorf("no reason has the words %q", why)

@@ -342,7 +342,9 @@ func (s *stage) tell() {
 	s.untilRun(hard, "it waits for its worker", func(v *api.GetRunResponse) bool { return v.GetRun().GetDormant() })
 
 	handed, backoff := s.start("handed", 41), s.start("backoff", 1)
-	s.untilRun(handed, "it is in back-off", func(v *api.GetRunResponse) bool { return v.GetSteps()[1].GetPhase() == "backoff" })
+	s.untilRun(handed, "it is in back-off", func(v *api.GetRunResponse) bool {
+		return v.GetSteps()[1].GetPhase() == api.StepPhase_STEP_PHASE_BACKOFF
+	})
 	_, err := s.client.DrainWorker(s.Context(), "d1")
 	must(s.T, err)
 	s.untilRun(handed, "it has left its worker", func(v *api.GetRunResponse) bool {

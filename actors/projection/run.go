@@ -60,20 +60,13 @@ func waitingFor(row *journal.Row) string {
 }
 
 func step(st *run.Step) *api.Step {
-	phase := st.Phase.String()
-	if st.Phase == run.Live {
-		phase = "dispatched"
-		if !st.StartedAt.IsZero() {
-			phase = "running"
-		}
-	}
 	startedAt := st.StartedAt
 	if st.Rebuild != nil {
 		// What it shows is the recorded result; the attempt is another one's.
-		phase, startedAt = "rebuilding", st.Rebuild.StartedAt
+		startedAt = st.Rebuild.StartedAt
 	}
 	v := &api.Step{
-		Name: st.Def.Name, Phase: phase, Attempts: st.Attempt, Failures: st.Failures, Lost: st.Lost,
+		Name: st.Def.Name, Phase: phase(st), Attempts: st.Attempt, Failures: st.Failures, Lost: st.Lost,
 		WorkerId: st.Worker.GetWorkerId(), ReadyAt: timestamp(st.ReadyAt), StartedAt: timestamp(startedAt),
 		EndedAt: timestamp(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
 	}
@@ -85,6 +78,29 @@ func step(st *run.Step) *api.Step {
 		v.Failure = &messages.Failure{Code: string(code), Message: st.SkipReason}
 	}
 	return v
+}
+
+// phases as the API names them, but for those of a live attempt.
+var phases = map[run.Phase]api.StepPhase{
+	run.Waiting:   api.StepPhase_STEP_PHASE_WAITING,
+	run.Ready:     api.StepPhase_STEP_PHASE_READY,
+	run.Backoff:   api.StepPhase_STEP_PHASE_BACKOFF,
+	run.Succeeded: api.StepPhase_STEP_PHASE_SUCCEEDED,
+	run.Failed:    api.StepPhase_STEP_PHASE_FAILED,
+	run.Skipped:   api.StepPhase_STEP_PHASE_SKIPPED,
+	run.Canceled:  api.StepPhase_STEP_PHASE_CANCELED,
+}
+
+func phase(st *run.Step) api.StepPhase {
+	switch {
+	case st.Rebuild != nil:
+		return api.StepPhase_STEP_PHASE_REBUILDING
+	case st.Phase != run.Live:
+		return phases[st.Phase]
+	case st.StartedAt.IsZero():
+		return api.StepPhase_STEP_PHASE_DISPATCHED
+	}
+	return api.StepPhase_STEP_PHASE_RUNNING
 }
 
 // timestamp is nil for a time that is not set.

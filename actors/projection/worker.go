@@ -12,10 +12,16 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
+var workerStates = map[run.WorkerState]api.WorkerState{
+	run.WorkerUp:       api.WorkerState_WORKER_STATE_UP,
+	run.WorkerDraining: api.WorkerState_WORKER_STATE_DRAINING,
+	run.WorkerGone:     api.WorkerState_WORKER_STATE_GONE,
+}
+
 // Worker is a worker of a listing.
 func Worker(w *roster.WorkerStatus) *api.Worker {
 	v := &api.Worker{
-		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: w.State.String(), Pool: messages.EffectivePool(w.Info.GetPool()),
+		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: workerStates[w.State], Pool: messages.EffectivePool(w.Info.GetPool()),
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
 		StartedAt: startedAt(w.Info), Host: w.Info.GetHost(), ProcessId: w.Info.GetProcessId(),
 		SdkVersion: w.Info.GetSdkVersion(),
@@ -51,7 +57,7 @@ func showLoad(v *api.Worker, l *messages.LoadReport, age time.Duration) {
 	v.BoundSoft, v.BoundHard = l.GetBoundSoft(), l.GetBoundRuns()-l.GetBoundSoft()
 	v.SharedKeys = int32(len(l.GetHeldKeys()))
 	v.Ending = l.GetEnding()
-	if l.GetDraining() && v.State == run.WorkerDraining.String() {
+	if l.GetDraining() && v.State == api.WorkerState_WORKER_STATE_DRAINING {
 		left := time.Duration(l.GetDrainLeftMs())*time.Millisecond - age
 		v.DrainLeft = durationpb.New(max(0, left).Truncate(time.Millisecond))
 	}

@@ -365,6 +365,19 @@ func (e *Engine) Workflows(ctx context.Context) ([]*Definition, error) {
 	return e.host.definitions.All(ctx)
 }
 
+var (
+	memberRoles = map[cluster.Role]api.MemberRole{
+		cluster.RoleServer: api.MemberRole_MEMBER_ROLE_SERVER,
+		cluster.RoleWorker: api.MemberRole_MEMBER_ROLE_WORKER,
+	}
+	memberStates = map[cluster.State]api.MemberState{
+		cluster.StateJoining:  api.MemberState_MEMBER_STATE_JOINING,
+		cluster.StateReady:    api.MemberState_MEMBER_STATE_READY,
+		cluster.StateDraining: api.MemberState_MEMBER_STATE_DRAINING,
+		cluster.StateLeaving:  api.MemberState_MEMBER_STATE_LEAVING,
+	}
+)
+
 // Members returns the members of the cluster as this server sees them.
 func (e *Engine) Members(context.Context) []*api.Member {
 	view, self := e.host.cfg.Node.View(), e.host.cfg.Node.Self()
@@ -376,8 +389,8 @@ func (e *Engine) Members(context.Context) []*api.Member {
 	}
 	out := make([]*api.Member, len(view.Members))
 	for i, m := range view.Members {
-		out[i] = &api.Member{Name: m.Name, Role: string(m.Role), Address: m.Address, GossipAddress: m.GossipAddress,
-			State: string(m.State), Shards: shards[m.Name], ThisServer: m.Name == self.Name}
+		out[i] = &api.Member{Name: m.Name, Role: memberRoles[m.Role], Address: m.Address, GossipAddress: m.GossipAddress,
+			State: memberStates[m.State], Shards: shards[m.Name], ThisServer: m.Name == self.Name}
 	}
 	return out
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 )
 
@@ -326,7 +327,7 @@ func (p *process) ready() (incarnation string) {
 			p.r.t.Fatal(err)
 		}
 		for _, w := range workers {
-			if w.GetIncarnation() == up.Incarnation && w.GetState() == "up" && w.GetReported() {
+			if w.GetIncarnation() == up.Incarnation && w.GetState() == api.WorkerState_WORKER_STATE_UP && w.GetReported() {
 				return true
 			}
 		}

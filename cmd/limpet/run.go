@@ -79,8 +79,7 @@ func (c *cli) awaitRun(ctx context.Context, conn *connection, runID string, time
 func (c *cli) progressText(r *api.GetRunResponse, waited time.Duration) string {
 	done := 0
 	for _, s := range r.GetSteps() {
-		switch s.GetPhase() {
-		case "succeeded", "failed", "skipped", "canceled":
+		if s.GetPhase().Ended() {
 			done++
 		}
 	}

@@ -50,8 +50,8 @@ func (c *cli) printOutput(run *api.GetRunResponse, step string) error {
 			names = append(names, s.GetName())
 			continue
 		}
-		if s.GetPhase() != "succeeded" {
-			return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output", step, s.GetPhase())
+		if s.GetPhase() != api.StepPhase_STEP_PHASE_SUCCEEDED {
+			return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output", step, s.GetPhase().Word())
 		}
 		_, err := fmt.Fprintln(c.out, string(s.GetOutput()))
 		return err
@@ -153,7 +153,7 @@ func (c *cli) printSteps(steps []*api.Step) {
 		if s.GetFailure() != nil {
 			outcome = failureText(s.GetFailure())
 		}
-		t.add(plain(s.GetName()), cell{s.GetPhase(), phaseColor(s.GetPhase())}, plain(s.GetWorkerId()),
+		t.add(plain(s.GetName()), cell{s.GetPhase().Word(), phaseColor(s.GetPhase().Word())}, plain(s.GetWorkerId()),
 			number(s.GetAttempts()), nonZero(s.GetFailures()), nonZero(s.GetLost()),
 			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(brief(outcome, 60)))
 	}

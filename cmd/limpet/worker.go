@@ -64,7 +64,7 @@ func boundRuns(w *api.Worker) string {
 // workerState is a worker's state, with what is left until the deadline of a
 // drain. "leaving" is one that drains because its process is to end.
 func workerState(w *api.Worker) cell {
-	text, color := w.GetState(), phaseColor(w.GetState())
+	text, color := w.GetState().Word(), phaseColor(w.GetState().Word())
 	if w.GetEnding() {
 		text = "leaving"
 	}
@@ -124,7 +124,7 @@ func (c *cli) printWorker(w *api.Worker) {
 	case w.GetReported():
 		line("running", fmt.Sprint(w.GetRunning()))
 		line("queued", fmt.Sprint(w.GetQueued()))
-	case w.GetState() != "gone":
+	case w.GetState() != api.WorkerState_WORKER_STATE_GONE:
 		line("running", "not reported")
 	}
 	line("bound runs", fmt.Sprintf("%s, here %d SOFT and %d HARD", boundRuns(w), w.GetBoundSoft(), w.GetBoundHard()))

@@ -77,16 +77,16 @@ func (c *cli) awaitDrain(ctx context.Context, conn *connection, w *api.Worker) (
 	defer line.clear()
 	// The worker has said yes; the server that is asked may see it later.
 	for unseen := time.Now().Add(drainUnseen); ; {
-		if w.GetState() != "up" {
+		if w.GetState() != api.WorkerState_WORKER_STATE_UP {
 			unseen = time.Time{}
 		}
 		switch {
-		case w.GetState() == "gone" && w.GetStateReason() != messages.Reason_REASON_WORKER_LEFT:
+		case w.GetState() == api.WorkerState_WORKER_STATE_GONE && w.GetStateReason() != messages.Reason_REASON_WORKER_LEFT:
 			return w, &hinted{messages.Errorf(messages.CodeWorkerLost, "worker %s did not come to the end of its drain", w.GetWorkerId()),
 				"SOFT runs go on elsewhere; HARD runs wait until the worker is started again"}
-		case w.GetState() == "gone", w.GetDrainLeft() != nil && isEmpty(w):
+		case w.GetState() == api.WorkerState_WORKER_STATE_GONE, w.GetDrainLeft() != nil && isEmpty(w):
 			return w, nil
-		case w.GetState() == "up" && time.Now().After(unseen):
+		case w.GetState() == api.WorkerState_WORKER_STATE_UP && time.Now().After(unseen):
 			return w, fmt.Errorf("worker %s was undrained before it was empty", w.GetWorkerId())
 		case w.GetDrainLeft() != nil && w.GetDrainLeft().AsDuration() <= 0:
 			return w, &hinted{messages.Errorf(messages.CodeDeadline, "the deadline of the drain has passed, and worker %s is not empty", w.GetWorkerId()),
@@ -120,9 +120,9 @@ func holds(w *api.Worker) string {
 
 func drainText(w *api.Worker) string {
 	switch {
-	case w.GetState() == "gone":
+	case w.GetState() == api.WorkerState_WORKER_STATE_GONE:
 		return fmt.Sprintf("worker %s is gone: %s", w.GetWorkerId(), w.GetStateReason().Words())
-	case w.GetState() == "up":
+	case w.GetState() == api.WorkerState_WORKER_STATE_UP:
 		return fmt.Sprintf("worker %s is up: %s", w.GetWorkerId(), holds(w))
 	case w.GetDrainLeft() != nil && isEmpty(w):
 		return fmt.Sprintf("worker %s drains and is empty", w.GetWorkerId())

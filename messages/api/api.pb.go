@@ -24,6 +24,237 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type StepPhase int32
+
+const (
+	StepPhase_STEP_PHASE_UNSPECIFIED StepPhase = 0
+	StepPhase_STEP_PHASE_WAITING     StepPhase = 1
+	StepPhase_STEP_PHASE_READY       StepPhase = 2
+	StepPhase_STEP_PHASE_BACKOFF     StepPhase = 3
+	StepPhase_STEP_PHASE_DISPATCHED  StepPhase = 4
+	StepPhase_STEP_PHASE_RUNNING     StepPhase = 5
+	// It had succeeded, and runs again for the local state that it builds.
+	StepPhase_STEP_PHASE_REBUILDING StepPhase = 6
+	StepPhase_STEP_PHASE_SUCCEEDED  StepPhase = 7
+	StepPhase_STEP_PHASE_FAILED     StepPhase = 8
+	StepPhase_STEP_PHASE_SKIPPED    StepPhase = 9
+	StepPhase_STEP_PHASE_CANCELED   StepPhase = 10
+)
+
+// Enum value maps for StepPhase.
+var (
+	StepPhase_name = map[int32]string{
+		0:  "STEP_PHASE_UNSPECIFIED",
+		1:  "STEP_PHASE_WAITING",
+		2:  "STEP_PHASE_READY",
+		3:  "STEP_PHASE_BACKOFF",
+		4:  "STEP_PHASE_DISPATCHED",
+		5:  "STEP_PHASE_RUNNING",
+		6:  "STEP_PHASE_REBUILDING",
+		7:  "STEP_PHASE_SUCCEEDED",
+		8:  "STEP_PHASE_FAILED",
+		9:  "STEP_PHASE_SKIPPED",
+		10: "STEP_PHASE_CANCELED",
+	}
+	StepPhase_value = map[string]int32{
+		"STEP_PHASE_UNSPECIFIED": 0,
+		"STEP_PHASE_WAITING":     1,
+		"STEP_PHASE_READY":       2,
+		"STEP_PHASE_BACKOFF":     3,
+		"STEP_PHASE_DISPATCHED":  4,
+		"STEP_PHASE_RUNNING":     5,
+		"STEP_PHASE_REBUILDING":  6,
+		"STEP_PHASE_SUCCEEDED":   7,
+		"STEP_PHASE_FAILED":      8,
+		"STEP_PHASE_SKIPPED":     9,
+		"STEP_PHASE_CANCELED":    10,
+	}
+)
+
+func (x StepPhase) Enum() *StepPhase {
+	p := new(StepPhase)
+	*p = x
+	return p
+}
+
+func (x StepPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StepPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_api_proto_enumTypes[0].Descriptor()
+}
+
+func (StepPhase) Type() protoreflect.EnumType {
+	return &file_api_api_proto_enumTypes[0]
+}
+
+func (x StepPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StepPhase.Descriptor instead.
+func (StepPhase) EnumDescriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{0}
+}
+
+type WorkerState int32
+
+const (
+	WorkerState_WORKER_STATE_UNSPECIFIED WorkerState = 0
+	WorkerState_WORKER_STATE_UP          WorkerState = 1
+	WorkerState_WORKER_STATE_DRAINING    WorkerState = 2
+	WorkerState_WORKER_STATE_GONE        WorkerState = 3
+)
+
+// Enum value maps for WorkerState.
+var (
+	WorkerState_name = map[int32]string{
+		0: "WORKER_STATE_UNSPECIFIED",
+		1: "WORKER_STATE_UP",
+		2: "WORKER_STATE_DRAINING",
+		3: "WORKER_STATE_GONE",
+	}
+	WorkerState_value = map[string]int32{
+		"WORKER_STATE_UNSPECIFIED": 0,
+		"WORKER_STATE_UP":          1,
+		"WORKER_STATE_DRAINING":    2,
+		"WORKER_STATE_GONE":        3,
+	}
+)
+
+func (x WorkerState) Enum() *WorkerState {
+	p := new(WorkerState)
+	*p = x
+	return p
+}
+
+func (x WorkerState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WorkerState) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_api_proto_enumTypes[1].Descriptor()
+}
+
+func (WorkerState) Type() protoreflect.EnumType {
+	return &file_api_api_proto_enumTypes[1]
+}
+
+func (x WorkerState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WorkerState.Descriptor instead.
+func (WorkerState) EnumDescriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{1}
+}
+
+type MemberRole int32
+
+const (
+	MemberRole_MEMBER_ROLE_UNSPECIFIED MemberRole = 0
+	MemberRole_MEMBER_ROLE_SERVER      MemberRole = 1
+	MemberRole_MEMBER_ROLE_WORKER      MemberRole = 2
+)
+
+// Enum value maps for MemberRole.
+var (
+	MemberRole_name = map[int32]string{
+		0: "MEMBER_ROLE_UNSPECIFIED",
+		1: "MEMBER_ROLE_SERVER",
+		2: "MEMBER_ROLE_WORKER",
+	}
+	MemberRole_value = map[string]int32{
+		"MEMBER_ROLE_UNSPECIFIED": 0,
+		"MEMBER_ROLE_SERVER":      1,
+		"MEMBER_ROLE_WORKER":      2,
+	}
+)
+
+func (x MemberRole) Enum() *MemberRole {
+	p := new(MemberRole)
+	*p = x
+	return p
+}
+
+func (x MemberRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MemberRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_api_proto_enumTypes[2].Descriptor()
+}
+
+func (MemberRole) Type() protoreflect.EnumType {
+	return &file_api_api_proto_enumTypes[2]
+}
+
+func (x MemberRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MemberRole.Descriptor instead.
+func (MemberRole) EnumDescriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{2}
+}
+
+type MemberState int32
+
+const (
+	MemberState_MEMBER_STATE_UNSPECIFIED MemberState = 0
+	MemberState_MEMBER_STATE_JOINING     MemberState = 1
+	MemberState_MEMBER_STATE_READY       MemberState = 2
+	MemberState_MEMBER_STATE_DRAINING    MemberState = 3
+	// A worker whose process is to end.
+	MemberState_MEMBER_STATE_LEAVING MemberState = 4
+)
+
+// Enum value maps for MemberState.
+var (
+	MemberState_name = map[int32]string{
+		0: "MEMBER_STATE_UNSPECIFIED",
+		1: "MEMBER_STATE_JOINING",
+		2: "MEMBER_STATE_READY",
+		3: "MEMBER_STATE_DRAINING",
+		4: "MEMBER_STATE_LEAVING",
+	}
+	MemberState_value = map[string]int32{
+		"MEMBER_STATE_UNSPECIFIED": 0,
+		"MEMBER_STATE_JOINING":     1,
+		"MEMBER_STATE_READY":       2,
+		"MEMBER_STATE_DRAINING":    3,
+		"MEMBER_STATE_LEAVING":     4,
+	}
+)
+
+func (x MemberState) Enum() *MemberState {
+	p := new(MemberState)
+	*p = x
+	return p
+}
+
+func (x MemberState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MemberState) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_api_proto_enumTypes[3].Descriptor()
+}
+
+func (MemberState) Type() protoreflect.EnumType {
+	return &file_api_api_proto_enumTypes[3]
+}
+
+func (x MemberState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MemberState.Descriptor instead.
+func (MemberState) EnumDescriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{3}
+}
+
 // ErrorDetail is attached to every error.
 type ErrorDetail struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -622,10 +853,9 @@ func (x *Run) GetDormant() bool {
 }
 
 type Step struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// waiting, ready, backoff, dispatched, running, succeeded, failed, skipped, canceled
-	Phase         string                 `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Phase         StepPhase              `protobuf:"varint,2,opt,name=phase,proto3,enum=limpet.api.v1.StepPhase" json:"phase,omitempty"`
 	Attempts      int32                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	Failures      int32                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
 	Lost          int32                  `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
@@ -677,11 +907,11 @@ func (x *Step) GetName() string {
 	return ""
 }
 
-func (x *Step) GetPhase() string {
+func (x *Step) GetPhase() StepPhase {
 	if x != nil {
 		return x.Phase
 	}
-	return ""
+	return StepPhase_STEP_PHASE_UNSPECIFIED
 }
 
 func (x *Step) GetAttempts() int32 {
@@ -2294,13 +2524,12 @@ func (x *UndrainWorkerResponse) GetWorker() *Worker {
 }
 
 type Worker struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	WorkerId    string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	Incarnation string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Pool        string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
-	Address     string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	// up, draining, gone
-	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation   string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Pool          string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	State         WorkerState            `protobuf:"varint,5,opt,name=state,proto3,enum=limpet.api.v1.WorkerState" json:"state,omitempty"`
 	Slots         int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
 	Running       int32                  `protobuf:"varint,7,opt,name=running,proto3" json:"running,omitempty"`
 	Queued        int32                  `protobuf:"varint,8,opt,name=queued,proto3" json:"queued,omitempty"`
@@ -2391,11 +2620,11 @@ func (x *Worker) GetAddress() string {
 	return ""
 }
 
-func (x *Worker) GetState() string {
+func (x *Worker) GetState() WorkerState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return WorkerState_WORKER_STATE_UNSPECIFIED
 }
 
 func (x *Worker) GetSlots() int32 {
@@ -2735,10 +2964,10 @@ func (x *ListMembersResponse) GetMembers() []*Member {
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Role          MemberRole             `protobuf:"varint,2,opt,name=role,proto3,enum=limpet.api.v1.MemberRole" json:"role,omitempty"`
 	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	GossipAddress string                 `protobuf:"bytes,4,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
-	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	State         MemberState            `protobuf:"varint,5,opt,name=state,proto3,enum=limpet.api.v1.MemberState" json:"state,omitempty"`
 	Shards        int32                  `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
 	ThisServer    bool                   `protobuf:"varint,7,opt,name=this_server,json=thisServer,proto3" json:"this_server,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2782,11 +3011,11 @@ func (x *Member) GetName() string {
 	return ""
 }
 
-func (x *Member) GetRole() string {
+func (x *Member) GetRole() MemberRole {
 	if x != nil {
 		return x.Role
 	}
-	return ""
+	return MemberRole_MEMBER_ROLE_UNSPECIFIED
 }
 
 func (x *Member) GetAddress() string {
@@ -2803,11 +3032,11 @@ func (x *Member) GetGossipAddress() string {
 	return ""
 }
 
-func (x *Member) GetState() string {
+func (x *Member) GetState() MemberState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
 func (x *Member) GetShards() int32 {
@@ -3017,10 +3246,10 @@ const file_api_api_proto_rawDesc = "" +
 	"\adormant\x18\x12 \x01(\bR\adormant\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x03\n" +
 	"\x04Step\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1a\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
+	"\x05phase\x18\x02 \x01(\x0e2\x18.limpet.api.v1.StepPhaseR\x05phase\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x12\x1a\n" +
 	"\bfailures\x18\x04 \x01(\x05R\bfailures\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\x05R\x04lost\x12\x1b\n" +
@@ -3140,13 +3369,13 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14UndrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"F\n" +
 	"\x15UndrainWorkerResponse\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xf1\x06\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\x8d\a\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\x12\x14\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x120\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1a.limpet.api.v1.WorkerStateR\x05state\x12\x14\n" +
 	"\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x18\n" +
 	"\arunning\x18\a \x01(\x05R\arunning\x12\x16\n" +
 	"\x06queued\x18\b \x01(\x05R\x06queued\x12\x1d\n" +
@@ -3192,13 +3421,13 @@ const file_api_api_proto_rawDesc = "" +
 	" \x01(\x03R\tevictions\"\x14\n" +
 	"\x12ListMembersRequest\"F\n" +
 	"\x13ListMembersResponse\x12/\n" +
-	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\"\xc0\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\"\xf7\x01\n" +
 	"\x06Member\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x19.limpet.api.v1.MemberRoleR\x04role\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12%\n" +
-	"\x0egossip_address\x18\x04 \x01(\tR\rgossipAddress\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\x12\x16\n" +
+	"\x0egossip_address\x18\x04 \x01(\tR\rgossipAddress\x120\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1a.limpet.api.v1.MemberStateR\x05state\x12\x16\n" +
 	"\x06shards\x18\x06 \x01(\x05R\x06shards\x12\x1f\n" +
 	"\vthis_server\x18\a \x01(\bR\n" +
 	"thisServer\"\x16\n" +
@@ -3209,7 +3438,36 @@ const file_api_api_proto_rawDesc = "" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2\x1d.limpet.v1.WorkflowDefinitionR\n" +
 	"definition\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\tR\x04hash2\xf1\t\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash*\x9d\x02\n" +
+	"\tStepPhase\x12\x1a\n" +
+	"\x16STEP_PHASE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12STEP_PHASE_WAITING\x10\x01\x12\x14\n" +
+	"\x10STEP_PHASE_READY\x10\x02\x12\x16\n" +
+	"\x12STEP_PHASE_BACKOFF\x10\x03\x12\x19\n" +
+	"\x15STEP_PHASE_DISPATCHED\x10\x04\x12\x16\n" +
+	"\x12STEP_PHASE_RUNNING\x10\x05\x12\x19\n" +
+	"\x15STEP_PHASE_REBUILDING\x10\x06\x12\x18\n" +
+	"\x14STEP_PHASE_SUCCEEDED\x10\a\x12\x15\n" +
+	"\x11STEP_PHASE_FAILED\x10\b\x12\x16\n" +
+	"\x12STEP_PHASE_SKIPPED\x10\t\x12\x17\n" +
+	"\x13STEP_PHASE_CANCELED\x10\n" +
+	"*r\n" +
+	"\vWorkerState\x12\x1c\n" +
+	"\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fWORKER_STATE_UP\x10\x01\x12\x19\n" +
+	"\x15WORKER_STATE_DRAINING\x10\x02\x12\x15\n" +
+	"\x11WORKER_STATE_GONE\x10\x03*Y\n" +
+	"\n" +
+	"MemberRole\x12\x1b\n" +
+	"\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12MEMBER_ROLE_SERVER\x10\x01\x12\x16\n" +
+	"\x12MEMBER_ROLE_WORKER\x10\x02*\x92\x01\n" +
+	"\vMemberState\x12\x1c\n" +
+	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x16\n" +
+	"\x12MEMBER_STATE_READY\x10\x02\x12\x19\n" +
+	"\x15MEMBER_STATE_DRAINING\x10\x03\x12\x18\n" +
+	"\x14MEMBER_STATE_LEAVING\x10\x042\xf1\t\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -3239,154 +3497,163 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
+var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_api_api_proto_goTypes = []any{
-	(*ErrorDetail)(nil),                 // 0: limpet.api.v1.ErrorDetail
-	(*StartRunRequest)(nil),             // 1: limpet.api.v1.StartRunRequest
-	(*StartRunResponse)(nil),            // 2: limpet.api.v1.StartRunResponse
-	(*StartRunsRequest)(nil),            // 3: limpet.api.v1.StartRunsRequest
-	(*StartRunsResponse)(nil),           // 4: limpet.api.v1.StartRunsResponse
-	(*GetRunRequest)(nil),               // 5: limpet.api.v1.GetRunRequest
-	(*GetRunResponse)(nil),              // 6: limpet.api.v1.GetRunResponse
-	(*Run)(nil),                         // 7: limpet.api.v1.Run
-	(*Step)(nil),                        // 8: limpet.api.v1.Step
-	(*BindingRecord)(nil),               // 9: limpet.api.v1.BindingRecord
-	(*Rebuild)(nil),                     // 10: limpet.api.v1.Rebuild
-	(*HandOff)(nil),                     // 11: limpet.api.v1.HandOff
-	(*HandedLocal)(nil),                 // 12: limpet.api.v1.HandedLocal
-	(*Child)(nil),                       // 13: limpet.api.v1.Child
-	(*ListRunsRequest)(nil),             // 14: limpet.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),            // 15: limpet.api.v1.ListRunsResponse
-	(*WaitRunRequest)(nil),              // 16: limpet.api.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),             // 17: limpet.api.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),             // 18: limpet.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),            // 19: limpet.api.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),            // 20: limpet.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),           // 21: limpet.api.v1.CancelRunResponse
-	(*ReplayRunRequest)(nil),            // 22: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),           // 23: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),            // 24: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),           // 25: limpet.api.v1.PushEventResponse
-	(*TriggeredRun)(nil),                // 26: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),          // 27: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),         // 28: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),            // 29: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),           // 30: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),          // 31: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),         // 32: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),        // 33: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),       // 34: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                      // 35: limpet.api.v1.Worker
-	(*LocalUse)(nil),                    // 36: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),          // 37: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),         // 38: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                      // 39: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),        // 40: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),       // 41: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                    // 42: limpet.api.v1.Workflow
-	nil,                                 // 43: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                 // 44: limpet.api.v1.Run.MetadataEntry
-	nil,                                 // 45: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                 // 46: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),         // 47: google.protobuf.Duration
-	(messages.RunStatus)(0),             // 48: limpet.v1.RunStatus
-	(messages.Sticky)(0),                // 49: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),       // 50: google.protobuf.Timestamp
-	(*messages.Failure)(nil),            // 51: limpet.v1.Failure
-	(messages.Reason)(0),                // 52: limpet.v1.Reason
-	(*messages.Event)(nil),              // 53: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil), // 54: limpet.v1.WorkflowDefinition
+	(StepPhase)(0),                      // 0: limpet.api.v1.StepPhase
+	(WorkerState)(0),                    // 1: limpet.api.v1.WorkerState
+	(MemberRole)(0),                     // 2: limpet.api.v1.MemberRole
+	(MemberState)(0),                    // 3: limpet.api.v1.MemberState
+	(*ErrorDetail)(nil),                 // 4: limpet.api.v1.ErrorDetail
+	(*StartRunRequest)(nil),             // 5: limpet.api.v1.StartRunRequest
+	(*StartRunResponse)(nil),            // 6: limpet.api.v1.StartRunResponse
+	(*StartRunsRequest)(nil),            // 7: limpet.api.v1.StartRunsRequest
+	(*StartRunsResponse)(nil),           // 8: limpet.api.v1.StartRunsResponse
+	(*GetRunRequest)(nil),               // 9: limpet.api.v1.GetRunRequest
+	(*GetRunResponse)(nil),              // 10: limpet.api.v1.GetRunResponse
+	(*Run)(nil),                         // 11: limpet.api.v1.Run
+	(*Step)(nil),                        // 12: limpet.api.v1.Step
+	(*BindingRecord)(nil),               // 13: limpet.api.v1.BindingRecord
+	(*Rebuild)(nil),                     // 14: limpet.api.v1.Rebuild
+	(*HandOff)(nil),                     // 15: limpet.api.v1.HandOff
+	(*HandedLocal)(nil),                 // 16: limpet.api.v1.HandedLocal
+	(*Child)(nil),                       // 17: limpet.api.v1.Child
+	(*ListRunsRequest)(nil),             // 18: limpet.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),            // 19: limpet.api.v1.ListRunsResponse
+	(*WaitRunRequest)(nil),              // 20: limpet.api.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),             // 21: limpet.api.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),             // 22: limpet.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),            // 23: limpet.api.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),            // 24: limpet.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),           // 25: limpet.api.v1.CancelRunResponse
+	(*ReplayRunRequest)(nil),            // 26: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),           // 27: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),            // 28: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),           // 29: limpet.api.v1.PushEventResponse
+	(*TriggeredRun)(nil),                // 30: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),          // 31: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),         // 32: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),            // 33: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),           // 34: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),          // 35: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),         // 36: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),        // 37: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),       // 38: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                      // 39: limpet.api.v1.Worker
+	(*LocalUse)(nil),                    // 40: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),          // 41: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),         // 42: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                      // 43: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),        // 44: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),       // 45: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                    // 46: limpet.api.v1.Workflow
+	nil,                                 // 47: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                 // 48: limpet.api.v1.Run.MetadataEntry
+	nil,                                 // 49: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                 // 50: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),         // 51: google.protobuf.Duration
+	(messages.RunStatus)(0),             // 52: limpet.v1.RunStatus
+	(messages.Sticky)(0),                // 53: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),       // 54: google.protobuf.Timestamp
+	(*messages.Failure)(nil),            // 55: limpet.v1.Failure
+	(messages.Reason)(0),                // 56: limpet.v1.Reason
+	(*messages.Event)(nil),              // 57: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil), // 58: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	47, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	43, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
-	1,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
-	2,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
-	7,  // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
-	8,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
-	9,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
-	13, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	48, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	49, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	50, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	50, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	51, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	44, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	50, // 14: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	50, // 15: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	50, // 16: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	51, // 17: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	52, // 18: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	50, // 19: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	50, // 20: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	50, // 21: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	52, // 22: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
-	10, // 23: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
-	11, // 24: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	52, // 25: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	50, // 26: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	50, // 27: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	50, // 28: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
-	12, // 29: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	51, // 30: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	48, // 31: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	50, // 32: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	50, // 33: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	7,  // 34: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	47, // 35: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	6,  // 36: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	50, // 37: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	53, // 38: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	45, // 39: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	26, // 40: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	35, // 41: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	35, // 42: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	47, // 43: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	35, // 44: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	35, // 45: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	46, // 46: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	50, // 47: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	47, // 48: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	52, // 49: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	36, // 50: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	39, // 51: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	42, // 52: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	54, // 53: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	1,  // 54: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,  // 55: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,  // 56: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	14, // 57: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	16, // 58: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	18, // 59: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	20, // 60: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	22, // 61: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	24, // 62: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	27, // 63: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	29, // 64: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	31, // 65: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	33, // 66: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	37, // 67: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	40, // 68: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	2,  // 69: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,  // 70: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,  // 71: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	15, // 72: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	17, // 73: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	19, // 74: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	21, // 75: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	23, // 76: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	25, // 77: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	28, // 78: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	30, // 79: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	32, // 80: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	34, // 81: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	38, // 82: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	41, // 83: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	69, // [69:84] is the sub-list for method output_type
-	54, // [54:69] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	51, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	47, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
+	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
+	11, // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
+	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
+	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
+	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
+	52, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	53, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	54, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	54, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	55, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	48, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	0,  // 14: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
+	54, // 15: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	54, // 16: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	54, // 17: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	55, // 18: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	56, // 19: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	54, // 20: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	54, // 21: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	54, // 22: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	56, // 23: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	14, // 24: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
+	15, // 25: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
+	56, // 26: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	54, // 27: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	54, // 28: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	54, // 29: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	16, // 30: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
+	55, // 31: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	52, // 32: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	54, // 33: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	54, // 34: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	11, // 35: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	51, // 36: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	10, // 37: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	54, // 38: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	57, // 39: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	49, // 40: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	30, // 41: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	39, // 42: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	39, // 43: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	51, // 44: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	39, // 45: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	39, // 46: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	1,  // 47: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
+	50, // 48: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	54, // 49: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	51, // 50: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	56, // 51: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	40, // 52: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	43, // 53: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	2,  // 54: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
+	3,  // 55: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
+	46, // 56: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	58, // 57: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	5,  // 58: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 59: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 60: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 61: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 62: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 63: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 64: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 65: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 66: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	31, // 67: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	33, // 68: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	35, // 69: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	37, // 70: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	41, // 71: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	44, // 72: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	6,  // 73: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 74: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 75: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 76: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 77: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 78: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 79: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 80: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 81: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	32, // 82: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	34, // 83: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	36, // 84: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	38, // 85: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	42, // 86: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	45, // 87: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	73, // [73:88] is the sub-list for method output_type
+	58, // [58:73] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -3399,13 +3666,14 @@ func file_api_api_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      4,
 			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_api_api_proto_goTypes,
 		DependencyIndexes: file_api_api_proto_depIdxs,
+		EnumInfos:         file_api_api_proto_enumTypes,
 		MessageInfos:      file_api_api_proto_msgTypes,
 	}.Build()
 	File_api_api_proto = out.File

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
 	"github.com/limpetrun/limpet/sdk/worker"
@@ -107,7 +108,7 @@ func untilDrains(t *testing.T, e *sdktest.Engine, id string) {
 			t.Fatal(err)
 		}
 		for _, w := range workers {
-			if w.GetWorkerId() == id && w.GetState() != "up" {
+			if w.GetWorkerId() == id && w.GetState() != api.WorkerState_WORKER_STATE_UP {
 				return
 			}
 		}

@@ -35,6 +35,7 @@ import (
 	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/worker"
 )
@@ -279,7 +280,7 @@ func (e *Engine) untilUp(ctx context.Context, m *member) error {
 			return err
 		}
 		for _, w := range workers {
-			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == "up" && w.GetReported() {
+			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == api.WorkerState_WORKER_STATE_UP && w.GetReported() {
 				return nil
 			}
 		}

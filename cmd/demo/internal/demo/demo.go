@@ -16,6 +16,7 @@ import (
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/cmd/internal/program"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 )
 
@@ -298,7 +299,7 @@ func (s *stage) explain() {
 			continue
 		}
 		for _, step := range got.GetSteps() {
-			if p := step.GetPhase(); p != "succeeded" && p != "waiting" {
+			if p := step.GetPhase(); p != api.StepPhase_STEP_PHASE_SUCCEEDED && p != api.StepPhase_STEP_PHASE_WAITING {
 				s.screen.Line("%s is not over: %s is %s on %q (attempt %d); it waits for %q", v.name, step.GetName(), p, step.GetWorkerId(), step.GetAttempts(), got.GetRun().GetWaitingFor())
 			}
 		}
