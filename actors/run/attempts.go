@@ -17,8 +17,8 @@ type attemptMessage interface {
 	GetAttempt() int32
 }
 
-// fromWorker handles a worker's message about an attempt. Only Result is
-// answered; the others mean nothing unless the attempt is live.
+// fromWorker handles a worker's message about an attempt. A Result is always
+// answered. The others mean something only if the attempt is live.
 func (m *Machine) fromWorker(msg proto.Message) {
 	if r, ok := msg.(*messages.Result); ok {
 		m.result(r)
@@ -75,9 +75,9 @@ func (m *Machine) started(i int, msg *messages.Started) {
 	}
 }
 
-// startOf is when an attempt started on the clock of the run. The worker's may
-// be another one: how long the function has run counts, not when it says that
-// it began, and it did not begin before it was sent.
+// startOf is when an attempt started on the clock of the run. The worker's clock
+// may differ, so what counts is how long the function has run, not when the worker
+// says that it began. It did not begin before it was sent.
 func (m *Machine) startOf(st *Step, startedUs, runningUs int64) int64 {
 	now := m.now.UnixMicro()
 	if runningUs > 0 {
@@ -234,9 +234,9 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 	}
 }
 
-// LeaseLost is what a worker would say of an attempt whose dispatch it drops, as
-// the lease has ended that it was sent under: for a shell that knows so, and does
-// not send.
+// LeaseLost is what a worker would say of an attempt whose dispatch it drops
+// because the lease has ended that it was sent under. It is for a shell that
+// knows so, and does not send.
 func LeaseLost(d *messages.Dispatch, to *messages.WorkerRef) *messages.Result {
 	return &messages.Result{
 		RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Epoch: d.Epoch, WorkerId: to.WorkerId, Incarnation: to.Incarnation, Canceled: true,
@@ -293,10 +293,12 @@ func (m *Machine) attemptLost(i int, reason messages.Reason) {
 	}
 }
 
-// refuseLate keeps a result of a lost attempt in the history, once; a
-// duplicate of a recorded one is only acknowledged. An attempt that this
-// activation has not made is another one's: the append of the refusal fails
-// then, and the worker is not told to forget the result.
+// refuseLate decides about the result of an attempt that is not live:
+//
+//	of a lost attempt        The history keeps that it was refused, once.
+//	a duplicate of a result  Nothing is recorded: it is only acknowledged.
+//	of an attempt that this  Another activation made it. The append of the refusal
+//	activation has not made  fails, so the worker is not told to forget the result.
 func (m *Machine) refuseLate(r *messages.Result) {
 	st := m.s.Step(r.Step)
 	if st == nil {

@@ -4,17 +4,28 @@
 // comes in as an argument, work leaves as data.
 //
 // Data flow: Input → Machine.Handle → decide → apply in memory → Append action
-// → (durable) Appended input → the actions that the entry caused. Inputs that
-// arrive while an append is in flight wait and are decided together afterwards,
-// into one entry. If the append fails for good the machine is thrown away with
-// its state. A question to placement is not an effect and goes out at once; a
-// turn that asks one holds its append for the answer, which is immediate, so
-// that "started, bound, dispatched" is one entry.
+// → (durable) Appended input → the actions that the entry caused.
 //
-// Local state: a step that needs what others have built in the worker is sent
-// after these have been run again (rebuild.go); a run that leaves a live worker
-// takes along what can be handed off (handoff.go), and leaves one that drains at
-// the boundary of a step, when placement lets it (drain.go).
+//   - Inputs that arrive while an append is in flight wait. They are decided
+//     together afterwards, into one entry.
+//   - If the append fails for good the machine is thrown away with its state.
+//   - A question to placement is not an effect: it goes out at once. A turn that
+//     asks one holds its append for the answer, which is immediate, so that
+//     "started, bound, dispatched" is one entry.
+//
+// Where it is:
+//
+//	state.go apply.go check.go     the state, how events fold into it, invariants
+//	input.go machine.go turn.go    what comes in, what goes out, and one turn
+//	commands.go children.go        start, take-up, cancel, replay, spawn
+//	placing.go questions.go        bindings and dispatches; what placement is asked
+//	attempts.go contact.go         what a worker says of an attempt
+//	workers.go gone.go             news of worker processes
+//	leaving.go move.go drain.go    how a SOFT run leaves its worker: a busy one, one
+//	handoff.go                     that drains; the local state that it takes along
+//	rebuild.go                     steps that are run again for their local state
+//	timers.go clock.go presence.go deadlines, time, and when a run leaves memory
+//	waiting.go                     what a run waits for, in words
 //
 // Invariants, checked by State.Check and, for transitions, CheckTransition:
 //

@@ -8,16 +8,19 @@ import (
 
 // Hand-off: a run that leaves a live worker, because that drains or is busy,
 // asks it first for the local state that the workflow declares can be handed
-// off. What the worker gives goes into the entry that gives the binding up, and
-// from there into the dispatches under the next one, until a step has ended
-// under that. A worker that does not answer in time, or fails to, is left
-// without; one that is gone is not asked.
+// off.
 //
-// The grant that made the run leave is given back: a hand-off may take longer
-// than a grant holds. A worker that was asked executes nothing of the run under
-// that epoch any more, so the run does not go back on it, even if its worker
-// does not drain any more. An activation that does not know that an earlier one
-// had asked is refused by the worker, and asks again.
+//   - What the worker gives goes into the entry that gives the binding up, and
+//     from there into the dispatches under the next binding, until a step has
+//     ended under that.
+//   - A worker that does not answer in time, or fails to, is left without. One
+//     that is gone is not asked.
+//   - The grant that made the run leave is given back: a hand-off may take
+//     longer than a grant holds.
+//   - The run does not take the question back, even if the drain ends: a worker
+//     that was asked executes nothing of the run under that epoch any more.
+//   - An activation that does not know that an earlier one had asked is refused
+//     by the worker, and asks again.
 
 // handsOff says that the bound worker may have something to give away: a value
 // that can be handed off, of an epoch under which a step has ended.
@@ -31,6 +34,14 @@ func (m *Machine) handsOff() bool {
 		}
 	}
 	return false
+}
+
+// handingOff says that the run waits for its local state.
+func (m *Machine) handingOff() bool {
+	if m.leaving.handOff != nil {
+		m.awaitHandOff()
+	}
+	return m.leaving.handOff != nil
 }
 
 // awaitHandOff asks the worker, again after a while, and gives up in the end.
@@ -52,7 +63,7 @@ func (m *Machine) awaitHandOff() {
 	}
 }
 
-// handedOff takes the answer, unless nobody asks any more.
+// handedOff takes the answer, if somebody still asks.
 func (m *Machine) handedOff(msg *messages.HandedOff) {
 	h := m.leaving.handOff
 	if h == nil || h.since.IsZero() || msg.Epoch != m.s.Binding.Epoch || m.anyLive() {
@@ -70,9 +81,9 @@ func (m *Machine) handedOff(msg *messages.HandedOff) {
 	m.leave(h.reason, off)
 }
 
-// withUnused adds to what a worker handed off what it had been handed itself and
-// no step has asked it for: of that it has no value to give away. A worker that
-// failed may have changed it, and it is built anew.
+// withUnused adds what the worker had been handed itself, and no step has asked
+// it for: of that it has no value to give away. A worker that failed may have
+// changed it: then it is built anew.
 func (s *State) withUnused(msg *messages.HandedOff) []*messages.HandedState {
 	states := msg.States
 	if s.Handed == nil || msg.Failure != nil {
@@ -100,10 +111,10 @@ func (m *Machine) goOnHandingOff() {
 	}
 }
 
-// takeHanded folds that a binding follows a hand-off: if the state moved as a
+// takeHanded folds that a binding follows a hand-off. If the state moved as a
 // whole, what builds it has worked under the new epoch too. That is so if all
-// local state that the workflow declares can be handed off and the worker left
-// nothing out; a value that was never built needs no builder to be run either.
+// local state that the workflow declares can be handed off, and the worker left
+// nothing out. A value that was never built needs no builder to be run either.
 func (s *State) takeHanded() {
 	if s.Handed == nil || s.Handed.Failure != nil || len(s.Def.Locals) == 0 {
 		return

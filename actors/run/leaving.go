@@ -95,3 +95,50 @@ func (l *leaving) timers(next *earliest, cfg *Config) {
 		next.add(h.sentAt.Add(cfg.ResendAfter))
 	}
 }
+
+// ---- deciding ------------------------------------------------------------------
+
+// moveTo binds the run to the worker granted, or, if it has local state to take
+// along, gives the grant back and asks for the state first.
+func (m *Machine) moveTo(p *messages.Placed, reason messages.Reason) {
+	if !m.handsOff() {
+		m.bind(p.Worker, reason, p.GrantId)
+		return
+	}
+	m.questions.unuse(p)
+	m.giveBack("", p.Question)
+	m.leaving.handOff = &handOff{reason: reason}
+	m.awaitHandOff()
+}
+
+// leave gives the binding to a live worker up. off is what the worker handed off;
+// nil if it was not asked.
+func (m *Machine) leave(reason messages.Reason, off *messages.StateHandedOff) {
+	b := m.s.Binding
+	if off != nil {
+		m.emit(&messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: off}})
+	}
+	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: b.Epoch, Reason: reason}}})
+	m.forgetBinding()
+	m.gone.add(b.Worker, m.now)
+	m.later(SendWorker{b.Worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: b.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_REBOUND}})
+	m.later(Unbound{&messages.RunUnbound{RunId: m.s.RunID, Pool: m.pool(), WorkerId: b.Worker.WorkerId}})
+}
+
+// justLeft is the worker that the run has left a moment ago; empty for none. The
+// run is not bound there again at once: placement may not have heard that it
+// drains, or find it less busy without this run. After a while it counts again,
+// for it may be the only one.
+func (m *Machine) justLeft() string {
+	b := m.s.Binding
+	if b.Lost && m.s.soft() && (b.LostReason == messages.Reason_REASON_WORKER_DRAINING || b.LostReason == messages.Reason_REASON_WORKER_BUSY) && m.now.Before(b.LostAt.Add(goneFor)) {
+		return b.Worker.WorkerId
+	}
+	return ""
+}
+
+// forgetBinding forgets what concerns the binding so far.
+func (m *Machine) forgetBinding() {
+	m.leaving.forget()
+	m.spare = nil
+}

@@ -12,10 +12,7 @@ func (m *Machine) place() {
 		m.placeSteps()
 		return
 	}
-	if m.leaving.handOff != nil {
-		m.awaitHandOff()
-	}
-	if m.leaving.handOff != nil {
+	if m.handingOff() {
 		return
 	}
 	switch b := m.s.Binding; {
@@ -212,72 +209,6 @@ func (m *Machine) anyLive() bool {
 		}
 	}
 	return false
-}
-
-// moveWhenBusy moves a SOFT run whose attempts have all been queued at a busy
-// worker for longer than its patience: first another worker grants a slot,
-// then the queued attempts are revoked, then the run is bound there. Anything
-// that starts meanwhile ends the move.
-func (m *Machine) moveWhenBusy() {
-	if m.leaving.move != nil {
-		switch {
-		case !m.anyLive():
-			to := m.leaving.move.to
-			m.leaving.move = nil
-			m.moveTo(to, messages.Reason_REASON_WORKER_BUSY)
-		case m.due(m.leaving.move.since.Add(m.cfg.MoveFor)):
-			m.endMove()
-		}
-		return
-	}
-	at, wants := m.busyUntil()
-	if !wants || m.now.Before(at) {
-		m.withdraw(m.bindQuestion())
-		return
-	}
-	p := m.placement(m.bindQuestion(), wish{exclude: m.s.Binding.Worker.WorkerId, since: at})
-	if p == nil {
-		return
-	}
-	m.leaving.move = &move{to: p, since: m.now}
-	for i := range m.s.Steps {
-		if m.s.Steps[i].Phase == Live {
-			m.revoke(i, messages.Reason_REASON_WORKER_BUSY)
-		}
-	}
-}
-
-// busyUntil is when the patience of a SOFT run ends all of whose live
-// attempts wait in its worker's queue.
-func (m *Machine) busyUntil() (at time.Time, wants bool) {
-	patience, kind := m.s.Def.BusyPatience()
-	if !m.s.soft() || kind == messages.PatienceForever || m.s.Cancel != nil {
-		return at, false
-	}
-	for i := range m.s.Steps {
-		st := &m.s.Steps[i]
-		if st.Phase != Live {
-			continue
-		}
-		if !m.contacts[i].queued || !st.StartedAt.IsZero() {
-			return at, false
-		}
-		if until := st.DispatchedAt.Add(patience); !wants || until.Before(at) {
-			at, wants = until, true
-		}
-	}
-	if wants && at.Before(m.leaving.moveRetryAt) {
-		at = m.leaving.moveRetryAt
-	}
-	return at, wants
-}
-
-// endMove gives up a move: the run stays where it is, and what was revoked is
-// dispatched there again. The next try comes no sooner than MoveFor.
-func (m *Machine) endMove() {
-	if to := m.leaving.endMove(m.now.Add(m.cfg.MoveFor)); to != nil {
-		m.giveBack("", to.Question)
-	}
 }
 
 // revoke asks the worker to withdraw an attempt that has not started.

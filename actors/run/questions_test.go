@@ -32,15 +32,20 @@ func TestQuestionIsAskedOnce(t *testing.T) {
 	if !q.asks(0, w) || q.asks(0, wish{}) || q.asks(0, wish{exclude: "w1", move: true}) || !q.any(scriptEpoch) || !q.unheard() {
 		t.Fatal("it was asked to leave w1")
 	}
-	if q.numbered(0, open.ask.Question) != open || q.numbered(0, open.ask.Question+1) != nil {
-		t.Fatal("it is known by its number")
-	}
 	open.answered = true
 	if q.unheard() || q.drop(0) != open || q.any(scriptEpoch) {
 		t.Fatal("it was answered, then taken back")
 	}
 	if q.from = scriptEpoch.Add(time.Second); !q.any(scriptEpoch) || q.any(q.from) {
 		t.Fatal("it is to be asked in a second")
+	}
+}
+
+func TestQuestionIsKnownByItsNumber(t *testing.T) {
+	q := newQuestions(1)
+	open := openQuestion(&q, 0, wish{})
+	if q.numbered(0, open.ask.Question) != open || q.numbered(0, open.ask.Question+1) != nil || q.numbered(1, open.ask.Question) != nil {
+		t.Fatal("it is the only one of its number, and has an index")
 	}
 }
 

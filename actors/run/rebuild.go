@@ -9,15 +9,17 @@ import (
 )
 
 // Rebuilds: a step that needs local state is sent only once those of its
-// ancestors that build it have worked under the epoch of its binding. Those that
-// worked under an earlier one are executed again first, each after the builders
-// among its own ancestors. What they return is dropped: the recorded results
-// stay, and so does everything that followed from them.
+// ancestors that build it have worked under the epoch of its binding.
 //
-// A rebuild has the retries and the timeouts of its step, anew each time. One
-// that fails for good fails the steps that wait for it, not its own, which has
-// succeeded. Builders are not run again if their state moved with the run: see
-// takeHanded.
+//   - Builders that worked under an earlier epoch are executed again first, each
+//     after the builders among its own ancestors.
+//   - What they return is dropped. The recorded results stay, and so does
+//     everything that followed from them.
+//   - A rebuild has the retries and the timeouts of its step, anew each time.
+//   - A rebuild that fails for good fails the steps that wait for it, not its own
+//     step, which has succeeded.
+//   - Builders are not run again if their state moved with the run: see
+//     takeHanded.
 
 // Rebuild is the execution of a step that had succeeded for its local state.
 type Rebuild struct {

@@ -74,8 +74,9 @@ func (m *Machine) failScheduleTimeout(st *Step, waitedFor string) {
 		"not started within its schedule timeout of %s; it waited for %s", limit, waitedFor)))
 }
 
-// executionDeadline is the backstop behind the worker's own. A worker that was
-// out of reach, or whose run was, gets the grace to say what became of it.
+// executionDeadline is the backstop behind the worker's own deadline. A worker
+// that was out of reach, or whose run was, gets the grace to say what became of
+// the attempt.
 func (m *Machine) executionDeadline(i int) (time.Time, bool) {
 	st := &m.s.Steps[i]
 	if st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost {

@@ -18,8 +18,8 @@ func (m *Machine) workerChanged(in WorkerChanged) {
 	}
 }
 
-// workerDraining: what still waits in its queue may go elsewhere, unless the
-// run is HARD; what runs there goes on.
+// workerDraining: what still waits in its queue may go elsewhere, except of a
+// HARD run. What runs there goes on.
 func (m *Machine) workerDraining(worker *messages.WorkerRef) {
 	if sameProcess(m.s.Binding.Worker, worker) && !m.s.Binding.Lost {
 		m.leaving.draining = true
@@ -58,7 +58,7 @@ func (m *Machine) workerGone(worker *messages.WorkerRef, reason messages.Reason)
 }
 
 // loseBinding: a SOFT run gives its attempts up and binds again when a step is
-// ready; a HARD run keeps them in doubt until the worker is back.
+// ready. A HARD run keeps them until the worker is back.
 func (m *Machine) loseBinding(reason messages.Reason) {
 	worker := m.s.Binding.Worker
 	m.leaving.undrained()
@@ -85,8 +85,13 @@ func (m *Machine) loseAttempts(reason messages.Reason) {
 	}
 }
 
-// workerUp: a process of the bound worker id is there. A SOFT run that was already
-// rebound does not go back; one that waits to be may be placed there anew.
+// workerUp: a process of the bound worker id is there.
+//
+//	the bound process        It counts again: a HARD run restores its binding.
+//	an earlier process       It counts only once the bound one is told to be gone.
+//	another one, HARD run    The run is bound to it, if it has all steps.
+//	another one, SOFT run    A binding that stood is lost. Placement may choose the
+//	                         worker anew.
 func (m *Machine) workerUp(in WorkerChanged) {
 	b := m.s.Binding
 	if b.Worker == nil || b.Worker.WorkerId != in.Worker.WorkerId {

@@ -16,6 +16,8 @@ const (
 	presenceGo   = "actors/run/presence.go"
 	workersGo    = "actors/run/workers.go"
 	attemptsGo   = "actors/run/attempts.go"
+	leavingGo    = "actors/run/leaving.go"
+	moveGo       = "actors/run/move.go"
 	placingGo    = "actors/run/placing.go"
 	commandsGo   = "actors/run/commands.go"
 	rebuildGo    = "actors/run/rebuild.go"
@@ -63,8 +65,8 @@ var mutations = []mutation{
 		"case !b.Lost && in.Worker.Incarnation < b.Worker.Incarnation:", "case !b.Lost && in.Worker.Incarnation == b.Worker.WorkerId:"}}},
 	{"run: take a draining worker for a lost one", []change{{workersGo,
 		"	case WorkerDraining:\n		m.workerDraining(in.Worker)", "	case WorkerDraining:\n		m.workerGone(in.Worker, messages.Reason_REASON_WORKER_LOST)"}}},
-	{"run: move although an attempt runs", []change{{placingGo,
-		"		case !m.anyLive():\n			to := m.leaving.move.to", "		case true:\n			to := m.leaving.move.to"}}},
+	{"run: move although an attempt runs", []change{{moveGo,
+		"	case !m.anyLive():\n		to := m.leaving.move.to", "	case true:\n		to := m.leaving.move.to"}}},
 	{"run: send a step when one parent has succeeded", []change{{applyGo,
 		"		if !s.Steps[p].HasSucceeded() {\n			return false\n		}\n	}\n	return true",
 		"		if s.Steps[p].HasSucceeded() {\n			return true\n		}\n	}\n	return len(st.parents) == 0"}}},
@@ -87,15 +89,15 @@ var mutations = []mutation{
 		{placingGo, "m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 &&", "m.ready(&m.s.Steps[i]) && (m.s.Steps[i].Rebuild != nil || len(m.s.missing(i)) == 0) &&"}}},
 	{"hand-off: take state for moved that stayed behind", []change{{handoffGo,
 		"		if !l.Handoff {", "		if l.Name == \"\" {"}}},
-	{"hand-off: leave without the state", []change{{drainGo,
+	{"hand-off: leave without the state", []change{{leavingGo,
 		"	if !m.handsOff() {\n		m.bind(", "	if m.s.soft() {\n		m.bind("}}},
 	{"hand-off: ask while an attempt is live", []change{{drainGo,
 		"	if m.anyLive() {\n		return\n	}\n	since", "	since"}}},
 	{"drain: move a HARD run", []change{{placingGo,
 		"	case m.leaving.draining && m.s.soft():", "	case m.leaving.draining:"}}},
 	{"drain: go back to the worker that was just left", []change{
-		{drainGo, "	m.gone.add(b.Worker, m.now)\n", ""},
-		{drainGo, "	if b.Lost && m.s.soft() && (b.LostReason", "	if b.Lost && m.s.hard() && (b.LostReason"}}},
+		{leavingGo, "	m.gone.add(b.Worker, m.now)\n", ""},
+		{leavingGo, "	if b.Lost && m.s.soft() && (b.LostReason", "	if b.Lost && m.s.hard() && (b.LostReason"}}},
 	{"worker: execute under an epoch that was handed off", []change{{slotsCoreGo,
 		"	case c.handedOffUnder(d):", "	case c.handedOffUnder(d) && d.TakeUp:"}}},
 	{"worker: forget the tombstone of a result", []change{{slotsGo,

@@ -1,0 +1,85 @@
+package run
+
+import (
+	"time"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Moves: a SOFT run leaves a busy worker when all its attempts have been queued
+// there for longer than its patience.
+//
+//  1. Placement grants a slot of another worker.
+//  2. The queued attempts are revoked.
+//  3. The run is bound to the worker granted.
+//
+// An attempt that starts meanwhile ends the move.
+
+// moveWhenBusy moves the run, or goes on to do so.
+func (m *Machine) moveWhenBusy() {
+	if m.leaving.move != nil {
+		m.goOnMoving()
+		return
+	}
+	at, wants := m.busyUntil()
+	if !wants || m.now.Before(at) {
+		m.withdraw(m.bindQuestion())
+		return
+	}
+	p := m.placement(m.bindQuestion(), wish{exclude: m.s.Binding.Worker.WorkerId, since: at})
+	if p == nil {
+		return
+	}
+	m.leaving.move = &move{to: p, since: m.now}
+	for i := range m.s.Steps {
+		if m.s.Steps[i].Phase == Live {
+			m.revoke(i, messages.Reason_REASON_WORKER_BUSY)
+		}
+	}
+}
+
+// goOnMoving binds the run to the worker granted once nothing is queued at the
+// busy one.
+func (m *Machine) goOnMoving() {
+	switch {
+	case !m.anyLive():
+		to := m.leaving.move.to
+		m.leaving.move = nil
+		m.moveTo(to, messages.Reason_REASON_WORKER_BUSY)
+	case m.due(m.leaving.move.since.Add(m.cfg.MoveFor)):
+		m.endMove()
+	}
+}
+
+// busyUntil is when the patience of a SOFT run ends all of whose live
+// attempts wait in its worker's queue.
+func (m *Machine) busyUntil() (at time.Time, wants bool) {
+	patience, kind := m.s.Def.BusyPatience()
+	if !m.s.soft() || kind == messages.PatienceForever || m.s.Cancel != nil {
+		return at, false
+	}
+	for i := range m.s.Steps {
+		st := &m.s.Steps[i]
+		if st.Phase != Live {
+			continue
+		}
+		if !m.contacts[i].queued || !st.StartedAt.IsZero() {
+			return at, false
+		}
+		if until := st.DispatchedAt.Add(patience); !wants || until.Before(at) {
+			at, wants = until, true
+		}
+	}
+	if wants && at.Before(m.leaving.moveRetryAt) {
+		at = m.leaving.moveRetryAt
+	}
+	return at, wants
+}
+
+// endMove gives up a move: the run stays where it is, and what was revoked is
+// dispatched there again. The next try comes no sooner than MoveFor.
+func (m *Machine) endMove() {
+	if to := m.leaving.endMove(m.now.Add(m.cfg.MoveFor)); to != nil {
+		m.giveBack("", to.Question)
+	}
+}
