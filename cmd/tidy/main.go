@@ -50,6 +50,7 @@ var rules = []func(*tree) []finding{
 	checkNames,
 	checkWords,
 	checkModulePath,
+	checkPapers,
 }
 
 // check applies all rules.
