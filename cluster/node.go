@@ -129,7 +129,7 @@ func (n *Node) startMember(ctx context.Context) error {
 	}()
 	if n.startsJoining() {
 		n.members.filter.first(ctx)
-		_ = n.SetState(n.config.State)
+		n.SetState(n.config.State)
 	}
 	n.running.Go(func() { n.members.filter.loop(loops) })
 	started := time.Now()
@@ -193,6 +193,10 @@ func (n *Node) Self() Member { return n.members.gossip.Self() }
 // View returns the newest view.
 func (n *Node) View() *View { return n.members.views.Get() }
 
+// Watch returns the newest view, and a channel that is closed when there is a
+// newer one.
+func (n *Node) Watch() (*View, <-chan struct{}) { return n.members.views.Watch() }
+
 // Await returns the first view, from now on, that satisfies the condition, or
 // ctx's cause. It is for goroutines outside of actors.
 func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, error) {
@@ -201,18 +205,11 @@ func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, er
 
 // SetState gossips the state of this node; it may wait for up to a second
 // until a packet with it was sent.
-func (n *Node) SetState(s State) error {
-	n.members.setState(s)
-	return nil
-}
+func (n *Node) SetState(s State) { n.members.setState(s) }
 
 // CutOff says that this server reaches less of the cluster than others that
 // live: it owns nothing until it reaches them again.
 func (n *Node) CutOff() bool { return n.members.filter.isCutOff() }
-
-// HostPID returns the actor that starts and watches the run on the server
-// that owns it; false if there is no server.
-func (n *Node) HostPID(runID string) (*actor.PID, bool) { return n.View().HostPID(runID) }
 
 // Subscribe calls f with the newest view, at once and after each change; views
 // that another one follows at once may be left out. All subscribers are called

@@ -133,9 +133,7 @@ func (w *RosterWorld) Watched(id string) (*Process, *Watcher) {
 // Set shows the cluster a state.
 func (p *Process) Set(s cluster.State) {
 	p.w.T.Helper()
-	if err := p.Node.SetState(s); err != nil {
-		p.w.T.Fatal(err)
-	}
+	p.Node.SetState(s)
 }
 
 // Watcher is an actor that hears of workers.

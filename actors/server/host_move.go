@@ -52,7 +52,7 @@ func (h *Host) Leave(ctx context.Context) {
 		return
 	}
 	begin := time.Now()
-	_ = node.SetState(cluster.StateDraining)
+	node.SetState(cluster.StateDraining)
 	over := h.untilAway(ctx)
 	h.log.Info("runs are handed over", "complete", over, "took", time.Since(begin).Round(time.Millisecond))
 }

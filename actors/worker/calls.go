@@ -126,7 +126,7 @@ func (c *attemptCalls) watch(ctx context.Context, runID string) (*messages.RunEn
 	seen := runOutputs{outputs: map[string][]byte{}}
 	pauses := retryPauses
 	for {
-		_, changed := c.worker.views.Watch()
+		_, changed := c.worker.node.Watch()
 		reply, err := c.ask(ctx, runID, seen.after)
 		switch {
 		case ctx.Err() != nil:

@@ -9,5 +9,6 @@
 // acknowledged, and sent again to whoever owns the run; what a function got of
 // local state is there until it has returned.
 //
-// Imports cluster, cluster/notify, cluster/backoff, slots, local, attempt, pool, messages.
+// Imports cluster, cluster/backoff, slots, local, attempt, usercode, pool,
+// messages.
 package worker

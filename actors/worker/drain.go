@@ -95,9 +95,7 @@ func (s *shownState) run() {
 		s.mu.Lock()
 		state := s.wanted
 		s.mu.Unlock()
-		if err := w.node.SetState(state); err != nil && w.life.Err() == nil {
-			w.cfg.Logger.Warn("the cluster was not told the state of the worker", "state", state, "error", err)
-		}
+		w.node.SetState(state)
 		s.mu.Lock()
 		if s.wanted == state {
 			s.busy = false

@@ -18,7 +18,6 @@ import (
 	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/cluster"
-	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -70,7 +69,6 @@ type Worker struct {
 	started time.Time
 
 	shown    shownState
-	views    *notify.Value[*cluster.View]
 	outbox   *outbox
 	reporter *reporter
 	lease    leaseContext
@@ -121,9 +119,7 @@ func (w *Worker) join(ctx context.Context) error {
 	if err := w.reporter.register(ctx); err != nil {
 		return err
 	}
-	if err := w.node.SetState(cluster.StateReady); err != nil {
-		return err
-	}
+	w.node.SetState(cluster.StateReady)
 	w.reporter.admitted()
 	context.AfterFunc(w.life, w.node.OnPause(w.paused))
 	context.AfterFunc(w.life, w.node.OnDeclaredGone(w.declaredGone))
@@ -189,7 +185,6 @@ func newWorker(c Config) *Worker {
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.shown.worker = w
-	w.views = notify.NewValue(c.Node.View())
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
 	w.locals = newLocalShell(w)
@@ -209,10 +204,7 @@ func (w *Worker) spawn() error {
 		return messages.Errorf(messages.CodeInternal, "worker actor %s: %w", w.info.ActorId, err)
 	}
 	context.AfterFunc(w.life, w.node.OnLease(w.leaseChanged))
-	context.AfterFunc(w.life, w.node.Subscribe(func(v *cluster.View) {
-		w.views.Set(v)
-		w.reporter.signal()
-	}))
+	context.AfterFunc(w.life, w.node.Subscribe(func(*cluster.View) { w.reporter.signal() }))
 	return nil
 }
 
