@@ -20,6 +20,8 @@ const (
 	NameBytesMax = 128
 	// BulkRunsMax limits the runs of one StartRuns call.
 	BulkRunsMax = 10_000
+	// StatusesMax limits the statuses that a listing asks for.
+	StatusesMax = 16
 	// OnEventsMax limits the event keys of a workflow.
 	OnEventsMax = 100
 	// LabelRulesMax limits the label rules of a workflow or of a step.

@@ -41,13 +41,17 @@ func (s *InputSchema) Check(input []byte) error {
 	if !utf8.Valid(input) {
 		return Errorf(CodeInvalidInput, "the input is not JSON: it is not UTF-8")
 	}
+	if s == nil || s.compiled == nil {
+		if err := schema.Valid(input); err != nil {
+			return Errorf(CodeInvalidInput, "the input is not JSON: %s", jsonFault(input, err))
+		}
+		return nil
+	}
 	document, err := schema.Parse(input)
 	if err != nil {
 		return Errorf(CodeInvalidInput, "the input is not JSON: %s", jsonFault(input, err))
 	}
-	if s == nil || s.compiled == nil {
-		return nil
-	}
+	defer document.Done()
 	err = s.compiled.Check(document)
 	var fault *schema.Fault
 	switch {

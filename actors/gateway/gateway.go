@@ -1,8 +1,8 @@
 // Package gateway is the API of a server: LimpetService over the Connect
 // protocol, gRPC and gRPC-Web on one port, with health checks beside it.
 //
-// Data flow: HTTP request → guard (host, origin, secret, size) → handler:
-// check everything → Backend → answer. Errors of the catalogue become Connect
+// Data flow: HTTP request → deadline of its body → guard (host, origin, secret,
+// size) → codec (shape, counts) → handler: check everything → Backend → answer. Errors of the catalogue become Connect
 // errors with an ErrorDetail in one place, the interceptor.
 //
 // Invariants:
@@ -11,6 +11,8 @@
 //	G2: a call that starts runs is answered after they are durable.
 //	G3: a request is accepted beyond loopback only with the cluster's secret.
 //	G4: no secret and no payload is logged.
+//	G5: a request costs at most four times requestBytesMax of memory, and a
+//	    connection whose request does not go on is ended.
 //
 // Imports only server (definitions), journal (filters), cluster/backoff, messages,
 // messages/api and the Connect library.
@@ -65,6 +67,9 @@ type Config struct {
 	Journal func(context.Context) error
 	// Logger gets internal errors and panics. Defaults to slog.Default().
 	Logger *slog.Logger
+
+	// bodyStall is bodyStallMax, but for tests.
+	bodyStall time.Duration
 }
 
 // gateway implements apiconnect.LimpetServiceHandler.
@@ -84,12 +89,12 @@ var _ apiconnect.LimpetServiceHandler = (*gateway)(nil)
 // handler returns all routes. local says that only this machine can connect.
 func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
-		connect.WithInterceptors(coded{g}),
+		connect.WithInterceptors(refused{}, coded{g}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(requestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
 		connect.WithCompressMinBytes(compressBytesMin),
-		jsonCodecs(),
+		codecs(),
 	)
 	routes := http.NewServeMux()
 	routes.Handle(path, newGuard(g.config.Secret, local, address, service))
@@ -97,7 +102,7 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		writeJSON(w, http.StatusOK, map[string]bool{"alive": true})
 	})
 	routes.HandleFunc("GET /readyz", g.serveReady)
-	return routes
+	return bodyDeadline(g.config.bodyStall, routes)
 }
 
 // recovered turns a panic of a handler into INTERNAL.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -34,6 +35,7 @@ func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.bodyStall = cmp.Or(c.bodyStall, bodyStallMax)
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "API address %q is not host:port: %w", c.Listen, err)
@@ -55,8 +57,10 @@ func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		// A connection of HTTP/2 whose other end has gone without a word is ended
+		// too.
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
 	go func() {
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

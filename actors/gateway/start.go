@@ -205,12 +205,27 @@ func checkedInput(raw []byte, check func([]byte) error) ([]byte, error) {
 	if len(raw) == 0 {
 		return []byte("null"), nil
 	}
-	var compact bytes.Buffer
-	compact.Grow(len(raw))
-	if err := json.Compact(&compact, raw); err != nil {
-		return nil, messages.Errorf(messages.CodeInvalidInput, "the input is not JSON: %w", err)
+	return compact(raw), nil
+}
+
+// compact leaves white space out of JSON; where there is none it is the same
+// bytes.
+func compact(raw []byte) []byte {
+	inText := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inText && c == '\\':
+			i++
+		case c == '"':
+			inText = !inText
+		case !inText && (c == ' ' || c == '\n' || c == '\t' || c == '\r'):
+			var out bytes.Buffer
+			out.Grow(len(raw))
+			_ = json.Compact(&out, raw) // it is JSON
+			return out.Bytes()
+		}
 	}
-	return compact.Bytes(), nil
+	return raw
 }
 
 // joined makes one error of several: the code of the first, all messages.

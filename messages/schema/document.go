@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // kind of a JSON value.
@@ -42,20 +43,56 @@ type Document struct {
 	values []value
 }
 
-// Parse indexes a document. Its text stays in use. The error is that of
-// encoding/json, or says that the document is nested too deep.
-func Parse(data []byte) (*Document, error) {
+// Valid returns what is wrong with a document: the error of encoding/json, or
+// that it is nested too deep.
+func Valid(data []byte) error {
 	if depth := Depth(data); depth > DocumentDepthMax {
-		return nil, fmt.Errorf("it is nested %d deep, more than DocumentDepthMax = %d", depth, DocumentDepthMax)
+		return fmt.Errorf("it is nested %d deep, more than DocumentDepthMax = %d", depth, DocumentDepthMax)
 	}
 	if !json.Valid(data) {
 		var v json.RawMessage
-		return nil, json.Unmarshal(data, &v)
+		return json.Unmarshal(data, &v)
+	}
+	return nil
+}
+
+// Parse indexes a document. Its text stays in use. The errors are those of Valid.
+func Parse(data []byte) (*Document, error) {
+	if err := Valid(data); err != nil {
+		return nil, err
 	}
 	d := &Document{data: data}
+	if kept, ok := indexes.Get().(*[]value); ok {
+		d.values = (*kept)[:0]
+	}
+	d.values = slices.Grow(d.values, valuesAtMost(data))
 	p := parser{doc: d}
 	p.value()
 	return d, nil
+}
+
+// indexes are those of documents that are done with: one may take twenty times the
+// bytes of its document.
+var indexes sync.Pool
+
+// Done lets the index be used for another document; this one must not be used
+// any more.
+func (d *Document) Done() {
+	kept := d.values
+	d.values = nil
+	indexes.Put(&kept)
+}
+
+// valuesAtMost is how many values a document has, or a few more: each but the
+// first one follows a character of these.
+func valuesAtMost(data []byte) int {
+	n := 1
+	for _, c := range data {
+		if c == ',' || c == ':' || c == '[' || c == '{' {
+			n++
+		}
+	}
+	return n
 }
 
 // Depth returns how deep arrays and objects are nested in a text that may be

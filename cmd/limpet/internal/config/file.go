@@ -127,36 +127,9 @@ func keys() []string {
 
 // didYouMean names the key that was probably meant, if one comes near.
 func didYouMean(key string) string {
-	plain := strings.ToLower(strings.ReplaceAll(key, "-", "_"))
-	best, least := "", 3
-	for _, k := range keys() {
-		if d := distance(plain, k); d < least {
-			best, least = k, d
-		}
-	}
+	best := messages.Nearest(key, keys())
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is the number of bytes to insert, delete or replace to turn one
-// word into the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

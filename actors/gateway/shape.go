@@ -1,0 +1,295 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// countWire counts the entries of lists and maps in an encoded message. It
+// allocates nothing. What is not protobuf is left to the decoder.
+func countWire(data []byte, of protoreflect.MessageDescriptor) error {
+	counts := map[protowire.Number]int{}
+	for len(data) > 0 {
+		number, kind, n := protowire.ConsumeTag(data)
+		if n < 0 {
+			return nil
+		}
+		size := protowire.ConsumeFieldValue(number, kind, data[n:])
+		if size < 0 {
+			return nil
+		}
+		value := data[n : n+size]
+		data = data[n+size:]
+		field := of.Fields().ByNumber(number)
+		if field == nil {
+			continue
+		}
+		if field.Cardinality() == protoreflect.Repeated {
+			counts[number] += entries(field, kind, value)
+			if most, ok := messages.CountMaxOf(string(field.FullName())); ok && counts[number] > most.Max {
+				return most.Over(string(field.Name()))
+			}
+		}
+		if field.Message() != nil && !field.IsMap() && kind == protowire.BytesType {
+			inner, _ := protowire.ConsumeBytes(value)
+			if err := countWire(inner, field.Message()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// entries is how many a value adds to a list: several if it is packed.
+func entries(field protoreflect.FieldDescriptor, kind protowire.Type, value []byte) int {
+	if kind != protowire.BytesType || field.Message() != nil || field.Kind() == protoreflect.StringKind || field.Kind() == protoreflect.BytesKind {
+		return 1
+	}
+	packed, _ := protowire.ConsumeBytes(value)
+	n := 0
+	for _, b := range packed {
+		if b < 0x80 { // the last byte of a number
+			n++
+		}
+	}
+	return n
+}
+
+// shape is JSON that has the shape of a message, as far as names and counts go.
+type shape struct {
+	data []byte
+	// payloads are where a bytes field holds JSON, in the order of the text.
+	payloads []payload
+}
+
+// payload is JSON in the place of a bytes field, of the run with the number if
+// the request is of several.
+type payload struct{ run, start, end int }
+
+// shapeOf checks JSON before it is decoded: names of fields, and the entries of
+// lists and maps. It allocates only for payloads.
+func shapeOf(data []byte, of protoreflect.MessageDescriptor) (*shape, error) {
+	if !json.Valid(data) {
+		var v json.RawMessage
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "the request is not JSON: %w", json.Unmarshal(data, &v))
+	}
+	r := &shapeReader{shape: &shape{data: data}}
+	if err := r.message(of, ""); err != nil {
+		return nil, err
+	}
+	return r.shape, nil
+}
+
+// shapeReader goes through a text that is known to be JSON.
+type shapeReader struct {
+	*shape
+	at  int
+	run int
+}
+
+func (r *shapeReader) peek() byte {
+	for ; r.at < len(r.data); r.at++ {
+		switch c := r.data[r.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// skip goes past one value.
+func (r *shapeReader) skip() {
+	switch r.peek() {
+	case '"':
+		for r.at++; r.data[r.at] != '"'; r.at++ {
+			if r.data[r.at] == '\\' {
+				r.at++
+			}
+		}
+		r.at++
+	case '{', '[':
+		depth := 0
+		for {
+			switch r.peek() {
+			case '{', '[':
+				depth++
+				r.at++
+			case '}', ']':
+				depth--
+				r.at++
+			case '"':
+				r.skip()
+			default:
+				r.at++
+			}
+			if depth == 0 {
+				return
+			}
+		}
+	default:
+		for r.at < len(r.data) && strings.IndexByte(",]} \t\r\n", r.data[r.at]) < 0 {
+			r.at++
+		}
+	}
+}
+
+// each calls f at each entry of the array or object that begins here; in an
+// object with the name, and f has to go past the value.
+func (r *shapeReader) each(f func(name string) error) error {
+	object := r.peek() == '{'
+	for r.at++; ; {
+		switch r.peek() {
+		case ']', '}':
+			r.at++
+			return nil
+		case ',':
+			r.at++
+			continue
+		}
+		name := ""
+		if object {
+			name = r.name()
+			r.peek()
+			r.at++ // the colon
+		}
+		r.peek()
+		if err := f(name); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *shapeReader) name() string {
+	r.peek()
+	start := r.at
+	r.skip()
+	raw := r.data[start:r.at]
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
+	var name string
+	_ = json.Unmarshal(raw, &name) // it is JSON
+	return name
+}
+
+// message checks an object; what is none is left to the decoder.
+func (r *shapeReader) message(of protoreflect.MessageDescriptor, path string) error {
+	if r.peek() != '{' || strings.HasPrefix(string(of.FullName()), "google.protobuf.") {
+		r.skip()
+		return nil
+	}
+	return r.each(func(name string) error {
+		field := of.Fields().ByJSONName(name)
+		if field == nil {
+			field = of.Fields().ByTextName(name)
+		}
+		if field == nil {
+			return unknownField(of, path, name)
+		}
+		return r.field(field, path)
+	})
+}
+
+func (r *shapeReader) field(field protoreflect.FieldDescriptor, path string) error {
+	c := r.peek()
+	switch {
+	case field.Cardinality() == protoreflect.Repeated && (c == '[' || c == '{'):
+		most, limited := messages.CountMaxOf(string(field.FullName()))
+		n := 0
+		return r.each(func(string) error {
+			if n++; limited && n > most.Max {
+				return most.Over(path + string(field.Name()))
+			}
+			if field.Message() == nil || field.IsMap() {
+				r.skip()
+				return nil
+			}
+			r.run = n - 1
+			return r.message(field.Message(), fmt.Sprintf("%s%s[%d].", path, field.Name(), n-1))
+		})
+	case field.Message() != nil:
+		return r.message(field.Message(), path+string(field.Name())+".")
+	case field.Kind() == protoreflect.BytesKind && c != '"' && c != 'n':
+		start := r.at
+		r.skip()
+		for _, p := range r.payloads[max(0, len(r.payloads)-1):] {
+			if p.run == r.run {
+				return messages.Errorf(messages.CodeInvalidArgument, "%s%s is given twice", path, field.Name())
+			}
+		}
+		r.payloads = append(r.payloads, payload{r.run, start, r.at})
+	default:
+		r.skip()
+	}
+	return nil
+}
+
+// withoutPayloads is the JSON with null, which is the absence of the field, for
+// each payload.
+func (s *shape) withoutPayloads() []byte {
+	if len(s.payloads) == 0 {
+		return s.data
+	}
+	var out []byte
+	from := 0
+	for _, p := range s.payloads {
+		out = append(append(out, s.data[from:p.start]...), "null"...)
+		from = p.end
+	}
+	return append(out, s.data[from:]...)
+}
+
+// putPayloads gives the payloads, without white space, to the decoded message.
+func (s *shape) putPayloads(m proto.Message) {
+	for _, p := range s.payloads {
+		// The text is in a buffer that is used again.
+		value := compact(bytes.Clone(s.data[p.start:p.end]))
+		switch m := m.(type) {
+		case *api.StartRunRequest:
+			m.Input = value
+		case *api.StartRunsRequest:
+			m.Runs[p.run].Input = value
+		case *api.PushEventRequest:
+			m.Payload = value
+		}
+	}
+}
+
+// unknownField is the error for a name that no field has, with the nearest one
+// that there is.
+func unknownField(of protoreflect.MessageDescriptor, path, name string) error {
+	if len(name) > messages.NameBytesMax {
+		name = name[:messages.NameBytesMax] + "…"
+	}
+	var known, names []string
+	for i := range of.Fields().Len() {
+		field := of.Fields().Get(i)
+		known = append(known, string(field.Name()))
+		names = append(names, string(field.Name()), field.JSONName())
+	}
+	what := fmt.Sprintf("%s has no field %q", placeOf(of, path), strings.ToValidUTF8(name, "\uFFFD"))
+	if best := messages.Nearest(name, names); best != "" {
+		return messages.Errorf(messages.CodeInvalidArgument, "%s: did you mean %q?", what, best)
+	}
+	if len(known) == 0 {
+		return messages.Errorf(messages.CodeInvalidArgument, "%s: it has none", what)
+	}
+	return messages.Errorf(messages.CodeInvalidArgument, "%s: it has %s", what, strings.Join(known, ", "))
+}
+
+func placeOf(of protoreflect.MessageDescriptor, path string) string {
+	if path == "" {
+		return string(of.Name())
+	}
+	return strings.TrimSuffix(path, ".")
+}
