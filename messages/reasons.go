@@ -65,16 +65,6 @@ func ReasonOf(words string) Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
-// ReleaseReasonOf is ReasonOf for releases.
-func ReleaseReasonOf(words string) ReleaseReason {
-	for r, w := range releaseWords {
-		if w == words {
-			return r
-		}
-	}
-	return ReleaseReason_RELEASE_REASON_UNSPECIFIED
-}
-
 // Words is the reason as people read it; empty for none.
 func (r ReleaseReason) Words() string {
 	if words, ok := releaseWords[r]; ok {

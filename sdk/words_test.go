@@ -1,6 +1,7 @@
 package sdk_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/limpetrun/limpet/messages"
@@ -18,13 +19,13 @@ func TestWordsOfTheProtocol(t *testing.T) {
 			t.Errorf("no reason has the words %q", why)
 		}
 	}
-	whys := []sdk.Why{sdk.RunEnded, sdk.Rebound, sdk.WorkerStopping, sdk.Evicted, sdk.StateLost}
-	for _, why := range whys {
-		if messages.ReleaseReasonOf(string(why)) == messages.ReleaseReason_RELEASE_REASON_UNSPECIFIED {
-			t.Errorf("no release has the words %q", why)
+	whys := []sdk.Why{"", sdk.RunEnded, sdk.Rebound, sdk.WorkerStopping, sdk.Evicted, sdk.StateLost}
+	for n, name := range messages.ReleaseReason_name {
+		if words := messages.ReleaseReason(n).Words(); !slices.Contains(whys, sdk.Why(words)) {
+			t.Errorf("%s has the words %q, which the SDK does not have", name, words)
 		}
 	}
-	if n := len(messages.ReleaseReason_name) - 1; n != len(whys) {
+	if n := len(messages.ReleaseReason_name); n != len(whys) {
 		t.Errorf("the protocol has %d reasons of a release, the SDK %d", n, len(whys))
 	}
 }

@@ -138,7 +138,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "ends":
 		return k.AttemptEnded(now, number(t, d, 0), d.HasArg("state-lost"))
 	case "released":
-		return k.Released(now, d.CmdArgs[0].Key, epoch, messages.ReleaseReasonOf(why))
+		return k.Released(now, d.CmdArgs[0].Key, epoch, released(t, d, why))
 	case "gone":
 		return k.ReleaseEnded(now, number(t, d, 0))
 	case "hand-off":
@@ -226,4 +226,15 @@ func (s *script) state() {
 			kind, u.Name, u.Values, u.InUse, u.Bytes, u.Hits, u.Builds, u.Failures, u.Releases, u.Evictions)
 	}
 	fmt.Fprintf(&s.out, "held=%d runs=%d empty=%v\n", len(s.keeper.Held()), len(s.keeper.runs), s.keeper.Empty())
+}
+
+// released is the reason of a release that a script names by its words.
+func released(t *testing.T, d *datadriven.TestData, words string) messages.ReleaseReason {
+	for n := range messages.ReleaseReason_name {
+		if r := messages.ReleaseReason(n); r.Words() == words {
+			return r
+		}
+	}
+	d.Fatalf(t, "no reason has the words %q", words)
+	return 0
 }

@@ -146,7 +146,7 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	case "release":
 		var e uint64
 		d.MaybeScanArgs(t, "epoch", &e)
-		return s.core.RunReleased(s.now, &messages.RunReleased{RunId: run, Epoch: e, Reason: messages.ReleaseReasonOf(reason)})
+		return s.core.RunReleased(s.now, &messages.RunReleased{RunId: run, Epoch: e, Reason: released(t, d, reason)})
 	case "ends":
 		return s.ends(t, d, id)
 	case "waits":
@@ -336,4 +336,15 @@ func (s *script) message(m proto.Message) string {
 		return fmt.Sprintf("unknown %s/%s#%d", m.RunId, m.Step, m.Attempt)
 	}
 	return fmt.Sprintf("%T", m)
+}
+
+// released is the reason of a release that a script names by its words.
+func released(t *testing.T, d *datadriven.TestData, words string) messages.ReleaseReason {
+	for n := range messages.ReleaseReason_name {
+		if r := messages.ReleaseReason(n); r.Words() == words {
+			return r
+		}
+	}
+	d.Fatalf(t, "no reason has the words %q", words)
+	return 0
 }
