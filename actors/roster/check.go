@@ -46,14 +46,7 @@ func (w *worker[W]) check() error {
 		if counts != (p == holder) {
 			fail("R1: %s was told to be %v, and is the holder: %v", name, p.told, p == holder)
 		}
-		superseded := p.told == run.WorkerGone
-		waits := superseded || p.claim.phase.open()
-		if waits != p.waits.waiting() || p.claim.phase == unmade && !w.awaits(p) {
-			fail("R7: the claim of %s, in phase %d, waits: %v", name, p.claim.phase, p.waits.waiting())
-		}
-		if superseded && p.by == nil {
-			fail("R6: %s is gone, is there, and nobody is known to hold its id", name)
-		}
+		errs = append(errs, w.checkClaim(name, p))
 	}
 	for _, d := range w.doubts {
 		if !d.waits.waiting() {
@@ -67,6 +60,18 @@ func (w *worker[W]) check() error {
 		fail("R9: %d verdicts are remembered of worker %s", len(w.past), w.id)
 	}
 	return errors.Join(append(errs, w.watchers.check())...)
+}
+
+func (w *worker[W]) checkClaim(name string, p *process[W]) error {
+	superseded := p.told == run.WorkerGone
+	waits := superseded || p.claim.phase.open()
+	switch {
+	case waits != p.waits.waiting() || p.claim.phase == unmade && !w.awaits(p):
+		return fmt.Errorf("R7: the claim of %s, in phase %d, waits: %v", name, p.claim.phase, p.waits.waiting())
+	case superseded && p.by == nil:
+		return fmt.Errorf("R6: %s is gone, is there, and nobody is known to hold its id", name)
+	}
+	return nil
 }
 
 func (s *watchers[W]) check() error {

@@ -187,14 +187,24 @@ func (m *monitor) admitted(p *placer, info *messages.WorkerInfo) error {
 		return nil // It may have been frozen while it asked.
 	}
 	for _, q := range s.procs {
-		if q.worker == nil || q == w.proc || q.id != w.id || !q.alive || q.frozen || !q.worker.admitted || m.gone[processKey(q.worker.ref())] {
-			continue
-		}
-		if p.sv.sees[q] && p.sv.state[q] != memberJoining && s.now.Sub(p.sv.seenSince[q]) > 3*time.Second && s.now.Sub(q.steadySince) > 3*time.Second {
+		if q.id == w.id && q != w.proc && m.acts(q) && p.sv.inReach(q, 3*time.Second) {
 			return fmt.Errorf("%s is admitted by %s, while %s lives and is in reach", w.address, p.sv.address, q.address)
 		}
 	}
 	return nil
+}
+
+// acts says that a process is that of an admitted worker, and that nobody has
+// declared it gone.
+func (m *monitor) acts(q *proc) bool {
+	return q.worker != nil && q.alive && !q.frozen && q.worker.admitted && !m.gone[processKey(q.worker.ref())]
+}
+
+// inReach says that a server has seen a process for longer than a span, which has
+// gone well all the time.
+func (sv *server) inReach(q *proc, span time.Duration) bool {
+	now := sv.sim.now
+	return sv.sees[q] && sv.state[q] != memberJoining && now.Sub(sv.seenSince[q]) > span && now.Sub(q.steadySince) > span
 }
 
 // oneOfEach checks that of each worker id one process is there, and that all

@@ -115,6 +115,29 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	case *messages.Event_Bound:
 		m.counts.Rebinds += min(1, int(k.Bound.Epoch-1))
 		return m.bound(before, after, k.Bound)
+	case *messages.Event_RunEnded:
+		if k.RunEnded.Status == messages.RunStatus_RUN_STATUS_CANCELED {
+			return m.canceledWithChildren(after)
+		}
+	case *messages.Event_RunReplayed:
+		m.counts.Replays++
+	case *messages.Event_RunDormant:
+		m.counts.Dormant++
+	case *messages.Event_ChildSpawned:
+		m.counts.Children++
+		key := fmt.Sprintf("%s/%s/%d/%s", after.RunID, k.ChildSpawned.Step, after.Generation, k.ChildSpawned.Key)
+		if had := m.spawned[key]; had != "" {
+			return fmt.Errorf("spawn %s made %s before, now %s", key, had, k.ChildSpawned.ChildRun)
+		}
+		m.spawned[key] = k.ChildSpawned.ChildRun
+	default:
+		return m.attemptEvent(after, ev)
+	}
+	return nil
+}
+
+func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
+	switch k := ev.Kind.(type) {
 	case *messages.Event_StepDispatched:
 		d := k.StepDispatched
 		m.dispatched[attemptKey(after.RunID, d.Step, d.Attempt)] = dispatched{d.Worker, d.Epoch, m.counts.Entries}
@@ -136,21 +159,6 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	case *messages.Event_ResultRefused:
 		m.counts.Refused++
 		m.refused[attemptKey(after.RunID, k.ResultRefused.Step, k.ResultRefused.Attempt)] = true
-	case *messages.Event_RunEnded:
-		if k.RunEnded.Status == messages.RunStatus_RUN_STATUS_CANCELED {
-			return m.canceledWithChildren(after)
-		}
-	case *messages.Event_RunReplayed:
-		m.counts.Replays++
-	case *messages.Event_RunDormant:
-		m.counts.Dormant++
-	case *messages.Event_ChildSpawned:
-		m.counts.Children++
-		key := fmt.Sprintf("%s/%s/%d/%s", after.RunID, k.ChildSpawned.Step, after.Generation, k.ChildSpawned.Key)
-		if had := m.spawned[key]; had != "" {
-			return fmt.Errorf("spawn %s made %s before, now %s", key, had, k.ChildSpawned.ChildRun)
-		}
-		m.spawned[key] = k.ChildSpawned.ChildRun
 	default:
 		return m.local(after, ev)
 	}
@@ -181,6 +189,11 @@ func (m *monitor) bound(before, st *run.State, b *messages.Bound) error {
 		return nil
 	}
 	m.counts.Moves++
+	return m.softMoved(before, st, b, from)
+}
+
+// softMoved checks that a SOFT run left a worker for a reason that is true.
+func (m *monitor) softMoved(before, st *run.State, b *messages.Bound, from *messages.WorkerRef) error {
 	if !slices.Contains(whyMove, b.Reason) {
 		return fmt.Errorf("SOFT run moved because of %q", b.Reason.Words())
 	}
@@ -262,14 +275,7 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 func (m *monitor) sent(to *messages.WorkerRef, msg proto.Message) error {
 	switch msg := msg.(type) {
 	case *messages.Dispatch:
-		key := attemptKey(msg.RunId, msg.Step, msg.Attempt)
-		d, ok := m.dispatched[key]
-		if !ok {
-			return fmt.Errorf("attempt %s is sent before it is durable", key)
-		}
-		if processKey(d.worker) != processKey(to) || d.epoch != msg.Epoch {
-			return fmt.Errorf("attempt %s goes to %s under epoch %d, durable are %s and %d", key, processKey(to), msg.Epoch, processKey(d.worker), d.epoch)
-		}
+		return m.dispatches(to, msg)
 	case *messages.HandOff:
 		return m.asksHandOff(to, msg)
 	case *messages.ResultAck:
@@ -284,6 +290,19 @@ func (m *monitor) sent(to *messages.WorkerRef, msg proto.Message) error {
 		if step := st.Step(msg.Step); st.Cancel == nil && step.Phase == run.Live && step.Attempt == msg.Attempt {
 			return fmt.Errorf("attempt %s#%d is canceled and still wanted", msg.Step, msg.Attempt)
 		}
+	}
+	return nil
+}
+
+// dispatches checks that an attempt is sent as the journal has it.
+func (m *monitor) dispatches(to *messages.WorkerRef, msg *messages.Dispatch) error {
+	key := attemptKey(msg.RunId, msg.Step, msg.Attempt)
+	d, ok := m.dispatched[key]
+	if !ok {
+		return fmt.Errorf("attempt %s is sent before it is durable", key)
+	}
+	if processKey(d.worker) != processKey(to) || d.epoch != msg.Epoch {
+		return fmt.Errorf("attempt %s goes to %s under epoch %d, durable are %s and %d", key, processKey(to), msg.Epoch, processKey(d.worker), d.epoch)
 	}
 	return nil
 }
