@@ -20,7 +20,7 @@ type HostConfig struct {
 	Run run.Config
 	// PageSize is how many runs are read at once.
 	PageSize int
-	// SweepTurn is how long a sweep takes to look at all shards; SweepTurnAlone
+	// SweepTurn is how long a sweep takes for all shards; SweepTurnAlone
 	// that of the only server, which loses nothing in races with others.
 	SweepTurn, SweepTurnAlone time.Duration
 }
@@ -57,12 +57,12 @@ type Host struct {
 
 	// wakings counts those that wake dormant runs by a worker's news now.
 	wakings int
-	// lookAt is when dormant runs that are due are looked for next, zero for
-	// never; looks is the serial of that. looking: it is done now, and lookAt
+	// searchAt is when dormant runs that are due are searched for next, zero for
+	// never; searches is the serial of that. searching: it is done now, and searchAt
 	// gathers what is asked for in the meantime.
-	lookAt  time.Time
-	looks   uint64
-	looking bool
+	searchAt  time.Time
+	searches  uint64
+	searching bool
 	// aside are runs that cannot be read, and until when they are not woken.
 	aside map[string]time.Time
 	// unseen are, by the part of the sweep, the activations that it did not see
@@ -197,13 +197,13 @@ func (h *Host) reading(in Input, now time.Time) bool {
 	case Head:
 		in.Of.job.(*sweep).head(h, in, now)
 	case Found:
-		in.Of.job.(*lookOut).found(h, in, now)
+		in.Of.job.(*dueSearch).found(h, in, now)
 	case Page:
 		in.Of.job.page(h, in, now)
 	case goOn:
 		in.job.read(h, now)
-	case look:
-		h.lookOut(in, now)
+	case searchDue:
+		h.dueSearch(in, now)
 	default:
 		return false
 	}

@@ -122,7 +122,7 @@ type (
 	// goOn lets a job go on.
 	goOn       struct{ job job }
 	beginAnew  struct{ serial uint64 }
-	look       struct{ serial uint64 }
+	searchDue  struct{ serial uint64 }
 	turn       struct{ part int }
 	offerAgain struct{ release *release }
 	giveUp     struct{ release *release }
@@ -155,7 +155,7 @@ func (PassedOver) input()     {}
 func (reload) input()         {}
 func (goOn) input()           {}
 func (beginAnew) input()      {}
-func (look) input()           {}
+func (searchDue) input()      {}
 func (turn) input()           {}
 func (offerAgain) input()     {}
 func (giveUp) input()         {}
@@ -199,7 +199,7 @@ type (
 	Read struct {
 		run.Extra
 		Query Query
-		// Shards to look in; nil for all.
+		// Shards to search; nil for all.
 		Shards   []int
 		WorkerID string
 		After    string

@@ -10,7 +10,7 @@ import (
 // shards that are not this server's.
 
 const (
-	// sweepParts is in how many parts a sweep looks at the shards.
+	// sweepParts is how many parts a sweep does the shards in.
 	sweepParts = 8
 	// sweepPageOf is how many heads are read at once, in pages of runs.
 	sweepPageOf = 4
@@ -19,7 +19,7 @@ const (
 	comparedMax = 100
 )
 
-// sweep looks at some shards: at a part of them in turn, or at those of a claim.
+// sweep compares some shards: a part of them in turn, or those of a claim.
 type sweep struct {
 	shards []int
 	after  string

@@ -111,8 +111,8 @@ func (h *Host) prune(w *waking) {
 // ---- runs whose time has come ------------------------------------------------
 
 // wakeAt is when a run that has left memory is to be woken; zero for no time. Of
-// an append that failed it is not known whether it was stored, so that a look
-// may be in vain.
+// an append that failed it is not known whether it was stored, so that a
+// search may be in vain.
 func (a *Activation) wakeAt() time.Time {
 	if a.m == nil || a.m.State().Ended() || a.m.State().Dormant.GetWakeAtUs() == 0 {
 		return time.Time{}
@@ -120,44 +120,44 @@ func (a *Activation) wakeAt() time.Time {
 	return time.UnixMicro(a.m.State().Dormant.WakeAtUs)
 }
 
-// kick has dormant runs looked for at a time. A look before a row is stored would
-// not find it, and forget it.
+// kick has dormant runs searched for at a time. A search before a row is stored
+// would not find it, and forget it.
 func (h *Host) kick(at, now time.Time) {
-	if at.IsZero() || !h.lookAt.IsZero() && !at.Before(h.lookAt) {
+	if at.IsZero() || !h.searchAt.IsZero() && !at.Before(h.searchAt) {
 		return
 	}
-	h.lookAt = at
-	if !h.looking {
-		h.looks++
-		h.later(max(0, at.Sub(now)), look{h.looks})
+	h.searchAt = at
+	if !h.searching {
+		h.searches++
+		h.later(max(0, at.Sub(now)), searchDue{h.searches})
 	}
 }
 
-// lookOut is one look for dormant runs that are due.
-type lookOut struct{ due, woken int }
+// dueSearch is one search for dormant runs that are due.
+type dueSearch struct{ due, woken int }
 
-func (h *Host) lookOut(in look, now time.Time) {
-	if in.serial != h.looks || h.looking {
+func (h *Host) dueSearch(in searchDue, now time.Time) {
+	if in.serial != h.searches || h.searching {
 		return
 	}
-	h.looking, h.lookAt = true, time.Time{}
-	(&lookOut{}).read(h, now)
+	h.searching, h.searchAt = true, time.Time{}
+	(&dueSearch{}).read(h, now)
 }
 
-func (l *lookOut) read(h *Host, now time.Time) {
+func (l *dueSearch) read(h *Host, now time.Time) {
 	h.ask(Read{Query: ReadDue, Shards: h.ownedShards(), At: now, Limit: h.cfg.PageSize + len(h.aside)}, l)
 }
 
-func (l *lookOut) found(h *Host, in Found, now time.Time) {
+func (l *dueSearch) found(h *Host, in Found, now time.Time) {
 	l.due++
 	if !now.Before(h.aside[in.RunID]) && h.activateOwned(&Activation{RunID: in.RunID}) {
 		l.woken++
 	}
 }
 
-// page finds out when to look again. Runs stay listed until their first append,
+// page finds out when to search again. Runs stay listed until their first append,
 // and those that are set aside until they can be read.
-func (l *lookOut) page(h *Host, in Page, now time.Time) {
+func (l *dueSearch) page(h *Host, in Page, now time.Time) {
 	next := in.Next
 	switch {
 	case in.Err != nil:
@@ -168,8 +168,8 @@ func (l *lookOut) page(h *Host, in Page, now time.Time) {
 	case l.due > 0 && (next.IsZero() || next.After(now.Add(asideFor))):
 		next = now.Add(asideFor)
 	}
-	asked := h.lookAt
-	h.looking, h.lookAt = false, time.Time{}
+	asked := h.searchAt
+	h.searching, h.searchAt = false, time.Time{}
 	h.kick(next, now)
 	h.kick(asked, now)
 }

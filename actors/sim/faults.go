@@ -332,7 +332,12 @@ func (s *Sim) supervise() {
 		s.after(500*time.Millisecond, s.supervise)
 		return
 	}
-	s.after(quiet, func() { s.over = true })
+	s.after(quiet, func() {
+		// What was said before may have ended somebody meanwhile.
+		if s.over = s.settled(); !s.over {
+			s.supervise()
+		}
+	})
 }
 
 // soon is how long after everybody is back nothing may wait for them any more.

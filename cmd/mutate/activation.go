@@ -23,7 +23,7 @@ var activationMutations = []mutation{
 	{"host: wake nobody by news of a worker", []change{{wakeGo,
 		"	if worker.State != run.WorkerDraining {", "	if worker.State == run.WorkerDraining {"}}},
 	{"host: forget the times of dormant runs", []change{{wakeGo,
-		"	if at.IsZero() || !h.lookAt.IsZero()", "	if at.After(now) || at.IsZero() || !h.lookAt.IsZero()"}}},
+		"	if at.IsZero() || !h.searchAt.IsZero()", "	if at.After(now) || at.IsZero() || !h.searchAt.IsZero()"}}},
 	{"host: do not sweep", []change{{sweepGo,
 		"	if !now.Before(h.aside[in.RunID]) {", "	if now.Before(h.aside[in.RunID]) {"}}},
 	{"start: give up what is there already", []change{{startGo,
