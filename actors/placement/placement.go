@@ -14,16 +14,16 @@
 //
 // Of the workers that fit a question, one goes before another by
 //
-//	1. the weight of its preferred labels: the greatest
-//	2. shared state that the run asks for: one that holds it
-//	3. its load: the least
-//	4. its bound runs: the fewest
+//  1. the weight of its preferred labels: the greatest
+//  2. shared state that the run asks for: one that holds it
+//  3. its load: the least
+//  4. its bound runs: the fewest
 //
 // Of the questions that fit a worker, one goes before another by
 //
-//	1. its priority
-//	2. the turn of its workflow: the one that waited longest
-//	3. the time at which its step became ready: the first
+//  1. its priority
+//  2. the turn of its workflow: the one that waited longest
+//  3. the time at which its step became ready: the first
 //
 // # Shared state
 //
