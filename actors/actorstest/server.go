@@ -8,6 +8,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/actors/server/places"
@@ -76,12 +77,12 @@ func (w *World) prepare(s *Server, c server.HostConfig) cluster.Kind {
 	log := slog.New(slog.DiscardHandler)
 	s.committer = journal.NewCommitter(w.Store, w.Committer)
 	s.Roster = server.NewRoster(server.RosterConfig{Node: s.Node})
-	definitions := server.NewDefinitions(w.Store)
-	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, w.Store, s.committer, s.Roster, definitions, log
+	known := definitions.New(w.Store)
+	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, w.Store, s.committer, s.Roster, known, log
 	c.Hooks.Recovered = func(runs int, _ time.Duration) { s.Recovered <- runs }
 	s.Host = server.NewHost(c)
 	return places.NewKind(places.Deps{Node: s.Node, Roster: s.Roster, Store: w.Store, Logger: log,
-		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() }})
+		OnDefinitions: func([]*messages.WorkflowDefinition) { known.Forget() }})
 }
 
 // Stop takes the server down in the order of a real one.

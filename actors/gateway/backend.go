@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
-	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -32,9 +32,9 @@ type Backend interface {
 	ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]*api.Run, string, error)
 	// Workflow returns the current version of a workflow. UNKNOWN_WORKFLOW, naming
 	// those that there are.
-	Workflow(ctx context.Context, name string) (*server.Definition, error)
+	Workflow(ctx context.Context, name string) (*definitions.Definition, error)
 	// Workflows returns the current version of every workflow.
-	Workflows(ctx context.Context) ([]*server.Definition, error)
+	Workflows(ctx context.Context) ([]*definitions.Definition, error)
 	// DrainWorker lets a worker take on nothing new, and UndrainWorker again;
 	// both return it as it is then. A deadline of 0 is the worker's own grace.
 	// UNKNOWN_WORKER, WORKER_ENDING for one whose process was told to end.

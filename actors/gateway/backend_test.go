@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
-	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -20,7 +20,7 @@ type fakeBackend struct {
 	runs      map[string]*messages.RunStarted
 	order     []string
 	calls     int // of StartRuns
-	workflows []*server.Definition
+	workflows []*definitions.Definition
 	entries   map[string][]*messages.NumberedEntry
 	ended     map[string]bool
 	changed   chan struct{}
@@ -37,13 +37,13 @@ type fakeBackend struct {
 	goesOn int
 }
 
-func newFakeBackend(definitions ...*messages.WorkflowDefinition) *fakeBackend {
+func newFakeBackend(defs ...*messages.WorkflowDefinition) *fakeBackend {
 	e := &fakeBackend{
 		runs: map[string]*messages.RunStarted{}, entries: map[string][]*messages.NumberedEntry{},
 		ended: map[string]bool{}, changed: make(chan struct{}),
 	}
-	for _, d := range definitions {
-		ready, err := server.NewDefinition(messages.HashDefinition(d), d)
+	for _, d := range defs {
+		ready, err := definitions.NewDefinition(messages.HashDefinition(d), d)
 		if err != nil {
 			panic(err)
 		}
@@ -179,7 +179,7 @@ func (e *fakeBackend) ListRuns(_ context.Context, f journal.Filter, limit int, t
 	})}, "next", nil
 }
 
-func (e *fakeBackend) Workflow(_ context.Context, name string) (*server.Definition, error) {
+func (e *fakeBackend) Workflow(_ context.Context, name string) (*definitions.Definition, error) {
 	for _, d := range e.workflows {
 		if d.Def.GetName() == name {
 			return d, nil
@@ -188,7 +188,7 @@ func (e *fakeBackend) Workflow(_ context.Context, name string) (*server.Definiti
 	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
 }
 
-func (e *fakeBackend) Workflows(context.Context) ([]*server.Definition, error) {
+func (e *fakeBackend) Workflows(context.Context) ([]*definitions.Definition, error) {
 	return e.workflows, nil
 }
 

@@ -14,7 +14,7 @@
 //	G5: a request costs at most four times requestBytesMax of memory, and a
 //	    connection whose request does not go on is ended.
 //
-// Imports only server (definitions), journal (filters), cluster/backoff, messages,
+// Imports only definitions, journal (filters), cluster/backoff, messages,
 // messages/api and the Connect library.
 package gateway
 

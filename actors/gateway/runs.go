@@ -253,12 +253,12 @@ func (g *gateway) ListMembers(ctx context.Context, _ *connect.Request[api.ListMe
 
 // ListWorkflows returns the current version of every workflow.
 func (g *gateway) ListWorkflows(ctx context.Context, _ *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
-	definitions, err := g.backend.Workflows(ctx)
+	workflows, err := g.backend.Workflows(ctx)
 	if err != nil {
 		return nil, err
 	}
 	response := &api.ListWorkflowsResponse{}
-	for _, d := range definitions {
+	for _, d := range workflows {
 		response.Workflows = append(response.Workflows, &api.Workflow{Definition: d.Def, Hash: d.Hash})
 	}
 	return connect.NewResponse(response), nil

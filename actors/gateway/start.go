@@ -9,7 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/limpetrun/limpet/actors/server"
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -70,9 +70,9 @@ func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, pr
 		return nil, nil
 	}
 	var all batch
-	definitions := map[string]*server.Definition{}
+	seen := map[string]*definitions.Definition{}
 	for i, r := range requests {
-		run, err := g.checked(ctx, definitions, r)
+		run, err := g.checked(ctx, seen, r)
 		if err == nil {
 			err = all.add(run)
 		}
@@ -119,7 +119,7 @@ func located(prefix string, i int, err error) error {
 }
 
 // definition finds a workflow, once a call.
-func (g *gateway) definition(ctx context.Context, seen map[string]*server.Definition, name string) (*server.Definition, error) {
+func (g *gateway) definition(ctx context.Context, seen map[string]*definitions.Definition, name string) (*definitions.Definition, error) {
 	if d, ok := seen[name]; ok {
 		return d, nil
 	}
@@ -132,7 +132,7 @@ func (g *gateway) definition(ctx context.Context, seen map[string]*server.Defini
 }
 
 // checked makes the message that starts a run, after checking all of it.
-func (g *gateway) checked(ctx context.Context, seen map[string]*server.Definition, r *api.StartRunRequest) (*messages.StartRun, error) {
+func (g *gateway) checked(ctx context.Context, seen map[string]*definitions.Definition, r *api.StartRunRequest) (*messages.StartRun, error) {
 	if r == nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "the run is null")
 	}
@@ -177,7 +177,7 @@ func checkRunID(r *api.StartRunRequest) error {
 }
 
 // started makes the first event of a run of the workflow.
-func started(d *server.Definition, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
+func started(d *definitions.Definition, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
 	return &messages.RunStarted{
 		Workflow:       d.Def.GetName(),
 		DefinitionHash: d.Hash,

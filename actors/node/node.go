@@ -4,7 +4,8 @@
 // Data flow: Config → Start → Server; Stop takes the parts down in the
 // opposite order.
 //
-// Imports server, places, gateway, journal, placement, cluster, messages.
+// Imports server, places, gateway, definitions, clock, journal, placement, cluster,
+// messages.
 package node
 
 import (
@@ -15,6 +16,8 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/clock"
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/gateway"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
@@ -136,16 +139,16 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c.Store), Hooks: s.journal.hooks(c.Logger)})
-	clock := server.NewClock(server.ClockConfig{Store: c.Store, Logger: c.Logger})
-	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: clock})
-	definitions := server.NewDefinitions(c.Store)
+	stored := clock.New(clock.Config{Store: c.Store, Logger: c.Logger})
+	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: stored})
+	known := definitions.New(c.Store)
 	s.host = server.NewHost(server.HostConfig{
-		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: definitions,
-		Retention: c.Retention, Clock: clock, Logger: c.Logger,
+		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: known,
+		Retention: c.Retention, Clock: stored, Logger: c.Logger,
 	})
 	return places.NewKind(places.Deps{
-		Node: node, Roster: s.roster, Store: c.Store, Clock: clock, Config: c.Placement, Logger: c.Logger,
-		OnDefinitions: func([]*messages.WorkflowDefinition) { definitions.Forget() },
+		Node: node, Roster: s.roster, Store: c.Store, Clock: stored, Config: c.Placement, Logger: c.Logger,
+		OnDefinitions: func([]*messages.WorkflowDefinition) { known.Forget() },
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/activation"
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
@@ -352,14 +353,14 @@ func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, toke
 }
 
 // Workflow returns the current version of a workflow. Errors: UNKNOWN_WORKFLOW.
-func (e *Engine) Workflow(ctx context.Context, name string) (*Definition, error) {
+func (e *Engine) Workflow(ctx context.Context, name string) (*definitions.Definition, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
 	return e.host.definitions.Current(ctx, name)
 }
 
 // Workflows returns the current version of every workflow.
-func (e *Engine) Workflows(ctx context.Context) ([]*Definition, error) {
+func (e *Engine) Workflows(ctx context.Context) ([]*definitions.Definition, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
 	return e.host.definitions.All(ctx)

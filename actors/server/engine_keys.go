@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -42,7 +43,7 @@ type keyAskers struct {
 	byHash map[string]*keyAsker
 }
 
-func (k *keyAskers) of(h *Host, def *Definition) *keyAsker {
+func (k *keyAskers) of(h *Host, def *definitions.Definition) *keyAsker {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.byHash == nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/actors/activation"
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
@@ -82,5 +83,5 @@ func (h *Host) Stored(ctx context.Context, runID string) (journal.Record, *run.M
 // KeyCandidates are workers that may be asked for a workflow's keys, the first
 // one first.
 func (h *Host) KeyCandidates(def *messages.WorkflowDefinition, most int) []*messages.WorkerInfo {
-	return h.engine.keys.of(h, &Definition{Hash: messages.HashDefinition(def), Def: def}).candidates(most)
+	return h.engine.keys.of(h, &definitions.Definition{Hash: messages.HashDefinition(def), Def: def}).candidates(most)
 }

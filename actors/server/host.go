@@ -10,10 +10,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/activation"
+	"github.com/limpetrun/limpet/actors/clock"
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -27,14 +30,10 @@ type HostConfig struct {
 	Store       journal.Store
 	Committer   *journal.Committer
 	Roster      *Roster
-	Definitions *Definitions
-	// Run holds the times of the run machines.
-	Run run.Config
-	// CallTimeout bounds what a run asks of other runs. Default 30 s.
-	CallTimeout time.Duration
+	Definitions *definitions.Cache
 	// Clock of all that is stored; the host sets it by the store's while it
 	// runs. Defaults to one that is the host's alone.
-	Clock *Clock
+	Clock *clock.Clock
 	// Retention after which finished runs are deleted; 0 keeps them for ever.
 	Retention time.Duration
 	Hooks     HostHooks
@@ -48,8 +47,6 @@ type HostHooks struct {
 	// Recovered is called when the unfinished runs of newly owned shards have
 	// been brought back.
 	Recovered func(runs int, took time.Duration)
-	// LoadFailed is called for a run that could not be read.
-	LoadFailed func(runID string, err error)
 	// AppendFailed is called for an activation whose append was refused.
 	AppendFailed func(runID string, err error)
 }
@@ -61,9 +58,9 @@ type Host struct {
 	root        *actor.RootContext
 	committer   *journal.Committer
 	roster      *Roster
-	definitions *Definitions
+	definitions *definitions.Cache
 	engine      *Engine
-	clock       *Clock
+	clock       *clock.Clock
 	timers      *runTimers
 	placements  *placementLinks
 	log         *slog.Logger
@@ -79,28 +76,25 @@ type Host struct {
 	loader *pool.Pool
 	mu     sync.RWMutex
 	core   *activation.Host
-	// moved is closed, and made anew, when shards went to another server.
-	moved  chan struct{}
 	closed bool
+	// moved is set anew when shards went to another server.
+	moved *notify.Value[struct{}]
 }
 
 // NewHost makes the host of a server; Start brings the runs back. The node's
 // kind "run" is to activate by Activate.
 func NewHost(cfg HostConfig) *Host {
-	if cfg.CallTimeout == 0 {
-		cfg.CallTimeout = 30 * time.Second
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = NewClock(ClockConfig{Store: cfg.Store, Logger: cfg.Logger})
+		cfg.Clock = clock.New(clock.Config{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: pool.New(), moved: make(chan struct{}), loader: pool.NewLimited(loadsMax)}
+		dispatcher: pool.New(), moved: notify.NewValue(struct{}{}), loader: pool.NewLimited(loadsMax)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
-	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard, Run: cfg.Run})
+	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard})
 	return h
 }
 
@@ -203,13 +197,9 @@ func (h *Host) Activate(runID string) (*actor.PID, error) {
 	return nil, messages.Errorf(messages.CodeUnavailable, "the server is stopping")
 }
 
-// stopOnPanic: an activation that panics is thrown away, not restarted with
-// half a state.
+// StopOnPanic throws an actor that panics away: it is not restarted with half a
+// state.
 var StopOnPanic = actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
-
-// stopOnPanic: an activation that panics is thrown away, not restarted with
-// half a state.
-var stopOnPanic = actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
 
 // handle gives an input to the core. Messages are in their mailboxes before the
 // lock is left: an activation is forgotten before it ends, and so gets them, to
@@ -238,7 +228,7 @@ func (h *Host) handle(in activation.Input) {
 func (h *Host) spawn(core *activation.Activation) {
 	a := &runActor{host: h, core: core, id: core.RunID}
 	core.Address = h.root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a },
-		actor.WithGuardian(stopOnPanic), actor.WithDispatcher(h.dispatcher)))
+		actor.WithGuardian(StopOnPanic), actor.WithDispatcher(h.dispatcher)))
 }
 
 // tell sends to an activation. Called with mu held.

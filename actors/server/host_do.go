@@ -39,7 +39,7 @@ func (h *Host) do(action activation.Action) {
 	case activation.Respond:
 		h.root.Send(act.To.(*actor.PID), act.Message)
 	case activation.Stir:
-		h.stir()
+		h.moved.Set(struct{}{})
 	default:
 		h.report(action)
 	}

@@ -13,19 +13,11 @@ import (
 )
 
 const (
-	// movePause is the pause between two looks at what is still on its way.
+	// movePause is the pause before it is asked again what is still on its way.
 	movePause = 5 * time.Millisecond
 	// passWithin bounds the search for the new owner of a run.
 	passWithin = 3 * time.Second
 )
-
-// stir has those who wait for runs read the journal.
-func (h *Host) stir() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	close(h.moved)
-	h.moved = make(chan struct{})
-}
 
 // offer asks the new owner of shards once.
 func (h *Host) offer(act activation.Offer) {

@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/clock"
 	"github.com/limpetrun/limpet/actors/roster"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
@@ -19,7 +20,7 @@ type RosterConfig struct {
 	// Node whose view tells of workers. Required.
 	Node *cluster.Node
 	// Clock for the times at which workers started. Defaults to the local one.
-	Clock *Clock
+	Clock *clock.Clock
 }
 
 // Roster is a server's one watcher of workers, a shell around the core of package

@@ -114,9 +114,6 @@ func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 		a.host.handle(activation.Again{RunID: a.id, LoadAgain: act})
 	case activation.LoadFailed:
 		a.host.handle(activation.Failed{RunID: a.id, Err: act.Err})
-		if f := a.host.cfg.Hooks.LoadFailed; f != nil {
-			f(a.id, act.Err)
-		}
 	case activation.AppendFailed:
 		if f := a.host.cfg.Hooks.AppendFailed; f != nil {
 			f(a.id, act.Err)
@@ -172,7 +169,7 @@ func (a *runActor) compare(ctx actor.Context, act activation.Compare) {
 func (a *runActor) resolve(ctx actor.Context, act activation.Resolve) {
 	root, self := ctx.ActorSystem().Root, a.self
 	go func() {
-		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
 		answer := &activation.SpawnResolved{Resolve: act}
 		def, err := a.host.spawnable(c, act.Message)

@@ -2,19 +2,24 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
 
 // What a run does with its children, off its mailbox.
 
+// callsWithin bounds what a run asks of other runs.
+const callsWithin = 30 * time.Second
+
 // spawnable checks what a step says of a child, as the gateway checks what a
 // caller says of a run, and returns the child's definition.
-func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*Definition, error) {
+func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*definitions.Definition, error) {
 	if err := messages.CheckKey("spawn key", msg.Key); err != nil {
 		return nil, err
 	}
@@ -31,7 +36,7 @@ func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*Defini
 func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {
 	root, self := ctx.ActorSystem().Root, a.self
 	go func() {
-		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
 		replies, err := a.host.engine.StartRuns(c, []*messages.StartRun{msg})
 		if err == nil {
@@ -44,7 +49,7 @@ func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {
 func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 	root, self := ctx.ActorSystem().Root, a.self
 	go func() {
-		c, cancel := context.WithTimeout(context.Background(), a.host.cfg.CallTimeout)
+		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
 		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
 		if messages.CodeOf(err) == messages.CodeUnknownRun {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/clock"
 	"github.com/limpetrun/limpet/actors/heap"
 )
 
@@ -11,7 +12,7 @@ import (
 // time set. It is safe for concurrent use.
 type runTimers struct {
 	// clock of the run timers' times.
-	clock *Clock
+	clock *clock.Clock
 	mu    sync.Mutex
 	queue heap.Heap[*runTimer]
 	timer *time.Timer
@@ -26,8 +27,8 @@ type runTimer struct {
 	place heap.Place
 }
 
-func newRunTimers(clock *Clock) *runTimers {
-	return &runTimers{clock: clock, queue: heap.New(
+func newRunTimers(c *clock.Clock) *runTimers {
+	return &runTimers{clock: c, queue: heap.New(
 		func(a, b *runTimer) bool { return a.at.Before(b.at) },
 		func(a *runTimer) *heap.Place { return &a.place })}
 }

@@ -32,7 +32,7 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
-		moved := h.movedSignal()
+		_, moved := h.moved.Watch()
 		reply, err := h.read(ctx, w)
 		if err != nil {
 			return &messages.WatchRunReply{Error: messages.ToFailure(err)}
@@ -77,12 +77,6 @@ func (h *Host) newsOf(w *messages.WatchRun) (news chan messages.RunStatus, cance
 		}
 	})
 	return news, cancel
-}
-
-func (h *Host) movedSignal() <-chan struct{} {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.moved
 }
 
 // read returns a page of what is stored. Of a run that is only waited for, the

@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/clock"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/run"
@@ -24,7 +25,7 @@ type Deps struct {
 	Roster *server.Roster
 	Store  journal.Store
 	// Clock of what is stored. Defaults to the local one.
-	Clock *server.Clock
+	Clock *clock.Clock
 	// Config of the cores; the pool is filled in.
 	Config placement.Config
 	// OnDefinitions is called with the workflows of an admitted worker once

@@ -1,4 +1,13 @@
-package server
+// Package definitions has the recorded workflows of a cluster as a server knows
+// them, ready for use.
+//
+// Data flow: journal → Cache → Definition → gateway, hosts and runs.
+//
+// Rules: a version never changes, and is read and compiled once; the current
+// version of a name is known a second after another server has recorded it.
+//
+// Imports only journal and messages.
+package definitions
 
 import (
 	"context"
@@ -17,14 +26,14 @@ import (
 )
 
 const (
-	// definitionsFreshFor is how long a server trusts its list of current
+	// freshFor is how long a server trusts its list of current
 	// definitions: another server may record a newer one.
-	definitionsFreshFor = time.Second
-	// definitionsRenewAfter is the age at which a call has the list read again,
+	freshFor = time.Second
+	// renewAfter is the age at which a call has the list read again,
 	// and does not wait for it.
-	definitionsRenewAfter = definitionsFreshFor / 2
-	// definitionsWithin bounds a reading.
-	definitionsWithin = 5 * time.Second
+	renewAfter = freshFor / 2
+	// readWithin bounds a reading.
+	readWithin = 5 * time.Second
 )
 
 // Definition is a recorded version of a workflow, ready for use. It must not
@@ -49,10 +58,10 @@ func NewDefinition(hash string, def *messages.WorkflowDefinition) (*Definition, 
 // not fit the workflow.
 func (d *Definition) CheckInput(input []byte) error { return d.schema.Check(input) }
 
-// Definitions is a server's view of the recorded workflows: versions by hash,
-// which never change, and the current version of each name. It is safe for
+// Cache is a server's view of the recorded workflows: versions by hash, which
+// never change, and the current version of each name. It is safe for
 // concurrent use.
-type Definitions struct {
+type Cache struct {
 	store journal.Store
 	// readings are those under way: who comes in between shares one.
 	readings singleflight.Group
@@ -66,13 +75,13 @@ type Definitions struct {
 	forgotten uint64
 }
 
-// NewDefinitions reads definitions from the store as they are asked for.
-func NewDefinitions(store journal.Store) *Definitions {
-	return &Definitions{store: store, byHash: map[string]*Definition{}, current: map[string]*Definition{}}
+// New makes a Cache that reads definitions from the store as they are asked for.
+func New(store journal.Store) *Cache {
+	return &Cache{store: store, byHash: map[string]*Definition{}, current: map[string]*Definition{}}
 }
 
 // ByHash returns a version; UNKNOWN_WORKFLOW if it was never recorded.
-func (d *Definitions) ByHash(ctx context.Context, hash string) (*Definition, error) {
+func (d *Cache) ByHash(ctx context.Context, hash string) (*Definition, error) {
 	if def := d.cached(hash); def != nil {
 		return def, nil
 	}
@@ -83,7 +92,7 @@ func (d *Definitions) ByHash(ctx context.Context, hash string) (*Definition, err
 	return d.keep(stored)
 }
 
-func (d *Definitions) cached(hash string) *Definition {
+func (d *Cache) cached(hash string) *Definition {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.byHash[hash]
@@ -92,9 +101,9 @@ func (d *Definitions) cached(hash string) *Definition {
 // Current returns the version of a name that was registered last, by another
 // server a second ago at the latest; UNKNOWN_WORKFLOW, naming those that there
 // are, if there is none.
-func (d *Definitions) Current(ctx context.Context, name string) (*Definition, error) {
-	if def, age := d.currentCached(name); def != nil && age < definitionsFreshFor {
-		if age >= definitionsRenewAfter {
+func (d *Cache) Current(ctx context.Context, name string) (*Definition, error) {
+	if def, age := d.currentCached(name); def != nil && age < freshFor {
+		if age >= renewAfter {
 			d.readings.DoChan(d.readKey(), d.renew)
 		}
 		return def, nil
@@ -117,7 +126,7 @@ func (d *Definitions) Current(ctx context.Context, name string) (*Definition, er
 	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: %s", name, known)
 }
 
-func (d *Definitions) currentCached(name string) (*Definition, time.Duration) {
+func (d *Cache) currentCached(name string) (*Definition, time.Duration) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.current[name], time.Since(d.readAt)
@@ -125,7 +134,7 @@ func (d *Definitions) currentCached(name string) (*Definition, time.Duration) {
 
 // All returns the current version of every workflow, by name. Calls at one time
 // share a reading that began after whatever Forget was told of.
-func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
+func (d *Cache) All(ctx context.Context) ([]*Definition, error) {
 	select {
 	case r := <-d.readings.DoChan(d.readKey(), d.read):
 		if r.Err != nil {
@@ -139,16 +148,16 @@ func (d *Definitions) All(ctx context.Context) ([]*Definition, error) {
 
 // readKey is another one after Forget, so that nobody shares a reading from
 // before it.
-func (d *Definitions) readKey() string {
+func (d *Cache) readKey() string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return strconv.FormatUint(d.forgotten, 10)
 }
 
 // renew reads again, unless a reading has ended since it was asked for.
-func (d *Definitions) renew() (any, error) {
+func (d *Cache) renew() (any, error) {
 	d.mu.RLock()
-	if time.Since(d.readAt) < definitionsRenewAfter {
+	if time.Since(d.readAt) < renewAfter {
 		defer d.mu.RUnlock()
 		return d.sorted(), nil
 	}
@@ -157,8 +166,8 @@ func (d *Definitions) renew() (any, error) {
 }
 
 // read reads the definitions for everybody who waits for them.
-func (d *Definitions) read() (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), definitionsWithin)
+func (d *Cache) read() (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
 	defer cancel()
 	d.mu.RLock()
 	began, forgotten := time.Now(), d.forgotten
@@ -189,21 +198,21 @@ func (d *Definitions) read() (any, error) {
 }
 
 // sorted returns the current versions by name. Called with mu held.
-func (d *Definitions) sorted() []*Definition {
+func (d *Cache) sorted() []*Definition {
 	return slices.SortedFunc(maps.Values(d.current), byName)
 }
 
 func byName(a, b *Definition) int { return strings.Compare(a.Def.Name, b.Def.Name) }
 
 // Forget makes the next call read the store: something was registered.
-func (d *Definitions) Forget() {
+func (d *Cache) Forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.readAt = time.Time{}
 	d.forgotten++
 }
 
-func (d *Definitions) keep(stored journal.Definition) (*Definition, error) {
+func (d *Cache) keep(stored journal.Definition) (*Definition, error) {
 	if def := d.cached(stored.Hash); def != nil {
 		return def, nil
 	}

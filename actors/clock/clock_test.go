@@ -1,4 +1,4 @@
-package server
+package clock
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func (s *storeClock) Now(context.Context) (time.Time, error) {
 
 func clockBubble(t *testing.T, s *storeClock, local func() time.Time, f func(c *Clock)) {
 	bubble.Test(t, func(t *testing.T) {
-		c := NewClock(ClockConfig{Store: s, Local: local, Logger: slog.New(slog.DiscardHandler)})
+		c := New(Config{Store: s, Local: local, Logger: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		defer c.Follow(ctx)()
 		defer stop()
@@ -48,7 +48,7 @@ func clockBubble(t *testing.T, s *storeClock, local func() time.Time, f func(c *
 	})
 }
 
-func within(t *testing.T, c *Clock, off, most time.Duration) {
+func differsBy(t *testing.T, c *Clock, off, most time.Duration) {
 	t.Helper()
 	if got := time.Until(c.Now()) - off; got.Abs() > most {
 		t.Fatalf("the clock differs from the store's by %v, at most %v", got, most)
@@ -59,9 +59,9 @@ func TestClockShowsTheStoresTime(t *testing.T) {
 	s := &storeClock{off: 7 * time.Second, there: 3 * time.Millisecond, way: time.Millisecond}
 	slow := func() time.Time { return time.Now().Add(-10 * time.Second) }
 	clockBubble(t, s, slow, func(c *Clock) {
-		within(t, c, 7*time.Second, 2*time.Millisecond)
+		differsBy(t, c, 7*time.Second, 2*time.Millisecond)
 		time.Sleep(time.Minute)
-		within(t, c, 7*time.Second, 2*time.Millisecond)
+		differsBy(t, c, 7*time.Second, 2*time.Millisecond)
 	})
 }
 
@@ -71,7 +71,7 @@ func TestClocksOfServersAgree(t *testing.T) {
 		var clocks []*Clock
 		ctx, stop := context.WithCancel(t.Context())
 		for _, off := range []time.Duration{-10 * time.Second, 10 * time.Second} {
-			c := NewClock(ClockConfig{Store: journal.NewMemory(), Local: func() time.Time { return time.Now().Add(off) }})
+			c := New(Config{Store: journal.NewMemory(), Local: func() time.Time { return time.Now().Add(off) }})
 			defer c.Follow(ctx)()
 			clocks = append(clocks, c)
 		}
@@ -95,7 +95,7 @@ func TestClockIsMadeUpForSlowlyAndNeverGoesBack(t *testing.T) {
 			}
 			before = now
 		}
-		within(t, c, -3*time.Second, time.Millisecond)
+		differsBy(t, c, -3*time.Second, time.Millisecond)
 	})
 }
 
@@ -105,20 +105,20 @@ func TestClockStepsForwardOverALongTime(t *testing.T) {
 		c.Now()
 		s.set(time.Minute, nil)
 		time.Sleep(11 * time.Second)
-		within(t, c, time.Minute, time.Millisecond)
+		differsBy(t, c, time.Minute, time.Millisecond)
 	})
 }
 
 func TestClockGoesOnWithoutItsStore(t *testing.T) {
 	s := &storeClock{err: errors.New("down")}
 	clockBubble(t, s, nil, func(c *Clock) {
-		within(t, c, 0, time.Millisecond)
+		differsBy(t, c, 0, time.Millisecond)
 		s.set(2*time.Second, nil)
 		time.Sleep(1500 * time.Millisecond)
-		within(t, c, 2*time.Second, time.Millisecond)
+		differsBy(t, c, 2*time.Second, time.Millisecond)
 		s.set(2*time.Second, errors.New("down again"))
 		time.Sleep(time.Hour)
-		within(t, c, 2*time.Second, time.Millisecond)
+		differsBy(t, c, 2*time.Second, time.Millisecond)
 	})
 }
 
@@ -127,14 +127,14 @@ func TestClockGoesOnWithoutItsStore(t *testing.T) {
 func TestClockNeverGoesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		local := time.Unix(1_900_000_000, 0)
-		c := NewClock(ClockConfig{Local: func() time.Time { return local }, Logger: slog.New(slog.DiscardHandler)})
+		c := New(Config{Local: func() time.Time { return local }, Logger: slog.New(slog.DiscardHandler)})
 		last, lastAt := c.Now(), local
 		for range rapid.IntRange(1, 50).Draw(t, "turns") {
 			local = local.Add(time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "passes")))
 			if rapid.Bool().Draw(t, "measured") {
 				off := time.Duration(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "off"))
 				trip := time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "trip"))
-				c.set(clockReading{at: local.Add(off), elapsed: local.Sub(c.base), trip: trip})
+				c.set(reading{at: local.Add(off), elapsed: local.Sub(c.base), trip: trip})
 			}
 			now := c.Now()
 			if now.Before(last) || now.Sub(last) < local.Sub(lastAt)*9/10 {

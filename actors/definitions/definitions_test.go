@@ -1,4 +1,4 @@
-package server
+package definitions
 
 import (
 	"context"
@@ -32,7 +32,7 @@ func (s *readsCounted) CurrentDefinitions(ctx context.Context) ([]journal.Defini
 func TestDefinitionsAreReadByOne(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		store := &readsCounted{Store: journal.NewMemory()}
-		d := NewDefinitions(store)
+		d := New(store)
 		version := func(retries int32) *messages.WorkflowDefinition {
 			return &messages.WorkflowDefinition{Name: "build", Steps: []*messages.StepDefinition{{Name: "work", Retries: retries}}}
 		}

@@ -1,4 +1,13 @@
-package server
+// Package clock tells the time of what is stored: a Clock follows that of the
+// store, so that all servers of a store have the same.
+//
+// Data flow: Store.Now and the local monotonic clock → Clock → Now, Until.
+//
+// Rules: a Clock never goes back; a wall clock that is set on this machine does not
+// change it.
+//
+// Imports only journal.
+package clock
 
 import (
 	"context"
@@ -10,8 +19,8 @@ import (
 	"github.com/limpetrun/limpet/cluster/backoff"
 )
 
-// ClockConfig configures a Clock. Zero fields take their defaults.
-type ClockConfig struct {
+// Config configures a Clock. Zero fields take their defaults.
+type Config struct {
 	// Store whose clock is followed. nil: the local clock as it is at the
 	// start, advanced by the monotonic one.
 	Store journal.Store
@@ -33,7 +42,7 @@ type ClockConfig struct {
 //
 // A nil Clock is the local one. It is safe for concurrent use.
 type Clock struct {
-	cfg  ClockConfig
+	cfg  Config
 	base time.Time // of local, for its monotonic reading
 
 	mu sync.Mutex
@@ -47,24 +56,24 @@ type Clock struct {
 }
 
 const (
-	// clockEvery is the time between two measurements of the store's clock.
-	clockEvery = 10 * time.Second
-	// clockAgain is the wait after the store did not say its time.
-	clockAgain = time.Second
-	// clockTries is how many readings make a measurement: the quickest counts.
-	clockTries = 3
-	// clockWithin is how long the store may take to say its time: half of it
+	// every is the time between two measurements of the store's clock.
+	every = 10 * time.Second
+	// againAfter is the wait after the store did not say its time.
+	againAfter = time.Second
+	// tries is how many readings make a measurement: the quickest counts.
+	tries = 3
+	// within is how long the store may take to say its time: half of it
 	// is how wrong the answer may be.
-	clockWithin = time.Second
-	// clockStep is the least difference over which the clock steps forward.
-	clockStep = time.Second
-	// clockPace: a difference is made up for in so many times its length.
-	clockPace = 10
+	within = time.Second
+	// stepFrom is the least difference over which the clock steps forward.
+	stepFrom = time.Second
+	// pace: a difference is made up for in so many times its length.
+	pace = 10
 )
 
-// NewClock makes a clock that shows the local time until it has seen the
+// New makes a clock that shows the local time until it has seen the
 // store's, by Follow.
-func NewClock(c ClockConfig) *Clock {
+func New(c Config) *Clock {
 	if c.Local == nil {
 		c.Local = time.Now
 	}
@@ -102,7 +111,7 @@ func (c *Clock) advance(elapsed time.Duration) time.Time {
 	if d <= 0 {
 		return c.at
 	}
-	made := min(c.slew.Abs(), d/clockPace)
+	made := min(c.slew.Abs(), d/pace)
 	if c.slew < 0 {
 		made = -made
 	}
@@ -122,9 +131,9 @@ func (c *Clock) Follow(ctx context.Context) (wait func()) {
 	go func() {
 		defer close(done)
 		for {
-			pause := clockEvery
+			pause := every
 			if !ok {
-				pause = clockAgain
+				pause = againAfter
 			}
 			if backoff.Sleep(ctx, pause) != nil {
 				return
@@ -137,10 +146,10 @@ func (c *Clock) Follow(ctx context.Context) (wait func()) {
 
 // measure asks the store a few times; false if it did not answer in time.
 func (c *Clock) measure(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, clockTries*clockWithin/2)
+	ctx, cancel := context.WithTimeout(ctx, tries*within/2)
 	defer cancel()
-	best, ok := clockReading{}, false
-	for range clockTries {
+	best, ok := reading{}, false
+	for range tries {
 		r, err := c.read(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -148,7 +157,7 @@ func (c *Clock) measure(ctx context.Context) bool {
 			}
 			break
 		}
-		if r.trip <= clockWithin && (!ok || r.trip < best.trip) {
+		if r.trip <= within && (!ok || r.trip < best.trip) {
 			best, ok = r, true
 		}
 	}
@@ -158,23 +167,23 @@ func (c *Clock) measure(ctx context.Context) bool {
 	return ok
 }
 
-// clockReading says that the store's clock showed a time when so much had
+// reading says that the store's clock showed a time when so much had
 // passed here, give or take half of the trip.
-type clockReading struct {
+type reading struct {
 	at      time.Time
 	elapsed time.Duration
 	trip    time.Duration
 }
 
-func (c *Clock) read(ctx context.Context) (clockReading, error) {
+func (c *Clock) read(ctx context.Context) (reading, error) {
 	asked := c.cfg.Local().Sub(c.base)
 	at, err := c.cfg.Store.Now(ctx)
 	trip := c.cfg.Local().Sub(c.base) - asked
-	return clockReading{at: at.Round(0), elapsed: asked + trip/2, trip: trip}, err
+	return reading{at: at.Round(0), elapsed: asked + trip/2, trip: trip}, err
 }
 
 // set takes a reading over: at once if nobody has seen the clock yet.
-func (c *Clock) set(r clockReading) {
+func (c *Clock) set(r reading) {
 	c.mu.Lock()
 	elapsed := max(c.cfg.Local().Sub(c.base), c.since)
 	now := c.advance(elapsed)
@@ -182,7 +191,7 @@ func (c *Clock) set(r clockReading) {
 	first := !c.measured && !c.told
 	c.measured = true
 	switch {
-	case first || off >= clockStep:
+	case first || off >= stepFrom:
 		c.at, c.slew = now.Add(off), 0
 	case off.Abs() > r.trip/2:
 		c.slew = off
@@ -191,7 +200,7 @@ func (c *Clock) set(r clockReading) {
 		c.slew = 0
 	}
 	c.mu.Unlock()
-	if off.Abs() >= clockStep {
+	if off.Abs() >= stepFrom {
 		c.cfg.Logger.Warn("the clock differs from the journal's", "by", off.Round(time.Millisecond), "at once", first || off > 0)
 	}
 }
