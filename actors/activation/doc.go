@@ -32,7 +32,8 @@
 //	A4  the machine's state keeps the invariants of package run
 //	A5  an attempt is sent under a lease term that the server knew before the
 //	    activation was last shown to be the newest: by an entry that was stored,
-//	    by the reading of the history, or because the journal had nothing more
+//	    by the reading of the history, or because the journal had nothing more;
+//	    one that may not be sent under the term of its worker is withdrawn
 //	A6  an activation whose load or append failed is loaded again, after a pause
 //	    that doubles, unless the run is unknown or cannot be read
 //

@@ -68,14 +68,16 @@ func (a *Activation) effect(action Action) Action {
 }
 
 // underTerm adds the lease term that the activation may use. An attempt whose
-// worker has another term is lost, for the lease that it was sent under has
-// ended; if another activation went on, the entry that says so conflicts.
+// worker has another term is withdrawn instead, for the lease has ended that it
+// was sent under. Only the worker can say what became of it: another activation
+// may have sent it again under the new term, which no entry says.
 func (a *Activation) underTerm(action Action, act run.SendWorker) Action {
 	switch m := act.Message.(type) {
 	case *messages.Dispatch:
 		term, known := a.facts.LeaseTerm(act.To, a.mark)
 		if !known && !m.TakeUp {
-			return ToSelf{Message: run.LeaseLost(m, act.To)}
+			return run.SendWorker{To: act.To, Message: &messages.Revoke{RunId: m.RunId, Step: m.Step, Attempt: m.Attempt,
+				Reason: messages.Reason_REASON_LEASE_EXPIRED}}
 		}
 		m.LeaseTerm = term
 	case *messages.HandOff:

@@ -92,11 +92,6 @@ type (
 		run.Extra
 		To, Message any
 	}
-	// ToSelf puts a message into the activation's own mailbox.
-	ToSelf struct {
-		run.Extra
-		Message any
-	}
 	// PassOn gives a message to the next activation of the run, which is made if
 	// there is none. One without a message only makes it.
 	PassOn struct {

@@ -164,9 +164,6 @@ func (s *script) ownAction(a *Activation, action Action) {
 		s.mailboxes = append(s.mailboxes, mail{a, &SpawnResolved{Resolve: act, Def: s.def, Hash: "h"}, nil})
 	case Respond:
 		s.line(a, "answer to %v: %s", act.To, describe(act.Message))
-	case ToSelf:
-		s.line(a, "to itself: %s", describe(act.Message))
-		s.mailboxes = append(s.mailboxes, mail{a, act.Message, nil})
 	case PassOn:
 		if act.Message == nil {
 			s.line(a, "make the next one")
@@ -321,6 +318,8 @@ func describe(message any) string {
 			verb = "take up"
 		}
 		return fmt.Sprintf("%s %s#%d term=%d", verb, m.Step, m.Attempt, m.LeaseTerm)
+	case *messages.Revoke:
+		return fmt.Sprintf("withdraw %s#%d", m.Step, m.Attempt)
 	case *messages.HandOff:
 		return fmt.Sprintf("hand off, term=%d", m.LeaseTerm)
 	case *messages.Result:

@@ -33,7 +33,7 @@ import (
 //	do                              lets things happen, one a line:
 //
 //	start r1 [input=2], cancel r1, replay r1, wait-for r1
-//	result r1, failure r1, unknown r1  of its newest attempt
+//	result r1, failure r1, unknown r1, revoked r1  of its newest attempt
 //	cancel r1 late, result r1 late  to the activation that retired last
 //	late-news r1 w1 up              the same
 //	news w1 up|gone|draining        of a worker, to runs in memory and to the host
@@ -228,6 +228,8 @@ func (s *script) command(words []string) {
 		s.deliver(id, false, s.result(id, &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: "no"}}))
 	case "unknown":
 		s.deliver(id, false, &messages.AttemptUnknown{RunId: id, Step: "a", Attempt: 1})
+	case "revoked":
+		s.deliver(id, false, &messages.Revoked{RunId: id, Step: "a", Attempt: 1})
 	case "spawn":
 		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.SpawnChild{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Key: "k",
 			Workflow: "wf", Input: []byte("1"), Sticky: word(2) == "sticky"}})

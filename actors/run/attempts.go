@@ -234,17 +234,6 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 	}
 }
 
-// LeaseLost is what a worker would say of an attempt whose dispatch it drops
-// because the lease has ended that it was sent under. It is for a shell that
-// knows so, and does not send.
-func LeaseLost(d *messages.Dispatch, to *messages.WorkerRef) *messages.Result {
-	return &messages.Result{
-		RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Epoch: d.Epoch, WorkerId: to.WorkerId, Incarnation: to.Incarnation, Canceled: true,
-		Outcome: &messages.Result_Failure{Failure: messages.ToFailure(messages.Errorf(messages.CodeLeaseExpired,
-			"the lease of worker %q under which it was sent has ended", to.WorkerId))},
-	}
-}
-
 // lostBecause is why a worker canceled an attempt that its run wants.
 func lostBecause(f *messages.Failure) messages.Reason {
 	if f.GetCode() == string(messages.CodeLeaseExpired) {

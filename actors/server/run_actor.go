@@ -102,8 +102,6 @@ func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 		a.resolve(ctx, act)
 	case activation.Respond:
 		ctx.Send(act.To.(*actor.PID), act.Message)
-	case activation.ToSelf:
-		ctx.Send(a.self, act.Message)
 	case activation.PassOn:
 		a.host.passOn(a.id, act)
 	case activation.PassOver:

@@ -139,8 +139,6 @@ func (a *actor) doOwn(action activation.Action) {
 		a.resolve(act)
 	case activation.Respond:
 		act.To.(asker)(act.Message)
-	case activation.ToSelf:
-		a.receive(act.Message)
 	case activation.PassOn:
 		if act.Message == nil {
 			a.sv.handle(activation.Want{RunID: a.id()})

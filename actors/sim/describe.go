@@ -74,7 +74,7 @@ func (d describeAction) String() string {
 		return fmt.Sprintf("reply %s %v", a.ChildRun, a.Err)
 	case run.StartChild:
 		return "start child " + a.Message.RunId
-	case activation.Respond, activation.PassOn, activation.ToSelf, activation.PassOver, activation.Resolve:
+	case activation.Respond, activation.PassOn, activation.PassOver, activation.Resolve:
 		return fmt.Sprintf("%T", a)
 	}
 	return strings.TrimPrefix(fmt.Sprintf("%T%+v", d.action, d.action), "run.")
