@@ -112,7 +112,8 @@ type Config struct {
 	// withdrawn questions are remembered as long. Defaults to 5 s.
 	SeenWithin time.Duration
 	// AskedWithin is the time after which a waiting question that was not asked
-	// again is dropped; runs ask every 30 s. Defaults to 100 s.
+	// again is dropped, at the latest after twice that. Runs ask every 30 s.
+	// Defaults to 100 s.
 	AskedWithin time.Duration
 	// SilentAfter is the time without a LoadReport after which a worker gets
 	// no grants until it reports again. Defaults to 5 s.

@@ -6,7 +6,8 @@
 //
 // Data flow: Run(seed) → a cluster and a workload drawn from the seed → faults
 // (lost, doubled, late and overtaking messages; partitions; servers and workers
-// that crash, freeze and come back; false suspicions; drains, of several workers
+// that crash, freeze and come back; workers that come back to all servers but
+// one; false suspicions; drains, of several workers
 // at once, and taken back; a journal that fails before and after it has written,
 // or is lost for seconds; servers that leave, join and are rolled; clocks that
 // differ; links that are deaf one way; second processes of a worker id, also

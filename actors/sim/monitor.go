@@ -56,7 +56,7 @@ type dispatched struct {
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                      int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains                                                                                                     int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays                                                                                             int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -433,4 +433,5 @@ func (c *counts) add(d counts) {
 	c.PassedOver += d.PassedOver
 	c.NotDelivered += d.NotDelivered
 	c.StillBound += d.StillBound
+	c.Strays += d.Strays
 }

@@ -19,6 +19,11 @@ type placer struct {
 	askers  map[string]func(*messages.RegisterReply)
 }
 
+// askedWithin is how long a question is kept that is not asked again, and at most
+// twice that: what is left of one whose withdrawal was lost is gone when it is
+// quiet.
+const askedWithin = quiet/2 - time.Second
+
 // placeEvery is how often placement lets time pass.
 const placeEvery = 100 * time.Millisecond
 
@@ -45,7 +50,8 @@ func (sv *server) placement() *placer {
 		return sv.place
 	}
 	sv.sim.tracef("%s begins placement", sv.address)
-	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro()), MovesPerSecond: sv.sim.world.movesPerSecond}), askers: map[string]func(*messages.RegisterReply){}}
+	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro()),
+		MovesPerSecond: sv.sim.world.movesPerSecond, AskedWithin: askedWithin}), askers: map[string]func(*messages.RegisterReply){}}
 	sv.place = p
 	for _, w := range sv.roster.holders() {
 		p.workerChanged(sv.roster.up(w.WorkerID), w.State)

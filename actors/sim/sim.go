@@ -55,8 +55,12 @@ const (
 	eventsMax = 3_000_000
 )
 
-// extraSeeds is where the seeds of the extra dice begin.
-const extraSeeds = 1 << 40
+// extraSeeds is where the seeds of the extra dice begin, and straySeeds where those
+// of strays do: far enough for the regressions to have none.
+const (
+	extraSeeds = 1 << 40
+	straySeeds = 13 << 40
+)
 
 // Result says what a simulation did.
 type Result struct {
@@ -92,6 +96,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s.drawWorld()
 	s.drawWorkload()
 	s.begin()
+	s.drawStrays(newDice(seed + straySeeds))
 	for s.failure == nil && !s.over {
 		if !s.step() {
 			s.fail("nothing is left to happen")
