@@ -14,7 +14,7 @@ type claim[W comparable] struct {
 	first *process[W]
 	// pause before the process is asked again.
 	pause time.Duration
-	// What it said of itself, while the leases of earlier ones are asked about.
+	// What it said of itself, while the leases of its rivals are asked about.
 	info     *messages.WorkerInfo
 	draining bool
 }
@@ -75,7 +75,7 @@ func (w *worker[W]) supersededBefore(p *process[W]) bool {
 }
 
 // askClaim begins a round of questions: to the holder, if there is one that is
-// asked first, to the process, and about the leases of earlier processes.
+// asked first, to the process, and about the leases of its rivals.
 func (c *Core[W]) askClaim(p *process[W]) {
 	if p.claim.first != nil {
 		p.claim.phase = asksHolder
@@ -104,13 +104,13 @@ func (c *Core[W]) said(p *process[W], info *messages.WorkerInfo, draining bool) 
 		c.decide(p, true)
 	default:
 		p.claim.info, p.claim.draining = info, draining
-		earlier := p.worker.earlier(p)
-		if len(earlier) == 0 {
-			c.leasesOfEarlier(p, 0)
+		rivals := p.worker.rivals(p)
+		if len(rivals) == 0 {
+			c.leasesOfRivals(p, 0)
 			return
 		}
 		p.claim.phase = asksLeases
-		c.do(AskLeases{c.ask(&p.waits), p.worker.id, earlier})
+		c.do(AskLeases{c.ask(&p.waits), p.worker.id, rivals})
 	}
 }
 
@@ -125,13 +125,13 @@ func (c *Core[W]) saidNothing(p *process[W]) {
 	p.claim.pause = min(2*p.claim.pause, askPauseMax)
 }
 
-// earlier are the processes whose leases keep p from taking the id over: those
-// that began before it and are there, or are doubted because runs are bound to
-// them.
-func (w *worker[W]) earlier(p *process[W]) []string {
+// rivals are the processes whose leases keep p from taking the id over: the others
+// that are there, a silent holder among them, which may only be frozen, and those
+// that began before p and are doubted because runs are bound to them.
+func (w *worker[W]) rivals(p *process[W]) []string {
 	var list []string
 	for _, other := range w.there {
-		if other.ref.Incarnation < p.ref.Incarnation && other.told != run.WorkerGone {
+		if other != p && other.told != run.WorkerGone {
 			list = append(list, other.ref.Incarnation)
 		}
 	}
@@ -143,9 +143,9 @@ func (w *worker[W]) earlier(p *process[W]) []string {
 	return list
 }
 
-// leasesOfEarlier: a process has said who it is, and an earlier one may have a
+// leasesOfRivals: a process has said who it is, and one of its rivals may have a
 // lease for that long.
-func (c *Core[W]) leasesOfEarlier(p *process[W], hold time.Duration) {
+func (c *Core[W]) leasesOfRivals(p *process[W], hold time.Duration) {
 	if hold > 0 {
 		p.claim.phase = pauses
 		c.wake(&p.waits, min(hold, leasePauseMax))

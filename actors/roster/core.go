@@ -275,7 +275,7 @@ func (c *Core[W]) Leases(now time.Time, question uint64, hold time.Duration, inV
 	case w.doubt != nil:
 		c.leasesOfDoubt(w.doubt, hold, inView)
 	default:
-		c.leasesOfEarlier(w.process, hold)
+		c.leasesOfRivals(w.process, hold)
 	}
 	return c.take()
 }

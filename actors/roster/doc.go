@@ -32,8 +32,9 @@
 //
 // A process whose turn comes after that of a later one, which has yet to say who
 // it is, waits for that one. A process that has said who it is takes the id over
-// once no earlier process of the id can have a lease. The questions are asked
-// again after a pause until the claim is decided or the process vanishes.
+// once no other process of the id that is there can have a lease, nor an earlier
+// one that is doubted. The questions are asked again after a pause until the claim
+// is decided or the process vanishes. A holder that was only frozen answers then.
 //
 // # Verdicts
 //
@@ -52,8 +53,8 @@
 //	    draining. Every other one has been called gone, or nothing yet.
 //	R2  An earlier process than the holder, and one that was given up before,
 //	    takes the id over only after the holder was asked and was silent.
-//	R3  No process takes an id over while an earlier one may have a lease that is
-//	    there or is doubted.
+//	R3  No process takes an id over while another one that is there may have a
+//	    lease, or an earlier one that is doubted.
 //	R4  A run hears that a process has gone which is not there only when the
 //	    verdict is final, or no lease was left after the run began to watch.
 //	R5  A process that has never been seen gets the settle time to appear, and one

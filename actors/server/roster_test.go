@@ -221,9 +221,9 @@ func TestRosterEarlierProcessOfADeadHolder(t *testing.T) {
 		behind := w.Worker("w1")
 		time.Sleep(10 * time.Millisecond)
 		dead, watcher := w.Watched("w1")
-		dead.Silent.Store(true)
+		dead.Host.Freeze()
 		behind.Set(cluster.StateReady)
-		watcher.Hears(3*time.Second, dead, "gone: worker superseded")
+		watcher.Hears(3*time.Second, dead, "gone: worker lost")
 		watcher.Hears(time.Second, behind, "up")
 		watcher.HearsNothing(5 * time.Second)
 		select {
@@ -231,6 +231,25 @@ func TestRosterEarlierProcessOfADeadHolder(t *testing.T) {
 			w.T.Fatalf("told %v", m)
 		default:
 		}
+	})
+}
+
+// A holder that does not answer and has a lease is alive, or was a moment ago: it
+// keeps the id until the lease has ended.
+func TestRosterSilentHolderWithALease(t *testing.T) {
+	actorstest.RosterBubble(t, func(w *actorstest.RosterWorld) {
+		behind := w.Worker("w1")
+		time.Sleep(10 * time.Millisecond)
+		holder, watcher := w.Watched("w1")
+		holder.Silent.Store(true)
+		behind.Set(cluster.StateReady)
+		watcher.HearsNothing(10 * time.Second)
+		holder.Silent.Store(false)
+		watcher.Hears(3*time.Second, behind, "gone: worker superseded")
+		if m := <-behind.Superseded; m.ByIncarnation != holder.Info.Incarnation {
+			w.T.Fatalf("told %v", m)
+		}
+		watcher.HearsNothing(5 * time.Second)
 	})
 }
 

@@ -137,7 +137,7 @@ var mutations = []mutation{
 		"	if len(d.waiting) > 0 {", "	if len(d.waiting) > 1_000_000 {"}}},
 	{"roster: take every verdict for final", []change{
 		{tellGo, "verdict{gone, c.cfg.Ended(p.worker.id, p.ref.Incarnation)}", "verdict{gone, true}"}}},
-	{"roster: take an id over while an earlier process has a lease", []change{{claimGo,
+	{"roster: take an id over while another process has a lease", []change{{claimGo,
 		"	if hold > 0 {", "	if hold > time.Hour {"}}},
 	{"roster: take an id over from a later process without asking it", []change{
 		{claimGo, "		if h := w.holder(); h != nil && !w.outranks(p, h) {", "		if h := w.holder(); h != nil && h == p {"},
