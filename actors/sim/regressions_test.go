@@ -18,6 +18,8 @@ var regressions = []struct {
 	{"a question asked again whose answer is lost", 2254},
 	{"a child whose start comes after its parent was canceled on another server", 417},
 	{"a child that is not there, and is canceled while others ask for it", 21058},
+	{"an attempt sent again under a new term by an activation of which no entry tells", 201},
+	{"a silent holder of a worker id that was only frozen", 5047},
 }
 
 func TestRegressions(t *testing.T) {
