@@ -33,6 +33,9 @@ var activationMutations = []mutation{
 // scripted are rules whose breaking a cluster makes up for: the scripts of their
 // package must notice.
 var scripted = []mutation{
+	{"roster: take an id over from a later process without asking it", []change{
+		{claimGo, "		if h := w.holder(); h != nil && !w.outranks(p, h) {", "		if h := w.holder(); h != nil && h == p {"},
+		{claimGo, "	case p.info != nil && (h == nil || h == first || w.outranks(p, h)):", "	case p.info != nil:"}}},
 	{"activation: send under the newest lease term", []change{{effectGo,
 		"		term, known := a.facts.LeaseTerm(act.To, a.mark)\n		if !known && !m.TakeUp {", "		term, known := a.facts.LeaseTerm(act.To, a.facts.LeaseMark())\n		if !known && !m.TakeUp {"}}},
 	{"activation: take the mark when the append is stored", []change{{activationGo,

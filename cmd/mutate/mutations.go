@@ -139,9 +139,6 @@ var mutations = []mutation{
 		{tellGo, "verdict{gone, c.cfg.Ended(p.worker.id, p.ref.Incarnation)}", "verdict{gone, true}"}}},
 	{"roster: take an id over while another process has a lease", []change{{claimGo,
 		"	if hold > 0 {", "	if hold > time.Hour {"}}},
-	{"roster: take an id over from a later process without asking it", []change{
-		{claimGo, "		if h := w.holder(); h != nil && !w.outranks(p, h) {", "		if h := w.holder(); h != nil && h == p {"},
-		{claimGo, "	case p.info != nil && (h == nil || h == first || w.outranks(p, h)):", "	case p.info != nil:"}}},
 	{"roster: do not wait for a later process to say who it is", []change{{claimGo,
 		"		if other != p && other.told != run.WorkerGone && other.info == nil && w.outranks(other, p) {", "		if p == nil && w.outranks(other, p) {"}}},
 	{"roster: do not tell a process that it is superseded", []change{{claimGo,
