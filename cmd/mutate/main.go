@@ -62,10 +62,13 @@ func run(ctx context.Context, seeds int, only string) error {
 			by = scripts(m)
 		}
 		caught, err := m.try(ctx, dir, by)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		if caught == "" {
+		case err != nil:
+			survived = append(survived, m.name)
+			caught = "NOT TRIED: " + err.Error()
+		case caught == "":
 			survived = append(survived, m.name)
 			caught = "NOT NOTICED"
 		}
