@@ -15,7 +15,7 @@ FAULTS ?=
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim sims mutate chaos bench lint generate fresh verify move-module
+.PHONY: help build demo dev test sim sims mutate chaos bench lint generate journals fresh verify move-module
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ lint: ## gofmt, go vet, staticcheck, gocyclo and the house rules
 
 generate: ## Generate Go from the .proto files
 	GO=$(GO) .tools/generate
+
+journals: ## Write journals of this version for later ones to open: make journals NAME=2
+	@.tools/postgres
+	$(GO) test ./actors/node -run '^TestWriteJournals$$' -count=1 -v -write "$(NAME)"
 
 fresh: ## Check that the generated code is what `make generate` makes
 	GO=$(GO) .tools/fresh

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 // ended. Every version opens them all and goes on with their runs. They are never
 // changed; a version whose formats are others adds a directory:
 //
-//	go test ./actors/node -run TestWriteJournals -write NAME
+//	make journals NAME=2
 const journalsDir = "testdata/journals"
 
 var write = flag.String("write", "", "write the journals of this version to testdata/journals/NAME")
@@ -122,6 +123,12 @@ func TestOldJournals(t *testing.T) {
 	if len(versions) == 0 {
 		t.Fatal("there is no journal in " + journalsDir)
 	}
+	found := &kinds{of: map[string]bool{}}
+	t.Cleanup(func() {
+		if missing := found.missing(); len(missing) > 0 {
+			t.Errorf("no journal holds an event of kind %v: make journals NAME=…", missing)
+		}
+	})
 	for _, v := range versions {
 		for _, k := range keptStores() {
 			t.Run(v.Name()+"/"+k.file, func(t *testing.T) {
@@ -130,19 +137,17 @@ func TestOldJournals(t *testing.T) {
 				must(t, err)
 				ended, err := os.ReadFile(filepath.Join(journalsDir, v.Name(), k.file+".json"))
 				must(t, err)
-				goesOn(t, k, data, ended)
+				goesOn(t, k, data, ended, found)
 			})
 		}
 	}
 }
 
-func goesOn(t *testing.T, k kept, data, ended []byte) {
+func goesOn(t *testing.T, k kept, data, ended []byte, found *kinds) {
 	store, _ := k.open(t, data)
 	t.Cleanup(func() { must(t, store.Close()) })
 	s := raise(t, store, new(story))
-	if missing := s.kindsMissing(store); len(missing) > 0 {
-		t.Errorf("the journal holds no event of kind %v", missing)
-	}
+	s.find(found, store)
 	var want map[string]any
 	must(t, json.Unmarshal(ended, &want))
 	have := s.ended()
@@ -201,9 +206,16 @@ func differs(where string, have, want any) error {
 	return nil
 }
 
-// kindsMissing are the kinds of events that no run of the store has.
-func (s *stage) kindsMissing(store journal.Store) []string {
-	found := map[string]bool{}
+// kinds of events that were found, by name.
+type kinds struct {
+	mu sync.Mutex
+	of map[string]bool
+}
+
+// find notes the kinds of the events of all runs of the store.
+func (s *stage) find(found *kinds, store journal.Store) {
+	found.mu.Lock()
+	defer found.mu.Unlock()
 	for _, run := range s.list() {
 		record, err := store.Load(s.Context(), run.GetRunId())
 		must(s.T, err)
@@ -213,15 +225,20 @@ func (s *stage) kindsMissing(store journal.Store) []string {
 			for _, ev := range e.GetEvents() {
 				m := ev.ProtoReflect()
 				if f := m.WhichOneof(m.Descriptor().Oneofs().ByName("kind")); f != nil {
-					found[string(f.Name())] = true
+					found.of[string(f.Name())] = true
 				}
 			}
 		}
 	}
+}
+
+func (k *kinds) missing() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var missing []string
-	kinds := new(messages.Event).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
-	for i := range kinds.Len() {
-		if name := string(kinds.Get(i).Name()); !found[name] {
+	all := new(messages.Event).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
+	for i := range all.Len() {
+		if name := string(all.Get(i).Name()); !k.of[name] {
 			missing = append(missing, name)
 		}
 	}
@@ -244,8 +261,9 @@ func TestWriteJournals(t *testing.T) {
 			s := raise(t, store, &story{writing: true, waits: make(chan string, 100)})
 			s.tellEvery(store)
 			s.tell()
-			if missing := s.kindsMissing(store); len(missing) > 0 {
-				t.Errorf("the journal holds no event of kind %v", missing)
+			found := &kinds{of: map[string]bool{}}
+			if s.find(found, store); len(found.missing()) > 0 {
+				t.Errorf("the journal holds no event of kind %v", found.missing())
 			}
 			text, err := json.MarshalIndent(s.ended(), "", "  ")
 			must(t, err)
