@@ -1,3 +1,5 @@
+//lint:file-ignore SA5008,U1000 encoding/json has its own mind about such tags and fields, which is what is tested.
+
 package sdk
 
 import (

@@ -59,6 +59,7 @@ func init() {
 func addNumber[T any](name string) {
 	goTypes[name] = into[T]
 	goTypes[name+",string"] = intoField[struct {
+		//lint:ignore SA5008 T is always a number
 		V T `json:",string"`
 	}]
 }

@@ -11,11 +11,10 @@ import (
 
 // Why a value is released, as the SDK names it.
 var (
-	releaseEnded    = messages.ReleaseReason_RELEASE_REASON_RUN_ENDED.Words()
-	releaseRebound  = messages.ReleaseReason_RELEASE_REASON_REBOUND.Words()
-	releaseStopping = messages.ReleaseReason_RELEASE_REASON_WORKER_STOPPING.Words()
-	releaseEvicted  = messages.ReleaseReason_RELEASE_REASON_EVICTED.Words()
-	releaseLost     = messages.ReleaseReason_RELEASE_REASON_STATE_LOST.Words()
+	releaseEnded   = messages.ReleaseReason_RELEASE_REASON_RUN_ENDED.Words()
+	releaseRebound = messages.ReleaseReason_RELEASE_REASON_REBOUND.Words()
+	releaseEvicted = messages.ReleaseReason_RELEASE_REASON_EVICTED.Words()
+	releaseLost    = messages.ReleaseReason_RELEASE_REASON_STATE_LOST.Words()
 )
 
 // leakedAfter is how long after its run's end a private value may still be
