@@ -208,6 +208,21 @@ func (a *Activation) ofHost(e envelope, now time.Time) {
 		a.compared(msg, now)
 	case *Bound:
 		a.stillBound(msg)
+	case ChildAnswered:
+		a.childAnswered(msg, now)
+	}
+}
+
+// childAnswered tells the machine that a child has taken note of the cancel, or
+// has ended. Of one that does not answer the machine asks again.
+func (a *Activation) childAnswered(msg ChildAnswered, now time.Time) {
+	switch messages.CodeOf(msg.Err) {
+	case "", messages.CodeRunFinished:
+		a.handle(run.ChildCanceled{ChildRun: msg.Of.RunID}, now)
+	case messages.CodeUnknownRun:
+		if !msg.Started {
+			a.act(StartCanceled{Of: msg.Of})
+		}
 	}
 }
 

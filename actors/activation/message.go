@@ -47,6 +47,12 @@ type (
 		Hash string
 		Err  error
 	}
+	// ChildAnswered answers run.CancelChild, and StartCanceled: then Started is set.
+	ChildAnswered struct {
+		Of      run.CancelChild
+		Started bool
+		Err     error
+	}
 	// AskWaitingFor asks what the run waits for; the answer is a WaitingFor.
 	AskWaitingFor struct{}
 	WaitingFor    string
@@ -86,6 +92,13 @@ type (
 		run.Extra
 		Message *messages.SpawnChild
 		Sender  any
+	}
+	// StartCanceled starts a child that is not there, with its cancel: a start that
+	// is late, from a server that was cut off with it, then finds it ended.
+	// ChildAnswered is to follow.
+	StartCanceled struct {
+		run.Extra
+		Of run.CancelChild
 	}
 	// Respond answers whoever asked: To is the sender of the question.
 	Respond struct {

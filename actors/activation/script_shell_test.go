@@ -138,7 +138,11 @@ func (s *script) action(a *Activation, action Action) {
 			delete(s.alarms, a)
 		}
 	case run.StartChild:
-		s.line(a, "start child %s", act.Message.RunId)
+		s.line(a, "start the child")
+		s.mailboxes = append(s.mailboxes, mail{a, run.ChildStarted{ChildRun: act.Message.RunId}, nil})
+	case run.CancelChild:
+		s.line(a, "cancel the child")
+		s.child = act
 	case run.Reply:
 		st := act.Token.(*Starting)
 		if r := st.Answered(act); r != nil {
@@ -162,6 +166,8 @@ func (s *script) ownAction(a *Activation, action Action) {
 	switch act := action.(type) {
 	case Resolve:
 		s.mailboxes = append(s.mailboxes, mail{a, &SpawnResolved{Resolve: act, Def: s.def, Hash: "h"}, nil})
+	case StartCanceled:
+		s.line(a, "start the child with its cancel")
 	case Respond:
 		s.line(a, "answer to %v: %s", act.To, describe(act.Message))
 	case PassOn:
@@ -331,7 +337,7 @@ func describe(message any) string {
 	case *messages.CommandReply:
 		return codeOf(m.Error)
 	case *messages.SpawnChildReply:
-		return m.ChildRun + codeOf(m.Error)
+		return strings.TrimSpace(m.ChildRun + " " + codeOf(m.Error))
 	case *run.WorkerChanged:
 		return "news of " + m.Worker.WorkerId
 	case *SpawnResolved:

@@ -37,6 +37,8 @@ import (
 //	cancel r1 late, result r1 late  to the activation that retired last
 //	late-news r1 w1 up              the same
 //	news w1 up|gone|draining        of a worker, to runs in memory and to the host
+//	child-answers r1 done|CODE      the child that r1 cancels
+//	child-started r1 done|CODE      the child that was started with its cancel
 //	spawn r1 [sticky], bound r1 epoch=1 worker=w1
 //	appends wait | work             they are stored by the next three lines only
 //	stored r1, conflict r1, unavailable r1
@@ -100,6 +102,7 @@ type script struct {
 	appends   []pendingAppend
 	reads     []func(err error)
 	offers    []Offer
+	child     run.CancelChild // the last that was to be canceled
 	// manual: what waits for a word of the script.
 	appendsWait, readsWait bool
 
@@ -233,6 +236,12 @@ func (s *script) command(words []string) {
 	case "spawn":
 		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.SpawnChild{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Key: "k",
 			Workflow: "wf", Input: []byte("1"), Sticky: word(2) == "sticky"}})
+	case "child-answers", "child-started":
+		answer := ChildAnswered{Of: s.child, Started: words[0] == "child-started"}
+		if code := word(2); code != "done" {
+			answer.Err = messages.Errorf(messages.Code(code), "of the child")
+		}
+		s.deliver(id, false, answer)
 	case "wait-for":
 		s.handle(Deliver{RunID: id, Message: AskWaitingFor{}, Sender: "client"})
 	case "bound":

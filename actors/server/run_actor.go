@@ -100,6 +100,8 @@ func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 		a.host.loader.Schedule(func() { root.Send(self, a.host.load(a.id)) })
 	case activation.Resolve:
 		a.resolve(ctx, act)
+	case activation.StartCanceled:
+		a.startCanceled(ctx, act.Of)
 	case activation.Respond:
 		ctx.Send(act.To.(*actor.PID), act.Message)
 	case activation.PassOn:

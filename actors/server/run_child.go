@@ -7,6 +7,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -52,30 +53,29 @@ func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
 		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
-		if messages.CodeOf(err) == messages.CodeUnknownRun {
-			if err = a.startCanceled(c, act); err == nil {
-				// Its start may have come in between, without the cancel.
-				err = a.host.engine.CancelRun(c, act.RunID, act.Reason)
-			}
-		}
-		switch messages.CodeOf(err) {
-		case "", messages.CodeRunFinished:
-			root.Send(self, run.ChildCanceled{ChildRun: act.RunID})
-		}
+		root.Send(self, activation.ChildAnswered{Of: act, Err: err})
 	}()
 }
 
-// startCanceled records a child as canceled that is not there: its start may
-// come after all, from a server that was cut off with it, and finds it ended.
-func (a *runActor) startCanceled(ctx context.Context, act run.CancelChild) error {
-	def, err := a.host.definitions.ByHash(ctx, act.Start.DefinitionHash)
+// startCanceled starts a child with its cancel.
+func (a *runActor) startCanceled(ctx actor.Context, act run.CancelChild) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), callsWithin)
+		defer cancel()
+		root.Send(self, activation.ChildAnswered{Of: act, Started: true, Err: a.host.startCanceled(c, act)})
+	}()
+}
+
+func (h *Host) startCanceled(ctx context.Context, act run.CancelChild) error {
+	def, err := h.definitions.ByHash(ctx, act.Start.DefinitionHash)
 	if err != nil {
 		return err
 	}
 	start := proto.Clone(act.Start).(*messages.RunStarted)
 	start.Pool, start.Sticky = def.Def.EffectivePool(), def.Def.Sticky
 	start.Priority = messages.EffectivePriority(def.Def.Priority)
-	replies, err := a.host.engine.StartRuns(ctx, []*messages.StartRun{{
+	replies, err := h.engine.StartRuns(ctx, []*messages.StartRun{{
 		RunId: act.RunID, Start: start, Cancel: &messages.CancelRequested{Reason: act.Reason},
 	}})
 	if err != nil {

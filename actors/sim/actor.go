@@ -137,6 +137,8 @@ func (a *actor) doOwn(action activation.Action) {
 		a.sv.load(a)
 	case activation.Resolve:
 		a.resolve(act)
+	case activation.StartCanceled:
+		a.startCanceled(act.Of)
 	case activation.Respond:
 		act.To.(asker)(act.Message)
 	case activation.PassOn:
@@ -259,11 +261,8 @@ func (a *actor) startChild(msg *messages.StartRun) {
 func (a *actor) cancelChild(act run.CancelChild) {
 	a.sv.call(act.RunID, callTimeout, func(sv *server, reply func(any)) {
 		sv.deliver(act.RunID, &messages.CancelRun{RunId: act.RunID, Reason: act.Reason}, asker(func(answer any) {
-			switch codeIn(answer) {
-			case "", messages.CodeRunFinished:
-				reply(run.ChildCanceled{ChildRun: act.RunID})
-			case messages.CodeUnknownRun:
-				startCanceled(sv, act, reply)
+			if err := messages.FromFailure(answer.(*messages.CommandReply).Error); !messages.CodeOf(err).Retryable() {
+				reply(activation.ChildAnswered{Of: act, Err: err})
 			}
 		}))
 	}, func(answer any) {
@@ -273,12 +272,17 @@ func (a *actor) cancelChild(act run.CancelChild) {
 	})
 }
 
-// startCanceled records a child as canceled that is not there.
-func startCanceled(sv *server, act run.CancelChild, reply func(any)) {
+func (a *actor) startCanceled(act run.CancelChild) {
 	msg := &messages.StartRun{RunId: act.RunID, Start: act.Start, Cancel: &messages.CancelRequested{Reason: act.Reason}}
-	sv.start(msg, func(err error) {
-		if err == nil {
-			reply(run.ChildCanceled{ChildRun: act.RunID})
+	a.sv.call(act.RunID, callTimeout, func(sv *server, reply func(any)) {
+		sv.start(msg, func(err error) {
+			if !messages.CodeOf(err).Retryable() {
+				reply(activation.ChildAnswered{Of: act, Started: true, Err: err})
+			}
+		})
+	}, func(answer any) {
+		if answer != nil {
+			a.receive(answer)
 		}
 	})
 }
