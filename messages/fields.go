@@ -1,5 +1,188 @@
 package messages
 
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// What each field may be that a caller fills in: one table for the SDK, the API,
+// the commands, spawns and events.
+
+// rule checks one value and returns an error of the catalogue, which names the
+// field, the rule and the value.
+type rule func(field string, value protoreflect.Value) error
+
+// fieldRule is what a field may be. words is its name in errors.
+type fieldRule struct {
+	words string
+	check rule
+}
+
+// fieldRules by the full name of the field.
+var fieldRules = map[string]fieldRule{
+	"limpet.api.v1.StartRunRequest.workflow":        {"workflow", required(CheckName)},
+	"limpet.api.v1.StartRunRequest.idempotency_key": {"idempotency_key", optional(CheckKey)},
+	"limpet.api.v1.StartRunRequest.priority":        {"priority", checkPriority},
+	"limpet.api.v1.StartRunRequest.metadata":        {"metadata", checkMetadata},
+	"limpet.api.v1.StartRunRequest.run_id":          {"run_id", optional(func(_, id string) error { return CheckDrawnRunID(id) })},
+	"limpet.api.v1.GetRunRequest.run_id":            {"run id", required(CheckName)},
+	"limpet.api.v1.WaitRunRequest.run_id":           {"run id", required(CheckName)},
+	"limpet.api.v1.WatchRunRequest.run_id":          {"run id", required(CheckName)},
+	"limpet.api.v1.CancelRunRequest.run_id":         {"run id", required(CheckName)},
+	"limpet.api.v1.CancelRunRequest.reason":         {"the reason", plainText("ReasonBytesMax", ReasonBytesMax)},
+	"limpet.api.v1.ReplayRunRequest.run_id":         {"run id", required(CheckName)},
+	"limpet.api.v1.ReplayRunRequest.steps":          {"step", each(required(CheckName))},
+	"limpet.api.v1.ReplayRunRequest.request_id":     {"request id", optional(CheckName)},
+	"limpet.api.v1.ListRunsRequest.workflow":        {"workflow", optional(CheckName)},
+	"limpet.api.v1.ListRunsRequest.worker_id":       {"worker_id", optional(CheckName)},
+	"limpet.api.v1.ListRunsRequest.parent_run":      {"parent_run", optional(CheckName)},
+	"limpet.api.v1.ListRunsRequest.page_token":      {"page_token", plainText("PageTokenBytesMax", PageTokenBytesMax)},
+	"limpet.api.v1.PushEventRequest.key":            {"event key", required(CheckName)},
+	"limpet.api.v1.PushEventRequest.event_id":       {"event_id", optional(CheckKey)},
+	"limpet.api.v1.PushEventRequest.metadata":       {"metadata", checkMetadata},
+	"limpet.api.v1.GetWorkerRequest.worker_id":      {"worker id", required(CheckName)},
+	"limpet.api.v1.DrainWorkerRequest.worker_id":    {"worker id", required(CheckName)},
+	"limpet.api.v1.UndrainWorkerRequest.worker_id":  {"worker id", required(CheckName)},
+
+	"limpet.v1.SpawnChild.key":      {"spawn key", required(CheckKey)},
+	"limpet.v1.SpawnChild.workflow": {"workflow", required(CheckName)},
+	"limpet.v1.SpawnChild.priority": {"priority", checkPriority},
+	"limpet.v1.SpawnChild.metadata": {"metadata", checkMetadata},
+}
+
+// HasFieldRule says whether the table has a field, by its full name.
+func HasFieldRule(field string) bool {
+	_, ok := fieldRules[field]
+	return ok
+}
+
+// CheckFields checks the fields of a request, those of the runs in it included.
+// The error has the code of the first fault and names all of one message.
+func CheckFields(m proto.Message) error {
+	if faults := fieldFaults(m.ProtoReflect(), ""); len(faults) > 0 {
+		return JoinFaults(faults)
+	}
+	return nil
+}
+
+func fieldFaults(m protoreflect.Message, place string) []error {
+	var faults []error
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if r, ok := fieldRules[string(field.FullName())]; ok {
+			if err := r.check(r.words, m.Get(field)); err != nil {
+				faults = append(faults, placed(place, err))
+			}
+			continue
+		}
+		if field.Message() == nil || !field.IsList() {
+			continue
+		}
+		all := m.Get(field).List()
+		for j := range all.Len() {
+			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", field.Name(), j)); len(found) > 0 {
+				return append(faults, found...)
+			}
+		}
+	}
+	return faults
+}
+
+func placed(place string, err error) error {
+	var e *Error
+	if place == "" || !errors.As(err, &e) {
+		return err
+	}
+	return Errorf(e.Code, "%s%s", place, e.Message)
+}
+
+// JoinFaults makes one error of several: the code of the first, all messages.
+func JoinFaults(faults []error) error {
+	if len(faults) == 1 {
+		return faults[0]
+	}
+	texts := make([]string, len(faults))
+	for i, fault := range faults {
+		texts[i] = fault.Error()
+		var e *Error
+		if errors.As(fault, &e) {
+			texts[i] = e.Message
+		}
+	}
+	return Errorf(CodeOf(faults[0]), "%s", strings.Join(texts, "; "))
+}
+
+// required is for a text that has to be there, optional for one that may be empty.
+func required(check func(words, value string) error) rule {
+	return func(words string, v protoreflect.Value) error {
+		if v.String() == "" {
+			return Errorf(CodeInvalidArgument, "%s is empty", words)
+		}
+		return check(words, v.String())
+	}
+}
+
+func optional(check func(words, value string) error) rule {
+	return func(words string, v protoreflect.Value) error {
+		if v.String() == "" {
+			return nil
+		}
+		return check(words, v.String())
+	}
+}
+
+// plainText is any UTF-8 up to a limit of bytes.
+func plainText(limit string, most int) rule {
+	return optional(func(words, value string) error {
+		switch {
+		case len(value) > most:
+			return Errorf(CodeLimitExceeded, "%s has %d bytes, more than %s = %d", words, len(value), limit, most)
+		case !utf8.ValidString(value):
+			return Errorf(CodeInvalidArgument, "%s %q is not UTF-8", words, brief(value))
+		}
+		return nil
+	})
+}
+
+func each(check rule) rule {
+	return func(words string, v protoreflect.Value) error {
+		for i := range v.List().Len() {
+			if err := check(words, v.List().Get(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func checkPriority(_ string, v protoreflect.Value) error { return ValidatePriority(int32(v.Int())) }
+
+func checkMetadata(_ string, v protoreflect.Value) error {
+	metadata := make(map[string]string, v.Map().Len())
+	v.Map().Range(func(k protoreflect.MapKey, value protoreflect.Value) bool {
+		metadata[k.String()] = value.String()
+		return len(metadata) <= MetadataMax
+	})
+	if len(metadata) == 0 {
+		return nil
+	}
+	return CheckMetadata(metadata)
+}
+
+// brief cuts what an error quotes of a value.
+func brief(value string) string {
+	if len(value) <= 64 {
+		return value
+	}
+	return value[:64] + "…"
+}
+
 // What the lists of the API's requests may hold. They are counted while a
 // request is read, before its messages are made.
 

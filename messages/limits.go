@@ -20,6 +20,19 @@ const (
 	NameBytesMax = 128
 	// BulkRunsMax limits the runs of one StartRuns call.
 	BulkRunsMax = 10_000
+	// RequestBytesMax limits a request of the API, unpacked.
+	RequestBytesMax = 64 << 20
+	// PageSizeMax limits the runs of one page of a listing.
+	PageSizeMax = 1000
+	// PageTokenBytesMax limits the token of a page.
+	PageTokenBytesMax = 1024
+	// StepInputBytesMax limits what a step is given: the input of its run and the
+	// outputs of its parents together.
+	StepInputBytesMax = 16 * PayloadBytesMax
+	// FailureMessageBytesMax and FailureStackBytesMax limit what is kept of an
+	// error or a panic of a step; what is longer is cut off.
+	FailureMessageBytesMax = 16 << 10
+	FailureStackBytesMax   = 64 << 10
 	// StatusesMax limits the statuses that a listing asks for.
 	StatusesMax = 16
 	// OnEventsMax limits the event keys of a workflow.
@@ -97,7 +110,7 @@ func CheckKey(what, key string) error {
 	}
 	for i, r := range key {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return Errorf(CodeInvalidArgument, "%s %q: the character at byte %d is not printable", what, key, i+1)
+			return Errorf(CodeInvalidArgument, "%s %q: the character at byte %d is not printable UTF-8", what, key, i+1)
 		}
 	}
 	return nil
@@ -115,7 +128,7 @@ func CheckMetadata(metadata map[string]string) error {
 			return err
 		}
 		if !utf8.ValidString(v) {
-			return Errorf(CodeInvalidArgument, "metadata %q: its value %q is not UTF-8", k, v)
+			return Errorf(CodeInvalidArgument, "metadata %q: its value %q is not UTF-8", k, brief(v))
 		}
 		size += len(k) + len(v)
 	}

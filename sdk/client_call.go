@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
 )
 
@@ -26,6 +28,11 @@ type method[Req, Res any] func(apiconnect.LimpetServiceClient, context.Context, 
 
 // call sends a request until it is answered, refused, or out of time.
 func call[Req, Res any](ctx context.Context, c *Client, options callOptions, m method[Req, Res], req *Req) (*Res, error) {
+	if m, ok := any(req).(proto.Message); ok {
+		if err := messages.CheckFields(m); err != nil {
+			return nil, err
+		}
+	}
 	retries := newRetryState(c)
 	for {
 		s := c.pick(retries.asked)

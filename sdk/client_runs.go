@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/limpetrun/limpet/messages"
@@ -17,8 +18,8 @@ import (
 const (
 	// waitPiece is how long one call of a wait may take on the server.
 	waitPiece = 30 * time.Second
-	// bulkBytesMax is the size of the inputs of one call of StartMany.
-	bulkBytesMax = 8 << 20
+	// bulkBytesMax is the size of one call of StartMany.
+	bulkBytesMax = 9 << 20
 )
 
 // StartOptions describe a run. The zero value, and nil, is a run with a new id
@@ -30,7 +31,8 @@ type StartOptions struct {
 	IdempotencyKey string
 	// Priority defaults to the workflow's.
 	Priority Priority
-	// Metadata is kept with the run and shown to its steps.
+	// Metadata is kept with the run and shown to its steps: at most 64 entries,
+	// 16 KiB together; the keys are names, the values UTF-8.
 	Metadata map[string]string
 }
 
@@ -63,7 +65,7 @@ type StartManyOptions struct {
 }
 
 // StartMany starts a run for each input, in calls of at most 10,000 runs and
-// 8 MiB of input. All runs of one call are checked before any is started. It
+// 9 MiB, metadata and keys included. All runs of one call are checked before any is started. It
 // returns the runs in the order of their inputs; together with an error, those
 // that were started before it.
 func (w *Workflow[In]) StartMany(ctx context.Context, c *Client, inputs []In, options ...*StartManyOptions) ([]*Run, error) {
@@ -85,16 +87,17 @@ func (w *Workflow[In]) StartMany(ctx context.Context, c *Client, inputs []In, op
 		if err != nil {
 			return runs, err
 		}
-		if len(batch) == messages.BulkRunsMax || size+len(data) > bulkBytesMax && size > 0 {
-			if err := flush(); err != nil {
-				return runs, err
-			}
-		}
 		req := &api.StartRunRequest{Workflow: w.Name(), Input: data, Priority: int32(opts.Priority), Metadata: opts.Metadata}
 		if opts.IdempotencyKey != nil {
 			req.IdempotencyKey = opts.IdempotencyKey(i)
 		}
-		batch, size = append(batch, req), size+len(data)
+		bytes := proto.Size(req)
+		if len(batch) == messages.BulkRunsMax || size+bytes > bulkBytesMax && size > 0 {
+			if err := flush(); err != nil {
+				return runs, err
+			}
+		}
+		batch, size = append(batch, req), size+bytes
 	}
 	return runs, flush()
 }
@@ -219,9 +222,13 @@ var errLeft = errors.New("the loop was left")
 // if the server looked at the run, although there may have been no entry to
 // tell of for hours.
 func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*api.WatchRunResponse, error) bool) (served bool, err error) {
+	req := &api.WatchRunRequest{RunId: r.id, AfterEntry: *after}
+	if err := messages.CheckFields(req); err != nil {
+		return false, err
+	}
 	ctx, done := s.guard(ctx)
 	defer done()
-	stream, err := s.service.WatchRun(ctx, connect.NewRequest(&api.WatchRunRequest{RunId: r.id, AfterEntry: *after}))
+	stream, err := s.service.WatchRun(ctx, connect.NewRequest(req))
 	if err != nil {
 		return false, silentOr(ctx, err)
 	}

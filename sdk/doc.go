@@ -21,6 +21,44 @@
 //	run, err := index.Start(ctx, c, Corpus{…})
 //	answer, err := ask.Result(ctx, run)
 //
+// # Limits
+//
+// Each is named, with its value, in the error that it causes.
+//
+//	PayloadBytesMax             1 MiB       input of a run, input and output of a step, payload of an event
+//	StepInputBytesMax           16 MiB      input of a run and outputs of a step's parents together
+//	DocumentDepthMax            1,000       arrays and objects within each other in an input
+//	CheckCostMax                10,000,000  work of checking an input against its schema
+//	RequestBytesMax             64 MiB      a request of the API
+//	BulkRunsMax                 10,000      runs of one StartRuns call
+//	AttemptsMax                 10,000      attempts of a run
+//	MetadataMax                 64          entries of a run's metadata
+//	MetadataBytesMax            16 KiB      keys and values of a run's metadata
+//	KeyBytesMax                 256 bytes   idempotency key, event id, spawn key: printable UTF-8
+//	NameBytesMax                128 bytes   names: A-Z a-z 0-9 . _ : / -
+//	ReasonBytesMax              1 KiB       reason of a cancel
+//	PageSizeMax                 1,000       runs of a page of a listing
+//	PageTokenBytesMax           1 KiB       token of a page
+//	StatusesMax                 16          statuses that a listing asks for
+//	FailureMessageBytesMax      16 KiB      message of a step's failure; the rest is cut off
+//	FailureStackBytesMax        64 KiB      stack of a step's panic; the rest is cut off
+//	StepsMax                    1,000       steps of a workflow
+//	LocalsMax                   32          kinds of local state of a workflow
+//	OnEventsMax                 100         event keys of a workflow
+//	LabelRulesMax               100         label rules of a workflow, and of a step
+//	LabelWeightMax              1,000       weight of a preferred label rule
+//	LabelValueBytesMax          256 bytes   value of a label
+//	DurationMsMax               315,360,000,000  milliseconds of a timeout, a back-off, a patience: ten years
+//	DefinitionBytesMax          256 KiB     definition of a workflow, its input schema included
+//	NodesMax                    10,000      schemas within an input schema
+//	DepthMax                    100         schemas within each other in an input schema
+//	WorkflowsMax                1,000       workflows of a worker
+//	SlotsMax                    100,000     slots of a worker
+//	LabelsMax                   100         labels of a worker
+//	LocalKeyBytesMax            256 bytes   key of a shared local value: any bytes
+//	HeldKeysMax                 4,096       keys of shared local values that placement knows of a worker
+//	HandoffBytesMax             1 MiB       what the local state of a run is handed off as
+//
 // Data flow: Workflow → Definition (what the cluster keeps) and Functions (what
 // the worker actor calls) · Dispatch → input and parents' outputs decoded →
 // step function → output encoded → Result · Client → Connect API → Run.
@@ -33,5 +71,6 @@
 // on the order of spawns in the step alone; a call of the client is sent again
 // only if that cannot do its work twice.
 //
-// Imports only messages, messages/api, actors/attempt and cluster/backoff.
+// Imports only messages, messages/api, actors/attempt, actors/usercode and
+// cluster/backoff.
 package sdk

@@ -26,7 +26,8 @@ type SpawnOptions struct {
 	KeepOnCancel bool
 	// Priority defaults to that of the child's workflow.
 	Priority Priority
-	// Metadata of the child.
+	// Metadata of the child: at most 64 entries, 16 KiB together; the keys are
+	// names, the values UTF-8.
 	Metadata map[string]string
 }
 
@@ -54,11 +55,15 @@ func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOption
 		key = c.spawnKey(w.Name())
 	}
 	d := c.attempt.Dispatch
-	id, err := c.attempt.Calls.SpawnChild(ctx, &messages.SpawnChild{
+	spawn := &messages.SpawnChild{
 		RunId: d.GetRunId(), Step: d.GetStep(), Attempt: d.GetAttempt(), Epoch: d.GetEpoch(),
 		Key: key, Workflow: w.Name(), Input: input,
 		Sticky: opts.Sticky, KeepOnCancel: opts.KeepOnCancel, Priority: int32(opts.Priority), Metadata: opts.Metadata,
-	})
+	}
+	if err := messages.CheckFields(spawn); err != nil {
+		return nil, err
+	}
+	id, err := c.attempt.Calls.SpawnChild(ctx, spawn)
 	if err != nil {
 		return nil, err
 	}

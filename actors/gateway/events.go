@@ -17,13 +17,7 @@ import (
 // earlier push left out.
 func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
 	r := req.Msg
-	if err := messages.CheckName("event key", r.GetKey()); err != nil {
-		return nil, err
-	}
-	if err := messages.CheckKey("event_id", r.GetEventId()); err != nil {
-		return nil, err
-	}
-	if err := messages.CheckMetadata(r.GetMetadata()); err != nil {
+	if err := messages.CheckFields(r); err != nil {
 		return nil, err
 	}
 	// The payload is JSON even if no workflow wants it.

@@ -11,7 +11,7 @@
 //	G2: a call that starts runs is answered after they are durable.
 //	G3: a request is accepted beyond loopback only with the cluster's secret.
 //	G4: no secret and no payload is logged.
-//	G5: a request costs at most four times requestBytesMax of memory, and a
+//	G5: a request costs at most four times RequestBytesMax of memory, and a
 //	    connection whose request does not go on is ended.
 //
 // Imports only definitions, journal (filters), cluster/backoff, messages,
@@ -36,12 +36,9 @@ import (
 
 // Limits of requests; each is named in the error that it causes.
 const (
-	// requestBytesMax limits a request, unpacked.
-	requestBytesMax = 64 << 20
 	// compressBytesMin is the smallest answer that is compressed.
 	compressBytesMin = 64 << 10
-	// pageSizeMax and pageSizeDefault limit the runs of one listing.
-	pageSizeMax     = 1000
+	// pageSizeDefault is how many runs a page of a listing has.
 	pageSizeDefault = 50
 	// waitMax and waitDefault limit one WaitRun call.
 	waitMax     = 5 * time.Minute
@@ -91,7 +88,7 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
 		connect.WithInterceptors(refused{}, coded{g}),
 		connect.WithRecover(g.recovered),
-		connect.WithReadMaxBytes(requestBytesMax),
+		connect.WithReadMaxBytes(messages.RequestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
 		connect.WithCompressMinBytes(compressBytesMin),
 		codecs(),

@@ -66,8 +66,8 @@ func (g *guard) check(r *http.Request) *messages.Error {
 			return messages.Errorf(messages.CodeUnauthenticated, "the call does not carry the cluster's secret")
 		}
 	}
-	if r.ContentLength > requestBytesMax {
-		return messages.Errorf(messages.CodeLimitExceeded, "the request has %d bytes, more than requestBytesMax = %d", r.ContentLength, requestBytesMax)
+	if r.ContentLength > messages.RequestBytesMax {
+		return messages.Errorf(messages.CodeLimitExceeded, "the request has %d bytes, more than RequestBytesMax = %d", r.ContentLength, messages.RequestBytesMax)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // GetRun returns a run with its steps, bindings and children.
 func (g *gateway) GetRun(ctx context.Context, req *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
-	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
 	run, err := g.backend.LoadRun(ctx, req.Msg.GetRunId())
@@ -37,8 +37,8 @@ func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRun
 	switch {
 	case size == 0:
 		size = pageSizeDefault
-	case size < 0 || size > pageSizeMax:
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "page_size is %d, not 1 to %d", size, pageSizeMax)
+	case size < 0 || size > messages.PageSizeMax:
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "page_size is %d, not 1 to PageSizeMax = %d", size, messages.PageSizeMax)
 	}
 	runs, next, err := g.backend.ListRuns(ctx, filter, size, r.GetPageToken())
 	if err != nil {
@@ -52,13 +52,8 @@ func filterOf(r *api.ListRunsRequest) (journal.Filter, error) {
 		Workflow: r.GetWorkflow(), Statuses: r.GetStatuses(),
 		BoundWorker: r.GetWorkerId(), ParentRun: r.GetParentRun(),
 	}
-	for _, name := range [][2]string{{"workflow", f.Workflow}, {"worker_id", f.BoundWorker}, {"parent_run", f.ParentRun}} {
-		if name[1] == "" {
-			continue
-		}
-		if err := messages.CheckName(name[0], name[1]); err != nil {
-			return f, err
-		}
+	if err := messages.CheckFields(r); err != nil {
+		return f, err
 	}
 	for _, s := range f.Statuses {
 		if _, ok := messages.RunStatus_name[int32(s)]; !ok || s == messages.RunStatus_RUN_STATUS_UNSPECIFIED {
@@ -87,7 +82,7 @@ func timeOf(what string, at *timestamppb.Timestamp) (time.Time, error) {
 // WaitRun answers when the run has ended or the wait is over.
 func (g *gateway) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
 	runID := req.Msg.GetRunId()
-	if err := messages.CheckName("run id", runID); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
 	wait := waitDefault
@@ -171,7 +166,7 @@ func (g *gateway) poll(ctx context.Context, w *messages.WatchRun) (*messages.Wat
 
 // WatchRun streams the entries of a run until it has ended.
 func (g *gateway) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest], stream *connect.ServerStream[api.WatchRunResponse]) error {
-	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return err
 	}
 	if req.Msg.GetAfterEntry() > math.MaxInt64 {
@@ -209,11 +204,8 @@ func (g *gateway) WatchRun(ctx context.Context, req *connect.Request[api.WatchRu
 
 // CancelRun asks a run to end.
 func (g *gateway) CancelRun(ctx context.Context, req *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
-	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
-	}
-	if n := len(req.Msg.GetReason()); n > messages.ReasonBytesMax {
-		return nil, messages.Errorf(messages.CodeLimitExceeded, "the reason has %d bytes, more than ReasonBytesMax = %d", n, messages.ReasonBytesMax)
 	}
 	if err := g.backend.CancelRun(ctx, req.Msg.GetRunId(), req.Msg.GetReason()); err != nil {
 		return nil, err
@@ -223,22 +215,15 @@ func (g *gateway) CancelRun(ctx context.Context, req *connect.Request[api.Cancel
 
 // ReplayRun runs steps of a finished run again.
 func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
-	if err := messages.CheckName("run id", req.Msg.GetRunId()); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
 	if n := len(req.Msg.GetSteps()); n > messages.StepsMax {
 		return nil, messages.Errorf(messages.CodeLimitExceeded, "the call names %d steps, more than StepsMax = %d", n, messages.StepsMax)
 	}
-	for _, s := range req.Msg.GetSteps() {
-		if err := messages.CheckName("step", s); err != nil {
-			return nil, err
-		}
-	}
 	request := req.Msg.GetRequestId()
 	if request == "" {
 		request = messages.NewRequestID() // the backend may have to ask a second server
-	} else if err := messages.CheckName("request id", request); err != nil {
-		return nil, err
 	}
 	if err := g.backend.ReplayRun(ctx, req.Msg.GetRunId(), req.Msg.GetSteps(), request); err != nil {
 		return nil, err

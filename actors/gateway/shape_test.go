@@ -126,7 +126,7 @@ func TestRequestsCostNoMoreThanTheirBytes(t *testing.T) {
 			if !strings.Contains(string(body), c.want) {
 				t.Errorf("%d %.300s, want %s", resp.StatusCode, body, c.want)
 			}
-			if heap := most(); heap > 4*requestBytesMax {
+			if heap := most(); heap > 4*messages.RequestBytesMax {
 				t.Errorf("%d MiB of memory for a request of %d MiB", heap>>20, len(c.body)>>20)
 			} else {
 				t.Logf("%d MiB for %d MiB", heap>>20, len(c.body)>>20)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"connectrpc.com/connect"
 
@@ -136,14 +135,8 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*definitions.Defi
 	if r == nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "the run is null")
 	}
-	if err := errors.Join(
-		messages.CheckName("workflow", r.GetWorkflow()),
-		messages.CheckKey("idempotency_key", r.GetIdempotencyKey()),
-		messages.ValidatePriority(r.GetPriority()),
-		messages.CheckMetadata(r.GetMetadata()),
-		checkRunID(r),
-	); err != nil {
-		return nil, joined(err)
+	if err := checkStart(r); err != nil {
+		return nil, err
 	}
 	d, err := g.definition(ctx, seen, r.GetWorkflow())
 	if err != nil {
@@ -165,15 +158,11 @@ func (g *gateway) checked(ctx context.Context, seen map[string]*definitions.Defi
 	return &messages.StartRun{RunId: id, Start: start}, nil
 }
 
-// checkRunID checks the id that the caller drew, if any.
-func checkRunID(r *api.StartRunRequest) error {
-	switch {
-	case r.GetRunId() == "":
-		return nil
-	case r.GetIdempotencyKey() != "":
+func checkStart(r *api.StartRunRequest) error {
+	if r.GetRunId() != "" && r.GetIdempotencyKey() != "" {
 		return messages.Errorf(messages.CodeInvalidArgument, "run_id and idempotency_key are both given, and each names the run")
 	}
-	return messages.CheckDrawnRunID(r.GetRunId())
+	return messages.CheckFields(r)
 }
 
 // started makes the first event of a run of the workflow.
@@ -226,23 +215,6 @@ func compact(raw []byte) []byte {
 		}
 	}
 	return raw
-}
-
-// joined makes one error of several: the code of the first, all messages.
-func joined(err error) error {
-	many, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
-	}
-	faults := many.Unwrap()
-	if len(faults) == 1 {
-		return faults[0]
-	}
-	text := messageOf(faults[0])
-	for _, f := range faults[1:] {
-		text = fmt.Sprintf("%s; %s", text, messageOf(f))
-	}
-	return messages.Errorf(messages.CodeOf(faults[0]), "%s", text)
 }
 
 // messageOf is an error's message without its code.

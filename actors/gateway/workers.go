@@ -21,7 +21,7 @@ func (g *gateway) ListWorkers(ctx context.Context, _ *connect.Request[api.ListWo
 // GetWorker returns one of them.
 func (g *gateway) GetWorker(ctx context.Context, req *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
 	id := req.Msg.GetWorkerId()
-	if err := messages.CheckName("worker id", id); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
 	for _, w := range g.backend.Workers(ctx) {
@@ -34,7 +34,7 @@ func (g *gateway) GetWorker(ctx context.Context, req *connect.Request[api.GetWor
 
 // DrainWorker lets a worker take on nothing new.
 func (g *gateway) DrainWorker(ctx context.Context, req *connect.Request[api.DrainWorkerRequest]) (*connect.Response[api.DrainWorkerResponse], error) {
-	if err := messages.CheckName("worker id", req.Msg.GetWorkerId()); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
 	var deadline time.Duration
@@ -53,7 +53,7 @@ func (g *gateway) DrainWorker(ctx context.Context, req *connect.Request[api.Drai
 
 // UndrainWorker lets it take on new runs again.
 func (g *gateway) UndrainWorker(ctx context.Context, req *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error) {
-	if err := messages.CheckName("worker id", req.Msg.GetWorkerId()); err != nil {
+	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
 	w, err := g.backend.UndrainWorker(ctx, req.Msg.GetWorkerId())

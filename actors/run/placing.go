@@ -127,10 +127,6 @@ func (m *Machine) dispatch(i int, to *messages.WorkerRef, grant uint64) bool {
 	return true
 }
 
-// stepInputBytesMax bounds what a dispatch carries: the run's input and the
-// outputs of the step's parents together.
-const stepInputBytesMax = 16 * messages.PayloadBytesMax
-
 func (m *Machine) dispatchable(st *Step) error {
 	if m.s.attempts >= messages.AttemptsMax {
 		return messages.Errorf(messages.CodeLimitExceeded, "the run has made %d attempts, the limit attemptsMax is %d", m.s.attempts, messages.AttemptsMax)
@@ -139,8 +135,8 @@ func (m *Machine) dispatchable(st *Step) error {
 	for _, p := range st.parents {
 		size += len(m.s.Steps[p].Output)
 	}
-	if size > stepInputBytesMax {
-		return messages.Errorf(messages.CodePayloadTooLarge, "run input and outputs of the %d parents are %d bytes, the limit stepInputBytesMax is %d", len(st.parents), size, stepInputBytesMax)
+	if size > messages.StepInputBytesMax {
+		return messages.Errorf(messages.CodePayloadTooLarge, "run input and outputs of the %d parents are %d bytes, more than StepInputBytesMax = %d", len(st.parents), size, messages.StepInputBytesMax)
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func TestStepInputIsLimited(t *testing.T) {
 	for _, st := range steps {
 		d.handle(d.succeed(st.Name, output))
 	}
-	if st := d.m.State(); st.Failure.GetCode() != string(messages.CodePayloadTooLarge) || !strings.Contains(st.Failure.Message, "stepInputBytesMax") {
+	if st := d.m.State(); st.Failure.GetCode() != string(messages.CodePayloadTooLarge) || !strings.Contains(st.Failure.Message, "StepInputBytesMax") {
 		t.Fatalf("status %s, failure %v", st.Status, st.Failure)
 	}
 }

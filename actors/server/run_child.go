@@ -21,10 +21,7 @@ const callsWithin = 30 * time.Second
 // spawnable checks what a step says of a child, as the gateway checks what a
 // caller says of a run, and returns the child's definition.
 func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*definitions.Definition, error) {
-	if err := messages.CheckKey("spawn key", msg.Key); err != nil {
-		return nil, err
-	}
-	if err := messages.CheckMetadata(msg.Metadata); err != nil {
+	if err := messages.CheckFields(msg); err != nil {
 		return nil, err
 	}
 	def, err := h.definitions.Current(ctx, msg.Workflow)

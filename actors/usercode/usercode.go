@@ -21,14 +21,9 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-const (
-	// MethodWithin is how long a method of a value may take: of an error, or a
-	// function that says something of a value.
-	MethodWithin = 10 * time.Second
-	// MessageBytesMax and StackBytesMax limit what a failure says.
-	MessageBytesMax = 16 << 10
-	StackBytesMax   = 64 << 10
-)
+// MethodWithin is how long a method of a value may take: of an error, or a
+// function that says something of a value.
+const MethodWithin = 10 * time.Second
 
 // Fault says how a call ended that did not return.
 type Fault struct {
@@ -48,7 +43,7 @@ func (f *Fault) Coded(code messages.Code) error {
 	if f == nil {
 		return nil
 	}
-	err := messages.Errorf(code, "%s", Truncate(f.Error(), MessageBytesMax))
+	err := messages.Errorf(code, "%s", Truncate(f.Error(), messages.FailureMessageBytesMax))
 	err.Stack = f.Stack
 	return err
 }
@@ -90,7 +85,7 @@ func Go[T any](what string, f func() T) *Running[T] {
 		r.fault = &Fault{What: what, How: "ended its goroutine with runtime.Goexit"}
 		defer func() {
 			if p := recover(); p != nil {
-				stack := Truncate(string(debug.Stack()), StackBytesMax)
+				stack := Truncate(string(debug.Stack()), messages.FailureStackBytesMax)
 				r.fault = &Fault{What: what, How: "panicked: " + panicText(p), Stack: stack}
 			}
 		}()
@@ -107,7 +102,7 @@ func Here(what string, f func(), told func(*Fault)) {
 	fault := &Fault{What: what, How: "ended its goroutine with runtime.Goexit"}
 	defer func() {
 		if p := recover(); p != nil {
-			stack := Truncate(string(debug.Stack()), StackBytesMax)
+			stack := Truncate(string(debug.Stack()), messages.FailureStackBytesMax)
 			fault = &Fault{What: what, How: "panicked: " + panicText(p), Stack: stack}
 		}
 		told(fault)
@@ -157,7 +152,7 @@ func FailureOf(err error) *messages.Failure {
 	if fault != nil {
 		f = &messages.Failure{Code: string(messages.CodeUserError), Message: fault.Error(), Stack: fault.Stack}
 	}
-	f.Message, f.Stack = Truncate(f.Message, MessageBytesMax), Truncate(f.Stack, StackBytesMax)
+	f.Message, f.Stack = Truncate(f.Message, messages.FailureMessageBytesMax), Truncate(f.Stack, messages.FailureStackBytesMax)
 	return f
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
+	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -104,7 +105,7 @@ func (g *handoffGathering) put(i int, name string, out handoffOutcome) {
 	switch {
 	case g.closed:
 	case out.err != nil:
-		g.faults[i] = out.err.Error()
+		g.faults[i] = usercode.Truncate(out.err.Error(), messages.FailureMessageBytesMax)
 	default:
 		g.states[i], g.faults[i] = &messages.HandedState{Local: name, Data: out.data}, ""
 	}

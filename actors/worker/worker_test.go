@@ -18,7 +18,6 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/actors/slots"
-	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -258,7 +257,7 @@ func TestWorkerReportsWhatFunctionsReturn(t *testing.T) {
 			return make([]byte, messages.PayloadBytesMax+1), nil
 		},
 		"long": func(context.Context, *attempt.Attempt) ([]byte, error) {
-			return nil, errors.New(strings.Repeat("é", usercode.MessageBytesMax))
+			return nil, errors.New(strings.Repeat("é", messages.FailureMessageBytesMax))
 		},
 	}})
 	for _, c := range []struct {

@@ -1,0 +1,39 @@
+package api_test
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// Every text of a request, and every text of a spawn that its caller fills in,
+// has a rule.
+func TestEveryTextOfARequestHasARule(t *testing.T) {
+	var visit func(m protoreflect.MessageDescriptor)
+	visit = func(m protoreflect.MessageDescriptor) {
+		for i := range m.Fields().Len() {
+			f := m.Fields().Get(i)
+			switch {
+			case f.Kind() == protoreflect.StringKind || f.IsMap():
+				if !messages.HasFieldRule(string(f.FullName())) {
+					t.Errorf("%s has no rule in messages/fields.go", f.FullName())
+				}
+			case f.Message() != nil && f.Message().ParentFile() == m.ParentFile():
+				visit(f.Message())
+			}
+		}
+	}
+	methods := api.File_api_api_proto.Services().Get(0).Methods()
+	for i := range methods.Len() {
+		visit(methods.Get(i).Input())
+	}
+	spawn := (&messages.SpawnChild{}).ProtoReflect().Descriptor()
+	for _, name := range []protoreflect.Name{"key", "workflow", "priority", "metadata"} {
+		if f := spawn.Fields().ByName(name); f == nil || !messages.HasFieldRule(string(f.FullName())) {
+			t.Errorf("%s of a spawn has no rule", name)
+		}
+	}
+}
