@@ -13,7 +13,7 @@ import (
 
 // stillBound asks the activation; a run that is not in memory is not woken by it.
 func (h *Host) stillBound(in StillBound) {
-	switch a := h.active[in.RunID]; {
+	switch a := h.active.Get(in.RunID); {
 	case !h.facts.Owns(in.RunID):
 	case a != nil:
 		h.tell(a, &in.Bound, nil)

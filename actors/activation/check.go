@@ -24,7 +24,7 @@ func (a *Activation) Check() error {
 
 // Check says which invariant of the package is broken.
 func (h *Host) Check() error {
-	for id, a := range h.active {
+	for id, a := range h.active.All() {
 		if a.RunID != id {
 			return fmt.Errorf("H1: the activation of %s is that of %s", id, a.RunID)
 		}

@@ -50,5 +50,5 @@
 //	H7  waking never fills the memory: beyond a bound it goes on only as fast as
 //	    woken runs leave
 //
-// Imports only run, slots, journal and messages.
+// Imports only run, shrinkmap, slots, journal and messages.
 package activation

@@ -2,11 +2,11 @@ package activation
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/actors/shrinkmap"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -38,9 +38,7 @@ type Host struct {
 	cfg   HostConfig
 	facts Facts
 
-	active map[string]*Activation
-	// most is how many there were since active was made.
-	most   int
+	active shrinkmap.Map[string, *Activation]
 	serial uint64
 
 	// version of the newest view; owned are the shards of this server by it.
@@ -93,18 +91,18 @@ func NewHost(cfg HostConfig) *Host {
 	cfg.PageSize = cmp.Or(cfg.PageSize, PageSize)
 	cfg.SweepTurn = cmp.Or(cfg.SweepTurn, SweepTurn)
 	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, SweepTurnAlone)
-	return &Host{cfg: cfg, facts: cfg.Facts, active: map[string]*Activation{}, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{}}
+	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{}}
 }
 
 // Active returns the activation of a run; nil if there is none. It only reads.
-func (h *Host) Active(runID string) *Activation { return h.active[runID] }
+func (h *Host) Active(runID string) *Activation { return h.active.Get(runID) }
 
 // Len is the number of activations. It only reads.
-func (h *Host) Len() int { return len(h.active) }
+func (h *Host) Len() int { return h.active.Len() }
 
 // All are the activations, in the order in which they were made. It only reads.
 func (h *Host) All() []*Activation {
-	return slices.SortedFunc(maps.Values(h.active), func(a, b *Activation) int { return cmp.Compare(a.Serial, b.Serial) })
+	return slices.SortedFunc(h.active.Values(), func(a, b *Activation) int { return cmp.Compare(a.Serial, b.Serial) })
 }
 
 // Away says that the server owns nothing, and that the new owners have taken up
@@ -115,7 +113,7 @@ func (h *Host) Away() bool { return h.ownedCount == 0 && len(h.releases) == 0 }
 func (h *Host) Close() []*Activation {
 	h.closed = true
 	left := h.All()
-	h.active = map[string]*Activation{}
+	h.active.Clear()
 	return left
 }
 
@@ -161,7 +159,7 @@ func (h *Host) handle(in Input, now time.Time) {
 func (h *Host) failure(in Input, now time.Time) bool {
 	switch in := in.(type) {
 	case Ended:
-		died := h.active[in.Activation.RunID] == in.Activation
+		died := h.active.Get(in.Activation.RunID) == in.Activation
 		h.forget(in.Activation)
 		if died {
 			h.again(Again{in.Activation.RunID, LoadAgain{Failures: in.Activation.failures,
@@ -172,7 +170,7 @@ func (h *Host) failure(in Input, now time.Time) bool {
 	case Again:
 		h.again(in)
 	case reload:
-		if h.active[in.runID] == nil && h.facts.Owns(in.runID) {
+		if h.active.Get(in.runID) == nil && h.facts.Owns(in.runID) {
 			h.spawn(&Activation{RunID: in.runID, failures: in.failures})
 		}
 	case Misplaced:
@@ -258,7 +256,7 @@ func (h *Host) tellAll(message any) {
 
 // activate returns the activation of a run, which is loaded if it is new.
 func (h *Host) activate(runID string) *Activation {
-	if a := h.active[runID]; a != nil {
+	if a := h.active.Get(runID); a != nil {
 		return a
 	}
 	return h.spawn(&Activation{RunID: runID})
@@ -269,7 +267,7 @@ func (h *Host) activateOwned(a *Activation) bool {
 	if !h.owned[h.cfg.ShardOf(a.RunID)] {
 		return false
 	}
-	if h.active[a.RunID] == nil {
+	if h.active.Get(a.RunID) == nil {
 		h.spawn(a)
 	}
 	return true
@@ -278,30 +276,17 @@ func (h *Host) activateOwned(a *Activation) bool {
 func (h *Host) spawn(a *Activation) *Activation {
 	h.serial++
 	a.Serial, a.facts, a.cfg = h.serial, h.facts, h.cfg.Run
-	h.active[a.RunID] = a
+	h.active.Set(a.RunID, a)
 	h.act(Spawn{Activation: a})
 	return a
 }
 
 // forget takes an activation out of the set; a later message makes a new one.
 func (h *Host) forget(a *Activation) {
-	if h.active[a.RunID] == a {
-		delete(h.active, a.RunID)
-		h.shrink()
+	if h.active.Get(a.RunID) == a {
+		h.active.Delete(a.RunID)
 	}
 	h.gone(a)
-}
-
-// shrinkLeast is the size from which the set is worth to be made anew.
-const shrinkLeast = 4096
-
-// shrink makes the set anew once it has but a sixteenth of what it had: a map
-// keeps its room, and there may have been many runs at once.
-func (h *Host) shrink() {
-	h.most = max(h.most, len(h.active)+1)
-	if h.most >= shrinkLeast && len(h.active) <= h.most/16 {
-		h.active, h.most = maps.Collect(maps.All(h.active)), len(h.active)
-	}
 }
 
 // again loads a run after its activation failed, and a pause.

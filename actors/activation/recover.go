@@ -39,7 +39,7 @@ func (h *Host) readAgain(in Page, j job) {
 // server went on with the run.
 func (h *Host) takeUp(in Record) {
 	id := in.Loaded.Record.Row.RunID
-	if a := h.active[id]; a != nil {
+	if a := h.active.Get(id); a != nil {
 		h.tell(a, StoredUpTo{uint64(len(in.Loaded.Record.Entries))}, nil)
 		return
 	}

@@ -204,7 +204,7 @@ func (h *Host) serveClaims(now time.Time) {
 func (h *Host) beginAnew() {
 	h.act(Stir{})
 	dropped := h.All()
-	h.active, h.most = map[string]*Activation{}, 0
+	h.active.Clear()
 	clear(h.owned)
 	h.ownedCount = 0
 	for _, a := range dropped {

@@ -30,7 +30,7 @@ func (h *Host) start(s *Starting) {
 		h.act(StartDone{Starting: s, Reply: failed(messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", id))})
 		return
 	}
-	a := h.active[id]
+	a := h.active.Get(id)
 	if a == nil {
 		a = &Activation{RunID: id}
 		if !s.stored {

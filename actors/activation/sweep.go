@@ -57,7 +57,7 @@ func (s *sweep) head(h *Host, in Head, now time.Time) {
 	if s.seen != nil {
 		s.seen[in.RunID] = true
 	}
-	if a := h.active[in.RunID]; a != nil {
+	if a := h.active.Get(in.RunID); a != nil {
 		h.tell(a, StoredUpTo{in.Number}, nil)
 		return
 	}

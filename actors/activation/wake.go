@@ -96,7 +96,7 @@ func (h *Host) share(n int) int {
 
 // crowded says that waking more runs would only make all of them wait.
 func (h *Host) crowded(w *waking) bool {
-	if len(h.active) <= WokenMax && h.facts.Backlog() <= wokenBehind*h.cfg.PageSize {
+	if h.active.Len() <= WokenMax && h.facts.Backlog() <= wokenBehind*h.cfg.PageSize {
 		return false
 	}
 	h.prune(w)
@@ -105,7 +105,7 @@ func (h *Host) crowded(w *waking) bool {
 
 // prune leaves those of the woken runs that are in memory.
 func (h *Host) prune(w *waking) {
-	w.woken = slices.DeleteFunc(w.woken, func(id string) bool { return h.active[id] == nil })
+	w.woken = slices.DeleteFunc(w.woken, func(id string) bool { return h.active.Get(id) == nil })
 }
 
 // ---- runs whose time has come ------------------------------------------------

@@ -2,7 +2,7 @@
 // room of the most elements that it ever had, and a server may have had very many
 // runs at once.
 //
-// Data flow: Set, Delete → Get, Has, Len, All.
+// Data flow: Set, Delete → Get, Has, Len, All, Values.
 //
 // Rules: once a map has but a sixteenth of the most elements since it was made, it
 // is made anew; a small one never is.
@@ -45,6 +45,9 @@ func (m *Map[K, V]) Len() int { return len(m.elements) }
 // All are the keys and their values, in no order. The map must not be changed
 // meanwhile.
 func (m *Map[K, V]) All() iter.Seq2[K, V] { return maps.All(m.elements) }
+
+// Values are the values alone.
+func (m *Map[K, V]) Values() iter.Seq[V] { return maps.Values(m.elements) }
 
 // Set gives a key a value.
 func (m *Map[K, V]) Set(key K, value V) {
