@@ -40,6 +40,13 @@ func acquire(path string) (*os.File, error) {
 	return nil, messages.Errorf(messages.CodeJournalInUse, "journal %q: %s has it", path, holder)
 }
 
+// release gives the lock back. To close the file is not enough: a process that is
+// being started at this moment has a copy of it until its program begins, and with
+// the copy the lock.
+func release(file *os.File) error {
+	return errors.Join(syscall.Flock(int(file.Fd()), syscall.LOCK_UN), file.Close())
+}
+
 func writePID(file *os.File) error {
 	_, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	return err

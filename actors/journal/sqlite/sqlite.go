@@ -293,7 +293,7 @@ func (s *Store) release() error {
 		errs = append(errs, s.w.conn.Close())
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, release(s.lock))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return s.fail("close", err)
