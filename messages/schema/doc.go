@@ -21,6 +21,17 @@
 // in case, as encoding/json reads them. Not supported, and refused: $dynamicRef,
 // $recursiveRef, and $id below the root.
 //
+// Libraries that were looked at, and why they are not used:
+//
+//   - google/jsonschema-go compares numbers as floats, and a schema that refers to
+//     itself ends the process by stack overflow.
+//   - santhosh-tekuri/jsonschema/v6 is exact and finds cycles while it checks. Its
+//     check has no budget and takes no context: eighteen nested allOf, of two
+//     references each, took 0.8 s for the document 1, and each level more doubles
+//     that. Schemas come from workers, so a check has to stop by itself (S1).
+//
+// The official suite of the drafts is a test of this package.
+//
 // Imports nothing of ours.
 package schema
 
