@@ -26,29 +26,40 @@ import (
 const postgresVariable = "LIMPET_POSTGRES_URL"
 
 const description = `Start server processes and worker processes on loopback, start runs whose steps do
-nothing, and measure until the last one has ended. Whether runs stayed on one
-worker, and whether steps ran twice, comes from what the steps recorded themselves.
-In the same call it measures what the machine allows: fsyncs, the store alone,
-messages between processes.
+nothing, and measure until the last run has ended. Whether a run stayed on one
+worker, and whether a step ran twice, is taken from what the steps recorded
+themselves. The limits of the machine are measured in the same call: fsyncs, the
+store alone, messages between processes.
 
-Workloads: noop1 is one step, chain3 three in a row, fan two and one that waits
-for both. waiting is a million HARD runs that wait for their workers: the memory
-that takes, and the time to wake them all when the workers come. Each of its
-workers comes up, binds its share of the runs by a first step and is killed with
-the second steps under way; then all come back at once. keyed is SOFT runs that
-share values by skewed keys: how many are built when runs are placed where their
-key is held, by the least load, and by chance. handoff drains half of the workers
-under load: how soon their runs go on elsewhere with state that is built anew, and
-with state that is handed off.
+Workloads:
+  noop1    one step
+  chain3   three steps in a row
+  fan      two steps, and one that waits for both
+  waiting  a million HARD runs that wait for their workers: the memory that takes,
+           and the time to wake them all. Each worker binds its share of the runs
+           by a first step and is killed with the second steps under way. Then all
+           workers come back at once.
+  keyed    SOFT runs that share values by skewed keys: how many values are built
+           when runs are placed where their key is held, by the least load, and by
+           chance
+  handoff  half of the workers drain under load: how soon their runs go on
+           elsewhere with state that is built anew, and with state that is handed
+           off
 
-Failovers, each measured in several trials: worker-kill (SIGKILL) and worker-stop
-(SIGSTOP) of a worker until the last of its lost SOFT steps begins elsewhere;
-hard-restart, the same of HARD runs from the launch of the worker's new process
-until they begin there; server-kill until the last of the runs in motion has gone on.
+Failovers, each measured in several trials:
+  worker-kill   from SIGKILL of a worker until the last of its lost SOFT steps
+                begins elsewhere
+  worker-stop   the same from SIGSTOP
+  hard-restart  from the launch of a killed worker's new process until the last of
+                its lost HARD steps begins there
+  server-kill   from SIGKILL of a server until the last of the runs in motion has
+                gone on
 
 --store postgres starts a private PostgreSQL, with fsync and synchronous_commit
 on, and deletes it afterwards. With LIMPET_POSTGRES_URL set it makes a database
 there instead, and drops it afterwards.
+
+--against measures another build in turns with this one, and compares.
 
 `
 

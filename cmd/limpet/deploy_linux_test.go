@@ -140,7 +140,7 @@ func (d *deployment) start(name, up string, env []string, program string, args .
 func (d *deployment) until(what string, there func() bool) {
 	d.t.Helper()
 	for !there() {
-		if backoff.Sleep(d.ctx, lookAgain) != nil {
+		if backoff.Sleep(d.ctx, pollEvery) != nil {
 			d.t.Fatalf("%s: %v", what, context.Cause(d.ctx))
 		}
 	}

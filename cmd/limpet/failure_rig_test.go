@@ -26,8 +26,8 @@ import (
 const (
 	// failureDeadline ends a test that waits in vain.
 	failureDeadline = 90 * time.Second
-	// lookAgain is the pause between two looks at what nobody announces.
-	lookAgain = 20 * time.Millisecond
+	// pollEvery is the pause between two polls of what nobody announces.
+	pollEvery = 20 * time.Millisecond
 )
 
 // feed is a growing list that can be waited for.
@@ -339,7 +339,7 @@ func (p *process) ready() (incarnation string) {
 // look looks again and again until f is true.
 func (r *rig) look(what string, f func() bool) {
 	r.t.Helper()
-	again := time.NewTicker(lookAgain)
+	again := time.NewTicker(pollEvery)
 	defer again.Stop()
 	for !f() {
 		select {

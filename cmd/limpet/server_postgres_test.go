@@ -132,7 +132,7 @@ func TestServerWaitsForItsDatabase(t *testing.T) {
 		ended <- c.execute(ctx, []string{"server", "--store", store, "--store-wait", "-1s", "--gossip", "127.0.0.1:0", "--listen", "127.0.0.1:0"})
 	}()
 	for !strings.Contains(stderr.String(), "the store does not answer, trying again") {
-		if backoff.Sleep(ctx, lookAgain) != nil {
+		if backoff.Sleep(ctx, pollEvery) != nil {
 			t.Fatalf("it does not wait: exit %d: %s", <-ended, stderr)
 		}
 	}

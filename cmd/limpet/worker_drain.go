@@ -16,7 +16,7 @@ import (
 const (
 	// drainDeadline is how long a drain serves HARD runs if nothing is said.
 	drainDeadline = 5 * time.Minute
-	// drainPoll is the pause between two looks at a worker that drains.
+	// drainPoll is the pause between two polls of a worker that drains.
 	drainPoll = 500 * time.Millisecond
 	// drainUnseen is how long the server that is asked may not have heard of the
 	// drain.

@@ -45,8 +45,8 @@ type Config struct {
 	// Join holds gossip addresses of members of the cluster, servers or
 	// workers, host:port; one that answers is enough.
 	Join []string
-	// JoinTimeout is how long Run looks for a member of Join. Defaults to 30 s;
-	// sdk.Never looks for ever.
+	// JoinTimeout is how long Run tries to reach a member of Join. Defaults to
+	// 30 s; sdk.Never tries for ever.
 	JoinTimeout time.Duration
 	// Slots is how many attempts run at once. Defaults to GOMAXPROCS.
 	Slots int

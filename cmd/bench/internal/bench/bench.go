@@ -66,7 +66,7 @@ func (b *bench) warmUp(ctx context.Context) error {
 	return b.awaitAll(ctx, runs[len(runs)-1])
 }
 
-// measure runs what counts, between two looks at the usage of the processes.
+// measure runs what counts, between two readings of the usage of the processes.
 func (b *bench) measure(ctx context.Context) error {
 	if err := b.startProfiles(ctx); err != nil {
 		return err
@@ -223,7 +223,7 @@ func (b *rig) databaseLimits(ctx context.Context, perCommit, bytesPerEntry float
 	return b.database.limits(ctx, b.limits, max(int(perCommit+0.5), 1), max(int(bytesPerEntry+0.5), 1))
 }
 
-// watchServers looks at the servers' memory, and tells how far the runs are.
+// watchServers reads the servers' memory, and tells how far the runs are.
 func (b *bench) watchServers(ctx context.Context) {
 	ticker := time.NewTicker(rssEvery)
 	defer ticker.Stop()

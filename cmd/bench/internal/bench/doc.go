@@ -5,28 +5,26 @@
 // times stored with the runs, the ledgers of the steps, the usage of the
 // processes → limits of the machine, measured in the same call → a Result.
 //
-// Throughput: in bulk, all runs are started by calls of up to 10,000, and the
-// end is the newest finishing time that is stored, so that waiting costs nothing
-// and takes nothing from the precision: the client waits for one run at a time,
-// first for the one started last. A run's latency is from created to finished,
-// as stored. One at a time, it is from the call to start to the answer with the
-// result, by the client's clock. That a run stayed on one worker, and that no
-// step ran twice, is taken from what the step functions recorded, not from the
-// engine.
-//
-// Failover: when runs go on after a fault is the difference of two times of the
-// ledgers, which all are of one machine's clock.
-//
-// Waiting: what runs cost that wait for their workers is the memory of the
-// servers' processes as the system counts it, against that before the first of
-// them.
-//
-// Keyed and Handoff: how many values of local state were built, and when steps
-// ended on the worker that a run moved to, is taken from the ledgers too.
+// Where the figures come from:
+//   - Throughput in bulk. All runs are started by calls of up to 10,000. The end is
+//     the newest finishing time that is stored, so that waiting costs nothing and
+//     takes nothing from the precision. A run's latency is from created to
+//     finished, as stored. The client waits for one run at a time, first for the
+//     one that was started last.
+//   - Throughput one at a time. A run's latency is from the call to start until
+//     the answer with the result, by the client's clock.
+//   - That a run stayed on one worker, and that no step ran twice. Both are taken
+//     from what the step functions recorded, not from the engine.
+//   - Failover. When runs go on after a fault is the difference of two times of
+//     the ledgers, which all are of one machine's clock.
+//   - Waiting. What a run costs that waits for its worker is the memory of the
+//     servers' processes as the system counts it, less that before the first run.
+//   - Keyed and Handoff. How many values of local state were built, and when steps
+//     ended on the worker that a run moved to, is in the ledgers too.
 //
 // Invariant: what a measurement started, it ends, a private PostgreSQL included.
 //
 // Imports localcluster, procs, ledger, actors/journal and its sqlite store,
-// actors/placement,
-// postgrestest, cluster, sdk, messages, messages/api.
+// actors/placement, postgrestest, cluster, cluster/backoff, sdk, messages,
+// messages/api.
 package bench

@@ -18,7 +18,7 @@ import (
 const (
 	// trialTimeout is when a run of a trial that has not gone on counts as lost.
 	trialTimeout = 60 * time.Second
-	// ledgerEvery is the pause between two looks into the ledgers.
+	// ledgerEvery is the pause between two polls of the ledgers.
 	ledgerEvery = 50 * time.Millisecond
 	// downtime of the worker of a HardRestart: its loss is noticed by then.
 	downtime = 4 * time.Second
@@ -192,7 +192,7 @@ func (f *failover) restoreWorker(ctx context.Context, victim string) error {
 	return f.cluster.StartWorker(victim)
 }
 
-// until looks into the ledgers until they show what is waited for, or the trial
+// until polls the ledgers until they show what is waited for, or the trial
 // has lasted too long.
 func (f *failover) until(ctx context.Context, shown func(map[stepKey][]ledger.Execution) bool) error {
 	end := time.Now().Add(trialTimeout)

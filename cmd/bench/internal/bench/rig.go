@@ -156,12 +156,12 @@ func (r *rig) start(ctx context.Context, flushEvery time.Duration, workers []str
 // client asks the first server first.
 func (r *rig) client() *sdk.Client { return r.clients[0] }
 
-// poll looks until it is done, or ctx ends: its cause is the error.
-func poll(ctx context.Context, every time.Duration, look func() (done bool, err error)) error {
+// poll asks until it is done, or ctx ends: its cause is the error.
+func poll(ctx context.Context, every time.Duration, ask func() (done bool, err error)) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		if done, err := look(); done || err != nil {
+		if done, err := ask(); done || err != nil {
 			return err
 		}
 		select {

@@ -231,7 +231,7 @@ func (w *waiting) executions(ctx context.Context) (int64, error) {
 	return w.cluster.Executions(ctx), nil
 }
 
-// measureWaiting looks at the servers, at rest, and at every run.
+// measureWaiting reads the memory of the servers, at rest, and every run.
 func (w *waiting) measureWaiting(ctx context.Context, idle procs.Memory) error {
 	f := w.figures
 	w.progress.show("%.0f s: all runs wait; measuring memory", time.Since(w.begin).Seconds())

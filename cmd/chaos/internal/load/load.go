@@ -31,8 +31,8 @@ const (
 	waitFor = 3 * time.Minute
 	// lastLook is how long it may take to find out what has not ended.
 	lastLook = 5 * time.Second
-	// lookAgain is the pause between two looks at what nobody announces.
-	lookAgain = 100 * time.Millisecond
+	// pollEvery is the pause between two polls of what nobody announces.
+	pollEvery = 100 * time.Millisecond
 )
 
 // Config of a load. APIs and LedgerDir are required.
@@ -136,7 +136,7 @@ func (l *Load) awaitWorkflows(ctx context.Context) error {
 			if err == nil && len(missing) == 0 {
 				break
 			}
-			if backoff.Sleep(ctx, lookAgain) != nil {
+			if backoff.Sleep(ctx, pollEvery) != nil {
 				return messages.Errorf(messages.CodeDeadline, "server %s does not know the workflows %s: %w", address, strings.Join(missing, ", "), ctx.Err())
 			}
 		}
@@ -172,7 +172,7 @@ func (l *Load) generate(ctx context.Context) {
 			return
 		}
 		for l.underWay.Load() >= underWayMost {
-			if backoff.Sleep(ctx, lookAgain) != nil {
+			if backoff.Sleep(ctx, pollEvery) != nil {
 				return
 			}
 			next = time.Now()
@@ -218,7 +218,7 @@ func (l *Load) Settle(ctx context.Context) error {
 			}
 		default:
 		}
-		if backoff.Sleep(ctx, lookAgain) != nil {
+		if backoff.Sleep(ctx, pollEvery) != nil {
 			break
 		}
 	}
@@ -270,7 +270,7 @@ func (l *Load) Undrain(ctx context.Context, worker string) error {
 func (l *Load) insist(ctx context.Context, ask func(*sdk.Client) error) error {
 	for i := 0; ; i++ {
 		err := ask(l.clients[i%len(l.clients)])
-		if err == nil || backoff.Sleep(ctx, lookAgain) != nil {
+		if err == nil || backoff.Sleep(ctx, pollEvery) != nil {
 			return err
 		}
 	}

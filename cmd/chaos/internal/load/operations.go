@@ -111,7 +111,7 @@ func (o *operation) call(call verdict.Call, repeat bool, do func(context.Context
 		err := do(o.load.ctx, &c)
 		c.End = time.Now()
 		o.load.record(&c, err)
-		if c.Outcome != verdict.Ambiguous || !repeat || backoff.Sleep(o.load.ctx, lookAgain) != nil {
+		if c.Outcome != verdict.Ambiguous || !repeat || backoff.Sleep(o.load.ctx, pollEvery) != nil {
 			return c.Outcome == verdict.Acknowledged
 		}
 	}
