@@ -47,6 +47,7 @@ const (
 	CodeJournalCorrupt       Code = "JOURNAL_CORRUPT"
 	CodeJournalNewer         Code = "JOURNAL_NEWER"
 	CodeJournalInUse         Code = "JOURNAL_IN_USE"
+	CodeJournalDenied        Code = "JOURNAL_DENIED"
 	CodeJournalUnavailable   Code = "JOURNAL_UNAVAILABLE"
 	CodeJournalConflict      Code = "JOURNAL_CONFLICT"
 	CodeAddressInUse         Code = "ADDRESS_IN_USE"
@@ -116,6 +117,7 @@ var catalogue = map[Code]entry{
 	CodeStepFailed:           {KindAborted, false, "see the failed step with `limpet run get`"},
 	CodeJournalCorrupt:       {KindDataLoss, false, "restore the journal file from a backup; it was not changed"},
 	CodeJournalNewer:         {KindFailedPrecondition, false, "start the version of limpet that wrote the journal, or a newer one"},
+	CodeJournalDenied:        {KindFailedPrecondition, false, "let the server's user read and write the journal's file and its directory, or give it another file"},
 	CodeJournalInUse:         {KindFailedPrecondition, false, "stop the server that holds the journal, or give this one another file"},
 	CodeJournalUnavailable:   {KindUnavailable, true, "try again once the journal is back; starts with an idempotency key can be repeated safely"},
 	CodeJournalConflict:      {KindAborted, true, "another activation of the run went on; try again"},

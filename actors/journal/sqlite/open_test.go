@@ -236,6 +236,12 @@ func TestOpenPaths(t *testing.T) {
 			t.Errorf("open %q: %v, want %s", path, err, want)
 		}
 	}
+	// Nobody may make a directory there, whoever asks.
+	if _, err := os.Stat("/sys/kernel"); err == nil {
+		if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: "/sys/limpet/journal.db"}); messages.CodeOf(err) != messages.CodeJournalDenied || !strings.Contains(err.Error(), "not permitted") {
+			t.Errorf("open where nothing may be made: %v", err)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "canceled.db")}); messages.CodeOf(err) != messages.CodeJournalUnavailable {

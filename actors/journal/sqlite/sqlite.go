@@ -22,6 +22,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -107,6 +108,7 @@ var _ journal.Store = (*Store)(nil)
 // being opened. After an error the file is as it was.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	cfg = cfg.withDefaults()
+	defer func() { err = denied(cfg.Path, err) }()
 	path, err := preparePath(cfg.Path)
 	if err != nil {
 		return nil, err
@@ -140,6 +142,20 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, s.fail("open", err)
 	}
 	return s, nil
+}
+
+// denied gives an error of opening its code if it is one that no waiting
+// mends: the process may not do it, or the file system is read-only.
+func denied(path string, err error) error {
+	code := sqlite.ErrCode(err).ToPrimary()
+	if code != sqlite.ResultReadOnly && code != sqlite.ResultPerm && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return err
+	}
+	var coded *messages.Error
+	if errors.As(err, &coded) {
+		return messages.Errorf(messages.CodeJournalDenied, "%s", coded.Message)
+	}
+	return messages.Errorf(messages.CodeJournalDenied, "journal %q: %w", path, err)
 }
 
 // preparePath returns the path that the file has without symbolic links, in a
