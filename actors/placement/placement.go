@@ -346,15 +346,6 @@ type Load struct {
 	ReportedAt time.Time // zero before the first report
 }
 
-// Load returns the figures of a worker.
-func (c *Core) Load(workerID string) (Load, bool) {
-	w, ok := c.workers[workerID]
-	if !ok {
-		return Load{}, false
-	}
-	return w.figures(), true
-}
-
 // Loads returns the figures of all workers, in no order.
 func (c *Core) Loads() []Load {
 	out := make([]Load, 0, len(c.workers))

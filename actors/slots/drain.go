@@ -84,9 +84,6 @@ func (d *drainState) stirred(now time.Time) {
 // Draining says whether the worker takes on nothing new.
 func (c *Core) Draining() bool { return c.drain.on }
 
-// Ending says whether its process is to end, or has ended.
-func (c *Core) Ending() bool { return c.drain.ending || c.stopped }
-
 // Drain lets the worker come to its end, at the deadline at the latest; of
 // several the earliest counts.
 func (c *Core) Drain(now, deadline time.Time) []Action {
