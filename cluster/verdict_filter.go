@@ -45,7 +45,8 @@ func (f *verdictFilter) filter(old *View, heard []Member) []Member {
 		there[m.Name] = true
 	}
 	missed := slices.DeleteFunc(slices.Clone(old.Members), func(m Member) bool { return there[m.Name] })
-	others := slices.ContainsFunc(old.servers, func(m Member) bool { return m.Name != self })
+	// Also one that joins or leaves: it may have given leases.
+	others := slices.ContainsFunc(old.Members, func(m Member) bool { return m.Role == RoleServer && m.Name != self })
 	asked := f.quorumMembers(missed)
 	f.mu.Lock()
 	held, due := f.rules.Hold(asked, others)

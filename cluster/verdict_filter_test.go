@@ -84,3 +84,28 @@ func TestFilterHoldsWorkersThatDrain(t *testing.T) {
 		t.Fatalf("held are %v", held)
 	}
 }
+
+// The only other server leaves, and may have given leases to a worker that this one
+// misses: it is asked.
+func TestFilterAsksServersThatLeave(t *testing.T) {
+	self := Member{Name: "a~1", Role: RoleServer, State: StateReady, Address: "10.0.0.1:1", GossipAddress: "10.0.0.1:2"}
+	other := Member{Name: "b~1", Role: RoleServer, Address: "10.0.0.2:1", GossipAddress: "10.0.0.2:2"}
+	missed := Member{Name: "w~1", Role: RoleWorker, State: StateReady, Address: "10.0.0.3:1", GossipAddress: "10.0.0.3:2"}
+	for _, other.State = range []State{StateDraining, StateJoining} {
+		m := alone(Config{}, self)
+		f := newVerdictFilter(m, &countedHeartbeats{}, poller{func(context.Context, Member, *messages.Ping) (*messages.Pong, error) {
+			return &messages.Pong{Known: true, HoldMs: 1000}, nil
+		}})
+		m.leases.table.listens(now())
+		heard := []Member{self, other}
+		f.heard = func() []Member { return slices.Clone(heard) }
+		view := NewView(1, []Member{self, other, missed})
+		m.views.Set(view)
+		for range 3 {
+			if n := len(f.filter(view, f.heard())); n != 3 {
+				t.Fatalf("%s: a worker goes that may have a lease of the other server", other.State)
+			}
+			f.round(t.Context())
+		}
+	}
+}

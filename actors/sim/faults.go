@@ -190,7 +190,10 @@ func (s *Sim) thaw(p *proc) {
 		p.worker.checkLease()
 	}
 	if p.server != nil && s.now.Sub(p.frozenAt) > pauseMost {
-		p.later(s.dice.between(0, 100*time.Millisecond), p.server.beginAnew)
+		p.later(s.dice.between(0, 100*time.Millisecond), func() {
+			p.server.beginAnew()
+			p.server.verdicts.recheck()
+		})
 	}
 	if p.worker != nil && s.now.Sub(p.frozenAt) > pauseMost {
 		p.later(s.dice.between(0, 100*time.Millisecond), p.worker.registerAgain)
@@ -267,14 +270,18 @@ func (s *Sim) suspect() {
 		return
 	}
 	if a.server != nil && b.worker != nil && b.alive {
-		a.server.silent(b.worker, true)
+		a.server.verdicts.miss(b)
+		a.later(s.dice.between(100*time.Millisecond, 3*time.Second), func() { s.observe(a, b) })
 		return
 	}
 	s.setView(a, b, false)
 }
 
 func (s *Sim) drainOne() {
-	p := s.pickProc(func(p *proc) bool { return p.worker != nil && !p.frozen && !p.worker.core.Draining() })
+	// One that was not admitted ends without a drain.
+	p := s.pickProc(func(p *proc) bool {
+		return p.worker != nil && !p.frozen && p.worker.admitted && !p.worker.core.Draining()
+	})
 	if p == nil {
 		return
 	}

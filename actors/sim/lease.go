@@ -11,23 +11,12 @@ import (
 )
 
 // Leases: the real cores of both sides, with packets that are lost and late like
-// all others, looks at ports, and heartbeats in the journal. What is modelled
-// of a server's verdict on a silent worker is how long it is held back.
+// all others, and looks at ports.
 
 var leaseConfig = lease.Config{For: 1400 * time.Millisecond, Store: true, HeartbeatGap: 800 * time.Millisecond}
 
-const (
-	// verdictTry is how long a server waits for the word of others, verdictPause
-	// the time before it asks again.
-	verdictTry   = 300 * time.Millisecond
-	verdictPause = 100 * time.Millisecond
-)
-
-// heartbeat is the newest one of a server.
-type heartbeat struct {
-	serial uint64
-	at     time.Time
-}
+// verdictTry is how long a server waits for the word of others.
+const verdictTry = 300 * time.Millisecond
 
 // ---- a worker's side -------------------------------------------------------------
 
@@ -122,9 +111,6 @@ func (sv *server) leaseLoop() {
 			s.send(p, sv.proc, "stands", func() { sv.lease.Answered(p.address, seq) })
 		})
 	}
-	if seq%2 == 0 {
-		sv.beat()
-	}
 	sv.later(leaseConfig.Every(), sv.leaseLoop)
 }
 
@@ -134,37 +120,19 @@ func (sv *server) noteServers() {
 		if p.server == nil || p == sv.proc {
 			continue
 		}
-		if sv.sees[p] {
-			there = append(there, p.address)
-		} else if !p.alive && !sv.sim.cut(sv.proc, p) {
+		switch {
+		case sv.ended(p) && !sv.hears(p):
 			sv.lease.Ended(sv.clock(), p.address)
+		case sv.sees[p] && sv.state[p] != memberJoining:
+			there = append(there, p.address)
 		}
 	}
 	sv.lease.Servers(sv.clock(), there)
-}
-
-// beat writes a heartbeat, and reads those of the others.
-func (sv *server) beat() {
-	s := sv.sim
-	began := sv.clock()
-	sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() {
-		if s.journalDown() {
-			return
-		}
-		sv.serial++
-		s.heartbeats[sv.address] = heartbeat{sv.serial, s.now}
-		var beats []lease.Heartbeat
-		for _, p := range s.procs {
-			if beat, ok := s.heartbeats[p.address]; ok && p != sv.proc && p.incarnation == s.newest(p.id) {
-				beats = append(beats, lease.Heartbeat{Server: p.address, Serial: beat.serial, Age: s.now.Sub(beat.at)})
-			}
-		}
-		sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() { sv.lease.HeartbeatWritten(began, sv.clock(), beats) })
-	})
+	sv.lease.Activate(sv.member != memberJoining)
 }
 
 func (sv *server) grant(w *worker, seq, term uint64) {
-	if !sv.sees[w.proc] || sv.judging[w.proc] || sv.outranked(w) {
+	if !sv.hears(w.proc) || sv.outranked(w) {
 		return
 	}
 	if valid := sv.lease.Grant(sv.clock(), processKey(w.ref()), term); valid > 0 {
@@ -182,82 +150,42 @@ func (sv *server) outranked(w *worker) bool {
 	})
 }
 
-// silent has a server that misses a worker call it lost when no lease can be
-// left. Suspected falsely, it is let off if another server sees it.
-func (sv *server) silent(w *worker, falsely bool) {
-	s := sv.sim
-	if sv.judging[w.proc] || !sv.sees[w.proc] {
-		return
-	}
-	sv.judging[w.proc] = true
-	var round func()
-	round = func() {
-		if !falsely && s.reachable(sv.proc, w.proc) || !sv.sees[w.proc] {
-			delete(sv.judging, w.proc)
-			s.observe(sv.proc, w.proc)
-			return
-		}
-		if sv.ended(w) {
-			sv.lost(w)
-			return
-		}
-		sv.askLeases(w, func(reached []string, promised time.Duration, vouched bool) {
-			switch {
-			case falsely && vouched:
-				delete(sv.judging, w.proc)
-			case vouched || promised > 0 || sv.lease.Hold(sv.clock(), processKey(w.ref()), reached) > 0:
-				sv.later(verdictPause, round)
-			default:
-				sv.lost(w)
-			}
-		})
-	}
-	round()
-}
-
-func (sv *server) lost(w *worker) {
-	delete(sv.judging, w.proc)
-	sv.sim.setView(sv.proc, w.proc, false)
-}
-
 // askLeases asks the other servers about the leases of a worker's process: who
-// answered, for how long one may last, and whether one sees it.
-func (sv *server) askLeases(w *worker, done func(reached []string, promised time.Duration, vouched bool)) {
+// answered, and for how long one may last.
+func (sv *server) askLeases(w *worker, done func(reached []string, promised time.Duration)) {
 	s := sv.sim
 	missing := append(sv.lease.Silent(sv.clock()), processKey(w.ref()))
 	var reached []string
 	var promised time.Duration
-	vouched := false
 	for _, p := range s.procs {
 		if p.server == nil || p == sv.proc || !sv.sees[p] {
 			continue
 		}
 		s.send(sv.proc, p, "missing", func() {
-			hold, sees := p.server.lease.Vouch(p.clock(), missing), p.sees[w.proc] && !p.server.judging[w.proc]
+			hold := p.server.lease.Vouch(p.clock(), missing)
 			s.send(p, sv.proc, "vouch", func() {
-				reached, promised, vouched = append(reached, p.address), max(promised, hold), vouched || sees
+				reached, promised = append(reached, p.address), max(promised, hold)
 			})
 		})
 	}
-	sv.later(verdictTry, func() { done(reached, promised, vouched) })
+	sv.later(verdictTry, func() { done(reached, promised) })
 }
 
 // leaseHold finds out for how long a process that is not there may not be called
 // lost.
 func (sv *server) leaseHold(ref *messages.WorkerRef, done func(hold time.Duration)) {
 	w := sv.sim.workerOf(ref)
-	if w == nil || sv.ended(w) {
+	if w == nil || sv.ended(w.proc) {
 		done(0)
 		return
 	}
-	sv.askLeases(w, func(reached []string, promised time.Duration, _ bool) {
+	sv.askLeases(w, func(reached []string, promised time.Duration) {
 		done(max(promised, sv.lease.Hold(sv.clock(), processKey(ref), reached)))
 	})
 }
 
-// ended says that the server knows that a worker's process has ended: its ports
-// are refused.
-func (sv *server) ended(w *worker) bool { return !w.alive && !sv.sim.cut(sv.proc, w.proc) }
+// ended says that the server knows that a process has ended: its ports are refused.
+func (sv *server) ended(p *proc) bool { return !p.alive && !sv.sim.cut(sv.proc, p) }
 
 func (s *Sim) procOf(address string) *proc {
 	return s.procs[slices.IndexFunc(s.procs, func(p *proc) bool { return p.address == address })]

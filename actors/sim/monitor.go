@@ -56,7 +56,7 @@ type dispatched struct {
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                      int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays                                                                                             int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs                                                                                    int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -424,6 +424,7 @@ func (c *counts) add(d counts) {
 	c.Successions += d.Successions
 	c.Leaves += d.Leaves
 	c.Outages += d.Outages
+	c.CutOffs += d.CutOffs
 	c.Lapses += d.Lapses
 	c.Rebuilds += d.Rebuilds
 	c.StateLost += d.StateLost

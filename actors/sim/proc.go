@@ -151,7 +151,7 @@ func (s *Sim) reachable(observer, subject *proc) bool {
 
 func (s *Sim) observe(observer, subject *proc) {
 	want := s.reachable(observer, subject)
-	if want == observer.sees[subject] || observer.deciding[subject] {
+	if want == observer.hears(subject) || observer.deciding[subject] {
 		return
 	}
 	wait := s.dice.between(20*time.Millisecond, 200*time.Millisecond)
@@ -162,15 +162,29 @@ func (s *Sim) observe(observer, subject *proc) {
 	observer.later(wait, func() {
 		observer.deciding[subject] = false
 		if s.reachable(observer, subject) == want {
-			if sv := observer.server; sv != nil && subject.worker != nil && !want && !subject.left {
-				sv.silent(subject.worker, false)
-				return
-			}
-			s.setView(observer, subject, want)
+			s.decide(observer, subject, want)
 			return
 		}
 		s.observe(observer, subject)
 	})
+}
+
+// hears says that a process is in the view, and that memberlist holds it for alive.
+func (p *proc) hears(subject *proc) bool {
+	return p.sees[subject] && (p.server == nil || !p.server.verdicts.unheard[subject])
+}
+
+// decide takes in what memberlist has found. A server asks before it believes that
+// a member has gone that did not say so.
+func (s *Sim) decide(observer, subject *proc, hears bool) {
+	switch sv := observer.server; {
+	case sv == nil || subject.left && !hears || hears && !sv.sees[subject]:
+		s.setView(observer, subject, hears)
+	case hears:
+		sv.verdicts.hear(subject)
+	default:
+		sv.verdicts.miss(subject)
+	}
 }
 
 func (s *Sim) setView(observer, subject *proc, sees bool) {
@@ -179,13 +193,19 @@ func (s *Sim) setView(observer, subject *proc, sees bool) {
 	}
 	s.tracef("%s %s %s", observer.address, map[bool]string{true: "sees", false: "misses"}[sees], subject.address)
 	observer.sees[subject] = sees
+	if observer.server != nil {
+		delete(observer.server.verdicts.unheard, subject)
+	}
 	if sees {
 		observer.seenSince[subject] = s.now
 		observer.state[subject] = subject.member
 	}
 	if sv := observer.server; sv != nil && subject.server != nil {
 		if sees && observer.missed[subject] {
-			s.send(observer, subject, "declared gone", subject.server.declaredGone)
+			s.send(observer, subject, "declared gone", func() {
+				subject.server.declaredGone()
+				subject.server.verdicts.recheck()
+			})
 		}
 		observer.missed[subject] = !sees
 	}
@@ -245,7 +265,7 @@ func (p *proc) ownerIn(kind, name string) *proc {
 	var best *proc
 	var most uint64
 	for _, q := range p.sim.procs {
-		if q.server == nil || q != p && (!p.sees[q] || p.state[q] == memberDraining) || q == p && (!q.alive || q.member == memberDraining) {
+		if q.server == nil || q != p && (!p.sees[q] || p.state[q] != memberReady) || q == p && (!q.alive || q.member != memberReady) {
 			continue
 		}
 		if h := hash(kind, name, q.address); best == nil || h > most {

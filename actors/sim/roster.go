@@ -21,7 +21,7 @@ type watcher struct {
 func newWatcher(sv *server) *watcher {
 	return &watcher{sv: sv, core: roster.New[*actor](roster.Config{Ended: func(workerID, incarnation string) bool {
 		w := sv.sim.byRef[workerID+"~"+incarnation]
-		return w != nil && sv.ended(w)
+		return w != nil && sv.ended(w.proc)
 	}})}
 }
 

@@ -18,10 +18,8 @@ type server struct {
 	placeOwner *proc
 
 	lease *lease.Granter
-	// judging are silent workers whose leases may not have ended.
-	judging map[*proc]bool
-	// serial of the last heartbeat.
-	serial uint64
+	// verdicts are those on members that the server misses.
+	verdicts *verdicts
 
 	host *activation.Host
 	// views counts the views that the host was given; appending are the appends
@@ -33,8 +31,9 @@ type server struct {
 func (s *Sim) startServer(id string) *server {
 	p := s.newProc(id)
 	p.member, s.bornAt = memberReady, s.now
-	sv := &server{proc: p, judging: map[*proc]bool{}, lease: lease.NewGranter(leaseConfig, p.clock())}
+	sv := &server{proc: p, lease: lease.NewGranter(leaseConfig, p.clock())}
 	sv.roster, sv.host = newWatcher(sv), newHost(sv)
+	sv.verdicts = newVerdicts(sv)
 	p.server = sv
 	s.tracef("server %s starts", p.address)
 	s.reconsider()
@@ -43,8 +42,8 @@ func (s *Sim) startServer(id string) *server {
 		sv.viewChanged()
 	})
 	sv.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {
-		sv.lease.Activate(true)
 		sv.leaseLoop()
+		sv.verdicts.schedule(tiny)
 	})
 	return sv
 }

@@ -19,7 +19,8 @@
 //
 //   - Q1. A member that is missed stays in the view until a round has concluded
 //     that it may go, if somebody loses by its going (Member.Loss). A server that
-//     was alone has nobody to ask and lets everybody go.
+//     was alone has nobody to ask and lets everybody go. It was not alone if another
+//     server was in its view in any state: one that leaves may have given leases.
 //   - Q2. A server that reaches most of the servers that it knows concludes that
 //     the others have gone. This is the usual case, and costs one round trip.
 //   - Q3. Without a majority it goes by the heartbeats in the store, which every

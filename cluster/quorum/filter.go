@@ -48,7 +48,7 @@ func New(self string) *Filter {
 }
 
 // Hold takes the members of the view that are missed, this server not among them,
-// and whether there is another server in the view. It returns those that stay in
+// and whether there is another server in the view, in whatever state. It returns those that stay in
 // the view, and whether one of them was not held before: a round is due then.
 func (f *Filter) Hold(missed []Member, others bool) (held []string, due bool) {
 	alone := len(f.rivals) == 0 && !f.cutOff && !others
