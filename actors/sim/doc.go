@@ -61,5 +61,5 @@
 // grant is taken, no run counts as bound, and nothing is left in memory.
 //
 // Imports only activation, heap, run, roster, placement, slots, projection, journal,
-// cluster/lease and messages.
+// cluster/lease, cluster/quorum and messages.
 package sim

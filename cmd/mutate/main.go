@@ -53,7 +53,7 @@ func run(ctx context.Context, seeds int, only string) error {
 		return fmt.Errorf("the simulation fails with no rule broken: %s %w", failed, err)
 	}
 	var survived []string
-	for i, m := range slices.Concat(mutations, activationMutations, scripted) {
+	for i, m := range slices.Concat(mutations, activationMutations, scripted, quorumMutations) {
 		if !strings.Contains(m.name, only) {
 			continue
 		}
@@ -83,7 +83,7 @@ func run(ctx context.Context, seeds int, only string) error {
 // copyModule copies what the simulator and the scripts need of the module.
 func copyModule(ctx context.Context, dir string) error {
 	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}",
-		"./actors/sim", "./actors/activation")
+		"./actors/sim", "./actors/activation", "./cluster/quorum")
 	cmd.Stderr = os.Stderr
 	list, err := cmd.Output()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // can be read.
 func TestMutationsApply(t *testing.T) {
 	names := map[string]bool{}
-	for _, m := range slices.Concat(mutations, activationMutations, scripted) {
+	for _, m := range slices.Concat(mutations, activationMutations, scripted, quorumMutations) {
 		if names[m.name] {
 			t.Errorf("%s: twice", m.name)
 		}
