@@ -1,96 +1,124 @@
 // Package cluster joins processes into one cluster: membership by memberlist,
 // actors by Proto.Actor, and between them a ClusterProvider, an IdentityLookup
-// and a remoting of our own.
+// and a remote of our own. It is what actors import.
 //
-// Data flow: memberlist's events → View (immutable) → Proto.Actor's topology,
-// the lookup, connections, subscribers; identity → shard → owner in the View →
-// activation on the owner; message → peer (one connection to each address) →
-// batch → receiver → actor.
+// Data flow: gossip (who is heard) → verdict filter and leases (who is held in the
+// view) → View (immutable) → Proto.Actor's topology, the lookup, connections,
+// subscribers. And: identity → shard → owner in the View → activation on the
+// owner; message → peer (one connection to each address) → batch → receiver →
+// actor.
+//
+// # Where what is
+//
+//	gossip   who is a member: joining, packets, looks at ports. memberlist is here only
+//	quorum   what follows from members that are missed. Pure
+//	lease    until when a worker may act, and from when it may be called lost. Pure
+//	remote   messages between nodes. Proto.Actor's wire
+//	notify   the two ways of telling others: hooks for events, values for states
+//	cluster  Node, View, Config, owners of shards, lookup and calls: the rest
 //
 // # What holds
 //
-//   - A View is published by one goroutine, before anybody hears that it
-//     changed. All nodes that have the same members find the same owners.
-//   - A member's Name is one process. Its ID is one appearance of that process
-//     at this observer: who was declared gone and is back has another ID, also
-//     when leaving and return came at once. The observer numbers appearances,
-//     and not the member itself, because the member does not learn of a verdict
-//     on it before others see it again; OnDeclaredGone then tells it.
-//   - Only the owner by its own view activates an identity. Two views may
-//     differ for a moment, so two activations are rare, not impossible: the
-//     journal's compare-and-swap decides between them. So it does with a process
-//     that was paused, declared gone and goes on as if nothing had happened
-//     (OnPause tells it, but what was under way may be sooner).
-//   - Messages from one node to another arrive in order or not at all. A lost
-//     one is not reported in general: whoever needs an answer asks again.
-//   - Terminated of an actor on another node is a hint: at once when its
-//     process ends, at the verdict when it only hangs, and false when a
-//     connection breaks. That a member left the View is the verdict.
-//   - Messages that were sent must not be changed: actors of one process share
-//     them.
+//   - A View is published by one goroutine. View and Await have it first, then the
+//     library and the remote, then the subscribers. Nodes that have the same members
+//     find the same owners.
+//   - A member's Name is one process. Its ID is one appearance of that process at
+//     this observer: who was declared gone and is back has another ID. The observer
+//     numbers appearances, and not the member itself, because the member does not
+//     learn of a verdict on it before others see it again; OnDeclaredGone then tells
+//     it.
+//   - Only the owner by its own view activates an identity. Two views may differ for
+//     a moment, so two activations are rare, not impossible: the journal's
+//     compare-and-swap decides between them. So it does with a process that was
+//     paused, declared gone and goes on as if nothing had happened. OnPause tells
+//     that process, but what was under way may be sooner.
+//   - Messages from one node to another arrive in order or not at all. A lost one is
+//     not reported in general: whoever needs an answer asks again.
+//   - Terminated of an actor on another node is a hint. It comes at once when its
+//     process ends, at the verdict when it only hangs, and falsely when a connection
+//     breaks. That a member left the View is the verdict.
+//   - Messages that were sent must not be changed: actors of one process share them.
+//
+// # How others are told
+//
+// By package notify, and in no other way:
+//
+//	the newest View                   Value: View, Await, Subscribe
+//	lease began or ended              Hooks: OnLease
+//	this process was paused           Hooks: OnPause
+//	this process was declared gone    Hooks: OnDeclaredGone
+//
+// # Locks
+//
+// Each state has one owner, a type with a lock whose methods call nobody: the table
+// and the lookout in gossip, leaseTable, the rules in verdictFilter, the outbox of a
+// peer. Such a lock is always the innermost, so no order has to be kept. Two locks
+// are held while others are called: shownState.mu while a state is gossiped, and
+// leases.telling while a change of the lease is told, each so that what comes later
+// is told later. Nothing takes both.
 //
 // # Cut off, or alone
 //
-// That a member does not answer is as true of the observer when its own network
-// is down. A server with Config.Heartbeats therefore holds a verdict back until it
-// knows better (gate, judge):
+// That a member does not answer is as true of the observer when its own network is
+// down. A server with Config.Heartbeats therefore holds a verdict back until the
+// rules of package quorum say who is right. In short:
 //
-//   - Reached by most of the servers that it knows, it goes on at once, as soon
-//     as none of them still sees who is missing. That is the usual case and
-//     costs one round trip.
-//   - Without a majority it looks at the heartbeats in the store, which every
-//     server writes some times a second: who gives no new one does not live,
-//     wherever the store's clock is set.
-//     No sign of a server that is out of reach: the others have died, it goes on
-//     alone. Two servers of which one dies, or three of which two die at once,
-//     have no majority, so counting alone would not do; and the store has to be
-//     there anyhow for anything to go on.
-//   - A sign of one that is out of reach: the cluster is split. The side with
-//     more servers goes on, then the one with more workers, then the one with
-//     the first name: both sides find the same. The other one says that it is
-//     joining, so that it owns nothing, keeps its last view, and calls nobody
-//     lost. Nobody exits. When it reaches the others again it is ready, and takes
-//     its shards up from the journal.
+//   - A server that reaches most of the servers goes on at once. That is the usual
+//     case and costs one round trip.
+//   - Without a majority it reads the heartbeats in the store. No fresh one of a
+//     server that it does not reach: the others have died, it goes on alone.
+//   - A fresh one: the cluster is partitioned. The partition with more servers goes
+//     on, then the one with more workers, then the one with the first name.
+//   - A server of the other partition is cut off. It says that it is joining, so that
+//     it owns nothing. It keeps its last view and calls nobody lost. Nobody exits.
+//     When it reaches the others again it is ready, and takes its shards up from the
+//     journal.
 //
-// A server that was stopped for a while asks in the same way before it goes on
-// for long: if the others do not know it any more, it is cut off until they do.
-// A server that starts is not ready before it has joined and has looked for
-// heartbeats of others, whom it then joins too, for alone in its view it would own
-// everything. All this is to spare work and needless moves of
-// runs; what two servers write at one time is still decided by the journal.
+// A server that was stopped for a while asks in the same way before it goes on for
+// long. A server that starts is not ready before it has joined and has read the
+// heartbeats of others, whom it then joins too: alone in its view it would own
+// everything. All this spares work and needless moves of runs. What two servers
+// write at one time is still decided by the journal.
 //
 // # Leases
 //
-// A worker acts only while it has a lease: it asks every server for one some
-// times a second, in packets beside those of the failure detection. No server
-// lets a silent worker leave its view before its leases have ended, wherever they
-// came from, so nobody rebinds its runs or admits another process under its id
-// while it may act; see package lease. With LocalConfig what it runs is canceled
-// within 2 s of the last question that was answered.
+// A worker acts only while it has a lease. It asks every server for one some times a
+// second, in packets beside those of the failure detection. No server lets a silent
+// worker leave its view before its leases have ended, wherever they came from. So
+// nobody rebinds its runs, or admits another process under its id, while it may act;
+// see package lease. With LocalConfig what a worker runs is canceled within 2 s of
+// the last question that was answered.
 //
 // # Of the library
 //
-// Used are its actors, mailboxes, supervision, watches, wire format, member
-// list and extension points. Not used, because they wait for seconds, panic,
-// race or forget: its gossip, pub-sub, member strategies, stock lookups,
-// Cluster.Request, StartMember, Shutdown and Remote (reasons are at what
-// replaces them). Left of it under the race detector: Future, which actors may
-// use by RequestFuture and ReenterAfter, stores a second answer without its
-// lock (whoever gets messages twice has to be idempotent, and the race is
-// between two answers to one question that both arrive within microseconds);
-// and SubscribeWithPredicate of its event stream, which nobody here calls. Its
-// block list keeps each ID that left, some 100 bytes each, for the life of the
+// Used are its actors, mailboxes, supervision, watches, wire format, member list and
+// extension points. Not used, because they wait for seconds, panic, race or forget:
+// its gossip, pub-sub, member strategies, stock lookups, Cluster.Request,
+// StartMember, Shutdown and Remote (reasons are at what replaces them). Left of it
+// under the race detector:
+//
+//   - Future, which actors may use by RequestFuture and ReenterAfter, stores a second
+//     answer without its lock. Whoever gets messages twice has to be idempotent. The
+//     race is between two answers to one question within microseconds.
+//   - SubscribeWithPredicate of its event stream, which nobody here calls.
+//
+// Its block list keeps each ID that left, some 100 bytes each, for the life of the
 // process.
 //
 // # Measured
 //
-// On 2 cores, two nodes in one process on loopback: Call of a local actor 4 µs,
-// of a remote one 27 µs (p50), 190 µs (p99), 87,000/s with 128 callers; of one
-// that has to be activated first 84 µs and 560 µs; 420,000 one-way messages of
-// 200 B a second. LocalConfig: a killed process is gone after 0.2 s, a stopped
-// one after 1.4 to 2.7 s; Terminated comes 2 ms after a kill. Stop takes 0.2 s.
+// On 2 cores, two nodes in one process on loopback:
 //
-// Imports only lease and messages.
+//	Call of a local actor               4 µs
+//	of a remote one                     27 µs (p50), 190 µs (p99), 87,000/s with 128 callers
+//	of one that is activated first      84 µs (p50), 560 µs (p99)
+//	one-way messages of 200 B           420,000/s
+//	killed process leaves the view      0.2 s after (LocalConfig)
+//	stopped process leaves the view     1.4 to 2.7 s after (LocalConfig)
+//	Terminated after a kill             2 ms
+//	Stop                                0.2 s
+//
+// Imports only backoff, gossip, lease, notify, quorum, remote and messages.
 package cluster
 
 import (
