@@ -198,7 +198,7 @@ func TestRestartedMemberHasTheSameIDAndAnotherName(t *testing.T) {
 	})
 }
 
-// Longer than the dead are told news: only the seeds can merge the two sides.
+// Longer than the dead are told news: only the seeds can merge the two partitions.
 func TestHealedPartitionMerges(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")

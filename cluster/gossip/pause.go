@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// pauseTick is how often the node looks at its clock.
+	// pauseTick is how often the node reads its clock.
 	pauseTick = 50 * time.Millisecond
 	// delayWindow is how long a pause of this process counts: up to twice that.
 	delayWindow = 15 * time.Second

@@ -354,19 +354,19 @@ func (w *world) fault() {
 		a, b := names[w.dice.IntN(len(names))], names[w.dice.IntN(len(names))]
 		w.sever(lasts, [2]string{a, b})
 	case 5:
-		// A side of the network.
+		// A partition of the network.
 		var links [][2]string
-		side := map[string]bool{}
+		left := map[string]bool{}
 		names := []string{"w", "store"}
 		for _, s := range w.servers {
 			names = append(names, s.name)
 		}
 		for _, n := range names {
-			side[n] = w.chance(50)
+			left[n] = w.chance(50)
 		}
 		for _, a := range names {
 			for _, b := range names {
-				if side[a] != side[b] {
+				if left[a] != left[b] {
 					links = append(links, [2]string{a, b})
 				}
 			}

@@ -194,24 +194,8 @@ func TestOnePartitionGoesOn(t *testing.T) {
 		w.pass(3 * time.Second)
 		w.skew = time.Duration(w.dice.IntN(20)-10) * time.Second
 		w.pass(20 * time.Second)
-		going := map[int]bool{}
-		for _, s := range w.servers {
-			if s.alive && !s.filter.CutOff() {
-				going[w.group[s.name]] = true
-			}
-		}
-		if len(going) != 1 {
-			t.Fatalf("seed %d: %d parts go on: %v", seed, len(going), w.group)
-		}
-		for _, s := range w.servers {
-			if !s.alive {
-				continue
-			}
-			for _, name := range w.names() {
-				if has := s.view[name]; has != (s.filter.CutOff() || w.reaches(s.name, name)) {
-					t.Fatalf("seed %d: %s (cut off: %v) has %s in its view: %v", seed, s.name, s.filter.CutOff(), name, has)
-				}
-			}
+		if err := w.parted(); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
 		}
 		clear(w.group)
 		w.pass(10 * time.Second)
@@ -221,4 +205,26 @@ func TestOnePartitionGoesOn(t *testing.T) {
 			}
 		}
 	}
+}
+
+// parted checks that one part of the cluster goes on, and that the views are as
+// that wants.
+func (w *world) parted() error {
+	going := map[int]bool{}
+	for _, s := range w.servers {
+		if s.alive && !s.filter.CutOff() {
+			going[w.group[s.name]] = true
+		}
+	}
+	if len(going) != 1 {
+		return fmt.Errorf("%d parts go on: %v", len(going), w.group)
+	}
+	for _, s := range w.servers {
+		for _, name := range w.names() {
+			if has := s.view[name]; s.alive && has != (s.filter.CutOff() || w.reaches(s.name, name)) {
+				return fmt.Errorf("%s (cut off: %v) has %s in its view: %v", s.name, s.filter.CutOff(), name, has)
+			}
+		}
+	}
+	return nil
 }
