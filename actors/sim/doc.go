@@ -1,8 +1,8 @@
 // Package sim runs a whole cluster in one goroutine on simulated time: the real
-// cores of run, activation, roster, placement and slots, the real rows and indexes
-// of the journal's memory store, and models of what is around them: shells,
-// membership, network, disks, clients and step functions. Everything that happens follows
-// from a seed, so a failure is replayed by its number.
+// cores of run, activation, roster, placement, slots, leases and quorum, the real
+// rows and indexes of the journal's memory store, and models of what is around them:
+// shells, memberlist, network, disks, clients and step functions. Everything that
+// happens follows from a seed, so a failure is replayed by its number.
 //
 // Data flow: Run(seed) → a cluster and a workload drawn from the seed → faults
 // (lost, doubled, late and overtaking messages; partitions; servers and workers

@@ -30,7 +30,7 @@ type server struct {
 
 func (s *Sim) startServer(id string) *server {
 	p := s.newProc(id)
-	p.member, s.bornAt = memberReady, s.now
+	p.member, s.bornAt = memberJoining, s.now
 	sv := &server{proc: p, lease: lease.NewGranter(leaseConfig, p.clock())}
 	sv.roster, sv.host = newWatcher(sv), newHost(sv)
 	sv.verdicts = newVerdicts(sv)
@@ -43,8 +43,9 @@ func (s *Sim) startServer(id string) *server {
 	})
 	sv.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {
 		sv.leaseLoop()
-		sv.verdicts.schedule(tiny)
 	})
+	// By then it has joined.
+	sv.verdicts.schedule(s.dice.between(200*time.Millisecond, 300*time.Millisecond))
 	return sv
 }
 

@@ -32,6 +32,8 @@ type verdicts struct {
 	// refreshes are counted: of those that wait only the last one counts.
 	refreshes    int
 	busy, kicked bool
+	// started: the server may be ready; again: it has made a round.
+	started, again bool
 }
 
 func newVerdicts(sv *server) *verdicts {
@@ -293,6 +295,18 @@ func (v *verdicts) beat(r *quorum.Round) {
 	})
 }
 
+// show has the server say what state it is in.
+func (v *verdicts) show(cutOff bool) {
+	state := memberReady
+	if cutOff || !v.started {
+		state = memberJoining
+	}
+	if v.sv.member != state && v.sv.member != memberDraining {
+		v.sv.sim.setState(v.sv.proc, state)
+		v.sv.viewChanged()
+	}
+}
+
 // conclude ends a round: it lets members go whom no lease holds back, and has this
 // server own nothing while it is cut off.
 func (v *verdicts) conclude(r *quorum.Round) {
@@ -306,15 +320,16 @@ func (v *verdicts) conclude(r *quorum.Round) {
 	})
 	was := v.rules.CutOff()
 	next := v.rules.Conclude(r, gone)
-	if is := v.rules.CutOff(); is != was {
+	is := v.rules.CutOff()
+	if is != was {
 		sv.sim.tracef("%s is cut off: %v", sv.address, is)
 		sv.sim.monitor.counts.CutOffs++
 		sv.lease.Activate(!is)
-		if sv.member != memberDraining {
-			sv.sim.setState(sv.proc, map[bool]memberState{true: memberJoining, false: memberReady}[is])
-		}
-		sv.viewChanged()
 	}
+	// A server that starts makes another round if the first one cannot tell.
+	v.started = v.started || next != quorum.Again || v.again
+	v.again = true
+	v.show(is)
 	v.busy = false
 	v.refresh()
 	if v.kicked {
