@@ -81,7 +81,9 @@ type Child struct {
 func (c *Child) ID() string { return c.id }
 
 // Wait returns when the child has ended: nil if it succeeded, else a
-// *RunError. The waiting step gives its slot back meanwhile.
+// *RunError. The waiting step gives its slot back meanwhile. Of several waits at
+// once, one goroutine each, the last one to end takes it again: until then the
+// step counts as waiting, whatever its other goroutines do.
 func (c *Child) Wait(ctx context.Context) error { return wait(ctx, c) }
 
 // Result waits like Wait and stores the output of the last step of the child's
