@@ -29,11 +29,11 @@ demo: ## The main job on real input: a server, three workers, one killed on the 
 dev: ## A server with a throw-away store, on loopback
 	$(GO) run ./cmd/limpet dev
 
-test: ## All tests, with the race detector (PostgreSQL is installed if need be), and thousands of simulated clusters
+test: ## All tests, with the race detector (PostgreSQL is installed if need be); without it thousands of simulated clusters, and what requests cost
 	@if [ -z "$(RACE)" ]; then echo "make test: no C compiler here, so the tests run WITHOUT the race detector" >&2; fi
 	@.tools/postgres
 	$(GO) test $(RACE) $(TESTFLAGS) ./...
-	$(GO) test $(TESTFLAGS) ./actors/sim -run '^TestSim$$' -count=1 -v
+	$(GO) test $(TESTFLAGS) ./actors/sim ./actors/gateway -run '^(TestSim|TestRequestsCostNoMoreThanTheirBytes)$$' -count=1 -v
 
 sims: ## Simulate many clusters: make sims SEEDS=20000
 	$(GO) test -timeout 60m ./actors/sim -run '^TestSim$$' -count=1 -v -seeds=$(SEEDS)
