@@ -187,9 +187,8 @@ func (m *members) setState(s State) {
 
 // leave tells others, as far as that can be done in the time, and stops.
 func (m *members) leave(timeout time.Duration) {
-	close(m.stopped)
 	m.gossip.Leave(timeout)
-	m.running.Wait()
+	m.shutdown()
 }
 
 // shutdown stops without telling anybody.

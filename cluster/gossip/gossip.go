@@ -164,13 +164,12 @@ func (g *Gossip) Packet(name, gossipAddress string, content []byte) {
 	}
 }
 
-// Leave tells others, as far as that can be done in the time, and stops.
+// Leave tells others that this node leaves, as far as that can be done in the time.
 func (g *Gossip) Leave(timeout time.Duration) {
 	g.sayLeaving()
 	if err := g.list.Leave(timeout); err != nil {
 		g.config.Logger.Debug("left without telling everybody", "error", err)
 	}
-	g.Shutdown()
 }
 
 // sayLeaving tells everybody that this node leaves, so that nobody waits for it
