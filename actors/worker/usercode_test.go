@@ -24,16 +24,18 @@ func (e *nilError) NonRetryable() bool { return e.text == "" }
 type stray struct {
 	name string
 	way  func() error
+	// met is closed when the function has been called.
+	met chan struct{}
 }
 
 func strays(leave <-chan struct{}) []stray {
 	return []stray{
-		{"panic", func() error { panic("boom") }},
-		{"nil panic", func() error { panic(nil) }}, //nolint:govet // one of the ways
-		{"goexit", func() error { runtime.Goexit(); return nil }},
-		{"bad error", func() error { return (*nilError)(nil) }},
-		{"panic with a bad error", func() error { panic((*nilError)(nil)) }},
-		{"hang", func() error { <-leave; return errors.New("left") }},
+		{name: "panic", way: func() error { panic("boom") }},
+		{name: "nil panic", way: func() error { panic(nil) }}, //nolint:govet // one of the ways
+		{name: "goexit", way: func() error { runtime.Goexit(); return nil }},
+		{name: "bad error", way: func() error { return (*nilError)(nil) }},
+		{name: "panic with a bad error", way: func() error { panic((*nilError)(nil)) }},
+		{name: "hang", way: func() error { <-leave; return errors.New("left") }},
 	}
 }
 
@@ -50,6 +52,7 @@ func (s *strayWorld) do(at string) error {
 		return nil
 	}
 	if way := s.way.Swap(nil); way != nil {
+		close(way.met)
 		return way.way()
 	}
 	return nil
@@ -132,6 +135,7 @@ func TestWorkerSurvivesWhatUsersCall(t *testing.T) {
 // surviveStray has one run meet the stray, and another one after it.
 func surviveStray(t *testing.T, w *workerUnderTest, world *strayWorld, way stray) {
 	t.Helper()
+	way.met = make(chan struct{})
 	s, run, next := w.server, world.at+" met "+way.name, world.at+" after "+way.name
 	input := func(d *messages.Dispatch) { d.Input = []byte(`"` + way.name + `"`) }
 	if world.at != "hook canceled" {
@@ -161,7 +165,9 @@ func surviveStray(t *testing.T, w *workerUnderTest, world *strayWorld, way stray
 			t.Errorf("%s: attempt %d of the next run: %v", way.name, i+1, again)
 		}
 	}
-	if world.way.Load() != nil {
+	select {
+	case <-way.met: // what releases comes when it comes
+	case <-time.After(20 * time.Second):
 		t.Errorf("%s was never called", world.at)
 	}
 }
