@@ -28,8 +28,15 @@ func eventText(e *messages.Event) (text, color string) {
 		return boundText(k.Bound), cyan
 	case *messages.Event_BindingLost:
 		return fmt.Sprintf("binding lost (epoch %d)%s", k.BindingLost.GetEpoch(), because(k.BindingLost.GetReason().Words())), yellow
+	case *messages.Event_BindingRestored:
+		return fmt.Sprintf("its worker is back, the same process (epoch %d)", k.BindingRestored.GetEpoch()), cyan
+	case *messages.Event_RunWoken:
+		return "awake", dim
 	case *messages.Event_ChildSpawned:
 		return childText(k.ChildSpawned), ""
+	}
+	if text, color, ok := stateText(e); ok {
+		return text, color
 	}
 	if text, color, ok := stepText(e); ok {
 		return text, color
@@ -62,6 +69,24 @@ func stepText(e *messages.Event) (text, color string, ok bool) {
 		r := k.ResultRefused
 		return fmt.Sprintf("a late result of step %s was refused (attempt %d, epoch %d, worker %s)%s",
 			r.GetStep(), r.GetAttempt(), r.GetEpoch(), r.GetWorkerId(), because(r.Why())), yellow, true
+	}
+	return "", "", false
+}
+
+// stateText says what became of local state.
+func stateText(e *messages.Event) (text, color string, ok bool) {
+	switch k := e.GetKind().(type) {
+	case *messages.Event_StateHandedOff:
+		h := k.StateHandedOff
+		if f := h.GetFailure(); f != nil {
+			return fmt.Sprintf("local state not handed off (epoch %d), it is built anew: %s", h.GetEpoch(), failureText(f)), yellow, true
+		}
+		return fmt.Sprintf("local state handed off (epoch %d): %d values", h.GetEpoch(), len(h.GetStates())), "", true
+	case *messages.Event_RebuildBegan:
+		b := k.RebuildBegan
+		return fmt.Sprintf("step %s runs again for the local state that step %s needs%s", b.GetStep(), b.GetForStep(), because(b.GetReason().Words())), "", true
+	case *messages.Event_StepRebuilt:
+		return fmt.Sprintf("step %s has built its local state again (attempt %d)", k.StepRebuilt.GetStep(), k.StepRebuilt.GetAttempt()), "", true
 	}
 	return "", "", false
 }

@@ -37,6 +37,7 @@ NO_COLOR in the environment means no colours.
 		Example: `  limpet dev                                       # a server to try things out
   limpet run start index-and-ask --input '{"dir":"/src"}' --wait
   limpet run list --status running`,
+		Version:       readVersion().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -51,6 +52,7 @@ NO_COLOR in the environment means no colours.
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
+	root.SetVersionTemplate("limpet {{.Version}}\n")
 	flags := root.PersistentFlags()
 	config.Register(flags, &c.settings, config.Shared)
 	flags.BoolVar(&c.json, "json", false, "print JSON for programs")

@@ -37,6 +37,10 @@ func readVersion() buildVersion {
 	return v
 }
 
+func (v buildVersion) String() string {
+	return fmt.Sprintf("%s %s %s %s", v.Version, orDefault(v.Revision, "(no revision)"), v.Go, v.Platform)
+}
+
 func (c *cli) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -50,7 +54,7 @@ func (c *cli) versionCommand() *cobra.Command {
 				encoder.SetIndent("", "  ")
 				return encoder.Encode(v)
 			}
-			_, err := fmt.Fprintf(c.out, "limpet %s %s %s %s\n", v.Version, orDefault(v.Revision, "(no revision)"), v.Go, v.Platform)
+			_, err := fmt.Fprintln(c.out, "limpet", v)
 			return err
 		}),
 	}
