@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -84,9 +85,9 @@ func (c CommitterConfig) withDefaults() CommitterConfig {
 // flight and makes them durable in the next one. All methods may be called
 // concurrently.
 type Committer struct {
-	store Store
-	cfg   CommitterConfig
-	feed  Feed
+	store  Store
+	cfg    CommitterConfig
+	stored notify.Topics[string, Stored]
 
 	// ctx ends when Close gives up waiting.
 	ctx    context.Context
@@ -132,7 +133,7 @@ func NewCommitter(store Store, cfg CommitterConfig) *Committer {
 // with nil when the entry is durable and else with the store's error for it:
 // on a committing goroutine, which it must not block, and for the appends of
 // one run in their order. Entry and Row must not change any more: they are
-// shared with the listeners of the feed.
+// shared with the hooks of the run.
 //
 // A commit that fails with JOURNAL_UNAVAILABLE is tried again until Close
 // gives up; whether an earlier try had stored the entry is settled by
@@ -166,9 +167,6 @@ func (c *Committer) enqueue(p pending) error {
 	c.wake.Signal()
 	return nil
 }
-
-// Feed tells listeners what has become durable.
-func (c *Committer) Feed() *Feed { return &c.feed }
 
 // Waiting returns how many appends wait for a commit, without those in flight.
 func (c *Committer) Waiting() int {
@@ -210,7 +208,7 @@ func (c *Committer) commitLoop() {
 			a := &b.appends[i]
 			b.dones[i](b.errs[i])
 			if b.errs[i] == nil {
-				c.feed.publish(a)
+				c.stored.Call(a.RunID, Stored{a.Number, a.Entry, a.Row})
 			}
 		}
 		if c.cfg.Hooks.Committed != nil {

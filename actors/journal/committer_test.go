@@ -356,13 +356,14 @@ func TestCommitterKeepsTheOrderOfARunWithSeveralCommitsInFlight(t *testing.T) {
 	})
 }
 
-func TestFeedTellsWhatBecameDurable(t *testing.T) {
+func TestHooksHearWhatBecameDurable(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := journal.NewCommitter(journal.NewMemory(), journal.CommitterConfig{})
 		defer mustClose(t, c)
 		var got results
 		var first, second []uint64
-		cancel1 := c.Feed().Subscribe("a", func(n uint64, e []byte, r *journal.Row) {
+		cancel1 := c.Stored().Add("a", func(s journal.Stored) {
+			n, e, r := s.Number, s.Entry, s.Row
 			if want := fmt.Sprintf("a/%d", n); string(e) != want || (r != nil) != (n == 1) {
 				t.Errorf("listener got %d %q %v", n, e, r)
 			}
@@ -371,7 +372,7 @@ func TestFeedTellsWhatBecameDurable(t *testing.T) {
 			}
 			first = append(first, n)
 		})
-		cancel2 := c.Feed().Subscribe("a", func(n uint64, _ []byte, _ *journal.Row) { second = append(second, n) })
+		cancel2 := c.Stored().Add("a", func(s journal.Stored) { second = append(second, s.Number) })
 		got.append(c, entry("a", 1))
 		got.append(c, entry("a", 1)) // refused: not told
 		got.append(c, entry("b", 1)) // another run

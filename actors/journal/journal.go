@@ -13,7 +13,7 @@
 // Stores: Memory here, sqlite and postgres below. journaltest holds the
 // conformance suite that each of them passes and a store that fails on purpose.
 //
-// Imports only messages and cluster/backoff.
+// Imports only messages, cluster/backoff and cluster/notify.
 package journal
 
 import (

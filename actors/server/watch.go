@@ -63,10 +63,10 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 // was not taken.
 func (h *Host) newsOf(w *messages.WatchRun) (news chan messages.RunStatus, cancel func()) {
 	news = make(chan messages.RunStatus, 1)
-	cancel = h.committer.Feed().Subscribe(w.RunId, func(_ uint64, _ []byte, row *journal.Row) {
+	cancel = h.committer.Stored().Add(w.RunId, func(stored journal.Stored) {
 		status := messages.RunStatus_RUN_STATUS_UNSPECIFIED
-		if row != nil {
-			status = row.Status
+		if stored.Row != nil {
+			status = stored.Row.Status
 		}
 		if w.UntilEnded && !journal.Finished(status) {
 			return

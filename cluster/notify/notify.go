@@ -2,7 +2,8 @@
 // There is no third one.
 //
 //	what is told                      type        who hears what
-//	an event: each one counts         Hooks[T]    functions, called with each event, in order
+//	an event: each one counts         Hooks[T]    functions, called with each event, in order;
+//	                                              Topics[K, T] are hooks for each of many things
 //	a state: only the newest counts   Value[T]    whoever reads it, waits for it or subscribes
 //
 // Data flow: event → (Queue →) Hooks.Call → each function; new state → Value.Set
@@ -72,6 +73,62 @@ func (h *Hooks[T]) Call(event T) {
 	}
 	for _, f := range *funcs {
 		(*f)(event)
+	}
+}
+
+// Topics are the hooks of many things: an event goes to those of its topic. The
+// zero value has none. Its methods may be called concurrently; N2 holds for the
+// events of one topic.
+type Topics[K comparable, T any] struct {
+	// some is their number, read without the lock: most of the time there are none.
+	some    atomic.Int64
+	mu      sync.RWMutex
+	byTopic map[K]*topic[T]
+}
+
+// topic is forgotten with its last hook.
+type topic[T any] struct {
+	hooks Hooks[T]
+	size  int
+}
+
+// Add adds a function to a topic. It gets the events from now on. After cancel
+// it may still get an event that was being told. cancel may be called again.
+func (t *Topics[K, T]) Add(to K, f func(T)) (cancel func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byTopic == nil {
+		t.byTopic = map[K]*topic[T]{}
+	}
+	of := t.byTopic[to]
+	if of == nil {
+		of = &topic[T]{}
+		t.byTopic[to] = of
+	}
+	of.size++
+	t.some.Store(int64(len(t.byTopic)))
+	drop := of.hooks.Add(f)
+	return sync.OnceFunc(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		drop()
+		if of.size--; of.size == 0 {
+			delete(t.byTopic, to)
+			t.some.Store(int64(len(t.byTopic)))
+		}
+	})
+}
+
+// Call calls each function of a topic on this goroutine.
+func (t *Topics[K, T]) Call(of K, event T) {
+	if t.some.Load() == 0 {
+		return
+	}
+	t.mu.RLock()
+	topic := t.byTopic[of]
+	t.mu.RUnlock()
+	if topic != nil {
+		topic.hooks.Call(event)
 	}
 }
 

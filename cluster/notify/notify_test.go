@@ -41,6 +41,40 @@ func TestHookThatChangesTheHooks(t *testing.T) {
 	}
 }
 
+func TestTopicsGoToTheirOwn(t *testing.T) {
+	var topics notify.Topics[string, int]
+	topics.Call("a", 0)
+	var a, b []int
+	cancel := topics.Add("a", func(i int) { a = append(a, i) })
+	topics.Add("a", func(i int) { a = append(a, 10*i) })
+	topics.Add("b", func(i int) { b = append(b, i) })
+	topics.Call("a", 1)
+	cancel()
+	cancel()
+	topics.Call("a", 2)
+	topics.Call("b", 3)
+	topics.Call("c", 4)
+	if !slices.Equal(a, []int{1, 10, 20}) || !slices.Equal(b, []int{3}) {
+		t.Errorf("a got %v, b got %v, want [1 10 20] and [3]", a, b)
+	}
+}
+
+// A hook may add and cancel hooks of its own topic: no lock is held while it runs.
+func TestTopicThatIsLeftInItsHook(t *testing.T) {
+	var topics notify.Topics[string, int]
+	calls := 0
+	var cancel func()
+	cancel = topics.Add("a", func(int) {
+		cancel()
+		topics.Add("a", func(int) { calls++ })
+	})
+	topics.Call("a", 1)
+	topics.Call("a", 2)
+	if calls != 1 {
+		t.Errorf("%d calls of the hook that was added, want 1", calls)
+	}
+}
+
 func TestQueueKeepsTheOrder(t *testing.T) {
 	var queue notify.Queue[int]
 	ctx, stop := context.WithCancel(t.Context())

@@ -47,7 +47,7 @@ var policy = []layer{
 	{"actors/attempt", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/roster", []string{"actors/heap", "actors/run", "actors/shrinkmap", "messages"}, pure},
-	{"actors/journal", []string{"messages"}, inert},
+	{"actors/journal", []string{"cluster/notify", "messages"}, inert},
 	{"actors/activation", []string{"actors/run", "actors/shrinkmap", "actors/slots", "actors/journal", "messages"}, pure},
 	{"actors/projection", []string{"actors/run", "actors/roster", "actors/journal", "messages", "messages/api"}, pure},
 	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/projection", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "cluster/quorum", "messages"}, pure},
