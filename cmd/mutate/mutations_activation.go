@@ -33,6 +33,16 @@ var activationMutations = []mutation{
 // scripted are rules whose breaking a cluster makes up for: the scripts of their
 // package must notice.
 var scripted = []mutation{
+	{"roster: tell who began to watch after the servers were asked", []change{{doubtGo,
+		"	to := slices.DeleteFunc(d.asked,", "	d.asked, d.waiting = append(d.asked, d.waiting...), nil\n	to := slices.DeleteFunc(d.asked,"}}},
+	{"roster: forget who began to watch after the servers were asked", []change{{doubtGo,
+		"	if len(d.waiting) > 0 {", "	if len(d.waiting) > 1_000_000 {"}}},
+	{"roster: take an id over while another process has a lease", []change{{claimGo,
+		"	if hold > 0 {", "	if hold > time.Hour {"}}},
+	{"roster: do not wait for a later process to say who it is", []change{{claimGo,
+		"		if other != p && other.told != run.WorkerGone && other.info == nil && w.outranks(other, p) {", "		if p == nil && w.outranks(other, p) {"}}},
+	{"roster: call a process gone that is joining", []change{{doubtGo,
+		"	case inView && d.worker.verdictOn(d.incarnation) == nil:", "	case inView && d.asked == nil:"}}},
 	{"roster: take an id over from a later process without asking it", []change{
 		{claimGo, "		if h := w.holder(); h != nil && !w.outranks(p, h) {", "		if h := w.holder(); h != nil && h == p {"},
 		{claimGo, "	case p.info != nil && (h == nil || h == first || w.outranks(p, h)):", "	case p.info != nil:"}}},
