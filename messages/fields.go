@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -72,26 +73,48 @@ func CheckFields(m proto.Message) error {
 
 func fieldFaults(m protoreflect.Message, place string) []error {
 	var faults []error
-	fields := m.Descriptor().Fields()
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		if r, ok := fieldRules[string(field.FullName())]; ok {
-			if err := r.check(r.words, m.Get(field)); err != nil {
+	for _, f := range checkedFields(m.Descriptor()) {
+		if f.rule.check != nil {
+			if err := f.rule.check(f.rule.words, m.Get(f.field)); err != nil {
 				faults = append(faults, placed(place, err))
 			}
 			continue
 		}
-		if field.Message() == nil || !field.IsList() {
-			continue
-		}
-		all := m.Get(field).List()
+		all := m.Get(f.field).List()
 		for j := range all.Len() {
-			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", field.Name(), j)); len(found) > 0 {
+			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", f.field.Name(), j)); len(found) > 0 {
 				return append(faults, found...)
 			}
 		}
 	}
 	return faults
+}
+
+// checkedField has a rule, or else is a list of messages.
+type checkedField struct {
+	field protoreflect.FieldDescriptor
+	rule  fieldRule
+}
+
+// checkedByMessage keeps what checkedFields found out, by the message's full name, so
+// that a request does not pay for looking each of its fields up.
+var checkedByMessage sync.Map
+
+// checkedFields are the fields of a message that are to be looked at.
+func checkedFields(d protoreflect.MessageDescriptor) []checkedField {
+	if found, ok := checkedByMessage.Load(d.FullName()); ok {
+		return found.([]checkedField)
+	}
+	var checked []checkedField
+	for i := range d.Fields().Len() {
+		field := d.Fields().Get(i)
+		rule, ok := fieldRules[string(field.FullName())]
+		if ok || field.Message() != nil && field.IsList() {
+			checked = append(checked, checkedField{field, rule})
+		}
+	}
+	checkedByMessage.Store(d.FullName(), checked)
+	return checked
 }
 
 func placed(place string, err error) error {
