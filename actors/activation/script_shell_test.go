@@ -134,8 +134,8 @@ func (s *script) action(a *Activation, action Action) {
 		s.mailboxes = append(s.mailboxes, mail{a, placed, nil})
 	case run.Withdraw, run.Unbound, run.Watch, run.Unwatch:
 	case run.SetTimer:
-		if s.alarms[a] = act.At; act.At.IsZero() {
-			delete(s.alarms, a)
+		if s.runTimers[a] = act.At; act.At.IsZero() {
+			delete(s.runTimers, a)
 		}
 	case run.StartChild:
 		s.line(a, "start the child")
@@ -153,7 +153,7 @@ func (s *script) action(a *Activation, action Action) {
 		s.handle(Start{st})
 	case run.Stop:
 		s.line(a, "has retired")
-		delete(s.alarms, a)
+		delete(s.runTimers, a)
 		s.retired = append(s.retired, a)
 		s.handle(Retired{a})
 	default:

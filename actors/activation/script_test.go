@@ -97,7 +97,7 @@ type script struct {
 
 	mailboxes []mail
 	timers    []timer
-	alarms    map[*Activation]time.Time
+	runTimers map[*Activation]time.Time
 	retired   []*Activation
 	appends   []pendingAppend
 	reads     []func(err error)
@@ -143,7 +143,7 @@ func (s *script) server() {
 	if err := messages.ValidateDefinition(def); err != nil {
 		s.fatal("%v", err)
 	}
-	*s = script{t: s.t, d: s.d, now: epoch, store: journal.NewMemory(), def: def, alarms: map[*Activation]time.Time{}, terms: map[string][2]uint64{}}
+	*s = script{t: s.t, d: s.d, now: epoch, store: journal.NewMemory(), def: def, runTimers: map[*Activation]time.Time{}, terms: map[string][2]uint64{}}
 	s.host = NewHost(HostConfig{Facts: s, Shards: scriptShards, ShardOf: shardOf, PageSize: 2})
 	s.owned = [scriptShards]bool{true, true, true, true}
 	if s.d.HasArg("sweeping") {
@@ -275,7 +275,7 @@ func (s *script) command(words []string) {
 		s.pass(word(1))
 	case "panic":
 		a := s.host.Active(id)
-		delete(s.alarms, a)
+		delete(s.runTimers, a)
 		s.handle(Ended{a})
 	case "runs":
 		for _, a := range s.host.All() {
@@ -445,13 +445,13 @@ func (s *script) pass(span string) {
 		}
 		var rings *Activation
 		for _, a := range s.host.All() {
-			if due, ok := s.alarms[a]; ok && !due.After(at) && (first < 0 || due.Before(at)) {
+			if due, ok := s.runTimers[a]; ok && !due.After(at) && (first < 0 || due.Before(at)) {
 				rings, at = a, due
 			}
 		}
 		switch {
 		case rings != nil:
-			delete(s.alarms, rings)
+			delete(s.runTimers, rings)
 			s.now = maxTime(s.now, at)
 			s.mailboxes = append(s.mailboxes, mail{rings, run.TimerDue{}, nil})
 		case first >= 0:
