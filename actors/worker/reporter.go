@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -86,23 +87,32 @@ func (r *reporter) admitted() {
 func (r *reporter) reportTo(pid *actor.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if pid == nil || !r.ready || len(r.others) >= othersMax {
+	if pid == nil || !r.ready || !r.summoned(pid, time.Now()) {
 		return
 	}
-	r.others[pid.String()] = summons{pid, time.Now().Add(summonedFor)}
 	if r.last != nil {
 		r.worker.root.RequestWithCustomSender(pid, r.last, r.worker.pid)
 	}
 }
 
+// summoned notes that a placement asked; false if there is no room for another
+// one. Those that have not asked for long make room, and who is known renews.
+// Called with mu held.
+func (r *reporter) summoned(pid *actor.PID, now time.Time) bool {
+	key := pid.String()
+	maps.DeleteFunc(r.others, func(_ string, o summons) bool { return now.After(o.until) })
+	if _, known := r.others[key]; !known && len(r.others) >= othersMax {
+		return false
+	}
+	r.others[key] = summons{pid, now.Add(summonedFor)}
+	return true
+}
+
 // sendOthers passes a load on to the placements that asked. Called with mu held.
 func (r *reporter) sendOthers(load *messages.LoadReport) {
 	now := time.Now()
-	for key, o := range r.others {
-		switch {
-		case now.After(o.until):
-			delete(r.others, key)
-		case r.target == nil || !r.target.Equal(o.pid):
+	for _, o := range r.others {
+		if !now.After(o.until) && (r.target == nil || !r.target.Equal(o.pid)) {
 			r.worker.root.RequestWithCustomSender(o.pid, load, r.worker.pid)
 		}
 	}
