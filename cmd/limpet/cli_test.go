@@ -41,11 +41,13 @@ type result struct {
 // testCLI runs commands as a process would, with a fixed clock.
 func testCLI(env map[string]string) (*cli, *strings.Builder, *strings.Builder) {
 	var stdout, stderr strings.Builder
-	return &cli{
-		in: strings.NewReader(env["stdin"]), out: &stdout, err: &stderr,
+	c := &cli{
+		in:  strings.NewReader(env["stdin"]),
 		now: func() time.Time { return epoch.Add(10 * time.Second) }, zone: time.UTC,
 		getenv: func(k string) string { return env[k] },
-	}, &stdout, &stderr
+	}
+	c.writesTo(&stdout, false, &stderr, false)
+	return c, &stdout, &stderr
 }
 
 func execute(ctx context.Context, env map[string]string, args ...string) result {
@@ -177,7 +179,7 @@ func TestColoursOnlyOnATerminal(t *testing.T) {
 		{false, "", []string{"--color", "always"}, true}, {true, "", []string{"--color", "never"}, false},
 	} {
 		c, stdout, _ := testCLI(map[string]string{"LIMPET_ADDRESS": address, "NO_COLOR": tc.noColor})
-		c.outTerminal = tc.terminal
+		c.out.terminal = tc.terminal
 		if code := c.execute(t.Context(), append([]string{"run", "list", "--limit", "2"}, tc.args...)); code != 0 {
 			t.Fatal(code)
 		}
@@ -190,7 +192,7 @@ func TestColoursOnlyOnATerminal(t *testing.T) {
 func TestProgressOnATerminal(t *testing.T) {
 	f := &fakeAPI{}
 	c, _, stderr := testCLI(map[string]string{"LIMPET_ADDRESS": f.serve(t)})
-	c.errTerminal = true
+	c.err.terminal = true
 	if code := c.execute(t.Context(), []string{"run", "start", "index-and-ask", "--wait"}); code != 0 {
 		t.Fatal(code, stderr)
 	}

@@ -125,7 +125,7 @@ func (c *cli) printSettings() error {
 		for i, s := range shown {
 			all[i] = setting{s.Name, s.Env(), s.Key(), s.Value, s.Origin.Source.String(), s.Origin.String()}
 		}
-		encoder := json.NewEncoder(c.out)
+		encoder := json.NewEncoder(c.out.raw())
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(map[string]any{"settings": all})
 	}

@@ -40,11 +40,11 @@ func (c *cli) connect() (*connection, error) {
 				return
 			}
 			said = text
-			if conn.line != nil && conn.line.on {
+			if conn.line != nil && conn.line.to.terminal {
 				conn.line.say("%s; trying again", text)
 				return
 			}
-			fmt.Fprintf(c.err, "%s %s; trying again\n", c.paintErr(yellow, string(messages.CodeOf(r.Err))+":"), text)
+			c.err.printf("%s %s; trying again\n", c.err.paint(yellow, string(messages.CodeOf(r.Err))+":"), text)
 		},
 	})
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +39,7 @@ func (c *cli) printNextSteps(s runningServer) {
 	if s.APIAddress() != defaultAddress {
 		address = " --address " + s.APIAddress()
 	}
-	fmt.Fprintf(c.out, `
+	c.out.printf(`
 A worker joins it from Go:
 
   w, err := worker.New(worker.Config{ID: "worker-1", Join: []string{%q}, Slots: 8}, myWorkflow)

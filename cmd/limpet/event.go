@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -52,9 +51,9 @@ func (c *cli) eventPushCommand() *cobra.Command {
 }
 
 func (c *cli) printPushed(key string, pushed *api.PushEventResponse) {
-	fmt.Fprintf(c.out, "event %s pushed as %s\n", key, pushed.GetEventId())
+	c.out.printf("event %s pushed as %s\n", key, pushed.GetEventId())
 	if len(pushed.GetRuns()) == 0 {
-		fmt.Fprintln(c.out, "no workflow is triggered by it")
+		c.out.printf("no workflow is triggered by it\n")
 		return
 	}
 	t := &table{header: []string{"RUN", "WORKFLOW", "STARTED"}}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,10 +62,13 @@ func (h *hinted) Unwrap() error { return h.error }
 // exit reports an error on stderr and returns the code of the process.
 func (c *cli) exit(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
+		err = c.out.failed
+	}
+	if err == nil {
 		return exitOK
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(c.err, "interrupted")
+		c.err.printf("interrupted\n")
 		return exitInterrupted
 	}
 	code, message, hint := messages.CodeInternal, err.Error(), ""
@@ -89,9 +91,9 @@ func (c *cli) exit(ctx context.Context, cmd *cobra.Command, err error) int {
 	if errors.As(err, &better) {
 		hint = better.hint
 	}
-	fmt.Fprintf(c.err, "%s %s\n", c.paintErr(red, "error "+string(code)+":"), strings.TrimSpace(message))
+	c.err.printf("%s %s\n", c.err.paint(red, "error "+string(code)+":"), lines(message))
 	if hint != "" {
-		fmt.Fprintf(c.err, "%s %s\n", c.paintErr(dim, "hint:"), hint)
+		c.err.printf("%s %s\n", c.err.paint(dim, "hint:"), hint)
 	}
 	if ended != nil {
 		return exitRunFailed

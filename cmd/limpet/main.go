@@ -26,25 +26,22 @@ func main() {
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore)
 	c := &cli{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		now: time.Now, zone: time.Local, getenv: os.Getenv,
-		outTerminal: isTerminal(os.Stdout), errTerminal: isTerminal(os.Stderr),
+		in: os.Stdin, now: time.Now, zone: time.Local, getenv: os.Getenv,
 		start: startServer,
 	}
+	c.writesTo(os.Stdout, isTerminal(os.Stdout), os.Stderr, isTerminal(os.Stderr))
 	os.Exit(c.execute(ctx, os.Args[1:]))
 }
 
 // cli is what all commands share: the streams and the flags of the root.
 type cli struct {
 	in  io.Reader
-	out io.Writer
-	err io.Writer
+	out *stream
+	err *stream
 	// now and zone are the clock that times are shown by.
 	now    func() time.Time
 	zone   *time.Location
 	getenv func(string) string
-	// outTerminal and errTerminal: somebody reads along.
-	outTerminal, errTerminal bool
 	// start starts the server of the commands server and dev.
 	start func(context.Context, config.Values, *slog.Logger) (runningServer, error)
 
@@ -60,6 +57,10 @@ type cli struct {
 	// began marks that the command's own code ran: what failed before was the
 	// command line.
 	began bool
+}
+
+func (c *cli) writesTo(out io.Writer, outTerminal bool, err io.Writer, errTerminal bool) {
+	c.out, c.err = &stream{w: out, terminal: outTerminal, colored: c.colored}, &stream{w: err, terminal: errTerminal, colored: c.colored}
 }
 
 // isTerminal says whether a file is a terminal (or a device like one).

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,20 +37,6 @@ func (c *cli) colored(terminal bool) bool {
 	return terminal && c.getenv("NO_COLOR") == "" && c.getenv("TERM") != "dumb"
 }
 
-func paint(on bool, color, text string) string {
-	if !on || color == "" || text == "" {
-		return text
-	}
-	return "\x1b[" + color + "m" + text + "\x1b[0m"
-}
-
-func (c *cli) paintOut(color, text string) string {
-	return paint(c.colored(c.outTerminal), color, text)
-}
-func (c *cli) paintErr(color, text string) string {
-	return paint(c.colored(c.errTerminal), color, text)
-}
-
 // cell of a table; the colour does not count for its width.
 type cell struct {
 	text  string
@@ -82,8 +67,9 @@ func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
 func (c *cli) printTable(t *table) {
 	width := make([]int, len(t.header))
 	for _, row := range t.rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell.text))
+		for i := range row {
+			row[i].text = printable(row[i].text)
+			width[i] = max(width[i], utf8.RuneCountInString(row[i].text))
 		}
 	}
 	head := make([]cell, len(t.header))
@@ -99,10 +85,10 @@ func (c *cli) printTable(t *table) {
 			if width[i] == 0 {
 				continue
 			}
-			line.WriteString(c.paintOut(cell.color, cell.text))
+			line.WriteString(string(c.out.paint(cell.color, cell.text)))
 			line.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell.text)+2))
 		}
-		fmt.Fprintln(c.out, strings.TrimRight(line.String(), " "))
+		c.out.printf("%s\n", styled(strings.TrimRight(line.String(), " ")))
 	}
 }
 
@@ -116,7 +102,7 @@ func (c *cli) printJSON(m proto.Message) error {
 	if err := json.Indent(&out, data, "", "  "); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(c.out, out.String())
+	_, err = fmt.Fprintln(c.out.raw(), out.String())
 	return err
 }
 
@@ -126,7 +112,7 @@ func (c *cli) printJSONLine(m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(c.out, string(data))
+	_, err = fmt.Fprintln(c.out.raw(), string(data))
 	return err
 }
 
@@ -261,27 +247,4 @@ func brief(s string, runes int) string {
 		return s
 	}
 	return string([]rune(s)[:runes-1]) + "…"
-}
-
-// progress is a line on a terminal that is written over; elsewhere it is silent.
-type progress struct {
-	w    io.Writer
-	on   bool
-	last string
-}
-
-func (c *cli) newProgress() *progress { return &progress{w: c.err, on: c.errTerminal} }
-
-func (p *progress) say(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); p.on && text != p.last {
-		fmt.Fprint(p.w, "\r\x1b[K"+text)
-		p.last = text
-	}
-}
-
-func (p *progress) clear() {
-	if p.on && p.last != "" {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.last = ""
-	}
 }

@@ -50,8 +50,8 @@ NO_COLOR in the environment means no colours.
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.resolve(cmd) },
 	}
 	root.SetIn(c.in)
-	root.SetOut(c.out)
-	root.SetErr(c.err)
+	root.SetOut(c.out.raw())
+	root.SetErr(c.err.raw())
 	root.SetVersionTemplate("limpet {{.Version}}\n")
 	flags := root.PersistentFlags()
 	config.Register(flags, &c.settings, config.Shared)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -46,8 +45,8 @@ func (c *cli) runCancelCommand() *cobra.Command {
 			case c.json:
 				return c.printJSON(done)
 			}
-			_, err = fmt.Fprintf(c.out, "run %s: cancel requested\n", args[0])
-			return err
+			c.out.printf("run %s: cancel requested\n", args[0])
+			return nil
 		}),
 	}
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why; kept in the run's history")

@@ -53,7 +53,7 @@ func (c *cli) printOutput(run *api.GetRunResponse, step string) error {
 		if s.GetPhase() != api.StepPhase_STEP_PHASE_SUCCEEDED {
 			return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output", step, s.GetPhase().Word())
 		}
-		_, err := fmt.Fprintln(c.out, string(s.GetOutput()))
+		_, err := fmt.Fprintln(c.out.raw(), string(s.GetOutput()))
 		return err
 	}
 	return messages.Errorf(messages.CodeUnknownStep, "run %s has no step %q; it has %s", run.GetRun().GetRunId(), step, quoteAll(names))
@@ -63,15 +63,15 @@ func (c *cli) printOutput(run *api.GetRunResponse, step string) error {
 func (c *cli) printRun(r *api.GetRunResponse) {
 	c.printSummary(r.GetRun())
 	if len(r.GetSteps()) > 0 {
-		fmt.Fprintln(c.out)
+		c.out.printf("\n")
 		c.printSteps(r.GetSteps())
 	}
 	if len(r.GetBindings()) > 0 {
-		fmt.Fprintln(c.out)
+		c.out.printf("\n")
 		c.printBindings(r.GetBindings())
 	}
 	if len(r.GetChildren()) > 0 {
-		fmt.Fprintln(c.out)
+		c.out.printf("\n")
 		t := &table{header: []string{"CHILD", "WORKFLOW", "STEP", "KEY", "STICKY"}}
 		for _, k := range r.GetChildren() {
 			sticky := ""
@@ -123,27 +123,22 @@ func handOffText(h *api.HandOff) string {
 }
 
 func (c *cli) printSummary(r *api.Run) {
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(c.out, "%s %s\n", c.paintOut(bold, fmt.Sprintf("%-11s", name)), value)
-		}
-	}
 	status := statusCell(r.GetStatus())
-	line("run", r.GetRunId())
-	line("workflow", r.GetWorkflow()+" (version "+brief(r.GetDefinitionHash(), 12)+")")
-	line("status", c.paintOut(status.color, status.text))
-	line("sticky", strings.TrimSpace(stickyName(r.GetSticky())))
+	c.field("run", r.GetRunId())
+	c.field("workflow", r.GetWorkflow()+" (version "+brief(r.GetDefinitionHash(), 12)+")")
+	c.field("status", c.out.paint(status.color, status.text))
+	c.field("sticky", strings.TrimSpace(stickyName(r.GetSticky())))
 	if r.GetWorkerId() != "" {
-		line("worker", fmt.Sprintf("%s (epoch %d)", r.GetWorkerId(), r.GetEpoch()))
+		c.field("worker", fmt.Sprintf("%s (epoch %d)", r.GetWorkerId(), r.GetEpoch()))
 	}
-	line("waits for", r.GetWaitingFor())
-	line("failure", failureText(r.GetFailure()))
-	line("started by", r.GetTrigger())
-	line("parent", r.GetParentRun())
-	line("created", c.clock(r.GetCreatedAt()))
-	line("took", c.lasted(r.GetCreatedAt(), r.GetFinishedAt()))
-	line("input", brief(string(r.GetInput()), 100))
-	line("metadata", pairs(r.GetMetadata()))
+	c.field("waits for", r.GetWaitingFor())
+	c.field("failure", failureText(r.GetFailure()))
+	c.field("started by", r.GetTrigger())
+	c.field("parent", r.GetParentRun())
+	c.field("created", c.clock(r.GetCreatedAt()))
+	c.field("took", c.lasted(r.GetCreatedAt(), r.GetFinishedAt()))
+	c.field("input", brief(string(r.GetInput()), 100))
+	c.field("metadata", pairs(r.GetMetadata()))
 }
 
 func (c *cli) printSteps(steps []*api.Step) {

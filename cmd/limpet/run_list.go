@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -102,7 +101,7 @@ func parseStatuses(names []string) ([]messages.RunStatus, error) {
 
 func (c *cli) printRuns(list *api.ListRunsResponse) {
 	if len(list.GetRuns()) == 0 {
-		fmt.Fprintln(c.err, "no runs")
+		c.err.printf("no runs\n")
 		return
 	}
 	t := &table{header: []string{"RUN", "WORKFLOW", "STATUS", "STICKY", "WORKER", "EPOCH", "CREATED", "TOOK", "WAITS FOR OR FAILURE"}}
@@ -117,6 +116,6 @@ func (c *cli) printRuns(list *api.ListRunsResponse) {
 	}
 	c.printTable(t)
 	if list.GetNextPageToken() != "" {
-		fmt.Fprintf(c.err, "there are more: raise --limit, or --page-token %s\n", list.GetNextPageToken())
+		c.err.printf("there are more: raise --limit, or --page-token %s\n", list.GetNextPageToken())
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,8 +42,8 @@ func (c *cli) runReplayCommand() *cobra.Command {
 			if len(req.GetSteps()) > 0 {
 				what = strings.Join(req.GetSteps(), ", ") + " and what descends from them"
 			}
-			_, err = fmt.Fprintf(c.out, "run %s: replays %s\n", args[0], what)
-			return err
+			c.out.printf("run %s: replays %s\n", args[0], what)
+			return nil
 		}),
 	}
 	cmd.Flags().StringSliceVar(&req.Steps, "step", nil, "this step and what descends from it; may be repeated; none means all")

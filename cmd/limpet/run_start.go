@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -65,9 +64,9 @@ func (c *cli) printStarted(started *api.StartRunResponse) error {
 	if started.GetExisted() {
 		verb = "exists already"
 	}
-	fmt.Fprintf(c.out, "run %s %s\n", started.GetRunId(), verb)
-	if c.outTerminal {
-		fmt.Fprintln(c.err, c.paintErr(dim, "watch it with: limpet run watch "+started.GetRunId()))
+	c.out.printf("run %s %s\n", started.GetRunId(), verb)
+	if c.out.terminal {
+		c.err.printf("%s\n", c.err.paint(dim, "watch it with: limpet run watch "+started.GetRunId()))
 	}
 	return nil
 }

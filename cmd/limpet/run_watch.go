@@ -70,9 +70,7 @@ func (c *cli) printEntry(e *api.WatchRunResponse) error {
 			number = ""
 		}
 		what, color := eventText(event)
-		if _, err := fmt.Fprintf(c.out, "%s  %-4s %s\n", c.paintOut(dim, at), number, c.paintOut(color, what)); err != nil {
-			return err
-		}
+		c.out.printf("%s  %-4s %s\n", c.out.paint(dim, at), number, c.out.paint(color, what))
 	}
-	return nil
+	return c.out.failed
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -60,9 +59,9 @@ func (c *cli) logger(f config.Values) (*slog.Logger, error) {
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if f.LogJSON {
-		return slog.New(slog.NewJSONHandler(c.err, options)), nil
+		return slog.New(slog.NewJSONHandler(c.err.raw(), options)), nil
 	}
-	return slog.New(slog.NewTextHandler(c.err, options)), nil
+	return slog.New(slog.NewTextHandler(c.err.raw(), options)), nil
 }
 
 // serve runs a server until ctx ends or it fails. up, if not nil, prints more
@@ -112,8 +111,8 @@ func (c *cli) tellSystemd(ctx context.Context, log *slog.Logger, state string) {
 // printUp says where the server is; programs that start one read the JSON.
 func (c *cli) printUp(s runningServer, f config.Values) error {
 	if c.json {
-		return json.NewEncoder(c.out).Encode(map[string]string{"api": s.APIAddress(), "gossip": s.GossipAddress(), "store": config.Redact(f.Store)})
+		return json.NewEncoder(c.out.raw()).Encode(map[string]string{"api": s.APIAddress(), "gossip": s.GossipAddress(), "store": config.Redact(f.Store)})
 	}
-	_, err := fmt.Fprintf(c.out, "limpet server is up\n  API     http://%s\n  gossip  %s\n  store   %s\n", s.APIAddress(), s.GossipAddress(), config.Redact(f.Store))
-	return err
+	c.out.printf("limpet server is up\n  API     http://%s\n  gossip  %s\n  store   %s\n", s.APIAddress(), s.GossipAddress(), config.Redact(f.Store))
+	return nil
 }

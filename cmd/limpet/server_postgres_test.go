@@ -71,7 +71,7 @@ func executeUntilUp(t *testing.T, args ...string) result {
 	defer cancel()
 	read, write := io.Pipe()
 	c, _, stderr := testCLI(nil)
-	c.out, c.start = write, startServer
+	c.out.w, c.start = write, startServer
 	ended := make(chan int, 1)
 	go func() {
 		code := c.execute(ctx, append([]string{"server", "--json", "--gossip", "127.0.0.1:0", "--listen", "127.0.0.1:0"}, args...))
@@ -123,7 +123,7 @@ func TestServerWaitsForItsDatabase(t *testing.T) {
 	defer cancel()
 	stderr := new(output)
 	c, stdout, _ := testCLI(nil)
-	c.err, c.start = stderr, func(ctx context.Context, f config.Values, log *slog.Logger) (runningServer, error) {
+	c.err.w, c.start = stderr, func(ctx context.Context, f config.Values, log *slog.Logger) (runningServer, error) {
 		defer cancel() // it is up, or not: stop it
 		return startServer(ctx, f, log)
 	}

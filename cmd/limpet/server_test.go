@@ -20,9 +20,10 @@ func startReal(t *testing.T, args ...string) (address string, stop func() int) {
 	read, write := io.Pipe()
 	var stderr strings.Builder
 	c := &cli{
-		in: strings.NewReader(""), out: write, err: &stderr,
+		in:  strings.NewReader(""),
 		now: time.Now, zone: time.UTC, getenv: func(string) string { return "" }, start: startServer,
 	}
+	c.writesTo(write, false, &stderr, false)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan int, 1)
 	go func() {

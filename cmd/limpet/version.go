@@ -50,12 +50,12 @@ func (c *cli) versionCommand() *cobra.Command {
 		RunE: c.does(func(context.Context, []string) error {
 			v := readVersion()
 			if c.json {
-				encoder := json.NewEncoder(c.out)
+				encoder := json.NewEncoder(c.out.raw())
 				encoder.SetIndent("", "  ")
 				return encoder.Encode(v)
 			}
-			_, err := fmt.Fprintln(c.out, "limpet", v)
-			return err
+			c.out.printf("limpet %s\n", v)
+			return nil
 		}),
 	}
 }

@@ -34,7 +34,7 @@ func (c *cli) workerListCommand() *cobra.Command {
 			case c.json:
 				return c.printJSON(list)
 			case len(list.GetWorkers()) == 0:
-				fmt.Fprintln(c.err, "no workers")
+				c.err.printf("no workers\n")
 				return nil
 			}
 			t := &table{header: []string{"WORKER", "STATE", "POOL", "SLOTS", "RUNNING", "QUEUED", "BOUND RUNS", "SOFT", "HARD", "SHARED KEYS",
@@ -109,41 +109,36 @@ func (c *cli) workerGetCommand() *cobra.Command {
 
 // printWorker shows a worker for eyes.
 func (c *cli) printWorker(w *api.Worker) {
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(c.out, "%s %s\n", c.paintOut(bold, fmt.Sprintf("%-11s", name)), value)
-		}
-	}
 	state := workerState(w)
-	line("worker", w.GetWorkerId())
-	line("state", c.paintOut(state.color, state.text))
-	line("because", w.GetStateReason().Words())
-	line("pool", w.GetPool())
-	line("slots", fmt.Sprint(w.GetSlots()))
+	c.field("worker", w.GetWorkerId())
+	c.field("state", c.out.paint(state.color, state.text))
+	c.field("because", w.GetStateReason().Words())
+	c.field("pool", w.GetPool())
+	c.field("slots", fmt.Sprint(w.GetSlots()))
 	switch {
 	case w.GetReported():
-		line("running", fmt.Sprint(w.GetRunning()))
-		line("queued", fmt.Sprint(w.GetQueued()))
+		c.field("running", fmt.Sprint(w.GetRunning()))
+		c.field("queued", fmt.Sprint(w.GetQueued()))
 	case w.GetState() != api.WorkerState_WORKER_STATE_GONE:
-		line("running", "not reported")
+		c.field("running", "not reported")
 	}
-	line("bound runs", fmt.Sprintf("%s, here %d SOFT and %d HARD", boundRuns(w), w.GetBoundSoft(), w.GetBoundHard()))
+	c.field("bound runs", fmt.Sprintf("%s, here %d SOFT and %d HARD", boundRuns(w), w.GetBoundSoft(), w.GetBoundHard()))
 	if w.GetSharedKeys() > 0 {
-		line("shared keys", fmt.Sprint(w.GetSharedKeys()))
+		c.field("shared keys", fmt.Sprint(w.GetSharedKeys()))
 	}
-	line("labels", pairs(w.GetLabels()))
-	line("workflows", strings.Join(w.GetWorkflows(), ", "))
-	line("up for", c.lasted(w.GetStartedAt(), nil))
-	line("address", w.GetAddress())
+	c.field("labels", pairs(w.GetLabels()))
+	c.field("workflows", strings.Join(w.GetWorkflows(), ", "))
+	c.field("up for", c.lasted(w.GetStartedAt(), nil))
+	c.field("address", w.GetAddress())
 	if w.GetHost() != "" {
-		line("process", fmt.Sprintf("%d on %s", w.GetProcessId(), w.GetHost()))
+		c.field("process", fmt.Sprintf("%d on %s", w.GetProcessId(), w.GetHost()))
 	}
-	line("incarnation", w.GetIncarnation())
-	line("sdk", w.GetSdkVersion())
+	c.field("incarnation", w.GetIncarnation())
+	c.field("sdk", w.GetSdkVersion())
 	if len(w.GetLocals()) == 0 {
 		return
 	}
-	fmt.Fprintln(c.out)
+	c.out.printf("\n")
 	t := &table{header: []string{"LOCAL STATE", "KIND", "VALUES", "IN USE", "BYTES", "HITS", "BUILDS", "FAILED", "RELEASED", "EVICTED"}}
 	for _, u := range w.GetLocals() {
 		kind := "private"

@@ -142,8 +142,8 @@ func (c *cli) printDrain(w *api.Worker) error {
 	if c.json {
 		return c.printJSON(w)
 	}
-	_, err := fmt.Fprintln(c.out, drainText(w))
-	return err
+	c.out.printf("%s\n", drainText(w))
+	return nil
 }
 
 func (c *cli) workerUndrainCommand() *cobra.Command {
@@ -165,8 +165,8 @@ func (c *cli) workerUndrainCommand() *cobra.Command {
 			case c.json:
 				return c.printJSON(got.GetWorker())
 			}
-			_, err = fmt.Fprintf(c.out, "worker %s takes on new runs again\n", got.GetWorker().GetWorkerId())
-			return err
+			c.out.printf("worker %s takes on new runs again\n", got.GetWorker().GetWorkerId())
+			return nil
 		}),
 	}
 }

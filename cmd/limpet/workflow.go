@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +33,7 @@ func (c *cli) workflowListCommand() *cobra.Command {
 			case c.json:
 				return c.printJSON(list)
 			case len(list.GetWorkflows()) == 0:
-				fmt.Fprintln(c.err, "no workflows: they come with the first worker that registers them")
+				c.err.printf("no workflows: they come with the first worker that registers them\n")
 				return nil
 			}
 			t := &table{header: []string{"WORKFLOW", "VERSION", "STICKY", "POOL", "EVENTS", "STEPS"}}
