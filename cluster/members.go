@@ -75,11 +75,15 @@ func (m *members) loop() {
 	}
 }
 
-// flush returns when the view holds what was heard before.
+// flush returns when the view holds what was heard before, or when the node has
+// stopped: then nobody makes views.
 func (m *members) flush() {
 	done := make(chan struct{})
-	m.flushes <- done
-	<-done
+	select {
+	case m.flushes <- done:
+		<-done
+	case <-m.stopped:
+	}
 }
 
 // refresh makes a new view if what was heard differs from the newest one.

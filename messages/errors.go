@@ -198,6 +198,15 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
 }
 
+// Prefixed returns the error with words before its message, such as where it
+// happened. It wraps e, so what e wraps is found through it.
+func (e *Error) Prefixed(words string) *Error {
+	prefixed := *e
+	prefixed.Message = words + e.Message
+	prefixed.cause = e
+	return &prefixed
+}
+
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
 // Unwrap returns the wrapped cause.

@@ -27,3 +27,17 @@ func TestHostShrinks(t *testing.T) {
 		}
 	}
 }
+
+// What was set aside is forgotten when nothing has found it unreadable again for
+// longer than all that looks for it takes.
+func TestRunsAreNotSetAsideForEver(t *testing.T) {
+	h := NewHost(HostConfig{Facts: &script{}, Shards: messages.Shards, ShardOf: messages.Shard})
+	unreadable := messages.Errorf(messages.CodeRunSetAside, "it is of a later version")
+	h.Handle(Failed{RunID: "gone", Err: unreadable}, epoch)
+	late := epoch.Add(2*asideFor + 2*SweepTurn + 2*SweepTurnAlone)
+	h.Handle(Failed{RunID: "still", Err: unreadable}, late.Add(-asideFor))
+	h.sweepPart(0, late)
+	if _, gone := h.aside["gone"]; gone || len(h.aside) != 1 {
+		t.Errorf("%v are set aside, want what still cannot be read alone", h.aside)
+	}
+}

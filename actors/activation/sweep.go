@@ -30,15 +30,20 @@ type sweep struct {
 }
 
 func (h *Host) sweepLater(part int) {
-	turnOf := h.cfg.SweepTurn
-	if h.facts.Alone() {
-		turnOf = h.cfg.SweepTurnAlone
-	}
-	pause := turnOf / sweepParts
+	pause := h.sweepTurn() / sweepParts
 	h.act(Later{After: pause / 2, Spread: pause, Input: turn{part}})
 }
 
+// sweepTurn is how long the sweep of all shards takes.
+func (h *Host) sweepTurn() time.Duration {
+	if h.facts.Alone() {
+		return h.cfg.SweepTurnAlone
+	}
+	return h.cfg.SweepTurn
+}
+
 func (h *Host) sweepPart(part int, now time.Time) {
+	h.forgetAside(now)
 	(&sweep{shards: h.ownedOf(part, sweepParts), part: part, seen: map[string]bool{}}).read(h, now)
 }
 

@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -172,6 +173,13 @@ func (l *dueSearch) page(h *Host, in Page, now time.Time) {
 	h.searching, h.searchAt = false, time.Time{}
 	h.kick(next, now)
 	h.kick(asked, now)
+}
+
+// forgetAside forgets the runs that neither a search nor a sweep found unreadable
+// again since their time was over: they can be read now, or are gone.
+func (h *Host) forgetAside(now time.Time) {
+	most := asideFor + 2*h.sweepTurn()
+	maps.DeleteFunc(h.aside, func(_ string, until time.Time) bool { return now.Sub(until) > most })
 }
 
 // setAside notes a run that cannot be read.

@@ -3,8 +3,9 @@
 //
 // Data flow: journal → Cache → Definition → gateway, hosts and runs.
 //
-// Rules: a version never changes, and is read and compiled once; the current
-// version of a name is known a second after another server has recorded it.
+// Rules: a version never changes; it is read and compiled once, and again only
+// after it was not asked for in a long time; the current version of a name is
+// known a second after another server has recorded it.
 //
 // Imports only journal and messages.
 package definitions
@@ -18,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sync/singleflight"
 	"google.golang.org/protobuf/proto"
 
@@ -34,6 +36,10 @@ const (
 	renewAfter = freshFor / 2
 	// readWithin bounds a reading.
 	readWithin = 5 * time.Second
+	// keptMost and keptBytesMax bound the versions that are kept, as they are
+	// stored. A cluster that deploys often has many that nobody asks for any more.
+	keptMost     = 10_000
+	keptBytesMax = 64 << 20
 )
 
 // Definition is a recorded version of a workflow, ready for use. It must not
@@ -42,6 +48,8 @@ type Definition struct {
 	Hash   string
 	Def    *messages.WorkflowDefinition
 	schema *messages.InputSchema
+	// bytes is its size as it is stored.
+	bytes int
 }
 
 // NewDefinition makes a version ready for use. INVALID_DEFINITION if the schema of
@@ -66,9 +74,12 @@ type Cache struct {
 	// readings are those under way: who comes in between shares one.
 	readings singleflight.Group
 
-	mu      sync.RWMutex
-	byHash  map[string]*Definition
-	current map[string]*Definition
+	mu sync.Mutex
+	// byHash forgets what was not asked for longest; keptBytes is the sum of what
+	// it holds.
+	byHash    *simplelru.LRU[string, *Definition]
+	keptBytes int
+	current   map[string]*Definition
 	// readAt is when the newest reading began; forgotten counts the calls of
 	// Forget.
 	readAt    time.Time
@@ -77,7 +88,10 @@ type Cache struct {
 
 // New makes a Cache that reads definitions from the store as they are asked for.
 func New(store journal.Store) *Cache {
-	return &Cache{store: store, byHash: map[string]*Definition{}, current: map[string]*Definition{}}
+	d := &Cache{store: store, current: map[string]*Definition{}}
+	// The only error is of a size below one.
+	d.byHash, _ = simplelru.NewLRU(keptMost, func(_ string, old *Definition) { d.keptBytes -= old.bytes })
+	return d
 }
 
 // ByHash returns a version; UNKNOWN_WORKFLOW if it was never recorded.
@@ -93,9 +107,10 @@ func (d *Cache) ByHash(ctx context.Context, hash string) (*Definition, error) {
 }
 
 func (d *Cache) cached(hash string) *Definition {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.byHash[hash]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	def, _ := d.byHash.Get(hash)
+	return def
 }
 
 // Current returns the version of a name that was registered last, by another
@@ -127,8 +142,8 @@ func (d *Cache) Current(ctx context.Context, name string) (*Definition, error) {
 }
 
 func (d *Cache) currentCached(name string) (*Definition, time.Duration) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return d.current[name], time.Since(d.readAt)
 }
 
@@ -149,19 +164,19 @@ func (d *Cache) All(ctx context.Context) ([]*Definition, error) {
 // readKey is another one after Forget, so that nobody shares a reading from
 // before it.
 func (d *Cache) readKey() string {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return strconv.FormatUint(d.forgotten, 10)
 }
 
 // renew reads again, unless a reading has ended since it was asked for.
 func (d *Cache) renew() (any, error) {
-	d.mu.RLock()
+	d.mu.Lock()
 	if time.Since(d.readAt) < renewAfter {
-		defer d.mu.RUnlock()
+		defer d.mu.Unlock()
 		return d.sorted(), nil
 	}
-	d.mu.RUnlock()
+	d.mu.Unlock()
 	return d.read()
 }
 
@@ -169,9 +184,9 @@ func (d *Cache) renew() (any, error) {
 func (d *Cache) read() (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
 	defer cancel()
-	d.mu.RLock()
+	d.mu.Lock()
 	began, forgotten := time.Now(), d.forgotten
-	d.mu.RUnlock()
+	d.mu.Unlock()
 	stored, err := d.store.CurrentDefinitions(ctx)
 	if err != nil {
 		return nil, err
@@ -224,8 +239,19 @@ func (d *Cache) keep(stored journal.Definition) (*Definition, error) {
 	if err != nil {
 		return nil, err
 	}
+	ready.bytes = len(stored.Data)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.byHash[stored.Hash] = ready
+	d.add(ready)
 	return ready, nil
+}
+
+// add keeps a version. Called with mu held.
+func (d *Cache) add(def *Definition) {
+	d.byHash.Remove(def.Hash) // another call may have read it too
+	d.byHash.Add(def.Hash, def)
+	d.keptBytes += def.bytes
+	for d.keptBytes > keptBytesMax && d.byHash.Len() > 1 {
+		d.byHash.RemoveOldest()
+	}
 }

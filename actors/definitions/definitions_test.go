@@ -90,3 +90,27 @@ func TestDefinitionsAreReadByOne(t *testing.T) {
 		}
 	})
 }
+
+// What nobody asks for is forgotten beyond a number of bytes, the oldest first, and
+// read again when somebody asks.
+func TestKeptVersionsAreBounded(t *testing.T) {
+	d := New(journal.NewMemory())
+	const size = keptBytesMax / 4
+	for i := range 6 {
+		d.add(&Definition{Hash: string(rune('a' + i)), bytes: size})
+		d.cached("a")
+	}
+	for hash, kept := range map[string]bool{"a": true, "b": false, "c": false, "d": true, "e": true, "f": true} {
+		if (d.cached(hash) != nil) != kept {
+			t.Errorf("version %s is kept: %v", hash, !kept)
+		}
+	}
+	d.add(&Definition{Hash: "f", bytes: size})
+	if d.keptBytes != 4*size {
+		t.Errorf("%d bytes are counted, %d are kept", d.keptBytes, 4*size)
+	}
+	d.add(&Definition{Hash: "huge", bytes: 2 * keptBytesMax})
+	if d.byHash.Len() != 1 || d.cached("huge") == nil {
+		t.Errorf("beside one that is larger than the bound, %d are kept", d.byHash.Len()-1)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"connectrpc.com/connect"
 
@@ -108,13 +109,14 @@ func (g *gateway) startAll(ctx context.Context, runs []*messages.StartRun) ([]*m
 	return replies, err
 }
 
-// located puts the place of a run in a bulk call before an error's message.
+// located puts the place of a run in a bulk call before an error's message, and
+// keeps what the error wraps.
 func located(prefix string, i int, err error) error {
 	var e *messages.Error
 	if prefix == "" || !errors.As(err, &e) {
 		return err
 	}
-	return messages.Errorf(e.Code, prefix+"%s", i, e.Message)
+	return e.Prefixed(fmt.Sprintf(prefix, i))
 }
 
 // definition finds a workflow, once a call.

@@ -96,11 +96,15 @@ func New(runID string, def *messages.WorkflowDefinition, cfg Config) *Machine {
 }
 
 // Restore makes the machine of a run from its entries; the first input is to
-// be TakeUp. Errors: RUN_SET_ASIDE.
+// be TakeUp. Errors: RUN_SET_ASIDE, also for a state that breaks an invariant:
+// going on with it could run a step twice.
 func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, cfg Config) (*Machine, error) {
 	s, err := Fold(runID, def, entries)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.Check(); err != nil {
+		return nil, messages.Errorf(messages.CodeRunSetAside, "run %s, by its %d entries: %w", runID, len(entries), err)
 	}
 	return over(s, cfg), nil
 }

@@ -47,12 +47,13 @@ func TestUnreadableHistoryIsSetAside(t *testing.T) {
 		"a replay of a step that is not":     {entry(t, startedEvent), entry(t, &messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: []string{"gone"}}}})},
 		"no start":                           {entry(t, dispatched("a"))},
 		"a second start":                     {entry(t, startedEvent), entry(t, startedEvent)},
+		"an attempt under no binding":        {entry(t, startedEvent), entry(t, dispatched("a"))},
 	} {
 		if _, err := Restore("r", def, entries, Config{}); messages.CodeOf(err) != messages.CodeRunSetAside {
 			t.Errorf("%s: %v, want RUN_SET_ASIDE", name, err)
 		}
 	}
-	if _, err := Restore("r", def, [][]byte{entry(t, startedEvent), entry(t, dispatched("a"))}, Config{}); err != nil {
+	if _, err := Restore("r", def, [][]byte{entry(t, startedEvent), entry(t, boundEvent(1, "w1")), entry(t, dispatchedEvent("a", 1, 1, "w1"))}, Config{}); err != nil {
 		t.Errorf("a sound history: %v", err)
 	}
 }

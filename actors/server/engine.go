@@ -327,12 +327,11 @@ func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) str
 	if a == nil {
 		return m.WaitingFor()
 	}
-	ctx, cancel := context.WithTimeout(ctx, hostTry)
-	defer cancel()
-	answer, err := h.root.RequestFuture(a.Address.(*actor.PID), activation.AskWaitingFor{}, hostTry).Result()
-	if err != nil || ctx.Err() != nil {
-		return ""
-	}
+	asked := h.root.RequestFuture(a.Address.(*actor.PID), activation.AskWaitingFor{}, hostTry)
+	// An answer of nothing ends the waiting when nobody wants to know any more.
+	stop := context.AfterFunc(ctx, func() { h.root.Send(asked.PID(), activation.WaitingFor("")) })
+	defer stop()
+	answer, _ := asked.Result()
 	w, _ := answer.(activation.WaitingFor)
 	return string(w)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/definitions"
@@ -34,25 +35,29 @@ const (
 	// goes alone.
 	keysPart      = 100
 	keysPartBytes = 1 << 20
+	// keyAskersMax is for how many versions of workflows a server remembers whom
+	// to ask.
+	keyAskersMax = 1000
 )
 
 // keyAskers are those who ask workers for keys, by hash of the definition. The
 // zero value is ready.
 type keyAskers struct {
 	mu     sync.Mutex
-	byHash map[string]*keyAsker
+	byHash *simplelru.LRU[string, *keyAsker]
 }
 
 func (k *keyAskers) of(h *Host, def *definitions.Definition) *keyAsker {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.byHash == nil {
-		k.byHash = map[string]*keyAsker{}
+		// The only error is of a size below one.
+		k.byHash, _ = simplelru.NewLRU[string, *keyAsker](keyAskersMax, nil)
 	}
-	a := k.byHash[def.Hash]
-	if a == nil {
+	a, known := k.byHash.Get(def.Hash)
+	if !known {
 		a = &keyAsker{host: h, def: def.Def, silent: map[string]time.Time{}}
-		k.byHash[def.Hash] = a
+		k.byHash.Add(def.Hash, a)
 	}
 	return a
 }

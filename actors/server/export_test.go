@@ -48,13 +48,15 @@ func (h *Host) Lose(runID string) {
 	h.root.Send(a.Address.(*actor.PID), activation.Drop{Anew: true})
 }
 
-// Fill pretends that so many runs are in memory, until empty is called.
+// Fill pretends that so many runs are in memory, which answer nothing, until empty
+// is called.
 func (h *Host) Fill(ids []string) (empty func()) {
+	silent := h.root.Spawn(actor.PropsFromFunc(func(actor.Context) {}))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
 		for _, action := range h.core.Handle(activation.Want{RunID: id}, h.clock.Now()) {
-			action.(activation.Spawn).Activation.Address = actor.NewPID("nonhost", "nobody")
+			action.(activation.Spawn).Activation.Address = silent
 		}
 	}
 	return func() {
@@ -66,6 +68,7 @@ func (h *Host) Fill(ids []string) (empty func()) {
 				h.handle(activation.Retired{Activation: a})
 			}
 		}
+		h.root.Stop(silent)
 	}
 }
 

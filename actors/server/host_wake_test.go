@@ -152,3 +152,22 @@ func TestHostWakesARunWhoseWorkerWentUnnoticed(t *testing.T) {
 		w.Ends(s, "r1", 15*time.Second, succeeded)
 	})
 }
+
+// Who asks for a run and goes away is not kept until the run answers.
+func TestWaitingForEndsWithItsContext(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.Workflow("build", hard, firstBlocks())
+		s := w.Server("s1")
+		w.pending(s, "r1", def)
+		defer s.Host.Fill([]string{"r1"})()
+		ctx, cancel := context.WithTimeout(w.T.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if _, err := s.Host.Engine().LoadRun(ctx, "r1"); err != nil {
+			w.T.Fatal(err)
+		}
+		if took := time.Since(began); took != 100*time.Millisecond {
+			w.T.Errorf("it took %v", took)
+		}
+	})
+}

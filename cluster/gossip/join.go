@@ -157,7 +157,7 @@ func (g *Gossip) Visit(gossipAddress string) {
 	}
 }
 
-// lostServers are servers that left the view, at most lostMax for at most lostAge:
+// lostServers are servers that left the view, the last lostMax for at most lostAge:
 // when the only seed is gone for good, they are the way back into the cluster
 // after a partition.
 type lostServers struct {
@@ -184,14 +184,26 @@ func (l *lostServers) viewChanged(now, before []Member) {
 		delete(l.byName, m.Name)
 	}
 	for _, m := range before {
-		if there[m.Name] || m.Role != RoleServer || len(l.byName) >= lostMax {
+		if there[m.Name] || m.Role != RoleServer {
 			continue
 		}
 		if l.byName == nil {
 			l.byName = map[string]lostServer{}
 		}
 		l.byName[m.Name] = lostServer{m.GossipAddress, time.Now()}
+		l.dropOldest()
 	}
+}
+
+// dropOldest keeps to lostMax: who was lost last is the likeliest to live.
+func (l *lostServers) dropOldest() {
+	if len(l.byName) <= lostMax {
+		return
+	}
+	oldest := slices.MinFunc(slices.Collect(maps.Keys(l.byName)), func(a, b string) int {
+		return l.byName[a].at.Compare(l.byName[b].at)
+	})
+	delete(l.byName, oldest)
 }
 
 // addresses by the name of the server.
