@@ -159,6 +159,10 @@ func (n *Node) Stop(ctx context.Context) error {
 	return nil
 }
 
+// Congested says that so much waits for the connection to an address that what is
+// only repeated should not be sent now.
+func (n *Node) Congested(address string) bool { return n.remote.Congested(address) }
+
 // Kill stops the node as a crash would: nobody is told. It is for tests.
 func (n *Node) Kill() {
 	n.stopOnce.Do(func() {

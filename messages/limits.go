@@ -29,6 +29,18 @@ const (
 	// StepInputBytesMax limits what a step is given: the input of its run and the
 	// outputs of its parents together.
 	StepInputBytesMax = 16 * PayloadBytesMax
+	// RunQueueBytesMax limits what a run that cannot go on, because the journal is
+	// out of reach, keeps of what it is told, and ServerQueueBytesMax that of all
+	// runs of a server. Beyond it a worker says it again later, and a call gets
+	// JOURNAL_UNAVAILABLE.
+	RunQueueBytesMax    = 32 << 20
+	ServerQueueBytesMax = 256 << 20
+	// WorkerResultsBytesMax limits the results that a worker keeps until their
+	// runs have recorded them. Beyond it the worker begins nothing new.
+	WorkerResultsBytesMax = 64 << 20
+	// PeerQueueBytesMax limits what waits on a process for a connection to
+	// another one. Beyond it messages are dropped, and said again later.
+	PeerQueueBytesMax = 256 << 20
 	// FailureMessageBytesMax and FailureStackBytesMax limit what is kept of an
 	// error or a panic of a step; what is longer is cut off.
 	FailureMessageBytesMax = 16 << 10

@@ -29,6 +29,10 @@
 //	StepInputBytesMax           16 MiB      input of a run and outputs of a step's parents together
 //	DocumentDepthMax            1,000       arrays and objects within each other in an input
 //	CheckCostMax                10,000,000  work of checking an input against its schema
+//	RunQueueBytesMax            32 MiB      what a run keeps of what it is told while the journal is out of reach
+//	ServerQueueBytesMax         256 MiB     the same of all runs of a server
+//	WorkerResultsBytesMax       64 MiB      results that a worker keeps; beyond it begins nothing new until some are recorded
+//	PeerQueueBytesMax           256 MiB     what waits on a process for a connection to another
 //	RequestBytesMax             64 MiB      a request of the API
 //	BulkRunsMax                 10,000      runs of one StartRuns call
 //	AttemptsMax                 10,000      attempts of a run

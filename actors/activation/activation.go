@@ -32,11 +32,13 @@ type Activation struct {
 	// watched are the workers of which news is wanted.
 	watched []string
 	// early holds what came while the run was loaded.
-	early []envelope
+	early run.Backlog[envelope]
 	// leaving: it ends when the append in flight is stored; held is what came in
 	// the meantime, which is passed on then.
 	leaving bool
-	held    []envelope
+	held    run.Backlog[envelope]
+	// counted is what facts know of as waiting here, in bytes.
+	counted int
 	// retired: the host has forgotten this activation.
 	retired bool
 	// failed is why messages are refused.
@@ -99,15 +101,17 @@ func (a *Activation) Receive(message, sender any, now time.Time) []Action {
 	switch {
 	case isLoaded:
 		a.restore(loaded, now)
+	case a.turnedAway(envelope{message, sender}):
 	case a.retired:
 		a.pass(envelope{message, sender})
 	case a.m == nil:
-		a.early = append(a.early, envelope{message, sender})
+		a.early.Add(envelope{message, sender}, message)
 	case a.leaving:
 		a.hold(envelope{message, sender}, now)
 	default:
 		a.route(envelope{message, sender}, now)
 	}
+	a.count()
 	return a.taken()
 }
 
@@ -129,8 +133,7 @@ func (a *Activation) restore(msg *Loaded, now time.Time) {
 		a.def = msg.Def
 		a.m, err = run.Restore(a.RunID, msg.Def, msg.Record.Entries, a.cfg)
 	}
-	early := a.early
-	a.early = nil
+	early := a.early.Take()
 	if err != nil {
 		a.loadFailed(err, early)
 		return
@@ -155,7 +158,7 @@ func (a *Activation) loadFailed(err error, early []envelope) {
 	a.act(LoadFailed{Err: err})
 	a.retire()
 	for _, e := range early {
-		a.refuse(e)
+		a.refuse(e, err)
 	}
 	if messages.CodeOf(err).Retryable() {
 		a.act(LoadAgain{Failures: a.failures, Err: err})

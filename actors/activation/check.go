@@ -1,18 +1,24 @@
 package activation
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/limpetrun/limpet/messages"
+)
 
 // Check says which invariant of the package is broken.
 func (a *Activation) Check() error {
 	switch {
-	case len(a.early) > 0 && (a.m != nil || a.retired):
-		return fmt.Errorf("A1: run %s holds %d early messages and is loaded", a.RunID, len(a.early))
-	case len(a.held) > 0 && !a.leaving && !a.retired:
-		return fmt.Errorf("A1: run %s holds %d messages and does not leave", a.RunID, len(a.held))
+	case a.early.Len() > 0 && (a.m != nil || a.retired):
+		return fmt.Errorf("A1: run %s holds %d early messages and is loaded", a.RunID, a.early.Len())
+	case a.held.Len() > 0 && !a.leaving && !a.retired:
+		return fmt.Errorf("A1: run %s holds %d messages and does not leave", a.RunID, a.held.Len())
 	case a.leaving && (a.m == nil || !a.m.Appending()):
 		return fmt.Errorf("A2: run %s leaves, and no append is in flight", a.RunID)
-	case a.retired && (len(a.held) > 0 || a.leaving):
-		return fmt.Errorf("A3: run %s has retired and holds %d messages", a.RunID, len(a.held))
+	case a.retired && (a.held.Len() > 0 || a.leaving):
+		return fmt.Errorf("A3: run %s has retired and holds %d messages", a.RunID, a.held.Len())
+	case a.waiting() != a.counted || a.counted > messages.RunQueueBytesMax:
+		return fmt.Errorf("A7: %d bytes wait for run %s, %d are counted, the most is %d", a.waiting(), a.RunID, a.counted, messages.RunQueueBytesMax)
 	case a.m == nil:
 		return nil
 	}

@@ -22,7 +22,7 @@
 //  5. When an activation says Stop, the shell gives Retired to the host at once,
 //     and ends the mailbox when what is in it was received.
 //
-// Invariants of an activation, the first four checked by Activation.Check:
+// Invariants of an activation, the first four and A7 checked by Activation.Check:
 //
 //	A1  early messages exist only while the run is loaded, held ones only while
 //	    the activation leaves
@@ -36,6 +36,8 @@
 //	    one that may not be sent under the term of its worker is withdrawn
 //	A6  an activation whose load or append failed is loaded again, after a pause
 //	    that doubles, unless the run is unknown or cannot be read
+//	A7  what waits for the journal is counted, one copy of what a worker repeats,
+//	    and never above RunQueueBytesMax for a run and ServerQueueBytesMax in all
 //
 // Invariants of a host, the first three checked by Host.Check:
 //

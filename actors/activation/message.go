@@ -27,6 +27,9 @@ type Facts interface {
 	UpWorkers() []string
 	// Backlog counts the appends and mailboxes that wait.
 	Backlog() int
+	// Waits changes the number of bytes that all activations keep until they can
+	// be decided, and returns it.
+	Waits(change int) int
 }
 
 // Messages of an activation's own server. Besides these an activation receives

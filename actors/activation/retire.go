@@ -26,7 +26,7 @@ func (a *Activation) leave(now time.Time) {
 func (a *Activation) hold(e envelope, now time.Time) {
 	done, ok := e.message.(run.Appended)
 	if !ok {
-		a.held = append(a.held, e)
+		a.held.Add(e, e.message)
 		return
 	}
 	a.appended(done, now)
@@ -38,9 +38,8 @@ func (a *Activation) hold(e envelope, now time.Time) {
 }
 
 func (a *Activation) passHeld() {
-	held := a.held
-	a.held, a.leaving = nil, false
-	for _, e := range held {
+	a.leaving = false
+	for _, e := range a.held.Take() {
 		a.pass(e)
 	}
 }
@@ -76,27 +75,27 @@ func (a *Activation) pass(e envelope) {
 		a.failed = messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", a.RunID)
 	}
 	if a.failed != nil {
-		a.refuse(e)
+		a.refuse(e, a.failed)
 		return
 	}
 	a.act(PassOn{Message: e.message, Sender: e.sender})
 }
 
 // refuse answers what cannot be handled.
-func (a *Activation) refuse(e envelope) {
+func (a *Activation) refuse(e envelope, err error) {
 	switch msg := e.message.(type) {
 	case run.Start:
-		a.act(run.Reply{Token: msg.Token, Err: a.failed})
+		a.act(run.Reply{Token: msg.Token, Err: err})
 	case *messages.CancelRun, *messages.ReplayRun:
-		a.respond(e.sender, &messages.CommandReply{Error: messages.ToFailure(a.failed)})
+		a.respond(e.sender, &messages.CommandReply{Error: messages.ToFailure(err)})
 	case *messages.SpawnChild:
-		a.respond(e.sender, &messages.SpawnChildReply{Error: messages.ToFailure(a.failed)})
+		a.respond(e.sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
 	case *SpawnResolved:
-		a.respond(msg.Sender, &messages.SpawnChildReply{Error: messages.ToFailure(a.failed)})
+		a.respond(msg.Sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
 	case AskWaitingFor:
 		a.respond(e.sender, WaitingFor(""))
 	case *messages.Result:
-		if messages.CodeOf(a.failed) == messages.CodeUnknownRun {
+		if messages.CodeOf(err) == messages.CodeUnknownRun {
 			// Deleted after its retention: nobody will ever want the result.
 			a.act(run.SendWorker{To: &messages.WorkerRef{WorkerId: msg.WorkerId, Incarnation: msg.Incarnation},
 				Message: &messages.ResultAck{RunId: msg.RunId, Step: msg.Step, Attempt: msg.Attempt}})

@@ -114,6 +114,7 @@ type script struct {
 	terms   map[string][2]uint64 // the mark and the term of the newest
 	unknown bool
 	backlog int
+	waits   int // bytes, of all activations
 }
 
 type mail struct {
@@ -185,6 +186,10 @@ func (s *script) Alone() bool         { return s.other == "" }
 func (s *script) LeaseMark() uint64   { return s.mark }
 func (s *script) UpWorkers() []string { return []string{"w1"} }
 func (s *script) Backlog() int        { return s.backlog }
+func (s *script) Waits(change int) int {
+	s.waits += change
+	return s.waits
+}
 func (s *script) Serves(*messages.WorkerRef, *messages.WorkflowDefinition) (bool, bool) {
 	return true, !s.unknown
 }

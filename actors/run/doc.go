@@ -6,8 +6,8 @@
 // Data flow: Input → Machine.Handle → decide → apply in memory → Append action
 // → (durable) Appended input → the actions that the entry caused.
 //
-//   - Inputs that arrive while an append is in flight wait. They are decided
-//     together afterwards, into one entry.
+//   - Inputs that arrive while an append is in flight wait, of copies of what a
+//     worker says one. They are decided together afterwards, into one entry.
 //   - If the append fails for good the machine is thrown away with its state.
 //   - A question to placement is not an effect: it goes out at once. A turn that
 //     asks one holds its append for the answer, which is immediate, so that
@@ -17,6 +17,7 @@
 //
 //	state.go apply.go check.go     the state, how events fold into it, invariants
 //	input.go machine.go turn.go    what comes in, what goes out, and one turn
+//	backlog.go                     what waits for the append in flight
 //	commands.go children.go        start, take-up, cancel, replay, spawn
 //	placing.go questions.go        bindings and dispatches; what placement is asked
 //	attempts.go contact.go         what a worker says of an attempt

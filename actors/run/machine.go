@@ -69,7 +69,7 @@ type Machine struct {
 	// The turn, and whether its entry is in flight: then inputs wait in queue.
 	turn      turn
 	appending bool
-	queue     []Input
+	queue     Backlog[Input]
 	// dead: the activation was thrown away.
 	dead bool
 	// out is the answer to the present input; timer what the last SetTimer asked
@@ -122,6 +122,9 @@ func (m *Machine) State() *State { return m.s }
 // Appending says that an append is in flight.
 func (m *Machine) Appending() bool { return m.appending }
 
+// Waiting is what the inputs count that wait for the append in flight, in bytes.
+func (m *Machine) Waiting() int { return m.queue.Bytes() }
+
 // Handle takes an input and returns what is to be done, in order. The slice
 // belongs to the caller.
 func (m *Machine) Handle(in Input, now time.Time) []Action {
@@ -137,7 +140,7 @@ func (m *Machine) Handle(in Input, now time.Time) []Action {
 	case isAppended:
 		m.appended(done.Err)
 	case m.appending:
-		m.queue = append(m.queue, in)
+		m.queue.Add(in, in)
 	default:
 		m.presence.stopped = false
 		m.decide(in)
@@ -157,12 +160,10 @@ func (m *Machine) appended(err error) {
 	m.out = append(m.out, m.turn.done()...)
 	m.questions.spent = nil
 	m.turn.row = m.s.rowKey()
-	queue := m.queue
-	m.queue = nil
-	for i, in := range queue {
+	for _, in := range m.queue.Take() {
 		if m.turn.full() {
-			m.queue = queue[i:]
-			break
+			m.queue.Add(in, in)
+			continue
 		}
 		m.decide(in)
 	}
@@ -180,10 +181,10 @@ func (m *Machine) die(err error) {
 	for _, token := range m.children.giveUp() {
 		m.out = append(m.out, Reply{Token: token, Err: err})
 	}
-	for _, in := range m.queue {
+	for _, in := range m.queue.Take() {
 		m.refuseDead(in)
 	}
-	m.turn.after, m.queue = nil, nil
+	m.turn.after = nil
 	m.withdrawAll()
 	m.out = append(m.out, Stop{})
 }

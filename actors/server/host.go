@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -77,6 +78,9 @@ type Host struct {
 	mu     sync.RWMutex
 	core   *activation.Host
 	closed bool
+	// waits is what runs keep until the journal has stored what was before, in
+	// bytes.
+	waits atomic.Int64
 	// moved is set anew when shards went to another server.
 	moved *notify.Value[struct{}]
 }

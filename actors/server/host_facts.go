@@ -54,6 +54,8 @@ func (f facts) UpWorkers() []string {
 
 func (f facts) Backlog() int { return f.h.committer.Waiting() + f.h.dispatcher.Backlog() }
 
+func (f facts) Waits(change int) int { return int(f.h.waits.Add(int64(change))) }
+
 // viewChanged shows the core which shards are this server's.
 func (h *Host) viewChanged(v *cluster.View) {
 	self := h.cfg.Node.Self().Name

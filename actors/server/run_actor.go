@@ -32,6 +32,7 @@ func (a *runActor) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		if !a.retired {
 			a.release()
+			a.core.Abandoned()
 			a.host.handle(activation.Ended{Activation: a.core})
 		}
 	case actor.SystemMessage, actor.AutoReceiveMessage:

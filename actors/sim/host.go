@@ -82,6 +82,11 @@ func (f facts) UpWorkers() []string {
 
 func (f facts) Backlog() int { return f.sv.appending }
 
+func (f facts) Waits(change int) int {
+	f.sv.waits += change
+	return f.sv.waits
+}
+
 // handle gives an input to the host. Mailboxes get what is for them at once.
 func (sv *server) handle(in activation.Input) {
 	actions := sv.host.Handle(in, sv.clock())

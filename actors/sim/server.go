@@ -26,6 +26,8 @@ type server struct {
 	// in flight.
 	views     uint64
 	appending int
+	// waits is what its runs keep until the journal has stored what was before.
+	waits int
 }
 
 func (s *Sim) startServer(id string) *server {

@@ -159,7 +159,14 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 	}
 	a.result, a.phase, a.dispatch = res, phaseEnded, nil
 	c.unacked++
+	c.kept += bytesOf(res)
 	c.deliver(now, a)
+}
+
+// bytesOf is what a result holds of its function's making.
+func bytesOf(res *messages.Result) int {
+	f := res.GetFailure()
+	return len(res.GetOutput()) + len(f.GetMessage()) + len(f.GetStack())
 }
 
 func setOutput(res *messages.Result, output []byte) {
@@ -193,7 +200,8 @@ func (c *Core) deliver(now time.Time, a *attempt) {
 func (c *Core) resend(now time.Time, a *attempt) {
 	c.send(Address{}, a.run.id, a.result)
 	a.resends++
-	a.resendAt = now.Add(ResendFirst + jitter(a, ResendMax-ResendFirst))
+	pace := time.Duration(c.kept/(ResendBytes/1000)) * time.Millisecond
+	a.resendAt = now.Add(ResendFirst + jitter(a, ResendMax-ResendFirst) + pace)
 	c.retime(a)
 }
 
@@ -244,6 +252,7 @@ func (c *Core) answer(now time.Time, a *attempt) {
 func (c *Core) forget(a *attempt, state markState) {
 	if a.phase == phaseEnded {
 		c.unacked--
+		c.kept -= bytesOf(a.result)
 	}
 	a.phase, a.dispatch, a.result = phaseForgotten, nil, nil
 	c.untime(a)
@@ -266,9 +275,18 @@ func (c *Core) freeSlot(a *attempt) {
 	}
 }
 
+// mayStart says that functions may be started. Results that nobody takes pile up
+// otherwise.
+func (c *Core) mayStart() bool { return !c.leaseless && c.kept < c.cfg.ResultsBytesMax }
+
+// mayGoOn says that an attempt of the queue may have a free slot.
+func (c *Core) mayGoOn(a *attempt) bool {
+	return c.mayStart() || a.phase == phaseReturning && !c.leaseless
+}
+
 // serve gives free slots to the queue.
 func (c *Core) serve(now time.Time) {
-	for c.taken < c.slots && c.queue.Len() > 0 && !c.leaseless {
+	for c.taken < c.slots && c.queue.Len() > 0 && c.mayGoOn(c.queue.First()) {
 		a := c.queue.First()
 		c.dequeue(a)
 		if a.phase == phaseReturning {

@@ -30,27 +30,28 @@ func (c *Core) checkW1() error {
 
 // checkW3: a result is kept, and is due to be sent again.
 func (c *Core) checkW3() error {
-	unacked := 0
+	unacked, kept := 0, 0
 	for _, r := range c.runs {
 		for _, a := range r.held {
 			if a.phase != phaseEnded {
 				continue
 			}
 			unacked++
+			kept += bytesOf(a.result)
 			if a.result == nil || !a.inTimers.In() {
 				return fmt.Errorf("W3: result of %s/%s#%d is not kept", r.id, a.step, a.number)
 			}
 		}
 	}
-	if unacked != c.unacked {
-		return fmt.Errorf("W3: %d results are kept, %d counted", unacked, c.unacked)
+	if unacked != c.unacked || kept != c.kept {
+		return fmt.Errorf("W3: %d results of %d bytes are kept, %d of %d counted", unacked, kept, c.unacked, c.kept)
 	}
 	return nil
 }
 
-// checkW4: nothing is queued while a slot is free.
+// checkW4: nothing is queued while a slot is free, and may be given away.
 func (c *Core) checkW4() error {
-	if c.queue.Len() > 0 && c.taken < c.slots && !c.leaseless {
+	if c.queue.Len() > 0 && c.taken < c.slots && c.mayGoOn(c.queue.First()) {
 		return fmt.Errorf("W4: %d queued while %d of %d slots are taken", c.queue.Len(), c.taken, c.slots)
 	}
 	return nil

@@ -22,6 +22,9 @@ const (
 	// ones follow after ResendFirst to ResendMax.
 	ResendFirst = time.Second
 	ResendMax   = 3 * time.Second
+	// ResendBytes is what is repeated in a second at most: the pauses get longer
+	// by it when much is kept.
+	ResendBytes = 8 << 20
 	// ReportEvery is the least time between two load reports, unless slots
 	// that placement believes taken are free.
 	ReportEvery = 2 * time.Millisecond
@@ -48,8 +51,10 @@ type Config struct {
 	HandsOff func(workflow string) bool
 	// Leased: the worker may act only while it has a lease, and has none yet.
 	Leased bool
-	// MarksMax replaces the constant of that name; 0 means the constant.
-	MarksMax int
+	// MarksMax replaces the constant of that name; 0 means the constant. So does
+	// ResultsBytesMax with messages.WorkerResultsBytesMax.
+	MarksMax        int
+	ResultsBytesMax int
 }
 
 // Address is the PID of an actor; zero for none.
@@ -114,6 +119,7 @@ type Core struct {
 	queue     heap.Heap[*attempt]
 	taken     int // slots
 	unacked   int // ended attempts that are still sent
+	kept      int // bytes of their results
 	bound     int // sticky runs seen and not released
 	hard      int // HARD ones of these
 	handsOff  int // those of these that hand local state off
@@ -136,6 +142,9 @@ type Core struct {
 func New(cfg Config) *Core {
 	if cfg.MarksMax <= 0 {
 		cfg.MarksMax = MarksMax
+	}
+	if cfg.ResultsBytesMax <= 0 {
+		cfg.ResultsBytesMax = messages.WorkerResultsBytesMax
 	}
 	if cfg.Knows == nil {
 		cfg.Knows = func(string, string) bool { return true }
@@ -271,7 +280,7 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 			c.abandon(now, older, staleError(older, d))
 		}
 	}
-	if c.taken < c.slots && !c.leaseless {
+	if c.taken < c.slots && c.mayStart() {
 		c.start(now, a)
 		return
 	}
@@ -466,6 +475,7 @@ func (c *Core) begin() bool {
 }
 
 func (c *Core) end(now time.Time) []Action {
+	c.serve(now)
 	c.settle(now)
 	c.askBound(now)
 	c.report(now)

@@ -25,7 +25,8 @@
 //	W2  the function of an attempt is started at most once, and never after the
 //	    attempt was revoked, canceled unseen, or followed by a newer one
 //	W3  a result is kept and sent again until it is acknowledged
-//	W4  nothing is queued while a slot is free
+//	W4  nothing is queued while a slot is free, unless the results that are kept
+//	    are above ResultsBytesMax: then only what has begun goes on
 //	W5  the queue is served in order: steps that come back from waiting for a
 //	    child, then steps of runs bound here, then new runs; within the last
 //	    two by priority, then by the time they became ready

@@ -83,6 +83,7 @@ func (s *script) worker(t *testing.T, d *datadriven.TestData) {
 	var lacks string
 	d.MaybeScanArgs(t, "slots", &cfg.Slots)
 	d.MaybeScanArgs(t, "marks", &cfg.MarksMax)
+	d.MaybeScanArgs(t, "results-bytes", &cfg.ResultsBytesMax)
 	d.MaybeScanArgs(t, "lacks", &lacks)
 	cfg.Knows = func(_, step string) bool { return step != lacks }
 	handsOff := d.HasArg("hands-off")

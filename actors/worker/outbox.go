@@ -96,5 +96,9 @@ func (o *outbox) send(runID string, m proto.Message) {
 		w.cfg.Logger.Debug("a message to a run was not delivered; it is sent again", "run", runID, "error", err)
 		return
 	}
+	if w.node.Congested(pid.Address) {
+		// The copy before this one may still be on its way.
+		return
+	}
 	w.root.RequestWithCustomSender(pid, m, w.pid)
 }

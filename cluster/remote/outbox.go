@@ -4,14 +4,14 @@ import (
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 const (
 	// A batch ends with the message that reaches one of the two.
 	batchMessagesMax = 200
 	batchBytesMax    = 4 << 20
-	// queueBytesMax bounds what waits for one peer; more is dropped.
-	queueBytesMax = 256 << 20
 	// outgoingBytes is what a queued message costs beside its data.
 	outgoingBytes = 128
 )
@@ -64,12 +64,19 @@ func (b *outbox) put(o outgoing) queueing {
 	switch {
 	case b.closed:
 		return ended
-	case b.bytes >= queueBytesMax:
+	case b.bytes >= messages.PeerQueueBytesMax:
 		return full
 	}
 	b.queue = append(b.queue, o)
 	b.bytes += len(o.data) + outgoingBytes
 	return queued
+}
+
+// waiting is how much waits to be taken, in bytes.
+func (b *outbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
 }
 
 func (b *outbox) wake() {

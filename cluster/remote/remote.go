@@ -216,11 +216,21 @@ func (r *Remote) send(target *actor.PID, header actor.ReadonlyMessageHeader, mes
 		case ended:
 			continue
 		case full:
-			r.log.Warn("the queue to a peer is full; a message is dropped", "peer", p.address, "bytes_max", queueBytesMax)
+			r.log.Warn("the queue to a peer is full; a message is dropped", "peer", p.address, "bytes_max", messages.PeerQueueBytesMax)
 			r.deadLetter(target, sender)
 		}
 		return
 	}
+}
+
+// Congested says that more waits for the connection to an address than the next
+// batch takes. Whoever would only repeat something leaves that for later: the
+// first copy may be among what waits.
+func (r *Remote) Congested(address string) bool {
+	r.mu.Lock()
+	p := r.peers[address]
+	r.mu.Unlock()
+	return p != nil && p.box.waiting() > batchBytesMax
 }
 
 // peer returns the connection to an address, a new one if there is none; nil

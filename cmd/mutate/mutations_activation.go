@@ -3,6 +3,8 @@ package main
 const (
 	activationGo = "actors/activation/activation.go"
 	effectGo     = "actors/activation/effect.go"
+	backlogGo    = "actors/activation/backlog.go"
+	runBacklogGo = "actors/run/backlog.go"
 	retireGo     = "actors/activation/retire.go"
 	hostGo       = "actors/activation/host.go"
 	shardsGo     = "actors/activation/shards.go"
@@ -53,11 +55,19 @@ var scripted = []mutation{
 	{"activation: take the mark when the run is loaded", []change{{activationGo,
 		"		a.m, err = run.Restore(", "		a.mark = a.facts.LeaseMark()\n		a.m, err = run.Restore("}}},
 	{"activation: answer what is held before the append is stored", []change{{retireGo,
-		"		a.held = append(a.held, e)\n", "		a.pass(e)\n"}}},
+		"		a.held.Add(e, e.message)\n", "		a.pass(e)\n"}}},
 	{"activation: retire without passing on", []change{{retireGo,
-		"	for _, e := range held {\n		a.pass(e)\n", "	for _, e := range held {\n		_ = e\n"}}},
+		"	for _, e := range a.held.Take() {\n		a.pass(e)\n", "	for _, e := range a.held.Take() {\n		_ = e\n"}}},
 	{"activation: lose what comes early", []change{{activationGo,
-		"	early := a.early\n	a.early = nil\n", "	var early []envelope\n	a.early = nil\n"}}},
+		"	early := a.early.Take()\n", "	early := a.early.Take()[:0]\n"}}},
+	{"activation: keep all that comes while the journal is out of reach", []change{{activationGo,
+		"	case a.turnedAway(", "	case a.retired && a.turnedAway("}}},
+	{"run: keep every copy of what a worker repeats", []change{{runBacklogGo,
+		"	if key.kind == 0 {", "	if key.kind > 0 {"}}},
+	{"worker: start while results pile up", []change{{slotsGo,
+		"c.kept < c.cfg.ResultsBytesMax }", "c.kept >= 0 }"}}},
+	{"activation: count what waits and not what has gone", []change{{backlogGo,
+		"	if now := a.waiting(); now != a.counted {", "	if now := a.waiting(); now > a.counted {"}}},
 	{"activation: take a load's answer after retiring", []change{{activationGo,
 		"	if a.m != nil || a.retired {", "	if a.m != nil {"}}},
 	{"activation: leave while an append is in flight", []change{{retireGo,
