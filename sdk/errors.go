@@ -120,7 +120,9 @@ func readUserError(err error) *messages.Error {
 	if !errors.As(err, &ended) && errors.As(err, &engine) && kept[engine.Code] {
 		code = engine.Code
 	}
+	text := err.Error() // fmt would make words of its panic
 	out := messages.Errorf(code, "%w", err)
+	out.Message = text
 	if code != messages.CodeUserError {
 		// The stack of a Bind that panicked.
 		out.Stack = engine.Stack

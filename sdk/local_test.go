@@ -136,6 +136,23 @@ func TestLocalGetReturnsNil(t *testing.T) {
 	}
 }
 
+// unreadable is an error that cannot say what it is.
+type unreadable struct{}
+
+func (unreadable) Error() string { panic("no words") }
+
+// An error whose Error panics fails the step in words of the engine, and not of fmt.
+func TestErrorThatCannotBeRead(t *testing.T) {
+	w := sdk.NewWorkflow[any]("w")
+	sdk.AddStep(w, "s", func(sdk.Context, any) (int, error) { return 0, unreadable{} })
+	_, err := w.Functions()["s"](t.Context(), attemptOf("s", "", nil))
+	var got *messages.Error
+	const want = "a method of the error, a sdk_test.unreadable, panicked: no words"
+	if !errors.As(err, &got) || got.Code != messages.CodeUserError || got.Message != want || got.Stack == "" {
+		t.Errorf("%+v", err)
+	}
+}
+
 func TestStateErrorsKeepTheirCodes(t *testing.T) {
 	panicked := messages.Errorf(messages.CodeStateNotBuilt, `local "x": bind panicked`)
 	panicked.Stack = "the stack"

@@ -26,8 +26,8 @@ type localValue struct {
 	process *process
 	// number in the ledger.
 	number int64
-	// stays says that it cannot be handed off.
-	stays bool
+	// stays is why it cannot be handed off, nor be released well, unless nil.
+	stays error
 
 	mu    sync.Mutex
 	state verdict.State
@@ -64,9 +64,12 @@ func (p *process) bind(ctx sdk.BindContext, plan Plan) (*localValue, error) {
 	}
 	run := ctx.RunID()
 	if _, failed := p.failed.LoadOrStore(run, true); plan.BindFails && !failed {
-		return nil, fmt.Errorf("%s: the state is not built", verdict.OnPurpose)
+		return nil, leave(plan.onPurpose(0, "the state is not built"))
 	}
-	v := &localValue{process: p, stays: plan.Stays, state: verdict.State{Run: run}}
+	v := &localValue{process: p, state: verdict.State{Run: run}}
+	if plan.Stays {
+		v.stays = plan.onPurpose(1, "it stays")
+	}
 	received, handedOff := ctx.HandedOff()
 	if handedOff {
 		if err := json.Unmarshal(received, &v.state); err != nil {
@@ -90,8 +93,8 @@ func (v *localValue) use(execution int64) {
 }
 
 func handOff(_ context.Context, v *localValue) ([]byte, error) {
-	if v.stays {
-		return nil, fmt.Errorf("%s: it stays", verdict.OnPurpose)
+	if v.stays != nil {
+		return nil, leave(v.stays)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -102,5 +105,8 @@ func handOff(_ context.Context, v *localValue) ([]byte, error) {
 
 func release(v *localValue, why sdk.Why) error {
 	v.process.ledger.Released(v.number, string(why))
-	return backoff.Sleep(context.Background(), bindFor)
+	if err := backoff.Sleep(context.Background(), bindFor); err != nil {
+		return err
+	}
+	return leave(v.stays)
 }

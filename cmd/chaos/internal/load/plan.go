@@ -34,7 +34,7 @@ type Plan struct {
 	// its local state is lost; 0 is none.
 	StateLost int `json:"state_lost,omitempty"`
 	// BindFails says that local state fails to be built, once in each process;
-	// Stays that it fails to be handed off.
+	// Stays that it fails to be handed off, and its release does.
 	BindFails bool `json:"bind_fails,omitempty"`
 	Stays     bool `json:"stays,omitempty"`
 }

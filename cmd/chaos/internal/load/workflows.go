@@ -92,7 +92,7 @@ func (r *role) perform(ctx sdk.Context, plan Plan) (verdict.Output, error) {
 	}
 	if err != nil {
 		l.End(n, true, err.Error())
-		return out, err
+		return out, leave(err)
 	}
 	note, err := json.Marshal(out)
 	l.End(n, err != nil, string(note))
@@ -118,7 +118,7 @@ func (r *role) act(ctx sdk.Context, n int64, plan Plan, out *verdict.Output) err
 	onPurpose := ctx.Attempt() <= of(plan.Fails, r.index) && !r.step.overruns
 	if onPurpose && plan.Number%2 == 0 {
 		// It has not looked at its local state.
-		return fmt.Errorf("%s: attempt %d of %d, at once", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
+		return plan.onPurpose(ctx.Attempt(), "attempt %d of %d, at once", ctx.Attempt(), of(plan.Fails, r.index))
 	}
 	var local *localValue
 	if r.local != nil {
@@ -185,7 +185,7 @@ func (r *role) failure(ctx sdk.Context, plan Plan, onPurpose bool) error {
 	case plan.Fatal == r.index+1:
 		return sdk.NonRetryable(fmt.Errorf("%s: for good", verdict.OnPurpose))
 	case onPurpose:
-		return fmt.Errorf("%s: attempt %d of %d", verdict.OnPurpose, ctx.Attempt(), of(plan.Fails, r.index))
+		return plan.onPurpose(ctx.Attempt(), "attempt %d of %d", ctx.Attempt(), of(plan.Fails, r.index))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/limpetrun/limpet/cmd/internal/ledger"
@@ -180,6 +181,35 @@ type Output struct {
 // OnPurpose begins the error of a step that fails because its input says so,
 // and of one that says that its state is lost.
 const OnPurpose = "on purpose"
+
+// Door is how user code leaves that fails on purpose, as its error ends.
+type Door string
+
+// The doors: an error that is returned, a panic, the end of the goroutine, and an
+// error whose methods panic.
+const (
+	ByError  Door = ""
+	ByPanic  Door = ", by a panic"
+	ByGoexit Door = ", by runtime.Goexit"
+	ByMethod Door = ", by an error that cannot be read"
+)
+
+// Doors are all doors; most code leaves by the first.
+var Doors = []Door{ByError, ByPanic, ByError, ByGoexit, ByError, ByMethod}
+
+// leftAs says that a failure is recorded as that of an execution whose ledger ends
+// with the note.
+func leftAs(note string, code messages.Code, message string) bool {
+	switch {
+	case strings.HasSuffix(note, string(ByPanic)):
+		return code == messages.CodeStepPanicked && strings.HasSuffix(message, "panicked: "+note)
+	case strings.HasSuffix(note, string(ByGoexit)):
+		return code == messages.CodeStepPanicked && strings.HasSuffix(message, "ended its goroutine with runtime.Goexit")
+	case strings.HasSuffix(note, string(ByMethod)):
+		return code == messages.CodeUserError && strings.HasPrefix(message, "a method of the error")
+	}
+	return code == messages.CodeUserError && note == message
+}
 
 // State is what a private value of local state holds, and what it is handed off
 // as, in JSON.

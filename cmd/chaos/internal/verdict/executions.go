@@ -105,14 +105,16 @@ func (h *history) checkFailure(a *attempt) {
 	case e == nil:
 		h.breaks(RuleAttempts, "%s#%d failed (%s), and was never executed", a.step, a.number, message)
 	case code == messages.CodeExecutionTimeout && h.Want != nil && h.Want.Overruns == a.step:
-	case code == messages.CodeStateNotBuilt && h.Want != nil && h.Want.BindFails && e.Failed && strings.Contains(e.Note, OnPurpose):
+	case code == messages.CodeStateNotBuilt && h.Want != nil && h.Want.BindFails && e.Failed:
 		h.c.report.Seen.BindFailed++
-	case code != messages.CodeUserError:
+	case code != messages.CodeUserError && code != messages.CodeStepPanicked:
 		h.breaks(RuleRepeated, "%s#%d failed for no purpose: %s: %s", a.step, a.number, code, message)
-	case e.End.IsZero() || !e.Failed || e.Note != message:
-		h.breaks(RuleAttempts, "%s#%d failed with %q, its execution ended with %q (failed: %t)", a.step, a.number, message, e.Note, e.Failed)
-	case !strings.HasPrefix(message, OnPurpose):
+	case e.End.IsZero() || !e.Failed || !leftAs(e.Note, code, message):
+		h.breaks(RuleAttempts, "%s#%d failed with %s %q, its execution ended with %q (failed: %t)", a.step, a.number, code, message, e.Note, e.Failed)
+	case !strings.HasPrefix(e.Note, OnPurpose):
 		h.breaks(RuleRepeated, "%s#%d failed for no purpose: %s", a.step, a.number, message)
+	case code == messages.CodeStepPanicked || e.Note != message:
+		h.c.report.Seen.OtherDoors++
 	}
 }
 

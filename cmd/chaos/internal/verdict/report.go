@@ -58,6 +58,8 @@ type Seen struct {
 	// Values of local state in the ledger, and steps that failed because one
 	// could not be built.
 	Values, BindFailed int
+	// OtherDoors counts the failures of steps that did not return an error.
+	OtherDoors int
 }
 
 // Recovery is how long it took until what a fault had stopped went on.

@@ -166,9 +166,14 @@ func (t *tale) succeed(step string, attempt int, children ...string) {
 }
 
 func (t *tale) fail(step string, attempt int, code messages.Code, note string) {
+	t.failAs(step, attempt, code, note, note)
+}
+
+// failAs records another message than the execution's own note.
+func (t *tale) failAs(step string, attempt int, code messages.Code, message, note string) {
 	t.returns(step, attempt, note)
 	t.tell(&messages.Event{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{
-		Step: step, Attempt: int32(attempt), Failure: &messages.Failure{Code: string(code), Message: note},
+		Step: step, Attempt: int32(attempt), Failure: &messages.Failure{Code: string(code), Message: message},
 	}}})
 }
 

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -16,7 +17,7 @@ const (
 func everything() *scene {
 	s := newScene()
 	for _, story := range []func(*scene){
-		plain, retried, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
+		plain, retried, leftByOtherDoors, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
 		canceledRun, canceledParent, stickyChild, childOnItsOwn,
 		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, workerCutOff, superseded, serverKilled, databaseRestarted,
 		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack, handedOn,
@@ -45,6 +46,29 @@ func retried(s *scene) {
 	t.step("a", 2, "")
 	t.step("b", 1, "")
 	t.step("c", 1, "")
+	t.finish()
+}
+
+// leftByOtherDoors: a step fails on purpose, and does not return an error.
+func leftByOtherDoors(s *scene) {
+	t := s.begin("doors", none)
+	note := func(n int, d Door) string { return fmt.Sprintf("%s: attempt %d of 3%s", OnPurpose, n, d) }
+	for i, left := range []struct {
+		door    Door
+		code    messages.Code
+		message string
+	}{
+		{ByPanic, messages.CodeStepPanicked, `step "a" panicked: ` + note(1, ByPanic)},
+		{ByGoexit, messages.CodeStepPanicked, `step "a" ended its goroutine with runtime.Goexit`},
+		{ByMethod, messages.CodeUserError, "a method of the error, a load.unreadable, panicked: no"},
+	} {
+		t.dispatch("a", int32(i+1), "w1")
+		t.execute("a", i+1)
+		t.failAs("a", i+1, left.code, left.message, note(i+1, left.door))
+	}
+	t.step("a", 4, "w1")
+	t.step("b", 1, "w1")
+	t.step("c", 1, "w1")
 	t.finish()
 }
 
