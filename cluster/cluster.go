@@ -74,6 +74,9 @@
 //     When it reaches the others again it is ready, and takes its shards up from the
 //     journal.
 //
+// A server that alone does not reach the store is cut off in the same way: others
+// that do take over what it owns.
+//
 // A server that was stopped for a while asks in the same way before it goes on for
 // long. A server that starts is not ready before it has joined and has read the
 // heartbeats of others, whom it then joins too: alone in its view it would own

@@ -133,7 +133,7 @@ func (l *lookup) receive(ctx actor.Context) {
 	case *messages.Ping:
 		known := l.node.members.gossip.Knows
 		ctx.Respond(&messages.Pong{Known: known(m.Name), There: slices.DeleteFunc(slices.Clone(m.Missing), func(name string) bool { return !known(name) }),
-			HoldMs: ceilMs(l.node.members.leases.table.vouch(now(), m.Missing))})
+			HoldMs: ceilMs(l.node.members.leases.table.vouch(now(), m.Missing)), HasStore: l.node.members.filter.hasStore()})
 	case *messages.LeaseAsk:
 		if grant := l.node.members.leases.asked(m); grant != nil && ctx.Sender() != nil {
 			ctx.Respond(grant)

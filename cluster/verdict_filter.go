@@ -113,6 +113,16 @@ func (f *verdictFilter) isCutOff() bool {
 	return f.rules.CutOff()
 }
 
+// hasStore answers a server that does not reach the store.
+func (f *verdictFilter) hasStore() bool {
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rules.HasStore(time.Now())
+}
+
 func (f *verdictFilter) loop(ctx context.Context) {
 	if f == nil {
 		return
@@ -191,7 +201,7 @@ func (f *verdictFilter) ask(ctx context.Context, r *quorum.Round, heard []Member
 	}
 	question := &messages.Ping{Name: f.m.gossip.Self().Name, Missing: append(r.Missing(), silent...)}
 	f.poller.poll(ctx, members, question, func(from Member, pong *messages.Pong, err error) bool {
-		r.Answered(asked[from.Name], quorum.Answer{Silent: err != nil, Known: pong.GetKnown(), Alive: pong.GetThere(), Promised: promised(pong)})
+		r.Answered(asked[from.Name], quorum.Answer{Silent: err != nil, Known: pong.GetKnown(), Alive: pong.GetThere(), Promised: promised(pong), HasStore: pong.GetHasStore()})
 		return r.Enough()
 	})
 }
@@ -219,7 +229,7 @@ func (f *verdictFilter) beat(ctx context.Context, r *quorum.Round, heard []Membe
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		f.rules.Unread(time.Now())
+		f.rules.Unread(time.Now(), r)
 		return
 	}
 	f.rules.Read(time.Now(), r, beats)
@@ -229,31 +239,38 @@ func (f *verdictFilter) beat(ctx context.Context, r *quorum.Round, heard []Membe
 // in if that has changed.
 func (f *verdictFilter) conclude(r *quorum.Round, gone []string) (next time.Duration) {
 	was := f.isCutOff()
-	if r.Verdict() == quorum.CutOff && !was {
+	if r.MayCutOff() && !was {
 		f.m.leases.table.cutOff(true) // Before anybody takes this server for cut off.
 	}
 	f.mu.Lock()
 	next = f.rules.Conclude(r, gone)
-	is, rivals := f.rules.CutOff(), f.rules.Rivals()
+	is, withoutStore, rivals := f.rules.CutOff(), f.rules.WithoutStore(), f.rules.Rivals()
 	f.mu.Unlock()
-	if was && !is {
+	if !is {
 		f.m.leases.table.cutOff(false)
 	}
-	switch {
-	case is && !was:
-		names := make([]string, len(rivals))
-		for i, r := range rivals {
-			names[i] = r.Name
-		}
-		f.m.config.Logger.Warn("this server is cut off from the others and lets go of all runs until it reaches them again", "others", names)
-	case was && !is:
-		f.m.config.Logger.Info("this server reaches the others again")
-	}
 	if is != was {
+		f.logCutOff(is, withoutStore, rivals)
 		f.m.shown.refresh(quorum.AskFor)
 	}
 	if r.Asks {
 		f.m.gossip.Wake()
 	}
 	return next
+}
+
+func (f *verdictFilter) logCutOff(is, withoutStore bool, rivals []quorum.Rival) {
+	log := f.m.config.Logger
+	names := make([]string, len(rivals))
+	for i, r := range rivals {
+		names[i] = r.Name
+	}
+	switch {
+	case is && withoutStore:
+		log.Warn("this server does not reach the store, which others do: it lets go of all runs until it has it back")
+	case is:
+		log.Warn("this server is cut off from the others and lets go of all runs until it reaches them again", "others", names)
+	default:
+		log.Info("this server reaches the others and the store again")
+	}
 }

@@ -117,7 +117,7 @@ var catalogue = map[Code]entry{
 	CodeStepFailed:           {KindAborted, false, "see the failed step with `limpet run get`"},
 	CodeJournalCorrupt:       {KindDataLoss, false, "restore the journal file from a backup; it was not changed"},
 	CodeJournalNewer:         {KindFailedPrecondition, false, "start the version of limpet that wrote the journal, or a newer one"},
-	CodeJournalDenied:        {KindFailedPrecondition, false, "let the server's user read and write the journal's file and its directory, or give it another file"},
+	CodeJournalDenied:        {KindFailedPrecondition, false, "let the server's user read and write the journal's file and its directory, or its database, or give it another one"},
 	CodeJournalInUse:         {KindFailedPrecondition, false, "stop the server that holds the journal, or give this one another file"},
 	CodeJournalUnavailable:   {KindUnavailable, true, "try again once the journal is back; starts with an idempotency key can be repeated safely"},
 	CodeJournalConflict:      {KindAborted, true, "another activation of the run went on; try again"},
@@ -127,7 +127,7 @@ var catalogue = map[Code]entry{
 	CodeJoinFailed:           {KindUnavailable, true, "check that a server listens at the join address and that the secrets are the same"},
 	CodeUnavailable:          {KindUnavailable, true, "try again"},
 	CodeDeadline:             {KindDeadlineExceeded, true, "try again, or wait longer"},
-	CodeInternal:             {KindInternal, false, "this is a fault of limpet: please report it with the message"},
+	CodeInternal:             {KindInternal, false, "this is a fault of limpet: please report it with the message and what the server's log says"},
 }
 
 // Kind returns how the code appears over the wire; an unknown code is internal.

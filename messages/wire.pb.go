@@ -4167,7 +4167,9 @@ type Pong struct {
 	There []string `protobuf:"bytes,2,rep,name=there,proto3" json:"there,omitempty"`
 	// How long a lease may last yet that the receiver, or a server among the
 	// missing by the receiver's word, gave to one of the missing.
-	HoldMs        int64 `protobuf:"varint,3,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	HoldMs int64 `protobuf:"varint,3,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	// The receiver is a server that has got a heartbeat into the store of late.
+	HasStore      bool `protobuf:"varint,4,opt,name=has_store,json=hasStore,proto3" json:"has_store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4221,6 +4223,13 @@ func (x *Pong) GetHoldMs() int64 {
 		return x.HoldMs
 	}
 	return 0
+}
+
+func (x *Pong) GetHasStore() bool {
+	if x != nil {
+		return x.HasStore
+	}
+	return false
 }
 
 // LeaseAsk asks a server, in a packet, for a lease (a worker) or for its word
@@ -4908,11 +4917,12 @@ const file_wire_proto_rawDesc = "" +
 	"\aby_role\x18\x03 \x01(\tR\x06byRole\"4\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"K\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"h\n" +
 	"\x04Pong\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
 	"\x05there\x18\x02 \x03(\tR\x05there\x12\x17\n" +
-	"\ahold_ms\x18\x03 \x01(\x03R\x06holdMs\"\xa9\x01\n" +
+	"\ahold_ms\x18\x03 \x01(\x03R\x06holdMs\x12\x1b\n" +
+	"\thas_store\x18\x04 \x01(\bR\bhasStore\"\xa9\x01\n" +
 	"\bLeaseAsk\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12\x0e\n" +

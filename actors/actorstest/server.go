@@ -26,7 +26,9 @@ type Server struct {
 	Host      *server.Host
 	// Recovered gets the number of runs that the host has brought back, each time.
 	Recovered chan int
-	stopOnce  sync.Once
+	// Store is the server's way to the store of all.
+	Store    *HookedStore
+	stopOnce sync.Once
 }
 
 // Server starts a server that has recovered when this returns.
@@ -45,10 +47,10 @@ func (w *World) Server(id string) *Server {
 // needs is filled in.
 func (w *World) StartServer(id string, on *clustertest.Host, c server.HostConfig) *Server {
 	w.T.Helper()
-	s := &Server{Network: on, Recovered: make(chan int, 100)}
+	s := &Server{Network: on, Recovered: make(chan int, 100), Store: &HookedStore{Store: w.Store}}
 	var placement cluster.Kind
 	config := cluster.Config{
-		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler), Heartbeats: w.Store,
+		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler), Heartbeats: s.Store,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.Host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},
@@ -75,14 +77,23 @@ func (w *World) StartServer(id string, on *clustertest.Host, c server.HostConfig
 // prepare makes the parts of the server and returns the kind that places runs.
 func (w *World) prepare(s *Server, c server.HostConfig) cluster.Kind {
 	log := slog.New(slog.DiscardHandler)
-	s.committer = journal.NewCommitter(w.Store, w.Committer)
+	s.committer = journal.NewCommitter(s.Store, w.Committer)
 	s.Roster = server.NewRoster(server.RosterConfig{Node: s.Node})
-	known := definitions.New(w.Store)
-	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, w.Store, s.committer, s.Roster, known, log
+	known := definitions.New(s.Store)
+	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, s.Store, s.committer, s.Roster, known, log
 	c.Hooks.Recovered = func(runs int, _ time.Duration) { s.Recovered <- runs }
 	s.Host = server.NewHost(c)
-	return places.NewKind(places.Deps{Node: s.Node, Roster: s.Roster, Store: w.Store, Logger: log,
+	return places.NewKind(places.Deps{Node: s.Node, Roster: s.Roster, Store: s.Store, Logger: log,
 		OnDefinitions: func([]*messages.WorkflowDefinition) { known.Forget() }})
+}
+
+// CutStore says whether this server alone reaches no store.
+func (s *Server) CutStore(cut bool) {
+	if !cut {
+		s.Store.Before(nil)
+		return
+	}
+	s.Store.Before(func(string, string) error { return ErrJournalDown })
 }
 
 // Stop takes the server down in the order of a real one.

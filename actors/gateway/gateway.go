@@ -10,7 +10,8 @@
 //	G1: nothing reaches the backend before the whole request has been checked.
 //	G2: a call that starts runs is answered after they are durable.
 //	G3: a request is accepted beyond loopback only with the cluster's secret.
-//	G4: no secret and no payload is logged.
+//	G4: no secret and no payload is logged, and no caller is told a path, an
+//	    address or a database of the inside.
 //	G5: a request costs at most four times RequestBytesMax of memory, and a
 //	    connection whose request does not go on is ended.
 //
@@ -166,9 +167,5 @@ func (c coded) convert(ctx context.Context, spec connect.Spec, err error) error 
 	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, context.Canceled) || errors.Is(cause, errJournal)) {
 		err = cause
 	}
-	out := api.ToConnect(err)
-	if out.Code() == connect.CodeInternal {
-		c.gateway.config.Logger.Error("internal error in the API", "procedure", spec.Procedure, "error", err)
-	}
-	return out
+	return api.ToConnect(c.gateway.discreet(spec.Procedure, err))
 }

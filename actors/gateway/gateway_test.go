@@ -460,6 +460,36 @@ func TestListings(t *testing.T) {
 	}
 }
 
+// What an error says of the inside of a server is for its log.
+func TestNobodyIsToldOfTheInside(t *testing.T) {
+	e := newFakeBackend(free)
+	var log strings.Builder
+	c := client(t, serve(t, e, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	inside := "/var/lib/limpet/journal.db of limpet@db.internal:5432"
+	for code := range discreetTexts {
+		coded := messages.Errorf(code, "journal %s: no", inside)
+		for _, fail := range []error{coded, fmt.Errorf("started: %w", coded), messages.Errorf(code, "not known: %w", coded)} {
+			e.fail = fail
+			_, start := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free"}))
+			_, bulk := c.StartRuns(t.Context(), connect.NewRequest(&api.StartRunsRequest{Runs: []*api.StartRunRequest{{Workflow: "free"}}}))
+			_, list := c.ListRuns(t.Context(), connect.NewRequest(&api.ListRunsRequest{}))
+			_, event := c.PushEvent(t.Context(), connect.NewRequest(&api.PushEventRequest{Key: "k"}))
+			for what, err := range map[string]error{"start": start, "bulk": bulk, "list": list, "event": event} {
+				if err != nil && (codeOf(err) != code || strings.Contains(err.Error(), "journal.db") || strings.Contains(err.Error(), "db.internal")) {
+					t.Errorf("%s: %v, want %s and nothing of the inside", what, err, code)
+				}
+			}
+			if start == nil {
+				t.Errorf("%s: nothing failed", code)
+			}
+		}
+		if code != messages.CodeJournalUnavailable && !strings.Contains(log.String(), inside) {
+			t.Errorf("%s: the log lacks it: %s", code, log.String())
+		}
+		log.Reset()
+	}
+}
+
 func TestEngineErrorsKeepTheirCodes(t *testing.T) {
 	e := newFakeBackend(free)
 	var log strings.Builder

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,7 @@ const (
 )
 
 // errJournal ends calls that wait for a journal that is out of reach.
-var errJournal = messages.Errorf(messages.CodeJournalUnavailable, "the journal is out of reach; it is not known whether the call takes effect when it is back")
+var errJournal = messages.Errorf(messages.CodeJournalUnavailable, journalAwayText)
 
 // readiness is the answer of /readyz.
 type readiness struct {
@@ -53,9 +54,9 @@ func (g *gateway) readiness(ctx context.Context) readiness {
 	}
 	if g.journal != nil {
 		c := checked(g.journal.ask(ctx))
-		if !c.OK {
+		if text := discreetTexts[c.Code]; text != "" {
 			// The store's own words may name the database and its user.
-			c.Reason = "the journal is out of reach"
+			c.Reason, _, _ = strings.Cut(text, ";")
 		}
 		r.Checks["journal"] = c
 	}

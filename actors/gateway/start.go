@@ -106,6 +106,11 @@ func (g *gateway) startAll(ctx context.Context, runs []*messages.StartRun) ([]*m
 	if err == nil && len(replies) != len(runs) {
 		err = messages.Errorf(messages.CodeInternal, "the backend answered %d of %d runs", len(replies), len(runs))
 	}
+	for _, r := range replies {
+		if f := r.GetError(); f != nil {
+			r.Error = messages.ToFailure(g.discreet("StartRuns", messages.FromFailure(f)))
+		}
+	}
 	return replies, err
 }
 

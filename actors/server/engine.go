@@ -191,13 +191,13 @@ func (e *Engine) askHost(ctx context.Context, owner cluster.Member, msg proto.Me
 	return node.Request(ctx, actor.NewPID(owner.Address, cluster.HostActor), msg)
 }
 
-// cutOff is the error of a server that does not reach the others: another
-// address of the cluster serves.
+// cutOff is the error of a server that does not reach the others, or not the
+// journal, which they reach: another address of the cluster serves.
 func (e *Engine) cutOff() error {
 	if !e.host.cfg.Node.CutOff() {
 		return nil
 	}
-	return messages.Errorf(messages.CodeUnavailable, "this server does not reach the others of its cluster; ask another one")
+	return messages.Errorf(messages.CodeUnavailable, "this server does not reach the others of its cluster, or its journal; ask another one")
 }
 
 // CancelRun returns when the request is durable. Errors: UNKNOWN_RUN,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/actorstest"
 	"github.com/limpetrun/limpet/actors/server"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // whole says whether all servers see each other and none is cut off.
@@ -109,4 +110,97 @@ func TestHostOfAServerWhoseSeedIsGoneJoinsTheOthers(t *testing.T) {
 			w.T.Errorf("the server was let in after %v", took)
 		}
 	})
+}
+
+// A server that lacks the store, which others have, gives its runs up, takes none
+// until it has the store back, and sends who asks it to the others.
+func TestHostWithoutTheStoreGivesItsRunsUp(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		held := make(chan struct{})
+		def := w.Workflow("build", soft, hold(held))
+		servers := []*actorstest.Server{w.Server("s1"), w.Server("s2"), w.Server("s3")}
+		w.Settled(servers...)
+		w.Worker("w1", def)
+		ids := w.Bulk(servers[0], def, 60)
+		time.Sleep(time.Second)
+		cut := servers[2]
+		owned := cut.Host.Awake(ids)
+		if owned == 0 {
+			w.T.Fatal("the server owns no run")
+		}
+		cut.CutStore(true)
+		asked := w.Later(50*time.Millisecond, func() {
+			began := time.Now()
+			_, err := cut.Host.Engine().StartRuns(w.T.Context(), startsOf(def, "here", 60))
+			if took := time.Since(began); messages.CodeOf(err) != messages.CodeUnavailable || took > 2500*time.Millisecond {
+				w.T.Errorf("the server that is cut off says %v after %v", err, took)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		began := time.Now()
+		replies, err := servers[0].Host.Engine().StartRuns(w.T.Context(), startsOf(def, "there", 60))
+		if took := time.Since(began); err != nil || took > 3*time.Second {
+			w.T.Errorf("starts at another server: %v after %v", err, took)
+		}
+		for _, r := range replies {
+			if r.Error != nil {
+				w.T.Errorf("a start was refused: %v", r.Error)
+			}
+		}
+		asked()
+		time.Sleep(10 * time.Second)
+		if n := len(servers[0].Node.View().Servers()); n != 2 || !cut.Node.CutOff() || cut.Host.Awake(ids) != 0 {
+			w.T.Errorf("%d servers own runs, cut off: %v, it has %d runs", n, cut.Node.CutOff(), cut.Host.Awake(ids))
+		}
+		cut.CutStore(false)
+		w.Within(3*time.Second, "the server is back with its runs", func() bool { return whole(servers) && cut.Host.Awake(ids) == owned })
+		close(held)
+		for _, id := range ids {
+			w.Ends(servers[0], id, 30*time.Second, succeeded)
+		}
+		w.NotRepeated(ids)
+	})
+}
+
+// No server reaches the store: one at least waits for it with what it owns, and
+// all are back soon after the store is.
+func TestHostsWithoutAnyStoreWaitForIt(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		held := make(chan struct{})
+		def := w.Workflow("build", soft, hold(held))
+		servers := []*actorstest.Server{w.Server("s1"), w.Server("s2"), w.Server("s3")}
+		w.Settled(servers...)
+		w.Worker("w1", def)
+		ids := w.Bulk(servers[0], def, 60)
+		time.Sleep(time.Second)
+		for range 3 {
+			for i, s := range servers {
+				time.Sleep(time.Duration(i) * 700 * time.Millisecond)
+				s.CutStore(true)
+			}
+			for range 100 {
+				time.Sleep(150 * time.Millisecond)
+				if len(servers[0].Node.View().Servers()) == 0 {
+					w.T.Fatal("no server owns anything")
+				}
+			}
+			for _, s := range servers {
+				s.CutStore(false)
+			}
+			w.Within(3*time.Second, "all own again", func() bool { return whole(servers) })
+		}
+		close(held)
+		for _, id := range ids {
+			w.Ends(servers[0], id, 30*time.Second, succeeded)
+		}
+		w.NotRepeated(ids)
+	})
+}
+
+func startsOf(def *messages.WorkflowDefinition, prefix string, n int) []*messages.StartRun {
+	runs := make([]*messages.StartRun, n)
+	for i := range runs {
+		runs[i] = actorstest.StartOf(fmt.Sprintf("%s-%d", prefix, i), def)
+	}
+	return runs
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -49,31 +50,52 @@ func (s *starts) giveUp(err error) []*messages.StartRunReply {
 }
 
 // startRuns returns once all runs are durable or refused; UNAVAILABLE for
-// those that are neither when ctx ends, JOURNAL_UNAVAILABLE when the journal is
-// out of reach for some seconds.
+// those that are neither when ctx ends or the server is cut off,
+// JOURNAL_UNAVAILABLE when the journal is out of reach for some seconds.
 func (h *Host) startRuns(ctx context.Context, runs []*messages.StartRun) []*messages.StartRunReply {
 	s := &starts{replies: make([]*messages.StartRunReply, len(runs)), left: len(runs), done: make(chan struct{})}
 	if len(runs) == 0 {
 		return s.replies
 	}
-	again := time.NewTimer(startAgain)
-	defer again.Stop()
 	for wait := startAgain; ; wait *= 2 {
 		for i, msg := range runs {
 			if !s.answered(i) {
 				h.start(ctx, msg, func(r *messages.StartRunReply) { s.answer(i, r) })
 			}
 		}
-		again.Reset(wait)
+		switch err := h.awaitStarts(ctx, s, wait); {
+		case err == nil:
+			return s.replies
+		case !errors.Is(err, errNotYet):
+			return s.giveUp(err)
+		}
+		if down := h.journalDown(ctx); down != nil {
+			return s.giveUp(messages.Errorf(messages.CodeJournalUnavailable, "not known whether the run was started: %w", down))
+		}
+	}
+}
+
+// errNotYet: some starts were not answered in time.
+var errNotYet = errors.New("not answered yet")
+
+// awaitStarts waits until all starts are answered, for some time. A server that is
+// cut off meanwhile, perhaps from the journal, has given the runs up.
+func (h *Host) awaitStarts(ctx context.Context, s *starts, wait time.Duration) error {
+	again := time.NewTimer(wait)
+	defer again.Stop()
+	for {
+		_, moved := h.moved.Watch()
+		if h.cfg.Node.CutOff() {
+			return messages.Errorf(messages.CodeUnavailable, "this server lost the others or the journal; it is not known whether the run was started")
+		}
 		select {
 		case <-s.done:
-			return s.replies
+			return nil
+		case <-moved:
 		case <-again.C:
-			if down := h.journalDown(ctx); down != nil {
-				return s.giveUp(messages.Errorf(messages.CodeJournalUnavailable, "not known whether the run was started: %w", down))
-			}
+			return errNotYet
 		case <-ctx.Done():
-			return s.giveUp(messages.Errorf(messages.CodeUnavailable, "not known whether the run was started: %w", ctx.Err()))
+			return messages.Errorf(messages.CodeUnavailable, "not known whether the run was started: %w", ctx.Err())
 		}
 	}
 }

@@ -85,6 +85,9 @@ func (s *Sim) drawWorld() {
 			w.faults = append(w.faults, f)
 		}
 	}
+	if s.extra.chance(0.4) {
+		w.faults = append(w.faults, (*Sim).cutFromStore)
+	}
 }
 
 // faulty says that things still go wrong.
@@ -243,6 +246,16 @@ func (s *Sim) cutOff() {
 		}
 	}
 	s.cutFor(s.dice.between(100*time.Millisecond, 6*time.Second), links)
+}
+
+// cutFromStore cuts a server from the journal alone, in half of the cases for as
+// long as it takes to notice.
+func (s *Sim) cutFromStore() {
+	if p := s.pickProc(isServer); p != nil {
+		d := s.dice.between(100*time.Millisecond, 10*time.Second)
+		s.tracef("%s is cut from the journal for %v", p.address, d)
+		s.storelessUntil[p.id] = s.now.Add(d)
+	}
 }
 
 func (s *Sim) cutFor(d time.Duration, links [][2]string) {

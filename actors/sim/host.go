@@ -171,7 +171,7 @@ func (sv *server) asking(ask func(err error) func()) {
 	s := sv.sim
 	sv.later(s.dice.between(100*time.Microsecond, 3*time.Millisecond), func() {
 		var err error
-		if s.journalDown() || s.faulty() && s.dice.chance(s.world.diskFails) {
+		if sv.journalDown() || s.faulty() && s.dice.chance(s.world.diskFails) {
 			err = unavailable
 		}
 		answer := ask(err)

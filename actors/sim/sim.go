@@ -35,9 +35,11 @@ type Sim struct {
 	diedAt, bornAt time.Time
 	// downUntil is when the journal is back.
 	downUntil time.Time
-	clients   []*client
-	monitor   *monitor
-	runConfig run.Config
+	// storelessUntil is when a server, by its id, reaches the journal again.
+	storelessUntil map[string]time.Time
+	clients        []*client
+	monitor        *monitor
+	runConfig      run.Config
 
 	healed, over bool
 	// settledAt is when somebody was last missing.
@@ -79,7 +81,7 @@ type Result struct {
 // lines of what happened; watch, if it is not nil, gets each of them.
 func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
-		deaf: map[[2]string]bool{}, heartbeats: map[string]heartbeat{}, admitted: map[string]int{},
+		deaf: map[[2]string]bool{}, heartbeats: map[string]heartbeat{}, storelessUntil: map[string]time.Time{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
 	s.clock = newClock()
 	s.monitor = newMonitor(s)

@@ -24,6 +24,11 @@ var unavailable = messages.Errorf(messages.CodeJournalUnavailable, "the connecti
 // journalDown says that nobody gets an answer from the journal.
 func (s *Sim) journalDown() bool { return s.faulty() && s.now.Before(s.downUntil) }
 
+// journalDown says that this server gets no answer from the journal.
+func (sv *server) journalDown() bool {
+	return sv.sim.journalDown() || sv.sim.faulty() && sv.sim.now.Before(sv.sim.storelessUntil[sv.id])
+}
+
 // append makes an entry durable and tells the server, unless one of the two
 // fails. A server that dies meanwhile may leave an append behind that becomes
 // durable without it.
@@ -37,14 +42,14 @@ func (st *store) append(sv *server, a journal.Append, done func(error)) {
 		if !sv.alive && s.dice.chance(0.5) {
 			return
 		}
-		if s.faulty() && s.dice.chance(s.world.diskFails) || s.journalDown() && s.dice.chance(0.7) {
+		if s.faulty() && s.dice.chance(s.world.diskFails) || sv.journalDown() && s.dice.chance(0.7) {
 			sv.now(func() { done(unavailable) })
 			return
 		}
 		err := st.Append(background, []journal.Append{a})[0]
 		if err == nil {
 			s.monitor.committed(a.RunID, a.Entry)
-			if s.faulty() && s.dice.chance(s.world.diskFails) || s.journalDown() {
+			if s.faulty() && s.dice.chance(s.world.diskFails) || sv.journalDown() {
 				err = unavailable
 			}
 		}

@@ -251,6 +251,7 @@ func (p *proc) answer(from *proc, missing, silent []string) quorum.Answer {
 		names = append(names, name)
 	}
 	a.Promised = p.server.lease.Vouch(p.clock(), names)
+	a.HasStore = p.server.verdicts.rules.HasStore(p.clock())
 	return a
 }
 
@@ -266,9 +267,9 @@ func (v *verdicts) beat(r *quorum.Round) {
 	serial, mine := v.rules.Beat(began, r)
 	own := quorum.Heartbeat{Server: sv.address, Serial: serial, Partition: mine, Address: sv.address, CutOff: cutOff, Passive: sv.member != memberReady && !cutOff}
 	sv.later(s.dice.between(time.Millisecond, 10*time.Millisecond), func() {
-		if s.journalDown() {
+		if sv.journalDown() {
 			sv.later(quorum.AskFor, func() {
-				v.rules.Unread(sv.clock())
+				v.rules.Unread(sv.clock(), r)
 				v.conclude(r)
 			})
 			return
@@ -322,7 +323,7 @@ func (v *verdicts) conclude(r *quorum.Round) {
 	next := v.rules.Conclude(r, gone)
 	is := v.rules.CutOff()
 	if is != was {
-		sv.sim.tracef("%s is cut off: %v", sv.address, is)
+		sv.sim.tracef("%s is cut off: %v, from the store: %v", sv.address, is, v.rules.WithoutStore())
 		sv.sim.monitor.counts.CutOffs++
 		sv.lease.Activate(!is)
 	}

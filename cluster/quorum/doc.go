@@ -44,6 +44,11 @@
 //     members are heard of one by one.
 //   - Q10. A server writes its heartbeats however long it cannot tell: others go by
 //     them.
+//   - Q11. A server that has not got a heartbeat into the store for StoreSilence asks
+//     the others. If one that owns something has, of late (HasStore), this server is
+//     without the store: it is cut off in the sense of Q6. It goes on when it has
+//     read heartbeats without a failure for freshFor, or when no other server owns
+//     anything.
 //
 // # Why a server that is cut off owns nothing
 //
@@ -56,6 +61,15 @@
 // same time is decided by the journal's compare-and-swap. The filter spares work
 // and needless moves of runs, the journal keeps them right.
 //
+// # Why somebody always owns what there is
+//
+// Let no server reach the store. Of those that own something, one has got a heartbeat
+// into it last, at some time t. Whoever asks it gives up only if it says that it has
+// the store, so before t + storeRecent. It gives up itself only if another one says
+// so after t + StoreSilence. That one would have written at t + StoreSilence -
+// storeRecent or later, which is after t. So it stays. It waits for the store, and
+// the others wait for it.
+//
 // Imports nothing of ours.
 package quorum
 
@@ -67,6 +81,11 @@ const (
 	// freshFor is the age up to which a heartbeat shows that its server lives: less
 	// than memberlist takes to declare a member gone.
 	freshFor = 3 * HeartbeatEvery
+	// StoreSilence is how long a server tries to get a heartbeat into the store before
+	// it asks whether others can, and storeRecent is how long ago one was written by
+	// a server that can. The answer may take AskFor.
+	StoreSilence = 1500 * time.Millisecond
+	storeRecent  = 2 * HeartbeatEvery
 	// AskFor bounds the questions of one round, and its reading of the heartbeats.
 	AskFor = 300 * time.Millisecond
 	// Again is the pause before the next round while it is too early to tell.

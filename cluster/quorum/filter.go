@@ -36,8 +36,12 @@ type Filter struct {
 	serial uint64
 	beaten time.Time
 	// unread is when the heartbeats could last not be read.
-	unread    time.Time
-	freshness freshness
+	unread time.Time
+	// stored is when the newest heartbeat that got into the store was begun, at first
+	// the time of the first round; withoutStore: the server is (Q11).
+	stored       time.Time
+	withoutStore bool
+	freshness    freshness
 	// unsettled is since when there has been something to ask; zero for nothing.
 	unsettled time.Time
 }
@@ -72,8 +76,17 @@ func (f *Filter) Hold(missed []Member, others bool) (held []string, due bool) {
 // asks.
 func (f *Filter) Recheck() { f.recheck = true }
 
-// CutOff says that this server is cut off (Q6).
-func (f *Filter) CutOff() bool { return f.cutOff }
+// CutOff says that this server is cut off (Q6), from the others or from the store.
+func (f *Filter) CutOff() bool { return f.cutOff || f.withoutStore }
+
+// WithoutStore says that this server does not reach the store, and others do (Q11).
+func (f *Filter) WithoutStore() bool { return f.withoutStore }
+
+// HasStore says that this server has got a heartbeat into the store of late: its
+// answer to one that has not.
+func (f *Filter) HasStore(now time.Time) bool {
+	return !f.stored.IsZero() && !f.withoutStore && now.Sub(f.stored) < storeRecent
+}
 
 // Rivals are the servers that live and are not reached, by the last heartbeats
 // that were read.
@@ -104,7 +117,11 @@ func (f *Filter) Survey(heard []Member) *Round {
 // membership has heard of those members.
 func (f *Filter) Begin(now time.Time, known []string, heard []Member) *Round {
 	r := f.Survey(heard)
-	r.known, r.Asks = known, len(f.held) > 0 || f.recheck || f.cutOff
+	if f.stored.IsZero() {
+		f.stored = now
+	}
+	r.aboutStore = now.Sub(f.stored) > StoreSilence
+	r.known, r.Asks = known, len(f.held) > 0 || f.recheck || f.CutOff() || r.aboutStore
 	r.held = slices.SortedFunc(maps.Values(f.held), func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	switch {
 	case !r.Asks:
@@ -124,7 +141,7 @@ func (f *Filter) Begin(now time.Time, known []string, heard []Member) *Round {
 // the others: each one that asks nobody, one that cannot tell yet, and otherwise
 // at the pace of the heartbeats (Q10). The round has judged by then.
 func (f *Filter) HeartbeatDue(now time.Time, r *Round) bool {
-	return !r.Asks || r.verdict == Wait || now.Sub(f.beaten) >= HeartbeatEvery
+	return !r.Asks || r.aboutStore || r.verdict == Wait || now.Sub(f.beaten) >= HeartbeatEvery
 }
 
 // Beat begins the heartbeat of this server: its serial, and what it reaches.
@@ -135,7 +152,7 @@ func (f *Filter) Beat(now time.Time, r *Round) (serial uint64, mine Partition) {
 }
 
 // Unread notes that the heartbeats could not be written and read.
-func (f *Filter) Unread(now time.Time) { f.unread = now }
+func (f *Filter) Unread(now time.Time, r *Round) { f.unread, r.unread = now, true }
 
 // Read takes the heartbeats that were read after that of this server was written.
 // A round that could not tell judges again.
@@ -143,6 +160,7 @@ func (f *Filter) Read(now time.Time, r *Round, beats []Heartbeat) {
 	// After an outage of the store all heartbeats are old, until each server has
 	// written again.
 	r.read = f.unread.IsZero() || now.Sub(f.unread) > freshFor
+	f.stored = f.beaten
 	r.rivals = nil
 	for _, b := range f.freshness.fresh(now, beats) {
 		if b.Server == f.self || b.Passive || b.Replaced {
@@ -162,9 +180,12 @@ func (f *Filter) Read(now time.Time, r *Round, beats []Heartbeat) {
 // Conclude ends a round. It lets those of the members go that it was given of
 // Round.Gone, and returns when the next round begins.
 func (f *Filter) Conclude(r *Round, gone []string) (next time.Duration) {
+	f.concludeStore(r)
 	switch {
 	case !r.Asks && len(r.rivals) > 0:
 		f.recheck = true
+		return Again
+	case !r.Asks && r.unread:
 		return Again
 	case !r.Asks:
 		return HeartbeatEvery
@@ -177,9 +198,20 @@ func (f *Filter) Conclude(r *Round, gone []string) (next time.Duration) {
 				f.released[name] = true
 			}
 		}
-		if len(gone) == len(r.held) {
+		if len(gone) == len(r.held) && !r.unread && !f.withoutStore {
 			return HeartbeatEvery
 		}
 	}
 	return Again
+}
+
+// concludeStore decides by Q11.
+func (f *Filter) concludeStore(r *Round) {
+	others := slices.ContainsFunc(r.known, func(name string) bool { return name != f.self })
+	switch {
+	case !others || r.read:
+		f.withoutStore = false
+	case r.lostStore():
+		f.withoutStore = true
+	}
 }

@@ -21,6 +21,8 @@ type world struct {
 	skew  time.Duration
 	beats map[string]Heartbeat
 	at    map[string]time.Time
+	// storeless are servers that do not reach the store.
+	storeless map[string]bool
 }
 
 type server struct {
@@ -37,7 +39,7 @@ type server struct {
 
 func newWorld(seed uint64, servers, workers int) *world {
 	w := &world{dice: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1_000_000, 0), group: map[string]int{},
-		beats: map[string]Heartbeat{}, at: map[string]time.Time{}}
+		beats: map[string]Heartbeat{}, at: map[string]time.Time{}, storeless: map[string]bool{}}
 	for i := range servers {
 		w.servers = append(w.servers, &server{w: w, name: fmt.Sprintf("s%d", i), alive: true, view: map[string]bool{}, missedAt: map[string]time.Time{}})
 	}
@@ -129,7 +131,7 @@ func (s *server) round() {
 	w := s.w
 	var known []string
 	for name := range s.view {
-		if w.server(name) != nil {
+		if o := w.server(name); o != nil && !o.filter.WithoutStore() {
 			known = append(known, name)
 		}
 	}
@@ -143,6 +145,7 @@ func (s *server) round() {
 				hears := func(name string) bool {
 					return slices.ContainsFunc(reach, func(m Member) bool { return m.Name == name })
 				}
+				a.HasStore = o.filter.HasStore(w.now)
 				a.Known, a.Alive = hears(s.name), slices.DeleteFunc(r.Missing(), func(name string) bool { return !hears(name) })
 			} else if !a.Silent {
 				a.Known = true
@@ -153,6 +156,11 @@ func (s *server) round() {
 	}
 	if s.filter.HeartbeatDue(w.now, r) {
 		serial, mine := s.filter.Beat(w.now, r)
+		if w.storeless[s.name] {
+			s.filter.Unread(w.now, r)
+			s.next = w.now.Add(AskFor + s.filter.Conclude(r, r.Gone()))
+			return
+		}
 		w.beats[s.name] = Heartbeat{Server: s.name, Serial: serial, Partition: mine, Address: s.name, CutOff: s.filter.CutOff()}
 		w.at[s.name] = w.now.Add(w.skew)
 		var read []Heartbeat
@@ -227,4 +235,32 @@ func (w *world) parted() error {
 		}
 	}
 	return nil
+}
+
+// However servers lose the store and get it back, one at least owns what there is.
+// One that lacks it while others have it gives up, and goes on when it has it back.
+func TestSomebodyOwnsWhateverBecomesOfTheStore(t *testing.T) {
+	const settled = StoreSilence + 2*AskFor + Again + HeartbeatEvery
+	for seed := range uint64(60) {
+		w := newWorld(seed, 1+int(seed%4), 2)
+		w.pass(time.Second)
+		for range 20 {
+			for _, s := range w.servers {
+				w.storeless[s.name] = w.dice.IntN(2) == 0
+			}
+			for range 1 + w.dice.IntN(50) {
+				w.pass(100 * time.Millisecond)
+				if !slices.ContainsFunc(w.servers, func(s *server) bool { return !s.filter.CutOff() }) {
+					t.Fatalf("seed %d: nobody owns anything; without the store: %v", seed, w.storeless)
+				}
+			}
+			w.pass(settled)
+			some := slices.ContainsFunc(w.servers, func(s *server) bool { return !w.storeless[s.name] })
+			for _, s := range w.servers {
+				if some && s.filter.WithoutStore() != w.storeless[s.name] {
+					t.Fatalf("seed %d: %s is without the store: %v; without are %v", seed, s.name, s.filter.WithoutStore(), w.storeless)
+				}
+			}
+		}
+	}
 }

@@ -19,6 +19,10 @@ type Round struct {
 	// Asks: there is something to find out.
 	Asks bool
 
+	// aboutStore: the store has not taken a heartbeat for long; unread: nor in this
+	// round. storeElsewhere: a server that owns something says that it has the store.
+	aboutStore, unread, storeElsewhere bool
+
 	evidence
 	heard, held []Member
 	verdict     Verdict
@@ -41,6 +45,8 @@ type Answer struct {
 	Alive []string
 	// Promised is for how long leases may last by its word.
 	Promised time.Duration
+	// HasStore: Filter.HasStore of a server.
+	HasStore bool
 }
 
 // Missing are the members that the round is about, by name.
@@ -74,6 +80,7 @@ func (r *Round) Asked(silent []string) []Member {
 func (r *Round) Answered(m Member, a Answer) {
 	delete(r.awaited, m.Name)
 	r.promised = max(r.promised, a.Promised)
+	r.storeElsewhere = r.storeElsewhere || a.HasStore && slices.Contains(r.known, m.Name)
 	switch {
 	case a.Silent:
 		r.silent = r.silent || m.Server && slices.Contains(r.known, m.Name)
@@ -89,7 +96,9 @@ func (r *Round) Answered(m Member, a Answer) {
 }
 
 // Enough says that no further answer is needed.
-func (r *Round) Enough() bool { return r.majority() && len(r.awaited) == 0 }
+func (r *Round) Enough() bool {
+	return r.majority() && len(r.awaited) == 0 && (!r.aboutStore || r.storeElsewhere)
+}
 
 // Judge comes to a verdict by what is known by now.
 func (r *Round) Judge() Verdict {
@@ -99,6 +108,13 @@ func (r *Round) Judge() Verdict {
 
 // Verdict is the one of the last Judge.
 func (r *Round) Verdict() Verdict { return r.verdict }
+
+// MayCutOff says that the server may be cut off by what the round has found out:
+// Filter.Conclude says whether it is.
+func (r *Round) MayCutOff() bool { return r.verdict == CutOff || r.lostStore() }
+
+// lostStore says that others have the store and this server does not get to it.
+func (r *Round) lostStore() bool { return r.aboutStore && r.unread && r.storeElsewhere }
 
 // Gone are the missing members that may go as far as the verdict says, the leases
 // of workers not considered.

@@ -84,7 +84,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return fmt.Sprintf("asks %v about %v\n", asked, s.round.Missing())
 	case "answer":
 		s.round.Answered(membersOf(args(d, "from"))[0], Answer{
-			Silent: d.HasArg("silent"), Known: !d.HasArg("stranger") && !d.HasArg("silent"), Alive: args(d, "alive"), Promised: span(t, d, "promised")})
+			Silent: d.HasArg("silent"), Known: !d.HasArg("stranger") && !d.HasArg("silent"), Alive: args(d, "alive"), Promised: span(t, d, "promised"), HasStore: d.HasArg("has-store")})
 		return fmt.Sprintf("enough: %v\n", s.round.Enough())
 	case "judge":
 		return verdictName(s.round.Judge()) + "\n"
@@ -95,7 +95,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		serial, mine := s.filter.Beat(s.now, s.round)
 		return fmt.Sprintf("serial %d, reaches %v and %d workers\n", serial, mine.Servers, mine.Workers)
 	case "unread":
-		s.filter.Unread(s.now)
+		s.filter.Unread(s.now, s.round)
 		return ""
 	case "read":
 		return s.read(d)
@@ -105,7 +105,13 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			gone = nil
 		}
 		next := s.filter.Conclude(s.round, gone)
-		return fmt.Sprintf("gone: %v cut off: %v next: %v\n", gone, s.filter.CutOff(), next)
+		without := ""
+		if s.filter.WithoutStore() {
+			without = " without store"
+		}
+		return fmt.Sprintf("gone: %v cut off: %v%s next: %v\n", gone, s.filter.CutOff(), without, next)
+	case "has-store":
+		return fmt.Sprintf("%v\n", s.filter.HasStore(s.now))
 	}
 	d.Fatalf(t, "unknown command %s", d.Cmd)
 	return ""

@@ -68,6 +68,8 @@ func openStore(ctx context.Context, name string, log *slog.Logger) (journal.Stor
 		CheckpointFailed: func(err error) {
 			log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err)
 		},
+		Lost:  func(err error) { log.Error("the journal is lost: nothing is served or recorded", "error", err) },
+		Found: func() { log.Info("the files of the journal are back") },
 	}})
 }
 

@@ -28,4 +28,10 @@ var quorumMutations = []mutation{
 		"r.majority() && len(r.awaited) == 0", "r.majority()"}}},
 	{"quorum: let everybody go who is missed", []change{{filterGo,
 		"		if !m.Loss || f.released[m.Name] || alone {", "		if !m.Loss || f.released[m.Name] || alone || m.Name != \"\" {"}}},
+	{"quorum: own runs without the store while others have it", []change{{filterGo,
+		"	case r.lostStore():\n", "	case r.lostStore() && f.self == \"\":\n"}}},
+	{"quorum: say to have the store for long after", []change{{filterGo,
+		"now.Sub(f.stored) < storeRecent", "now.Sub(f.stored) < 10*StoreSilence"}}},
+	{"quorum: let the last server give up that waits for the store", []change{{filterGo,
+		"	case !others || r.read:\n", "	case r.read:\n"}}},
 }

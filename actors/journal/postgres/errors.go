@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -18,6 +19,7 @@ const (
 	stateDeadlock         = "40P01"
 	stateReadOnly         = "25006"
 	stateNoDatabase       = "3D000"
+	stateNoPrivilege      = "42501"
 	stateTooManySessions  = "53300"
 	stateDiskFull         = "53100"
 	stateLockTimeout      = "55P03"
@@ -31,6 +33,9 @@ const (
 	classData          = "22"
 	classIntegrity     = "23"
 	classAuthorization = "28"
+	classUnsupported   = "0A"
+	classNoSchema      = "3F"
+	classAccess        = "42"
 	classLimit         = "54"
 )
 
@@ -136,11 +141,17 @@ func (s *Store) fail(what string, err error) error {
 	return messages.Errorf(codeOf(err), "journal %s: %s: %w", s.name, what, err)
 }
 
-// failOpen is fail for what happens when the journal is opened: a wrong
-// password or database is then a mistake of whoever gave the URL.
+// failOpen is fail for what happens when the journal is opened: what no waiting
+// mends is then a mistake of whoever gave the URL, or the rights.
 func (s *Store) failOpen(err error) error {
-	switch state := stateOf(err); {
-	case state == stateNoDatabase, strings.HasPrefix(state, classAuthorization):
+	state := stateOf(err)
+	class := state[:min(2, len(state))]
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case state == stateNoPrivilege:
+		return messages.Errorf(messages.CodeJournalDenied, "journal %s: open: %w", s.name, line{err})
+	case state == stateNoDatabase, errors.As(err, &untrusted),
+		class == classAuthorization, class == classUnsupported, class == classNoSchema, class == classAccess:
 		return messages.Errorf(messages.CodeInvalidArgument, "journal %s: open: %w", s.name, line{err})
 	}
 	var coded *messages.Error

@@ -78,6 +78,8 @@ func TestOpenRefused(t *testing.T) {
 	good := database(t, server)
 	_, err := connect(t, good).Exec(t.Context(), "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
 	must(t, err)
+	_, err = connect(t, good).Exec(t.Context(), "CREATE ROLE guest LOGIN PASSWORD 'guest'; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO guest")
+	must(t, err)
 	change := func(with func(*url.URL)) string {
 		u, err := url.Parse(good)
 		must(t, err)
@@ -95,6 +97,7 @@ func TestOpenRefused(t *testing.T) {
 		"wrong password":   {change(func(u *url.URL) { u.User = url.UserPassword("postgres", password) }), messages.CodeInvalidArgument, "password"},
 		"no such user":     {change(func(u *url.URL) { u.User = url.UserPassword("nobody", password) }), messages.CodeInvalidArgument, "nobody"},
 		"no such database": {change(func(u *url.URL) { u.Path = "/nowhere" }), messages.CodeInvalidArgument, "nowhere"},
+		"no right to make": {change(func(u *url.URL) { u.User = url.UserPassword("guest", "guest") }), messages.CodeJournalDenied, "permission denied"},
 		"other encoding":   {change(func(u *url.URL) { u.Path = "/ascii" }), messages.CodeInvalidArgument, "SQL_ASCII"},
 		"nobody listens":   {"postgres://a:" + password + "@127.0.0.1:1/x", messages.CodeJournalUnavailable, "127.0.0.1:1"},
 	} {

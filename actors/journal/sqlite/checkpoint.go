@@ -96,6 +96,10 @@ func (c *checkpointer) loop() {
 }
 
 func (c *checkpointer) checkpoint() (pages int, stalled time.Duration, err error) {
+	// A file that was cut short would get its size back, with holes in it.
+	if err := c.store.watch.look(); err != nil {
+		return 0, 0, err
+	}
 	work := c.work.Swap(0)
 	if pages, err = c.copy(); err != nil {
 		return 0, 0, err

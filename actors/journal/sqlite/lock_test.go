@@ -10,7 +10,7 @@ import (
 // begins. The copy of a closed store's lock file does not keep the lock.
 func TestLockIsGivenBackWhileACopyIsOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
-	lock, err := acquire(path)
+	lock, _, err := acquire(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestLockIsGivenBackWhileACopyIsOpen(t *testing.T) {
 	if err := release(lock); err != nil {
 		t.Fatal(err)
 	}
-	again, err := acquire(path)
+	again, _, err := acquire(path)
 	if err != nil {
 		t.Fatalf("the lock is held by a copy of its file: %v", err)
 	}

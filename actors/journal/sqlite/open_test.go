@@ -116,6 +116,15 @@ func TestOpenRefusesWhatItMustNotTouch(t *testing.T) {
 			edit(t, path, func(b []byte) []byte { return b[:len(b)/2] })
 			edit(t, path+"-wal", func(b []byte) []byte { return nil })
 		}, messages.CodeJournalCorrupt, "cut off"},
+		{"cut off, with a WAL that lacks pages", func(t *testing.T, path string) {
+			edit(t, path, func(b []byte) []byte { return b[:len(b)-20*4096] })
+		}, messages.CodeJournalCorrupt, "cut off"},
+		{"cut to nothing", damage(func([]byte) []byte { return nil }), messages.CodeJournalCorrupt, "-wal"},
+		{"cut to nothing, without a WAL", func(t *testing.T, path string) {
+			edit(t, path, func([]byte) []byte { return nil })
+			must(t, os.Remove(path+"-wal"))
+		}, messages.CodeJournalCorrupt, "delete the file"},
+		{"deleted, with a WAL", func(t *testing.T, path string) { must(t, os.Remove(path)) }, messages.CodeJournalCorrupt, "-wal"},
 		{"newer schema", script("PRAGMA user_version = 9999"), messages.CodeJournalNewer, "1.9999"},
 		{"newer generation", script(fmt.Sprintf("PRAGMA application_id = %d", 0x4c696d02)), messages.CodeJournalNewer, "2."},
 		{"other application", script("PRAGMA application_id = 1"), messages.CodeInvalidArgument, "another application"},
@@ -227,7 +236,8 @@ func TestOpenPaths(t *testing.T) {
 	for path, want := range map[string]messages.Code{
 		"":  messages.CodeInvalidArgument,
 		dir: messages.CodeInvalidArgument,
-		filepath.Join(dir, "file", "below", "a", "file"): messages.CodeJournalUnavailable,
+		filepath.Join(dir, "file", "below", "a", "file"): messages.CodeInvalidArgument,
+		filepath.Join(dir, strings.Repeat("long", 100)):  messages.CodeInvalidArgument,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -247,7 +257,7 @@ func TestOpenPaths(t *testing.T) {
 	if _, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "canceled.db")}); messages.CodeOf(err) != messages.CodeJournalUnavailable {
 		t.Errorf("open with a context that has ended: %v", err)
 	}
-	// Odd names, an empty file and a directory to be made are all good.
+	// Odd names and a directory to be made are good.
 	odd := filepath.Join(dir, "new", "a?b=c#d %20 'e'.db")
 	store := open(t, sqlite.Config{Path: odd})
 	fill(t, store, 0, 1)
@@ -257,7 +267,6 @@ func TestOpenPaths(t *testing.T) {
 			t.Errorf("%s: %v %v, want mode %v", name, info.Mode(), err, want)
 		}
 	}
-	open(t, sqlite.Config{Path: filepath.Join(dir, "file")})
 }
 
 // TestCheckpoint sees the WAL start over again and again.
@@ -287,5 +296,99 @@ func TestCheckpoint(t *testing.T) {
 	}
 	if pages := binary.BigEndian.Uint32(data[28:]); int(pages)*4096 < 512<<10 {
 		t.Errorf("after 400 runs the file has %d pages", pages)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A new journal whose making was broken off, by a crash for example, is begun again;
+// an empty file in which none was begun is refused, and left alone.
+func TestOpenEmptyFiles(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal.db")
+	must(t, os.WriteFile(path, nil, 0o600))
+	for range 2 {
+		if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: path}); messages.CodeOf(err) != messages.CodeJournalCorrupt {
+			t.Fatalf("an empty file: %v", err)
+		}
+	}
+	must(t, os.Remove(path))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := sqlite.Open(ctx, sqlite.Config{Path: path}); messages.CodeOf(err) != messages.CodeJournalUnavailable {
+		t.Fatalf("broken off: %v", err)
+	}
+	must(t, os.WriteFile(path, nil, 0o600)) // where it may have been broken off
+	store := open(t, sqlite.Config{Path: path})
+	fill(t, store, 0, 1)
+	must(t, store.Close())
+	must(t, os.Truncate(path, 0))
+	if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: path}); messages.CodeOf(err) != messages.CodeJournalCorrupt {
+		t.Fatalf("cut to nothing: %v", err)
+	}
+}
+
+// What becomes of the files of an open journal is noticed, and nothing is
+// acknowledged or read from then on, unless the file comes back.
+func TestFilesThatGoWhileTheyAreInUse(t *testing.T) {
+	t.Parallel()
+	rename := func(t *testing.T, path string) { must(t, os.Rename(path, path+".away")) }
+	for name, c := range map[string]struct {
+		away func(t *testing.T, path string)
+		back func(t *testing.T, path string)
+		want messages.Code
+		says string
+	}{
+		"deleted":      {func(t *testing.T, path string) { must(t, os.Remove(path)) }, nil, messages.CodeJournalUnavailable, "deleted or renamed"},
+		"WAL deleted":  {func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")) }, nil, messages.CodeJournalUnavailable, "-wal"},
+		"lock deleted": {func(t *testing.T, path string) { must(t, os.Remove(path+".lock")) }, nil, messages.CodeJournalUnavailable, ".lock"},
+		"renamed":      {rename, func(t *testing.T, path string) { must(t, os.Rename(path+".away", path)) }, messages.CodeJournalUnavailable, "deleted or renamed"},
+		"replaced": {func(t *testing.T, path string) {
+			rename(t, path)
+			must(t, os.WriteFile(path, bytes.Repeat([]byte("x"), 1<<20), 0o600))
+		}, func(t *testing.T, path string) { must(t, os.Rename(path+".away", path)) }, messages.CodeJournalUnavailable, "replaced"},
+		"cut short": {func(t *testing.T, path string) { must(t, os.Truncate(path, 4096)) }, nil, messages.CodeJournalCorrupt, "was cut from"},
+		"WAL cut":   {func(t *testing.T, path string) { must(t, os.Truncate(path+"-wal", 100)) }, nil, messages.CodeJournalCorrupt, "was cut from"},
+		"directory renamed": {func(t *testing.T, path string) { must(t, os.Rename(filepath.Dir(path), filepath.Dir(path)+".away")) },
+			func(t *testing.T, path string) { must(t, os.Rename(filepath.Dir(path)+".away", filepath.Dir(path))) }, messages.CodeJournalUnavailable, "deleted or renamed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "dir", "journal.db")
+			lost, found := make(chan error, 10), make(chan bool, 10)
+			store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Hooks: sqlite.Hooks{
+				Lost: func(err error) { lost <- err }, Found: func() { found <- true }}})
+			must(t, err)
+			defer func() { _ = store.Close() }()
+			fill(t, store, 0, 50)
+			c.away(t, path)
+			if err := <-lost; messages.CodeOf(err) != c.want || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v, want %s saying %q", err, c.want, c.says)
+			}
+			entry := journaltest.ChainAppend("late", 1, []byte("x"))
+			_, beatErr := store.Heartbeat(t.Context(), "s1", nil)
+			_, nowErr := store.Now(t.Context())
+			_, loadErr := store.Load(t.Context(), "run-000001")
+			for what, err := range map[string]error{"append": store.Append(t.Context(), []journal.Append{entry})[0], "heartbeat": beatErr, "clock": nowErr, "load": loadErr} {
+				if messages.CodeOf(err) != c.want {
+					t.Errorf("%s: %v, want %s", what, err, c.want)
+				}
+			}
+			if c.back == nil {
+				return
+			}
+			c.back(t, path)
+			<-found
+			must(t, store.Append(t.Context(), []journal.Append{entry})[0])
+			must(t, store.Close())
+			if _, err := open(t, sqlite.Config{Path: path}).Load(t.Context(), "late"); err != nil {
+				t.Errorf("what was appended after the file was back: %v", err)
+			}
+		})
 	}
 }

@@ -11,6 +11,8 @@
 //     what the writer knows in memory about live runs (number of the last
 //     entry, row) is true, and compare-and-swap of a live run reads nothing.
 //   - A failed transaction leaves nothing, on disk or in memory.
+//   - Nothing is acknowledged, and nothing read, once a file was found deleted,
+//     replaced or cut short: it is looked for four times a second.
 //   - A file that is corrupt, newer or of another application is not changed.
 //
 // The SQLite library is translated to Go, so there is no C compiler to be had;
@@ -25,6 +27,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -65,6 +68,11 @@ type Hooks struct {
 	// CheckpointFailed is called when a checkpoint failed; it is tried again
 	// after the next commits. Nothing is lost meanwhile, but the WAL grows.
 	CheckpointFailed func(err error)
+	// Lost is called when a file of the journal is found deleted, replaced or cut
+	// short while it is in use; every call fails from then on. Found is called when
+	// the file that was missing is back, and calls are served again.
+	Lost  func(err error)
+	Found func()
 }
 
 func (c Config) withDefaults() Config {
@@ -96,6 +104,7 @@ type Store struct {
 	w       *writer
 	readers *sqlitex.Pool
 	ckpt    *checkpointer
+	watch   *watch
 	beats   journal.Heartbeats
 }
 
@@ -119,10 +128,11 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 			s.release()
 		}
 	}()
-	if s.lock, err = acquire(path); err != nil {
+	var beginning bool
+	if s.lock, beginning, err = acquire(path); err != nil {
 		return nil, err
 	}
-	if err := inspect(ctx, path, cfg.CheckBytesMax); err != nil {
+	if err := inspect(ctx, path, beginning, cfg.CheckBytesMax); err != nil {
 		return nil, err
 	}
 	conn, err := openWriter(ctx, path)
@@ -141,21 +151,38 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if s.ckpt, err = startCheckpointer(s); err != nil {
 		return nil, s.fail("open", err)
 	}
+	if err := begun(s.lock); err != nil {
+		return nil, s.fail("open", err)
+	}
+	if s.watch, err = startWatch(path, &s.cfg.Hooks); err != nil {
+		return nil, s.fail("open", err)
+	}
 	return s, nil
 }
 
 // denied gives an error of opening its code if it is one that no waiting
-// mends: the process may not do it, or the file system is read-only.
+// mends: the process may not do it, the file system is read-only, or the path leads
+// to no file.
 func denied(path string, err error) error {
-	code := sqlite.ErrCode(err).ToPrimary()
-	if code != sqlite.ResultReadOnly && code != sqlite.ResultPerm && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+	is := func(all ...error) bool {
+		return slices.ContainsFunc(all, func(one error) bool { return errors.Is(err, one) })
+	}
+	var code messages.Code
+	switch result := sqlite.ErrCode(err).ToPrimary(); {
+	case err == nil:
+		return nil
+	case result == sqlite.ResultReadOnly, result == sqlite.ResultPerm, is(fs.ErrPermission, syscall.EROFS):
+		code = messages.CodeJournalDenied
+	case is(syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENAMETOOLONG):
+		code = messages.CodeInvalidArgument
+	default:
 		return err
 	}
 	var coded *messages.Error
 	if errors.As(err, &coded) {
-		return messages.Errorf(messages.CodeJournalDenied, "%s", coded.Message)
+		return messages.Errorf(code, "%s", coded.Message)
 	}
-	return messages.Errorf(messages.CodeJournalDenied, "journal %q: %w", path, err)
+	return messages.Errorf(code, "journal %q: %w", path, err)
 }
 
 // preparePath returns the path that the file has without symbolic links, in a
@@ -299,6 +326,9 @@ func (s *Store) Close() error {
 // that copies the WAL.
 func (s *Store) release() error {
 	var errs []error
+	if s.watch != nil {
+		s.watch.end()
+	}
 	if s.ckpt != nil {
 		errs = append(errs, s.ckpt.stop())
 	}
@@ -326,6 +356,10 @@ func (s *Store) enter(ctx context.Context) error {
 	if s.closed {
 		s.calls.RUnlock()
 		return messages.Errorf(messages.CodeJournalUnavailable, "journal %q: it is closed", s.path)
+	}
+	if lost := s.watch.lost.Load(); lost != nil {
+		s.calls.RUnlock()
+		return lost
 	}
 	return nil
 }
