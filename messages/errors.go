@@ -30,6 +30,7 @@ const (
 	CodeWorkerSuperseded     Code = "WORKER_SUPERSEDED"
 	CodeChildNotSticky       Code = "CHILD_NOT_STICKY"
 	CodeChildNotOnWorker     Code = "CHILD_NOT_ON_WORKER"
+	CodeSpawnKeyReused       Code = "SPAWN_KEY_REUSED"
 	CodeStickyNeedsLongLived Code = "STICKY_NEEDS_LONG_LIVED_WORKER"
 	CodeStaleAttempt         Code = "STALE_ATTEMPT"
 	CodeUserError            Code = "USER_ERROR"
@@ -101,6 +102,7 @@ var catalogue = map[Code]entry{
 	CodeWorkerSuperseded:     {KindAborted, false, "another process was admitted under this worker id; give this one another id"},
 	CodeChildNotSticky:       {KindFailedPrecondition, false, "declare the child workflow with Sticky: Soft or Hard, or spawn it without Sticky"},
 	CodeChildNotOnWorker:     {KindFailedPrecondition, false, "register the child workflow on the worker of its parent"},
+	CodeSpawnKeyReused:       {KindAlreadyExists, false, "spawn each child of a step under a key of its own, and with the same input in every attempt: what may differ between two, such as the time, belongs into the child or into an earlier step"},
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
 	CodeUserError:            {KindAborted, true, "the step function returned this error"},

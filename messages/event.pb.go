@@ -154,6 +154,57 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{0}
 }
 
+// ParentEnd is what becomes of a child when its parent has ended, whatever ended
+// it.
+type ParentEnd int32
+
+const (
+	ParentEnd_PARENT_END_UNSPECIFIED ParentEnd = 0
+	ParentEnd_PARENT_END_CANCEL      ParentEnd = 1
+	ParentEnd_PARENT_END_LEAVE       ParentEnd = 2
+)
+
+// Enum value maps for ParentEnd.
+var (
+	ParentEnd_name = map[int32]string{
+		0: "PARENT_END_UNSPECIFIED",
+		1: "PARENT_END_CANCEL",
+		2: "PARENT_END_LEAVE",
+	}
+	ParentEnd_value = map[string]int32{
+		"PARENT_END_UNSPECIFIED": 0,
+		"PARENT_END_CANCEL":      1,
+		"PARENT_END_LEAVE":       2,
+	}
+)
+
+func (x ParentEnd) Enum() *ParentEnd {
+	p := new(ParentEnd)
+	*p = x
+	return p
+}
+
+func (x ParentEnd) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ParentEnd) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[1].Descriptor()
+}
+
+func (ParentEnd) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[1]
+}
+
+func (x ParentEnd) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ParentEnd.Descriptor instead.
+func (ParentEnd) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{1}
+}
+
 type RunStatus int32
 
 const (
@@ -197,11 +248,11 @@ func (x RunStatus) String() string {
 }
 
 func (RunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[1].Descriptor()
+	return file_event_proto_enumTypes[2].Descriptor()
 }
 
 func (RunStatus) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[1]
+	return &file_event_proto_enumTypes[2]
 }
 
 func (x RunStatus) Number() protoreflect.EnumNumber {
@@ -210,7 +261,7 @@ func (x RunStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunStatus.Descriptor instead.
 func (RunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{1}
+	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
 // Entry is one append to the history of a run: the facts of one turn, which
@@ -2027,8 +2078,16 @@ type ChildSpawned struct {
 	Workflow       string `protobuf:"bytes,5,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	DefinitionHash string `protobuf:"bytes,6,opt,name=definition_hash,json=definitionHash,proto3" json:"definition_hash,omitempty"`
 	Sticky         bool   `protobuf:"varint,7,opt,name=sticky,proto3" json:"sticky,omitempty"`
-	// The child goes on when the parent is canceled.
-	KeepOnCancel  bool `protobuf:"varint,8,opt,name=keep_on_cancel,json=keepOnCancel,proto3" json:"keep_on_cancel,omitempty"`
+	// Of a version before on_parent_end.
+	KeepOnCancel bool `protobuf:"varint,8,opt,name=keep_on_cancel,json=keepOnCancel,proto3" json:"keep_on_cancel,omitempty"`
+	// HashInput of the child's input; empty in what versions before it wrote.
+	InputHash string `protobuf:"bytes,9,opt,name=input_hash,json=inputHash,proto3" json:"input_hash,omitempty"`
+	// What becomes of the child when the parent ends. UNSPECIFIED, from a version
+	// before it: canceled if the parent is canceled, unless keep_on_cancel.
+	OnParentEnd ParentEnd `protobuf:"varint,10,opt,name=on_parent_end,json=onParentEnd,proto3,enum=limpet.v1.ParentEnd" json:"on_parent_end,omitempty"`
+	// The child of an earlier attempt, spawned under the same key, that did not
+	// succeed: this one takes its place. Empty for none.
+	InsteadOf     string `protobuf:"bytes,11,opt,name=instead_of,json=insteadOf,proto3" json:"instead_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2117,6 +2176,27 @@ func (x *ChildSpawned) GetKeepOnCancel() bool {
 		return x.KeepOnCancel
 	}
 	return false
+}
+
+func (x *ChildSpawned) GetInputHash() string {
+	if x != nil {
+		return x.InputHash
+	}
+	return ""
+}
+
+func (x *ChildSpawned) GetOnParentEnd() ParentEnd {
+	if x != nil {
+		return x.OnParentEnd
+	}
+	return ParentEnd_PARENT_END_UNSPECIFIED
+}
+
+func (x *ChildSpawned) GetInsteadOf() string {
+	if x != nil {
+		return x.InsteadOf
+	}
+	return ""
 }
 
 type CancelRequested struct {
@@ -2624,7 +2704,7 @@ const file_event_proto_rawDesc = "" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12)\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
-	"\bfor_step\x18\x04 \x01(\tR\aforStep\"\xee\x01\n" +
+	"\bfor_step\x18\x04 \x01(\tR\aforStep\"\xe6\x02\n" +
 	"\fChildSpawned\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x10\n" +
@@ -2633,7 +2713,13 @@ const file_event_proto_rawDesc = "" +
 	"\bworkflow\x18\x05 \x01(\tR\bworkflow\x12'\n" +
 	"\x0fdefinition_hash\x18\x06 \x01(\tR\x0edefinitionHash\x12\x16\n" +
 	"\x06sticky\x18\a \x01(\bR\x06sticky\x12$\n" +
-	"\x0ekeep_on_cancel\x18\b \x01(\bR\fkeepOnCancel\")\n" +
+	"\x0ekeep_on_cancel\x18\b \x01(\bR\fkeepOnCancel\x12\x1d\n" +
+	"\n" +
+	"input_hash\x18\t \x01(\tR\tinputHash\x128\n" +
+	"\ron_parent_end\x18\n" +
+	" \x01(\x0e2\x14.limpet.v1.ParentEndR\vonParentEnd\x12\x1d\n" +
+	"\n" +
+	"instead_of\x18\v \x01(\tR\tinsteadOf\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfe\x01\n" +
 	"\rResultRefused\x12\x12\n" +
@@ -2690,7 +2776,11 @@ const file_event_proto_rawDesc = "" +
 	"\x14REASON_PARENT_FAILED\x10\x17\x12\x19\n" +
 	"\x15REASON_PARENT_SKIPPED\x10\x18\x12\x17\n" +
 	"\x13REASON_RUN_CANCELED\x10\x19\x12\x1b\n" +
-	"\x17REASON_REBUILD_UNWANTED\x10\x1a*\xa3\x01\n" +
+	"\x17REASON_REBUILD_UNWANTED\x10\x1a*T\n" +
+	"\tParentEnd\x12\x1a\n" +
+	"\x16PARENT_END_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11PARENT_END_CANCEL\x10\x01\x12\x14\n" +
+	"\x10PARENT_END_LEAVE\x10\x02*\xa3\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +
@@ -2711,93 +2801,95 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_event_proto_goTypes = []any{
 	(Reason)(0),             // 0: limpet.v1.Reason
-	(RunStatus)(0),          // 1: limpet.v1.RunStatus
-	(*Entry)(nil),           // 2: limpet.v1.Entry
-	(*Event)(nil),           // 3: limpet.v1.Event
-	(*Failure)(nil),         // 4: limpet.v1.Failure
-	(*WorkerRef)(nil),       // 5: limpet.v1.WorkerRef
-	(*RunStarted)(nil),      // 6: limpet.v1.RunStarted
-	(*HandedState)(nil),     // 7: limpet.v1.HandedState
-	(*Bound)(nil),           // 8: limpet.v1.Bound
-	(*BindingLost)(nil),     // 9: limpet.v1.BindingLost
-	(*StateHandedOff)(nil),  // 10: limpet.v1.StateHandedOff
-	(*RebuildBegan)(nil),    // 11: limpet.v1.RebuildBegan
-	(*StepRebuilt)(nil),     // 12: limpet.v1.StepRebuilt
-	(*BindingRestored)(nil), // 13: limpet.v1.BindingRestored
-	(*StepDispatched)(nil),  // 14: limpet.v1.StepDispatched
-	(*StepStarted)(nil),     // 15: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 16: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 17: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 18: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 19: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 20: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 21: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 22: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 23: limpet.v1.ChildSpawned
-	(*CancelRequested)(nil), // 24: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 25: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 26: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 27: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 28: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 29: limpet.v1.RunReplayed
-	nil,                     // 30: limpet.v1.RunStarted.MetadataEntry
-	nil,                     // 31: limpet.v1.RunStarted.LocalKeysEntry
-	(Sticky)(0),             // 32: limpet.v1.Sticky
+	(ParentEnd)(0),          // 1: limpet.v1.ParentEnd
+	(RunStatus)(0),          // 2: limpet.v1.RunStatus
+	(*Entry)(nil),           // 3: limpet.v1.Entry
+	(*Event)(nil),           // 4: limpet.v1.Event
+	(*Failure)(nil),         // 5: limpet.v1.Failure
+	(*WorkerRef)(nil),       // 6: limpet.v1.WorkerRef
+	(*RunStarted)(nil),      // 7: limpet.v1.RunStarted
+	(*HandedState)(nil),     // 8: limpet.v1.HandedState
+	(*Bound)(nil),           // 9: limpet.v1.Bound
+	(*BindingLost)(nil),     // 10: limpet.v1.BindingLost
+	(*StateHandedOff)(nil),  // 11: limpet.v1.StateHandedOff
+	(*RebuildBegan)(nil),    // 12: limpet.v1.RebuildBegan
+	(*StepRebuilt)(nil),     // 13: limpet.v1.StepRebuilt
+	(*BindingRestored)(nil), // 14: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),  // 15: limpet.v1.StepDispatched
+	(*StepStarted)(nil),     // 16: limpet.v1.StepStarted
+	(*StepSucceeded)(nil),   // 17: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),   // 18: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),     // 19: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),  // 20: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),      // 21: limpet.v1.StepFailed
+	(*StepSkipped)(nil),     // 22: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),    // 23: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),    // 24: limpet.v1.ChildSpawned
+	(*CancelRequested)(nil), // 25: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 26: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 27: limpet.v1.RunDormant
+	(*RunWoken)(nil),        // 28: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 29: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 30: limpet.v1.RunReplayed
+	nil,                     // 31: limpet.v1.RunStarted.MetadataEntry
+	nil,                     // 32: limpet.v1.RunStarted.LocalKeysEntry
+	(Sticky)(0),             // 33: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
-	3,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
-	6,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
-	8,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
-	9,  // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	14, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	15, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	16, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	17, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	18, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	19, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	20, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	21, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	22, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	23, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	24, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	25, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	26, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	28, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	29, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	13, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	27, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
-	10, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
-	11, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
-	12, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
-	32, // 24: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	5,  // 25: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	30, // 26: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	31, // 27: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
-	5,  // 28: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	4,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
+	7,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
+	9,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
+	10, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
+	15, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	16, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	17, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	18, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	19, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	20, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	21, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	22, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	23, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	24, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	25, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	26, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	27, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	29, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	30, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	14, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	28, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	11, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
+	12, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
+	13, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
+	33, // 24: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	6,  // 25: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	31, // 26: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	32, // 27: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	6,  // 28: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
 	0,  // 29: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
 	0,  // 30: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
-	7,  // 31: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
-	4,  // 32: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	8,  // 31: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	5,  // 32: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
 	0,  // 33: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
-	5,  // 34: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	4,  // 35: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	6,  // 34: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	5,  // 35: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
 	0,  // 36: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
 	0,  // 37: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
-	4,  // 38: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	5,  // 38: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
 	0,  // 39: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
 	0,  // 40: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
-	0,  // 41: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
-	1,  // 42: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	4,  // 43: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	1,  // 41: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
+	0,  // 42: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
+	2,  // 43: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	5,  // 44: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2836,7 +2928,7 @@ func file_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -1855,6 +1855,25 @@ func (m *ChildSpawned) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.InsteadOf) > 0 {
+		i -= len(m.InsteadOf)
+		copy(dAtA[i:], m.InsteadOf)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.InsteadOf)))
+		i--
+		dAtA[i] = 0x5a
+	}
+	if m.OnParentEnd != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.OnParentEnd))
+		i--
+		dAtA[i] = 0x50
+	}
+	if len(m.InputHash) > 0 {
+		i -= len(m.InputHash)
+		copy(dAtA[i:], m.InputHash)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.InputHash)))
+		i--
+		dAtA[i] = 0x4a
+	}
 	if m.KeepOnCancel {
 		i--
 		if m.KeepOnCancel {
@@ -3083,6 +3102,17 @@ func (m *ChildSpawned) SizeVT() (n int) {
 	}
 	if m.KeepOnCancel {
 		n += 2
+	}
+	l = len(m.InputHash)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.OnParentEnd != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.OnParentEnd))
+	}
+	l = len(m.InsteadOf)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -7758,6 +7788,89 @@ func (m *ChildSpawned) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.KeepOnCancel = bool(v != 0)
+		case 9:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field InputHash", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.InputHash = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field OnParentEnd", wireType)
+			}
+			m.OnParentEnd = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.OnParentEnd |= ParentEnd(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 11:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field InsteadOf", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.InsteadOf = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -1415,18 +1415,23 @@ func (x *HandedOff) GetFailure() *Failure {
 // SpawnChild is sent to the parent run; SpawnChildReply comes after the child
 // is durable.
 type SpawnChild struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
-	Workflow      string                 `protobuf:"bytes,6,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	Input         []byte                 `protobuf:"bytes,7,opt,name=input,proto3" json:"input,omitempty"`
-	Sticky        bool                   `protobuf:"varint,8,opt,name=sticky,proto3" json:"sticky,omitempty"`
-	KeepOnCancel  bool                   `protobuf:"varint,9,opt,name=keep_on_cancel,json=keepOnCancel,proto3" json:"keep_on_cancel,omitempty"`
-	Priority      int32                  `protobuf:"varint,10,opt,name=priority,proto3" json:"priority,omitempty"`
-	Metadata      map[string]string      `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	RunId        string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step         string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt      int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch        uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Key          string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Workflow     string                 `protobuf:"bytes,6,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Input        []byte                 `protobuf:"bytes,7,opt,name=input,proto3" json:"input,omitempty"`
+	Sticky       bool                   `protobuf:"varint,8,opt,name=sticky,proto3" json:"sticky,omitempty"`
+	KeepOnCancel bool                   `protobuf:"varint,9,opt,name=keep_on_cancel,json=keepOnCancel,proto3" json:"keep_on_cancel,omitempty"`
+	Priority     int32                  `protobuf:"varint,10,opt,name=priority,proto3" json:"priority,omitempty"`
+	Metadata     map[string]string      `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// UNSPECIFIED means LEAVE with keep_on_cancel, else CANCEL.
+	OnParentEnd ParentEnd `protobuf:"varint,12,opt,name=on_parent_end,json=onParentEnd,proto3,enum=limpet.v1.ParentEnd" json:"on_parent_end,omitempty"`
+	// Of a child that an earlier attempt spawned under the key, and that has ended
+	// without success, another one takes the place.
+	Anew          bool `protobuf:"varint,13,opt,name=anew,proto3" json:"anew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1536,6 +1541,20 @@ func (x *SpawnChild) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *SpawnChild) GetOnParentEnd() ParentEnd {
+	if x != nil {
+		return x.OnParentEnd
+	}
+	return ParentEnd_PARENT_END_UNSPECIFIED
+}
+
+func (x *SpawnChild) GetAnew() bool {
+	if x != nil {
+		return x.Anew
+	}
+	return false
 }
 
 type SpawnChildReply struct {
@@ -4699,7 +4718,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12.\n" +
 	"\x06states\x18\x03 \x03(\v2\x16.limpet.v1.HandedStateR\x06states\x12,\n" +
-	"\afailure\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\afailure\"\x83\x03\n" +
+	"\afailure\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\afailure\"\xd1\x03\n" +
 	"\n" +
 	"SpawnChild\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -4713,7 +4732,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x0ekeep_on_cancel\x18\t \x01(\bR\fkeepOnCancel\x12\x1a\n" +
 	"\bpriority\x18\n" +
 	" \x01(\x05R\bpriority\x12?\n" +
-	"\bmetadata\x18\v \x03(\v2#.limpet.v1.SpawnChild.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\v \x03(\v2#.limpet.v1.SpawnChild.MetadataEntryR\bmetadata\x128\n" +
+	"\ron_parent_end\x18\f \x01(\x0e2\x14.limpet.v1.ParentEndR\vonParentEnd\x12\x12\n" +
+	"\x04anew\x18\r \x01(\bR\x04anew\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
@@ -5058,13 +5079,14 @@ var file_wire_proto_goTypes = []any{
 	(Reason)(0),              // 67: limpet.v1.Reason
 	(*HandedState)(nil),      // 68: limpet.v1.HandedState
 	(*Failure)(nil),          // 69: limpet.v1.Failure
-	(*LabelRule)(nil),        // 70: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 71: limpet.v1.WorkerRef
-	(*WorkerInfo)(nil),       // 72: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 73: limpet.v1.RunStarted
-	(*CancelRequested)(nil),  // 74: limpet.v1.CancelRequested
-	(RunStatus)(0),           // 75: limpet.v1.RunStatus
-	(*Entry)(nil),            // 76: limpet.v1.Entry
+	(ParentEnd)(0),           // 70: limpet.v1.ParentEnd
+	(*LabelRule)(nil),        // 71: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 72: limpet.v1.WorkerRef
+	(*WorkerInfo)(nil),       // 73: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 74: limpet.v1.RunStarted
+	(*CancelRequested)(nil),  // 75: limpet.v1.CancelRequested
+	(RunStatus)(0),           // 76: limpet.v1.RunStatus
+	(*Entry)(nil),            // 77: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
 	66, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
@@ -5080,37 +5102,38 @@ var file_wire_proto_depIdxs = []int32{
 	68, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
 	69, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
 	64, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	69, // 13: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	66, // 14: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	70, // 15: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	71, // 16: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	1,  // 17: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	72, // 18: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	69, // 19: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	29, // 20: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	28, // 21: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	25, // 22: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	32, // 23: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	65, // 24: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	69, // 25: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	36, // 26: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	72, // 27: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	73, // 28: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	74, // 29: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	41, // 30: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	44, // 31: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	69, // 32: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	69, // 33: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	50, // 34: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	75, // 35: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	69, // 36: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	76, // 37: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	69, // 38: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	70, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	69, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	66, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	71, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	72, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	73, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	69, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	29, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	28, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	25, // 23: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	32, // 24: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	65, // 25: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	69, // 26: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	36, // 27: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	73, // 28: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	74, // 29: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	75, // 30: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	41, // 31: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	44, // 32: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	69, // 33: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	69, // 34: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	50, // 35: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	76, // 36: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	69, // 37: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	77, // 38: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	69, // 39: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }

@@ -38,6 +38,7 @@ var (
 	ErrWorkerSuperseded    = sentinel(messages.CodeWorkerSuperseded)
 	ErrChildNotSticky      = sentinel(messages.CodeChildNotSticky)
 	ErrChildNotOnWorker    = sentinel(messages.CodeChildNotOnWorker)
+	ErrSpawnKeyReused      = sentinel(messages.CodeSpawnKeyReused)
 	ErrStaleAttempt        = sentinel(messages.CodeStaleAttempt)
 	ErrUser                = sentinel(messages.CodeUserError)
 	ErrStepPanicked        = sentinel(messages.CodeStepPanicked)
@@ -86,6 +87,7 @@ func (n *nonRetryable) Unwrap() error { return n.err }
 var kept = map[Code]bool{
 	messages.CodeChildNotSticky:   true,
 	messages.CodeChildNotOnWorker: true,
+	messages.CodeSpawnKeyReused:   true,
 	messages.CodeUnknownWorkflow:  true,
 	messages.CodeInvalidInput:     true,
 	messages.CodeInvalidArgument:  true,
@@ -99,6 +101,7 @@ var kept = map[Code]bool{
 var mistakes = map[Code]bool{
 	messages.CodeInvalidArgument: true,
 	messages.CodeChildNotSticky:  true,
+	messages.CodeSpawnKeyReused:  true,
 }
 
 // userError turns what a step function returned into the error that its run

@@ -9,8 +9,24 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
+// OnParentEnd says what becomes of a child when its parent ends.
+type OnParentEnd int
+
+const (
+	// CancelChild cancels the child when its parent ends, whatever ended it: a
+	// cancel, a failure, a timeout, or success without waiting for the child. The
+	// parent has ended once each such child has ended or has recorded the cancel,
+	// whatever fails meanwhile.
+	CancelChild OnParentEnd = iota
+	// LeaveChild lets the child go on.
+	LeaveChild
+)
+
 // SpawnOptions describe a child run. The zero value, and nil, is a child that
-// is placed like any other run and canceled with its parent.
+// is placed like any other run and canceled when its parent ends.
+//
+// A run that has ended is kept as long as a run above it goes on, beyond the
+// retention time: that one may ask for it again.
 type SpawnOptions struct {
 	// Sticky binds the child to the worker that the spawning step runs on. The
 	// child's workflow must be Soft or Hard (else ErrChildNotSticky) and
@@ -21,9 +37,21 @@ type SpawnOptions struct {
 	// that an earlier attempt spawned with the key. Defaults to the index of
 	// the spawn among those of the workflow in the step, which is right as long
 	// as a retry spawns in the same order. It must not begin with "#".
+	//
+	// A key, or an index, belongs to one workflow and one input. With another
+	// one the spawn returns ErrSpawnKeyReused, in a later attempt as well, and a
+	// step that returns it is not retried.
 	Key string
-	// KeepOnCancel lets the child go on when its parent is canceled.
+	// OnParentEnd defaults to CancelChild.
+	OnParentEnd OnParentEnd
+	// KeepOnCancel is another word for OnParentEnd: LeaveChild.
 	KeepOnCancel bool
+	// AnewIfFailed is for a step that is retried: if the child that an earlier
+	// attempt spawned with the key has failed or was canceled, the spawn makes
+	// another one, once in each attempt. By default the step gets that child back,
+	// whatever became of it: its result is there at once, and so is its failure,
+	// again in each attempt.
+	AnewIfFailed bool
 	// Priority defaults to that of the child's workflow.
 	Priority Priority
 	// Metadata of the child: at most 64 entries, 16 KiB together; the keys are
@@ -58,7 +86,10 @@ func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOption
 	spawn := &messages.SpawnChild{
 		RunId: d.GetRunId(), Step: d.GetStep(), Attempt: d.GetAttempt(), Epoch: d.GetEpoch(),
 		Key: key, Workflow: w.Name(), Input: input,
-		Sticky: opts.Sticky, KeepOnCancel: opts.KeepOnCancel, Priority: int32(opts.Priority), Metadata: opts.Metadata,
+		Sticky: opts.Sticky, Priority: int32(opts.Priority), Metadata: opts.Metadata, Anew: opts.AnewIfFailed,
+	}
+	if spawn.OnParentEnd, err = opts.parentEnd(); err != nil {
+		return nil, err
 	}
 	if err := messages.CheckFields(spawn); err != nil {
 		return nil, err
@@ -68,6 +99,17 @@ func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOption
 		return nil, err
 	}
 	return &Child{id: id, workflow: w.erased(), calls: c.attempt.Calls}, nil
+}
+
+// parentEnd is what the options say of the end of the parent.
+func (o *SpawnOptions) parentEnd() (messages.ParentEnd, error) {
+	switch {
+	case o.OnParentEnd < CancelChild || o.OnParentEnd > LeaveChild:
+		return 0, messages.Errorf(messages.CodeInvalidArgument, "spawn: OnParentEnd is %d, must be CancelChild or LeaveChild", o.OnParentEnd)
+	case o.OnParentEnd == LeaveChild || o.KeepOnCancel:
+		return messages.ParentEnd_PARENT_END_LEAVE, nil
+	}
+	return messages.ParentEnd_PARENT_END_CANCEL, nil
 }
 
 // Child is a run that a step has spawned.

@@ -183,7 +183,7 @@ func TestSpawn(t *testing.T) {
 		outputs: map[string][]byte{"first": []byte(`{}`), "last": []byte(`{"x":5}`)},
 	}
 	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
-	a, err := child.Spawn(ctx, point{1}, &sdk.SpawnOptions{Sticky: true, KeepOnCancel: true, Priority: sdk.High, Metadata: map[string]string{"a": "b"}})
+	a, err := child.Spawn(ctx, point{1}, &sdk.SpawnOptions{Sticky: true, OnParentEnd: sdk.LeaveChild, AnewIfFailed: true, Priority: sdk.High, Metadata: map[string]string{"a": "b"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestSpawn(t *testing.T) {
 	}
 	s := e.spawned[0]
 	if s.RunId != "run1" || s.Step != "spawner" || s.Attempt != 2 || s.Epoch != 3 || s.Workflow != "child" || string(s.Input) != `{"x":1}` ||
-		!s.Sticky || !s.KeepOnCancel || s.Priority != 1 || s.Metadata["a"] != "b" {
+		!s.Sticky || s.OnParentEnd != messages.ParentEnd_PARENT_END_LEAVE || !s.Anew || s.Priority != 1 || s.Metadata["a"] != "b" {
 		t.Errorf("spawn: %v", s)
 	}
 	out, err := last.Result(ctx, a)

@@ -183,7 +183,7 @@ func (a *Activation) route(e envelope, now time.Time) {
 	case *messages.ReplayRun:
 		a.handle(run.Replay{Steps: msg.Steps, RequestID: msg.RequestId, Token: commander{e.sender}}, now)
 	case *messages.SpawnChild:
-		a.act(Resolve{Message: msg, Sender: e.sender})
+		a.act(Resolve{Message: msg, Sender: e.sender, Earlier: a.m.MayReplace(msg)})
 	case *SpawnResolved:
 		a.handle(a.spawn(msg), now)
 	case proto.Message:
@@ -217,10 +217,11 @@ func (a *Activation) ofHost(e envelope, now time.Time) {
 }
 
 // childAnswered tells the machine that a child has taken note of the cancel, or
-// has ended. Of one that does not answer the machine asks again.
+// has ended; one that cannot be read does not go on either. Of one that does not
+// answer the machine asks again.
 func (a *Activation) childAnswered(msg ChildAnswered, now time.Time) {
 	switch messages.CodeOf(msg.Err) {
-	case "", messages.CodeRunFinished:
+	case "", messages.CodeRunFinished, messages.CodeRunSetAside:
 		a.handle(run.ChildCanceled{ChildRun: msg.Of.RunID}, now)
 	case messages.CodeUnknownRun:
 		if !msg.Started {
@@ -277,6 +278,9 @@ func (a *Activation) spawn(msg *SpawnResolved) run.Spawn {
 		return in
 	}
 	in.Def, in.Hash = msg.Def, msg.Hash
+	if msg.Unsuccessful {
+		in.Unsuccessful = msg.Earlier
+	}
 	st := a.m.State().Step(msg.Message.Step)
 	if st == nil || st.Worker == nil {
 		return in

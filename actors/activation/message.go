@@ -48,7 +48,9 @@ type (
 		Resolve
 		Def  *messages.WorkflowDefinition
 		Hash string
-		Err  error
+		// Unsuccessful: the earlier child has ended, and not succeeded.
+		Unsuccessful bool
+		Err          error
 	}
 	// ChildAnswered answers run.CancelChild, and StartCanceled: then Started is set.
 	ChildAnswered struct {
@@ -89,12 +91,14 @@ type Action = run.Action
 type (
 	// Load reads the run and its definition; Loaded is to follow.
 	Load struct{ run.Extra }
-	// Resolve looks up the definition of the child that is to be spawned, and
-	// checks its input; SpawnResolved is to follow.
+	// Resolve looks up the definition of the child that is to be spawned, checks
+	// its input, and finds out what became of the earlier child that it may
+	// replace, if there is one; SpawnResolved is to follow.
 	Resolve struct {
 		run.Extra
 		Message *messages.SpawnChild
 		Sender  any
+		Earlier string
 	}
 	// StartCanceled starts a child that is not there, with its cancel: a start that
 	// is late, from a server that was cut off with it, then finds it ended.

@@ -140,6 +140,8 @@ func (s *script) action(a *Activation, action Action) {
 	case run.StartChild:
 		s.line(a, "start the child")
 		s.mailboxes = append(s.mailboxes, mail{a, run.ChildStarted{ChildRun: act.Message.RunId}, nil})
+	case run.ListChildren:
+		s.line(a, "ask which children have ended")
 	case run.CancelChild:
 		s.line(a, "cancel the child")
 		s.child = act

@@ -37,6 +37,7 @@ import (
 //	cancel r1 late, result r1 late  to the activation that retired last
 //	late-news r1 w1 up              the same
 //	news w1 up|gone|draining        of a worker, to runs in memory and to the host
+//	children-listed r1              none has ended
 //	child-answers r1 done|CODE      the child that r1 cancels
 //	child-started r1 done|CODE      the child that was started with its cancel
 //	spawn r1 [sticky], bound r1 epoch=1 worker=w1
@@ -241,6 +242,8 @@ func (s *script) command(words []string) {
 	case "spawn":
 		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.SpawnChild{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Key: "k",
 			Workflow: "wf", Input: []byte("1"), Sticky: word(2) == "sticky"}})
+	case "children-listed":
+		s.deliver(id, false, run.ChildrenListed{})
 	case "child-answers", "child-started":
 		answer := ChildAnswered{Of: s.child, Started: words[0] == "child-started"}
 		if code := word(2); code != "done" {

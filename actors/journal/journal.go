@@ -93,6 +93,9 @@ const (
 	// RunIDBytesMax is the longest run id, in bytes. Ids of children grow with
 	// the depth of the nesting.
 	RunIDBytesMax = 1024
+	// AncestorsMax is how many runs above a finished one are asked whether it is
+	// to stay for them. Only a circle is longer.
+	AncestorsMax = 10_000
 )
 
 // Validate reports what is wrong with an append whatever is stored:
@@ -238,8 +241,10 @@ type Store interface {
 
 	// DeleteFinished deletes finished runs whose FinishedAt is before the time,
 	// the earliest first, at most limit, and returns how many; one without a
-	// FinishedAt stays. Nothing of a deleted run is left: its id could be used
-	// again.
+	// FinishedAt stays, and so does one below a run that is not deleted: whose
+	// ParentRun, or a ParentRun above that, goes on or finished later. It may ask
+	// for the run again. Nothing of a deleted run is left: its id could be used
+	// again. What stays is not looked at each time.
 	DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// Heartbeat replaces the server's heartbeat and returns the newest of every

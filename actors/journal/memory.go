@@ -26,7 +26,8 @@ type Memory struct {
 	onUp     *btree.BTreeG[*memoryRun] // dormant with a WakeOnUp: by it, id
 	onGone   *btree.BTreeG[*memoryRun] // dormant with a WakeOnGone: by it, id
 	created  *btree.BTreeG[*memoryRun] // all: by CreatedAt, id
-	finished *btree.BTreeG[*memoryRun] // finished: by FinishedAt, id
+	finished *btree.BTreeG[*memoryRun] // finished, not kept: by FinishedAt, id
+	kept     *btree.BTreeG[*memoryRun] // finished, kept for the run above: by that, id
 	// bound counts unfinished runs by pool and worker id.
 	bound       map[boundKey]int
 	definitions map[string]Definition
@@ -40,6 +41,9 @@ type boundKey struct{ pool, worker string }
 type memoryRun struct {
 	row     Row
 	entries [][]byte
+	// kept: the run has finished longer ago than the retention, and stays for the
+	// run above.
+	kept bool
 }
 
 // NewMemory returns an empty store.
@@ -56,6 +60,7 @@ func NewMemory() *Memory {
 		onUp:        view(func(a, b *Row) int { return cmp.Compare(a.WakeOnUp, b.WakeOnUp) }),
 		onGone:      view(func(a, b *Row) int { return cmp.Compare(a.WakeOnGone, b.WakeOnGone) }),
 		created:     view(func(a, b *Row) int { return a.CreatedAt.Compare(b.CreatedAt) }),
+		kept:        view(func(a, b *Row) int { return cmp.Compare(a.ParentRun, b.ParentRun) }),
 		finished:    view(func(a, b *Row) int { return a.FinishedAt.Compare(b.FinishedAt) }),
 		bound:       make(map[boundKey]int),
 		definitions: make(map[string]Definition),
@@ -111,6 +116,7 @@ func (m *Memory) append(a *Append) error {
 		shard, created := run.row.Shard, run.row.CreatedAt
 		run.row = *a.Row
 		run.row.Normalize()
+		run.kept = false
 		if has > 0 {
 			run.row.Shard, run.row.CreatedAt = shard, created
 		}
@@ -125,7 +131,10 @@ func (m *Memory) views(run *memoryRun, fn func(*btree.BTreeG[*memoryRun])) {
 	fn(m.created)
 	switch {
 	case Finished(row.Status):
-		if !row.FinishedAt.IsZero() {
+		switch {
+		case run.kept:
+			fn(m.kept)
+		case !row.FinishedAt.IsZero():
 			fn(m.finished)
 		}
 		return
@@ -410,26 +419,6 @@ func (m *Memory) CurrentDefinitions(ctx context.Context) ([]Definition, error) {
 		out[i].Data = slices.Clone(out[i].Data)
 	}
 	return out, nil
-}
-
-// DeleteFinished implements Store.
-func (m *Memory) DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error) {
-	if err := unavailable(ctx); err != nil {
-		return 0, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := 0
-	for n < limit {
-		run, ok := m.finished.Min()
-		if !ok || Micros(run.row.FinishedAt) >= Micros(before) {
-			break
-		}
-		m.unlink(run)
-		delete(m.runs, run.row.RunID)
-		n++
-	}
-	return n, nil
 }
 
 // Heartbeat implements Store.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"slices"
@@ -47,6 +48,27 @@ func (f *Filter) Matches(r *Row) bool {
 		(f.ParentRun == "" || f.ParentRun == r.ParentRun) &&
 		(f.CreatedAfter.IsZero() || Micros(r.CreatedAt) > Micros(f.CreatedAfter)) &&
 		(f.CreatedBefore.IsZero() || Micros(r.CreatedAt) < Micros(f.CreatedBefore))
+}
+
+// endedPage is how many children of a run are read at once.
+const endedPage = 1000
+
+// EndedChildren returns the ids of a run's children that have ended.
+func EndedChildren(ctx context.Context, s Store, runID string) (ended []string, err error) {
+	f := Filter{ParentRun: runID, Statuses: []messages.RunStatus{
+		messages.RunStatus_RUN_STATUS_SUCCEEDED, messages.RunStatus_RUN_STATUS_FAILED, messages.RunStatus_RUN_STATUS_CANCELED}}
+	for token := ""; ; {
+		rows, next, err := s.List(ctx, f, endedPage, token)
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			ended = append(ended, rows[i].RunID)
+		}
+		if token = next; token == "" {
+			return ended, nil
+		}
+	}
 }
 
 // ShardSet answers whether a shard is among those asked for.

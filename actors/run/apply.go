@@ -130,10 +130,7 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 	case *messages.Event_StateHandedOff:
 		s.Handed = k.StateHandedOff
 	case *messages.Event_ChildSpawned:
-		c := k.ChildSpawned
-		s.childAt[childKey{c.Step, c.Key, s.Generation}] = len(s.Children)
-		s.Children = append(s.Children, Child{Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow, DefinitionHash: c.DefinitionHash,
-			Sticky: c.Sticky, KeepOnCancel: c.KeepOnCancel, generation: s.Generation})
+		s.applySpawned(k.ChildSpawned)
 	case *messages.Event_CancelRequested:
 		s.Cancel, s.CancelAt = k.CancelRequested, at
 	case *messages.Event_ResultRefused:
@@ -148,6 +145,20 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 	default:
 		s.applyStep(ev, at)
 	}
+}
+
+// applySpawned folds a child, which takes the place of an earlier one of its key.
+func (s *State) applySpawned(c *messages.ChildSpawned) {
+	try := 0
+	if earlier := s.child(c.Step, c.Key); earlier != nil {
+		try = earlier.try + 1
+	}
+	s.childAt[childKey{c.Step, c.Key, s.Generation}] = len(s.Children)
+	s.Children = append(s.Children, Child{
+		Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow, DefinitionHash: c.DefinitionHash, InputHash: c.InputHash,
+		Sticky: c.Sticky, OnParentEnd: c.OnParentEnd, KeepOnCancel: c.KeepOnCancel,
+		generation: s.Generation, attempt: c.Attempt, try: try,
+	})
 }
 
 func (s *State) applyStep(ev *messages.Event, at time.Time) {

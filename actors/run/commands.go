@@ -85,20 +85,16 @@ func (m *Machine) requestCancel(r *messages.CancelRequested) {
 	m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: r}})
 	m.withdrawAll()
 	m.leaving.handOff = nil
+	m.children.stay()
 	m.passCancel()
 }
 
-// passCancel tells live attempts and children.
+// passCancel tells live attempts.
 func (m *Machine) passCancel() {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		if st.Phase == Live && !m.s.Binding.Lost {
 			m.cancelAttempt(i)
-		}
-	}
-	for _, c := range m.s.Children {
-		if !c.KeepOnCancel && !m.children.noted[c.RunID] && !m.children.isStarting(c.RunID) {
-			m.cancelChild(&c)
 		}
 	}
 }
@@ -108,13 +104,6 @@ func (m *Machine) cancelAttempt(i int) {
 	m.contacts[i].sentAt = m.now
 	m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt,
 		Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}})
-}
-
-func (m *Machine) cancelChild(c *Child) {
-	m.children.tell(c.RunID, m.now)
-	m.later(CancelChild{RunID: c.RunID, Reason: m.canceled("parent run " + m.s.RunID), Start: &messages.RunStarted{
-		Workflow: c.Workflow, DefinitionHash: c.DefinitionHash, Trigger: "child", ParentRun: m.s.RunID, ParentStep: c.Step,
-	}})
 }
 
 // canceled says that something was, and why if that was said.
@@ -148,28 +137,9 @@ func (m *Machine) advanceCancel() {
 				Step: st.Def.Name, Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}}})
 		}
 	}
-	if m.childrenNoted() && !m.anyLive() {
+	if m.parted() && !m.anyLive() {
 		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: m.canceled("run")})
 	}
-}
-
-// childrenNoted says that every child has taken note of the cancel. Those that
-// have not are told, or told again.
-func (m *Machine) childrenNoted() bool {
-	all := true
-	for _, c := range m.s.Children {
-		if c.KeepOnCancel || m.children.noted[c.RunID] {
-			continue
-		}
-		all = false
-		if m.children.isStarting(c.RunID) {
-			continue
-		}
-		if at, told := m.children.retellAt(c.RunID, m.cfg.ResendAfter); !told || m.due(at) {
-			m.cancelChild(&c)
-		}
-	}
-	return all
 }
 
 func (m *Machine) replay(in Replay) {
@@ -186,6 +156,7 @@ func (m *Machine) replay(in Replay) {
 		m.contacts[i] = contact{}
 	}
 	m.forgetBinding()
+	m.children.stay()
 	m.later(Reply{Token: in.Token})
 }
 
@@ -227,10 +198,11 @@ func (m *Machine) spawn(in Spawn) {
 		m.later(Reply{Token: in.Token, Err: err})
 		return
 	}
-	if c == nil {
+	if c == nil || in.Unsuccessful == c.RunID && c.RunID == m.MayReplace(msg) {
 		m.emit(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
-			Step: msg.Step, Attempt: msg.Attempt, Key: msg.Key, ChildRun: m.childID(msg), Workflow: msg.Workflow,
-			DefinitionHash: in.Hash, Sticky: msg.Sticky, KeepOnCancel: msg.KeepOnCancel}}})
+			Step: msg.Step, Attempt: msg.Attempt, Key: msg.Key, ChildRun: m.childID(msg, c), Workflow: msg.Workflow,
+			DefinitionHash: in.Hash, Sticky: msg.Sticky, InputHash: messages.HashInput(msg.Input),
+			OnParentEnd: onParentEnd(msg), InsteadOf: c.runID()}}})
 		c = m.s.child(msg.Step, msg.Key)
 	}
 	started := &messages.RunStarted{
@@ -260,22 +232,61 @@ func (m *Machine) spawnable(in Spawn) (*Child, error) {
 		return nil, messages.Errorf(messages.CodeChildNotOnWorker, "workflow %q is not registered with all its steps on worker %q", msg.Workflow, st.Worker.WorkerId)
 	}
 	c := m.s.child(msg.Step, msg.Key)
-	if c != nil && c.Workflow != msg.Workflow {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "step %q spawned workflow %q under key %q before; it cannot spawn %q under the same key", msg.Step, c.Workflow, msg.Key, msg.Workflow)
+	if c == nil {
+		return nil, nil
 	}
-	return c, nil
+	return c, c.fits(msg)
 }
 
-func (m *Machine) childID(msg *messages.SpawnChild) string {
+// fits returns SPAWN_KEY_REUSED for a spawn of something else than the child. Of
+// one without a hash it is not known what it was spawned with.
+func (c *Child) fits(msg *messages.SpawnChild) error {
+	hash := messages.HashInput(msg.Input)
+	if c.Workflow == msg.Workflow && (c.InputHash == "" || c.InputHash == hash) {
+		return nil
+	}
+	return messages.Errorf(messages.CodeSpawnKeyReused, "step %q has spawned workflow %q with the input of hash %s under key %q before, as run %s; it cannot spawn %q with the input of hash %s under the same key",
+		msg.Step, c.Workflow, c.InputHash, msg.Key, c.RunID, msg.Workflow, hash)
+}
+
+// MayReplace is the child of an earlier attempt that a spawn gets another one for,
+// should it have ended without success; empty for none. One of the same attempt
+// stays, so that a spawn that is sent twice gets what it got.
+func (m *Machine) MayReplace(msg *messages.SpawnChild) string {
+	c := m.s.child(msg.Step, msg.Key)
+	if !msg.Anew || c == nil || c.attempt >= msg.Attempt {
+		return ""
+	}
+	return c.RunID
+}
+
+// onParentEnd is what a spawn says of the end of its parent.
+func onParentEnd(msg *messages.SpawnChild) messages.ParentEnd {
+	switch {
+	case msg.OnParentEnd != messages.ParentEnd_PARENT_END_UNSPECIFIED:
+		return msg.OnParentEnd
+	case msg.KeepOnCancel:
+		return messages.ParentEnd_PARENT_END_LEAVE
+	}
+	return messages.ParentEnd_PARENT_END_CANCEL
+}
+
+// childID is the id of a child that is spawned under a key, instead of another one
+// if there is one. No key holds a zero byte.
+func (m *Machine) childID(msg *messages.SpawnChild, instead *Child) string {
 	key := msg.Key
+	if instead != nil {
+		key = strconv.Itoa(instead.try+1) + "\x00" + key
+	}
 	if m.s.Generation > 0 {
-		key = strconv.Itoa(m.s.Generation) + "/" + key
+		key = strconv.Itoa(m.s.Generation) + "\x00\x00" + key
 	}
 	return messages.RunIDForChild(m.s.RunID, msg.Step, key)
 }
 
 // childStarted answers the spawns. A child that was started with another input
-// is the one of an earlier attempt: its id comes from nothing but step and key.
+// is the one of an earlier attempt all the same: one that was canceled before its
+// start came, or that a version without hashes of inputs recorded.
 func (m *Machine) childStarted(in ChildStarted) {
 	if messages.CodeOf(in.Err) == messages.CodeIdempotencyMismatch {
 		in.Err = nil

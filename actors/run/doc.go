@@ -18,7 +18,8 @@
 //	state.go apply.go check.go     the state, how events fold into it, invariants
 //	input.go machine.go turn.go    what comes in, what goes out, and one turn
 //	backlog.go                     what waits for the append in flight
-//	commands.go children.go        start, take-up, cancel, replay, spawn
+//	commands.go children.go        start, take-up, cancel, replay, spawn; how a run
+//	                               parts with its children at its end
 //	placing.go questions.go        bindings and dispatches; what placement is asked
 //	attempts.go contact.go         what a worker says of an attempt
 //	workers.go gone.go             news of worker processes

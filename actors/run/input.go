@@ -121,8 +121,10 @@ type Spawn struct {
 	Def      *messages.WorkflowDefinition
 	Hash     string
 	OnWorker bool
-	Err      error
-	Token    any
+	// Unsuccessful is MayReplace's child if that has ended without success.
+	Unsuccessful string
+	Err          error
+	Token        any
 }
 
 // ChildStarted says that a child is durable, or was refused.
@@ -133,6 +135,13 @@ type ChildStarted struct {
 
 // ChildCanceled says that a child has taken note of the cancel, or has ended.
 type ChildCanceled struct{ ChildRun string }
+
+// ChildrenListed answers ListChildren: the children that have ended, or why that is
+// not known.
+type ChildrenListed struct {
+	Ended []string
+	Err   error
+}
 
 func (Start) input()          {}
 func (TakeUp) input()         {}
@@ -149,6 +158,7 @@ func (Replay) input()         {}
 func (Spawn) input()          {}
 func (ChildStarted) input()   {}
 func (ChildCanceled) input()  {}
+func (ChildrenListed) input() {}
 
 // Action is what a machine wants done, in order.
 type Action interface{ action() }
@@ -188,7 +198,11 @@ type (
 // StartChild starts a run on its owner; ChildStarted is to follow.
 type StartChild struct{ Message *messages.StartRun }
 
-// CancelChild passes a cancel down; ChildCanceled is to follow. Start is what is
+// ListChildren asks the journal which children of the run have ended;
+// ChildrenListed is to follow.
+type ListChildren struct{}
+
+// CancelChild cancels a child; ChildCanceled is to follow. Start is what is
 // known of how the child was started: with it a child that is not there is
 // recorded as canceled, before a start that is late makes it begin.
 type CancelChild struct {
@@ -210,16 +224,17 @@ type SetTimer struct{ At time.Time }
 // Stop says that nothing is left to do in memory: the run ended or is dormant.
 type Stop struct{}
 
-func (Extra) action()       {}
-func (Append) action()      {}
-func (SendWorker) action()  {}
-func (Ask) action()         {}
-func (Withdraw) action()    {}
-func (Unbound) action()     {}
-func (Watch) action()       {}
-func (Unwatch) action()     {}
-func (StartChild) action()  {}
-func (CancelChild) action() {}
-func (Reply) action()       {}
-func (SetTimer) action()    {}
-func (Stop) action()        {}
+func (Extra) action()        {}
+func (Append) action()       {}
+func (SendWorker) action()   {}
+func (Ask) action()          {}
+func (Withdraw) action()     {}
+func (Unbound) action()      {}
+func (Watch) action()        {}
+func (Unwatch) action()      {}
+func (StartChild) action()   {}
+func (ListChildren) action() {}
+func (CancelChild) action()  {}
+func (Reply) action()        {}
+func (SetTimer) action()     {}
+func (Stop) action()         {}

@@ -291,6 +291,8 @@ func (m *Machine) decide(in Input) {
 		m.childStarted(in)
 	case ChildCanceled:
 		m.children.note(in.ChildRun)
+	case ChildrenListed:
+		m.childrenListed(in)
 	}
 }
 
@@ -311,25 +313,22 @@ func (m *Machine) advance() {
 	m.end()
 }
 
-// end ends the run once all its steps have: descendants of a failed step are
-// skipped, with the reason.
+// end ends the run once all its steps have, and it has parted with its children:
+// descendants of a failed step are skipped, with the reason.
 func (m *Machine) end() {
-	var failed *Step
 	all := true
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		if st.Phase == Waiting {
 			m.skipIfDoomed(st)
 		}
-		if st.Phase == Failed && (failed == nil || st.EndedAt.Before(failed.EndedAt)) {
-			failed = st
-		}
 		all = all && st.Phase.Ended()
 	}
+	failed := m.s.failed()
 	switch {
 	case !all && m.doomedLeft():
 		m.end()
-	case !all:
+	case !all || !m.parted():
 	case failed != nil:
 		f := failed.Failure
 		m.endRun(messages.RunStatus_RUN_STATUS_FAILED, &messages.Failure{
@@ -337,6 +336,17 @@ func (m *Machine) end() {
 	default:
 		m.endRun(messages.RunStatus_RUN_STATUS_SUCCEEDED, nil)
 	}
+}
+
+// failed is the step that failed first; nil if none did.
+func (s *State) failed() *Step {
+	var failed *Step
+	for i := range s.Steps {
+		if st := &s.Steps[i]; st.Phase == Failed && (failed == nil || st.EndedAt.Before(failed.EndedAt)) {
+			failed = st
+		}
+	}
+	return failed
 }
 
 func (m *Machine) doomedBy(st *Step) *Step {

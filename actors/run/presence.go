@@ -103,7 +103,7 @@ func (m *Machine) stop() {
 // dormancy returns what would wake the run if it left memory now; nil if it
 // must stay.
 func (m *Machine) dormancy() *messages.RunDormant {
-	if m.questions.any(m.now) || m.children.anyStarting() || m.s.Cancel != nil || m.leaving.under() {
+	if m.questions.any(m.now) || m.children.anyStarting() || m.s.Cancel != nil || m.children.parting || m.leaving.under() {
 		return nil
 	}
 	d := &messages.RunDormant{}

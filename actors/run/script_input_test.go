@@ -65,6 +65,8 @@ func (s *script) input(w words) Input {
 		return Replay{Steps: w.plain[1:], RequestID: w.named["request"], Token: "replay"}
 	case "spawn":
 		return s.spawn(w)
+	case "children":
+		return s.listed(w)
 	case "child":
 		id := messages.RunIDForChild(scriptRun, w.named["of"], w.at(2))
 		switch w.at(1) {
@@ -78,6 +80,18 @@ func (s *script) input(w words) Input {
 		return ChildCanceled{ChildRun: id}
 	}
 	return FromWorker{s.fromWorker(w)}
+}
+
+// children ended KEY… of=STEP, or children unknown
+func (s *script) listed(w words) Input {
+	if w.at(1) == "unknown" {
+		return ChildrenListed{Err: messages.Errorf(messages.CodeJournalUnavailable, "no answer")}
+	}
+	var in ChildrenListed
+	for _, key := range w.plain[min(2, len(w.plain)):] {
+		in.Ended = append(in.Ended, messages.RunIDForChild(scriptRun, w.named["of"], key))
+	}
+	return in
 }
 
 func (s *script) question(w words, step string) uint64 {
@@ -191,13 +205,17 @@ func (s *script) result(w words, step string, n int32) *messages.Result {
 	return r
 }
 
-// spawn a#1 KEY [sticky] [plain] [keep] [not-there] [unknown] [workflow=…]
+// spawn a#1 KEY [sticky] [plain] [leave] [keep] [anew] [failed=RUN] [not-there] [unknown] [workflow=…] [input=…]
 func (s *script) spawn(w words) Input {
 	step, number, _ := strings.Cut(w.at(1), "#")
 	var n int32
 	_, _ = fmt.Sscan(number, &n)
 	in := Spawn{Token: "spawn " + w.at(2), Hash: "ch", OnWorker: !w.has("not-there"), Message: &messages.SpawnChild{
-		RunId: scriptRun, Step: step, Attempt: n, Key: w.at(2), Workflow: "child", Sticky: w.has("sticky"), KeepOnCancel: w.has("keep")}}
+		RunId: scriptRun, Step: step, Attempt: n, Key: w.at(2), Workflow: "child", Input: []byte(w.named["input"]), Sticky: w.has("sticky"), Anew: w.has("anew")}, Unsuccessful: w.named["failed"]}
+	if w.has("leave") {
+		in.Message.OnParentEnd = messages.ParentEnd_PARENT_END_LEAVE
+	}
+	in.Message.KeepOnCancel = w.has("keep")
 	if st := s.m.State().Step(step); st != nil {
 		in.Message.Epoch = st.Epoch
 	}

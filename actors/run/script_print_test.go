@@ -64,6 +64,8 @@ func (s *script) print(action Action) {
 		s.printf("unwatch %s", a.WorkerID)
 	case StartChild:
 		s.printf("start child %s: %s", a.Message.RunId, s.fields(a.Message.Start))
+	case ListChildren:
+		s.printf("ask the journal which children have ended")
 	case CancelChild:
 		s.printf("cancel child %s: %s", a.RunID, a.Reason)
 	case Reply:
@@ -156,7 +158,7 @@ func (s *script) event(ev *messages.Event) string {
 	field := m.WhichOneof(m.Descriptor().Oneofs().ByName("kind"))
 	body := m.Get(field).Message()
 	name := strings.ReplaceAll(string(field.Name()), "_", "-")
-	skip := []string{"definition_hash"}
+	skip := []string{"definition_hash", "input_hash"}
 	if step, ok := stepOf(ev); ok {
 		name += " " + step
 		if f := body.Descriptor().Fields().ByName("attempt"); f != nil {

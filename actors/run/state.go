@@ -82,9 +82,24 @@ type Binding struct {
 // Child is a run that a step spawned.
 type Child struct {
 	Step, Key, RunID, Workflow string
-	DefinitionHash             string
-	Sticky, KeepOnCancel       bool
-	generation                 int
+	DefinitionHash, InputHash  string
+	Sticky                     bool
+	// OnParentEnd is what becomes of it at the end of the run; KeepOnCancel is of
+	// versions that did not say.
+	OnParentEnd  messages.ParentEnd
+	KeepOnCancel bool
+	generation   int
+	// attempt is the one that spawned it, try its number among those of its key,
+	// from 0.
+	attempt int32
+	try     int
+}
+
+func (c *Child) runID() string {
+	if c == nil {
+		return ""
+	}
+	return c.RunID
 }
 
 // State is a run, folded from its entries.

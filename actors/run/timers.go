@@ -158,6 +158,7 @@ func (m *Machine) nextTimer() time.Time {
 		m.questions.timers(&next, m.now, m.cfg.ResendAfter)
 		m.leaving.timers(&next, &m.cfg)
 		m.bindingTimers(&next)
+		m.children.timers(&next, m.cfg.ResendAfter)
 		m.presence.timers(&next, m.cfg.DormantAfter)
 	}
 	return next.at
@@ -169,11 +170,7 @@ func (m *Machine) cancelTimers(next *earliest) {
 	for i := range m.s.Steps {
 		next.addIf(m.resendAt(i))
 	}
-	for _, c := range m.s.Children {
-		if !m.children.noted[c.RunID] {
-			next.addIf(m.children.retellAt(c.RunID, m.cfg.ResendAfter))
-		}
-	}
+	m.children.timers(next, m.cfg.ResendAfter)
 }
 
 // attemptTimers: messages are sent again, and starts are recorded.

@@ -38,5 +38,8 @@ func (m *Machine) WaitingFor() string {
 			return m.waitingFor(i)
 		}
 	}
+	if n := len(m.children.left); n > 0 {
+		return fmt.Sprintf("%d children that end with it to take note", n)
+	}
 	return ""
 }

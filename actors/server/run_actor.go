@@ -79,6 +79,8 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 		a.host.roster.Unwatch(act.WorkerID, a.self)
 	case run.StartChild:
 		a.startChild(ctx, act.Message)
+	case run.ListChildren:
+		a.listChildren(ctx)
 	case run.CancelChild:
 		a.cancelChild(ctx, act)
 	case run.Reply:
@@ -174,9 +176,11 @@ func (a *runActor) resolve(ctx actor.Context, act activation.Resolve) {
 		defer cancel()
 		answer := &activation.SpawnResolved{Resolve: act}
 		def, err := a.host.spawnable(c, act.Message)
-		if answer.Err = err; err == nil {
+		if err == nil {
 			answer.Def, answer.Hash = def.Def, def.Hash
+			answer.Unsuccessful, err = a.host.unsuccessful(c, act.Earlier)
 		}
+		answer.Err = err
 		root.Send(self, answer)
 	}()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/definitions"
+	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -29,6 +30,30 @@ func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*defini
 		return nil, err
 	}
 	return def, def.CheckInput(msg.Input)
+}
+
+// unsuccessful says that a child has ended and not succeeded; false for one that
+// is not there, or not named.
+func (h *Host) unsuccessful(ctx context.Context, child string) (bool, error) {
+	if child == "" {
+		return false, nil
+	}
+	_, row, err := h.cfg.Store.Entries(ctx, child, 0, 0)
+	if messages.CodeOf(err) == messages.CodeUnknownRun {
+		return false, nil
+	}
+	return journal.Finished(row.Status) && row.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED, err
+}
+
+// listChildren reads which children of the run have ended.
+func (a *runActor) listChildren(ctx actor.Context) {
+	root, self, host, id := ctx.ActorSystem().Root, a.self, a.host, a.id
+	host.loader.Schedule(func() {
+		c, cancel := context.WithTimeout(host.ctx, callsWithin)
+		defer cancel()
+		ended, err := journal.EndedChildren(c, host.cfg.Store, id)
+		root.Send(self, run.ChildrenListed{Ended: ended, Err: err})
+	})
 }
 
 func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {

@@ -112,6 +112,8 @@ func (a *actor) doOne(action activation.Action) {
 		a.sv.roster.unwatch(a, act.WorkerID)
 	case run.StartChild:
 		a.startChild(act.Message)
+	case run.ListChildren:
+		a.listChildren()
 	case run.CancelChild:
 		a.cancelChild(act)
 	case run.Reply:
@@ -235,8 +237,24 @@ func (a *actor) resolve(act activation.Resolve) {
 	} else {
 		def := s.work.byName[act.Message.Workflow]
 		answer.Def, answer.Hash = def.Def, def.hash
+		_, row, err := s.store.Entries(background, act.Earlier, 0, 0)
+		answer.Unsuccessful = err == nil && journal.Finished(row.Status) && row.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED
 	}
 	a.receive(answer)
+}
+
+// listChildren reads which children have ended.
+func (a *actor) listChildren() {
+	s := a.sv.sim
+	a.sv.later(s.dice.between(100*time.Microsecond, 2*time.Millisecond), func() {
+		var answer run.ChildrenListed
+		if s.journalDown() {
+			answer.Err = unavailable
+		} else {
+			answer.Ended, answer.Err = journal.EndedChildren(background, s.store, a.id())
+		}
+		a.receive(answer)
+	})
 }
 
 // callTimeout bounds what a run asks of other runs.

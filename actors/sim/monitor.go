@@ -31,7 +31,7 @@ type monitor struct {
 	// touched is when a run's newest entry became durable.
 	touched map[string]time.Time
 	actors  map[string]*actor
-	spawned map[string]string
+	spawned map[string]*messages.ChildSpawned
 	// outputs are recorded by run and step. saidLost are attempts that said that
 	// their state is lost, lossRecorded the entry that says so, by its serial.
 	outputs      map[string]string
@@ -54,14 +54,14 @@ type dispatched struct {
 
 // counts say what a simulation exercised.
 type counts struct {
-	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
-	PassedOver, NotDelivered, StillBound                                                                                                                      int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs                                                                                    int
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
+	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs                                                                                                                  int
 }
 
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
-		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]string{},
+		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{},
 		handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
 }
@@ -116,9 +116,7 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		m.counts.Rebinds += min(1, int(k.Bound.Epoch-1))
 		return m.bound(before, after, k.Bound)
 	case *messages.Event_RunEnded:
-		if k.RunEnded.Status == messages.RunStatus_RUN_STATUS_CANCELED {
-			return m.canceledWithChildren(after)
-		}
+		return m.partedWithChildren(after)
 	case *messages.Event_RunReplayed:
 		m.counts.Replays++
 	case *messages.Event_RunDormant:
@@ -126,10 +124,10 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	case *messages.Event_ChildSpawned:
 		m.counts.Children++
 		key := fmt.Sprintf("%s/%s/%d/%s", after.RunID, k.ChildSpawned.Step, after.Generation, k.ChildSpawned.Key)
-		if had := m.spawned[key]; had != "" {
-			return fmt.Errorf("spawn %s made %s before, now %s", key, had, k.ChildSpawned.ChildRun)
+		if err := m.spawnedAgain(m.spawned[key], k.ChildSpawned); err != nil {
+			return fmt.Errorf("spawn %s: %w", key, err)
 		}
-		m.spawned[key] = k.ChildSpawned.ChildRun
+		m.spawned[key] = k.ChildSpawned
 	default:
 		return m.attemptEvent(after, ev)
 	}
@@ -375,13 +373,39 @@ func (m *monitor) spawnRefused(f *function, err error) error {
 	return nil
 }
 
-// canceledWithChildren checks that a canceled run takes its children along,
-// those too whose start may be under way still.
-func (m *monitor) canceledWithChildren(st *run.State) error {
+// spawnedAgain checks that a key has one child, or one for each attempt after the
+// earlier one had failed.
+func (m *monitor) spawnedAgain(had, now *messages.ChildSpawned) error {
+	if had == nil {
+		return nil
+	}
+	earlier := m.runs[had.ChildRun]
+	switch {
+	case now.InsteadOf != had.ChildRun || now.ChildRun == had.ChildRun:
+		return fmt.Errorf("made %s before, now %s", had.ChildRun, now.ChildRun)
+	case now.Attempt <= had.Attempt:
+		return fmt.Errorf("attempt %d made %s, attempt %d makes %s", had.Attempt, had.ChildRun, now.Attempt, now.ChildRun)
+	case earlier == nil || !earlier.Ended() || earlier.Status == messages.RunStatus_RUN_STATUS_SUCCEEDED:
+		return fmt.Errorf("%s takes the place of %s, which has not failed", now.ChildRun, had.ChildRun)
+	}
+	m.counts.ChildrenAnew++
+	return nil
+}
+
+// partedWithChildren checks that a run that ends, whatever ended it, takes its
+// children along, those too whose start may be under way still. One that was
+// replayed after it had ended goes on by whoever asked for that.
+func (m *monitor) partedWithChildren(st *run.State) error {
 	for _, c := range st.Children {
 		child := m.runs[c.RunID]
-		if !c.KeepOnCancel && (child == nil || !child.Ended() && child.Cancel == nil) {
-			return fmt.Errorf("it is canceled, and child %s goes on, or may begin", c.RunID)
+		if st.Cancel == nil && child != nil && child.Cancel != nil && !child.Ended() {
+			m.counts.ChildrenParted++
+		}
+		if c.OnParentEnd != messages.ParentEnd_PARENT_END_LEAVE && (child == nil || !child.Ended() && child.Cancel == nil && child.Generation == 0) {
+			return fmt.Errorf("it has ended, and child %s goes on, or may begin", c.RunID)
+		}
+		if c.OnParentEnd == messages.ParentEnd_PARENT_END_LEAVE && child != nil && strings.HasPrefix(child.Cancel.GetReason(), "parent run") {
+			return fmt.Errorf("child %s is left to itself, and is canceled", c.RunID)
 		}
 	}
 	return nil
@@ -417,6 +441,8 @@ func (c *counts) add(d counts) {
 	c.Moves += d.Moves
 	c.Replays += d.Replays
 	c.Children += d.Children
+	c.ChildrenAnew += d.ChildrenAnew
+	c.ChildrenParted += d.ChildrenParted
 	c.Dormant += d.Dormant
 	c.Conflicts += d.Conflicts
 	c.Admissions += d.Admissions

@@ -366,7 +366,10 @@ func (f *function) spawn(i int) {
 	}
 	c := f.plan.children[i]
 	msg := &messages.SpawnChild{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch,
-		Key: strconv.Itoa(i), Workflow: c.workflow, Input: []byte("1"), Sticky: c.sticky, KeepOnCancel: c.keep}
+		Key: strconv.Itoa(i), Workflow: c.workflow, Input: []byte("1"), Sticky: c.sticky, Anew: c.anew}
+	if c.leave {
+		msg.OnParentEnd = messages.ParentEnd_PARENT_END_LEAVE
+	}
 	f.w.call(f.d.RunId, time.Hour, func(sv *server, reply func(any)) {
 		sv.deliver(f.d.RunId, msg, asker(func(answer any) {
 			code := messages.CodeOf(messages.FromFailure(answer.(*messages.SpawnChildReply).Error))
@@ -396,6 +399,10 @@ func (f *function) await(i int) {
 	}
 	if i == len(f.spawned) {
 		f.w.later(f.plan.takes/2, f.returns)
+		return
+	}
+	if f.plan.children[i].alone {
+		f.await(i + 1)
 		return
 	}
 	f.waiting = true

@@ -36,8 +36,11 @@ type behaviour struct {
 }
 
 type child struct {
-	workflow     string
-	sticky, keep bool
+	workflow      string
+	sticky, leave bool
+	// anew: a retried step gets another one if the earlier one has failed.
+	// alone: the step does not wait for it.
+	anew, alone bool
 }
 
 // plan is what one execution will do.
@@ -139,7 +142,7 @@ func (s *Sim) drawBehaviour(children []string) *behaviour {
 		for range d.upTo(2) {
 			name := pick(d, children)
 			sticky := s.work.byName[name].Def.Sticky != messages.Sticky_STICKY_NONE && d.chance(0.6) || d.chance(0.05)
-			b.children = append(b.children, child{name, sticky, d.chance(0.3)})
+			b.children = append(b.children, child{name, sticky, d.chance(0.3), s.extra.chance(0.5), s.extra.chance(0.3)})
 		}
 	}
 	return b

@@ -112,7 +112,11 @@ func childText(s *messages.ChildSpawned) string {
 	if s.GetSticky() {
 		kind = "sticky child"
 	}
-	return fmt.Sprintf("step %s spawned %s %s of %s", s.GetStep(), kind, s.GetChildRun(), s.GetWorkflow())
+	text := fmt.Sprintf("step %s spawned %s %s of %s", s.GetStep(), kind, s.GetChildRun(), s.GetWorkflow())
+	if s.GetInsteadOf() != "" {
+		text += ", instead of " + s.GetInsteadOf()
+	}
+	return text
 }
 
 func runEndedText(e *messages.RunEnded) (text, color string) {

@@ -20,6 +20,7 @@ const (
 	moveGo       = "actors/run/move.go"
 	placingGo    = "actors/run/placing.go"
 	commandsGo   = "actors/run/commands.go"
+	childrenGo   = "actors/run/children.go"
 	rebuildGo    = "actors/run/rebuild.go"
 	handoffGo    = "actors/run/handoff.go"
 	drainGo      = "actors/run/drain.go"
@@ -61,6 +62,18 @@ var mutations = []mutation{
 		"	if at := m.contacts[i].takenUpAt; at.After(end) {", "	if at := m.contacts[i].takenUpAt; at.IsZero() && at.After(end) {"}}},
 	{"run: refuse a spawn without knowing its attempt", []change{{commandsGo,
 		"st != nil && msg.Attempt > st.Attempt {", "st == nil && msg.Attempt > 1 {"}}},
+	{"children: end without telling those that end with the run", []change{{childrenGo,
+		"	return c.OnParentEnd == messages.ParentEnd_PARENT_END_CANCEL\n", "	return m.s.Cancel != nil && c.OnParentEnd == messages.ParentEnd_PARENT_END_CANCEL\n"}}},
+	{"children: cancel those that are left to themselves", []change{{childrenGo,
+		"	return c.OnParentEnd == messages.ParentEnd_PARENT_END_CANCEL\n", "	return c.OnParentEnd != messages.ParentEnd_PARENT_END_UNSPECIFIED\n"}}},
+	{"children: take one that was not answered for for one that knows", []change{{childrenGo,
+		"	m.children.tell(c.RunID, m.now)\n", "	m.children.tell(c.RunID, m.now)\n	m.children.note(c.RunID)\n"}}},
+	{"children: spawn anew for each spawn of an attempt", []change{{commandsGo,
+		"c == nil || c.attempt >= msg.Attempt {", "c == nil || c.attempt > msg.Attempt {"}}},
+	{"children: spawn anew although the earlier one goes on", []change{{commandsGo,
+		"c == nil || in.Unsuccessful == c.RunID && c.RunID == m.MayReplace(msg) {", "c == nil || c.RunID == m.MayReplace(msg) {"}}},
+	{"children: give the child of another input back", []change{{commandsGo,
+		"c.InputHash == \"\" || c.InputHash == hash", "c.InputHash != \"\" || c.InputHash == hash"}}},
 	{"run: take an older process for a restarted worker", []change{{workersGo,
 		"case !b.Lost && in.Worker.Incarnation < b.Worker.Incarnation:", "case !b.Lost && in.Worker.Incarnation == b.Worker.WorkerId:"}}},
 	{"run: take a draining worker for a lost one", []change{{workersGo,

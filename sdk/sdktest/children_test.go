@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
@@ -156,7 +157,7 @@ func TestCancelIsPassedDownUnlessTheChildIsToGoOn(t *testing.T) {
 		if err != nil {
 			return 0, err
 		}
-		b, err := child.Spawn(ctx, "goes on", &sdk.SpawnOptions{KeepOnCancel: true})
+		b, err := child.Spawn(ctx, "goes on", &sdk.SpawnOptions{OnParentEnd: sdk.LeaveChild})
 		if err != nil {
 			return 0, err
 		}
@@ -209,5 +210,169 @@ func TestErrorsOfAChildReachItsParent(t *testing.T) {
 	var panicked *sdk.Error
 	if !errors.Is(waited, sdk.ErrStepPanicked) || !errors.As(waited, &failed) || !errors.As(waited, &panicked) || panicked.Stack == "" {
 		t.Errorf("the child: %v", waited)
+	}
+}
+
+// patient is a workflow whose run goes on until it is canceled or let go.
+func patient(name string) (w *sdk.Workflow[string], letGo chan struct{}) {
+	letGo = make(chan struct{})
+	w = sdk.NewWorkflow[string](name)
+	sdk.AddStep(w, "wait", func(ctx sdk.Context, _ string) (int, error) {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-letGo:
+			return 0, nil
+		}
+	})
+	return w, letGo
+}
+
+// Whatever ends a parent ends its children, unless they are left to themselves.
+func TestChildrenEndWithTheirParent(t *testing.T) {
+	for name, end := range map[string]struct {
+		ends func(sdk.Context) error
+		as   error
+		cfg  sdk.StepConfig
+	}{
+		"success": {ends: func(sdk.Context) error { return nil }},
+		"failure": {ends: func(sdk.Context) error { return errors.New("broken") }, as: sdk.ErrUser},
+		"panic":   {ends: func(sdk.Context) error { panic("broken") }, as: sdk.ErrStepPanicked},
+		"timeout": {ends: func(ctx sdk.Context) error { <-ctx.Done(); return ctx.Err() }, as: sdk.ErrExecutionTimeout, cfg: sdk.StepConfig{ExecutionTimeout: 200 * time.Millisecond}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			child, letGo := patient("child")
+			spawned := make(chan [2]string, 1)
+			parent := sdk.NewWorkflow[int]("parent")
+			sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int, error) {
+				a, err := child.Spawn(ctx, "ends with it")
+				if err != nil {
+					return 0, err
+				}
+				b, err := child.Spawn(ctx, "goes on", &sdk.SpawnOptions{OnParentEnd: sdk.LeaveChild})
+				if err != nil {
+					return 0, err
+				}
+				spawned <- [2]string{a.ID(), b.ID()}
+				return 0, end.ends(ctx)
+			}, end.cfg)
+			e := sdktest.Start(t, sdktest.Config{}, parent, child)
+			run, err := parent.Start(t.Context(), e.Client(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := <-spawned
+			if err := run.Wait(t.Context()); !errors.Is(err, end.as) {
+				t.Errorf("the parent: %v", err)
+			}
+			if err := e.Client().Run(ids[0]).Wait(t.Context()); !errors.Is(err, sdk.ErrCanceled) || !strings.Contains(err.Error(), "parent run "+run.ID()) {
+				t.Errorf("the child that ends with its parent: %v", err)
+			}
+			if got, err := e.Client().Run(ids[1]).Get(t.Context()); err != nil || got.GetRun().GetStatus() != sdk.Running {
+				t.Errorf("the child that goes on: %v, %v", got.GetRun(), err)
+			}
+			close(letGo)
+			if err := e.Client().Run(ids[1]).Wait(t.Context()); err != nil {
+				t.Errorf("the child that goes on: %v", err)
+			}
+		})
+	}
+}
+
+// A key, and an index, stand for one input: another one is a mistake of the
+// program, which no retry mends.
+func TestAKeyIsNotSpawnedWithAnotherInput(t *testing.T) {
+	child := sdk.NewWorkflow[int]("child")
+	sdk.AddStep(child, "double", func(_ sdk.Context, in int) (int, error) { return 2 * in, nil })
+	other := sdk.NewWorkflow[int]("other")
+	sdk.AddStep(other, "nothing", func(sdk.Context, int) (int, error) { return 0, nil })
+	for name, spawn := range map[string]func(ctx sdk.Context) error{
+		"key": func(ctx sdk.Context) error {
+			for in := range 2 {
+				if _, err := child.Spawn(ctx, in, &sdk.SpawnOptions{Key: "k"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"another workflow": func(ctx sdk.Context) error {
+			if _, err := child.Spawn(ctx, 1, &sdk.SpawnOptions{Key: "k"}); err != nil {
+				return err
+			}
+			_, err := other.Spawn(ctx, 1, &sdk.SpawnOptions{Key: "k"})
+			return err
+		},
+		"index of a retry": func(ctx sdk.Context) error {
+			if _, err := child.Spawn(ctx, ctx.Attempt()); err != nil {
+				return err
+			}
+			return errors.New("again")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := sdk.NewWorkflow[int]("parent")
+			step := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, _ int) (int, error) { return 0, spawn(ctx) }, sdk.StepConfig{Retries: 5, Backoff: 1})
+			e := sdktest.Start(t, sdktest.Config{}, parent, child, other)
+			run, err := parent.Start(t.Context(), e.Client(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = step.Result(t.Context(), run)
+			if !errors.Is(err, sdk.ErrSpawnKeyReused) || !strings.Contains(err.Error(), "hash "+messages.HashInput([]byte("1"))) {
+				t.Errorf("the step: %v", err)
+			}
+			attempts := int32(1)
+			if name == "index of a retry" {
+				attempts = 2
+			}
+			if got, err := run.Get(t.Context()); err != nil || got.GetSteps()[0].GetAttempts() != attempts {
+				t.Errorf("attempts: %v, %v", got.GetSteps(), err)
+			}
+		})
+	}
+}
+
+// A retried step meets its failed child again, unless it asks for another one.
+func TestAFailedChildIsSpawnedAnewIfAsked(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		t.Run(fmt.Sprintf("anew=%v", anew), func(t *testing.T) {
+			var ran atomic.Int32
+			child := sdk.NewWorkflow[int]("child")
+			count := sdk.AddStep(child, "count", func(sdk.Context, int) (int32, error) {
+				if n := ran.Add(1); n > 2 {
+					return n, nil
+				}
+				return 0, errors.New("not yet")
+			})
+			parent := sdk.NewWorkflow[int]("parent")
+			step := sdk.AddStep(parent, "spawn", func(ctx sdk.Context, in int) (int32, error) {
+				opts := &sdk.SpawnOptions{Key: "k", AnewIfFailed: anew}
+				c, err := child.Spawn(ctx, in, opts)
+				if err != nil {
+					return 0, err
+				}
+				n, failed := count.Result(ctx, c)
+				// In the same attempt it stays the same child.
+				if again, err := child.Spawn(ctx, in, opts); err != nil || again.ID() != c.ID() {
+					return 0, sdk.NonRetryable(fmt.Errorf("then it is %v, %w", again, err))
+				}
+				return n, failed
+			}, sdk.StepConfig{Retries: 3, Backoff: 1})
+			e := sdktest.Start(t, sdktest.Config{}, parent, child)
+			run, err := parent.Start(t.Context(), e.Client(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := step.Result(t.Context(), run)
+			got, errGet := run.Get(t.Context())
+			switch {
+			case errGet != nil:
+				t.Fatal(errGet)
+			case anew && (n != 3 || err != nil || len(got.GetChildren()) != 3):
+				t.Errorf("%d, %v, children %v", n, err, got.GetChildren())
+			case !anew && (ran.Load() != 1 || !errors.Is(err, sdk.ErrUser) || len(got.GetChildren()) != 1):
+				t.Errorf("it ran %d times, %v, children %v", ran.Load(), err, got.GetChildren())
+			}
+		})
 	}
 }

@@ -56,6 +56,8 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"ListTokens", testListTokens},
 		{"Definitions", testDefinitions},
 		{"DeleteFinished", testDeleteFinished},
+		{"DeleteFamilies", testDeleteFamilies},
+		{"DeleteLargeFamily", testDeleteLargeFamily},
 		{"DeletedRunLeavesNothing", testDeletedRun},
 		{"CanceledContext", testCanceledContext},
 		{"ConcurrentAppends", testConcurrentAppends},

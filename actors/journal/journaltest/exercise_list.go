@@ -171,6 +171,80 @@ func testDeleteFinished(t *testing.T, s journal.Store) {
 	left("live", "aside", "sleeping", "undated")
 }
 
+func childOf(parent string) func(*journal.Row) {
+	return func(r *journal.Row) { r.ParentRun = parent }
+}
+
+// testDeleteFamilies: what a run above may still ask for stays as long as that one.
+func testDeleteFamilies(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	left := func(want ...string) {
+		t.Helper()
+		rows, _ := pages(t, s, journal.Filter{}, 100)
+		got := ids(rows)
+		slices.Sort(got)
+		slices.Sort(want)
+		wantEqual(t, "left", got, want)
+	}
+	del := func(before time.Duration, want int) {
+		t.Helper()
+		wantEqual(t, "deleted", must[int](t)(s.DeleteFinished(ctx, epoch.Add(before), 100)), want)
+	}
+	// A root that goes on, one that sleeps, one that ended later than its child,
+	// one that is not there, and one whose child goes on.
+	create(t, s,
+		newRow("root"), newRow("root.c", childOf("root"), finished(2*time.Second)), newRow("root.c.g", childOf("root.c"), finished(time.Second)),
+		newRow("sleeper", dormant(at(time.Hour))), newRow("sleeper.c", childOf("sleeper"), finished(0), status(failed)),
+		newRow("later", finished(time.Minute)), newRow("later.c", childOf("later"), finished(3*time.Second)),
+		newRow("orphan", childOf("gone"), finished(0)),
+		newRow("ended", finished(0)), newRow("ended.c", childOf("ended")))
+	del(30*time.Second, 2)
+	left("root", "root.c", "root.c.g", "sleeper", "sleeper.c", "later", "later.c", "ended.c")
+	del(30*time.Second, 0)
+	del(time.Hour, 2) // later and its child
+	left("root", "root.c", "root.c.g", "sleeper", "sleeper.c", "ended.c")
+
+	// A child that is kept can be replayed, and is kept again when it has ended.
+	put(t, s, "root.c", 2, newRow("root.c", childOf("root")))
+	wantEqual(t, "active", len(must[[]journal.Record](t)(s.Active(ctx, nil, "root.b", 1))), 1)
+	put(t, s, "root.c", 3, newRow("root.c", childOf("root"), finished(4*time.Second)))
+	del(time.Hour, 0)
+	left("root", "root.c", "root.c.g", "sleeper", "sleeper.c", "ended.c")
+	wantEntries(t, s, "root.c", 3)
+
+	// The root ends, and keeps them for its own time. It is replayed within that.
+	put(t, s, "root", 2, newRow("root", finished(2*time.Hour)))
+	del(time.Hour, 0)
+	put(t, s, "root", 3, newRow("root"))
+	del(3*time.Hour, 0)
+	put(t, s, "root", 4, newRow("root", finished(2*time.Hour)))
+	put(t, s, "ended.c", 2, newRow("ended.c", childOf("ended"), finished(time.Hour)))
+	del(3*time.Hour, 4)
+	left("sleeper", "sleeper.c")
+}
+
+// testDeleteLargeFamily: more children than one transaction handles, some of which
+// have not ended, and a run that says that it is its own child.
+func testDeleteLargeFamily(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	const children = 2500
+	var batch []journal.Append
+	for i := range children {
+		id := fmt.Sprintf("root.%04d", i)
+		batch = append(batch, journal.Append{RunID: id, Number: 1, Entry: entryOf(id, 1), Row: newRow(id, childOf("root"), finished(time.Duration(i)*time.Millisecond))})
+	}
+	for _, err := range s.Append(ctx, batch) {
+		wantCode(t, "append", err, "")
+	}
+	create(t, s, newRow("root"), newRow("root.live", childOf("root")), newRow("circle", childOf("circle"), finished(0)))
+	wantEqual(t, "deleted, of a root that goes on", must[int](t)(s.DeleteFinished(ctx, epoch.Add(time.Hour), 100)), 1)
+	put(t, s, "root", 2, newRow("root", finished(time.Minute)))
+	wantEqual(t, "deleted, of a root that has ended", must[int](t)(s.DeleteFinished(ctx, epoch.Add(time.Hour), 10_000)), children+1)
+	rows, _ := pages(t, s, journal.Filter{}, 100)
+	wantEqual(t, "left, the newest", ids(rows[:1]), []string{"root.live"})
+	wantEqual(t, "left", len(rows), 1)
+}
+
 func testDeletedRun(t *testing.T, s journal.Store) {
 	ctx := t.Context()
 	create(t, s, newRow("a"), newRow("b"))

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -67,59 +66,6 @@ func (s *Store) definitions(ctx context.Context, what, sql string, args ...any) 
 		return nil, err
 	}
 	return out, nil
-}
-
-const (
-	// deleteChunk is how many runs one transaction of DeleteFinished deletes:
-	// appends wait for it.
-	deleteChunk = 100
-	// deleteWait is how long a deletion waits for appends that are under way,
-	// and at most keeps others waiting for itself to begin.
-	deleteWait = 500 * time.Millisecond
-)
-
-// deleteSQL deletes the runs that finished first.
-const deleteSQL = `
-WITH doomed AS (
-	SELECT run_id FROM limpet_runs WHERE phase = 2 AND finished_at IS NOT NULL AND finished_at < $1
-	ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED
-), entries AS (
-	DELETE FROM limpet_entries e USING doomed d WHERE e.run_id = d.run_id
-), runs AS (
-	DELETE FROM limpet_runs r USING doomed d WHERE r.run_id = d.run_id RETURNING 1
-)
-SELECT count(*) FROM runs`
-
-// DeleteFinished implements journal.Store. When appends are under way that do
-// not end, it gives up after a moment, so that others need not wait.
-func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error) {
-	deleted := 0
-	for deleted < limit {
-		want := min(limit-deleted, deleteChunk)
-		n, err := s.deleteSome(ctx, journal.Micros(before), want)
-		if err != nil {
-			return deleted, err
-		}
-		deleted += n
-		if n < want {
-			break
-		}
-	}
-	if limit <= 0 {
-		return 0, s.write(ctx, "delete finished runs", func(context.Context, *pgxpool.Conn) error { return nil })
-	}
-	return deleted, nil
-}
-
-func (s *Store) deleteSome(ctx context.Context, before int64, limit int) (n int, err error) {
-	err = s.write(ctx, "delete finished runs", func(ctx context.Context, conn *pgxpool.Conn) error {
-		var queries pgx.Batch
-		queries.Queue("SELECT set_config('lock_timeout', '" + strconv.FormatInt(deleteWait.Milliseconds(), 10) + "', true)")
-		queries.Queue("SELECT pg_advisory_xact_lock(" + strconv.Itoa(deleteLock) + ")")
-		queries.Queue(deleteSQL, before, limit).QueryRow(func(row pgx.Row) error { return row.Scan(&n) })
-		return conn.SendBatch(ctx, &queries).Close()
-	})
-	return n, err
 }
 
 // Heartbeat implements journal.Store. Heartbeats are not logged: a commit that

@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1},
+	Migrations: []string{schema1, schema2},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -23,6 +23,7 @@ const (
 	phaseActive   = 0
 	phaseDormant  = 1
 	phaseFinished = 2
+	// 3: finished, and kept for a run above (see retention.go).
 )
 
 // schema1. Entries are stored in the order in which they are committed: a
@@ -81,3 +82,6 @@ CREATE TABLE definitions (
 
 CREATE INDEX definitions_by_name ON definitions(name, registered_at, hash);
 `
+
+// schema2. Runs that are kept for the run above, by that one.
+const schema2 = "CREATE INDEX runs_kept ON runs(parent_run) WHERE phase = 3;"

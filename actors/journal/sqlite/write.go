@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -254,69 +253,6 @@ func (w *writer) update(known *liveRun, now *journal.Row) error {
 		w.leaving = append(w.leaving, row.RunID)
 	}
 	return nil
-}
-
-// deleteChunk is how many runs one transaction of DeleteFinished deletes:
-// commits of runs get in between.
-const deleteChunk = 100
-
-// DeleteFinished implements journal.Store. The space is used again, the file
-// does not shrink.
-func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int) (int, error) {
-	deleted := 0
-	for deleted < limit {
-		n, want := 0, min(limit-deleted, deleteChunk)
-		err := s.write(ctx, "delete finished runs", func(w *writer) (err error) {
-			n, err = w.deleteFinished(journal.Micros(before), want)
-			return err
-		})
-		if err != nil {
-			return deleted, err
-		}
-		s.ckpt.deleted(n)
-		deleted += n
-		if n < want {
-			break
-		}
-	}
-	return deleted, nil
-}
-
-func (w *writer) deleteFinished(before int64, limit int) (int, error) {
-	find, err := w.conn.Prepare("SELECT seq, run_id FROM runs INDEXED BY runs_finished " +
-		"WHERE phase = 2 AND finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at")
-	if err != nil {
-		return 0, err
-	}
-	find.BindInt64(1, before)
-	var seqs []int64
-	for len(seqs) < limit {
-		more, err := find.Step()
-		if err != nil {
-			return 0, err
-		}
-		if !more {
-			break
-		}
-		seqs = append(seqs, find.ColumnInt64(0))
-		w.drop(find.ColumnText(1))
-	}
-	if err := find.Reset(); err != nil {
-		return 0, err
-	}
-	for _, table := range []string{"DELETE FROM entries WHERE run = ?", "DELETE FROM runs WHERE seq = ?"} {
-		stmt, err := w.conn.Prepare(table)
-		if err != nil {
-			return 0, err
-		}
-		for _, seq := range seqs {
-			stmt.BindInt64(1, seq)
-			if err := run(stmt); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return len(seqs), nil
 }
 
 // run executes a statement that returns nothing.

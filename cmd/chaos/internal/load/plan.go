@@ -24,7 +24,7 @@ type Plan struct {
 	// Fatal is the number, from 1, of the step that fails for good; 0 is none.
 	Fatal int `json:"fatal,omitempty"`
 	// Child is the workflow that a spawning step spawns; StickyChild that it is
-	// bound to the step's worker, KeepChild that it survives a cancel.
+	// bound to the step's worker, KeepChild that it survives its parent.
 	Child       string `json:"child,omitempty"`
 	StickyChild bool   `json:"sticky_child,omitempty"`
 	KeepChild   bool   `json:"keep_child,omitempty"`

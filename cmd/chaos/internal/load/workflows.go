@@ -211,7 +211,11 @@ func (r *role) work(ctx context.Context, n int64, d time.Duration) error {
 
 // delegate spawns the child and waits for it.
 func (r *role) delegate(ctx sdk.Context, plan Plan, out *verdict.Output) (verdict.Output, error) {
-	c, err := r.made[plan.Child].Spawn(ctx, plan.child(), &sdk.SpawnOptions{Sticky: plan.StickyChild, KeepOnCancel: plan.KeepChild})
+	opts := &sdk.SpawnOptions{Sticky: plan.StickyChild}
+	if plan.KeepChild {
+		opts.OnParentEnd = sdk.LeaveChild
+	}
+	c, err := r.made[plan.Child].Spawn(ctx, plan.child(), opts)
 	if err != nil {
 		return verdict.Output{}, fmt.Errorf("spawn: %w", err)
 	}

@@ -61,18 +61,19 @@ func (h *history) checkChild(s spawn, child *history) {
 	h.checkCanceledChild(s, child)
 }
 
-// checkCanceledChild: a child is canceled with its parent, unless it is to go
-// on, and not without it.
+// checkCanceledChild: a child is canceled when its parent ends, unless it is to go
+// on, and not before.
 func (h *history) checkCanceledChild(s spawn, child *history) {
 	g, end := h.generations[s.generation], child.generations[0]
-	if s.GetKeepOnCancel() && end.canceled {
+	leave := s.GetOnParentEnd() == messages.ParentEnd_PARENT_END_LEAVE
+	if leave && end.canceled {
 		h.breaks(RuleIneffective, "child %s was to go on, and is canceled", child.ID)
 	}
-	if !s.GetKeepOnCancel() && g.canceled && g.ended && !end.canceled && end.ended && end.endedAt.After(g.endedAt.Add(slack)) {
-		h.breaks(RuleIneffective, "child %s goes on after its parent was canceled", child.ID)
+	if !leave && g.ended && !end.canceled && (!end.ended || end.endedAt.After(g.endedAt.Add(slack))) {
+		h.breaks(RuleIneffective, "child %s goes on after its parent has ended", child.ID)
 	}
-	if end.canceled && !g.canceled {
-		h.breaks(RuleIneffective, "child %s is canceled, and its parent is not", child.ID)
+	if end.canceled && !g.canceled && !g.ended {
+		h.breaks(RuleIneffective, "child %s is canceled, and its parent goes on", child.ID)
 	}
 }
 

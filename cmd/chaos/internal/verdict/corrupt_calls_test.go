@@ -107,7 +107,9 @@ var callCorruptions = []corruption{
 		s.insert(0, &messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{}}})
 	}},
 	{RuleIneffective, "a child outlives its canceled parent", func(d *drawn) {
-		d.event(func(_ *Run, ev *messages.Event) bool { return ev.GetChildSpawned().GetKeepOnCancel() }).event.GetChildSpawned().KeepOnCancel = false
+		d.event(func(_ *Run, ev *messages.Event) bool {
+			return ev.GetChildSpawned().GetOnParentEnd() == messages.ParentEnd_PARENT_END_LEAVE
+		}).event.GetChildSpawned().OnParentEnd = messages.ParentEnd_PARENT_END_CANCEL
 	}},
 	{RuleWaits, "a wait fails", func(d *drawn) {
 		c := d.call(func(c *Call) bool { return c.Act == ActWait || c.Act == ActWatch })

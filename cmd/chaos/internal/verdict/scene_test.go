@@ -190,8 +190,12 @@ func (t *tale) refused(step string, attempt int) {
 }
 
 func (t *tale) spawn(step string, attempt int, child string, sticky, keep bool) {
+	atEnd := messages.ParentEnd_PARENT_END_CANCEL
+	if keep {
+		atEnd = messages.ParentEnd_PARENT_END_LEAVE
+	}
 	t.tell(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
-		Step: step, Attempt: int32(attempt), Key: "#0:chain", ChildRun: child, Workflow: "chain", Sticky: sticky, KeepOnCancel: keep,
+		Step: step, Attempt: int32(attempt), Key: "#0:chain", ChildRun: child, Workflow: "chain", Sticky: sticky, OnParentEnd: atEnd,
 	}}})
 }
 
