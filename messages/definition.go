@@ -28,7 +28,7 @@ const (
 	DefaultBusyPatience     = 30 * time.Second
 	DefaultBackoff          = time.Second
 	DefaultBackoffMax       = 60 * time.Second
-	DefaultScheduleTimeout  = 5 * time.Minute
+	DefaultScheduleTimeout  = 24 * time.Hour
 	DefaultExecutionTimeout = time.Hour
 	DefaultLostAttemptsMax  = 5
 )

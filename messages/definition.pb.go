@@ -331,7 +331,7 @@ type StepDefinition struct {
 	// 0 means 1 s and 60 s.
 	BackoffMs    int64 `protobuf:"varint,4,opt,name=backoff_ms,json=backoffMs,proto3" json:"backoff_ms,omitempty"`
 	BackoffMaxMs int64 `protobuf:"varint,5,opt,name=backoff_max_ms,json=backoffMaxMs,proto3" json:"backoff_max_ms,omitempty"`
-	// From ready to started; 0 means 5 min, -1 never.
+	// From ready to started, while a server is there; 0 means 24 h, -1 never.
 	ScheduleTimeoutMs int64 `protobuf:"varint,6,opt,name=schedule_timeout_ms,json=scheduleTimeoutMs,proto3" json:"schedule_timeout_ms,omitempty"`
 	// From started to ended; 0 means 1 h, -1 never.
 	ExecutionTimeoutMs int64 `protobuf:"varint,7,opt,name=execution_timeout_ms,json=executionTimeoutMs,proto3" json:"execution_timeout_ms,omitempty"`

@@ -134,7 +134,7 @@ func TestDefaults(t *testing.T) {
 	if d.EffectivePool() != "default" || d.EffectivePriority() != 2 || EffectivePriority(0, 3) != 3 || s.LossesMax() != 5 {
 		t.Error("defaults of pool, priority or losses")
 	}
-	if d, ok := s.ScheduleTimeout(); d != 5*time.Minute || !ok {
+	if d, ok := s.ScheduleTimeout(); d != 24*time.Hour || !ok {
 		t.Error(d, ok)
 	}
 	if d, ok := s.ExecutionTimeout(); d != time.Hour || !ok {

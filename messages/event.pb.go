@@ -154,6 +154,112 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{0}
 }
 
+// WaitReason is why a question waits in placement, or is not kept there, and
+// what a run waits for that nobody offers.
+type WaitReason int32
+
+const (
+	WaitReason_WAIT_REASON_UNSPECIFIED WaitReason = 0
+	WaitReason_WAIT_REASON_NO_WORKER   WaitReason = 1
+	WaitReason_WAIT_REASON_NO_WORKFLOW WaitReason = 2
+	WaitReason_WAIT_REASON_NO_LABELS   WaitReason = 3
+	// Only the worker fits that the run is to leave.
+	WaitReason_WAIT_REASON_EXCLUDED WaitReason = 4
+	// Of the workers that fit: they drain, do not report their load, have what
+	// they were granted before counted first, have their bound runs counted first,
+	// have StickyRunsMax bound runs, have all slots busy.
+	WaitReason_WAIT_REASON_DRAINING    WaitReason = 5
+	WaitReason_WAIT_REASON_SILENT      WaitReason = 6
+	WaitReason_WAIT_REASON_SETTLING    WaitReason = 7
+	WaitReason_WAIT_REASON_UNREAD      WaitReason = 8
+	WaitReason_WAIT_REASON_STICKY_FULL WaitReason = 9
+	WaitReason_WAIT_REASON_BUSY        WaitReason = 10
+	// Another activation of the run had asked, and gave up.
+	WaitReason_WAIT_REASON_WITHDRAWN WaitReason = 11
+	// The grant was not used in time.
+	WaitReason_WAIT_REASON_GRANT_EXPIRED WaitReason = 12
+	// Placement holds as many questions as it keeps.
+	WaitReason_WAIT_REASON_QUESTIONS_MAX WaitReason = 13
+	// Moves are paced, and it is not this one's turn.
+	WaitReason_WAIT_REASON_MOVES_PACED WaitReason = 14
+	// Workers have the workflow, but none has all the steps.
+	WaitReason_WAIT_REASON_NO_STEPS WaitReason = 15
+	// A HARD run's worker is away, or is there without the run's steps.
+	WaitReason_WAIT_REASON_BOUND_AWAY  WaitReason = 16
+	WaitReason_WAIT_REASON_BOUND_LACKS WaitReason = 17
+)
+
+// Enum value maps for WaitReason.
+var (
+	WaitReason_name = map[int32]string{
+		0:  "WAIT_REASON_UNSPECIFIED",
+		1:  "WAIT_REASON_NO_WORKER",
+		2:  "WAIT_REASON_NO_WORKFLOW",
+		3:  "WAIT_REASON_NO_LABELS",
+		4:  "WAIT_REASON_EXCLUDED",
+		5:  "WAIT_REASON_DRAINING",
+		6:  "WAIT_REASON_SILENT",
+		7:  "WAIT_REASON_SETTLING",
+		8:  "WAIT_REASON_UNREAD",
+		9:  "WAIT_REASON_STICKY_FULL",
+		10: "WAIT_REASON_BUSY",
+		11: "WAIT_REASON_WITHDRAWN",
+		12: "WAIT_REASON_GRANT_EXPIRED",
+		13: "WAIT_REASON_QUESTIONS_MAX",
+		14: "WAIT_REASON_MOVES_PACED",
+		15: "WAIT_REASON_NO_STEPS",
+		16: "WAIT_REASON_BOUND_AWAY",
+		17: "WAIT_REASON_BOUND_LACKS",
+	}
+	WaitReason_value = map[string]int32{
+		"WAIT_REASON_UNSPECIFIED":   0,
+		"WAIT_REASON_NO_WORKER":     1,
+		"WAIT_REASON_NO_WORKFLOW":   2,
+		"WAIT_REASON_NO_LABELS":     3,
+		"WAIT_REASON_EXCLUDED":      4,
+		"WAIT_REASON_DRAINING":      5,
+		"WAIT_REASON_SILENT":        6,
+		"WAIT_REASON_SETTLING":      7,
+		"WAIT_REASON_UNREAD":        8,
+		"WAIT_REASON_STICKY_FULL":   9,
+		"WAIT_REASON_BUSY":          10,
+		"WAIT_REASON_WITHDRAWN":     11,
+		"WAIT_REASON_GRANT_EXPIRED": 12,
+		"WAIT_REASON_QUESTIONS_MAX": 13,
+		"WAIT_REASON_MOVES_PACED":   14,
+		"WAIT_REASON_NO_STEPS":      15,
+		"WAIT_REASON_BOUND_AWAY":    16,
+		"WAIT_REASON_BOUND_LACKS":   17,
+	}
+)
+
+func (x WaitReason) Enum() *WaitReason {
+	p := new(WaitReason)
+	*p = x
+	return p
+}
+
+func (x WaitReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WaitReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[1].Descriptor()
+}
+
+func (WaitReason) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[1]
+}
+
+func (x WaitReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WaitReason.Descriptor instead.
+func (WaitReason) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{1}
+}
+
 // ParentEnd is what becomes of a child when its parent has ended, whatever ended
 // it.
 type ParentEnd int32
@@ -189,11 +295,11 @@ func (x ParentEnd) String() string {
 }
 
 func (ParentEnd) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[1].Descriptor()
+	return file_event_proto_enumTypes[2].Descriptor()
 }
 
 func (ParentEnd) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[1]
+	return &file_event_proto_enumTypes[2]
 }
 
 func (x ParentEnd) Number() protoreflect.EnumNumber {
@@ -202,7 +308,7 @@ func (x ParentEnd) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ParentEnd.Descriptor instead.
 func (ParentEnd) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{1}
+	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
 type RunStatus int32
@@ -248,11 +354,11 @@ func (x RunStatus) String() string {
 }
 
 func (RunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[2].Descriptor()
+	return file_event_proto_enumTypes[3].Descriptor()
 }
 
 func (RunStatus) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[2]
+	return &file_event_proto_enumTypes[3]
 }
 
 func (x RunStatus) Number() protoreflect.EnumNumber {
@@ -261,7 +367,7 @@ func (x RunStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunStatus.Descriptor instead.
 func (RunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{2}
+	return file_event_proto_rawDescGZIP(), []int{3}
 }
 
 // Entry is one append to the history of a run: the facts of one turn, which
@@ -346,6 +452,7 @@ type Event struct {
 	//	*Event_StateHandedOff
 	//	*Event_RebuildBegan
 	//	*Event_StepRebuilt
+	//	*Event_NotOffered
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -595,6 +702,15 @@ func (x *Event) GetStepRebuilt() *StepRebuilt {
 	return nil
 }
 
+func (x *Event) GetNotOffered() *NotOffered {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_NotOffered); ok {
+			return x.NotOffered
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -691,6 +807,10 @@ type Event_StepRebuilt struct {
 	StepRebuilt *StepRebuilt `protobuf:"bytes,23,opt,name=step_rebuilt,json=stepRebuilt,proto3,oneof"`
 }
 
+type Event_NotOffered struct {
+	NotOffered *NotOffered `protobuf:"bytes,24,opt,name=not_offered,json=notOffered,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -736,6 +856,8 @@ func (*Event_StateHandedOff) isEvent_Kind() {}
 func (*Event_RebuildBegan) isEvent_Kind() {}
 
 func (*Event_StepRebuilt) isEvent_Kind() {}
+
+func (*Event_NotOffered) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -1521,6 +1643,78 @@ func (x *StepDispatched) GetWorker() *WorkerRef {
 	return nil
 }
 
+// NotOffered says that steps have waited for long for what nobody offers. It is
+// said once for each wait, and changes nothing.
+type NotOffered struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Steps []string               `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// NO_WORKER, NO_WORKFLOW, NO_STEPS, NO_LABELS, BOUND_AWAY or BOUND_LACKS.
+	Reason WaitReason `protobuf:"varint,2,opt,name=reason,proto3,enum=limpet.v1.WaitReason" json:"reason,omitempty"`
+	// What they wait for, in words, and since when nobody offers it.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	SinceUs       int64  `protobuf:"varint,4,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotOffered) Reset() {
+	*x = NotOffered{}
+	mi := &file_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotOffered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotOffered) ProtoMessage() {}
+
+func (x *NotOffered) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotOffered.ProtoReflect.Descriptor instead.
+func (*NotOffered) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NotOffered) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *NotOffered) GetReason() WaitReason {
+	if x != nil {
+		return x.Reason
+	}
+	return WaitReason_WAIT_REASON_UNSPECIFIED
+}
+
+func (x *NotOffered) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *NotOffered) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
+}
+
 // StepStarted is recorded for an attempt that did not end at once; the result
 // of a short one carries its start.
 type StepStarted struct {
@@ -1534,7 +1728,7 @@ type StepStarted struct {
 
 func (x *StepStarted) Reset() {
 	*x = StepStarted{}
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1740,7 @@ func (x *StepStarted) String() string {
 func (*StepStarted) ProtoMessage() {}
 
 func (x *StepStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[13]
+	mi := &file_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1753,7 @@ func (x *StepStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStarted.ProtoReflect.Descriptor instead.
 func (*StepStarted) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{13}
+	return file_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepStarted) GetStep() string {
@@ -1595,7 +1789,7 @@ type StepSucceeded struct {
 
 func (x *StepSucceeded) Reset() {
 	*x = StepSucceeded{}
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1801,7 @@ func (x *StepSucceeded) String() string {
 func (*StepSucceeded) ProtoMessage() {}
 
 func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[14]
+	mi := &file_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1814,7 @@ func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSucceeded.ProtoReflect.Descriptor instead.
 func (*StepSucceeded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{14}
+	return file_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepSucceeded) GetStep() string {
@@ -1668,7 +1862,7 @@ type AttemptFailed struct {
 
 func (x *AttemptFailed) Reset() {
 	*x = AttemptFailed{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1874,7 @@ func (x *AttemptFailed) String() string {
 func (*AttemptFailed) ProtoMessage() {}
 
 func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1887,7 @@ func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFailed.ProtoReflect.Descriptor instead.
 func (*AttemptFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AttemptFailed) GetStep() string {
@@ -1756,7 +1950,7 @@ type AttemptLost struct {
 
 func (x *AttemptLost) Reset() {
 	*x = AttemptLost{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1962,7 @@ func (x *AttemptLost) String() string {
 func (*AttemptLost) ProtoMessage() {}
 
 func (x *AttemptLost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1975,7 @@ func (x *AttemptLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptLost.ProtoReflect.Descriptor instead.
 func (*AttemptLost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AttemptLost) GetStep() string {
@@ -1831,7 +2025,7 @@ type AttemptRevoked struct {
 
 func (x *AttemptRevoked) Reset() {
 	*x = AttemptRevoked{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2037,7 @@ func (x *AttemptRevoked) String() string {
 func (*AttemptRevoked) ProtoMessage() {}
 
 func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2050,7 @@ func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptRevoked.ProtoReflect.Descriptor instead.
 func (*AttemptRevoked) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AttemptRevoked) GetStep() string {
@@ -1892,7 +2086,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2098,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2111,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StepFailed) GetStep() string {
@@ -1946,7 +2140,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2152,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2165,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StepSkipped) GetStep() string {
@@ -2012,7 +2206,7 @@ type StepCanceled struct {
 
 func (x *StepCanceled) Reset() {
 	*x = StepCanceled{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2218,7 @@ func (x *StepCanceled) String() string {
 func (*StepCanceled) ProtoMessage() {}
 
 func (x *StepCanceled) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2231,7 @@ func (x *StepCanceled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCanceled.ProtoReflect.Descriptor instead.
 func (*StepCanceled) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StepCanceled) GetStep() string {
@@ -2094,7 +2288,7 @@ type ChildSpawned struct {
 
 func (x *ChildSpawned) Reset() {
 	*x = ChildSpawned{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2300,7 @@ func (x *ChildSpawned) String() string {
 func (*ChildSpawned) ProtoMessage() {}
 
 func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2313,7 @@ func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildSpawned.ProtoReflect.Descriptor instead.
 func (*ChildSpawned) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ChildSpawned) GetStep() string {
@@ -2209,7 +2403,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2415,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2428,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -2264,7 +2458,7 @@ type ResultRefused struct {
 
 func (x *ResultRefused) Reset() {
 	*x = ResultRefused{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2470,7 @@ func (x *ResultRefused) String() string {
 func (*ResultRefused) ProtoMessage() {}
 
 func (x *ResultRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2483,7 @@ func (x *ResultRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultRefused.ProtoReflect.Descriptor instead.
 func (*ResultRefused) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResultRefused) GetStep() string {
@@ -2363,7 +2557,7 @@ type RunDormant struct {
 
 func (x *RunDormant) Reset() {
 	*x = RunDormant{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2569,7 @@ func (x *RunDormant) String() string {
 func (*RunDormant) ProtoMessage() {}
 
 func (x *RunDormant) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2582,7 @@ func (x *RunDormant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunDormant.ProtoReflect.Descriptor instead.
 func (*RunDormant) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RunDormant) GetWakeAtUs() int64 {
@@ -2422,7 +2616,7 @@ type RunWoken struct {
 
 func (x *RunWoken) Reset() {
 	*x = RunWoken{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2628,7 @@ func (x *RunWoken) String() string {
 func (*RunWoken) ProtoMessage() {}
 
 func (x *RunWoken) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2641,7 @@ func (x *RunWoken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWoken.ProtoReflect.Descriptor instead.
 func (*RunWoken) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 type RunEnded struct {
@@ -2460,7 +2654,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2666,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2679,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -2515,7 +2709,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2721,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2734,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -2564,7 +2758,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xab\v\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xe5\v\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -2592,7 +2786,9 @@ const file_event_proto_rawDesc = "" +
 	"\trun_woken\x18\x14 \x01(\v2\x13.limpet.v1.RunWokenH\x00R\brunWoken\x12E\n" +
 	"\x10state_handed_off\x18\x15 \x01(\v2\x19.limpet.v1.StateHandedOffH\x00R\x0estateHandedOff\x12>\n" +
 	"\rrebuild_began\x18\x16 \x01(\v2\x17.limpet.v1.RebuildBeganH\x00R\frebuildBegan\x12;\n" +
-	"\fstep_rebuilt\x18\x17 \x01(\v2\x16.limpet.v1.StepRebuiltH\x00R\vstepRebuiltB\x06\n" +
+	"\fstep_rebuilt\x18\x17 \x01(\v2\x16.limpet.v1.StepRebuiltH\x00R\vstepRebuilt\x128\n" +
+	"\vnot_offered\x18\x18 \x01(\v2\x15.limpet.v1.NotOfferedH\x00R\n" +
+	"notOfferedB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -2662,7 +2858,13 @@ const file_event_proto_rawDesc = "" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12,\n" +
-	"\x06worker\x18\x04 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"Z\n" +
+	"\x06worker\x18\x04 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x80\x01\n" +
+	"\n" +
+	"NotOffered\x12\x14\n" +
+	"\x05steps\x18\x01 \x03(\tR\x05steps\x12-\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x15.limpet.v1.WaitReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
+	"\bsince_us\x18\x04 \x01(\x03R\asinceUs\"Z\n" +
 	"\vStepStarted\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1d\n" +
@@ -2776,7 +2978,28 @@ const file_event_proto_rawDesc = "" +
 	"\x14REASON_PARENT_FAILED\x10\x17\x12\x19\n" +
 	"\x15REASON_PARENT_SKIPPED\x10\x18\x12\x17\n" +
 	"\x13REASON_RUN_CANCELED\x10\x19\x12\x1b\n" +
-	"\x17REASON_REBUILD_UNWANTED\x10\x1a*T\n" +
+	"\x17REASON_REBUILD_UNWANTED\x10\x1a*\xf6\x03\n" +
+	"\n" +
+	"WaitReason\x12\x1b\n" +
+	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15WAIT_REASON_NO_WORKER\x10\x01\x12\x1b\n" +
+	"\x17WAIT_REASON_NO_WORKFLOW\x10\x02\x12\x19\n" +
+	"\x15WAIT_REASON_NO_LABELS\x10\x03\x12\x18\n" +
+	"\x14WAIT_REASON_EXCLUDED\x10\x04\x12\x18\n" +
+	"\x14WAIT_REASON_DRAINING\x10\x05\x12\x16\n" +
+	"\x12WAIT_REASON_SILENT\x10\x06\x12\x18\n" +
+	"\x14WAIT_REASON_SETTLING\x10\a\x12\x16\n" +
+	"\x12WAIT_REASON_UNREAD\x10\b\x12\x1b\n" +
+	"\x17WAIT_REASON_STICKY_FULL\x10\t\x12\x14\n" +
+	"\x10WAIT_REASON_BUSY\x10\n" +
+	"\x12\x19\n" +
+	"\x15WAIT_REASON_WITHDRAWN\x10\v\x12\x1d\n" +
+	"\x19WAIT_REASON_GRANT_EXPIRED\x10\f\x12\x1d\n" +
+	"\x19WAIT_REASON_QUESTIONS_MAX\x10\r\x12\x1b\n" +
+	"\x17WAIT_REASON_MOVES_PACED\x10\x0e\x12\x18\n" +
+	"\x14WAIT_REASON_NO_STEPS\x10\x0f\x12\x1a\n" +
+	"\x16WAIT_REASON_BOUND_AWAY\x10\x10\x12\x1b\n" +
+	"\x17WAIT_REASON_BOUND_LACKS\x10\x11*T\n" +
 	"\tParentEnd\x12\x1a\n" +
 	"\x16PARENT_END_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PARENT_END_CANCEL\x10\x01\x12\x14\n" +
@@ -2801,95 +3024,99 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_event_proto_goTypes = []any{
 	(Reason)(0),             // 0: limpet.v1.Reason
-	(ParentEnd)(0),          // 1: limpet.v1.ParentEnd
-	(RunStatus)(0),          // 2: limpet.v1.RunStatus
-	(*Entry)(nil),           // 3: limpet.v1.Entry
-	(*Event)(nil),           // 4: limpet.v1.Event
-	(*Failure)(nil),         // 5: limpet.v1.Failure
-	(*WorkerRef)(nil),       // 6: limpet.v1.WorkerRef
-	(*RunStarted)(nil),      // 7: limpet.v1.RunStarted
-	(*HandedState)(nil),     // 8: limpet.v1.HandedState
-	(*Bound)(nil),           // 9: limpet.v1.Bound
-	(*BindingLost)(nil),     // 10: limpet.v1.BindingLost
-	(*StateHandedOff)(nil),  // 11: limpet.v1.StateHandedOff
-	(*RebuildBegan)(nil),    // 12: limpet.v1.RebuildBegan
-	(*StepRebuilt)(nil),     // 13: limpet.v1.StepRebuilt
-	(*BindingRestored)(nil), // 14: limpet.v1.BindingRestored
-	(*StepDispatched)(nil),  // 15: limpet.v1.StepDispatched
-	(*StepStarted)(nil),     // 16: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 17: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 18: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 19: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 20: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 21: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 22: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 23: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 24: limpet.v1.ChildSpawned
-	(*CancelRequested)(nil), // 25: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 26: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 27: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 28: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 29: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 30: limpet.v1.RunReplayed
-	nil,                     // 31: limpet.v1.RunStarted.MetadataEntry
-	nil,                     // 32: limpet.v1.RunStarted.LocalKeysEntry
-	(Sticky)(0),             // 33: limpet.v1.Sticky
+	(WaitReason)(0),         // 1: limpet.v1.WaitReason
+	(ParentEnd)(0),          // 2: limpet.v1.ParentEnd
+	(RunStatus)(0),          // 3: limpet.v1.RunStatus
+	(*Entry)(nil),           // 4: limpet.v1.Entry
+	(*Event)(nil),           // 5: limpet.v1.Event
+	(*Failure)(nil),         // 6: limpet.v1.Failure
+	(*WorkerRef)(nil),       // 7: limpet.v1.WorkerRef
+	(*RunStarted)(nil),      // 8: limpet.v1.RunStarted
+	(*HandedState)(nil),     // 9: limpet.v1.HandedState
+	(*Bound)(nil),           // 10: limpet.v1.Bound
+	(*BindingLost)(nil),     // 11: limpet.v1.BindingLost
+	(*StateHandedOff)(nil),  // 12: limpet.v1.StateHandedOff
+	(*RebuildBegan)(nil),    // 13: limpet.v1.RebuildBegan
+	(*StepRebuilt)(nil),     // 14: limpet.v1.StepRebuilt
+	(*BindingRestored)(nil), // 15: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),  // 16: limpet.v1.StepDispatched
+	(*NotOffered)(nil),      // 17: limpet.v1.NotOffered
+	(*StepStarted)(nil),     // 18: limpet.v1.StepStarted
+	(*StepSucceeded)(nil),   // 19: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),   // 20: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),     // 21: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),  // 22: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),      // 23: limpet.v1.StepFailed
+	(*StepSkipped)(nil),     // 24: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),    // 25: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),    // 26: limpet.v1.ChildSpawned
+	(*CancelRequested)(nil), // 27: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 28: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 29: limpet.v1.RunDormant
+	(*RunWoken)(nil),        // 30: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 31: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 32: limpet.v1.RunReplayed
+	nil,                     // 33: limpet.v1.RunStarted.MetadataEntry
+	nil,                     // 34: limpet.v1.RunStarted.LocalKeysEntry
+	(Sticky)(0),             // 35: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
-	4,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
-	7,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
-	9,  // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
-	10, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	15, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	16, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	17, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	18, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	19, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	20, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	21, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	22, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	23, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	24, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	25, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	26, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	27, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	29, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	30, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	14, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	28, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
-	11, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
-	12, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
-	13, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
-	33, // 24: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	6,  // 25: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	31, // 26: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	32, // 27: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
-	6,  // 28: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	0,  // 29: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
-	0,  // 30: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
-	8,  // 31: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
-	5,  // 32: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
-	0,  // 33: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
-	6,  // 34: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	5,  // 35: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 36: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
-	0,  // 37: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
-	5,  // 38: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 39: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
-	0,  // 40: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
-	1,  // 41: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
-	0,  // 42: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
-	2,  // 43: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	5,  // 44: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	5,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
+	8,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
+	10, // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
+	11, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
+	16, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	18, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	19, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	20, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	21, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	22, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	23, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	24, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	25, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	26, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	27, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	28, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	29, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	31, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	32, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	15, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	30, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	12, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
+	13, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
+	14, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
+	17, // 24: limpet.v1.Event.not_offered:type_name -> limpet.v1.NotOffered
+	35, // 25: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	7,  // 26: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	33, // 27: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	34, // 28: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	7,  // 29: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	0,  // 30: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
+	0,  // 31: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
+	9,  // 32: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	6,  // 33: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	0,  // 34: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
+	7,  // 35: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 36: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
+	6,  // 37: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 38: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
+	0,  // 39: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
+	6,  // 40: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 41: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
+	0,  // 42: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
+	2,  // 43: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
+	0,  // 44: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
+	3,  // 45: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	6,  // 46: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -2922,14 +3149,15 @@ func file_event_proto_init() {
 		(*Event_StateHandedOff)(nil),
 		(*Event_RebuildBegan)(nil),
 		(*Event_StepRebuilt)(nil),
+		(*Event_NotOffered)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   30,
+			NumEnums:      4,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -85,100 +85,6 @@ func (ReleaseReason) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{0}
 }
 
-// WaitReason is why a question waits in placement, or is not kept there.
-type WaitReason int32
-
-const (
-	WaitReason_WAIT_REASON_UNSPECIFIED WaitReason = 0
-	WaitReason_WAIT_REASON_NO_WORKER   WaitReason = 1
-	WaitReason_WAIT_REASON_NO_WORKFLOW WaitReason = 2
-	WaitReason_WAIT_REASON_NO_LABELS   WaitReason = 3
-	// Only the worker fits that the run is to leave.
-	WaitReason_WAIT_REASON_EXCLUDED WaitReason = 4
-	// Of the workers that fit: they drain, do not report their load, have what
-	// they were granted before counted first, have their bound runs counted first,
-	// have StickyRunsMax bound runs, have all slots busy.
-	WaitReason_WAIT_REASON_DRAINING    WaitReason = 5
-	WaitReason_WAIT_REASON_SILENT      WaitReason = 6
-	WaitReason_WAIT_REASON_SETTLING    WaitReason = 7
-	WaitReason_WAIT_REASON_UNREAD      WaitReason = 8
-	WaitReason_WAIT_REASON_STICKY_FULL WaitReason = 9
-	WaitReason_WAIT_REASON_BUSY        WaitReason = 10
-	// Another activation of the run had asked, and gave up.
-	WaitReason_WAIT_REASON_WITHDRAWN WaitReason = 11
-	// The grant was not used in time.
-	WaitReason_WAIT_REASON_GRANT_EXPIRED WaitReason = 12
-	// Placement holds as many questions as it keeps.
-	WaitReason_WAIT_REASON_QUESTIONS_MAX WaitReason = 13
-	// Moves are paced, and it is not this one's turn.
-	WaitReason_WAIT_REASON_MOVES_PACED WaitReason = 14
-)
-
-// Enum value maps for WaitReason.
-var (
-	WaitReason_name = map[int32]string{
-		0:  "WAIT_REASON_UNSPECIFIED",
-		1:  "WAIT_REASON_NO_WORKER",
-		2:  "WAIT_REASON_NO_WORKFLOW",
-		3:  "WAIT_REASON_NO_LABELS",
-		4:  "WAIT_REASON_EXCLUDED",
-		5:  "WAIT_REASON_DRAINING",
-		6:  "WAIT_REASON_SILENT",
-		7:  "WAIT_REASON_SETTLING",
-		8:  "WAIT_REASON_UNREAD",
-		9:  "WAIT_REASON_STICKY_FULL",
-		10: "WAIT_REASON_BUSY",
-		11: "WAIT_REASON_WITHDRAWN",
-		12: "WAIT_REASON_GRANT_EXPIRED",
-		13: "WAIT_REASON_QUESTIONS_MAX",
-		14: "WAIT_REASON_MOVES_PACED",
-	}
-	WaitReason_value = map[string]int32{
-		"WAIT_REASON_UNSPECIFIED":   0,
-		"WAIT_REASON_NO_WORKER":     1,
-		"WAIT_REASON_NO_WORKFLOW":   2,
-		"WAIT_REASON_NO_LABELS":     3,
-		"WAIT_REASON_EXCLUDED":      4,
-		"WAIT_REASON_DRAINING":      5,
-		"WAIT_REASON_SILENT":        6,
-		"WAIT_REASON_SETTLING":      7,
-		"WAIT_REASON_UNREAD":        8,
-		"WAIT_REASON_STICKY_FULL":   9,
-		"WAIT_REASON_BUSY":          10,
-		"WAIT_REASON_WITHDRAWN":     11,
-		"WAIT_REASON_GRANT_EXPIRED": 12,
-		"WAIT_REASON_QUESTIONS_MAX": 13,
-		"WAIT_REASON_MOVES_PACED":   14,
-	}
-)
-
-func (x WaitReason) Enum() *WaitReason {
-	p := new(WaitReason)
-	*p = x
-	return p
-}
-
-func (x WaitReason) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (WaitReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[1].Descriptor()
-}
-
-func (WaitReason) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[1]
-}
-
-func (x WaitReason) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use WaitReason.Descriptor instead.
-func (WaitReason) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
-}
-
 // Dispatch asks a worker to execute an attempt, or, with take_up, to say what
 // became of one that was dispatched earlier. The worker answers Queued,
 // Started, Result, DispatchRefused or (take_up only) AttemptUnknown.
@@ -916,8 +822,11 @@ type Started struct {
 	// The step waits for a child and holds no slot.
 	WaitingForChild bool  `protobuf:"varint,5,opt,name=waiting_for_child,json=waitingForChild,proto3" json:"waiting_for_child,omitempty"`
 	RunningUs       int64 `protobuf:"varint,6,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How much of that counts towards the execution timeout, at least 1: waits for
+	// children do not. 0: the worker does not say.
+	ExecutedUs    int64 `protobuf:"varint,7,opt,name=executed_us,json=executedUs,proto3" json:"executed_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Started) Reset() {
@@ -988,6 +897,13 @@ func (x *Started) GetWaitingForChild() bool {
 func (x *Started) GetRunningUs() int64 {
 	if x != nil {
 		return x.RunningUs
+	}
+	return 0
+}
+
+func (x *Started) GetExecutedUs() int64 {
+	if x != nil {
+		return x.ExecutedUs
 	}
 	return 0
 }
@@ -4675,7 +4591,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05ahead\x18\x04 \x01(\x05R\x05ahead\x12\x14\n" +
-	"\x05slots\x18\x05 \x01(\x05R\x05slots\"\xb8\x01\n" +
+	"\x05slots\x18\x05 \x01(\x05R\x05slots\"\xd9\x01\n" +
 	"\aStarted\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4684,7 +4600,9 @@ const file_wire_proto_rawDesc = "" +
 	"started_us\x18\x04 \x01(\x03R\tstartedUs\x12*\n" +
 	"\x11waiting_for_child\x18\x05 \x01(\bR\x0fwaitingForChild\x12\x1d\n" +
 	"\n" +
-	"running_us\x18\x06 \x01(\x03R\trunningUs\"\xd1\x02\n" +
+	"running_us\x18\x06 \x01(\x03R\trunningUs\x12\x1f\n" +
+	"\vexecuted_us\x18\a \x01(\x03R\n" +
+	"executedUs\"\xd1\x02\n" +
 	"\x06Result\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4974,25 +4892,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x16RELEASE_REASON_REBOUND\x10\x02\x12\"\n" +
 	"\x1eRELEASE_REASON_WORKER_STOPPING\x10\x03\x12\x1a\n" +
 	"\x16RELEASE_REASON_EVICTED\x10\x04\x12\x1d\n" +
-	"\x19RELEASE_REASON_STATE_LOST\x10\x05*\xa3\x03\n" +
-	"\n" +
-	"WaitReason\x12\x1b\n" +
-	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
-	"\x15WAIT_REASON_NO_WORKER\x10\x01\x12\x1b\n" +
-	"\x17WAIT_REASON_NO_WORKFLOW\x10\x02\x12\x19\n" +
-	"\x15WAIT_REASON_NO_LABELS\x10\x03\x12\x18\n" +
-	"\x14WAIT_REASON_EXCLUDED\x10\x04\x12\x18\n" +
-	"\x14WAIT_REASON_DRAINING\x10\x05\x12\x16\n" +
-	"\x12WAIT_REASON_SILENT\x10\x06\x12\x18\n" +
-	"\x14WAIT_REASON_SETTLING\x10\a\x12\x16\n" +
-	"\x12WAIT_REASON_UNREAD\x10\b\x12\x1b\n" +
-	"\x17WAIT_REASON_STICKY_FULL\x10\t\x12\x14\n" +
-	"\x10WAIT_REASON_BUSY\x10\n" +
-	"\x12\x19\n" +
-	"\x15WAIT_REASON_WITHDRAWN\x10\v\x12\x1d\n" +
-	"\x19WAIT_REASON_GRANT_EXPIRED\x10\f\x12\x1d\n" +
-	"\x19WAIT_REASON_QUESTIONS_MAX\x10\r\x12\x1b\n" +
-	"\x17WAIT_REASON_MOVES_PACED\x10\x0eB&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\x19RELEASE_REASON_STATE_LOST\x10\x05B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -5006,82 +4906,82 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_wire_proto_goTypes = []any{
 	(ReleaseReason)(0),       // 0: limpet.v1.ReleaseReason
-	(WaitReason)(0),          // 1: limpet.v1.WaitReason
-	(*Dispatch)(nil),         // 2: limpet.v1.Dispatch
-	(*HandOff)(nil),          // 3: limpet.v1.HandOff
-	(*Revoke)(nil),           // 4: limpet.v1.Revoke
-	(*CancelAttempt)(nil),    // 5: limpet.v1.CancelAttempt
-	(*ResultAck)(nil),        // 6: limpet.v1.ResultAck
-	(*RunReleased)(nil),      // 7: limpet.v1.RunReleased
-	(*Queued)(nil),           // 8: limpet.v1.Queued
-	(*Started)(nil),          // 9: limpet.v1.Started
-	(*Result)(nil),           // 10: limpet.v1.Result
-	(*Revoked)(nil),          // 11: limpet.v1.Revoked
-	(*DispatchRefused)(nil),  // 12: limpet.v1.DispatchRefused
-	(*AttemptUnknown)(nil),   // 13: limpet.v1.AttemptUnknown
-	(*HandedOff)(nil),        // 14: limpet.v1.HandedOff
-	(*SpawnChild)(nil),       // 15: limpet.v1.SpawnChild
-	(*SpawnChildReply)(nil),  // 16: limpet.v1.SpawnChildReply
-	(*Place)(nil),            // 17: limpet.v1.Place
-	(*Placed)(nil),           // 18: limpet.v1.Placed
-	(*PlaceWaiting)(nil),     // 19: limpet.v1.PlaceWaiting
-	(*WithdrawPlace)(nil),    // 20: limpet.v1.WithdrawPlace
-	(*RunUnbound)(nil),       // 21: limpet.v1.RunUnbound
-	(*PlacementStarted)(nil), // 22: limpet.v1.PlacementStarted
-	(*Register)(nil),         // 23: limpet.v1.Register
-	(*RegisterReply)(nil),    // 24: limpet.v1.RegisterReply
-	(*LoadReport)(nil),       // 25: limpet.v1.LoadReport
-	(*LoadsOf)(nil),          // 26: limpet.v1.LoadsOf
-	(*LoadsReply)(nil),       // 27: limpet.v1.LoadsReply
-	(*WorkerLoad)(nil),       // 28: limpet.v1.WorkerLoad
-	(*LocalUse)(nil),         // 29: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),      // 30: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),   // 31: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),        // 32: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),      // 33: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil), // 34: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),       // 35: limpet.v1.StillBound
-	(*BoundRun)(nil),         // 36: limpet.v1.BoundRun
-	(*ReportLoad)(nil),       // 37: limpet.v1.ReportLoad
-	(*Describe)(nil),         // 38: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 39: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 40: limpet.v1.Superseded
-	(*StartRun)(nil),         // 41: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 42: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 43: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 44: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 45: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 46: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 47: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 48: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 49: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 50: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 51: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 52: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 53: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 54: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 55: limpet.v1.Ping
-	(*Pong)(nil),             // 56: limpet.v1.Pong
-	(*LeaseAsk)(nil),         // 57: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),       // 58: limpet.v1.LeaseGrant
-	(*Heartbeat)(nil),        // 59: limpet.v1.Heartbeat
-	(*ShardsReleased)(nil),   // 60: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 61: limpet.v1.ShardsTaken
-	nil,                      // 62: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 63: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 64: limpet.v1.SpawnChild.MetadataEntry
-	nil,                      // 65: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),              // 66: limpet.v1.Sticky
-	(Reason)(0),              // 67: limpet.v1.Reason
-	(*HandedState)(nil),      // 68: limpet.v1.HandedState
-	(*Failure)(nil),          // 69: limpet.v1.Failure
-	(ParentEnd)(0),           // 70: limpet.v1.ParentEnd
-	(*LabelRule)(nil),        // 71: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 72: limpet.v1.WorkerRef
+	(*Dispatch)(nil),         // 1: limpet.v1.Dispatch
+	(*HandOff)(nil),          // 2: limpet.v1.HandOff
+	(*Revoke)(nil),           // 3: limpet.v1.Revoke
+	(*CancelAttempt)(nil),    // 4: limpet.v1.CancelAttempt
+	(*ResultAck)(nil),        // 5: limpet.v1.ResultAck
+	(*RunReleased)(nil),      // 6: limpet.v1.RunReleased
+	(*Queued)(nil),           // 7: limpet.v1.Queued
+	(*Started)(nil),          // 8: limpet.v1.Started
+	(*Result)(nil),           // 9: limpet.v1.Result
+	(*Revoked)(nil),          // 10: limpet.v1.Revoked
+	(*DispatchRefused)(nil),  // 11: limpet.v1.DispatchRefused
+	(*AttemptUnknown)(nil),   // 12: limpet.v1.AttemptUnknown
+	(*HandedOff)(nil),        // 13: limpet.v1.HandedOff
+	(*SpawnChild)(nil),       // 14: limpet.v1.SpawnChild
+	(*SpawnChildReply)(nil),  // 15: limpet.v1.SpawnChildReply
+	(*Place)(nil),            // 16: limpet.v1.Place
+	(*Placed)(nil),           // 17: limpet.v1.Placed
+	(*PlaceWaiting)(nil),     // 18: limpet.v1.PlaceWaiting
+	(*WithdrawPlace)(nil),    // 19: limpet.v1.WithdrawPlace
+	(*RunUnbound)(nil),       // 20: limpet.v1.RunUnbound
+	(*PlacementStarted)(nil), // 21: limpet.v1.PlacementStarted
+	(*Register)(nil),         // 22: limpet.v1.Register
+	(*RegisterReply)(nil),    // 23: limpet.v1.RegisterReply
+	(*LoadReport)(nil),       // 24: limpet.v1.LoadReport
+	(*LoadsOf)(nil),          // 25: limpet.v1.LoadsOf
+	(*LoadsReply)(nil),       // 26: limpet.v1.LoadsReply
+	(*WorkerLoad)(nil),       // 27: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),         // 28: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),      // 29: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),   // 30: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),        // 31: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),      // 32: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil), // 33: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),       // 34: limpet.v1.StillBound
+	(*BoundRun)(nil),         // 35: limpet.v1.BoundRun
+	(*ReportLoad)(nil),       // 36: limpet.v1.ReportLoad
+	(*Describe)(nil),         // 37: limpet.v1.Describe
+	(*DescribeReply)(nil),    // 38: limpet.v1.DescribeReply
+	(*Superseded)(nil),       // 39: limpet.v1.Superseded
+	(*StartRun)(nil),         // 40: limpet.v1.StartRun
+	(*StartRuns)(nil),        // 41: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),   // 42: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),    // 43: limpet.v1.StartRunReply
+	(*CancelRun)(nil),        // 44: limpet.v1.CancelRun
+	(*ReplayRun)(nil),        // 45: limpet.v1.ReplayRun
+	(*CommandReply)(nil),     // 46: limpet.v1.CommandReply
+	(*WatchRun)(nil),         // 47: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),    // 48: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),    // 49: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),       // 50: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 51: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 52: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 53: limpet.v1.DeclaredGone
+	(*Ping)(nil),             // 54: limpet.v1.Ping
+	(*Pong)(nil),             // 55: limpet.v1.Pong
+	(*LeaseAsk)(nil),         // 56: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),       // 57: limpet.v1.LeaseGrant
+	(*Heartbeat)(nil),        // 58: limpet.v1.Heartbeat
+	(*ShardsReleased)(nil),   // 59: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 60: limpet.v1.ShardsTaken
+	nil,                      // 61: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 62: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 63: limpet.v1.SpawnChild.MetadataEntry
+	nil,                      // 64: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),              // 65: limpet.v1.Sticky
+	(Reason)(0),              // 66: limpet.v1.Reason
+	(*HandedState)(nil),      // 67: limpet.v1.HandedState
+	(*Failure)(nil),          // 68: limpet.v1.Failure
+	(ParentEnd)(0),           // 69: limpet.v1.ParentEnd
+	(*LabelRule)(nil),        // 70: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 71: limpet.v1.WorkerRef
+	(WaitReason)(0),          // 72: limpet.v1.WaitReason
 	(*WorkerInfo)(nil),       // 73: limpet.v1.WorkerInfo
 	(*RunStarted)(nil),       // 74: limpet.v1.RunStarted
 	(*CancelRequested)(nil),  // 75: limpet.v1.CancelRequested
@@ -5089,46 +4989,46 @@ var file_wire_proto_goTypes = []any{
 	(*Entry)(nil),            // 77: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	66, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	62, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	67, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
-	63, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	68, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	67, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	67, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	65, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	61, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	66, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	62, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	67, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	66, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	66, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
 	0,  // 7: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	69, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	67, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	68, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	69, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	64, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	70, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
-	69, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	66, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	71, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	72, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	1,  // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	68, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	66, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	67, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	68, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	63, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	69, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	68, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	65, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	70, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	71, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	72, // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
 	73, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	69, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	29, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	28, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	25, // 23: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	32, // 24: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	65, // 25: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	69, // 26: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	36, // 27: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	68, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	28, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	27, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	24, // 23: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	31, // 24: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	64, // 25: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	68, // 26: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	35, // 27: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
 	73, // 28: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
 	74, // 29: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
 	75, // 30: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	41, // 31: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	44, // 32: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	69, // 33: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	69, // 34: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	50, // 35: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	40, // 31: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	43, // 32: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	68, // 33: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	68, // 34: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	49, // 35: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
 	76, // 36: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	69, // 37: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	68, // 37: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
 	77, // 38: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	69, // 39: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	68, // 39: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
 	40, // [40:40] is the sub-list for method output_type
 	40, // [40:40] is the sub-list for method input_type
 	40, // [40:40] is the sub-list for extension type_name
@@ -5152,7 +5052,7 @@ func file_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      1,
 			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,

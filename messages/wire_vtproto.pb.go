@@ -682,6 +682,11 @@ func (m *Started) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ExecutedUs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ExecutedUs))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.RunningUs != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RunningUs))
 		i--
@@ -4277,6 +4282,9 @@ func (m *Started) SizeVT() (n int) {
 	if m.RunningUs != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.RunningUs))
 	}
+	if m.ExecutedUs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.ExecutedUs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -7718,6 +7726,25 @@ func (m *Started) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.RunningUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ExecutedUs", wireType)
+			}
+			m.ExecutedUs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ExecutedUs |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -28,12 +28,14 @@ type StepConfig struct {
 	Backoff    time.Duration
 	BackoffMax time.Duration
 	// ScheduleTimeout is the longest time from ready to started, after which
-	// the step fails with ErrScheduleTimeout. Defaults to the workflow's, and
-	// that to 5 min; Never is allowed.
+	// the step fails with ErrScheduleTimeout, whose message says what it waited
+	// for, and how long. Time in which no server was there does not count.
+	// Defaults to the workflow's, and that to 24 h; Never is allowed.
 	ScheduleTimeout time.Duration
 	// ExecutionTimeout is the longest time that one attempt may take; then its
-	// context ends and it fails with ErrExecutionTimeout. Defaults to the
-	// workflow's, and that to 1 h; Never is allowed.
+	// context ends and it fails with ErrExecutionTimeout. It stands still while
+	// the step waits for children, and the context's deadline moves with it.
+	// Defaults to the workflow's, and that to 1 h; Never is allowed.
 	ExecutionTimeout time.Duration
 	// LostAttemptsMax is how often the step's worker may be lost under it until
 	// the step fails with ErrWorkerLost. Defaults to 5.

@@ -138,7 +138,7 @@ func (a *Activation) restore(msg *Loaded, now time.Time) {
 		a.loadFailed(err, early)
 		return
 	}
-	a.handle(run.TakeUp{}, now)
+	a.handle(run.TakeUp{Absences: a.facts.Absences()}, now)
 	for _, e := range early {
 		switch {
 		case a.retired:

@@ -148,6 +148,8 @@ func (h *Host) handle(in Input, now time.Time) {
 		h.news(in.Worker, now)
 	case PlacementReset:
 		h.tellAll(run.PlacementReset{})
+	case Absent:
+		h.tellAll(run.Absent{Absences: h.facts.Absences()})
 	default:
 		if !h.failure(in, now) && !h.reading(in, now) {
 			h.ownership(in, now)

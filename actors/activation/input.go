@@ -27,6 +27,9 @@ type (
 	BeginAnew struct{}
 	// PlacementReset: the placement of a pool forgot all questions.
 	PlacementReset struct{}
+	// Absent: there was a time without any server which this one was not there
+	// before, or has slept through.
+	Absent struct{}
 	// News: a worker came up or went, and all runs in memory that watch
 	// it were told. A run whose dormancy is stored after the reading that this
 	// causes heard of the worker before, and does not leave memory.
@@ -134,6 +137,7 @@ func (ViewChanged) input()    {}
 func (DeclaredGone) input()   {}
 func (BeginAnew) input()      {}
 func (PlacementReset) input() {}
+func (Absent) input()         {}
 func (News) input()           {}
 func (Want) input()           {}
 func (Deliver) input()        {}

@@ -25,6 +25,8 @@ type Facts interface {
 	Serves(worker *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool)
 	// UpWorkers are the ids of the workers that are up.
 	UpWorkers() []string
+	// Absences are the times without any server, as far as they are known.
+	Absences() []run.Absence
 	// Backlog counts the appends and mailboxes that wait.
 	Backlog() int
 	// Waits changes the number of bytes that all activations keep until they can

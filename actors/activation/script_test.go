@@ -191,6 +191,7 @@ func (s *script) Waits(change int) int {
 	s.waits += change
 	return s.waits
 }
+func (s *script) Absences() []run.Absence { return nil }
 func (s *script) Serves(*messages.WorkerRef, *messages.WorkflowDefinition) (bool, bool) {
 	return true, !s.unknown
 }

@@ -143,6 +143,13 @@ type Head struct {
 // delete older ones.
 const HeartbeatsKept = time.Minute
 
+// Presence is a stretch of time in which servers of a store noted that they were
+// there.
+type Presence struct{ From, To time.Time }
+
+// PresencesKept is how many stretches a store keeps: the newest.
+const PresencesKept = 1000
+
 // Filter selects rows of a listing; zero fields select all.
 type Filter struct {
 	Workflow    string
@@ -252,6 +259,11 @@ type Store interface {
 	// asks about twice a second: one round trip, and nothing has to outlive a
 	// crash of the store.
 	Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error)
+
+	// NotePresence notes that a server is there at a time, durably, and returns the
+	// stretches in which servers noted so, in order. Notes no further apart than
+	// gap are of one stretch. One that is not after the newest changes nothing.
+	NotePresence(ctx context.Context, at time.Time, gap time.Duration) ([]Presence, error)
 
 	// Close waits for running calls and releases the store. Calls after it get
 	// JOURNAL_UNAVAILABLE, except from a store that is shared in memory.

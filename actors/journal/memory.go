@@ -32,6 +32,7 @@ type Memory struct {
 	bound       map[boundKey]int
 	definitions map[string]Definition
 	heartbeats  Heartbeats
+	presences   []Presence
 }
 
 var _ Store = (*Memory)(nil)
@@ -427,6 +428,23 @@ func (m *Memory) Heartbeat(ctx context.Context, server string, data []byte) ([]m
 		return nil, err
 	}
 	return m.heartbeats.Heartbeat(server, data), nil
+}
+
+// NotePresence implements Store.
+func (m *Memory) NotePresence(ctx context.Context, at time.Time, gap time.Duration) ([]Presence, error) {
+	if err := unavailable(ctx); err != nil {
+		return nil, err
+	}
+	at = time.UnixMicro(Micros(at)).UTC()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch n := len(m.presences); {
+	case n == 0 || at.Sub(m.presences[n-1].To) > gap:
+		m.presences = append(m.presences[max(0, n+1-PresencesKept):], Presence{at, at})
+	case at.After(m.presences[n-1].To):
+		m.presences[n-1].To = at
+	}
+	return slices.Clone(m.presences), nil
 }
 
 // Close implements Store; the store goes on working.

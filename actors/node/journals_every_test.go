@@ -61,6 +61,8 @@ func (s *stage) tellEvery(store journal.Store) {
 	e.append(&messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: []string{"load"}, RequestId: "the request"}}},
 		bound(2, w1, nil, messages.Reason_REASON_REPLAYED), dispatched("load", 2, 2, w1))
 	e.append(lost(2, messages.Reason_REASON_WORKER_LOST))
+	e.append(&messages.Event{Kind: &messages.Event_NotOffered{NotOffered: &messages.NotOffered{
+		Steps: []string{"load"}, Reason: messages.WaitReason_WAIT_REASON_BOUND_AWAY, Text: "worker e1 to come back", SinceUs: e.us() - 1000}}})
 	e.append(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: &messages.RunDormant{WakeAtUs: e.us() + 1000, WakeOnUp: "e1", WakeOnGone: "e2"}}})
 	e.append(&messages.Event{Kind: &messages.Event_RunWoken{RunWoken: &messages.RunWoken{}}})
 	e.append(&messages.Event{Kind: &messages.Event_BindingRestored{BindingRestored: &messages.BindingRestored{Epoch: 2}}})

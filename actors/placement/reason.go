@@ -161,7 +161,7 @@ func (c *Core) explain(cl *class) (messages.WaitReason, string) {
 	case n.haveWorkflow == 0:
 		return messages.WaitReason_WAIT_REASON_NO_WORKFLOW, fmt.Sprintf("no worker of %s has workflow %q (%s)", pool, cl.workflow, workers(n.all))
 	case n.haveSteps == 0:
-		return messages.WaitReason_WAIT_REASON_NO_WORKFLOW, fmt.Sprintf("no worker of %s has workflow %q with %s (%d of %s have it with other steps)",
+		return messages.WaitReason_WAIT_REASON_NO_STEPS, fmt.Sprintf("no worker of %s has workflow %q with %s (%d of %s have it with other steps)",
 			pool, cl.workflow, cl.stepsText(), n.haveWorkflow, workers(n.all))
 	case n.fitting.n == 0 && n.excludedFits:
 		return messages.WaitReason_WAIT_REASON_EXCLUDED, fmt.Sprintf("no worker of %s fits but %s, which the run is to leave", pool, cl.exclude)

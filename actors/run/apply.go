@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -44,7 +45,7 @@ func DecodeEntry(data []byte) (*messages.Entry, error) {
 // and a history that does not begin with a start.
 func (s *State) known(e *messages.Entry) error {
 	for i, ev := range e.Events {
-		names := ev.GetRunReplayed().GetSteps()
+		names := slices.Concat(ev.GetRunReplayed().GetSteps(), ev.GetNotOffered().GetSteps())
 		if name, ok := stepOf(ev); ok {
 			names = []string{name}
 		}
@@ -122,10 +123,16 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 		s.Epoch = k.Bound.Epoch
 		s.Binding = Binding{Worker: k.Bound.Worker, Epoch: k.Bound.Epoch, Reason: k.Bound.Reason, Since: at}
 		s.StateLost = false
+		s.offered()
 		s.takeHanded()
 	case *messages.Event_BindingLost:
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = true, k.BindingLost.Reason, at
+	case *messages.Event_NotOffered:
+		for _, name := range k.NotOffered.Steps {
+			s.Step(name).NotOffered = true
+		}
 	case *messages.Event_BindingRestored:
+		s.offered()
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, 0, time.Time{}
 	case *messages.Event_StateHandedOff:
 		s.Handed = k.StateHandedOff
@@ -171,7 +178,7 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 			st.ReadyAt = st.RetryAt
 		}
 		st.Phase, st.Attempt, st.Worker, st.Epoch = Live, d.Attempt, d.Worker, d.Epoch
-		st.DispatchedAt, st.StartedAt, st.spoilt = at, time.Time{}, false
+		st.DispatchedAt, st.StartedAt, st.spoilt, st.NotOffered = at, time.Time{}, false, false
 		s.attempts++
 	case *messages.Event_StepStarted:
 		st.StartedAt = time.UnixMicro(k.StepStarted.StartedUs)
@@ -206,6 +213,13 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		st.built()
 		s.endStep(st, Succeeded, nil, at)
 		s.awaited(st, at)
+	}
+}
+
+// offered ends the waits for what nobody offers.
+func (s *State) offered() {
+	for i := range s.Steps {
+		s.Steps[i].NotOffered = false
 	}
 }
 

@@ -65,6 +65,10 @@ func (m *Machine) live(msg attemptMessage) (int, bool) {
 func (m *Machine) started(i int, msg *messages.Started) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
 	c.queued, c.revoke, c.waitingChild = false, 0, msg.WaitingForChild
+	c.executesTo = time.Time{}
+	if limit, ok := st.Def.ExecutionTimeout(); ok && msg.ExecutedUs > 0 && !msg.WaitingForChild {
+		c.executesTo = m.now.Add(limit - time.Duration(msg.ExecutedUs)*time.Microsecond)
+	}
 	m.endMove()
 	if !st.StartedAt.IsZero() {
 		return
@@ -105,7 +109,7 @@ func (m *Machine) revoked(i int) {
 	if reason == 0 {
 		reason = messages.Reason_REASON_REVOKED
 	}
-	waited := m.waitingFor(i)
+	waited := m.waitedFor(i)
 	m.emitRevoked(i, reason)
 	if reason == messages.Reason_REASON_SCHEDULE_TIMEOUT {
 		m.failScheduleTimeout(st, waited)

@@ -36,8 +36,9 @@ func (m *Machine) start(in Start) {
 
 // takeUp resumes what an earlier activation left: attempts that live on
 // workers are asked for, not repeated.
-func (m *Machine) takeUp() {
+func (m *Machine) takeUp(in TakeUp) {
 	s := m.s
+	m.absences, m.backAt, m.waits.notedAt = in.Absences, m.now, m.now
 	if s.Start == nil || s.Ended() {
 		m.presence.lingerTo = m.now.Add(m.cfg.DormantAfter)
 		return

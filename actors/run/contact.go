@@ -26,6 +26,9 @@ type contact struct {
 	// revoke is the reason of an unanswered Revoke; 0 if there is none.
 	revoke       messages.Reason
 	waitingChild bool
+	// executesTo is when its execution timeout ends, by what its worker said last;
+	// zero if it has said nothing of that, or the attempt stands still.
+	executesTo time.Time
 }
 
 // hear notes that the worker said something of the attempt.
@@ -59,5 +62,10 @@ func (m *Machine) resendAt(i int) (time.Time, bool) {
 	case m.s.Cancel != nil:
 		return c.sentAt.Add(m.cfg.ResendAfter), true
 	}
-	return c.resendAt(m.cfg.ResendAfter, m.cfg.ReassureAfter), true
+	at := c.resendAt(m.cfg.ResendAfter, m.cfg.ReassureAfter)
+	if end, ok := m.executionEnd(i); ok && c.heard && c.heardAt.Before(end) {
+		// Before it is given up: what the worker said of a wait may have been lost.
+		at = earlier(at, end.Add(m.cfg.ResendAfter))
+	}
+	return at, true
 }

@@ -27,7 +27,8 @@
 //	handoff.go                     that drains; the local state that it takes along
 //	rebuild.go                     steps that are run again for their local state
 //	timers.go clock.go presence.go deadlines, time, and when a run leaves memory
-//	waiting.go                     what a run waits for, in words
+//	waiting.go waits.go            what a run waits for, in words, and for how long
+//	offers.go absence.go           what nobody offers; times without any server
 //
 // Invariants, checked by State.Check and, for transitions, CheckTransition:
 //

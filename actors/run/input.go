@@ -22,8 +22,12 @@ type Start struct {
 	Token   any
 }
 
-// TakeUp is the first input of a machine restored from the journal.
-type TakeUp struct{}
+// TakeUp is the first input of a machine restored from the journal. Absences are
+// in order, and do not overlap.
+type TakeUp struct{ Absences []Absence }
+
+// Absent replaces the absences of TakeUp: there was one while the run was in memory.
+type Absent struct{ Absences []Absence }
 
 // TimerDue says that the time of the last SetTimer has come.
 type TimerDue struct{}
@@ -86,18 +90,24 @@ type WorkerChanged struct {
 
 // HasSteps says that a worker has registered all steps of a definition.
 func HasSteps(w *messages.WorkerInfo, def *messages.WorkflowDefinition) bool {
-	for _, have := range w.GetWorkflows() {
-		if have.Name != def.Name {
-			continue
+	return len(Lacking(w, def)) == 0
+}
+
+// Lacking are the steps of a definition that a worker has not registered.
+func Lacking(w *messages.WorkerInfo, def *messages.WorkflowDefinition) []string {
+	var have *messages.WorkflowDefinition
+	for _, d := range w.GetWorkflows() {
+		if d.Name == def.Name {
+			have = d
 		}
-		for _, s := range def.Steps {
-			if have.StepNamed(s.Name) == nil {
-				return false
-			}
-		}
-		return true
 	}
-	return false
+	var lacks []string
+	for _, s := range def.Steps {
+		if have == nil || have.StepNamed(s.Name) == nil {
+			lacks = append(lacks, s.Name)
+		}
+	}
+	return lacks
 }
 
 // Cancel asks for the end of the run.
@@ -145,6 +155,7 @@ type ChildrenListed struct {
 
 func (Start) input()          {}
 func (TakeUp) input()         {}
+func (Absent) input()         {}
 func (TimerDue) input()       {}
 func (Appended) input()       {}
 func (Drop) input()           {}
@@ -221,6 +232,10 @@ type Reply struct {
 // SetTimer replaces the run's only timer; the zero time takes it back.
 type SetTimer struct{ At time.Time }
 
+// Unoffered says that steps have waited for long for what nobody offers, once that
+// is on record. It is for those who count.
+type Unoffered struct{ *messages.NotOffered }
+
 // Stop says that nothing is left to do in memory: the run ended or is dormant.
 type Stop struct{}
 
@@ -237,4 +252,5 @@ func (ListChildren) action() {}
 func (CancelChild) action()  {}
 func (Reply) action()        {}
 func (SetTimer) action()     {}
+func (Unoffered) action()    {}
 func (Stop) action()         {}

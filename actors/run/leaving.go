@@ -140,5 +140,5 @@ func (m *Machine) justLeft() string {
 // forgetBinding forgets what concerns the binding so far.
 func (m *Machine) forgetBinding() {
 	m.leaving.forget()
-	m.spare = nil
+	m.spare, m.seen = nil, nil
 }

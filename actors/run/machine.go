@@ -35,6 +35,12 @@ type Config struct {
 	// HandoffFor is how long a run waits for the local state that the worker
 	// which it leaves hands off. Default 30 s.
 	HandoffFor time.Duration
+	// TryFor: a step whose schedule timeout has passed is tried for so long before
+	// it fails, if it was not since the run was taken up. Default 5 s.
+	TryFor time.Duration
+	// NotOfferedAfter: a run says that it waits for what nobody offers. Default
+	// 5 min.
+	NotOfferedAfter time.Duration
 	// ReassureAfter: a worker that has said nothing about a live attempt for
 	// so long is asked what became of it, for what it said may have been lost.
 	// Default 30 s.
@@ -56,6 +62,8 @@ func (c Config) withDefaults() Config {
 	set(&c.RecordStartAfter, 100*time.Millisecond)
 	set(&c.MoveFor, 4*time.Second)
 	set(&c.HandoffFor, 30*time.Second)
+	set(&c.TryFor, 5*time.Second)
+	set(&c.NotOfferedAfter, 5*time.Minute)
 	set(&c.ReassureAfter, 30*time.Second)
 	return c
 }
@@ -85,9 +93,15 @@ type Machine struct {
 	leaving   leaving
 	children  children
 	presence  presence
+	waits     waits
+	absences  absences
+	// backAt is when this activation began to try what an earlier one, or an
+	// earlier placement, had tried; zero if it was the first.
+	backAt time.Time
 	// spare is a process of the bound worker id that is older than the bound
-	// one, which is not told to be gone.
-	spare *WorkerChanged
+	// one, which is not told to be gone. seen is the newest news of that id since
+	// the binding.
+	spare, seen *WorkerChanged
 }
 
 // New makes the machine of a run that has no entry yet.
@@ -130,6 +144,7 @@ func (m *Machine) Waiting() int { return m.queue.Bytes() }
 func (m *Machine) Handle(in Input, now time.Time) []Action {
 	m.set(now)
 	m.out = nil
+	m.noteStall()
 	done, isAppended := in.(Appended)
 	_, isDrop := in.(Drop)
 	switch {
@@ -224,6 +239,7 @@ func (m *Machine) finish() {
 	}
 	m.turn.close()
 	if m.turn.any() {
+		m.restAgain()
 		m.append()
 		return
 	}
@@ -264,11 +280,21 @@ func (m *Machine) decide(in Input) {
 		m.refuseDead(in)
 		return
 	}
+	if _, first := in.(TakeUp); !first {
+		m.noteWaits()
+	}
+	m.decideOne(in)
+}
+
+func (m *Machine) decideOne(in Input) {
 	switch in := in.(type) {
 	case Start:
 		m.start(in)
 	case TakeUp:
-		m.takeUp()
+		m.takeUp(in)
+	case Absent:
+		m.absences = in.Absences
+		m.tryAgain()
 	case TimerDue:
 		m.timer = time.Time{}
 	case FromWorker:
@@ -278,7 +304,7 @@ func (m *Machine) decide(in Input) {
 	case PlaceWaiting:
 		m.placeWaiting(in.Message)
 	case PlacementReset:
-		m.askAll()
+		m.tryAgain()
 	case WorkerChanged:
 		m.workerChanged(in)
 	case Cancel:
@@ -307,8 +333,10 @@ func (m *Machine) advance() {
 		m.advanceCancel()
 		return
 	}
-	m.expire()
+	// What is due is tried before it fails.
 	m.place()
+	m.expire()
+	m.noteNotOffered()
 	m.resend()
 	m.end()
 }

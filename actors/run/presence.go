@@ -113,10 +113,13 @@ func (m *Machine) dormancy() *messages.RunDormant {
 		}
 	}
 	at := m.stateDeadline()
+	soon := !at.IsZero() && at.Before(m.now.Add(m.cfg.DormantBackoff))
 	switch {
+	case m.s.pending() && soon:
+		return nil
 	case m.s.pending():
 		d.WakeOnUp = m.s.Binding.Worker.WorkerId
-	case d.WakeOnGone == "" && (at.IsZero() || at.Before(m.now.Add(m.cfg.DormantBackoff))):
+	case d.WakeOnGone == "" && (at.IsZero() || soon):
 		return nil
 	}
 	if !at.IsZero() {

@@ -122,7 +122,7 @@ func (p *property) input() Input {
 		return FromWorker{h}
 	case 2:
 		return WorkerChanged{Worker: p.someWorker(), State: WorkerState(rapid.IntRange(1, 3).Draw(t, "state")), Reason: messages.Reason_REASON_WORKER_LOST,
-			Info: infoOf(p.def, rapid.IntRange(0, 4).Draw(t, "has") > 0)}
+			Info: infoOf(p.def, rapid.SampledFrom([]words{{}, {}, {}, newWords("x lacking=a"), newWords("x lacking-workflow")}).Draw(t, "has"))}
 	case 3:
 		if rapid.IntRange(0, 3).Draw(t, "cancel") == 0 {
 			return Cancel{Reason: "enough", Token: "cancel"}
@@ -309,7 +309,7 @@ func (p *property) finish() {
 
 func (p *property) goWell(st *State) {
 	if b := st.Binding; b.Worker != nil && b.Lost {
-		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, Info: infoOf(p.def, true)})
+		p.settle(WorkerChanged{Worker: b.Worker, State: WorkerUp, Info: infoOf(p.def, words{})})
 	}
 	if p.m.leaving.handOff != nil {
 		p.settle(FromWorker{&messages.HandedOff{Epoch: st.Binding.Epoch}})

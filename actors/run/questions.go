@@ -25,14 +25,19 @@ type questions struct {
 
 // question is one that placement was asked.
 type question struct {
-	ask      *messages.Place
+	ask *messages.Place
+	// began is when it was asked first.
+	began    time.Time
 	askedAt  time.Time
 	answered bool
 	// hold: the turn that asked waits with its append for the first answer.
 	hold bool
-	// waits says in words what it waits for.
-	waits  string
-	placed *messages.Placed
+	// waits says in words what it waits for, reason why; notOfferedAt is since
+	// when nobody offers it.
+	waits        string
+	reason       messages.WaitReason
+	notOfferedAt time.Time
+	placed       *messages.Placed
 }
 
 // wish is what a question asks for beyond what its run or step always does.
@@ -151,6 +156,14 @@ func (q *questions) timers(next *earliest, now time.Time, resend time.Duration) 
 // bindQuestion is the index of the question for a binding.
 func (m *Machine) bindQuestion() int { return len(m.s.Steps) }
 
+// questionFor is the index of the question by which a step is placed.
+func (m *Machine) questionFor(i int) int {
+	if m.s.isSticky() {
+		return m.bindQuestion()
+	}
+	return i
+}
+
 // questionOf returns the index of the questions for a step, or for the binding.
 func (m *Machine) questionOf(step string) (int, bool) {
 	if m.s.isSticky() {
@@ -193,7 +206,7 @@ func (m *Machine) ask(k int, w wish) {
 		st := m.s.Steps[k].Def
 		p.Step, p.Steps, p.Labels = st.Name, []string{st.Name}, m.s.Def.LabelsOfStep(st)
 	}
-	m.questions.open[k] = &question{ask: p, askedAt: m.now, hold: true}
+	m.questions.open[k] = &question{ask: p, began: m.now, askedAt: m.now, hold: true}
 	m.out = append(m.out, Ask{p})
 }
 
@@ -250,7 +263,7 @@ func (m *Machine) placeWaiting(p *messages.PlaceWaiting) {
 	if q == nil {
 		return
 	}
-	q.answered, q.waits = true, p.Text
+	m.waitsFor(q, p)
 	switch {
 	case q.placed != nil:
 	case p.Stay && q.ask.Move:

@@ -40,7 +40,7 @@ func (s *script) input(w words) Input {
 		return Placed{&messages.Placed{RunId: scriptRun, Question: s.question(w, step), Step: step, GrantId: grant, Worker: workerRef(w.at(1))}}
 	case "waiting":
 		step := w.named["step"]
-		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Text: w.rest(1)}}
+		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, step), Step: step, Text: w.rest(1), Reason: waitReasonOf(w.named["reason"])}}
 	case "stay":
 		return PlaceWaiting{&messages.PlaceWaiting{RunId: scriptRun, Question: s.question(w, ""), Stay: true}}
 	case "handed-off":
@@ -48,9 +48,9 @@ func (s *script) input(w words) Input {
 	case "placement":
 		return PlacementReset{}
 	case "up":
-		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerUp, Info: infoOf(s.def, !w.has("lacking-steps"))}
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerUp, Info: infoOf(s.def, w)}
 	case "draining":
-		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerDraining, Info: infoOf(s.def, true)}
+		return WorkerChanged{Worker: workerRef(w.at(1)), State: WorkerDraining, Info: infoOf(s.def, w)}
 	case "gone":
 		reason := messages.Reason_REASON_WORKER_LOST
 		if words := w.rest(2); words != "" {
@@ -92,6 +92,19 @@ func (s *script) listed(w words) Input {
 		in.Ended = append(in.Ended, messages.RunIDForChild(scriptRun, w.named["of"], key))
 	}
 	return in
+}
+
+// waitReasonOf reads NO_WORKFLOW for the value of that name; slots are busy if
+// nothing is said.
+func waitReasonOf(name string) messages.WaitReason {
+	if name == "" {
+		return messages.WaitReason_WAIT_REASON_BUSY
+	}
+	v, ok := messages.WaitReason_value["WAIT_REASON_"+name]
+	if !ok {
+		panic("no wait reason " + name)
+	}
+	return messages.WaitReason(v)
 }
 
 func (s *script) question(w words, step string) uint64 {
@@ -137,7 +150,7 @@ func (s *script) fromWorker(w words) proto.Message {
 		if d := w.named["at"]; d != "" {
 			at = scriptEpoch.Add(s.span(d))
 		}
-		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), RunningUs: s.running(w), WaitingForChild: w.has("waiting-for-child")}
+		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), RunningUs: s.running(w), WaitingForChild: w.has("waiting-for-child"), ExecutedUs: s.executed(w)}
 	case "unknown":
 		return &messages.AttemptUnknown{RunId: scriptRun, Step: step, Attempt: n}
 	case "revoked":
@@ -170,6 +183,14 @@ func (s *script) handedOff(w words) *messages.HandedOff {
 		}
 	}
 	return msg
+}
+
+// executed is how much of that counts.
+func (s *script) executed(w words) int64 {
+	if d := w.named["executed"]; d != "" {
+		return s.span(d).Microseconds()
+	}
+	return 0
 }
 
 // running is how long an attempt has run, as its worker says.
@@ -232,13 +253,15 @@ func (s *script) spawn(w words) Input {
 	return in
 }
 
-// infoOf is what a worker says of itself that has all steps of a definition, or
-// none.
-func infoOf(def *messages.WorkflowDefinition, all bool) *messages.WorkerInfo {
-	if !all {
+// infoOf is a worker that has the workflow, if it is not lacking-workflow, with all
+// steps but that of lacking=.
+func infoOf(def *messages.WorkflowDefinition, w words) *messages.WorkerInfo {
+	if w.has("lacking-workflow") {
 		return &messages.WorkerInfo{}
 	}
-	return &messages.WorkerInfo{Workflows: []*messages.WorkflowDefinition{def}}
+	have := proto.CloneOf(def)
+	have.Steps = slices.DeleteFunc(have.Steps, func(st *messages.StepDefinition) bool { return st.Name == w.named["lacking"] })
+	return &messages.WorkerInfo{Workflows: []*messages.WorkflowDefinition{have}}
 }
 
 // reasonOf is the reason that a script names by its words.

@@ -14,6 +14,9 @@ import (
 
 func (s *script) printf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	if s.quiet && (strings.HasPrefix(text, "ask again") || strings.HasPrefix(text, "to w")) {
+		return
+	}
 	if s.when != "" && text == s.said {
 		s.repeated++
 		return

@@ -29,17 +29,19 @@ import (
 // "appends wait" was said. Times are relative to the start of the script.
 //
 //	start input=… workflow=… child-of=run/step bind-to=w1
-//	placed w1 step=a question=q1 grant=9, waiting reason… , stay, placement restarted
+//	placed w1 step=a question=q1 grant=9, waiting reason… reason=NO_LABELS, stay, placement restarted
 //	handed-off x=data bytes=9 epoch=1 failed=reason
-//	queued a#1, started a#1 waiting-for-child at=1s running=1s, unknown a#1, revoked a#1,
+//	queued a#1, started a#1 waiting-for-child at=1s running=1s executed=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
-//	up w1 lacking-steps, draining w1, gone w1 reason
-//	pass 10s                     time passes, timers fire
+//	up w1 lacking-workflow, up w1 lacking=b, draining w1, gone w1 reason
+//	pass 10s quietly             time passes, timers fire; what is sent again is not shown
+//	stands still 10s             time passes, timers fire afterwards
 //	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
 //	child started|refused|other-input|canceled key of=step
 //	appends wait|work, durable, conflict, drop
 //	server stops, restarts       the run is read from its entries and taken up
 //	server restarts clock=-10s   by a server whose clock is off
+//	server away 10s              no server was there for so long up to now
 //	shows a | shows run | waits-for
 //
 // A worker process is written w1 (its first incarnation) or w1~i2.
@@ -87,10 +89,12 @@ type script struct {
 	repeated int
 
 	timer    time.Time
+	absences []Absence
 	stored   [][]byte
 	folded   *State
 	inFlight *Append
 	manual   bool
+	quiet    bool // what is sent again is not shown
 	stopped  bool
 	names    map[uint64]string // of questions
 	open     map[string]uint64 // newest question by step
@@ -262,7 +266,11 @@ func (w words) has(name string) bool {
 func (s *script) command(w words) {
 	switch w.at(0) {
 	case "pass":
+		s.quiet = w.has("quietly")
 		s.pass(s.span(w.at(1)))
+		s.quiet = false
+	case "stands":
+		s.now = s.now.Add(s.span(w.at(2)))
 	case "appends":
 		s.manual = w.at(1) == "wait"
 	case "durable":
@@ -271,9 +279,14 @@ func (s *script) command(w words) {
 		s.inFlight = nil
 		s.handle(Appended{Err: messages.Errorf(messages.CodeJournalConflict, "another activation went on")})
 	case "server":
-		if w.at(1) == "stops" {
+		switch w.at(1) {
+		case "stops":
 			s.timer = time.Time{}
 			return
+		case "away":
+			away := s.span(w.at(2))
+			s.absences = append(s.absences, Absence{s.now, s.now.Add(away)})
+			s.now, s.timer = s.now.Add(away), time.Time{}
 		}
 		s.clock = 0
 		if off := w.named["clock"]; off != "" {
@@ -292,7 +305,7 @@ func (s *script) command(w words) {
 func (s *script) pass(d time.Duration) {
 	end := s.now.Add(d)
 	for fired := 0; ; fired++ {
-		if fired > 10_000 {
+		if fired > 100_000 {
 			s.fatal("the timer fires again and again, at %v", s.now.Sub(scriptEpoch))
 		}
 		next := s.timer
@@ -337,7 +350,7 @@ func (s *script) restart() {
 	s.m, s.timer = m, time.Time{}
 	// Questions of another activation are others, even at the same time.
 	s.names = map[uint64]string{}
-	s.handle(TakeUp{})
+	s.handle(TakeUp{Absences: s.absences})
 }
 
 func (s *script) handle(in Input) {

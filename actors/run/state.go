@@ -62,6 +62,8 @@ type Step struct {
 	// that needs it. spoilt: state was lost while the attempt was live, perhaps
 	// what it had built by then.
 	wantsState, spoilt bool
+	// NotOffered: it is on record that nobody offers what the step waits for.
+	NotOffered bool
 	// lost holds numbers of attempts whose late result is still to be refused.
 	lost []int32
 }

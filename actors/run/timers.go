@@ -13,7 +13,7 @@ func (m *Machine) expire() {
 		if c := &m.contacts[i]; c.startedUs != 0 && st.Phase == Live && m.due(c.recordAt) {
 			m.recordStart(i)
 		}
-		if at, ok := m.scheduleDeadline(i); ok && m.due(at) {
+		if at, ok := m.scheduleDeadline(i); ok && m.due(at) && m.due(m.triedBy(i)) {
 			m.scheduleExpired(i)
 			continue
 		}
@@ -26,35 +26,68 @@ func (m *Machine) expire() {
 	}
 }
 
-// scheduleDeadline is when a step that has not started fails. A step that had
-// started on a HARD run's worker waits again from the loss of the worker.
+// scheduleDeadline is when a step that has not started fails: what it may wait
+// counts only the time in which a server was there.
 func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 	st := &m.s.Steps[i]
-	if st.Phase == Waiting || st.Phase.Ended() {
+	timeout, ok := st.Def.ScheduleTimeout()
+	if !ok || m.contacts[i].revoke == messages.Reason_REASON_SCHEDULE_TIMEOUT && !m.s.pending() {
 		return time.Time{}, false
 	}
-	timeout, ok := st.Def.ScheduleTimeout()
-	if !ok {
+	since, waits := m.waitsSince(i)
+	return m.absences.after(since, timeout), waits
+}
+
+// waitsSince is since when a step waits to be started: since it is ready, or
+// will be. A step that had started on a HARD run's worker waits again from the
+// loss of the worker.
+func (m *Machine) waitsSince(i int) (time.Time, bool) {
+	st := &m.s.Steps[i]
+	if st.Phase == Waiting || st.Phase.Ended() {
 		return time.Time{}, false
 	}
 	if _, awaits := m.s.awaitsRebuild(i); awaits {
 		return time.Time{}, false
 	}
-	switch {
-	case st.Phase == Ready, st.Phase == Backoff:
-		return st.ReadyAt.Add(timeout), true
-	case m.s.pending() && !st.StartedAt.IsZero():
-		return m.s.Binding.LostAt.Add(timeout), true
+	switch started := !st.StartedAt.IsZero(); {
+	case st.Phase != Live:
+	case m.s.pending() && started:
+		return m.s.Binding.LostAt, true
 	case m.s.pending():
-	case !st.StartedAt.IsZero() || m.contacts[i].startedUs != 0 || m.contacts[i].revoke == messages.Reason_REASON_SCHEDULE_TIMEOUT:
+	case started || m.contacts[i].startedUs != 0:
 		return time.Time{}, false
 	}
-	return st.ReadyAt.Add(timeout), true
+	return st.ReadyAt, true
+}
+
+// triedBy is by when a step whose time is over has been tried: a server that has
+// just taken the run up, or a placement that has just begun, may not know yet of
+// a worker that is there. Zero for a step that was.
+func (m *Machine) triedBy(i int) time.Time {
+	st := &m.s.Steps[i]
+	switch {
+	case m.s.pending() && (m.seen != nil || m.backAt.IsZero()):
+		return time.Time{}
+	case m.s.pending():
+		return m.backAt.Add(m.cfg.TryFor)
+	case st.Phase == Live && !m.contacts[i].queued:
+		return st.DispatchedAt.Add(m.cfg.TryFor)
+	case st.Phase == Live || m.s.bound():
+		return time.Time{}
+	}
+	began := later(m.questions.from, later(st.ReadyAt, m.backAt))
+	if q := m.questions.open[m.questionFor(i)]; q != nil {
+		if q.answered && knows(q.reason) && (m.backAt.IsZero() || !notOffered(q.reason)) {
+			return time.Time{}
+		}
+		began = later(q.began, began)
+	}
+	return began.Add(m.cfg.TryFor)
 }
 
 func (m *Machine) scheduleExpired(i int) {
 	st := &m.s.Steps[i]
-	waited := m.waitingFor(i)
+	waited := m.waitedFor(i)
 	switch {
 	case st.Phase != Live:
 		m.failScheduleTimeout(st, waited)
@@ -68,29 +101,32 @@ func (m *Machine) scheduleExpired(i int) {
 	}
 }
 
-func (m *Machine) failScheduleTimeout(st *Step, waitedFor string) {
+func (m *Machine) failScheduleTimeout(st *Step, waited string) {
 	limit, _ := st.Def.ScheduleTimeout()
 	m.failStep(st, messages.ToFailure(messages.Errorf(messages.CodeScheduleTimeout,
-		"not started within its schedule timeout of %s; it waited for %s", limit, waitedFor)))
+		"not started within its schedule timeout of %s; it waited for %s", limit, waited)))
 }
 
 // executionDeadline is the backstop behind the worker's own deadline. A worker
 // that was out of reach, or whose run was, gets the grace to say what became of
 // the attempt.
 func (m *Machine) executionDeadline(i int) (time.Time, bool) {
-	st := &m.s.Steps[i]
-	if st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost {
+	end, ok := m.executionEnd(i)
+	return later(end, m.contacts[i].takenUpAt).Add(m.cfg.ExecutionGrace), ok
+}
+
+// executionEnd is when the worker ends the attempt: never while that waits for a
+// child. Without the worker's word no wait is known of.
+func (m *Machine) executionEnd(i int) (time.Time, bool) {
+	st, c := &m.s.Steps[i], &m.contacts[i]
+	if st.Phase != Live || st.StartedAt.IsZero() || m.s.Binding.Lost || c.waitingChild {
 		return time.Time{}, false
 	}
 	limit, ok := st.Def.ExecutionTimeout()
-	if !ok {
-		return time.Time{}, false
+	if c.executesTo.IsZero() {
+		return st.StartedAt.Add(limit), ok
 	}
-	end := st.StartedAt.Add(limit)
-	if at := m.contacts[i].takenUpAt; at.After(end) {
-		end = at
-	}
-	return end.Add(m.cfg.ExecutionGrace), true
+	return c.executesTo, ok
 }
 
 // resend repeats what nothing was heard of: questions and dispatches.
@@ -155,6 +191,7 @@ func (m *Machine) nextTimer() time.Time {
 	default:
 		next.add(m.stateDeadline())
 		m.attemptTimers(&next)
+		next.addIf(m.notOfferedAt())
 		m.questions.timers(&next, m.now, m.cfg.ResendAfter)
 		m.leaving.timers(&next, &m.cfg)
 		m.bindingTimers(&next)
@@ -199,8 +236,13 @@ func (m *Machine) stateDeadline() time.Time {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		next.addIf(st.RetryAt, st.Phase == Backoff && !m.ready(st) && !m.s.pending())
-		next.addIf(m.scheduleDeadline(i))
+		if at, ok := m.scheduleDeadline(i); ok {
+			next.add(later(at, m.triedBy(i)))
+		}
 		next.addIf(m.executionDeadline(i))
+	}
+	if m.s.pending() {
+		next.addIf(m.notOfferedAt())
 	}
 	return next.at
 }

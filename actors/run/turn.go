@@ -12,6 +12,8 @@ type turn struct {
 	// at is the time of the first event, and of the entry.
 	at     time.Time
 	events []*messages.Event
+	// notes counts those that change nothing.
+	notes int
 	// bytes of the outputs that the events record.
 	bytes int
 	// after are the actions to be done once the events are durable; acks come
@@ -46,7 +48,7 @@ func (t *turn) any() bool { return len(t.events) > 0 }
 // entry takes the events. The actions stay until they are durable.
 func (t *turn) entry() *messages.Entry {
 	e := &messages.Entry{AtUs: t.at.UnixMicro(), Events: t.events}
-	t.events, t.bytes = nil, 0
+	t.events, t.bytes, t.notes = nil, 0, 0
 	return e
 }
 

@@ -7,6 +7,7 @@ func (m *Machine) workerChanged(in WorkerChanged) {
 	if m.s.Start == nil || m.s.Ended() {
 		return
 	}
+	m.see(in)
 	switch in.State {
 	case WorkerGone:
 		m.workerGone(in.Worker, in.Reason)
@@ -16,6 +17,18 @@ func (m *Machine) workerChanged(in WorkerChanged) {
 		m.gone.back(in.Worker)
 		m.workerUp(in)
 	}
+}
+
+// see keeps the newest news of the bound worker id. That an earlier process has
+// gone is none while another one is there.
+func (m *Machine) see(in WorkerChanged) {
+	if b := m.s.Binding.Worker; b == nil || b.WorkerId != in.Worker.WorkerId {
+		return
+	}
+	if in.State == WorkerGone && m.seen != nil && m.seen.State != WorkerGone && !sameProcess(m.seen.Worker, in.Worker) {
+		return
+	}
+	m.seen = &in
 }
 
 // workerDraining: what still waits in its queue may go elsewhere, except of a

@@ -325,6 +325,9 @@ func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) str
 	a := h.core.Active(runID)
 	h.mu.RUnlock()
 	if a == nil {
+		if w := m.State().Binding.Worker; w != nil {
+			h.see(m, w.WorkerId)
+		}
 		return m.WaitingFor()
 	}
 	asked := h.root.RequestFuture(a.Address.(*actor.PID), activation.AskWaitingFor{}, hostTry)
@@ -334,6 +337,14 @@ func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) str
 	answer, _ := asked.Result()
 	w, _ := answer.(activation.WaitingFor)
 	return string(w)
+}
+
+// see tells a machine what the roster knows of the worker of its run.
+func (h *Host) see(m *run.Machine, workerID string) {
+	if w, ok := h.roster.Worker(workerID); ok {
+		m.See(run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: w.WorkerID, Incarnation: w.Incarnation},
+			State: w.State, Reason: w.Reason, Info: w.Info}, h.clock.Now())
+	}
 }
 
 // ListRuns returns runs, newest first, and the token of the next page.

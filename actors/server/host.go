@@ -50,6 +50,9 @@ type HostHooks struct {
 	Recovered func(runs int, took time.Duration)
 	// AppendFailed is called for an activation whose append was refused.
 	AppendFailed func(runID string, err error)
+	// NotOffered is called once a run has recorded that it waits for what nobody
+	// offers.
+	NotOffered func(runID string, what *messages.NotOffered)
 }
 
 // Host is the part of a server that holds the activations of the runs whose
@@ -81,6 +84,9 @@ type Host struct {
 	// waits is what runs keep until the journal has stored what was before, in
 	// bytes.
 	waits atomic.Int64
+	// absences are the times without any server; nil before the first note.
+	absences  atomic.Pointer[[]run.Absence]
+	unoffered atomic.Uint64
 	// moved is set anew when shards went to another server.
 	moved *notify.Value[struct{}]
 }
@@ -109,6 +115,8 @@ func (h *Host) Engine() *Engine { return h.engine }
 // the view: their unfinished runs come back from the journal.
 func (h *Host) Start() error {
 	h.work.Go(h.clock.Follow(h.ctx))
+	h.notePresence()
+	h.work.Go(h.presenceLoop)
 	h.root = h.cfg.Node.System().Root
 	h.placements = newPlacementLinks(h.cfg.Node)
 	pid, err := h.root.SpawnNamed(actor.PropsFromFunc(h.receive), cluster.HostActor)

@@ -52,6 +52,13 @@ func (f facts) UpWorkers() []string {
 	return ids
 }
 
+func (f facts) Absences() []run.Absence {
+	if list := f.h.absences.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
 func (f facts) Backlog() int { return f.h.committer.Waiting() + f.h.dispatcher.Backlog() }
 
 func (f facts) Waits(change int) int { return int(f.h.waits.Add(int64(change))) }

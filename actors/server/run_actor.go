@@ -98,6 +98,8 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 
 func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 	switch act := action.(type) {
+	case run.Unoffered:
+		a.host.notOffered(a.id, act.NotOffered)
 	case activation.Load:
 		root, self := ctx.ActorSystem().Root, a.self
 		a.host.loader.Schedule(func() { root.Send(self, a.host.load(a.id)) })

@@ -9,7 +9,8 @@
 // that crash, freeze and come back; workers that come back to all servers but
 // one; false suspicions; drains, of several workers
 // at once, and taken back; a journal that fails before and after it has written,
-// or is lost for seconds; servers that leave, join and are rolled; clocks that
+// or is lost for seconds; all servers away at once, for longer than steps may
+// wait; servers that leave, join and are rolled; clocks that
 // differ; links that are deaf one way; second processes of a worker id, also
 // while the first one drains; local state that steps find lost, hand-offs that
 // fail or are not answered) → all faults heal → every run must end.
@@ -41,6 +42,9 @@
 //   - a run that was acknowledged to its client is in the journal
 //
 //   - the entries of a run are in the order of their times
+//
+//   - a step fails for having waited too long only after so long in which a
+//     server was there
 //
 //   - no process is admitted while another one of its worker id lives in reach
 //

@@ -159,6 +159,9 @@ func (s *Sim) ensure(id string) {
 			return
 		}
 	}
+	if id[0] == 's' && s.now.Before(s.awayUntil) {
+		return
+	}
 	if id[0] == 's' {
 		s.startServer(id)
 		return
@@ -307,7 +310,7 @@ func (s *Sim) drainOne() {
 // worker is there with all that it should have.
 func (s *Sim) heal() {
 	s.tracef("all faults heal")
-	s.healed, s.settledAt = true, s.now
+	s.healed, s.settledAt, s.awayUntil = true, s.now, time.Time{}
 	clear(s.cuts)
 	clear(s.deaf)
 	for _, p := range s.procs {

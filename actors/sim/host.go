@@ -80,6 +80,8 @@ func (f facts) UpWorkers() []string {
 	return ids
 }
 
+func (f facts) Absences() []run.Absence { return f.sv.absences }
+
 func (f facts) Backlog() int { return f.sv.appending }
 
 func (f facts) Waits(change int) int {

@@ -41,6 +41,9 @@ type monitor struct {
 	// state, and lostIn the newest entry in which it was found lost.
 	handedUnder map[string]uint64
 	lostIn      map[string]int
+	// absences are the times without any server, awaySince begins the present one.
+	absences  []run.Absence
+	awaySince time.Time
 	// Counted for the report: what the seed exercised.
 	counts counts
 }
@@ -56,7 +59,7 @@ type dispatched struct {
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs                                                                                                                  int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered                                                                                            int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -117,6 +120,12 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		return m.bound(before, after, k.Bound)
 	case *messages.Event_RunEnded:
 		return m.partedWithChildren(after)
+	case *messages.Event_StepFailed:
+		if f := k.StepFailed; isScheduleTimeout(f.Failure) && before.Step(f.Step).Rebuild == nil && after.Step(f.Step).Failure == f.Failure && !strings.Contains(f.Failure.Message, "could not be rebuilt") {
+			return m.timedOut(before, f.Step)
+		}
+	case *messages.Event_NotOffered:
+		m.counts.NotOffered++
 	case *messages.Event_RunReplayed:
 		m.counts.Replays++
 	case *messages.Event_RunDormant:
@@ -461,4 +470,6 @@ func (c *counts) add(d counts) {
 	c.NotDelivered += d.NotDelivered
 	c.StillBound += d.StillBound
 	c.Strays += d.Strays
+	c.Absences += d.Absences
+	c.NotOffered += d.NotOffered
 }

@@ -133,6 +133,7 @@ func hash(parts ...string) uint64 {
 
 // reconsider lets every view find out, after a while, what is true.
 func (s *Sim) reconsider() {
+	s.monitor.presence()
 	for _, observer := range s.procs {
 		if !observer.alive {
 			continue

@@ -22,6 +22,8 @@ type server struct {
 	verdicts *verdicts
 
 	host *activation.Host
+	// absences are the times without any server that this one knows of.
+	absences []run.Absence
 	// views counts the views that the host was given; appending are the appends
 	// in flight.
 	views     uint64
@@ -40,6 +42,7 @@ func (s *Sim) startServer(id string) *server {
 	s.tracef("server %s starts", p.address)
 	s.reconsider()
 	sv.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() {
+		sv.notePresence()
 		sv.handle(activation.Open{})
 		sv.viewChanged()
 	})

@@ -33,6 +33,8 @@ type Sim struct {
 	admitted map[string]int
 	// diedAt and bornAt are when a server died last, and began last.
 	diedAt, bornAt time.Time
+	// awayUntil: no server begins before.
+	awayUntil time.Time
 	// downUntil is when the journal is back.
 	downUntil time.Time
 	// storelessUntil is when a server, by its id, reaches the journal again.
@@ -99,6 +101,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s.drawWorkload()
 	s.begin()
 	s.drawStrays(newDice(seed + straySeeds))
+	s.drawOutages(newDice(seed + outageSeeds))
 	for s.failure == nil && !s.over {
 		if !s.step() {
 			s.fail("nothing is left to happen")

@@ -41,7 +41,12 @@ type attempt struct {
 	cause error
 
 	started  time.Time
-	deadline time.Time // of the execution; zero for none
+	limit    time.Duration // of the execution; zero for none
+	deadline time.Time     // of the execution; zero for none, and while it stands still
+	// stillAt is since when the function waits for a child, or for a slot after
+	// that; zero if it works. stood is how long it did before.
+	stillAt  time.Time
+	stood    time.Duration
 	giveUp   time.Time // end of CancelGrace
 	result   *messages.Result
 	resendAt time.Time
@@ -74,13 +79,33 @@ func (c *Core) start(now time.Time, a *attempt) {
 	c.takeSlot(a)
 	c.byID[a.id] = a
 	if timeout := executionTimeout(a.dispatch.ExecutionTimeoutMs); timeout > 0 {
-		a.deadline = now.Add(timeout)
+		a.limit, a.deadline = timeout, now.Add(timeout)
 	}
 	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
 	if a.waited {
 		c.sendStarted(now, a)
 	}
 	c.retime(a)
+}
+
+// standStill begins a time that does not count towards the execution timeout.
+func (a *attempt) standStill(now time.Time) {
+	a.stillAt, a.deadline = now, time.Time{}
+}
+
+// goOn ends it.
+func (a *attempt) goOn(now time.Time) {
+	a.stood, a.stillAt = a.stoodBy(now), time.Time{}
+	if a.limit > 0 {
+		a.deadline = a.started.Add(a.limit + a.stood)
+	}
+}
+
+func (a *attempt) stoodBy(now time.Time) time.Duration {
+	if a.stillAt.IsZero() {
+		return a.stood
+	}
+	return a.stood + now.Sub(a.stillAt)
 }
 
 // news has the run told after a while that an attempt waits for a child, or
@@ -181,7 +206,7 @@ func setOutput(res *messages.Result, output []byte) {
 
 func timeoutError(a *attempt) error {
 	return messages.Errorf(messages.CodeExecutionTimeout, "step %q attempt %d ran longer than its execution timeout of %v",
-		a.step, a.number, a.deadline.Sub(a.started))
+		a.step, a.number, a.limit)
 }
 
 func staleError(a *attempt, d *messages.Dispatch) error {
@@ -291,9 +316,10 @@ func (c *Core) serve(now time.Time) {
 		c.dequeue(a)
 		if a.phase == phaseReturning {
 			a.phase = phaseRunning
+			a.goOn(now)
 			c.news(now, a)
 			c.takeSlot(a)
-			c.out = append(c.out, Action{Kind: Resume, ID: a.id})
+			c.out = append(c.out, Action{Kind: Resume, ID: a.id, Deadline: a.deadline})
 			continue
 		}
 		c.start(now, a)
@@ -309,6 +335,7 @@ func (c *Core) sendStarted(now time.Time, a *attempt) {
 	c.send(a.run.reply, a.run.id, &messages.Started{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
 		StartedUs: a.started.UnixMicro(), RunningUs: a.running(now), WaitingForChild: a.phase == phaseWaiting,
+		ExecutedUs: max(1, (now.Sub(a.started) - a.stoodBy(now)).Microseconds()),
 	})
 }
 

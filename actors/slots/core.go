@@ -67,7 +67,8 @@ const (
 	// Start asks for the function of Dispatch to be called, as number ID, with
 	// a context that ends at Deadline (zero: never).
 	Start ActionKind = iota + 1
-	// Resume lets function ID return from its wait for a child.
+	// Resume lets function ID return from its wait for a child. Its context ends at
+	// Deadline now: it stood still meanwhile.
 	Resume
 	// CancelContext ends the context of function ID; Err is the cause.
 	CancelContext
@@ -429,6 +430,7 @@ func (c *Core) ChildWaitBegan(now time.Time, id uint64) []Action {
 	case a == nil:
 	case a.phase == phaseRunning:
 		a.phase = phaseWaiting
+		a.standStill(now)
 		c.news(now, a)
 		c.freeSlot(a)
 		c.serve(now)
@@ -454,7 +456,7 @@ func (c *Core) ChildWaitEnded(now time.Time, id uint64) []Action {
 		c.enqueue(a)
 		c.serve(now)
 	case a.phase == phaseRunning:
-		c.out = append(c.out, Action{Kind: Resume, ID: id})
+		c.out = append(c.out, Action{Kind: Resume, ID: id, Deadline: a.deadline})
 	}
 	return c.end(now)
 }

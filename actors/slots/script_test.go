@@ -312,6 +312,9 @@ func (s *script) message(m proto.Message) string {
 		if m.WaitingForChild {
 			line += ", waits for a child"
 		}
+		if executed := time.Duration(m.ExecutedUs) * time.Microsecond; executed != time.Duration(m.RunningUs)*time.Microsecond {
+			line += fmt.Sprintf(", has executed for %v", executed)
+		}
 		return line
 	case *messages.Result:
 		line := fmt.Sprintf("result %s/%s#%d epoch=%d", m.RunId, m.Step, m.Attempt, m.Epoch)

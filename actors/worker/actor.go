@@ -190,7 +190,7 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 		case slots.Start:
 			a.start(ctx, act)
 		case slots.Resume:
-			ctx.Send(a.attempts[act.ID], resumeFunction{})
+			ctx.Send(a.attempts[act.ID], resumeFunction{act.Deadline})
 		case slots.CancelContext:
 			ctx.Send(a.attempts[act.ID], cancelFunction{act.Err})
 		case slots.Send:

@@ -15,7 +15,7 @@ import (
 // What an attempt's actor hears from the worker's.
 type (
 	cancelFunction struct{ cause error }
-	resumeFunction struct{}
+	resumeFunction struct{ deadline time.Time }
 )
 
 // attemptActor runs one function, on a goroutine of its own: the mailbox stays
@@ -27,7 +27,7 @@ type attemptActor struct {
 	deadline time.Time
 	lease    context.Context
 	calls    *attemptCalls
-	cancel   context.CancelCauseFunc
+	ctx      *attemptContext
 }
 
 // Receive routes.
@@ -37,37 +37,34 @@ func (a *attemptActor) Receive(ctx actor.Context) {
 		a.start()
 	case cancelFunction:
 		a.worker.cfg.Hooks.canceled(a.dispatch, m.cause)
-		a.cancel(m.cause)
+		a.ctx.end(m.cause)
 	case resumeFunction:
+		a.ctx.setDeadline(m.deadline)
 		a.calls.resume()
 	case *actor.Stopping:
-		a.cancel(context.Canceled)
+		a.ctx.end(context.Canceled)
 	}
 }
 
 func (a *attemptActor) start() {
-	ctx, cancel := context.WithCancelCause(a.lease)
-	a.cancel = cancel
-	release := func() {}
-	if !a.deadline.IsZero() {
-		// The core cancels at the deadline too; here it is for the function
-		// to see when it has to be done.
-		ctx, release = context.WithDeadlineCause(ctx, a.deadline, messages.Errorf(messages.CodeExecutionTimeout,
-			"step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt))
-	}
-	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: ctx}
-	a.worker.dispatcher.Schedule(func() { a.run(ctx, release) })
+	// The core cancels at the deadline too; here it is for the function to see when
+	// it has to be done.
+	a.ctx = newAttemptContext(a.lease, a.deadline, messages.Errorf(messages.CodeExecutionTimeout,
+		"step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt))
+	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: a.ctx, limit: a.ctx}
+	a.worker.dispatcher.Schedule(a.run)
 }
 
 // run calls the function and tells the worker's actor, even if the function
 // ends its goroutine.
-func (a *attemptActor) run(ctx context.Context, release func()) {
+func (a *attemptActor) run() {
 	var end functionEnded
+	ctx := a.ctx
 	end.id = a.id
 	w, started := a.worker, time.Now()
 	w.cfg.Hooks.started(a.dispatch)
 	defer func() {
-		release()
+		ctx.end(context.Canceled)
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
 		// Before the run hears of it: what it sends next may ask for the state.
 		w.locals.returned(a.id, end.failure)

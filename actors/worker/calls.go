@@ -26,6 +26,7 @@ type attemptCalls struct {
 	id       uint64
 	dispatch *messages.Dispatch
 	life     context.Context // of the attempt
+	limit    *attemptContext // the same, for its deadline
 
 	mu sync.Mutex
 	// waits for children that go on.
@@ -87,6 +88,7 @@ func (c *attemptCalls) waitBegan() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waits++; c.waits == 1 {
+		c.limit.setDeadline(time.Time{})
 		c.worker.root.Send(c.worker.pid, childWaitBegan{c.id})
 	}
 }

@@ -85,6 +85,10 @@ func stateText(e *messages.Event) (text, color string, ok bool) {
 	case *messages.Event_RebuildBegan:
 		b := k.RebuildBegan
 		return fmt.Sprintf("step %s runs again for the local state that step %s needs%s", b.GetStep(), b.GetForStep(), because(b.GetReason().Words())), "", true
+	case *messages.Event_NotOffered:
+		n := k.NotOffered
+		return fmt.Sprintf("nobody offers what %s waits for, since %s UTC: %s",
+			strings.Join(n.GetSteps(), ", "), time.UnixMicro(n.GetSinceUs()).UTC().Format("2006-01-02 15:04:05"), n.GetText()), yellow, true
 	case *messages.Event_StepRebuilt:
 		return fmt.Sprintf("step %s has built its local state again (attempt %d)", k.StepRebuilt.GetStep(), k.StepRebuilt.GetAttempt()), "", true
 	}

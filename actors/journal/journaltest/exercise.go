@@ -48,6 +48,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"LongHistory", testLongHistory},
 		{"Active", testActive},
 		{"Heartbeats", testHeartbeats},
+		{"Presence", testPresence},
 		{"Due", testDue},
 		{"Woken", testWoken},
 		{"BoundCounts", testBoundCounts},

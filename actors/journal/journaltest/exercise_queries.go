@@ -250,3 +250,31 @@ func testHeartbeats(t *testing.T, s journal.Store) {
 		t.Errorf("the later heartbeat is the older one: %v, then %v", first, again)
 	}
 }
+
+func testPresence(t *testing.T, s journal.Store) {
+	second := func(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
+	note := func(at int, want ...string) {
+		t.Helper()
+		var have []string
+		for _, p := range must[[]journal.Presence](t)(s.NotePresence(t.Context(), second(at), 6*time.Second)) {
+			have = append(have, fmt.Sprintf("%v-%v", p.From.Sub(epoch), p.To.Sub(epoch)))
+		}
+		wantEqual(t, fmt.Sprintf("stretches after a note at %d s", at), have, want)
+	}
+	note(10, "10s-10s")
+	note(13, "10s-13s")
+	note(19, "10s-19s")
+	note(26, "10s-19s", "26s-26s")
+	// Another server's clock is behind.
+	note(25, "10s-19s", "26s-26s")
+	note(18, "10s-19s", "26s-26s")
+	note(27, "10s-19s", "26s-27s")
+	note(90, "10s-19s", "26s-27s", "1m30s-1m30s")
+	var list []journal.Presence
+	for i := range journal.PresencesKept + 2 {
+		list = must[[]journal.Presence](t)(s.NotePresence(t.Context(), second(100+10*i), 6*time.Second))
+	}
+	if n := len(list); n != journal.PresencesKept || !list[0].From.Equal(second(120)) || !list[n-1].To.Equal(second(100+10*(n+1))) {
+		t.Errorf("%d stretches are kept, of %v to %v", n, list[0].From.Sub(epoch), list[n-1].To.Sub(epoch))
+	}
+}

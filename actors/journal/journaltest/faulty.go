@@ -283,6 +283,15 @@ func (f *Faulty) Heartbeat(ctx context.Context, server string, data []byte) ([]m
 	return m.Heartbeat(ctx, server, data)
 }
 
+// NotePresence implements journal.Store.
+func (f *Faulty) NotePresence(ctx context.Context, at time.Time, gap time.Duration) ([]journal.Presence, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.NotePresence(ctx, at, gap)
+}
+
 // Due implements journal.Store.
 func (f *Faulty) Due(ctx context.Context, shards []int, now time.Time, limit int) ([]string, time.Time, error) {
 	m, err := f.store()

@@ -104,3 +104,40 @@ func (s *Store) Heartbeat(ctx context.Context, server string, data []byte) (beat
 	}
 	return beats, nil
 }
+
+// presenceLock is the advisory lock of the server that notes its presence.
+const presenceLock = lockFamily<<32 | 3
+
+// NotePresence implements journal.Store. One server after the other notes: what
+// comes between two of them is seen by the second.
+func (s *Store) NotePresence(ctx context.Context, at time.Time, gap time.Duration) (list []journal.Presence, err error) {
+	const lock = "SELECT pg_advisory_xact_lock($1)"
+	const extend = "UPDATE limpet_presences SET to_at = greatest(to_at, $1::int8) " +
+		"WHERE from_at = (SELECT max(from_at) FROM limpet_presences) AND $1::int8 - to_at <= $2::int8"
+	const begin = "INSERT INTO limpet_presences (from_at, to_at) SELECT $1::int8, $1::int8 " +
+		"WHERE NOT EXISTS (SELECT 1 FROM limpet_presences WHERE $1::int8 - to_at <= $2::int8)"
+	const forget = "DELETE FROM limpet_presences WHERE from_at < (SELECT min(from_at) FROM " +
+		"(SELECT from_at FROM limpet_presences ORDER BY from_at DESC LIMIT $1) AS kept)"
+	const read = "SELECT from_at, to_at FROM limpet_presences ORDER BY from_at"
+	us, gapUs := journal.Micros(at), gap.Microseconds()
+	err = s.write(ctx, "note that a server is there", func(ctx context.Context, conn *pgxpool.Conn) error {
+		var queries pgx.Batch
+		queries.Queue(lock, int64(presenceLock))
+		queries.Queue(extend, us, gapUs)
+		queries.Queue(begin, us, gapUs)
+		queries.Queue(forget, journal.PresencesKept)
+		queries.Queue(read).Query(func(rows pgx.Rows) (err error) {
+			list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p journal.Presence, err error) {
+				var from, to int64
+				err = row.Scan(&from, &to)
+				return journal.Presence{From: time.UnixMicro(from).UTC(), To: time.UnixMicro(to).UTC()}, err
+			})
+			return err
+		})
+		return conn.SendBatch(ctx, &queries).Close()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}

@@ -427,3 +427,27 @@ func readDefinition(s *sqlite.Stmt) journal.Definition {
 	s.ColumnBytes(3, d.Data)
 	return d
 }
+
+// NotePresence implements journal.Store.
+func (s *Store) NotePresence(ctx context.Context, at time.Time, gap time.Duration) (list []journal.Presence, err error) {
+	err = s.write(ctx, "note that a server is there", func(w *writer) error {
+		list = nil
+		us, none := journal.Micros(at), func(*sqlite.Stmt) bool { return true }
+		for _, sql := range []string{
+			"UPDATE presences SET to_at = max(to_at, ?1) WHERE from_at = (SELECT max(from_at) FROM presences) AND ?1 - to_at <= ?2",
+			"INSERT INTO presences (from_at, to_at) SELECT ?1, ?1 WHERE NOT EXISTS (SELECT 1 FROM presences WHERE ?1 - to_at <= ?2)",
+		} {
+			if err := each(w.conn, sql, none, us, gap.Microseconds()); err != nil {
+				return err
+			}
+		}
+		if err := each(w.conn, "DELETE FROM presences WHERE from_at NOT IN (SELECT from_at FROM presences ORDER BY from_at DESC LIMIT ?1)", none, int64(journal.PresencesKept)); err != nil {
+			return err
+		}
+		return each(w.conn, "SELECT from_at, to_at FROM presences ORDER BY from_at", func(stmt *sqlite.Stmt) bool {
+			list = append(list, journal.Presence{From: time.UnixMicro(stmt.ColumnInt64(0)).UTC(), To: time.UnixMicro(stmt.ColumnInt64(1)).UTC()})
+			return true
+		})
+	})
+	return list, err
+}

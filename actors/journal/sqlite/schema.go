@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2},
+	Migrations: []string{schema1, schema2, schema3},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -85,3 +85,11 @@ CREATE INDEX definitions_by_name ON definitions(name, registered_at, hash);
 
 // schema2. Runs that are kept for the run above, by that one.
 const schema2 = "CREATE INDEX runs_kept ON runs(parent_run) WHERE phase = 3;"
+
+// schema3. Stretches of time in which a server was there.
+const schema3 = `
+CREATE TABLE presences (
+	from_at INTEGER PRIMARY KEY,
+	to_at   INTEGER NOT NULL
+) STRICT;
+`

@@ -49,9 +49,11 @@ type injection struct {
 func (i injection) do(ctx context.Context) error {
 	switch i.f.Kind {
 	case schedule.WorkerKill:
-		return i.kill(ctx, verdict.WorkerKill)
+		return i.kill(ctx, i.target(), verdict.WorkerKill)
 	case schedule.ServerKill:
-		return i.kill(ctx, verdict.ServerKill)
+		return i.kill(ctx, i.target(), verdict.ServerKill)
+	case schedule.ServersKill:
+		return i.each(func(n *node) error { return i.kill(ctx, n, verdict.ServerKill) })
 	case schedule.WorkerReplace:
 		return i.replace(ctx)
 	case schedule.WorkerPause:
@@ -128,8 +130,7 @@ func (g *Ground) bring(ctx context.Context, n *node) error {
 	return g.awaitUp(ctx, n, true)
 }
 
-func (i injection) kill(ctx context.Context, kind verdict.Kind) error {
-	n := i.target()
+func (i injection) kill(ctx context.Context, n *node, kind verdict.Kind) error {
 	undone := i.g.note(verdict.Fault{Kind: kind, Target: n.id, PID: n.pid()})
 	if err := n.kill(); err != nil {
 		return err

@@ -26,6 +26,10 @@ type process struct {
 	shared *sdk.Local[*localValue]
 }
 
+// placedWithin is the schedule timeout of what any worker may have: there always is
+// one, and all servers may be away for longer.
+const placedWithin = 15 * time.Second
+
 // workflows makes all workflows of the load, as this process serves them.
 func (p *process) workflows() []sdk.AnyWorkflow {
 	made := map[string]*sdk.Workflow[Plan]{}
@@ -34,6 +38,9 @@ func (p *process) workflows() []sdk.AnyWorkflow {
 	for _, name := range shapeNames {
 		s := shapes[name]
 		config := sdk.WorkflowConfig{Sticky: s.sticky, ScheduleTimeout: sdk.Never}
+		if s.sticky == sdk.None {
+			config.ScheduleTimeout = placedWithin
+		}
 		if s.onEvent != "" {
 			config.OnEvents = []string{s.onEvent}
 		}

@@ -78,6 +78,9 @@ const (
 	ServerPause   Kind = "server_pause"
 	ServerStop    Kind = "server_stop"
 	ServerRestart Kind = "server_restart"
+	// ServersKill is SIGKILL of all servers at once, for longer than steps of the
+	// load may wait; all are started at the end.
+	ServersKill Kind = "servers_kill"
 	// RollingRestart restarts all servers in order, one after the other, each
 	// once the one before is up.
 	RollingRestart Kind = "rolling_restart"
@@ -173,6 +176,7 @@ var traits = []trait{
 	{WorkerKill, Kill, 3, aWorker, 200 * ms, 5000 * ms},
 	{WorkerReplace, Kill, 1, aWorker, 5000 * ms, 8000 * ms},
 	{ServerKill, Kill, 3, aServer, 200 * ms, 5000 * ms},
+	{ServersKill, Kill, 1, allServers, 16000 * ms, 20000 * ms},
 	{WorkerPause, Stop, 1, aWorker, 100 * ms, 700 * ms},
 	{WorkerStop, Stop, 2, aWorker, 3000 * ms, 7000 * ms},
 	{ServerPause, Stop, 1, aServer, 100 * ms, 700 * ms},

@@ -208,8 +208,6 @@ func (p *planner) fault(t trait, at time.Duration, beside *Fault) Fault {
 	}
 	f.Targets = p.targets(t.on, servers, workers)
 	switch t.on {
-	case allServers:
-		f.Until = at + time.Duration(len(servers))*t.to/3
 	case network:
 		f.Percent = lossMin + p.random.IntN(lossMax-lossMin+1)
 	case newServer:
@@ -218,6 +216,8 @@ func (p *planner) fault(t trait, at time.Duration, beside *Fault) Fault {
 		f.Extra = fmt.Sprintf("wx%d", p.extras+1)
 	}
 	switch {
+	case t.kind == RollingRestart:
+		f.Until = at + time.Duration(len(servers))*t.to/3
 	case t.kind == WorkerReplace:
 		f.Extra = fmt.Sprintf("wx%d", p.extras+1)
 	case t.kind == WorkerDrain && p.random.IntN(2) == 0:

@@ -310,6 +310,11 @@ var corruptions = []corruption{
 		s.event.GetRunEnded().Status = messages.RunStatus_RUN_STATUS_FAILED
 	}},
 	{RuleWrongOutput, "a run that is to fail succeeds", func(d *drawn) { d.of("plain").Want.Fails = "c" }},
+	{RuleTimedOut, "a step fails for having waited", func(d *drawn) {
+		s := d.event(func(_ *Run, ev *messages.Event) bool { return ev.GetStepDispatched() != nil })
+		s.insert(s.entry, &messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: s.event.GetStepDispatched().Step,
+			Failure: &messages.Failure{Code: string(messages.CodeScheduleTimeout), Message: "not started within its schedule timeout of 15s"}}}})
+	}},
 	{RuleAttempts, "an attempt's number is left out", func(d *drawn) {
 		d.event(func(_ *Run, ev *messages.Event) bool { return ev.GetStepDispatched() != nil }).event.GetStepDispatched().Attempt++
 	}},

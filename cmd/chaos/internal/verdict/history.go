@@ -224,6 +224,9 @@ func (h *history) apply(ev *messages.Event) {
 	case *messages.Event_StateHandedOff:
 		h.handedOff(k.StateHandedOff)
 	case *messages.Event_StepFailed:
+		if f := k.StepFailed.GetFailure(); f.GetCode() == string(messages.CodeScheduleTimeout) {
+			h.breaks(RuleTimedOut, "step %s: %s", k.StepFailed.GetStep(), f.GetMessage())
+		}
 		h.stepFailed(k.StepFailed.GetStep())
 	case *messages.Event_StepSkipped:
 		h.stepOver(k.StepSkipped.GetStep())
@@ -237,7 +240,7 @@ func (h *history) apply(ev *messages.Event) {
 		h.refused(k.ResultRefused)
 	case *messages.Event_RunDormant:
 		h.c.report.Seen.Dormant++
-	case *messages.Event_RunWoken:
+	case *messages.Event_RunWoken, *messages.Event_NotOffered:
 	case *messages.Event_RunEnded:
 		h.ended(k.RunEnded)
 	case *messages.Event_RunReplayed:

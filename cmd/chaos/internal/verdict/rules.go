@@ -29,6 +29,7 @@ const (
 	RuleDrain          Rule = "drain"
 	RuleSameID         Rule = "same_id"
 	RuleLocal          Rule = "local"
+	RuleTimedOut       Rule = "timed_out"
 )
 
 // Rules in the order of the report.
@@ -36,7 +37,7 @@ var Rules = []Rule{
 	RuleLost, RuleNotEnded, RuleEndedTwice, RuleRecordedTwice, RuleHardMoved, RuleSoftMoved, RuleStaleAccepted,
 	RuleTwoBindings, RuleRepeated, RuleFalseLoss, RuleChildMisplaced, RuleIneffective, RuleWrongOutput,
 	RuleIdempotency, RuleAttempts, RuleHistory, RuleStateUntold, RuleWaits, RuleRefused,
-	RuleOverlap, RuleRebuild, RuleHandoff, RuleDrain, RuleSameID, RuleLocal,
+	RuleOverlap, RuleRebuild, RuleHandoff, RuleDrain, RuleSameID, RuleLocal, RuleTimedOut,
 }
 
 var ruleTexts = map[Rule]string{
@@ -65,6 +66,7 @@ var ruleTexts = map[Rule]string{
 	RuleDrain:          "a worker that drains is bound to nothing new, and does nothing after its deadline",
 	RuleSameID:         "of the processes of one worker id one acts at a time",
 	RuleLocal:          "local state is bound once, used by whom it is for, and released once, when nobody uses it",
+	RuleTimedOut:       "no step fails for having waited: workers were there, and without a server its time stands still",
 }
 
 // Text says what the rule promises.
