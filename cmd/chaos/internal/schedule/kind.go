@@ -18,15 +18,16 @@ const (
 	PG        Group = "pg"
 	Restart   Group = "restart"
 	Join      Group = "join"
-	// Drain empties workers, SameID starts a second process of a worker id,
+	// Outage takes all servers away at once. Drain empties workers, SameID starts a second process of a worker id,
 	// Lease keeps workers from acting for longer than their leases last.
+	Outage Group = "outage"
 	Drain  Group = "drain"
 	SameID Group = "sameid"
 	Lease  Group = "lease"
 )
 
 // Groups lists all groups.
-var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join, Drain, SameID, Lease}
+var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join, Drain, SameID, Lease, Outage}
 
 // ParseGroups reads a list between commas; an empty one is all groups.
 func ParseGroups(list string) ([]Group, error) {
@@ -176,7 +177,6 @@ var traits = []trait{
 	{WorkerKill, Kill, 3, aWorker, 200 * ms, 5000 * ms},
 	{WorkerReplace, Kill, 1, aWorker, 5000 * ms, 8000 * ms},
 	{ServerKill, Kill, 3, aServer, 200 * ms, 5000 * ms},
-	{ServersKill, Kill, 1, allServers, 16000 * ms, 20000 * ms},
 	{WorkerPause, Stop, 1, aWorker, 100 * ms, 700 * ms},
 	{WorkerStop, Stop, 2, aWorker, 3000 * ms, 7000 * ms},
 	{ServerPause, Stop, 1, aServer, 100 * ms, 700 * ms},
@@ -205,6 +205,7 @@ var traits = []trait{
 	{WorkerFreeze, Lease, 1, aWorker, 8000 * ms, 15000 * ms},
 	{WorkerCut, Lease, 2, workerFromServers, 2000 * ms, 9000 * ms},
 	{WorkerLink, Lease, 1, workerFromServer, 2000 * ms, 9000 * ms},
+	{ServersKill, Outage, 1, allServers, 16000 * ms, 20000 * ms},
 }
 
 // cuts says that a kind is about the network.
