@@ -168,6 +168,8 @@ func (c *Core[W]) decide(p *process[W], holderAnswered bool) {
 	switch {
 	case h == first && holderAnswered:
 		c.displace(p, h)
+		// Some watch since p was there again, and have not heard of the holder.
+		c.tellPresent(w, w.watchers.all())
 	case w.awaits(p):
 	case p.info != nil && (h == nil || h == first || w.outranks(p, h)):
 		c.install(p)
