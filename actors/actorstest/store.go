@@ -86,6 +86,13 @@ func (s *HookedStore) Now(ctx context.Context) (time.Time, error) {
 	return s.Store.Now(ctx)
 }
 
+func (s *HookedStore) Time(ctx context.Context) (time.Time, journal.KeptTime, error) {
+	if err := s.call("Time", ""); err != nil {
+		return time.Time{}, journal.KeptTime{}, err
+	}
+	return s.Store.Time(ctx)
+}
+
 func (s *HookedStore) Due(ctx context.Context, shards []int, now time.Time, limit int) ([]string, time.Time, error) {
 	if err := s.call("Due", ""); err != nil {
 		return nil, time.Time{}, err

@@ -1,74 +1,58 @@
-// Package clock tells the time of what is stored: a Clock follows that of the
-// store, so that all servers of a store have the same.
+// Package clock tells the time of what is stored: engine time, the same on all
+// servers of a store, which no wall clock that is set changes.
 //
-// Data flow: Store.Now and the local monotonic clock → Clock → Now, Until.
+// Data flow: Store.Time and the local monotonic clock → timeline.Line → Now, Until;
+// what the line keeps → Store.KeepTime.
 //
-// Rules: a Clock never goes back; a wall clock that is set on this machine does not
-// change it.
+// Rules: those of package timeline. A step is logged and counted by each server.
 //
-// Imports only journal.
+// Imports only journal, messages and timeline.
 package clock
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/timeline"
 	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // Config configures a Clock. Zero fields take their defaults.
 type Config struct {
-	// Store whose clock is followed. nil: the local clock as it is at the
+	// Store whose time is followed. nil: the local clock as it is at the
 	// start, advanced by the monotonic one.
 	Store journal.Store
-	// Local is the node's clock. Defaults to time.Now.
+	// Local is the node's clock; differences of two readings are true spans.
+	// Defaults to time.Now, with its monotonic reading.
 	Local func() time.Time
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
 
-// Clock tells the time of what is stored, or compared with what is stored. It is
-// the same on all servers of a store, but for some milliseconds.
-//
-//   - It follows the store's clock, and the local monotonic one in between.
-//   - It never goes back.
-//   - A wall clock that is set on this machine does not change it.
-//   - A wall clock that is set on the store's machine does. A difference of a
-//     second or more ahead is taken over at once. Any other is made up for at a
-//     tenth of its pace.
+// Clock tells engine time: of what is stored, or compared with what is stored.
+// It is the same on all servers of a store, but for some milliseconds.
 //
 // A nil Clock is the local one. It is safe for concurrent use.
 type Clock struct {
 	cfg  Config
 	base time.Time // of local, for its monotonic reading
 
-	mu sync.Mutex
-	// The clock was at at when since had passed from base; slew is what was
-	// to be made up for from then on.
-	at       time.Time
-	since    time.Duration
-	slew     time.Duration
-	measured bool
-	told     bool // Now was called
+	mu    sync.Mutex
+	line  *timeline.Line
+	steps int
 }
 
 const (
-	// every is the time between two measurements of the store's clock.
-	every = 10 * time.Second
-	// againAfter is the wait after the store did not say its time.
-	againAfter = time.Second
 	// tries is how many readings make a measurement: the quickest counts.
 	tries = 3
 	// within is how long the store may take to say its time: half of it
 	// is how wrong the answer may be.
 	within = time.Second
-	// stepFrom is the least difference over which the clock steps forward.
-	stepFrom = time.Second
-	// pace: a difference is made up for in so many times its length.
-	pace = 10
 )
 
 // New makes a clock that shows the local time until it has seen the
@@ -81,19 +65,20 @@ func New(c Config) *Clock {
 		c.Logger = slog.Default()
 	}
 	base := c.Local()
-	return &Clock{cfg: c, base: base, at: base.Round(0)}
+	return &Clock{cfg: c, base: base, line: timeline.New(base, 0)}
 }
 
-// Now is the present time, without a monotonic reading.
+func (c *Clock) elapsed() time.Duration { return c.cfg.Local().Sub(c.base) }
+
+// Now is the present engine time, without a monotonic reading.
 func (c *Clock) Now() time.Time {
 	if c == nil {
 		return time.Now()
 	}
-	elapsed := c.cfg.Local().Sub(c.base)
+	elapsed := c.elapsed()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told = true
-	return c.advance(elapsed)
+	return c.line.Now(elapsed)
 }
 
 // Until is the time from now to t.
@@ -104,103 +89,168 @@ func (c *Clock) Until(t time.Time) time.Duration {
 	return t.Sub(c.Now())
 }
 
-// advance moves the clock to a local reading. Two readers may come in another
-// order than they read in: the later one counts. Called with mu held.
-func (c *Clock) advance(elapsed time.Duration) time.Time {
-	d := elapsed - c.since
-	if d <= 0 {
-		return c.at
+// Steps is how many steps of the store's wall clock this server has seen.
+func (c *Clock) Steps() int {
+	if c == nil {
+		return 0
 	}
-	made := min(c.slew.Abs(), d/pace)
-	if c.slew < 0 {
-		made = -made
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.steps
+}
+
+// ToWall returns what tells the wall clock's time from engine time; nil while the
+// two are the same.
+func (c *Clock) ToWall() func(engine time.Time) time.Time {
+	if steps := c.lineSteps(); len(steps) > 0 {
+		return func(t time.Time) time.Time { return timeline.Wall(steps, t) }
 	}
-	c.at, c.since, c.slew = c.at.Add(d+made), elapsed, c.slew-made
-	return c.at
+	return nil
+}
+
+// ToEngine is the inverse of ToWall.
+func (c *Clock) ToEngine() func(wall time.Time) time.Time {
+	if steps := c.lineSteps(); len(steps) > 0 {
+		return func(t time.Time) time.Time { return timeline.Engine(steps, t) }
+	}
+	return nil
+}
+
+func (c *Clock) lineSteps() []timeline.Step {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.line.Steps()
+}
+
+// beginWithin is how long the store may take to say its time for the first time.
+const beginWithin = 10 * time.Second
+
+// Begin sets the clock by the store's, which takes 1.5 s if all servers were away
+// and others may have the store. A server does not begin before that: what it stores
+// would have another time. Errors: JOURNAL_UNAVAILABLE.
+func (c *Clock) Begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
+	defer cancel()
+	for c.measure(ctx, tries); !c.known(); c.measure(ctx, tries) {
+		if backoff.Sleep(ctx, timeline.OthersWithin/3) != nil {
+			return messages.Errorf(messages.CodeJournalUnavailable, "the journal has not said its time within %s; is it out of reach, or slow?", beginWithin)
+		}
+	}
+	return nil
 }
 
 // Follow sets the clock by the store's, before it returns if the store answers
 // within a second or two, and then now and then until ctx ends: wait returns
-// when it has.
+// when it has, and has kept how far it came.
 func (c *Clock) Follow(ctx context.Context) (wait func()) {
 	if c == nil || c.cfg.Store == nil {
 		return func() {}
 	}
-	ok := c.measure(ctx)
+	c.measure(ctx, tries)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
-			pause := every
-			if !ok {
-				pause = againAfter
-			}
-			if backoff.Sleep(ctx, pause) != nil {
-				return
-			}
-			ok = c.measure(ctx)
+		for backoff.Sleep(ctx, timeline.Every) == nil {
+			c.measure(ctx, 1)
 		}
+		c.keepLast(context.WithoutCancel(ctx))
 	}()
 	return func() { <-done }
 }
 
-// measure asks the store a few times; false if it did not answer in time.
-func (c *Clock) measure(ctx context.Context) bool {
+func (c *Clock) known() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.line.Known()
+}
+
+// measure asks the store, and takes the quickest of some answers.
+func (c *Clock) measure(ctx context.Context, times int) {
 	ctx, cancel := context.WithTimeout(ctx, tries*within/2)
 	defer cancel()
-	best, ok := reading{}, false
-	for range tries {
+	var best *timeline.Reading
+	for range times {
 		r, err := c.read(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				c.cfg.Logger.Warn("the journal does not say its time; the local clock goes on", "error", err)
+				c.cfg.Logger.Warn("the journal does not say its time; the clock goes on by itself", "error", err)
 			}
 			break
 		}
-		if r.trip <= within && (!ok || r.trip < best.trip) {
-			best, ok = r, true
+		if r.Trip <= within && (best == nil || r.Trip < best.Trip) {
+			best = r
 		}
 	}
-	if ok {
-		c.set(best)
+	if best != nil {
+		c.take(ctx, *best)
 	}
-	return ok
 }
 
-// reading says that the store's clock showed a time when so much had
-// passed here, give or take half of the trip.
-type reading struct {
-	at      time.Time
-	elapsed time.Duration
-	trip    time.Duration
+func (c *Clock) read(ctx context.Context) (*timeline.Reading, error) {
+	asked := c.elapsed()
+	wall, kept, err := c.cfg.Store.Time(ctx)
+	if err != nil {
+		return nil, err
+	}
+	trip := c.elapsed() - asked
+	r := &timeline.Reading{Elapsed: asked + trip/2, Trip: trip, Wall: wall.Round(0), Version: kept.Version, Alone: kept.Alone}
+	if kept.Version != 0 {
+		err = json.Unmarshal(kept.Data, &r.Record)
+	}
+	return r, err
 }
 
-func (c *Clock) read(ctx context.Context) (reading, error) {
-	asked := c.cfg.Local().Sub(c.base)
-	at, err := c.cfg.Store.Now(ctx)
-	trip := c.cfg.Local().Sub(c.base) - asked
-	return reading{at: at.Round(0), elapsed: asked + trip/2, trip: trip}, err
-}
-
-// set takes a reading over: at once if nobody has seen the clock yet.
-func (c *Clock) set(r reading) {
+// take gives a reading to the line, and does what follows from it.
+func (c *Clock) take(ctx context.Context, r timeline.Reading) {
 	c.mu.Lock()
-	elapsed := max(c.cfg.Local().Sub(c.base), c.since)
-	now := c.advance(elapsed)
-	off := r.at.Add(elapsed - r.elapsed).Sub(now)
-	first := !c.measured && !c.told
-	c.measured = true
-	switch {
-	case first || off >= stepFrom:
-		c.at, c.slew = now.Add(off), 0
-	case off.Abs() > r.trip/2:
-		c.slew = off
-	default:
-		// The reading is no better than the clock.
-		c.slew = 0
-	}
+	before := c.line.Steps()
+	found := c.line.Read(r)
+	c.steps += len(found.Steps)
+	count := c.steps
 	c.mu.Unlock()
-	if off.Abs() >= stepFrom {
-		c.cfg.Logger.Warn("the clock differs from the journal's", "by", off.Round(time.Millisecond), "at once", first || off > 0)
+	if found.Behind > 0 {
+		c.cfg.Logger.Warn("the clock of this server stood still, and takes over that of another one", "for", found.Behind.Round(time.Millisecond))
+	}
+	if found.Keep != nil {
+		c.keep(ctx, r.Version, found.Keep)
+	}
+	ahead := time.Duration(0)
+	if n := len(before); n > 0 {
+		ahead = before[n-1].Ahead
+	}
+	for _, s := range found.Steps {
+		c.cfg.Logger.Warn("the wall clock of the journal's machine was set, or the machine was suspended; what waits does not count that",
+			"by", (s.Ahead - ahead).Round(time.Millisecond), "steps", count)
+		ahead = s.Ahead
+	}
+}
+
+// keep has the store remember. Another server may have come in between: then that
+// has told how far it is.
+func (c *Clock) keep(ctx context.Context, read uint64, r *timeline.Record) {
+	data, err := json.Marshal(r)
+	if err == nil {
+		_, err = c.cfg.Store.KeepTime(ctx, journal.KeptTime{Version: read + 1, Data: data})
+	}
+	if err != nil && ctx.Err() == nil {
+		c.cfg.Logger.Warn("the journal does not keep the time; it is tried again", "error", err)
+	}
+}
+
+func (c *Clock) keepLast(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	r, err := c.read(ctx)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	last := c.line.Last(*r)
+	c.mu.Unlock()
+	if last != nil {
+		c.keep(ctx, r.Version, last)
 	}
 }

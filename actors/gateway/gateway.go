@@ -63,6 +63,8 @@ type Config struct {
 	// that wait for it: they are told JOURNAL_UNAVAILABLE after 2 s. It is asked
 	// at most once a second, for at most a second. nil: never out of reach.
 	Journal func(context.Context) error
+	// Times of what is stored. nil: they are those of the wall clock.
+	Times Times
 	// Logger gets internal errors and panics. Defaults to slog.Default().
 	Logger *slog.Logger
 
@@ -87,7 +89,7 @@ var _ apiconnect.LimpetServiceHandler = (*gateway)(nil)
 // handler returns all routes. local says that only this machine can connect.
 func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
-		connect.WithInterceptors(refused{}, coded{g}),
+		connect.WithInterceptors(refused{}, coded{g}, wallTime{g.config.Times}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(messages.RequestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
@@ -97,7 +99,11 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle(path, newGuard(g.config.Secret, local, address, service))
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]bool{"alive": true})
+		alive := map[string]any{"alive": true}
+		if g.config.Times != nil {
+			alive["clock_steps"] = g.config.Times.Steps()
+		}
+		writeJSON(w, http.StatusOK, alive)
 	})
 	routes.HandleFunc("GET /readyz", g.serveReady)
 	return bodyDeadline(g.config.bodyStall, routes)

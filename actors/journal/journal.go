@@ -150,6 +150,16 @@ type Presence struct{ From, To time.Time }
 // PresencesKept is how many stretches a store keeps: the newest.
 const PresencesKept = 1000
 
+// KeptTime is the record in which the servers of a store keep how far time has
+// come (package timeline): a small text that is replaced as a whole.
+type KeptTime struct {
+	// Version grows by one with each replacement; 0 if nothing was kept yet.
+	Version uint64
+	Data    []byte
+	// Alone says, of what was read, that no other server has the store.
+	Alone bool
+}
+
 // Filter selects rows of a listing; zero fields select all.
 type Filter struct {
 	Workflow    string
@@ -177,10 +187,15 @@ type Definition struct {
 // and maps that they return belong to the caller. Errors carry a code:
 // JOURNAL_UNAVAILABLE when trying again may help, JOURNAL_CORRUPT when not.
 type Store interface {
-	// Now returns the store's clock, the one clock of a cluster's durable
-	// times: all servers on one store are told by the same. It costs a round
-	// trip; callers keep the offset to their own clock and ask again rarely.
+	// Now returns the store's wall clock, which may be set at any time. It costs a
+	// round trip.
 	Now(ctx context.Context) (time.Time, error)
+	// Time returns it with what is kept beside it: the one time of all servers on
+	// the store (package timeline).
+	Time(ctx context.Context) (wall time.Time, kept KeptTime, err error)
+	// KeepTime replaces what is kept if its version is the one before, and says
+	// whether it did.
+	KeepTime(ctx context.Context, k KeptTime) (bool, error)
 
 	// Append makes the batch durable in one commit and returns one error for
 	// each element, in order. An element whose Number is not the next of its

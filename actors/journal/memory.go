@@ -33,6 +33,7 @@ type Memory struct {
 	definitions map[string]Definition
 	heartbeats  Heartbeats
 	presences   []Presence
+	keptTime    KeptTime
 }
 
 var _ Store = (*Memory)(nil)
@@ -70,10 +71,32 @@ func NewMemory() *Memory {
 
 // Now implements Store: the clock of the process.
 func (m *Memory) Now(ctx context.Context) (time.Time, error) {
+	now, _, err := m.Time(ctx)
+	return now, err
+}
+
+// Time implements Store.
+func (m *Memory) Time(ctx context.Context) (time.Time, KeptTime, error) {
 	if err := unavailable(ctx); err != nil {
-		return time.Time{}, err
+		return time.Time{}, KeptTime{}, err
 	}
-	return time.Now(), nil
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return time.Now(), m.keptTime, nil
+}
+
+// KeepTime implements Store.
+func (m *Memory) KeepTime(ctx context.Context, k KeptTime) (bool, error) {
+	if err := unavailable(ctx); err != nil {
+		return false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k.Version != m.keptTime.Version+1 {
+		return false, nil
+	}
+	m.keptTime = KeptTime{Version: k.Version, Data: slices.Clone(k.Data)}
+	return true, nil
 }
 
 // Append implements Store.

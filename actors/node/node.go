@@ -86,11 +86,13 @@ type Server struct {
 	host      *server.Host
 	api       *gateway.Server
 	journal   *journalHealth
+	clock     *clock.Clock
 	log       *slog.Logger
 }
 
 // Start starts a server and returns once it serves. Errors carry a code:
-// ADDRESS_IN_USE, SECRET_REQUIRED, JOIN_FAILED, INVALID_ARGUMENT; nothing is
+// ADDRESS_IN_USE, SECRET_REQUIRED, JOIN_FAILED, INVALID_ARGUMENT,
+// JOURNAL_UNAVAILABLE; nothing is
 // left running then.
 func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	c = c.withDefaults()
@@ -105,11 +107,15 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 			_ = s.Stop(stopCtx)
 		}
 	}()
+	s.clock = clock.New(clock.Config{Store: c.Store, Logger: c.Logger})
+	if err := s.clock.Begin(ctx); err != nil {
+		return nil, err
+	}
 	if s.node, err = cluster.Start(ctx, s.clusterConfig(c)); err != nil {
 		return nil, err
 	}
 	if s.api, err = gateway.Start(ctx, s.host.Engine(), gateway.Config{
-		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Logger: c.Logger,
+		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Times: s.clock, Logger: c.Logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -139,15 +145,14 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c.Store), Hooks: s.journal.hooks(c.Logger)})
-	stored := clock.New(clock.Config{Store: c.Store, Logger: c.Logger})
-	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: stored})
+	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: s.clock})
 	known := definitions.New(c.Store)
 	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: known,
-		Retention: c.Retention, Clock: stored, Logger: c.Logger,
+		Retention: c.Retention, Clock: s.clock, Logger: c.Logger,
 	})
 	return places.NewKind(places.Deps{
-		Node: node, Roster: s.roster, Store: c.Store, Clock: stored, Config: c.Placement, Logger: c.Logger,
+		Node: node, Roster: s.roster, Store: c.Store, Clock: s.clock, Config: c.Placement, Logger: c.Logger,
 		OnDefinitions: func([]*messages.WorkflowDefinition) { known.Forget() },
 	})
 }
@@ -211,6 +216,10 @@ func (s *Server) Done() <-chan error { return s.api.Done() }
 
 // ActiveRuns is the number of runs in memory.
 func (s *Server) ActiveRuns() int { return s.host.ActiveRuns() }
+
+// ClockSteps is how often the wall clock of the store's machine was set since the
+// server started.
+func (s *Server) ClockSteps() int { return s.clock.Steps() }
 
 // Node is the server's membership.
 func (s *Server) Node() *cluster.Node { return s.node }

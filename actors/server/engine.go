@@ -356,7 +356,11 @@ func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, toke
 		return nil, "", err
 	}
 	runs := make([]*api.Run, len(rows))
+	toWall := e.host.clock.ToWall()
 	for i := range rows {
+		if toWall != nil {
+			rows[i].WakeAt = toWall(rows[i].WakeAt) // it becomes a text
+		}
 		runs[i] = projection.Listed(&rows[i])
 	}
 	return runs, next, nil

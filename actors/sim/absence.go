@@ -48,7 +48,7 @@ func (sv *server) notePresence() {
 	if sv.sim.journalDown() {
 		return
 	}
-	list, err := sv.sim.store.NotePresence(background, sv.clock(), activation.PresenceGap)
+	list, err := sv.sim.store.NotePresence(background, sv.engine(), activation.PresenceGap)
 	if err != nil {
 		panic(err)
 	}
@@ -95,7 +95,11 @@ func (m *monitor) timedOut(before *run.State, name string) error {
 		}
 		waited -= max(0, gap.To.Sub(from))
 	}
-	if slack := 100*time.Millisecond + 2*m.sim.world.skewMost; waited+slack < limit {
+	allowed := 100*time.Millisecond + 2*m.sim.world.skewMost
+	if m.sim.clocks != nil {
+		allowed += slack(limit)
+	}
+	if waited+allowed < limit {
 		return fmt.Errorf("step %q fails SCHEDULE_TIMEOUT after %v in which a server was there, of %v", name, waited, limit)
 	}
 	if w := m.idleFor(before, st); m.sim.world.calm && w != nil && (st.Phase == run.Ready || st.Phase == run.Backoff) {

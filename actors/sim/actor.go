@@ -74,12 +74,12 @@ func (a *actor) receiveOne(m mail) {
 	s := a.sv.sim
 	switch m.message.(type) {
 	case beginIt:
-		a.do(a.core.Begin(a.sv.clock()))
+		a.do(a.core.Begin(a.sv.engine()))
 	case endIt:
 		a.over = true
 	default:
 		s.tracef("%s ← %s", a.pid(), describeAny{m.message})
-		a.do(a.core.Receive(m.message, m.sender, a.sv.clock()))
+		a.do(a.core.Receive(m.message, m.sender, a.sv.engine()))
 	}
 	s.must(a.core.Check())
 }
@@ -188,7 +188,7 @@ func (a *actor) setTimer(at time.Time) {
 		return
 	}
 	mine := a.timers
-	a.sv.later(max(0, at.Sub(a.sv.clock())), func() {
+	a.sv.later(max(0, at.Sub(a.sv.engine())), func() {
 		if mine == a.timers {
 			a.receive(run.TimerDue{})
 		}

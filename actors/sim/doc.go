@@ -11,7 +11,7 @@
 // at once, and taken back; a journal that fails before and after it has written,
 // or is lost for seconds; all servers away at once, for longer than steps may
 // wait; servers that leave, join and are rolled; clocks that
-// differ; links that are deaf one way; second processes of a worker id, also
+// differ, go at paces of their own and are set; servers that are suspended; links that are deaf one way; second processes of a worker id, also
 // while the first one drains; local state that steps find lost, hand-offs that
 // fail or are not answered) → all faults heal → every run must end.
 //
@@ -41,7 +41,8 @@
 //
 //   - a run that was acknowledged to its client is in the journal
 //
-//   - the entries of a run are in the order of their times
+//   - the entries of a run are in the order of their times, and no back-off or
+//     schedule timeout is over before its time by a true clock
 //
 //   - a step fails for having waited too long only after so long in which a
 //     server was there
@@ -64,6 +65,6 @@
 // Checked at the end: every run has ended, no worker holds a result, no slot or
 // grant is taken, no run counts as bound, and nothing is left in memory.
 //
-// Imports only activation, heap, run, roster, placement, slots, projection, journal,
+// Imports only activation, heap, run, roster, placement, slots, projection, timeline, journal,
 // cluster/lease, cluster/quorum and messages.
 package sim

@@ -91,7 +91,7 @@ func (f facts) Waits(change int) int {
 
 // handle gives an input to the host. Mailboxes get what is for them at once.
 func (sv *server) handle(in activation.Input) {
-	actions := sv.host.Handle(in, sv.clock())
+	actions := sv.host.Handle(in, sv.engine())
 	for _, action := range actions {
 		switch act := action.(type) {
 		case activation.Spawn:

@@ -18,7 +18,7 @@ func (m *monitor) prompt() error {
 		case st.Ended():
 		case st.Def.Sticky == messages.Sticky_STICKY_HARD && st.Binding.Lost:
 			return fmt.Errorf("HARD run %s waits for worker %s, which is back", id, st.Binding.Worker.WorkerId)
-		case d != nil && d.WakeAtUs != 0 && time.UnixMicro(d.WakeAtUs).Add(soon+2*m.sim.world.skewMost).Before(m.sim.now):
+		case d != nil && d.WakeAtUs != 0 && time.UnixMicro(d.WakeAtUs).Add(soon+2*m.sim.world.skewMost).Before(m.sim.engineNow()):
 			return fmt.Errorf("run %s was to be woken at %.4f s", id, time.UnixMicro(d.WakeAtUs).Sub(epoch).Seconds())
 		}
 	}
@@ -61,7 +61,7 @@ func (m *monitor) stuckStep(st *run.State, step *run.Step) error {
 			return fmt.Errorf("run %s: %s#%d is live on %s, which has nothing to do", st.RunID, step.Def.Name, step.Attempt, w.address)
 		}
 	case run.Backoff:
-		if step.RetryAt.Add(soon + 2*s.world.skewMost).After(s.now) {
+		if step.RetryAt.Add(soon + 2*s.world.skewMost).After(s.engineNow()) {
 			return nil
 		}
 		fallthrough

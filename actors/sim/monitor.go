@@ -59,7 +59,7 @@ type dispatched struct {
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered                                                                                            int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps                                                                                int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -106,6 +106,7 @@ func (m *monitor) committed(runID string, data []byte) {
 		m.sim.fail("%v", err)
 		return
 	}
+	m.durations(before, st)
 	for _, ev := range e.Events {
 		if err := m.event(before, st, ev); err != nil {
 			m.sim.fail("run %s, entry %d: %v", runID, st.Number, err)
@@ -472,4 +473,5 @@ func (c *counts) add(d counts) {
 	c.Strays += d.Strays
 	c.Absences += d.Absences
 	c.NotOffered += d.NotOffered
+	c.ClockSteps += d.ClockSteps
 }

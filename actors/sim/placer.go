@@ -50,7 +50,7 @@ func (sv *server) placement() *placer {
 		return sv.place
 	}
 	sv.sim.tracef("%s begins placement", sv.address)
-	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.clock().UnixMicro()),
+	p := &placer{sv: sv, core: placement.New(placement.Config{GrantsAfter: uint64(sv.engine().UnixMicro()),
 		MovesPerSecond: sv.sim.world.movesPerSecond, AskedWithin: askedWithin}), askers: map[string]func(*messages.RegisterReply){}}
 	sv.place = p
 	for _, w := range sv.roster.holders() {

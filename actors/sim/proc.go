@@ -18,8 +18,12 @@ type proc struct {
 	steadySince time.Time
 	// left: it said good-bye.
 	left bool
-	// skew is what its clock is off by.
-	skew time.Duration
+	// skew is what its clock is off by. pace is by how many millionths its clock is
+	// faster than true time, born when it showed the truth, and slept how long it
+	// stood still since.
+	skew        time.Duration
+	pace, slept time.Duration
+	born        time.Time
 	// member is what it says of itself, and state what it knows of the others.
 	member memberState
 	state  map[*proc]memberState
@@ -49,8 +53,11 @@ const (
 	memberLeaving
 )
 
-// clock is what the process takes for the time.
-func (p *proc) clock() time.Time { return p.sim.now.Add(p.skew) }
+// clock is what the process takes for the time. It counts also while its machine is
+// suspended.
+func (p *proc) clock() time.Time {
+	return p.sim.now.Add(p.skew + p.sim.now.Sub(p.born)/1_000_000*p.pace)
+}
 
 // later lets something happen in the process: not if it has died by then, and
 // only after it woke if it is frozen.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/actors/timeline"
 	"github.com/limpetrun/limpet/cluster/lease"
 )
 
@@ -17,6 +18,8 @@ type server struct {
 	// placeOwner is where placement was in the last view.
 	placeOwner *proc
 
+	// line is engine time; nil while that is the server's own.
+	line  *timeline.Line
 	lease *lease.Granter
 	// verdicts are those on members that the server misses.
 	verdicts *verdicts
@@ -39,6 +42,7 @@ func (s *Sim) startServer(id string) *server {
 	sv.roster, sv.host = newWatcher(sv), newHost(sv)
 	sv.verdicts = newVerdicts(sv)
 	p.server = sv
+	sv.followClock()
 	s.tracef("server %s starts", p.address)
 	s.reconsider()
 	sv.later(s.dice.between(5*time.Millisecond, 50*time.Millisecond), func() {

@@ -39,9 +39,11 @@ type Sim struct {
 	downUntil time.Time
 	// storelessUntil is when a server, by its id, reaches the journal again.
 	storelessUntil map[string]time.Time
-	clients        []*client
-	monitor        *monitor
-	runConfig      run.Config
+	// clocks is nil where all of them are true.
+	clocks    *clocks
+	clients   []*client
+	monitor   *monitor
+	runConfig run.Config
 
 	healed, over bool
 	// settledAt is when somebody was last missing.
@@ -59,11 +61,12 @@ const (
 	eventsMax = 3_000_000
 )
 
-// extraSeeds is where the seeds of the extra dice begin, and straySeeds where those
-// of strays do: far enough for the regressions to have none.
+// extraSeeds is where the seeds of the extra dice begin, and straySeeds and clockSeeds
+// where those of strays and clocks do: far enough for the regressions to have none.
 const (
 	extraSeeds = 1 << 40
 	straySeeds = 13 << 40
+	clockSeeds = 19 << 40
 )
 
 // Result says what a simulation did.
@@ -99,6 +102,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	}()
 	s.drawWorld()
 	s.drawWorkload()
+	s.drawClocks(newDice(seed + clockSeeds))
 	s.begin()
 	s.drawStrays(newDice(seed + straySeeds))
 	s.drawOutages(newDice(seed + outageSeeds))
@@ -136,7 +140,7 @@ func (s *Sim) begin() {
 func (s *Sim) newProc(id string) *proc {
 	s.incarnations[id]++
 	n := s.incarnations[id]
-	p := &proc{sim: s, id: id, address: fmt.Sprintf("%s.%d", id, n), incarnation: n, alive: true,
+	p := &proc{sim: s, born: s.now, pace: s.pace(), id: id, address: fmt.Sprintf("%s.%d", id, n), incarnation: n, alive: true,
 		sees: map[*proc]bool{}, seenSince: map[*proc]time.Time{}, state: map[*proc]memberState{}, steadySince: s.now, missed: map[*proc]bool{}, deciding: map[*proc]bool{}}
 	if s.world.skewMost > 0 {
 		most := s.world.skewMost

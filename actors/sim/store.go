@@ -34,6 +34,7 @@ func (sv *server) journalDown() bool {
 // durable without it.
 func (st *store) append(sv *server, a journal.Append, done func(error)) {
 	s := st.sim
+	s.clocks.deciding(a.RunID, a.Number, s.now)
 	wait := s.dice.between(200*time.Microsecond, 2*time.Millisecond)
 	if s.faulty() && s.dice.chance(s.world.slowDisk) {
 		wait += s.dice.between(0, 800*time.Millisecond)

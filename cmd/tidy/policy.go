@@ -37,6 +37,7 @@ var policy = []layer{
 	// Pure cores, and the journal's contract.
 	{"actors/heap", nil, pure},
 	{"actors/shrinkmap", nil, pure},
+	{"actors/timeline", nil, pure},
 	{"cluster/lease", nil, pure},
 	{"cluster/quorum", nil, pure},
 	{"cluster/notify", nil, inert},
@@ -50,7 +51,7 @@ var policy = []layer{
 	{"actors/journal", []string{"cluster/notify", "messages"}, inert},
 	{"actors/activation", []string{"actors/run", "actors/shrinkmap", "actors/slots", "actors/journal", "messages"}, pure},
 	{"actors/projection", []string{"actors/run", "actors/roster", "actors/journal", "messages", "messages/api"}, pure},
-	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/projection", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/journal", "cluster/lease", "cluster/quorum", "messages"}, pure},
+	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/projection", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/timeline", "actors/journal", "cluster/lease", "cluster/quorum", "messages"}, pure},
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
@@ -60,7 +61,7 @@ var policy = []layer{
 	{"cluster/clustertest", []string{"cluster", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
-	{"actors/clock", []string{"actors/journal"}, shell},
+	{"actors/clock", []string{"actors/journal", "actors/timeline", "messages"}, shell},
 	{"actors/definitions", []string{"actors/journal", "messages"}, shell},
 	{"actors/usercode", []string{"messages"}, shell},
 	{"actors/server", []string{"actors/clock", "actors/definitions", "actors/activation", "actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},

@@ -49,6 +49,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"Active", testActive},
 		{"Heartbeats", testHeartbeats},
 		{"Presence", testPresence},
+		{"KeptTime", testKeptTime},
 		{"Due", testDue},
 		{"Woken", testWoken},
 		{"BoundCounts", testBoundCounts},
@@ -207,6 +208,31 @@ func testClock(t *testing.T, s journal.Store) {
 	if first.Before(before.Add(-slack)) || second.Before(first) || second.After(time.Now().Add(slack)) {
 		t.Errorf("from %v to %v the store's clock said %v and %v", before, time.Now(), first, second)
 	}
+}
+
+func testKeptTime(t *testing.T, s journal.Store) {
+	want := func(version uint64, data string) {
+		t.Helper()
+		before := time.Now()
+		wall, kept, err := s.Time(t.Context())
+		if err != nil || kept.Version != version || string(kept.Data) != data || wall.Sub(before).Abs() > time.Minute {
+			t.Errorf("%v, version %d %q, %v, want version %d %q", wall, kept.Version, kept.Data, err, version, data)
+		}
+	}
+	keep := func(version uint64, data string, does bool) {
+		t.Helper()
+		if did := must[bool](t)(s.KeepTime(t.Context(), journal.KeptTime{Version: version, Data: []byte(data)})); did != does {
+			t.Errorf("version %d was kept: %v", version, did)
+		}
+	}
+	want(0, "")
+	keep(2, "x", false)
+	keep(1, "one", true)
+	keep(1, "again", false)
+	want(1, "one")
+	keep(3, "three", false)
+	keep(2, "two", true)
+	want(2, "two")
 }
 
 func testAppendAndRead(t *testing.T, s journal.Store) {

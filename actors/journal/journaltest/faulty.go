@@ -163,6 +163,27 @@ func (f *Faulty) Now(ctx context.Context) (time.Time, error) {
 	return m.Now(ctx)
 }
 
+// Time implements journal.Store.
+func (f *Faulty) Time(ctx context.Context) (time.Time, journal.KeptTime, error) {
+	m, err := f.store()
+	if err != nil {
+		return time.Time{}, journal.KeptTime{}, err
+	}
+	return m.Time(ctx)
+}
+
+// KeepTime implements journal.Store.
+func (f *Faulty) KeepTime(ctx context.Context, k journal.KeptTime) (kept bool, err error) {
+	if err := (Fault{}).wait(ctx); err != nil {
+		return false, err
+	}
+	k.Data = slices.Clone(k.Data)
+	if down := f.change(true, func(m *journal.Memory) { kept, err = m.KeepTime(context.Background(), k) }); down != nil {
+		return false, down
+	}
+	return kept, err
+}
+
 // Append implements journal.Store.
 func (f *Faulty) Append(ctx context.Context, batch []journal.Append) []error {
 	fault := f.draw()

@@ -68,6 +68,34 @@ func (s *Store) definitions(ctx context.Context, what, sql string, args ...any) 
 	return out, nil
 }
 
+// Time implements journal.Store.
+func (s *Store) Time(ctx context.Context) (now time.Time, kept journal.KeptTime, err error) {
+	err = s.read(ctx, "read the time", func(ctx context.Context, conn *pgxpool.Conn) error {
+		var version *int64
+		err := conn.QueryRow(ctx, "SELECT clock_timestamp(), t.version, t.data FROM (VALUES (1)) one LEFT JOIN limpet_time t ON t.id = 1").
+			Scan(&now, &version, &kept.Data)
+		if version != nil {
+			kept.Version = uint64(*version)
+		}
+		return err
+	})
+	return now.UTC(), kept, err
+}
+
+// KeepTime implements journal.Store.
+func (s *Store) KeepTime(ctx context.Context, k journal.KeptTime) (kept bool, err error) {
+	sql := "UPDATE limpet_time SET version = $1, data = $2 WHERE version = $1 - 1"
+	if k.Version == 1 {
+		sql = "INSERT INTO limpet_time (id, version, data) VALUES (1, $1, $2) ON CONFLICT DO NOTHING"
+	}
+	err = s.write(ctx, "keep the time", func(ctx context.Context, conn *pgxpool.Conn) error {
+		tag, err := conn.Exec(ctx, sql, int64(k.Version), k.Data)
+		kept = tag.RowsAffected() > 0
+		return err
+	})
+	return kept && err == nil, err
+}
+
 // Heartbeat implements journal.Store. Heartbeats are not logged: a commit that
 // changes nothing else is not flushed.
 func (s *Store) Heartbeat(ctx context.Context, server string, data []byte) (beats []messages.StoredHeartbeat, err error) {

@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3},
+	Migrations: []string{schema1, schema2, schema3, schema4},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -91,5 +91,14 @@ const schema3 = `
 CREATE TABLE presences (
 	from_at INTEGER PRIMARY KEY,
 	to_at   INTEGER NOT NULL
+) STRICT;
+`
+
+// schema4: how far time has come, in one row.
+const schema4 = `
+CREATE TABLE kept_time (
+	id      INTEGER PRIMARY KEY CHECK (id = 1),
+	version INTEGER NOT NULL,
+	data    BLOB NOT NULL
 ) STRICT;
 `

@@ -301,6 +301,39 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	return time.Now(), nil
 }
 
+// Time implements journal.Store.
+func (s *Store) Time(ctx context.Context) (now time.Time, kept journal.KeptTime, err error) {
+	err = s.read(ctx, "read the time", func(conn *sqlite.Conn) error {
+		now, kept.Alone = time.Now(), true
+		return each(conn, "SELECT version, data FROM kept_time", func(s *sqlite.Stmt) bool {
+			kept.Version, kept.Data = uint64(s.ColumnInt64(0)), make([]byte, s.ColumnLen(1))
+			s.ColumnBytes(1, kept.Data)
+			return false
+		})
+	})
+	return now, kept, err
+}
+
+// KeepTime implements journal.Store.
+func (s *Store) KeepTime(ctx context.Context, k journal.KeptTime) (kept bool, err error) {
+	err = s.write(ctx, "keep the time", func(w *writer) error {
+		stmt, err := w.conn.Prepare("INSERT INTO kept_time (id, version, data) SELECT 1, ?1, ?2 " +
+			"WHERE ?1 = 1 + coalesce((SELECT version FROM kept_time), 0) " +
+			"ON CONFLICT (id) DO UPDATE SET version = excluded.version, data = excluded.data")
+		if err != nil {
+			return err
+		}
+		stmt.BindInt64(1, int64(k.Version))
+		stmt.BindBytes(2, k.Data)
+		if err := run(stmt); err != nil {
+			return err
+		}
+		kept = w.conn.Changes() > 0
+		return nil
+	})
+	return kept && err == nil, err
+}
+
 // Heartbeat implements journal.Store. Only servers of this process share the
 // file.
 func (s *Store) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
