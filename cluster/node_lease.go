@@ -42,6 +42,12 @@ func (n *Node) HasEnded(worker, incarnation string) bool {
 	return n.members.leases.table.isOver(gossip.Name(worker, incarnation))
 }
 
+// HasLeft says that a worker's process that is gone had said that it leaves. The
+// view may never have shown that it was about to.
+func (n *Node) HasLeft(worker, incarnation string) bool {
+	return n.members.gossip.SaidLeaving(gossip.Name(worker, incarnation))
+}
+
 // LeaseHold is for how long at least this server may not call a worker's process
 // lost that is not there, or not the newest of its id, by its own word and that of
 // the other servers, whom it asks; ask again then. It takes as long as one of them does not answer, at most

@@ -35,6 +35,9 @@ type Config struct {
 	// Ended says that a process is known to have ended, or to have left: it never
 	// acts again. nil means that nothing is known.
 	Ended func(workerID, incarnation string) bool
+	// Left says that a process that is not there had said that it leaves, also if no
+	// view showed that. nil means that none had.
+	Left func(workerID, incarnation string) bool
 }
 
 // ProcessState is what a process that is admitted says of itself in the view.
@@ -165,6 +168,9 @@ func New[W comparable](cfg Config) *Core[W] {
 	if cfg.Ended == nil {
 		cfg.Ended = func(string, string) bool { return false }
 	}
+	if cfg.Left == nil {
+		cfg.Left = func(string, string) bool { return false }
+	}
 	return &Core[W]{cfg: cfg, workers: map[string]*worker[W]{}, questions: map[uint64]*waiter[W]{},
 		timers: heap.New(
 			func(a, b *waiter[W]) bool {
@@ -240,11 +246,18 @@ func (c *Core[W]) vanished(p *process[W]) {
 	if p.told == run.WorkerGone {
 		return
 	}
-	p.reason = messages.Reason_REASON_WORKER_LOST
+	p.reason = c.goneReason(w.id, p.ref.Incarnation)
 	if p.state == Leaving {
 		p.reason = messages.Reason_REASON_WORKER_LEFT
 	}
 	c.tellGone(p)
+}
+
+func (c *Core[W]) goneReason(workerID, incarnation string) messages.Reason {
+	if c.cfg.Left(workerID, incarnation) {
+		return messages.Reason_REASON_WORKER_LEFT
+	}
+	return messages.Reason_REASON_WORKER_LOST
 }
 
 // ---- answers and times -----------------------------------------------------------

@@ -114,7 +114,7 @@ func (c *Core[W]) giveUp(d *doubt[W]) {
 		c.tellOnly(v.news, to)
 	} else {
 		gone := &run.WorkerChanged{Worker: &messages.WorkerRef{WorkerId: w.id, Incarnation: d.incarnation},
-			State: run.WorkerGone, Reason: messages.Reason_REASON_WORKER_LOST}
+			State: run.WorkerGone, Reason: c.goneReason(w.id, d.incarnation)}
 		if w.holder() != nil {
 			gone.Reason = messages.Reason_REASON_WORKER_SUPERSEDED
 		}

@@ -30,6 +30,7 @@ import (
 //	                                  that names this process first; no hold: no
 //	                                  lease is left
 //	ended w1~i1                       the process is known to have ended
+//	left w1~i1                        it is known to have said that it leaves
 //	advance 2s                        ticks as often as Next asks
 //	load w1~i1 running=N, list        reports, and what listings show
 //	state                             counts
@@ -54,6 +55,7 @@ type script struct {
 	core  *Core[string]
 	now   time.Time
 	ended map[string]bool
+	left  map[string]bool
 	// open are the questions that were not answered, the oldest first.
 	open []openQuestion
 	out  strings.Builder
@@ -89,8 +91,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (s *script) begin(t *testing.T, d *datadriven.TestData) {
-	*s = script{now: epoch, ended: map[string]bool{}}
-	cfg := Config{Ended: func(w, i string) bool { return s.ended[w+"~"+i] }}
+	*s = script{now: epoch, ended: map[string]bool{}, left: map[string]bool{}}
+	cfg := Config{
+		Ended: func(w, i string) bool { return s.ended[w+"~"+i] },
+		Left:  func(w, i string) bool { return s.left[w+"~"+i] },
+	}
 	d.MaybeScanArgs(t, "workers", &cfg.WorkersMax)
 	s.core = New[string](cfg)
 }
@@ -157,6 +162,9 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		return s.core.Leases(s.now, s.question(t, d, arg(0), true), hold, d.HasArg("in-view"))
 	case "ended":
 		s.ended[arg(0)] = true
+		return nil
+	case "left":
+		s.left[arg(0)] = true
 		return nil
 	case "load":
 		of := ref(arg(0))

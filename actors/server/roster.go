@@ -47,7 +47,7 @@ type Roster struct {
 // NewRoster starts to watch the workers of a node's view.
 func NewRoster(c RosterConfig) *Roster {
 	r := &Roster{cfg: c, root: c.Node.System().Root}
-	r.core = roster.New[*actor.PID](roster.Config{Ended: c.Node.HasEnded})
+	r.core = roster.New[*actor.PID](roster.Config{Ended: c.Node.HasEnded, Left: c.Node.HasLeft})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.news = &notifier{send: func(to *actor.PID, n *run.WorkerChanged) { r.root.Send(to, n) }}
 	r.work.Go(func() { r.news.run(r.ctx) })

@@ -38,6 +38,15 @@ func TestRosterUpDrainingLeft(t *testing.T) {
 	})
 }
 
+// A worker that holds nothing leaves at once: no view shows that it is about to.
+func TestRosterLeftAtOnce(t *testing.T) {
+	actorstest.RosterBubble(t, func(w *actorstest.RosterWorld) {
+		p, watcher := w.Watched("w1")
+		_ = p.Node.Stop(w.T.Context())
+		watcher.Hears(time.Second, p, "gone: worker left")
+	})
+}
+
 // A worker that is drained by an operator stays, may be up again, and is lost,
 // and has not left, when it dies.
 func TestRosterDrainedAndBack(t *testing.T) {

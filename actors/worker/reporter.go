@@ -239,7 +239,7 @@ func (r *reporter) register(ctx context.Context) error {
 		reply, err := r.askAdmission(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return messages.Errorf(messages.CodeUnavailable, "worker %q was not admitted: %w", w.info.WorkerId, context.Cause(ctx))
+			return w.notAdmitted(ctx)
 		case err != nil:
 			wait(err.Error())
 		case reply.Refused != nil:

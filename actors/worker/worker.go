@@ -54,6 +54,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Hooks may be nil.
 	Hooks *Hooks
+	// OnStart, if not nil, is called before others see the worker, with the HARD
+	// runs that are bound to it, by id. Its error ends the worker.
+	OnStart func(ctx context.Context, bound []string) error
 }
 
 // Worker executes the attempts that runs send to its actor. Its methods may be
@@ -119,11 +122,19 @@ func (w *Worker) join(ctx context.Context) error {
 	if err := w.reporter.register(ctx); err != nil {
 		return err
 	}
+	if err := w.onStart(ctx); err != nil {
+		return err
+	}
 	w.node.SetState(cluster.StateReady)
 	w.reporter.admitted()
 	context.AfterFunc(w.life, w.node.OnPause(w.paused))
 	context.AfterFunc(w.life, w.node.OnDeclaredGone(w.declaredGone))
 	return nil
+}
+
+// notAdmitted is the error of a worker whose time to begin was over first.
+func (w *Worker) notAdmitted(ctx context.Context) error {
+	return messages.Errorf(messages.CodeUnavailable, "worker %q was not admitted: %w", w.info.WorkerId, context.Cause(ctx))
 }
 
 func (c Config) validate() error {

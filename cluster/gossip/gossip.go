@@ -139,6 +139,9 @@ func (g *Gossip) Knows(name string) bool { return g.table.isLive(name) }
 // IsWell says whether a process is a live member and nobody says otherwise.
 func (g *Gossip) IsWell(name string) bool { return g.table.isWell(name) }
 
+// SaidLeaving says whether a process that is gone had said that it leaves.
+func (g *Gossip) SaidLeaving(name string) bool { return g.table.saidLeaving(name) }
+
 // Show gossips the state of this node. It may wait so long until a packet with it
 // was sent. Of two calls at once the older state could be taken for the newer: the
 // caller orders them.

@@ -17,8 +17,9 @@ type table struct {
 	live map[string]entry
 	// appearances counts all of them.
 	appearances int
-	// gone are names that left, at most goneMax.
-	gone map[string]struct{}
+	// gone are names that are gone, at most goneMax, and whether they had said that
+	// they leave.
+	gone map[string]bool
 	// dead are members that were marked dead, and that memberlist still holds for
 	// alive.
 	dead    map[string]entry
@@ -74,7 +75,7 @@ const (
 )
 
 func newTable() *table {
-	return &table{changed: make(chan struct{}, 1), live: map[string]entry{}, gone: map[string]struct{}{}, dead: map[string]entry{},
+	return &table{changed: make(chan struct{}, 1), live: map[string]entry{}, gone: map[string]bool{}, dead: map[string]entry{},
 		suspects: map[string]*suspect{}, leaving: map[string]struct{}{}}
 }
 
@@ -180,7 +181,7 @@ func (t *table) declaredDead(name string, due func() time.Duration) {
 	delete(t.leaving, name)
 	t.forgetDead(name)
 	if !live || leaving || first <= 0 || e.unreadable != nil || !e.member.refutes() {
-		t.leave(name)
+		t.leave(name, leaving)
 		return
 	}
 	s := &suspect{since: time.Now()}
@@ -201,11 +202,13 @@ func (t *table) expire(name string, s *suspect, due time.Duration) {
 		s.timer.Reset(left)
 		return
 	}
-	t.leave(name)
+	t.leave(name, false)
 }
 
-// leave takes a member out.
-func (t *table) leave(name string) {
+// leave takes a member out. It had said that it leaves, in so many words or by the
+// state that it showed last.
+func (t *table) leave(name string, said bool) {
+	said = said || t.live[name].member.State == StateLeaving
 	delete(t.live, name)
 	delete(t.suspects, name)
 	for old := range t.gone {
@@ -214,8 +217,15 @@ func (t *table) leave(name string) {
 		}
 		delete(t.gone, old)
 	}
-	t.gone[name] = struct{}{}
+	t.gone[name] = said
 	t.wake()
+}
+
+// saidLeaving says whether a member that is gone had said that it leaves.
+func (t *table) saidLeaving(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.gone[name]
 }
 
 // expectLeaving takes in that a member says that it leaves.
@@ -230,7 +240,7 @@ func (t *table) expectLeaving(name string) {
 	t.news = append(t.news, News{Name: name, What: Left})
 	if suspected {
 		s.timer.Stop()
-		t.leave(name)
+		t.leave(name, true)
 		return
 	}
 	t.leaving[name] = struct{}{}
@@ -253,7 +263,8 @@ func (t *table) markDead(name string) bool {
 		t.anyDead.Store(true)
 	}
 	t.news = append(t.news, News{Name: name, What: Ended})
-	t.leave(name)
+	_, leaving := t.leaving[name]
+	t.leave(name, leaving)
 	return true
 }
 

@@ -149,3 +149,39 @@ func TestMemberThatCannotBeRead(t *testing.T) {
 	tab.updated("w~1", "10.0.0.1:2", meta(StateReady))
 	expect(t, tab, "w~1#1")
 }
+
+// Whether a member that is gone had said that it leaves is known however it went:
+// the state in which it leaves, and that it is gone, may be heard at once.
+func TestWhoSaidThatItLeaves(t *testing.T) {
+	for name, c := range map[string]struct {
+		goes func(tab *table, leaving []byte)
+		said bool
+	}{
+		"it leaves":            {func(tab *table, _ []byte) { tab.expectLeaving("w~1"); tab.declaredDead("w~1", long) }, true},
+		"it leaves, a suspect": {func(tab *table, _ []byte) { tab.declaredDead("w~1", long); tab.expectLeaving("w~1") }, true},
+		"it is about to leave and ends": {func(tab *table, leaving []byte) {
+			tab.updated("w~1", "10.0.0.1:2", leaving)
+			tab.markDead("w~1")
+		}, true},
+		"it is about to leave and is declared dead": {func(tab *table, leaving []byte) {
+			tab.updated("w~1", "10.0.0.1:2", leaving)
+			tab.declaredDead("w~1", never)
+		}, true},
+		"it says that it leaves and ends": {func(tab *table, _ []byte) { tab.expectLeaving("w~1"); tab.markDead("w~1") }, true},
+		"it ends":                         {func(tab *table, _ []byte) { tab.markDead("w~1") }, false},
+		"it is declared dead":             {func(tab *table, _ []byte) { tab.declaredDead("w~1", never) }, false},
+		"it comes back": {func(tab *table, ready []byte) {
+			tab.expectLeaving("w~1")
+			tab.declaredDead("w~1", long)
+			tab.joined("w~1", "10.0.0.1:2", ready)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tab, meta := tabled(t)
+			c.goes(tab, meta(StateLeaving))
+			if said := tab.saidLeaving("w~1"); said != c.said {
+				t.Errorf("it had said that it leaves: %v, want %v", said, c.said)
+			}
+		})
+	}
+}

@@ -39,6 +39,9 @@ const (
 	StepPhase_STEP_PHASE_FAILED     StepPhase = 8
 	StepPhase_STEP_PHASE_SKIPPED    StepPhase = 9
 	StepPhase_STEP_PHASE_CANCELED   StepPhase = 10
+	// It was begun on the worker of a HARD run, which is out of reach: it may run
+	// there, or be made again when the worker is back.
+	StepPhase_STEP_PHASE_AWAY StepPhase = 11
 )
 
 // Enum value maps for StepPhase.
@@ -55,6 +58,7 @@ var (
 		8:  "STEP_PHASE_FAILED",
 		9:  "STEP_PHASE_SKIPPED",
 		10: "STEP_PHASE_CANCELED",
+		11: "STEP_PHASE_AWAY",
 	}
 	StepPhase_value = map[string]int32{
 		"STEP_PHASE_UNSPECIFIED": 0,
@@ -68,6 +72,7 @@ var (
 		"STEP_PHASE_FAILED":      8,
 		"STEP_PHASE_SKIPPED":     9,
 		"STEP_PHASE_CANCELED":    10,
+		"STEP_PHASE_AWAY":        11,
 	}
 )
 
@@ -690,8 +695,10 @@ type Run struct {
 	Input          []byte                 `protobuf:"bytes,15,opt,name=input,proto3" json:"input,omitempty"`
 	Metadata       map[string]string      `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// In words: what the run waits for; empty when it does not.
-	WaitingFor    string `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
-	Dormant       bool   `protobuf:"varint,18,opt,name=dormant,proto3" json:"dormant,omitempty"`
+	WaitingFor string `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	Dormant    bool   `protobuf:"varint,18,opt,name=dormant,proto3" json:"dormant,omitempty"`
+	// When it was last replayed; unset if it was not, and in listings.
+	ReplayedAt    *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -850,6 +857,13 @@ func (x *Run) GetDormant() bool {
 		return x.Dormant
 	}
 	return false
+}
+
+func (x *Run) GetReplayedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReplayedAt
+	}
+	return nil
 }
 
 type Step struct {
@@ -1353,12 +1367,14 @@ func (x *HandedLocal) GetBytes() int64 {
 }
 
 type Child struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	Step          string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
-	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
-	Sticky        bool                   `protobuf:"varint,5,opt,name=sticky,proto3" json:"sticky,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	RunId    string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Workflow string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Step     string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Key      string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Sticky   bool                   `protobuf:"varint,5,opt,name=sticky,proto3" json:"sticky,omitempty"`
+	// As stored; unset if the child is not there (not yet, or no more).
+	Status        messages.RunStatus `protobuf:"varint,6,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1426,6 +1442,13 @@ func (x *Child) GetSticky() bool {
 		return x.Sticky
 	}
 	return false
+}
+
+func (x *Child) GetStatus() messages.RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return messages.RunStatus(0)
 }
 
 type ListRunsRequest struct {
@@ -3219,7 +3242,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\v2\x12.limpet.api.v1.RunR\x03run\x12)\n" +
 	"\x05steps\x18\x02 \x03(\v2\x13.limpet.api.v1.StepR\x05steps\x128\n" +
 	"\bbindings\x18\x03 \x03(\v2\x1c.limpet.api.v1.BindingRecordR\bbindings\x120\n" +
-	"\bchildren\x18\x04 \x03(\v2\x14.limpet.api.v1.ChildR\bchildren\"\xc8\x05\n" +
+	"\bchildren\x18\x04 \x03(\v2\x14.limpet.api.v1.ChildR\bchildren\"\x85\x06\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12'\n" +
@@ -3243,7 +3266,9 @@ const file_api_api_proto_rawDesc = "" +
 	"\bmetadata\x18\x10 \x03(\v2 .limpet.api.v1.Run.MetadataEntryR\bmetadata\x12\x1f\n" +
 	"\vwaiting_for\x18\x11 \x01(\tR\n" +
 	"waitingFor\x12\x18\n" +
-	"\adormant\x18\x12 \x01(\bR\adormant\x1a;\n" +
+	"\adormant\x18\x12 \x01(\bR\adormant\x12;\n" +
+	"\vreplayed_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"replayedAt\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x03\n" +
@@ -3294,13 +3319,14 @@ const file_api_api_proto_rawDesc = "" +
 	"\afailure\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\afailure\"7\n" +
 	"\vHandedLocal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"x\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\xa6\x01\n" +
 	"\x05Child\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x16\n" +
-	"\x06sticky\x18\x05 \x01(\bR\x06sticky\"\xdb\x02\n" +
+	"\x06sticky\x18\x05 \x01(\bR\x06sticky\x12,\n" +
+	"\x06status\x18\x06 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\"\xdb\x02\n" +
 	"\x0fListRunsRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x120\n" +
 	"\bstatuses\x18\x02 \x03(\x0e2\x14.limpet.v1.RunStatusR\bstatuses\x12\x1b\n" +
@@ -3438,7 +3464,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2\x1d.limpet.v1.WorkflowDefinitionR\n" +
 	"definition\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\tR\x04hash*\x9d\x02\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash*\xb2\x02\n" +
 	"\tStepPhase\x12\x1a\n" +
 	"\x16STEP_PHASE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_PHASE_WAITING\x10\x01\x12\x14\n" +
@@ -3451,7 +3477,8 @@ const file_api_api_proto_rawDesc = "" +
 	"\x11STEP_PHASE_FAILED\x10\b\x12\x16\n" +
 	"\x12STEP_PHASE_SKIPPED\x10\t\x12\x17\n" +
 	"\x13STEP_PHASE_CANCELED\x10\n" +
-	"*r\n" +
+	"\x12\x13\n" +
+	"\x0fSTEP_PHASE_AWAY\x10\v*r\n" +
 	"\vWorkerState\x12\x1c\n" +
 	"\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fWORKER_STATE_UP\x10\x01\x12\x19\n" +
@@ -3575,85 +3602,87 @@ var file_api_api_proto_depIdxs = []int32{
 	54, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	55, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
 	48, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	0,  // 14: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	54, // 15: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	54, // 16: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	54, // 17: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	55, // 18: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	56, // 19: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	54, // 20: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	54, // 21: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	54, // 22: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	56, // 23: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
-	14, // 24: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
-	15, // 25: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	56, // 26: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	54, // 27: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	54, // 28: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	54, // 29: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
-	16, // 30: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	55, // 31: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	52, // 32: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	54, // 33: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	54, // 34: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	11, // 35: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	51, // 36: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	10, // 37: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	54, // 38: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	57, // 39: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	49, // 40: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	30, // 41: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	39, // 42: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	39, // 43: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	51, // 44: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	39, // 45: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	39, // 46: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	1,  // 47: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	50, // 48: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	54, // 49: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	51, // 50: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	56, // 51: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	40, // 52: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	43, // 53: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	2,  // 54: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
-	3,  // 55: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
-	46, // 56: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	58, // 57: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	5,  // 58: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 59: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 60: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 61: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 62: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 63: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 64: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 65: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 66: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	31, // 67: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	33, // 68: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	35, // 69: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	37, // 70: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	41, // 71: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	44, // 72: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	6,  // 73: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 74: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 75: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 76: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 77: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 78: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 79: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 80: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 81: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	32, // 82: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	34, // 83: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	36, // 84: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	38, // 85: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	42, // 86: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	45, // 87: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	73, // [73:88] is the sub-list for method output_type
-	58, // [58:73] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	54, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
+	54, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	54, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	54, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	55, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	56, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	54, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	54, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	54, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	56, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
+	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
+	56, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	54, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	54, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	54, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
+	55, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	52, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	52, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	54, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	54, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	11, // 37: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	51, // 38: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	10, // 39: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	54, // 40: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	57, // 41: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	49, // 42: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	30, // 43: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	39, // 44: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	39, // 45: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	51, // 46: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	39, // 47: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	39, // 48: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	1,  // 49: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
+	50, // 50: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	54, // 51: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	51, // 52: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	56, // 53: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	40, // 54: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	43, // 55: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	2,  // 56: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
+	3,  // 57: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
+	46, // 58: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	58, // 59: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	5,  // 60: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 61: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 62: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 63: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 64: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 65: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 66: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 67: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 68: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	31, // 69: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	33, // 70: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	35, // 71: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	37, // 72: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	41, // 73: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	44, // 74: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	6,  // 75: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 76: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 77: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 78: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 79: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 80: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 81: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 82: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 83: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	32, // 84: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	34, // 85: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	36, // 86: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	38, // 87: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	42, // 88: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	45, // 89: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	75, // [75:90] is the sub-list for method output_type
+	60, // [60:75] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,6 +93,14 @@ type Config struct {
 	Logger *slog.Logger
 	// Hooks may be nil.
 	Hooks *Hooks
+	// OnStart, if not nil, is called once, after the worker is admitted and before
+	// any step can come. bound holds the ids of all Hard runs that have not ended
+	// and are bound to this worker's id, in order: what an earlier process of the
+	// worker left on disk for any other run is of no use any more, for that run
+	// ended, or was replayed, while the worker was away. A run may end between
+	// the question and the call, and is in bound all the same. An error, or a
+	// panic, ends Run. The context ends when the worker is told to stop.
+	OnStart func(ctx context.Context, bound []string) error
 	// Cluster changes the configuration of the membership before it starts;
 	// nil does not. It is for tests that bring their own network.
 	Cluster func(*cluster.Config)

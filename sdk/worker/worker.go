@@ -109,7 +109,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}()
 	serving, err := engine.Start(starting, engine.Config{
 		Node: node, Info: w.info, Functions: w.functions, Locals: w.locals, LocalLimits: w.config.localLimits(),
-		Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks,
+		Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks, OnStart: w.config.OnStart,
 	})
 	if err != nil {
 		return w.beforeReady(ctx, err)

@@ -193,6 +193,8 @@ func (a *placementActor) Receive(ctx actor.Context) {
 		if ctx.Sender() != nil {
 			ctx.Respond(&messages.LoadsReply{Loads: a.deps.Roster.Loads(a.pool)})
 		}
+	case *messages.BoundRunsOf:
+		a.answerBound(ctx.Sender(), m)
 	default:
 		if !a.heardFromWithin(ctx, now, m) {
 			return

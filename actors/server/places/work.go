@@ -104,6 +104,27 @@ func (a *placementActor) list(workerID string) {
 	}()
 }
 
+// answerBound reads a page of the HARD runs that are bound to a worker. A run
+// whose row says so has not ended.
+func (a *placementActor) answerBound(asker *actor.PID, m *messages.BoundRunsOf) {
+	if asker == nil {
+		return
+	}
+	root, store := a.root, a.deps.Store
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), listWithin)
+		defer cancel()
+		rows, next, err := store.List(ctx, journal.Filter{BoundWorker: m.GetWorkerId()}, listPage, m.GetPageToken())
+		reply := &messages.BoundRunsReply{NextPageToken: next, Error: messages.ToFailure(err)}
+		for _, row := range rows {
+			if row.Sticky == messages.Sticky_STICKY_HARD {
+				reply.Runs = append(reply.Runs, row.RunID)
+			}
+		}
+		root.Send(asker, reply)
+	}()
+}
+
 func boundRuns(ctx context.Context, store journal.Store, workerID string) ([]string, error) {
 	filter := journal.Filter{BoundWorker: workerID, Statuses: []messages.RunStatus{messages.RunStatus_RUN_STATUS_RUNNING}}
 	var runs []string
