@@ -261,7 +261,7 @@ func TestValidateLabelsAndPriority(t *testing.T) {
 			t.Errorf("%v lacks %q", err, want)
 		}
 	}
-	if ValidatePriority(0) != nil || ValidatePriority(3) != nil || ValidatePriority(4) == nil || ValidatePriority(-1) == nil {
+	if validatePriority("priority", 0) != nil || validatePriority("priority", 3) != nil || validatePriority("priority", 4) == nil || validatePriority("priority", -1) == nil {
 		t.Error("priorities")
 	}
 }

@@ -43,6 +43,7 @@ const (
 	CodeStateNotBuilt        Code = "STATE_NOT_BUILT"
 	CodeUnknownWorker        Code = "UNKNOWN_WORKER"
 	CodeWorkerEnding         Code = "WORKER_ENDING"
+	CodeWorkerGone           Code = "WORKER_GONE"
 	CodeCanceled             Code = "CANCELED"
 	CodeStepFailed           Code = "STEP_FAILED"
 	CodeJournalCorrupt       Code = "JOURNAL_CORRUPT"
@@ -94,7 +95,7 @@ var catalogue = map[Code]entry{
 	CodeInvalidDefinition:    {KindInvalidArgument, false, "correct every fault that the message lists, then register again"},
 	CodePayloadTooLarge:      {KindResourceExhausted, false, "store the data elsewhere and pass a reference, or keep it in the worker: that is what a sticky run is for"},
 	CodeLimitExceeded:        {KindResourceExhausted, false, "stay below the limit that the message names"},
-	CodeIdempotencyMismatch:  {KindAlreadyExists, false, "use a new idempotency key for a different workflow or input"},
+	CodeIdempotencyMismatch:  {KindAlreadyExists, false, "use a new idempotency key, or event id, for a different workflow or input"},
 	CodeRunFinished:          {KindFailedPrecondition, false, "the run has ended; `limpet run replay` runs it again"},
 	CodeRunNotFinished:       {KindFailedPrecondition, false, "wait for the end of the run, or cancel it first"},
 	CodeRunSetAside:          {KindDataLoss, false, "the history holds what this version cannot read; upgrade the server"},
@@ -105,7 +106,7 @@ var catalogue = map[Code]entry{
 	CodeSpawnKeyReused:       {KindAlreadyExists, false, "spawn each child of a step under a key of its own, and with the same input in every attempt: what may differ between two, such as the time, belongs into the child or into an earlier step"},
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
-	CodeUserError:            {KindAborted, true, "the step function returned this error"},
+	CodeUserError:            {KindAborted, true, "the function of the step, or of the worker, returned this error"},
 	CodeStepPanicked:         {KindAborted, true, "the step function panicked; the stack is in the failure"},
 	CodeScheduleTimeout:      {KindDeadlineExceeded, false, "start a worker that fits, free slots, or raise the step's schedule timeout"},
 	CodeExecutionTimeout:     {KindDeadlineExceeded, true, "make the step honour its context, or raise its execution timeout"},
@@ -115,6 +116,7 @@ var catalogue = map[Code]entry{
 	CodeStateNotBuilt:        {KindAborted, true, "the Bind function of the local state failed; its error is in the message"},
 	CodeUnknownWorker:        {KindNotFound, false, "check the id with `limpet worker list`"},
 	CodeWorkerEnding:         {KindFailedPrecondition, false, "its process was told to end; start it anew once it has ended"},
+	CodeWorkerGone:           {KindFailedPrecondition, false, "there is nothing to drain: its HARD runs wait until it is started again, the others go on elsewhere"},
 	CodeCanceled:             {KindCanceled, false, "the run was canceled; `limpet run replay` runs it again"},
 	CodeStepFailed:           {KindAborted, false, "see the failed step with `limpet run get`"},
 	CodeJournalCorrupt:       {KindDataLoss, false, "restore the journal file from a backup; it was not changed"},

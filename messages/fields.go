@@ -64,25 +64,33 @@ func HasFieldRule(field string) bool {
 
 // CheckFields checks the fields of a request, those of the runs in it included.
 // The error has the code of the first fault and names all of one message.
-func CheckFields(m proto.Message) error {
-	if faults := fieldFaults(m.ProtoReflect(), ""); len(faults) > 0 {
+func CheckFields(m proto.Message) error { return CheckFieldsAs(m, nil) }
+
+// CheckFieldsAs is CheckFields with other names for the fields: as gives one for the
+// full name of a field and the words that the table has for it.
+func CheckFieldsAs(m proto.Message, as func(field, words string) string) error {
+	if faults := fieldFaults(m.ProtoReflect(), "", as); len(faults) > 0 {
 		return JoinFaults(faults)
 	}
 	return nil
 }
 
-func fieldFaults(m protoreflect.Message, place string) []error {
+func fieldFaults(m protoreflect.Message, place string, as func(field, words string) string) []error {
 	var faults []error
 	for _, f := range checkedFields(m.Descriptor()) {
 		if f.rule.check != nil {
-			if err := f.rule.check(f.rule.words, m.Get(f.field)); err != nil {
+			words := f.rule.words
+			if as != nil {
+				words = as(string(f.field.FullName()), words)
+			}
+			if err := f.rule.check(words, m.Get(f.field)); err != nil {
 				faults = append(faults, placed(place, err))
 			}
 			continue
 		}
 		all := m.Get(f.field).List()
 		for j := range all.Len() {
-			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", f.field.Name(), j)); len(found) > 0 {
+			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", f.field.Name(), j), as); len(found) > 0 {
 				return append(faults, found...)
 			}
 		}
@@ -184,9 +192,11 @@ func each(check rule) rule {
 	}
 }
 
-func checkPriority(_ string, v protoreflect.Value) error { return ValidatePriority(int32(v.Int())) }
+func checkPriority(words string, v protoreflect.Value) error {
+	return validatePriority(words, int32(v.Int()))
+}
 
-func checkMetadata(_ string, v protoreflect.Value) error {
+func checkMetadata(words string, v protoreflect.Value) error {
 	metadata := make(map[string]string, v.Map().Len())
 	v.Map().Range(func(k protoreflect.MapKey, value protoreflect.Value) bool {
 		metadata[k.String()] = value.String()
@@ -195,7 +205,7 @@ func checkMetadata(_ string, v protoreflect.Value) error {
 	if len(metadata) == 0 {
 		return nil
 	}
-	return CheckMetadata(metadata)
+	return checkMetadataOf(words, metadata)
 }
 
 // brief cuts what an error quotes of a value.

@@ -128,24 +128,24 @@ func CheckKey(what, key string) error {
 	return nil
 }
 
-// CheckMetadata returns INVALID_ARGUMENT or LIMIT_EXCEEDED for metadata that a
+// checkMetadataOf returns INVALID_ARGUMENT or LIMIT_EXCEEDED for metadata that a
 // run may not have.
-func CheckMetadata(metadata map[string]string) error {
+func checkMetadataOf(words string, metadata map[string]string) error {
 	if n := len(metadata); n > MetadataMax {
-		return Errorf(CodeLimitExceeded, "the metadata has %d entries, more than MetadataMax = %d", n, MetadataMax)
+		return Errorf(CodeLimitExceeded, "%s has %d entries, more than MetadataMax = %d", words, n, MetadataMax)
 	}
 	size := 0
 	for k, v := range metadata {
-		if err := CheckName("metadata key", k); err != nil {
+		if err := CheckName(words+" key", k); err != nil {
 			return err
 		}
 		if !utf8.ValidString(v) {
-			return Errorf(CodeInvalidArgument, "metadata %q: its value %q is not UTF-8", k, brief(v))
+			return Errorf(CodeInvalidArgument, "%s %q: its value %q is not UTF-8", words, k, brief(v))
 		}
 		size += len(k) + len(v)
 	}
 	if size > MetadataBytesMax {
-		return Errorf(CodeLimitExceeded, "the metadata has %d bytes, more than MetadataBytesMax = %d", size, MetadataBytesMax)
+		return Errorf(CodeLimitExceeded, "%s has %d bytes, more than MetadataBytesMax = %d", words, size, MetadataBytesMax)
 	}
 	return nil
 }

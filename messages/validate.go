@@ -11,11 +11,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// ValidatePriority checks the priority of a run: 1 (high) to 3 (low), or 0 for
+// validatePriority checks the priority of a run: 1 (high) to 3 (low), or 0 for
 // the workflow's. The error is INVALID_ARGUMENT.
-func ValidatePriority(p int32) error {
+func validatePriority(words string, p int32) error {
 	if p < 0 || p > 3 {
-		return Errorf(CodeInvalidArgument, "priority %d: must be 1 (high) to 3 (low), or 0 for the default", p)
+		return Errorf(CodeInvalidArgument, "%s %d: must be 1 (high) to 3 (low), or 0 for the default", words, p)
 	}
 	return nil
 }

@@ -2446,6 +2446,123 @@ func (x *LoadsReply) GetLoads() []*WorkerLoad {
 	return nil
 }
 
+// BoundRunsOf asks placement for the HARD runs that have not ended and are bound
+// to a worker, whichever of its processes they were bound to. Reply:
+// BoundRunsReply.
+type BoundRunsOf struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	// Empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoundRunsOf) Reset() {
+	*x = BoundRunsOf{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoundRunsOf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoundRunsOf) ProtoMessage() {}
+
+func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoundRunsOf.ProtoReflect.Descriptor instead.
+func (*BoundRunsOf) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *BoundRunsOf) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *BoundRunsOf) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type BoundRunsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Runs  []string               `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Empty with the last page.
+	NextPageToken string   `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Error         *Failure `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoundRunsReply) Reset() {
+	*x = BoundRunsReply{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoundRunsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoundRunsReply) ProtoMessage() {}
+
+func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoundRunsReply.ProtoReflect.Descriptor instead.
+func (*BoundRunsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *BoundRunsReply) GetRuns() []string {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *BoundRunsReply) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *BoundRunsReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 type WorkerLoad struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Load  *LoadReport            `protobuf:"bytes,1,opt,name=load,proto3" json:"load,omitempty"`
@@ -2457,7 +2574,7 @@ type WorkerLoad struct {
 
 func (x *WorkerLoad) Reset() {
 	*x = WorkerLoad{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2586,7 @@ func (x *WorkerLoad) String() string {
 func (*WorkerLoad) ProtoMessage() {}
 
 func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2599,7 @@ func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerLoad.ProtoReflect.Descriptor instead.
 func (*WorkerLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WorkerLoad) GetLoad() *LoadReport {
@@ -2521,7 +2638,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2650,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2663,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LocalUse) GetName() string {
@@ -2631,7 +2748,7 @@ type LocalKeysOf struct {
 
 func (x *LocalKeysOf) Reset() {
 	*x = LocalKeysOf{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2760,7 @@ func (x *LocalKeysOf) String() string {
 func (*LocalKeysOf) ProtoMessage() {}
 
 func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2773,7 @@ func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysOf.ProtoReflect.Descriptor instead.
 func (*LocalKeysOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LocalKeysOf) GetWorkflow() string {
@@ -2684,7 +2801,7 @@ type LocalKeysReply struct {
 
 func (x *LocalKeysReply) Reset() {
 	*x = LocalKeysReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2813,7 @@ func (x *LocalKeysReply) String() string {
 func (*LocalKeysReply) ProtoMessage() {}
 
 func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2826,7 @@ func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysReply.ProtoReflect.Descriptor instead.
 func (*LocalKeysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LocalKeysReply) GetKeys() []*LocalKeys {
@@ -2729,7 +2846,7 @@ type LocalKeys struct {
 
 func (x *LocalKeys) Reset() {
 	*x = LocalKeys{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2858,7 @@ func (x *LocalKeys) String() string {
 func (*LocalKeys) ProtoMessage() {}
 
 func (x *LocalKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2871,7 @@ func (x *LocalKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeys.ProtoReflect.Descriptor instead.
 func (*LocalKeys) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LocalKeys) GetKeys() map[string][]byte {
@@ -2779,7 +2896,7 @@ type DrainWorker struct {
 
 func (x *DrainWorker) Reset() {
 	*x = DrainWorker{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2791,7 +2908,7 @@ func (x *DrainWorker) String() string {
 func (*DrainWorker) ProtoMessage() {}
 
 func (x *DrainWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2804,7 +2921,7 @@ func (x *DrainWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
 func (*DrainWorker) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DrainWorker) GetWorkerId() string {
@@ -2844,7 +2961,7 @@ type DrainWorkerReply struct {
 
 func (x *DrainWorkerReply) Reset() {
 	*x = DrainWorkerReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +2973,7 @@ func (x *DrainWorkerReply) String() string {
 func (*DrainWorkerReply) ProtoMessage() {}
 
 func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +2986,7 @@ func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerReply.ProtoReflect.Descriptor instead.
 func (*DrainWorkerReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DrainWorkerReply) GetError() *Failure {
@@ -2894,7 +3011,7 @@ type StillBound struct {
 
 func (x *StillBound) Reset() {
 	*x = StillBound{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +3023,7 @@ func (x *StillBound) String() string {
 func (*StillBound) ProtoMessage() {}
 
 func (x *StillBound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +3036,7 @@ func (x *StillBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StillBound.ProtoReflect.Descriptor instead.
 func (*StillBound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StillBound) GetWorkerId() string {
@@ -2967,7 +3084,7 @@ type BoundRun struct {
 
 func (x *BoundRun) Reset() {
 	*x = BoundRun{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3096,7 @@ func (x *BoundRun) String() string {
 func (*BoundRun) ProtoMessage() {}
 
 func (x *BoundRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3109,7 @@ func (x *BoundRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRun.ProtoReflect.Descriptor instead.
 func (*BoundRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BoundRun) GetRunId() string {
@@ -3020,7 +3137,7 @@ type ReportLoad struct {
 
 func (x *ReportLoad) Reset() {
 	*x = ReportLoad{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3149,7 @@ func (x *ReportLoad) String() string {
 func (*ReportLoad) ProtoMessage() {}
 
 func (x *ReportLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3162,7 @@ func (x *ReportLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
 func (*ReportLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 // Describe asks a worker actor for its WorkerInfo.
@@ -3057,7 +3174,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3069,7 +3186,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3082,7 +3199,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 type DescribeReply struct {
@@ -3097,7 +3214,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3109,7 +3226,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3122,7 +3239,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -3159,7 +3276,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3171,7 +3288,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3184,7 +3301,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -3229,7 +3346,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3358,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3371,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -3288,7 +3405,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3417,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3430,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -3333,7 +3450,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +3462,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +3475,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -3379,7 +3496,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3508,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3521,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -3431,7 +3548,7 @@ type CancelRun struct {
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3560,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +3573,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -3485,7 +3602,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3614,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3627,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -3544,7 +3661,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3673,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +3686,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CommandReply) GetError() *Failure {
@@ -3596,7 +3713,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3725,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3738,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -3671,7 +3788,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +3800,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +3813,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -3737,7 +3854,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3749,7 +3866,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3762,7 +3879,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -3797,7 +3914,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3926,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +3939,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -3865,7 +3982,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3877,7 +3994,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3890,7 +4007,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Activate) GetKind() string {
@@ -3921,7 +4038,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3933,7 +4050,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3946,7 +4063,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -3992,7 +4109,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4004,7 +4121,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4017,7 +4134,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -4053,7 +4170,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4065,7 +4182,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4078,7 +4195,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Ping) GetName() string {
@@ -4111,7 +4228,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4123,7 +4240,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4136,7 +4253,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -4190,7 +4307,7 @@ type LeaseAsk struct {
 
 func (x *LeaseAsk) Reset() {
 	*x = LeaseAsk{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4319,7 @@ func (x *LeaseAsk) String() string {
 func (*LeaseAsk) ProtoMessage() {}
 
 func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4332,7 @@ func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAsk.ProtoReflect.Descriptor instead.
 func (*LeaseAsk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *LeaseAsk) GetName() string {
@@ -4281,7 +4398,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4293,7 +4410,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4306,7 +4423,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LeaseGrant) GetName() string {
@@ -4360,7 +4477,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4372,7 +4489,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4385,7 +4502,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Heartbeat) GetServers() []string {
@@ -4442,7 +4559,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4454,7 +4571,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4467,7 +4584,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -4485,7 +4602,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4497,7 +4614,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4510,7 +4627,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -4739,7 +4856,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\"9\n" +
 	"\n" +
 	"LoadsReply\x12+\n" +
-	"\x05loads\x18\x01 \x03(\v2\x15.limpet.v1.WorkerLoadR\x05loads\"N\n" +
+	"\x05loads\x18\x01 \x03(\v2\x15.limpet.v1.WorkerLoadR\x05loads\"I\n" +
+	"\vBoundRunsOf\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"v\n" +
+	"\x0eBoundRunsReply\x12\x12\n" +
+	"\x04runs\x18\x01 \x03(\tR\x04runs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12(\n" +
+	"\x05error\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\x05error\"N\n" +
 	"\n" +
 	"WorkerLoad\x12)\n" +
 	"\x04load\x18\x01 \x01(\v2\x15.limpet.v1.LoadReportR\x04load\x12\x15\n" +
@@ -4907,7 +5032,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_wire_proto_goTypes = []any{
 	(ReleaseReason)(0),       // 0: limpet.v1.ReleaseReason
 	(*Dispatch)(nil),         // 1: limpet.v1.Dispatch
@@ -4936,104 +5061,107 @@ var file_wire_proto_goTypes = []any{
 	(*LoadReport)(nil),       // 24: limpet.v1.LoadReport
 	(*LoadsOf)(nil),          // 25: limpet.v1.LoadsOf
 	(*LoadsReply)(nil),       // 26: limpet.v1.LoadsReply
-	(*WorkerLoad)(nil),       // 27: limpet.v1.WorkerLoad
-	(*LocalUse)(nil),         // 28: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),      // 29: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),   // 30: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),        // 31: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),      // 32: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil), // 33: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),       // 34: limpet.v1.StillBound
-	(*BoundRun)(nil),         // 35: limpet.v1.BoundRun
-	(*ReportLoad)(nil),       // 36: limpet.v1.ReportLoad
-	(*Describe)(nil),         // 37: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 38: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 39: limpet.v1.Superseded
-	(*StartRun)(nil),         // 40: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 41: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 42: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 43: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 44: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 45: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 46: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 47: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 48: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 49: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 50: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 51: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 52: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 53: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 54: limpet.v1.Ping
-	(*Pong)(nil),             // 55: limpet.v1.Pong
-	(*LeaseAsk)(nil),         // 56: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),       // 57: limpet.v1.LeaseGrant
-	(*Heartbeat)(nil),        // 58: limpet.v1.Heartbeat
-	(*ShardsReleased)(nil),   // 59: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 60: limpet.v1.ShardsTaken
-	nil,                      // 61: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 62: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 63: limpet.v1.SpawnChild.MetadataEntry
-	nil,                      // 64: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),              // 65: limpet.v1.Sticky
-	(Reason)(0),              // 66: limpet.v1.Reason
-	(*HandedState)(nil),      // 67: limpet.v1.HandedState
-	(*Failure)(nil),          // 68: limpet.v1.Failure
-	(ParentEnd)(0),           // 69: limpet.v1.ParentEnd
-	(*LabelRule)(nil),        // 70: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 71: limpet.v1.WorkerRef
-	(WaitReason)(0),          // 72: limpet.v1.WaitReason
-	(*WorkerInfo)(nil),       // 73: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 74: limpet.v1.RunStarted
-	(*CancelRequested)(nil),  // 75: limpet.v1.CancelRequested
-	(RunStatus)(0),           // 76: limpet.v1.RunStatus
-	(*Entry)(nil),            // 77: limpet.v1.Entry
+	(*BoundRunsOf)(nil),      // 27: limpet.v1.BoundRunsOf
+	(*BoundRunsReply)(nil),   // 28: limpet.v1.BoundRunsReply
+	(*WorkerLoad)(nil),       // 29: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),         // 30: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),      // 31: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),   // 32: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),        // 33: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),      // 34: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil), // 35: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),       // 36: limpet.v1.StillBound
+	(*BoundRun)(nil),         // 37: limpet.v1.BoundRun
+	(*ReportLoad)(nil),       // 38: limpet.v1.ReportLoad
+	(*Describe)(nil),         // 39: limpet.v1.Describe
+	(*DescribeReply)(nil),    // 40: limpet.v1.DescribeReply
+	(*Superseded)(nil),       // 41: limpet.v1.Superseded
+	(*StartRun)(nil),         // 42: limpet.v1.StartRun
+	(*StartRuns)(nil),        // 43: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),   // 44: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),    // 45: limpet.v1.StartRunReply
+	(*CancelRun)(nil),        // 46: limpet.v1.CancelRun
+	(*ReplayRun)(nil),        // 47: limpet.v1.ReplayRun
+	(*CommandReply)(nil),     // 48: limpet.v1.CommandReply
+	(*WatchRun)(nil),         // 49: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),    // 50: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),    // 51: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),       // 52: limpet.v1.MemberMeta
+	(*Activate)(nil),         // 53: limpet.v1.Activate
+	(*ActivateReply)(nil),    // 54: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),     // 55: limpet.v1.DeclaredGone
+	(*Ping)(nil),             // 56: limpet.v1.Ping
+	(*Pong)(nil),             // 57: limpet.v1.Pong
+	(*LeaseAsk)(nil),         // 58: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),       // 59: limpet.v1.LeaseGrant
+	(*Heartbeat)(nil),        // 60: limpet.v1.Heartbeat
+	(*ShardsReleased)(nil),   // 61: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),      // 62: limpet.v1.ShardsTaken
+	nil,                      // 63: limpet.v1.Dispatch.ParentsEntry
+	nil,                      // 64: limpet.v1.Dispatch.MetadataEntry
+	nil,                      // 65: limpet.v1.SpawnChild.MetadataEntry
+	nil,                      // 66: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),              // 67: limpet.v1.Sticky
+	(Reason)(0),              // 68: limpet.v1.Reason
+	(*HandedState)(nil),      // 69: limpet.v1.HandedState
+	(*Failure)(nil),          // 70: limpet.v1.Failure
+	(ParentEnd)(0),           // 71: limpet.v1.ParentEnd
+	(*LabelRule)(nil),        // 72: limpet.v1.LabelRule
+	(*WorkerRef)(nil),        // 73: limpet.v1.WorkerRef
+	(WaitReason)(0),          // 74: limpet.v1.WaitReason
+	(*WorkerInfo)(nil),       // 75: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),       // 76: limpet.v1.RunStarted
+	(*CancelRequested)(nil),  // 77: limpet.v1.CancelRequested
+	(RunStatus)(0),           // 78: limpet.v1.RunStatus
+	(*Entry)(nil),            // 79: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	65, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	61, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	66, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
-	62, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	67, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	66, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	66, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	67, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	63, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	68, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	64, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	69, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	68, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	68, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
 	0,  // 7: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	68, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	66, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	67, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	68, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	63, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	69, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
-	68, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	65, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	70, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	71, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	72, // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	73, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	68, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	28, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	27, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	24, // 23: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	31, // 24: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	64, // 25: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	68, // 26: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	35, // 27: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	73, // 28: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	74, // 29: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	75, // 30: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	40, // 31: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	43, // 32: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	68, // 33: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	68, // 34: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	49, // 35: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	76, // 36: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	68, // 37: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	77, // 38: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	68, // 39: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	70, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	68, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	69, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	70, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	65, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	71, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	70, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	67, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	72, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	73, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	74, // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	75, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	70, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	30, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	29, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	70, // 23: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
+	24, // 24: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	33, // 25: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	66, // 26: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	70, // 27: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	37, // 28: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	75, // 29: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	76, // 30: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	77, // 31: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	42, // 32: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	45, // 33: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	70, // 34: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	70, // 35: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	51, // 36: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	78, // 37: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	70, // 38: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	79, // 39: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	70, // 40: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5053,7 +5181,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   64,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

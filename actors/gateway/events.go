@@ -39,7 +39,10 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	response := &api.PushEventResponse{EventId: eventID}
 	for i, run := range runs {
 		name := run.GetStart().GetWorkflow()
-		if f := replies[i].GetError(); f != nil {
+		if f := replies[i].GetError(); f.GetCode() == string(messages.CodeIdempotencyMismatch) {
+			return nil, messages.Errorf(messages.CodeIdempotencyMismatch, "event id %q was pushed before with another key, payload or metadata: %s; give this event an id of its own",
+				eventID, f.GetMessage())
+		} else if f != nil {
 			return nil, messages.Errorf(messages.Code(f.GetCode()), "event %s for workflow %q: %s; others may have started: push again with this event id to complete it",
 				eventID, name, f.GetMessage())
 		}

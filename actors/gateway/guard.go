@@ -60,10 +60,13 @@ func (g *guard) check(r *http.Request) *messages.Error {
 		return messages.Errorf(messages.CodeUnauthenticated, "calls from web pages of other origins are refused: %w", err)
 	}
 	if g.want != nil {
+		if r.Header.Get("Authorization") == "" {
+			return messages.Errorf(messages.CodeUnauthenticated, "the call carries no secret, and this cluster has one")
+		}
 		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		sum := sha256.Sum256([]byte(token))
 		if subtle.ConstantTimeCompare(sum[:], g.want) != 1 {
-			return messages.Errorf(messages.CodeUnauthenticated, "the call does not carry the cluster's secret")
+			return messages.Errorf(messages.CodeUnauthenticated, "the secret of the call is not the cluster's")
 		}
 	}
 	if r.ContentLength > messages.RequestBytesMax {

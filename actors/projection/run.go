@@ -17,12 +17,16 @@ import (
 func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
 	view := &api.GetRunResponse{Run: Listed(&record.Row), Bindings: bindings(record)}
 	view.Run.Input, view.Run.Metadata = s.Start.GetInput(), s.Start.GetMetadata()
-	view.Run.Failure = s.Failure
+	view.Run.Failure, view.Run.ReplayedAt = s.Failure, timestamp(s.ReplayedAt)
 	if w := s.Binding.Worker; w != nil {
 		view.Run.WorkerId = w.WorkerId
 	}
 	for i := range s.Steps {
-		view.Steps = append(view.Steps, step(&s.Steps[i]))
+		v := step(&s.Steps[i])
+		if s.Away(&s.Steps[i]) {
+			v.Phase = api.StepPhase_STEP_PHASE_AWAY
+		}
+		view.Steps = append(view.Steps, v)
 	}
 	for _, c := range s.Children {
 		view.Children = append(view.Children, &api.Child{RunId: c.RunID, Workflow: c.Workflow, Step: c.Step, Key: c.Key, Sticky: c.Sticky})

@@ -316,7 +316,7 @@ func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 		st := &s.Steps[i]
 		*st = Step{Def: st.Def, parents: st.parents, children: st.children, Attempt: st.Attempt, lost: st.lost}
 	}
-	s.Status, s.Failure, s.FinishedAt = messages.RunStatus_RUN_STATUS_RUNNING, nil, time.Time{}
+	s.Status, s.Failure, s.FinishedAt, s.ReplayedAt = messages.RunStatus_RUN_STATUS_RUNNING, nil, time.Time{}, at
 	s.Cancel, s.CancelAt = nil, time.Time{}
 	s.Binding = Binding{}
 	s.Handed, s.StateLost = nil, false

@@ -118,6 +118,8 @@ type State struct {
 	Cancel                *messages.CancelRequested
 	CancelAt              time.Time
 	CreatedAt, FinishedAt time.Time
+	// ReplayedAt is the time of the last replay; zero for none.
+	ReplayedAt time.Time
 	Binding               Binding
 	// Epoch is the newest that was used.
 	Epoch    uint64
@@ -198,6 +200,10 @@ func (s *State) hard() bool     { return s.Def.Sticky == messages.Sticky_STICKY_
 
 // bound says that the run has a binding that can be used.
 func (s *State) bound() bool { return s.Binding.Worker != nil && !s.Binding.Lost }
+
+// Away says that a step's live attempt was begun on the worker of a HARD run that
+// is out of reach.
+func (s *State) Away(st *Step) bool { return s.pending() && st.Phase == Live }
 
 // pending says that a HARD run waits for its worker.
 func (s *State) pending() bool { return s.hard() && s.Binding.Worker != nil && s.Binding.Lost }

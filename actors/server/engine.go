@@ -302,9 +302,38 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 	}
 	view := projection.Run(&record, m.State())
 	if !journal.Finished(record.Row.Status) {
-		view.Run.WaitingFor = e.host.waitingFor(ctx, runID, m)
+		var here bool
+		if view.Run.WaitingFor, here = e.host.waitingHere(ctx, runID); !here {
+			view.Run.WaitingFor = e.host.waitingStored(m)
+		}
+	}
+	if len(view.GetChildren()) > 0 {
+		if err := e.addStatuses(ctx, runID, view.GetChildren()); err != nil {
+			return nil, err
+		}
 	}
 	return view, nil
+}
+
+// addStatuses gives children of a run the statuses that are stored.
+func (e *Engine) addStatuses(ctx context.Context, parent string, children []*api.Child) error {
+	statuses := make(map[string]messages.RunStatus, len(children))
+	for token := ""; ; {
+		rows, next, err := e.host.cfg.Store.List(ctx, journal.Filter{ParentRun: parent}, messages.PageSizeMax, token)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			statuses[rows[i].RunID] = rows[i].Status
+		}
+		if token = next; token == "" {
+			break
+		}
+	}
+	for _, c := range children {
+		c.Status = statuses[c.GetRunId()]
+	}
+	return nil
 }
 
 func (e *Engine) stored(ctx context.Context, runID string) (record journal.Record, m *run.Machine, err error) {
@@ -319,16 +348,14 @@ func (e *Engine) stored(ctx context.Context, runID string) (record journal.Recor
 	return record, m, err
 }
 
-// waitingFor asks the activation, or, where there is none here, the history.
-func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) string {
+// waitingHere asks the activation what a run waits for; false where there is none
+// here: then its history says what is known.
+func (h *Host) waitingHere(ctx context.Context, runID string) (words string, here bool) {
 	h.mu.RLock()
 	a := h.core.Active(runID)
 	h.mu.RUnlock()
 	if a == nil {
-		if w := m.State().Binding.Worker; w != nil {
-			h.see(m, w.WorkerId)
-		}
-		return m.WaitingFor()
+		return "", false
 	}
 	asked := h.root.RequestFuture(a.Address.(*actor.PID), activation.AskWaitingFor{}, hostTry)
 	// An answer of nothing ends the waiting when nobody wants to know any more.
@@ -336,7 +363,15 @@ func (h *Host) waitingFor(ctx context.Context, runID string, m *run.Machine) str
 	defer stop()
 	answer, _ := asked.Result()
 	w, _ := answer.(activation.WaitingFor)
-	return string(w)
+	return string(w), true
+}
+
+// waitingStored is what the history of a run that is not in memory here says.
+func (h *Host) waitingStored(m *run.Machine) string {
+	if w := m.State().Binding.Worker; w != nil {
+		h.see(m, w.WorkerId)
+	}
+	return m.WaitingFor()
 }
 
 // see tells a machine what the roster knows of the worker of its run.
@@ -363,7 +398,44 @@ func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, toke
 		}
 		runs[i] = projection.Listed(&rows[i])
 	}
+	e.addWaits(ctx, runs)
 	return runs, next, nil
+}
+
+const (
+	// waitsListed is of how many runs of a page it is found out what they wait for,
+	// beyond what their rows say; waitsAtOnce bounds how many are asked at once, and
+	// waitsWithin the time of all.
+	waitsListed = 100
+	waitsAtOnce = 8
+	waitsWithin = time.Second
+)
+
+// addWaits says what those of a page wait for that are not dormant: a run that has
+// no worker yet, for example, whose row says nothing of it.
+func (e *Engine) addWaits(ctx context.Context, runs []*api.Run) {
+	ctx, cancel := context.WithTimeout(ctx, waitsWithin)
+	defer cancel()
+	var asking sync.WaitGroup
+	room, asked := make(chan struct{}, waitsAtOnce), 0
+	for _, r := range runs {
+		if r.GetDormant() || journal.Finished(r.GetStatus()) {
+			continue
+		}
+		if asked++; asked > waitsListed {
+			break
+		}
+		room <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-room }()
+			if words, here := e.host.waitingHere(ctx, r.GetRunId()); here {
+				r.WaitingFor = words
+			} else if _, m, err := e.stored(ctx, r.GetRunId()); err == nil {
+				r.WaitingFor = e.host.waitingStored(m)
+			}
+		})
+	}
+	asking.Wait()
 }
 
 // Workflow returns the current version of a workflow. Errors: UNKNOWN_WORKFLOW.

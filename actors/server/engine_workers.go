@@ -106,7 +106,7 @@ func (e *Engine) statuses(ctx context.Context) []roster.WorkerStatus {
 // DrainWorker returns when the worker takes on nothing new, and the runs of this
 // server know: SOFT ones leave it at their next step. Its process stays.
 // A deadline of 0 is the worker's own grace. Errors: UNKNOWN_WORKER,
-// WORKER_ENDING, UNAVAILABLE when the worker does not answer.
+// WORKER_GONE, WORKER_ENDING, UNAVAILABLE when the worker does not answer.
 func (e *Engine) DrainWorker(ctx context.Context, workerID string, deadline time.Duration) (*api.Worker, error) {
 	return e.drain(ctx, run.WorkerDraining, &messages.DrainWorker{WorkerId: workerID, DeadlineMs: deadline.Milliseconds()})
 }
@@ -128,7 +128,7 @@ func (e *Engine) drain(ctx context.Context, state run.WorkerState, m *messages.D
 		case !known:
 			return nil, messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", m.WorkerId)
 		case w.State == run.WorkerGone:
-			return nil, messages.Errorf(messages.CodeUnknownWorker, "worker %q is gone: %s", m.WorkerId, w.Reason.Words())
+			return nil, messages.Errorf(messages.CodeWorkerGone, "worker %q is gone: %s", m.WorkerId, w.Reason.Words())
 		}
 		ask := &messages.DrainWorker{WorkerId: m.WorkerId, Incarnation: w.Incarnation, Undrain: m.Undrain, DeadlineMs: m.DeadlineMs}
 		try, cancel := context.WithTimeout(ctx, hostTry)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -17,6 +18,9 @@ import (
 
 // callTimeout limits calls that answer at once, with all their tries.
 const callTimeout = 30 * time.Second
+
+// sayAgainAfter is for how long a failure has to be away to be told of anew.
+const sayAgainAfter = time.Minute
 
 // connection is the API of a cluster, by any of its servers.
 type connection struct {
@@ -31,15 +35,17 @@ type connection struct {
 // waited for.
 func (c *cli) connect() (*connection, error) {
 	conn := &connection{}
-	said := ""
+	// Each server's failure is said once while it lasts, whatever else fails.
+	said := map[string]time.Time{}
 	client, err := sdk.NewClient(sdk.ClientConfig{
 		Address: c.address, Secret: c.secret, ConnectFor: sdk.Never,
 		OnRetry: func(r sdk.Retry) {
-			text := messageOf(r.Err)
-			if text == said {
+			text, failure := messageOf(r.Err), r.Address+" "+string(messages.CodeOf(r.Err))
+			last := said[failure]
+			said[failure] = c.now()
+			if said[failure].Sub(last) < sayAgainAfter {
 				return
 			}
-			said = text
 			if conn.line != nil && conn.line.to.terminal {
 				conn.line.say("%s; trying again", text)
 				return
@@ -57,6 +63,11 @@ func (c *cli) connect() (*connection, error) {
 // call makes one call with a limit on its time and returns the answer, or an
 // error of the catalogue.
 func call[Req, Resp any](ctx context.Context, conn *connection, method func(context.Context, *connect.Request[Req]) (*connect.Response[Resp], error), req *Req) (*Resp, error) {
+	if m, ok := any(req).(proto.Message); ok {
+		if err := messages.CheckFieldsAs(m, flagOf); err != nil {
+			return nil, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := method(ctx, connect.NewRequest(req))
@@ -65,6 +76,24 @@ func call[Req, Resp any](ctx context.Context, conn *connection, method func(cont
 	}
 	return resp.Msg, nil
 }
+
+// flags are those that fill in a field of a request, by the field's full name.
+var flags = map[string]string{
+	"limpet.api.v1.StartRunRequest.idempotency_key": "--key",
+	"limpet.api.v1.StartRunRequest.priority":        "--priority",
+	"limpet.api.v1.StartRunRequest.metadata":        "--meta",
+	"limpet.api.v1.CancelRunRequest.reason":         "--reason",
+	"limpet.api.v1.ReplayRunRequest.steps":          "--step",
+	"limpet.api.v1.ListRunsRequest.workflow":        "--workflow",
+	"limpet.api.v1.ListRunsRequest.worker_id":       "--worker",
+	"limpet.api.v1.ListRunsRequest.parent_run":      "--parent",
+	"limpet.api.v1.ListRunsRequest.page_token":      "--page-token",
+	"limpet.api.v1.PushEventRequest.event_id":       "--id",
+	"limpet.api.v1.PushEventRequest.metadata":       "--meta",
+}
+
+// flagOf names a field as the command line does; other fields are arguments.
+func flagOf(field, words string) string { return orDefault(flags[field], words) }
 
 // explain gives the error of a call that reached nobody a hint of its own.
 func (conn *connection) explain(err error) error {

@@ -8,15 +8,30 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// eventText says an event in words, with a colour.
-func eventText(e *messages.Event) (text, color string) {
+// eventWords say the events of one entry.
+type eventWords struct {
+	// at is when it was written, in the zone of whoever reads.
+	at time.Time
+}
+
+// moment is a time of the engine's: with its day, unless that is the entry's.
+func (w eventWords) moment(us int64) string {
+	at := time.UnixMicro(us).In(w.at.Location())
+	if at.Format(time.DateOnly) == w.at.Format(time.DateOnly) {
+		return at.Format("15:04:05.000")
+	}
+	return at.Format("2006-01-02 15:04:05")
+}
+
+// text says an event in words, with a colour.
+func (w eventWords) text(e *messages.Event) (text, color string) {
 	switch k := e.GetKind().(type) {
 	case *messages.Event_RunStarted:
 		return fmt.Sprintf("run of %s started by %s, input %s", k.RunStarted.GetWorkflow(), k.RunStarted.GetTrigger(), brief(string(k.RunStarted.GetInput()), 60)), ""
 	case *messages.Event_CancelRequested:
 		return "cancel requested" + because(k.CancelRequested.GetReason()), yellow
 	case *messages.Event_RunDormant:
-		return "asleep until " + wakeText(k.RunDormant), dim
+		return "asleep until " + w.wake(k.RunDormant), dim
 	case *messages.Event_RunReplayed:
 		if steps := k.RunReplayed.GetSteps(); len(steps) > 0 {
 			return "replayed: " + strings.Join(steps, ", "), ""
@@ -38,13 +53,13 @@ func eventText(e *messages.Event) (text, color string) {
 	if text, color, ok := stateText(e); ok {
 		return text, color
 	}
-	if text, color, ok := stepText(e); ok {
+	if text, color, ok := w.step(e); ok {
 		return text, color
 	}
 	return fmt.Sprintf("an event that this version does not know: %v", e), yellow
 }
 
-func stepText(e *messages.Event) (text, color string, ok bool) {
+func (w eventWords) step(e *messages.Event) (text, color string, ok bool) {
 	switch k := e.GetKind().(type) {
 	case *messages.Event_StepDispatched:
 		d := k.StepDispatched
@@ -54,7 +69,7 @@ func stepText(e *messages.Event) (text, color string, ok bool) {
 	case *messages.Event_StepSucceeded:
 		return fmt.Sprintf("step %s succeeded: %s", k.StepSucceeded.GetStep(), brief(string(k.StepSucceeded.GetOutput()), 60)), green, true
 	case *messages.Event_AttemptFailed:
-		return attemptFailedText(k.AttemptFailed), yellow, true
+		return w.attemptFailed(k.AttemptFailed), yellow, true
 	case *messages.Event_AttemptLost:
 		return fmt.Sprintf("step %s lost with its worker (attempt %d)%s", k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), because(k.AttemptLost.Why())), yellow, true
 	case *messages.Event_AttemptRevoked:
@@ -103,10 +118,10 @@ func boundText(b *messages.Bound) string {
 	return text + because(b.GetReason().Words())
 }
 
-func attemptFailedText(f *messages.AttemptFailed) string {
+func (w eventWords) attemptFailed(f *messages.AttemptFailed) string {
 	text := fmt.Sprintf("step %s: attempt %d failed: %s", f.GetStep(), f.GetAttempt(), failureText(f.GetFailure()))
 	if at := f.GetRetryAtUs(); at > 0 {
-		text += ", again at " + time.UnixMicro(at).UTC().Format("15:04:05.000") + " UTC"
+		text += ", again at " + w.moment(at)
 	}
 	return text
 }
@@ -131,17 +146,17 @@ func runEndedText(e *messages.RunEnded) (text, color string) {
 	return text, phaseColor(statusName(e.GetStatus()))
 }
 
-// wakeText says what wakes a dormant run.
-func wakeText(d *messages.RunDormant) string {
+// wake says what wakes a dormant run.
+func (w eventWords) wake(d *messages.RunDormant) string {
 	var ways []string
 	if at := d.GetWakeAtUs(); at > 0 {
-		ways = append(ways, time.UnixMicro(at).UTC().Format("15:04:05")+" UTC")
+		ways = append(ways, w.moment(at))
 	}
-	if w := d.GetWakeOnUp(); w != "" {
-		ways = append(ways, "worker "+w+" is up")
+	if worker := d.GetWakeOnUp(); worker != "" {
+		ways = append(ways, "worker "+worker+" is up")
 	}
-	if w := d.GetWakeOnGone(); w != "" {
-		ways = append(ways, "worker "+w+" answers or is gone")
+	if worker := d.GetWakeOnGone(); worker != "" {
+		ways = append(ways, "worker "+worker+" answers or is gone")
 	}
 	return strings.Join(ways, " or ")
 }

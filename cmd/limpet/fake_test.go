@@ -75,7 +75,7 @@ func run(id string) (*api.GetRunResponse, error) {
 				Until: at(0.8), LostAt: at(0.8), LostReason: messages.Reason_REASON_WORKER_LOST, ToWorker: "gpu-2"},
 			{Epoch: 2, WorkerId: "gpu-2", Incarnation: "i2", Address: "127.0.0.1:2", Reason: messages.Reason_REASON_WORKER_LOST, FromWorker: "gpu-1", FromIncarnation: "i1", At: at(0.9)},
 		},
-		Children: []*api.Child{{RunId: id + ".c1", Workflow: "child", Step: "ask", Key: "0", Sticky: true}},
+		Children: []*api.Child{{RunId: id + ".c1", Workflow: "child", Step: "ask", Key: "0", Sticky: true, Status: messages.RunStatus_RUN_STATUS_FAILED}},
 	}
 	switch id {
 	case "good":

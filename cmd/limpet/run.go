@@ -45,14 +45,20 @@ func (w *waitFlags) check() error {
 const (
 	pollFirst = time.Second
 	pollNext  = 5 * time.Second
+	// waitSlack is how much later than --timeout the server may answer.
+	waitSlack = 2 * time.Second
 )
 
 // awaitRun waits for the end of a run, shows progress on a terminal, and goes
 // on through the loss of the server.
 func (c *cli) awaitRun(ctx context.Context, conn *connection, runID string, timeout time.Duration) (*api.GetRunResponse, error) {
+	over := messages.Errorf(messages.CodeDeadline, "run %s has not ended within %s; it goes on", runID, timeout)
+	deadline := time.Now().Add(timeout)
 	if timeout > 0 {
+		// The server ends the last wait by itself: a call that is broken off would be
+		// told of as one that failed.
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, messages.Errorf(messages.CodeDeadline, "run %s has not ended within %s; it goes on", runID, timeout))
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline.Add(waitSlack), over)
 		defer cancel()
 	}
 	line := c.newProgress()
@@ -60,6 +66,11 @@ func (c *cli) awaitRun(ctx context.Context, conn *connection, runID string, time
 	defer line.clear()
 	began, poll := c.now(), pollFirst
 	for {
+		if timeout > 0 {
+			if poll = min(poll, time.Until(deadline)); poll <= 0 {
+				return nil, over
+			}
+		}
 		resp, err := conn.WaitRun(ctx, connect.NewRequest(&api.WaitRunRequest{RunId: runID, Wait: durationpb.New(poll)}))
 		switch {
 		case ctx.Err() != nil:

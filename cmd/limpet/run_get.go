@@ -50,13 +50,25 @@ func (c *cli) printOutput(run *api.GetRunResponse, step string) error {
 			names = append(names, s.GetName())
 			continue
 		}
-		if s.GetPhase() != api.StepPhase_STEP_PHASE_SUCCEEDED {
-			return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output", step, s.GetPhase().Word())
+		if len(s.GetOutput()) == 0 {
+			return noOutput(s)
 		}
 		_, err := fmt.Fprintln(c.out.raw(), string(s.GetOutput()))
 		return err
 	}
 	return messages.Errorf(messages.CodeUnknownStep, "run %s has no step %q; it has %s", run.GetRun().GetRunId(), step, quoteAll(names))
+}
+
+// noOutput says why a step has none.
+func noOutput(s *api.Step) error {
+	if !s.GetPhase().Ended() {
+		return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output yet", s.GetName(), s.GetPhase().Word())
+	}
+	text := fmt.Sprintf("step %q is %s and has no output", s.GetName(), s.GetPhase().Word())
+	if s.GetFailure() != nil {
+		text += ": " + failureText(s.GetFailure())
+	}
+	return messages.Errorf(messages.CodeStepFailed, "%s", text)
 }
 
 // printRun shows a run for eyes.
@@ -72,16 +84,24 @@ func (c *cli) printRun(r *api.GetRunResponse) {
 	}
 	if len(r.GetChildren()) > 0 {
 		c.out.printf("\n")
-		t := &table{header: []string{"CHILD", "WORKFLOW", "STEP", "KEY", "STICKY"}}
+		t := &table{header: []string{"CHILD", "WORKFLOW", "STATUS", "STEP", "KEY", "STICKY"}}
 		for _, k := range r.GetChildren() {
 			sticky := ""
 			if k.GetSticky() {
 				sticky = "sticky"
 			}
-			t.add(plain(k.GetRunId()), plain(k.GetWorkflow()), plain(k.GetStep()), plain(k.GetKey()), plain(sticky))
+			t.add(plain(k.GetRunId()), plain(k.GetWorkflow()), childStatus(k), plain(k.GetStep()), plain(k.GetKey()), plain(sticky))
 		}
 		c.printTable(t)
 	}
+}
+
+// childStatus is empty for a child that is not stored, or no more.
+func childStatus(k *api.Child) cell {
+	if k.GetStatus() == messages.RunStatus_RUN_STATUS_UNSPECIFIED {
+		return cell{}
+	}
+	return statusCell(k.GetStatus())
 }
 
 // printBindings shows where a run was, when and why, and what became of its
@@ -136,7 +156,12 @@ func (c *cli) printSummary(r *api.Run) {
 	c.field("started by", r.GetTrigger())
 	c.field("parent", r.GetParentRun())
 	c.field("created", c.clock(r.GetCreatedAt()))
-	c.field("took", c.lasted(r.GetCreatedAt(), r.GetFinishedAt()))
+	began := r.GetCreatedAt()
+	if r.GetReplayedAt() != nil {
+		began = r.GetReplayedAt()
+		c.field("replayed", c.clock(began))
+	}
+	c.field("took", c.lasted(began, r.GetFinishedAt()))
 	c.field("input", brief(string(r.GetInput()), 100))
 	c.field("metadata", pairs(r.GetMetadata()))
 }

@@ -89,7 +89,8 @@ func listRuns(ctx context.Context, conn *connection, req *api.ListRunsRequest, l
 func parseStatuses(names []string) ([]messages.RunStatus, error) {
 	var statuses []messages.RunStatus
 	for _, name := range names {
-		key := "RUN_STATUS_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		// Either as it is shown, or as --json has it.
+		key := "RUN_STATUS_" + strings.TrimPrefix(strings.ToUpper(strings.ReplaceAll(name, "-", "_")), "RUN_STATUS_")
 		n, ok := messages.RunStatus_value[key]
 		if !ok || n == 0 {
 			return nil, messages.Errorf(messages.CodeInvalidArgument, "--status %q is not running, succeeded, failed, canceled or set-aside", name)
@@ -104,7 +105,7 @@ func (c *cli) printRuns(list *api.ListRunsResponse) {
 		c.err.printf("no runs\n")
 		return
 	}
-	t := &table{header: []string{"RUN", "WORKFLOW", "STATUS", "STICKY", "WORKER", "EPOCH", "CREATED", "TOOK", "WAITS FOR OR FAILURE"}}
+	t := &table{header: []string{"RUN", "WORKFLOW", "STATUS", "STICKY", "WORKER", "EPOCH", "CREATED", "ENDED", "WAITS FOR OR FAILURE"}}
 	for _, r := range list.GetRuns() {
 		note := r.GetWaitingFor()
 		if r.GetFailure() != nil {
@@ -112,7 +113,7 @@ func (c *cli) printRuns(list *api.ListRunsResponse) {
 		}
 		t.add(plain(r.GetRunId()), plain(r.GetWorkflow()), statusCell(r.GetStatus()), plain(stickyName(r.GetSticky())),
 			plain(r.GetWorkerId()), nonZero(r.GetEpoch()), plain(c.clock(r.GetCreatedAt())),
-			plain(c.lasted(r.GetCreatedAt(), r.GetFinishedAt())), plain(brief(note, 60)))
+			plain(c.clock(r.GetFinishedAt())), plain(brief(note, 60)))
 	}
 	c.printTable(t)
 	if list.GetNextPageToken() != "" {

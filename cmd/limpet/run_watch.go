@@ -63,13 +63,14 @@ func (c *cli) printEntry(e *api.WatchRunResponse) error {
 	if c.json {
 		return c.printJSONLine(e)
 	}
-	at := e.GetAt().AsTime().In(c.zone).Format("15:04:05.000")
+	words := eventWords{e.GetAt().AsTime().In(c.zone)}
+	at := words.at.Format("15:04:05.000")
 	for i, event := range e.GetEvents() {
 		number := fmt.Sprintf("#%d", e.GetEntry())
 		if i > 0 {
 			number = ""
 		}
-		what, color := eventText(event)
+		what, color := words.text(event)
 		c.out.printf("%s  %-4s %s\n", c.out.paint(dim, at), number, c.out.paint(color, what))
 	}
 	return c.out.failed
