@@ -120,7 +120,7 @@ type State struct {
 	CreatedAt, FinishedAt time.Time
 	// ReplayedAt is the time of the last replay; zero for none.
 	ReplayedAt time.Time
-	Binding               Binding
+	Binding    Binding
 	// Epoch is the newest that was used.
 	Epoch    uint64
 	Steps    []Step
