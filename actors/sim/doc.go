@@ -28,7 +28,8 @@
 //
 //   - a SOFT run moves only for a reason that is recorded and true
 //
-//   - what a step recorded is what its live attempt returned
+//   - what a step recorded is what its live attempt returned, before the lease
+//     ended under which it ran
 //
 //   - an attempt is lost only with a process that was declared gone: never
 //     because a server died

@@ -86,6 +86,7 @@ func (w *worker) checkLease() {
 		w.sim.tracef("the lease of %s has expired", w.address)
 		w.sim.monitor.counts.Lapses++
 		w.lapsed = true
+		w.lapses++
 		w.do(w.core.LeaseEnded(w.clock(), w.lease.Term(), messages.Errorf(messages.CodeLeaseExpired, "of %s", w.address)))
 	}
 }

@@ -37,6 +37,8 @@ type monitor struct {
 	outputs      map[string]string
 	saidLost     map[string]bool
 	lossRecorded map[string]int
+	// lapsed are what functions return whose lease ended before.
+	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
 	// state, and lostIn the newest entry in which it was found lost.
 	handedUnder map[string]uint64
@@ -66,7 +68,7 @@ func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{},
-		handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
+		lapsed: map[string]bool{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -243,6 +245,9 @@ func (m *monitor) succeeded(runID string, ev *messages.StepSucceeded) error {
 	by := m.dispatched[key]
 	if want := key + "@" + by.worker.GetAddress(); string(ev.Output) != want {
 		return fmt.Errorf("attempt %s recorded %q, it should be %q", key, ev.Output, want)
+	}
+	if m.lapsed[string(ev.Output)] {
+		return fmt.Errorf("attempt %s has the result of a function that returned after its lease had ended", key)
 	}
 	if m.ran[key] == "" {
 		return fmt.Errorf("attempt %s has a result and was never executed", key)

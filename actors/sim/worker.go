@@ -22,6 +22,7 @@ type worker struct {
 	// checks count the settings of the check at the lease's end; lapsed says that a
 	// lease has ended.
 	checks    int
+	lapses    int // leases that have ended
 	lapsed    bool
 	info      *messages.WorkerInfo
 	has       map[string]map[string]bool
@@ -275,6 +276,7 @@ type function struct {
 	value    *value
 	spawned  []string
 	canceled bool
+	lapses   int // of its worker's leases, when it began
 	waiting  bool
 	over     bool
 	onResume func()
@@ -282,7 +284,7 @@ type function struct {
 
 func (w *worker) startFunction(a slots.Action) {
 	s := w.sim
-	f := &function{w: w, id: a.ID, d: a.Dispatch, plan: s.planOf(a.Dispatch)}
+	f := &function{w: w, id: a.ID, d: a.Dispatch, plan: s.planOf(a.Dispatch), lapses: w.lapses}
 	w.hold(s.keysOf(a.Dispatch.RunId))
 	w.functions[a.ID] = f
 	s.tracef("%s runs %s", w.address, f.key())
@@ -338,6 +340,9 @@ func (f *function) end(output []byte, failure *messages.Failure) {
 		return
 	}
 	f.over = true
+	if f.lapses != f.w.lapses {
+		f.w.sim.monitor.lapsed[f.key()+"@"+f.w.address] = true
+	}
 	delete(f.w.functions, f.id)
 	f.w.do(f.w.core.FunctionEnded(f.w.clock(), f.id, output, failure))
 }

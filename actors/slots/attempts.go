@@ -164,17 +164,17 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 	if !a.started.IsZero() {
 		res.StartedUs, res.RunningUs = a.started.UnixMicro(), a.running(now)
 	}
-	if a.cause == nil && failure != nil && !a.deadline.IsZero() && !now.Before(a.deadline) {
-		// The function noticed the end of its context before the tick did.
-		a.cause = timeoutError(a)
-	}
 	if a.cause == nil && failure.GetCode() == string(messages.CodeLeaseExpired) {
-		// So with the end of the worker's lease.
+		// The function noticed the end of the worker's lease before the core did.
 		a.cause = messages.FromFailure(failure)
+	}
+	if a.cause == nil && failure != nil && !a.deadline.IsZero() && !now.Before(a.deadline) {
+		// So with the end of its own time.
+		a.cause = timeoutError(a)
 	}
 	timedOut := messages.CodeOf(a.cause) == messages.CodeExecutionTimeout
 	switch {
-	case timedOut, a.cause != nil && failure != nil:
+	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause != nil && failure != nil:
 		res.Outcome = &messages.Result_Failure{Failure: messages.ToFailure(a.cause)}
 		res.Canceled = !timedOut
 	case failure != nil:

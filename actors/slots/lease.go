@@ -5,9 +5,12 @@ import (
 	"time"
 )
 
+// Leaseless says that the core knows of no lease.
+func (c *Core) Leaseless() bool { return c.leaseless }
+
 // LeaseEnded says that the worker may not act any more, as its runs may be
-// given to others: every attempt that has not ended is lost, and nothing starts
-// until LeaseBegan. A dispatch that was sent under an earlier term is dropped, for
+// given to others: every attempt that has not ended is lost, whatever its function
+// returns afterwards, and nothing starts until LeaseBegan. A dispatch that was sent under an earlier term is dropped, for
 // it may have been on its way while its run went elsewhere.
 func (c *Core) LeaseEnded(now time.Time, term uint64, cause error) []Action {
 	if !c.begin() {

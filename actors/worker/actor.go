@@ -133,6 +133,11 @@ func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any)
 		a.functionEnded(ctx, now, m)
 	case tick:
 		a.armed = time.Time{}
+		if !a.core.Leaseless() && !a.worker.mayAct() {
+			// That comes first, and is on its way: what was stopped for so long has lost
+			// its lease, and did not run out of time.
+			return
+		}
 		a.do(ctx, a.core.Tick(now))
 	case handOffAnswered:
 		a.do(ctx, a.core.HandOffEnded(now, m.runID))

@@ -79,11 +79,11 @@ func (a *attemptActor) run() {
 	}
 	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
 	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Calls: a.calls}, &end)
-	cause := context.Cause(ctx)
-	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure != nil && end.failure.Code != string(messages.CodeStepPanicked) {
-		// Whatever the function made of the end of its context: the attempt is
-		// lost, and has not failed.
-		end.failure = messages.ToFailure(cause)
+	w.mayAct() // Else the process may have been stopped, and its lease have ended unseen.
+	cause := context.Cause(a.lease)
+	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure.GetCode() != string(messages.CodeStepPanicked) {
+		// Whatever the function made of it, and however long ago: the attempt is lost.
+		end.output, end.failure = nil, messages.ToFailure(cause)
 	}
 }
 

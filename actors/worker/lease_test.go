@@ -2,10 +2,13 @@ package worker_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,6 +182,31 @@ func TestWorkerWhoseLeaseExpiredGoesOnWithItsRuns(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a function returns after the lease has ended is not its result, if it looked
+// at its context or not.
+func TestWhatIsReturnedAfterTheLeaseIsMadeAgain(t *testing.T) {
+	actorstest.Bubble(t, func(w *actorstest.World) {
+		s := w.Server("s1")
+		w.Settled(s)
+		var calls atomic.Int32
+		def := w.Workflow("build", messages.Sticky_STICKY_HARD, func(context.Context, *attempt.Attempt) ([]byte, error) {
+			n := calls.Add(1)
+			time.Sleep(7 * time.Second) // The lease of the first has ended, and no grace after it has.
+			return []byte(strconv.Itoa(int(n))), nil
+		})
+		worker := w.Worker("w0", def)
+		w.Start(s, "r1", def)
+		time.Sleep(3 * time.Second)
+		w.Network.SplitOneWay(s.Network, worker.Network)
+		time.Sleep(6 * time.Second)
+		w.Network.Heal()
+		w.Ends(s, "r1", 3*time.Minute, messages.RunStatus_RUN_STATUS_SUCCEEDED)
+		if n := calls.Load(); n < 2 || !strings.Contains(strings.ReplaceAll(w.History("r1"), " ", ""), fmt.Sprintf("%q:%q", "output", base64.StdEncoding.EncodeToString([]byte(strconv.Itoa(int(n)))))) {
+			t.Errorf("after %d calls: %s", n, w.History("r1"))
+		}
+	})
 }
 
 // What servers do costs no step: a worker's lease outlives their deaths.

@@ -42,6 +42,8 @@ const (
 )
 
 var mutations = []mutation{
+	{"slots: take what a function returns after the lease has ended", []change{{slotsGo,
+		"	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause", "	case timedOut, a.cause"}}},
 	{"timeline: take a clock that is set for the passing of time", []change{{timelineGo,
 		"		engine = later(mine, r.Record.Engine)\n", "		engine = later(mine, r.Record.Engine.Add(r.Wall.Sub(r.Record.Wall)))\n"}}},
 	{"timeline: begin before it is known whether others are there", []change{{timelineGo,
