@@ -187,7 +187,7 @@ func (s *Sim) freeze(p *proc) {
 const pauseMost = 500 * time.Millisecond
 
 func (s *Sim) thaw(p *proc) {
-	if !p.frozen || !p.alive {
+	if !p.frozen || !p.alive || p.server != nil && p.server.line != nil && !p.server.line.Known() {
 		return
 	}
 	s.tracef("%s wakes", p.address)
