@@ -23,6 +23,8 @@ type Granter struct {
 	// when they were written without a gap, clean since when no other server that
 	// writes any has left this one without an answer.
 	written, steady, clean time.Time
+	// read is when heartbeats were read last.
+	read time.Time
 	// pruned is when the table of workers was last gone through.
 	pruned time.Time
 }
@@ -39,10 +41,12 @@ type peer struct {
 	// answered is when the last question was sent that it answered, stood when
 	// this server last answered one of its.
 	answered, stood time.Time
-	// serial is that of its newest heartbeat, since when it is that one; cutOff
-	// since when it says that it is cut off, zero if it does not.
-	serial        uint64
-	since, cutOff time.Time
+	// serial is that of its newest heartbeat, since when it is that one, written when
+	// it was at the latest; cutOff since when it says that it is cut off, zero if it
+	// does not, passive whether it says that.
+	serial                 uint64
+	since, written, cutOff time.Time
+	passive                bool
 }
 
 // tenant is a worker that has got leases.
@@ -206,31 +210,39 @@ func (g *Granter) HeartbeatWritten(began, now time.Time, beats []Heartbeat) {
 		g.steady = now
 	}
 	g.written = began
-	clean := began
 	for _, s := range beats {
-		fresh := s.Age <= g.cfg.HeartbeatGap && !s.Passive
 		p := g.peers[s.Server]
 		if p == nil {
-			if !fresh {
+			if s.Age > g.cfg.HeartbeatGap || s.Passive {
 				continue
 			}
 			p = g.peer(s.Server)
 			p.gone = now
 		}
-		p.beat(now, s)
-		if fresh && !p.ended {
+		p.beat(now, g.read, s)
+	}
+	clean := began
+	for _, p := range g.peers {
+		// Also one whose heartbeat the store has thrown away: its clock may have been
+		// set.
+		if !p.since.IsZero() && now.Sub(p.written) <= g.cfg.HeartbeatGap && !p.passive && !p.ended {
 			clean = earlier(clean, p.answered)
 		}
 	}
-	g.clean = later(g.clean, clean)
+	g.clean, g.read = later(g.clean, clean), now
 }
 
-// beat notes a heartbeat as it was read.
-func (p *peer) beat(now time.Time, s Heartbeat) {
+// beat notes a heartbeat as it was read. The store's clock may be set: its age counts
+// only of the first, and one that is new since the last reading was written since.
+func (p *peer) beat(now, read time.Time, s Heartbeat) {
 	if p.serial == s.Serial && !p.since.IsZero() {
 		return
 	}
-	p.serial, p.since = s.Serial, now
+	p.written = now.Add(-max(0, s.Age))
+	if !p.since.IsZero() {
+		p.written = later(p.written, read)
+	}
+	p.serial, p.since, p.passive = s.Serial, now, s.Passive
 	switch {
 	case !s.CutOff && !s.Passive:
 		p.cutOff = time.Time{}

@@ -25,3 +25,50 @@ func TestServersThatDoNotAnswer(t *testing.T) {
 		t.Error("the verdict is not held back")
 	}
 }
+
+// A server that has a fresh heartbeat and does not answer keeps this one from giving
+// leases, also when the store's clock is set; one that has ceased to write does not,
+// however young its heartbeat is by a clock that was set back.
+func TestHeartbeatsAgeByTheOwnClock(t *testing.T) {
+	cfg := Config{For: 1400 * time.Millisecond, Store: true, HeartbeatGap: 800 * time.Millisecond}
+	for _, c := range []struct {
+		name   string
+		writes bool
+		// age as the store has it; negative for no heartbeat.
+		age    time.Duration
+		grants bool
+	}{
+		{"set ahead", true, time.Hour, false},
+		{"set ahead, and thrown away", true, -1, false},
+		{"set back", false, 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now := time.Unix(1_700_000_000, 0)
+			g := NewGranter(cfg, now)
+			g.Activate(true)
+			var serial uint64
+			for i := range 100 {
+				if c.writes || i == 0 {
+					serial++
+				}
+				now = now.Add(cfg.Every())
+				g.Servers(now, []string{"a~1", "b~1"})
+				g.Ask(now)
+				beats := []Heartbeat{{Server: "a~1", Serial: serial}}
+				switch {
+				case i == 0 || !c.writes:
+				case i%2 == 1 && c.age < 0:
+					beats = nil
+				case i%2 == 1:
+					// Read again before it has written the next one.
+					serial--
+					beats[0].Serial, beats[0].Age = serial, c.age
+				}
+				g.HeartbeatWritten(now, now, beats)
+			}
+			if d := g.Grant(now, "w~1", 0); d > 0 != c.grants {
+				t.Errorf("a lease of %v is given", d)
+			}
+		})
+	}
+}
