@@ -2550,7 +2550,11 @@ type RunDormant struct {
 	// Worker id whose return wakes the run.
 	WakeOnUp string `protobuf:"bytes,2,opt,name=wake_on_up,json=wakeOnUp,proto3" json:"wake_on_up,omitempty"`
 	// Worker id whose loss wakes the run.
-	WakeOnGone    string `protobuf:"bytes,3,opt,name=wake_on_gone,json=wakeOnGone,proto3" json:"wake_on_gone,omitempty"`
+	WakeOnGone string `protobuf:"bytes,3,opt,name=wake_on_gone,json=wakeOnGone,proto3" json:"wake_on_gone,omitempty"`
+	// The line in which the run waits for its turn to be placed; 0: for none.
+	Line int64 `protobuf:"fixed64,4,opt,name=line,proto3" json:"line,omitempty"`
+	// Since when what it waits for is ready: its place in the line.
+	LineSinceUs   int64 `protobuf:"varint,5,opt,name=line_since_us,json=lineSinceUs,proto3" json:"line_since_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2604,6 +2608,20 @@ func (x *RunDormant) GetWakeOnGone() string {
 		return x.WakeOnGone
 	}
 	return ""
+}
+
+func (x *RunDormant) GetLine() int64 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *RunDormant) GetLineSinceUs() int64 {
+	if x != nil {
+		return x.LineSinceUs
+	}
+	return 0
 }
 
 // RunWoken says that a dormant run is in memory again and waits there, for
@@ -2932,7 +2950,7 @@ const file_event_proto_rawDesc = "" +
 	"\vincarnation\x18\x05 \x01(\tR\vincarnation\x12)\n" +
 	"\x06reason\x18\x06 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1c\n" +
 	"\tsucceeded\x18\a \x01(\bR\tsucceeded\x12!\n" +
-	"\fnewest_epoch\x18\b \x01(\x04R\vnewestEpoch\"j\n" +
+	"\fnewest_epoch\x18\b \x01(\x04R\vnewestEpoch\"\xa2\x01\n" +
 	"\n" +
 	"RunDormant\x12\x1c\n" +
 	"\n" +
@@ -2940,7 +2958,9 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"wake_on_up\x18\x02 \x01(\tR\bwakeOnUp\x12 \n" +
 	"\fwake_on_gone\x18\x03 \x01(\tR\n" +
-	"wakeOnGone\"\n" +
+	"wakeOnGone\x12\x12\n" +
+	"\x04line\x18\x04 \x01(\x10R\x04line\x12\"\n" +
+	"\rline_since_us\x18\x05 \x01(\x03R\vlineSinceUs\"\n" +
 	"\n" +
 	"\bRunWoken\"f\n" +
 	"\bRunEnded\x12,\n" +

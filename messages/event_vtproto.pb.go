@@ -5,6 +5,7 @@
 package messages
 
 import (
+	binary "encoding/binary"
 	fmt "fmt"
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -2177,6 +2178,17 @@ func (m *RunDormant) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.LineSinceUs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.LineSinceUs))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Line != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Line))
+		i--
+		dAtA[i] = 0x21
+	}
 	if len(m.WakeOnGone) > 0 {
 		i -= len(m.WakeOnGone)
 		copy(dAtA[i:], m.WakeOnGone)
@@ -3311,6 +3323,12 @@ func (m *RunDormant) SizeVT() (n int) {
 	l = len(m.WakeOnGone)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Line != 0 {
+		n += 9
+	}
+	if m.LineSinceUs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.LineSinceUs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8651,6 +8669,35 @@ func (m *RunDormant) UnmarshalVT(dAtA []byte) error {
 			}
 			m.WakeOnGone = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 4:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Line", wireType)
+			}
+			m.Line = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Line = int64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LineSinceUs", wireType)
+			}
+			m.LineSinceUs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.LineSinceUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

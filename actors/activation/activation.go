@@ -26,6 +26,10 @@ type Activation struct {
 	// the host has read of the run already. Without both it is loaded.
 	fresh *messages.WorkflowDefinition
 	read  *Loaded
+	// inTurn: it is activated because it is its turn. line is the one that it
+	// counts in, and the host's alone.
+	inTurn bool
+	line   *line
 
 	m   *run.Machine
 	def *messages.WorkflowDefinition
@@ -138,7 +142,7 @@ func (a *Activation) restore(msg *Loaded, now time.Time) {
 		a.loadFailed(err, early)
 		return
 	}
-	a.handle(run.TakeUp{Absences: a.facts.Absences()}, now)
+	a.handle(run.TakeUp{Absences: a.facts.Absences(), InTurn: a.inTurn}, now)
 	for _, e := range early {
 		switch {
 		case a.retired:

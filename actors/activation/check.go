@@ -44,6 +44,9 @@ func (h *Host) Check() error {
 	if owned != h.ownedCount || h.taking < 0 || h.wakings < 0 || h.passing < 0 || h.passing > passingMax {
 		return fmt.Errorf("H2: owned %d of %d, taking %d, wakings %d, passing %d", h.ownedCount, owned, h.taking, h.wakings, h.passing)
 	}
+	if err := h.checkLines(); err != nil {
+		return err
+	}
 	for _, r := range h.releases {
 		if len(r.waits) == 0 && r.asked == 0 && !r.paused {
 			return fmt.Errorf("H3: the letting go of shards %v waits for nothing", r.shards)
@@ -56,6 +59,31 @@ func (h *Host) Check() error {
 func (h *Host) Idle() error {
 	if h.taking > 0 || len(h.releases) > 0 || len(h.claims) > 0 || h.wakings > 0 || h.passing > 0 {
 		return fmt.Errorf("taking %d, letting go %d, claims %d, wakings %d, passing %d", h.taking, len(h.releases), len(h.claims), h.wakings, h.passing)
+	}
+	return nil
+}
+
+// checkLines holds H8.
+func (h *Host) checkLines() error {
+	asking := map[*line]int{}
+	for _, a := range h.active.All() {
+		if a.line != nil {
+			asking[a.line]++
+		}
+	}
+	total := 0
+	for _, l := range h.lines {
+		if l.asking != asking[l] {
+			return fmt.Errorf("H8: line %x counts %d runs that ask, and has %d", l.name, l.asking, asking[l])
+		}
+		if l.asking == 0 && !l.parked && !l.reading {
+			return fmt.Errorf("H8: line %x is kept for nothing", l.name)
+		}
+		total += l.asking
+		delete(asking, l)
+	}
+	if len(asking) > 0 || total != h.asking || total > 2*h.cfg.LineMax+len(h.lines)*h.cfg.LineLeast {
+		return fmt.Errorf("H8: %d runs ask, %d are counted, with %d lines; %d in lines that nobody has", total, h.asking, len(h.lines), len(asking))
 	}
 	return nil
 }

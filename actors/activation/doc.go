@@ -39,7 +39,7 @@
 //	A7  what waits for the journal is counted, one copy of what a worker repeats,
 //	    and never above RunQueueBytesMax for a run and ServerQueueBytesMax in all
 //
-// Invariants of a host, the first three checked by Host.Check:
+// Invariants of a host, the first three and H8 checked by Host.Check:
 //
 //	H1  a run has at most one activation in the set
 //	H2  the counts of what is under way are those of what is under way
@@ -51,6 +51,9 @@
 //	H6  a lease mark is taken before the reading that it stands for
 //	H7  waking never fills the memory: beyond a bound it goes on only as fast as
 //	    woken runs leave
+//	H8  of the runs that wait for placement no more are in memory than the lines
+//	    allow; none that is parked is forgotten, or passed over by one of its line
+//	    that became ready later, but for a part of the window
 //
 // Imports only run, shrinkmap, slots, journal and messages.
 package activation

@@ -23,6 +23,9 @@ type HostConfig struct {
 	// SweepTurn is how long a sweep takes for all shards; SweepTurnAlone
 	// that of the only server, which loses nothing in races with others.
 	SweepTurn, SweepTurnAlone time.Duration
+	// LineMax bounds the runs that ask placement at one time, shared by the lines
+	// that there are; each may have LineLeast.
+	LineMax, LineLeast int
 }
 
 // Defaults of a HostConfig.
@@ -30,6 +33,8 @@ const (
 	PageSize       = 500
 	SweepTurn      = 20 * time.Second
 	SweepTurnAlone = 2 * time.Minute
+	LineMax        = 2000
+	LineLeast      = 32
 )
 
 // Host is the activations of a server and what the server does with the shards
@@ -66,6 +71,11 @@ type Host struct {
 	// unseen are, by the part of the sweep, the activations that it did not see
 	// in the journal, by their serials.
 	unseen [sweepParts]map[string]uint64
+	// lines of which runs ask, or are parked; asking are those of all lines that
+	// ask. parking are the first entries of parked runs that are on their way.
+	lines   map[int64]*line
+	asking  int
+	parking map[*parking]bool
 	// passing counts the results that are on their way to new owners.
 	passing int
 	closed  bool
@@ -91,7 +101,10 @@ func NewHost(cfg HostConfig) *Host {
 	cfg.PageSize = cmp.Or(cfg.PageSize, PageSize)
 	cfg.SweepTurn = cmp.Or(cfg.SweepTurn, SweepTurn)
 	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, SweepTurnAlone)
-	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{}}
+	cfg.LineMax = cmp.Or(cfg.LineMax, LineMax)
+	cfg.LineLeast = cmp.Or(cfg.LineLeast, LineLeast)
+	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{},
+		lines: map[int64]*line{}, parking: map[*parking]bool{}}
 }
 
 // Active returns the activation of a run; nil if there is none. It only reads.
@@ -132,10 +145,11 @@ func (h *Host) Handle(in Input, now time.Time) []Action {
 func (h *Host) handle(in Input, now time.Time) {
 	switch in := in.(type) {
 	case Start:
-		h.start(in.Starting)
+		h.start(in.Starting, now)
 	case Retired:
 		h.forget(in.Activation)
 		h.kick(in.Activation.wakeAt(), now)
+		h.leftParked(in.Activation, now)
 	case Want:
 		h.activate(in.RunID)
 	case Deliver:
@@ -151,7 +165,7 @@ func (h *Host) handle(in Input, now time.Time) {
 	case Absent:
 		h.tellAll(run.Absent{Absences: h.facts.Absences()})
 	default:
-		if !h.failure(in, now) && !h.reading(in, now) {
+		if !h.failure(in, now) && !h.reading(in, now) && !h.lining(in, now) {
 			h.ownership(in, now)
 		}
 	}
@@ -288,6 +302,7 @@ func (h *Host) forget(a *Activation) {
 	if h.active.Get(a.RunID) == a {
 		h.active.Delete(a.RunID)
 	}
+	h.leaveLine(a)
 	h.gone(a)
 }
 

@@ -44,6 +44,16 @@ type (
 	}
 	// Start starts a run.
 	Start struct{ *Starting }
+	// Parked ends an AppendParked.
+	Parked struct {
+		Of  AppendParked
+		Err error
+	}
+	// Lined is an activation's run.InLine.
+	Lined struct {
+		Activation *Activation
+		run.InLine
+	}
 	// ShardsReleased: their former owner has stored all that it had of runs of
 	// these shards. Taken answers the asker once this server has it.
 	ShardsReleased struct {
@@ -97,8 +107,10 @@ type (
 		Count int
 		// Next is when more runs will be due, after ReadDue.
 		Next time.Time
-		// Workers are those that dormant runs watch, after ReadWatched.
+		// Workers are those that dormant runs watch, after ReadWatched; Lines those
+		// that dormant runs stand in, after ReadLines.
 		Workers []string
+		Lines   []int64
 		Err     error
 	}
 	// RowRead answers ReadRow.
@@ -142,6 +154,8 @@ func (News) input()           {}
 func (Want) input()           {}
 func (Deliver) input()        {}
 func (Start) input()          {}
+func (Parked) input()         {}
+func (Lined) input()          {}
 func (ShardsReleased) input() {}
 func (StillBound) input()     {}
 func (Retired) input()        {}
@@ -170,8 +184,8 @@ type Query uint8
 
 // The queries of the journal: the unfinished runs that are not dormant, with
 // what is in them or by their heads; the dormant ones that a worker's coming or
-// going wakes; the workers whose going wakes any; and the dormant runs whose
-// time has come.
+// going wakes; the workers whose going wakes any; the dormant runs whose time has
+// come; those of a line; and the lines.
 const (
 	ReadActive Query = iota
 	ReadHeads
@@ -179,10 +193,12 @@ const (
 	ReadWokenByGone
 	ReadWatched
 	ReadDue
+	ReadInLine
+	ReadLines
 )
 
 func (q Query) String() string {
-	return [...]string{"active", "heads", "woken by up", "woken by gone", "watched", "due"}[q]
+	return [...]string{"active", "heads", "woken by up", "woken by gone", "watched", "due", "in line", "lines"}[q]
 }
 
 // Actions of a host, beside Respond.
@@ -207,12 +223,23 @@ type (
 		Shards   []int
 		WorkerID string
 		After    string
+		// Line and Place are for ReadInLine: what comes after the place.
+		Line  int64
+		Place journal.Place
 		// At is the time by which runs are due.
 		At    time.Time
 		Limit int
 		// mark is of before the reading.
 		mark uint64
 		job  job
+	}
+	// AppendParked makes the first entry of a run durable that is not activated;
+	// Parked is to follow.
+	AppendParked struct {
+		run.Extra
+		State *run.State
+		Entry *messages.Entry
+		of    *parking
 	}
 	// ReadRow reads the row of a run; RowRead is to follow.
 	ReadRow struct {

@@ -51,7 +51,8 @@ func (h *Host) takeUp(in Record) {
 const recoverParts = 4
 
 // recovery brings back the runs of shards: first those that are unfinished and
-// not dormant, then those whose workers went, or came, while nobody owned them.
+// not dormant, then those whose turn it is to be placed, and those whose workers
+// went, or came, while nobody owned them.
 type recovery struct {
 	shards []int
 	began  time.Time
@@ -105,6 +106,7 @@ func (t *taking) page(h *Host, in Page, now time.Time) {
 			h.taking--
 			h.serveClaims(now)
 			t.of.read(h, now)
+			(&lineSearch{shards: t.of.shards}).read(h, now)
 		}
 	}
 }

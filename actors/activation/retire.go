@@ -56,7 +56,7 @@ func (a *Activation) retire() {
 func (a *Activation) pass(e envelope) {
 	owned := a.facts.Owns(a.RunID)
 	switch msg := e.message.(type) {
-	case run.TimerDue, run.Appended, *messages.Placed, *messages.PlaceWaiting, run.PlacementReset, Drop, StoredUpTo, CompareStored, Compared, *Bound:
+	case run.TimerDue, run.Appended, *messages.Placed, *messages.PlaceWaiting, run.PlacementReset, run.Park, run.Admit, Drop, StoredUpTo, CompareStored, Compared, *Bound:
 		return
 	case *run.WorkerChanged:
 		// It may be what the run, dormant since a moment ago, waits for. The

@@ -44,12 +44,14 @@ func (s *script) hostAction(action Action) {
 		s.do1(a, a.Begin(s.now))
 	case Tell:
 		switch msg := act.Message.(type) {
-		case Drop, CompareStored, run.PlacementReset:
+		case Drop, CompareStored, run.PlacementReset, run.Park, run.Admit:
 			s.line(act.Activation, "is told: %s", strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T%+v", msg, msg), "activation."), "run."))
 		}
 		s.mailboxes = append(s.mailboxes, mail{act.Activation, act.Message, act.Sender})
 	case *Read:
 		s.askRead(act)
+	case AppendParked:
+		s.parked(act)
 	case ReadRow:
 		_, row, err := s.store.Entries(context.Background(), act.RunID, journal.EntriesMax, 1)
 		s.handle(RowRead{Of: act, Row: row, Err: err})
@@ -116,7 +118,9 @@ func (s *script) action(a *Activation, action Action) {
 			kinds = append(kinds, eventName(ev))
 		}
 		s.line(a, "append %d: %s", act.Number, strings.Join(kinds, ", "))
-		s.appends = append(s.appends, pendingAppend{a, s.entry(a.State(), act)})
+		s.appends = append(s.appends, pendingAppend{s.entry(a.State(), act.Entry), func(err error) {
+			s.mailboxes = append(s.mailboxes, mail{a, run.Appended{Err: err}, nil})
+		}})
 		if !s.appendsWait {
 			s.stored(a.RunID, "stored")
 		}
@@ -125,8 +129,15 @@ func (s *script) action(a *Activation, action Action) {
 		if d, ok := act.Message.(*messages.Dispatch); ok {
 			s.mailboxes = append(s.mailboxes, mail{a, &messages.Queued{RunId: d.RunId, Step: d.Step, Attempt: d.Attempt, Slots: 1}, nil})
 		}
+	case run.InLine:
+		s.handle(Lined{a, act})
 	case run.Ask:
 		m := act.Message
+		if s.busy {
+			s.asked[a.RunID] = asked{a, m}
+			s.mailboxes = append(s.mailboxes, mail{a, &messages.PlaceWaiting{RunId: a.RunID, Question: m.Question, Step: m.Step, Text: "a slot"}, nil})
+			return
+		}
 		placed := &messages.Placed{RunId: a.RunID, Question: m.Question, Step: m.Step, GrantId: 1, Worker: workerRef("w1")}
 		if m.ExcludeWorker == "w1" {
 			placed.Worker = workerRef("w2")
@@ -201,6 +212,19 @@ func (s *script) ownAction(a *Activation, action Action) {
 	}
 }
 
+// parked makes the first entry of a run durable that has no activation.
+func (s *script) parked(act AppendParked) {
+	var kinds []string
+	for _, ev := range act.Entry.Events {
+		kinds = append(kinds, eventName(ev))
+	}
+	s.printf("  %s, which is not activated: append 1: %s", act.State.RunID, strings.Join(kinds, ", "))
+	s.appends = append(s.appends, pendingAppend{s.entry(act.State, act.Entry), func(err error) { s.handle(Parked{Of: act, Err: err}) }})
+	if !s.appendsWait {
+		s.stored(act.State.RunID, "stored")
+	}
+}
+
 // ---- the journal ---------------------------------------------------------------
 
 func (s *script) load(runID string, err error) *Loaded {
@@ -213,7 +237,7 @@ func (s *script) load(runID string, err error) *Loaded {
 
 func (s *script) stored(runID, how string) {
 	for i, p := range s.appends {
-		if p.a.RunID != runID {
+		if p.append.RunID != runID {
 			continue
 		}
 		s.appends = append(s.appends[:i:i], s.appends[i+1:]...)
@@ -229,7 +253,7 @@ func (s *script) stored(runID, how string) {
 		default:
 			err = messages.Errorf(messages.CodeJournalUnavailable, "down")
 		}
-		s.mailboxes = append(s.mailboxes, mail{p.a, run.Appended{Err: err}, nil})
+		p.done(err)
 		return
 	}
 	s.fatal("no append of %s is in flight", runID)
@@ -287,6 +311,10 @@ func (s *script) page(act *Read) Page {
 		records, err = s.store.WokenByGone(ctx, act.Shards, act.WorkerID, act.After, act.Limit)
 	case ReadWatched:
 		page.Workers, err = s.store.WatchedWorkers(ctx, act.Shards)
+	case ReadInLine:
+		records, err = s.store.InLine(ctx, act.Shards, act.Line, act.Place, act.Limit)
+	case ReadLines:
+		page.Lines, err = s.store.Lines(ctx, act.Shards)
 	case ReadHeads:
 		var heads []journal.Head
 		heads, err = s.store.Heads(ctx, act.Shards, act.After, act.Limit)

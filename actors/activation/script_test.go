@@ -30,9 +30,10 @@ import (
 //	server sticky=none|soft|hard    a server that owns all four shards; without
 //	       sweeping                 this word it does not sweep
 //	       hands-off                its steps build state that can be handed off
+//	       lines=3                  so many runs may ask placement
 //	do                              lets things happen, one a line:
 //
-//	start r1 [input=2], cancel r1, replay r1, wait-for r1
+//	start r1 [input=2] [priority=3], cancel r1, replay r1, wait-for r1
 //	result r1, failure r1, unknown r1, revoked r1  of its newest attempt
 //	cancel r1 late, result r1 late  to the activation that retired last
 //	late-news r1 w1 up              the same
@@ -57,6 +58,8 @@ import (
 //	lease w1 2                      w1 asks for leases under a new term from now on
 //	unknown-worker                  nobody has said yet what w1 serves
 //	declared-gone, begin-anew, placement-reset, panic r1
+//	workers busy | free             placement answers by the next line only, or at once
+//	place r1                        its question is answered
 //	backlog 5000                    so much waits
 //	pass 5s, runs
 //
@@ -116,6 +119,14 @@ type script struct {
 	unknown bool
 	backlog int
 	waits   int // bytes, of all activations
+	// busy: what is asked waits in asked, by run.
+	busy  bool
+	asked map[string]asked
+}
+
+type asked struct {
+	by       *Activation
+	question *messages.Place
 }
 
 type mail struct {
@@ -129,8 +140,8 @@ type timer struct {
 }
 
 type pendingAppend struct {
-	a      *Activation
 	append journal.Append
+	done   func(error)
 }
 
 func (s *script) server() {
@@ -145,8 +156,13 @@ func (s *script) server() {
 	if err := messages.ValidateDefinition(def); err != nil {
 		s.fatal("%v", err)
 	}
-	*s = script{t: s.t, d: s.d, now: epoch, store: journal.NewMemory(), def: def, runTimers: map[*Activation]time.Time{}, terms: map[string][2]uint64{}}
-	s.host = NewHost(HostConfig{Facts: s, Shards: scriptShards, ShardOf: shardOf, PageSize: 2})
+	*s = script{t: s.t, d: s.d, now: epoch, store: journal.NewMemory(), def: def, runTimers: map[*Activation]time.Time{}, terms: map[string][2]uint64{}, asked: map[string]asked{}}
+	cfg := HostConfig{Facts: s, Shards: scriptShards, ShardOf: shardOf, PageSize: 2}
+	if s.d.HasArg("lines") {
+		s.d.ScanArgs(s.t, "lines", &cfg.LineMax)
+		cfg.LineLeast = 1
+	}
+	s.host = NewHost(cfg)
 	s.owned = [scriptShards]bool{true, true, true, true}
 	if s.d.HasArg("sweeping") {
 		s.handle(Open{})
@@ -227,7 +243,9 @@ func (s *script) command(words []string) {
 	id := word(1)
 	switch words[0] {
 	case "start":
-		s.handle(Start{&Starting{Message: s.startOf(id, named("input", "1")), Def: s.def}})
+		start := s.startOf(id, named("input", "1"))
+		start.Start.Priority = int32(number(named("priority", "0")))
+		s.handle(Start{&Starting{Message: start, Def: s.def}})
 	case "cancel":
 		s.deliver(id, word(2) == "late", &messages.CancelRun{RunId: id, Reason: "client"})
 	case "replay":
@@ -278,6 +296,10 @@ func (s *script) command(words []string) {
 		s.terms[word(1)] = [2]uint64{s.mark, number(word(2))}
 	case "unknown-worker":
 		s.unknown = true
+	case "workers":
+		s.busy = word(1) == "busy"
+	case "place":
+		s.place(id)
 	case "backlog":
 		s.backlog = int(number(word(1)))
 	case "pass":
@@ -293,6 +315,16 @@ func (s *script) command(words []string) {
 	default:
 		s.shards(words[0], word(1), named)
 	}
+}
+
+// place answers what a run has asked.
+func (s *script) place(id string) {
+	q, ok := s.asked[id]
+	if !ok {
+		s.fatal("%s has asked nothing", id)
+	}
+	delete(s.asked, id)
+	s.mailboxes = append(s.mailboxes, mail{q.by, &messages.Placed{RunId: id, Question: q.question.Question, Step: q.question.Step, GrantId: 1, Worker: workerRef("w1")}, nil})
 }
 
 // deliver sends a message: to the run, or to its activation that has retired last.
@@ -422,7 +454,7 @@ func (s *script) elsewhere(what, id string) {
 	}
 	for _, action := range actions {
 		if act, ok := action.(run.Append); ok {
-			s.must(s.store.Append(context.Background(), []journal.Append{s.entry(m.State(), act)})[0])
+			s.must(s.store.Append(context.Background(), []journal.Append{s.entry(m.State(), act.Entry)})[0])
 		}
 	}
 }
@@ -433,10 +465,10 @@ func (s *script) must(err error) {
 	}
 }
 
-func (s *script) entry(st *run.State, act run.Append) journal.Append {
-	data, err := proto.Marshal(act.Entry)
+func (s *script) entry(st *run.State, entry *messages.Entry) journal.Append {
+	data, err := proto.Marshal(entry)
 	s.must(err)
-	return journal.Append{RunID: st.RunID, Number: act.Number, Entry: data, Row: projection.Row(st, shardOf(st.RunID))}
+	return journal.Append{RunID: st.RunID, Number: st.Number, Entry: data, Row: projection.Row(st, shardOf(st.RunID))}
 }
 
 // pass lets time go by.

@@ -32,8 +32,9 @@ const (
 // release is a set of shards that is being let go.
 type release struct {
 	shards []int
-	// waits are the activations that have not retired yet.
-	waits map[*Activation]bool
+	// waits are the activations, and the first entries of parked runs, that are
+	// not done yet.
+	waits map[any]bool
 	// asked counts the owners that have not answered; left are the shards of
 	// those that did not take them.
 	asked int
@@ -98,7 +99,7 @@ func (h *Host) forQuery(shards []int) []int {
 // letGo stops the activations of shards that another server owns now.
 func (h *Host) letGo(lost []int) {
 	h.act(Stir{})
-	r := &release{shards: lost, waits: map[*Activation]bool{}}
+	r := &release{shards: lost, waits: map[any]bool{}}
 	h.releases = append(h.releases, r)
 	h.later(releaseWithin, giveUp{r})
 	gone := make([]bool, len(h.owned))
@@ -111,17 +112,22 @@ func (h *Host) letGo(lost []int) {
 			h.tell(a, Drop{}, nil)
 		}
 	}
+	for p := range h.parking {
+		if gone[h.cfg.ShardOf(p.starting.Message.RunId)] {
+			r.waits[p] = true
+		}
+	}
 	if len(r.waits) == 0 {
 		h.offer(r)
 	}
 }
 
-// gone offers the shards that waited for an activation. One whose shard came
-// back stays, and is waited for until the time is over.
-func (h *Host) gone(a *Activation) {
+// gone offers the shards that waited for something. An activation whose shard
+// came back stays, and is waited for until the time is over.
+func (h *Host) gone(what any) {
 	for _, r := range slices.Clone(h.releases) {
-		if r.waits[a] {
-			delete(r.waits, a)
+		if r.waits[what] {
+			delete(r.waits, what)
 			if len(r.waits) == 0 {
 				h.offer(r)
 			}
@@ -205,6 +211,11 @@ func (h *Host) beginAnew() {
 	h.act(Stir{})
 	dropped := h.All()
 	h.active.Clear()
+	for _, a := range dropped {
+		a.line = nil
+	}
+	clear(h.lines)
+	h.asking = 0
 	clear(h.owned)
 	h.ownedCount = 0
 	for _, a := range dropped {

@@ -1,6 +1,8 @@
 package activation
 
 import (
+	"time"
+
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -23,7 +25,7 @@ type Starting struct {
 
 // start starts a run as if it were new. If it is not, its first entry conflicts,
 // and the stored run says whether it is the same.
-func (h *Host) start(s *Starting) {
+func (h *Host) start(s *Starting, now time.Time) {
 	id := s.Message.RunId
 	s.tries++
 	if !h.facts.Owns(id) {
@@ -32,11 +34,19 @@ func (h *Host) start(s *Starting) {
 	}
 	a := h.active.Get(id)
 	if a == nil {
+		l := h.lineOfStart(s)
+		if l != nil && h.full(l) {
+			h.startParked(s, now)
+			return
+		}
 		a = &Activation{RunID: id}
 		if !s.stored {
 			a.fresh = s.Def
 		}
 		h.spawn(a)
+		if l != nil {
+			h.join(a, l)
+		}
 	}
 	h.tell(a, run.Start{Started: s.Message.Start, Cancel: s.Message.Cancel, Token: s}, nil)
 }

@@ -44,6 +44,9 @@ func (h *Host) sweepTurn() time.Duration {
 
 func (h *Host) sweepPart(part int, now time.Time) {
 	h.forgetAside(now)
+	if part == 0 {
+		(&lineSearch{shards: h.ownedShards()}).read(h, now)
+	}
 	(&sweep{shards: h.ownedOf(part, sweepParts), part: part, seen: map[string]bool{}}).read(h, now)
 }
 
@@ -87,6 +90,7 @@ func (s *sweep) page(h *Host, in Page, now time.Time) {
 
 func (s *sweep) done(h *Host) {
 	if s.claim != nil {
+		(&lineSearch{shards: s.shards}).read(h, time.Time{})
 		h.act(Taken{Asker: s.claim.Asker})
 		return
 	}

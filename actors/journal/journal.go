@@ -17,6 +17,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -40,7 +41,7 @@ type Row struct {
 	// clear it in the row of a finished run.
 	BoundWorker string
 	Epoch       uint64
-	// Dormant: unfinished, but nothing in memory until one of the three below.
+	// Dormant: unfinished, but nothing in memory until one of what is below.
 	// They mean nothing in the row of another run. Stores clear it in the row of
 	// a finished run.
 	Dormant bool
@@ -50,6 +51,10 @@ type Row struct {
 	WakeOnUp string
 	// WakeOnGone brings it back when the worker with this id is lost.
 	WakeOnGone string
+	// Line names those that wait for the same worker, slot for slot; 0 for none.
+	// LineSince is the run's place in it: whoever waits longer comes before.
+	Line       int64
+	LineSince  time.Time
 	CreatedAt  time.Time
 	FinishedAt time.Time
 	// Failure of a failed or canceled run.
@@ -132,6 +137,21 @@ type Record struct {
 	// Entries in order; Entries[i] is number i+1.
 	Entries [][]byte
 }
+
+// Place is one in a line: those of one time come in the order of their ids. The
+// zero value is before all.
+type Place struct {
+	Since time.Time
+	RunID string
+}
+
+// Before says that a place comes before another one.
+func (p Place) Before(other Place) bool {
+	return cmp.Or(p.Since.Compare(other.Since), cmp.Compare(p.RunID, other.RunID)) < 0
+}
+
+// Place is the row's in its line.
+func (r *Row) Place() Place { return Place{Since: r.LineSince, RunID: r.RunID} }
 
 // Head is the id of a run and the number of its newest entry.
 type Head struct {
@@ -240,6 +260,13 @@ type Store interface {
 
 	// WatchedWorkers returns the distinct WakeOnGone of dormant runs, ordered.
 	WatchedWorkers(ctx context.Context, shards []int) ([]string, error)
+
+	// InLine returns dormant runs of a line, in the order of their places, after
+	// the given one, at most limit.
+	InLine(ctx context.Context, shards []int, line int64, after Place, limit int) ([]Record, error)
+
+	// Lines returns the distinct lines of dormant runs, ordered.
+	Lines(ctx context.Context, shards []int) ([]int64, error)
 
 	// BoundCounts returns how many unfinished runs of a pool are bound to each
 	// worker id.

@@ -25,6 +25,7 @@ type Memory struct {
 	due      *btree.BTreeG[*memoryRun] // dormant with a WakeAt: by it, id
 	onUp     *btree.BTreeG[*memoryRun] // dormant with a WakeOnUp: by it, id
 	onGone   *btree.BTreeG[*memoryRun] // dormant with a WakeOnGone: by it, id
+	inLine   *btree.BTreeG[*memoryRun] // dormant in a line: by it, LineSince, id
 	created  *btree.BTreeG[*memoryRun] // all: by CreatedAt, id
 	finished *btree.BTreeG[*memoryRun] // finished, not kept: by FinishedAt, id
 	kept     *btree.BTreeG[*memoryRun] // finished, kept for the run above: by that, id
@@ -56,11 +57,14 @@ func NewMemory() *Memory {
 		})
 	}
 	return &Memory{
-		runs:        make(map[string]*memoryRun),
-		active:      view(func(a, b *Row) int { return 0 }),
-		due:         view(func(a, b *Row) int { return a.WakeAt.Compare(b.WakeAt) }),
-		onUp:        view(func(a, b *Row) int { return cmp.Compare(a.WakeOnUp, b.WakeOnUp) }),
-		onGone:      view(func(a, b *Row) int { return cmp.Compare(a.WakeOnGone, b.WakeOnGone) }),
+		runs:   make(map[string]*memoryRun),
+		active: view(func(a, b *Row) int { return 0 }),
+		due:    view(func(a, b *Row) int { return a.WakeAt.Compare(b.WakeAt) }),
+		onUp:   view(func(a, b *Row) int { return cmp.Compare(a.WakeOnUp, b.WakeOnUp) }),
+		onGone: view(func(a, b *Row) int { return cmp.Compare(a.WakeOnGone, b.WakeOnGone) }),
+		inLine: view(func(a, b *Row) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), a.LineSince.Compare(b.LineSince))
+		}),
 		created:     view(func(a, b *Row) int { return a.CreatedAt.Compare(b.CreatedAt) }),
 		kept:        view(func(a, b *Row) int { return cmp.Compare(a.ParentRun, b.ParentRun) }),
 		finished:    view(func(a, b *Row) int { return a.FinishedAt.Compare(b.FinishedAt) }),
@@ -174,6 +178,9 @@ func (m *Memory) views(run *memoryRun, fn func(*btree.BTreeG[*memoryRun])) {
 	}
 	if row.WakeOnGone != "" {
 		fn(m.onGone)
+	}
+	if row.Line != 0 {
+		fn(m.inLine)
 	}
 }
 
@@ -321,6 +328,44 @@ func (m *Memory) woken(ctx context.Context, shards []int, view *btree.BTreeG[*me
 		}
 		if run.row.RunID > from.RunID && set.Has(run.row.Shard) {
 			out = append(out, run.record())
+		}
+		return true
+	})
+	return out, nil
+}
+
+// InLine implements Store.
+func (m *Memory) InLine(ctx context.Context, shards []int, line int64, after Place, limit int) ([]Record, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	set := NewShardSet(shards)
+	var out []Record
+	m.inLine.AscendGreaterOrEqual(&memoryRun{row: Row{Line: line, LineSince: after.Since, RunID: after.RunID}}, func(run *memoryRun) bool {
+		if len(out) >= limit || run.row.Line != line {
+			return false
+		}
+		if after.Before(run.row.Place()) && set.Has(run.row.Shard) {
+			out = append(out, run.record())
+		}
+		return true
+	})
+	return out, nil
+}
+
+// Lines implements Store.
+func (m *Memory) Lines(ctx context.Context, shards []int) ([]int64, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	set := NewShardSet(shards)
+	var out []int64
+	m.inLine.Ascend(func(run *memoryRun) bool {
+		line := run.row.Line
+		if set.Has(run.row.Shard) && (len(out) == 0 || out[len(out)-1] != line) {
+			out = append(out, line)
 		}
 		return true
 	})

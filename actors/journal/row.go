@@ -33,6 +33,7 @@ func FromMicros(us int64) time.Time {
 // Normalize gives a row the form in which every store returns it.
 func (r *Row) Normalize() {
 	r.WakeAt = FromMicros(Micros(r.WakeAt))
+	r.LineSince = FromMicros(Micros(r.LineSince))
 	r.CreatedAt = FromMicros(Micros(r.CreatedAt))
 	r.FinishedAt = FromMicros(Micros(r.FinishedAt))
 	if Finished(r.Status) {

@@ -33,3 +33,14 @@ func (f *fifo[T]) pop() {
 		f.items, f.head = f.items[:n], 0
 	}
 }
+
+// keep leaves the items for which a condition holds.
+func (f *fifo[T]) keep(holds func(T) bool) {
+	var kept []T
+	for _, item := range f.items[f.head:] {
+		if holds(item) {
+			kept = append(kept, item)
+		}
+	}
+	f.items, f.head = kept, 0
+}

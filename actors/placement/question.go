@@ -148,12 +148,17 @@ func (c *Core) stay(q *question) {
 // forgetUnasked drops waiting questions that nobody asks any more: those of
 // runs whose server died before they could be withdrawn.
 func (c *Core) forgetUnasked(now time.Time) {
+	if c.asked.len() > 2*c.waiting+askedSlack {
+		// Most were answered: they are not to wait here for the first of those that
+		// were not.
+		c.asked.keep(c.waits)
+	}
 	for {
 		q := c.asked.front()
 		if q == nil {
 			return
 		}
-		waits := q.state == stateWaiting && c.questions[q.key] == q
+		waits := c.waits(q)
 		if waits && now.Sub(q.listedAt) < c.cfg.AskedWithin {
 			return
 		}
@@ -168,6 +173,11 @@ func (c *Core) forgetUnasked(now time.Time) {
 		}
 	}
 }
+
+// askedSlack is how many answered questions may be kept among those that wait.
+const askedSlack = 1024
+
+func (c *Core) waits(q *question) bool { return q.state == stateWaiting && c.questions[q.key] == q }
 
 func (c *Core) newQuestion(key questionKey, p *messages.Place) *question {
 	c.seq++

@@ -18,7 +18,10 @@ func Row(s *run.State, shard int) *journal.Row {
 		BoundWorker: s.BoundWorker(), Epoch: s.Epoch, CreatedAt: s.CreatedAt, FinishedAt: s.FinishedAt,
 	}
 	if d := s.Dormant; d != nil {
-		row.Dormant, row.WakeOnUp, row.WakeOnGone = true, d.WakeOnUp, d.WakeOnGone
+		row.Dormant, row.WakeOnUp, row.WakeOnGone, row.Line = true, d.WakeOnUp, d.WakeOnGone, d.Line
+		if d.Line != 0 {
+			row.LineSince = time.UnixMicro(d.LineSinceUs)
+		}
 		if d.WakeAtUs != 0 {
 			row.WakeAt = time.UnixMicro(d.WakeAtUs)
 		}

@@ -55,6 +55,8 @@ func waitingFor(row *journal.Row) string {
 		return ""
 	case row.WakeOnUp != "":
 		return fmt.Sprintf("worker %s to come up", row.WakeOnUp)
+	case row.Line != 0:
+		return fmt.Sprintf("its turn: others of workflow %q wait longer for a worker of pool %q", row.Workflow, row.Pool)
 	case !row.WakeAt.IsZero():
 		return "until " + row.WakeAt.UTC().Format(time.RFC3339)
 	case row.WakeOnGone != "":

@@ -10,6 +10,7 @@ import (
 
 func (m *Machine) start(in Start) {
 	if m.s.Start == nil {
+		m.lining.told = unsure
 		m.emit(&messages.Event{Kind: &messages.Event_RunStarted{RunStarted: in.Started}})
 		if in.Cancel != nil {
 			m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: in.Cancel}})
@@ -39,6 +40,12 @@ func (m *Machine) start(in Start) {
 func (m *Machine) takeUp(in TakeUp) {
 	s := m.s
 	m.absences, m.backAt, m.waits.notedAt = in.Absences, m.now, m.now
+	switch line := s.Dormant.GetLine(); {
+	case in.InTurn:
+		m.lining.told = line
+	case line != 0:
+		m.lining.parked = line
+	}
 	if s.Start == nil || s.Ended() {
 		m.presence.lingerTo = m.now.Add(m.cfg.DormantAfter)
 		return

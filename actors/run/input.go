@@ -23,11 +23,22 @@ type Start struct {
 }
 
 // TakeUp is the first input of a machine restored from the journal. Absences are
-// in order, and do not overlap.
-type TakeUp struct{ Absences []Absence }
+// in order, and do not overlap. InTurn: it is the run's turn in its line; a parked
+// one waits on without it.
+type TakeUp struct {
+	Absences []Absence
+	InTurn   bool
+}
 
 // Absent replaces the absences of TakeUp: there was one while the run was in memory.
 type Absent struct{ Absences []Absence }
+
+// Park has a run that waits for placement alone wait for its turn in the
+// journal; Admit says that it is its turn. See InLine.
+type (
+	Park  struct{}
+	Admit struct{}
+)
 
 // TimerDue says that the time of the last SetTimer has come.
 type TimerDue struct{}
@@ -163,6 +174,8 @@ func (FromWorker) input()     {}
 func (Placed) input()         {}
 func (PlaceWaiting) input()   {}
 func (PlacementReset) input() {}
+func (Park) input()           {}
+func (Admit) input()          {}
 func (WorkerChanged) input()  {}
 func (Cancel) input()         {}
 func (Replay) input()         {}
@@ -229,6 +242,11 @@ type Reply struct {
 	Err      error
 }
 
+// InLine says in which line the run asks placement from now on; 0: it does not
+// wait. A run that was started, or whose turn it is, counts in its line until it
+// says so. It may be told to Park.
+type InLine struct{ Line int64 }
+
 // SetTimer replaces the run's only timer; the zero time takes it back.
 type SetTimer struct{ At time.Time }
 
@@ -246,6 +264,7 @@ func (Ask) action()          {}
 func (Withdraw) action()     {}
 func (Unbound) action()      {}
 func (Watch) action()        {}
+func (InLine) action()       {}
 func (Unwatch) action()      {}
 func (StartChild) action()   {}
 func (ListChildren) action() {}

@@ -98,6 +98,7 @@ type Machine struct {
 	// backAt is when this activation began to try what an earlier one, or an
 	// earlier placement, had tried; zero if it was the first.
 	backAt time.Time
+	lining lining
 	// spare is a process of the bound worker id that is older than the bound
 	// one, which is not told to be gone. seen is the newest news of that id since
 	// the binding.
@@ -238,6 +239,7 @@ func (m *Machine) finish() {
 		return
 	}
 	m.turn.close()
+	m.tellLine()
 	if m.turn.any() {
 		m.restAgain()
 		m.append()
@@ -305,6 +307,10 @@ func (m *Machine) decideOne(in Input) {
 		m.placeWaiting(in.Message)
 	case PlacementReset:
 		m.tryAgain()
+	case Park:
+		m.park()
+	case Admit:
+		m.lining = lining{told: unsure}
 	case WorkerChanged:
 		m.workerChanged(in)
 	case Cancel:

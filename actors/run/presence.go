@@ -3,6 +3,8 @@ package run
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -64,7 +66,7 @@ func (p *presence) timers(next *earliest, after time.Duration) {
 // ---- deciding ------------------------------------------------------------------
 
 // rest decides whether the run can leave memory: it has ended, or everything
-// in it waits for its worker, a distant time or a child.
+// in it waits for its worker, a distant time, a child or its turn.
 func (m *Machine) rest() {
 	switch {
 	case m.s.Start == nil:
@@ -79,19 +81,26 @@ func (m *Machine) rest() {
 	d := m.dormancy()
 	if d == nil {
 		// Else somebody would try to wake it again and again.
-		if m.presence.works(m.now, m.cfg.DormantAfter, m.s.Dormant != nil) {
+		if m.presence.works(m.now, m.cfg.DormantAfter, m.wakesAgain()) {
 			m.emit(&messages.Event{Kind: &messages.Event_RunWoken{RunWoken: &messages.RunWoken{}}})
 		}
 		return
 	}
-	if !m.presence.rests(m.now, m.cfg.DormantAfter) {
+	if !m.presence.rests(m.now, m.cfg.DormantAfter) && !(m.lining.leaves && d.Line != 0) {
 		return
 	}
-	if have := m.s.Dormant; have != nil && have.WakeAtUs == d.WakeAtUs && have.WakeOnUp == d.WakeOnUp && have.WakeOnGone == d.WakeOnGone {
+	if proto.Equal(m.s.Dormant, d) {
 		m.stop()
 		return
 	}
 	m.emit(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: d}})
+}
+
+// wakesAgain says that the stored row has the run woken although it is awake. A
+// line wakes it once.
+func (m *Machine) wakesAgain() bool {
+	d := m.s.Dormant
+	return d != nil && (d.Line == 0 || d.WakeAtUs != 0 && m.due(time.UnixMicro(d.WakeAtUs)))
 }
 
 func (m *Machine) stop() {
@@ -107,6 +116,10 @@ func (m *Machine) dormancy() *messages.RunDormant {
 		return nil
 	}
 	d := &messages.RunDormant{}
+	if m.isParked() {
+		since, _ := m.readySince()
+		d.Line, d.LineSinceUs = m.lining.parked, since.UnixMicro()
+	}
 	for i := range m.s.Steps {
 		if !m.mayRest(i, d) {
 			return nil
@@ -119,6 +132,7 @@ func (m *Machine) dormancy() *messages.RunDormant {
 		return nil
 	case m.s.pending():
 		d.WakeOnUp = m.s.Binding.Worker.WorkerId
+	case d.Line != 0:
 	case d.WakeOnGone == "" && (at.IsZero() || soon):
 		return nil
 	}
@@ -136,6 +150,8 @@ func (m *Machine) mayRest(i int, d *messages.RunDormant) bool {
 	case m.s.pending(), st.Phase.Ended(), st.Phase == Waiting:
 		return true
 	case st.Phase == Backoff && !m.ready(st):
+		return true
+	case d.Line != 0 && m.ready(st):
 		return true
 	case st.Phase == Live && m.contacts[i].waitingChild:
 		// One worker can be watched, not two.

@@ -97,6 +97,16 @@ func (q *questions) unheard() bool {
 	return false
 }
 
+// wait says that a question is open that has not been answered with a worker.
+func (q *questions) wait() bool {
+	return slices.ContainsFunc(q.open, func(open *question) bool { return open != nil && open.placed == nil })
+}
+
+// granted says that a question was answered with a worker.
+func (q *questions) granted() bool {
+	return slices.ContainsFunc(q.open, func(open *question) bool { return open != nil && open.placed != nil })
+}
+
 // numbered returns the open question of an index if it has the number.
 func (q *questions) numbered(k int, number uint64) *question {
 	if open := q.open[k]; open != nil && open.ask.Question == number {
@@ -192,7 +202,7 @@ func (m *Machine) placement(k int, w wish) *messages.Placed {
 
 // ask asks placement, unless the same question is open.
 func (m *Machine) ask(k int, w wish) {
-	if m.questions.asks(k, w) || m.now.Before(m.questions.from) {
+	if m.questions.asks(k, w) || m.now.Before(m.questions.from) || m.isParked() {
 		return
 	}
 	p := &messages.Place{

@@ -71,12 +71,14 @@ type rowKey struct {
 	dormant      bool
 	wakeAt       int64
 	onUp, onGone string
+	line, since  int64
 }
 
 func (s *State) rowKey() rowKey {
 	k := rowKey{status: s.Status, worker: s.BoundWorker(), epoch: s.Epoch}
 	if d := s.Dormant; d != nil {
 		k.dormant, k.wakeAt, k.onUp, k.onGone = true, d.WakeAtUs, d.WakeOnUp, d.WakeOnGone
+		k.line, k.since = d.Line, d.LineSinceUs
 	}
 	return k
 }

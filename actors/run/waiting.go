@@ -27,6 +27,8 @@ func (m *Machine) waitingFor(i int) string {
 		return fmt.Sprintf("worker %q to hand the local state off", b.Worker.WorkerId)
 	case m.leaving.refused && m.s.hard():
 		return fmt.Sprintf("worker %q, which is draining", b.Worker.WorkerId)
+	case m.isParked():
+		return fmt.Sprintf("its turn: others of workflow %q wait longer for a worker of pool %q", m.s.Def.Name, m.pool())
 	}
 	if q := m.questions.open[m.questionFor(i)]; q != nil && q.waits != "" {
 		return q.waits

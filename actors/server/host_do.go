@@ -11,6 +11,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -22,6 +23,8 @@ func (h *Host) do(action activation.Action) {
 		act.Starting.Done.(func(*messages.StartRunReply))(act.Reply)
 	case *activation.Read:
 		h.background(func() { h.readPage(act) })
+	case activation.AppendParked:
+		h.appendParked(act)
 	case activation.ReadRow:
 		h.loader.Schedule(func() { h.readRow(act) })
 	case activation.Later:
@@ -86,6 +89,10 @@ func (h *Host) readPage(act *activation.Read) {
 		records, page.Err = store.WokenByUp(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
 	case activation.ReadWokenByGone:
 		records, page.Err = store.WokenByGone(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
+	case activation.ReadInLine:
+		records, page.Err = store.InLine(h.ctx, act.Shards, act.Line, act.Place, act.Limit)
+	case activation.ReadLines:
+		page.Lines, page.Err = store.Lines(h.ctx, act.Shards)
 	case activation.ReadWatched:
 		page.Workers, page.Err = store.WatchedWorkers(h.ctx, act.Shards)
 	case activation.ReadHeads:
@@ -110,6 +117,18 @@ func (h *Host) readPage(act *activation.Read) {
 	if h.ctx.Err() == nil {
 		h.handle(page)
 	}
+}
+
+// appendParked makes the first entry of a run durable that has no actor.
+func (h *Host) appendParked(act activation.AppendParked) {
+	id := act.State.RunID
+	data, err := messages.Marshal(act.Entry)
+	if err != nil {
+		h.handle(activation.Parked{Of: act, Err: messages.Errorf(messages.CodeInternal, "run %s, its first entry: %w", id, err)})
+		return
+	}
+	h.committer.Append(journal.Append{RunID: id, Number: 1, Entry: data, Row: projection.Row(act.State, messages.Shard(id))},
+		func(err error) { h.handle(activation.Parked{Of: act, Err: err}) })
 }
 
 func (h *Host) readRow(act activation.ReadRow) {

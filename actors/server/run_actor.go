@@ -87,6 +87,8 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 		if s, ok := act.Token.(*activation.Starting); ok {
 			a.host.startAnswered(s, act)
 		}
+	case run.InLine:
+		a.host.handle(activation.Lined{Activation: a.core, InLine: act})
 	case run.SetTimer:
 		a.host.timers.reset(a.timer, act.At)
 	case run.Stop:

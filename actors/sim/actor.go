@@ -123,6 +123,8 @@ func (a *actor) doOne(action activation.Action) {
 			return
 		}
 		a.sv.handle(activation.Start{Starting: st})
+	case run.InLine:
+		a.sv.handle(activation.Lined{Activation: a.core, InLine: act})
 	case run.SetTimer:
 		a.setTimer(act.At)
 	case run.Stop:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -20,6 +21,9 @@ const sweepTurn = 5 * time.Second
 // pageSize is small, so that a full page is not rare.
 const pageSize = 3
 
+// lineMax is small, so that runs that wait for their turn are not rare.
+const lineMax = 4
+
 const (
 	// offerTry is how long the new owner of shards is waited for.
 	offerTry = time.Second
@@ -31,7 +35,7 @@ const (
 
 func newHost(sv *server) *activation.Host {
 	return activation.NewHost(activation.HostConfig{Facts: facts{sv}, Shards: shards, ShardOf: shardOf, Run: sv.sim.runConfig,
-		PageSize: pageSize, SweepTurn: sweepTurn, SweepTurnAlone: sweepTurn})
+		PageSize: pageSize, LineMax: lineMax, LineLeast: 1, SweepTurn: sweepTurn, SweepTurnAlone: sweepTurn})
 }
 
 // facts is what a server knows.
@@ -118,6 +122,8 @@ func (sv *server) do(action activation.Action) {
 	switch act := action.(type) {
 	case *activation.Read:
 		sv.read(act)
+	case activation.AppendParked:
+		sv.appendParked(act)
 	case activation.ReadRow:
 		sv.reading(func(err error) activation.Input {
 			in := activation.RowRead{Of: act, Err: err}
@@ -144,6 +150,17 @@ func (sv *server) do(action activation.Action) {
 	case activation.Recovered:
 		s.tracef("%s has brought back %d runs in %v", sv.address, act.Runs, act.Took)
 	}
+}
+
+// appendParked makes the first entry of a run durable that has no activation.
+func (sv *server) appendParked(act activation.AppendParked) {
+	id := act.State.RunID
+	sv.sim.monitor.counts.Parked++
+	sv.appending++
+	sv.sim.store.append(sv, journal.Append{RunID: id, Number: 1, Entry: marshal(act.Entry), Row: projection.Row(act.State, shardOf(id))}, func(err error) {
+		sv.appending--
+		sv.handle(activation.Parked{Of: act, Err: err})
+	})
 }
 
 // deliver gives a message to the run's activation, which is made if need be.
@@ -235,6 +252,10 @@ func (sv *server) query(act *activation.Read) []activation.Input {
 		records, err = st.WokenByUp(background, act.Shards, act.WorkerID, act.After, act.Limit)
 	case activation.ReadWokenByGone:
 		records, err = st.WokenByGone(background, act.Shards, act.WorkerID, act.After, act.Limit)
+	case activation.ReadInLine:
+		records, err = st.InLine(background, act.Shards, act.Line, act.Place, act.Limit)
+	case activation.ReadLines:
+		page.Lines, err = st.Lines(background, act.Shards)
 	case activation.ReadWatched:
 		page.Workers, err = st.WatchedWorkers(background, act.Shards)
 	case activation.ReadHeads:

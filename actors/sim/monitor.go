@@ -61,7 +61,7 @@ type dispatched struct {
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps                                                                                int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked                                                                        int
 }
 
 func newMonitor(s *Sim) *monitor {
@@ -479,4 +479,5 @@ func (c *counts) add(d counts) {
 	c.Absences += d.Absences
 	c.NotOffered += d.NotOffered
 	c.ClockSteps += d.ClockSteps
+	c.Parked += d.Parked
 }

@@ -158,6 +158,9 @@ func (w eventWords) wake(d *messages.RunDormant) string {
 	if worker := d.GetWakeOnGone(); worker != "" {
 		ways = append(ways, "worker "+worker+" answers or is gone")
 	}
+	if d.GetLine() != 0 {
+		ways = append(ways, "it is its turn to be placed")
+	}
 	return strings.Join(ways, " or ")
 }
 

@@ -52,6 +52,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"KeptTime", testKeptTime},
 		{"Due", testDue},
 		{"Woken", testWoken},
+		{"InLine", testInLine},
 		{"BoundCounts", testBoundCounts},
 		{"ListPages", testListPages},
 		{"ListFilters", testListFilters},

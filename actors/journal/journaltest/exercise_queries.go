@@ -32,6 +32,10 @@ func at(after time.Duration) func(*journal.Row) {
 func onUp(worker string) func(*journal.Row)   { return func(r *journal.Row) { r.WakeOnUp = worker } }
 func onGone(worker string) func(*journal.Row) { return func(r *journal.Row) { r.WakeOnGone = worker } }
 
+func inLine(line int64, since time.Duration) func(*journal.Row) {
+	return func(r *journal.Row) { r.Line, r.LineSince = line, epoch.Add(since) }
+}
+
 func testActive(t *testing.T, s journal.Store) {
 	ctx := t.Context()
 	create(t, s,
@@ -178,6 +182,58 @@ func testWoken(t *testing.T, s journal.Store) {
 	put(t, s, "g", 2, newRow("g", shard(1)))
 	put(t, s, "e", 2, newRow("e", shard(2), finished(0)))
 	watched(nil, "w2", "w3")
+}
+
+func testInLine(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	us := time.Microsecond
+	create(t, s,
+		newRow("z", shard(1), dormant(inLine(7, 0))), newRow("c", shard(1), dormant(inLine(7, 2*us))), newRow("b", shard(2), dormant(inLine(7, us))),
+		newRow("d", shard(1), dormant(inLine(7, us))), newRow("low", shard(3), dormant(inLine(-8, 0))), newRow("asleep", shard(1), dormant(at(0))),
+		newRow("awake", shard(1), inLine(7, 0)), newRow("done", shard(1), finished(0), inLine(7, 0)))
+	place := func(since time.Duration, id string) journal.Place {
+		return journal.Place{Since: epoch.Add(since), RunID: id}
+	}
+	for _, c := range []struct {
+		shards []int
+		line   int64
+		after  journal.Place
+		limit  int
+		want   []string
+	}{
+		{nil, 7, journal.Place{}, 10, []string{"z", "b", "d", "c"}},
+		{nil, 7, journal.Place{}, 2, []string{"z", "b"}},
+		{nil, 7, place(0, "z"), 10, []string{"b", "d", "c"}},
+		{nil, 7, place(us, ""), 1, []string{"b"}},
+		{nil, 7, place(us, "b"), 10, []string{"d", "c"}},
+		{nil, 7, place(2*us, "c"), 10, nil},
+		{nil, 7, journal.Place{}, 0, nil},
+		{[]int{1}, 7, journal.Place{}, 2, []string{"z", "d"}},
+		{[]int{2, 3}, 7, journal.Place{}, 10, []string{"b"}},
+		{[]int{}, 7, journal.Place{}, 10, nil},
+		{nil, -8, journal.Place{}, 10, []string{"low"}},
+		{nil, 0, journal.Place{}, 10, nil},
+		{nil, 9, journal.Place{}, 10, nil},
+	} {
+		got, err := s.InLine(ctx, c.shards, c.line, c.after, c.limit)
+		if ids := wholeIDs(t, s, got); err != nil || !slices.Equal(ids, c.want) {
+			t.Errorf("in line %d of %v after %v, limit %d: %v %v, want %v", c.line, c.shards, c.after, c.limit, ids, err, c.want)
+		}
+	}
+	lines := func(shards []int, want ...int64) {
+		t.Helper()
+		if got := must[[]int64](t)(s.Lines(ctx, shards)); !slices.Equal(got, want) {
+			t.Errorf("lines of %v: %v, want %v", shards, got, want)
+		}
+	}
+	lines(nil, -8, 7)
+	lines([]int{1}, 7)
+	lines([]int{2, 3}, -8, 7)
+	lines([]int{})
+	put(t, s, "low", 2, newRow("low", shard(3)))
+	put(t, s, "b", 2, newRow("b", shard(2), dormant(inLine(9, 0))))
+	lines(nil, 7, 9)
+	lines([]int{2, 3}, 9)
 }
 
 func testBoundCounts(t *testing.T, s journal.Store) {

@@ -19,6 +19,7 @@ func fullRow(id string) journal.Row {
 		Sticky: messages.Sticky_STICKY_HARD, Status: running, Priority: 3, ParentRun: "parent",
 		Trigger: "event:corpus:new", BoundWorker: "w1", Epoch: 1<<63 + 7, Dormant: true,
 		WakeAt: epoch.Add(time.Hour), WakeOnUp: "w2", WakeOnGone: "w3",
+		Line: -1 << 62, LineSince: epoch.Add(time.Second),
 		CreatedAt: epoch, FinishedAt: epoch.Add(time.Minute),
 		FailureCode: "STEP_FAILED", FailureMessage: "step \"ask\": it said – no",
 	}

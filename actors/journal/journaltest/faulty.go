@@ -349,6 +349,24 @@ func (f *Faulty) WatchedWorkers(ctx context.Context, shards []int) ([]string, er
 	return m.WatchedWorkers(ctx, shards)
 }
 
+// InLine implements journal.Store.
+func (f *Faulty) InLine(ctx context.Context, shards []int, line int64, after journal.Place, limit int) ([]journal.Record, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.InLine(ctx, shards, line, after, limit)
+}
+
+// Lines implements journal.Store.
+func (f *Faulty) Lines(ctx context.Context, shards []int) ([]int64, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.Lines(ctx, shards)
+}
+
 // BoundCounts implements journal.Store.
 func (f *Faulty) BoundCounts(ctx context.Context, pool string) (map[string]int, error) {
 	m, err := f.store()

@@ -83,6 +83,8 @@ var (
 			WakeAt:      drawTime.Draw(t, "wake at"),
 			WakeOnUp:    drawWorker.Draw(t, "on up"),
 			WakeOnGone:  drawWorker.Draw(t, "on gone"),
+			Line:        rapid.SampledFrom([]int64{0, 0, -3, 5}).Draw(t, "line"),
+			LineSince:   epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "line since")) * time.Microsecond),
 			CreatedAt:   epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "created")) * time.Microsecond),
 			FinishedAt:  drawTime.Draw(t, "finished"),
 		}
@@ -190,7 +192,7 @@ func (q *question) asleep(r *journal.Row) bool {
 }
 
 var checks = []func(*model, *rapid.T, *question){
-	(*model).checkRuns, (*model).checkActive, (*model).checkDue, (*model).checkWoken, (*model).checkBound, (*model).checkList,
+	(*model).checkRuns, (*model).checkActive, (*model).checkDue, (*model).checkWoken, (*model).checkLines, (*model).checkBound, (*model).checkList,
 }
 
 func (m *model) check(t *rapid.T, which int) {
@@ -284,6 +286,25 @@ func (m *model) checkWoken(t *rapid.T, q *question) {
 	}
 	names, err := m.store.WatchedWorkers(t.Context(), q.shards)
 	equalIDs(t, "watched workers", names, slices.Sorted(maps.Keys(watched)), err)
+}
+
+func (m *model) checkLines(t *rapid.T, q *question) {
+	after := journal.Place{Since: epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "after since")) * time.Microsecond), RunID: q.after}
+	var lines []int64
+	for _, line := range []int64{-3, 5} {
+		in := m.where(func(r *journal.Row) bool { return q.asleep(r) && r.Line == line })
+		if len(in) > 0 {
+			lines = append(lines, line)
+		}
+		in = slices.DeleteFunc(in, func(r journal.Row) bool { return !after.Before(r.Place()) })
+		slices.SortStableFunc(in, func(a, b journal.Row) int { return a.LineSince.Compare(b.LineSince) })
+		got, err := m.store.InLine(t.Context(), q.shards, line, after, q.limit)
+		equalIDs(t, fmt.Sprintf("in line %d of %v after %v, limit %d", line, q.shards, after, q.limit), recordIDs(got), firstIDs(in, "", q.limit), err)
+	}
+	got, err := m.store.Lines(t.Context(), q.shards)
+	if err != nil || !slices.Equal(got, lines) {
+		t.Fatalf("lines of %v: %v %v, want %v", q.shards, got, err, lines)
+	}
 }
 
 func recordIDs(records []journal.Record) (ids []string) {

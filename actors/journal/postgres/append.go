@@ -36,23 +36,24 @@ const (
 	givenPart = `
 WITH given AS MATERIALIZED (
 	SELECT a.*, coalesce((SELECT e.number FROM limpet_entries e WHERE e.run_id = a.run_id ORDER BY e.number DESC LIMIT 1), 0) AS has
-	FROM unnest($1::limpet_append_1[]) a
+	FROM unnest($1::limpet_append_2[]) a
 ), entries AS (
 	INSERT INTO limpet_entries (run_id, number, data)
 	SELECT run_id, number, data FROM given WHERE number = has + 1
 )`
 	createdPart = `, created AS (
 	INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at,
-		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message)
+		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message, line, line_since)
 	SELECT run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at,
-		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message
+		wake_on_up, wake_on_gone, bound_worker, workflow, pool, parent_run, started_by, definition_hash, failure_code, failure_message, line, line_since
 	FROM given WHERE number = 1 AND has = 0
 )`
 	changedPart = `, changed AS (
 	UPDATE limpet_runs r SET phase = g.phase, status = g.status, sticky = g.sticky, priority = g.priority, epoch = g.epoch,
 		finished_at = g.finished_at, wake_at = g.wake_at, wake_on_up = g.wake_on_up, wake_on_gone = g.wake_on_gone,
 		bound_worker = g.bound_worker, workflow = g.workflow, pool = g.pool, parent_run = g.parent_run, started_by = g.started_by,
-		definition_hash = g.definition_hash, failure_code = g.failure_code, failure_message = g.failure_message
+		definition_hash = g.definition_hash, failure_code = g.failure_code, failure_message = g.failure_message,
+		line = g.line, line_since = g.line_since
 	FROM given g WHERE r.run_id = g.run_id AND g.number > 1 AND g.number = g.has + 1 AND g.shard IS NOT NULL
 )`
 	refusedPart = `
@@ -91,7 +92,7 @@ const statementsKey = "limpet statements"
 // prepareWriter prepares a new connection.
 func prepareWriter(ctx context.Context, conn *pgx.Conn) (err error) {
 	w := &writerStatements{}
-	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_1'::regtype::oid").Scan(&w.composite); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_2'::regtype::oid").Scan(&w.composite); err != nil {
 		return err
 	}
 	if w.lock, err = conn.PgConn().Prepare(ctx, "limpet_lock", shareDeleteLock, nil); err != nil {

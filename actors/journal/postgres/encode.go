@@ -28,10 +28,10 @@ func phase(r *journal.Row) int16 {
 	return phaseActive
 }
 
-// appendFields is the number of attributes of limpet_append_1.
-const appendFields = 22
+// appendFields is the number of attributes of limpet_append_2.
+const appendFields = 24
 
-// appends is a parameter of type limpet_append_1[] in PostgreSQL's binary form:
+// appends is a parameter of type limpet_append_2[] in PostgreSQL's binary form:
 // a header, then the elements, each as its length and its fields, each of these
 // as its type, its length (-1 for NULL) and its bytes. It is written by hand:
 // what a library would make of it by reflection costs more than all the rest.
@@ -77,7 +77,7 @@ func (a *appends) add(e *journal.Append) {
 	binary.BigEndian.PutUint32(a.buf[at:], uint32(len(a.buf)-at-4))
 }
 
-// row adds the fields of a row, in the order of limpet_append_1.
+// row adds the fields of a row, in the order of limpet_append_2.
 func (a *appends) row(r *journal.Row) {
 	a.int2(int16(r.Shard))
 	a.int2(phase(r))
@@ -86,8 +86,8 @@ func (a *appends) row(r *journal.Row) {
 	a.int4(r.Priority)
 	a.int8(int64(r.Epoch))
 	a.int8(journal.Micros(r.CreatedAt))
-	a.micros(journal.Micros(r.FinishedAt))
-	a.micros(journal.Micros(r.WakeAt))
+	a.nonzero(journal.Micros(r.FinishedAt))
+	a.nonzero(journal.Micros(r.WakeAt))
 	a.optional(r.WakeOnUp)
 	a.optional(r.WakeOnGone)
 	a.optional(r.BoundWorker)
@@ -98,6 +98,8 @@ func (a *appends) row(r *journal.Row) {
 	a.optional(r.DefinitionHash)
 	a.optional(r.FailureCode)
 	a.optional(storable(r.FailureMessage))
+	a.nonzero(r.Line)
+	a.int8(journal.Micros(r.LineSince))
 }
 
 // noRow is the fields of a row that does not change: all NULL.
@@ -108,6 +110,7 @@ var noRow = func() []byte {
 		pgtype.Int8OID, pgtype.Int8OID, pgtype.Int8OID,
 		pgtype.TextOID, pgtype.TextOID, pgtype.TextOID, pgtype.TextOID, pgtype.TextOID,
 		pgtype.TextOID, pgtype.TextOID, pgtype.TextOID, pgtype.TextOID, pgtype.TextOID,
+		pgtype.Int8OID, pgtype.Int8OID,
 	} {
 		a.null(oid)
 	}
@@ -138,12 +141,12 @@ func (a *appends) int8(v int64) {
 	a.buf = binary.BigEndian.AppendUint64(a.buf, uint64(v))
 }
 
-func (a *appends) micros(us int64) {
-	if us == 0 {
+func (a *appends) nonzero(v int64) {
+	if v == 0 {
 		a.null(pgtype.Int8OID)
 		return
 	}
-	a.int8(us)
+	a.int8(v)
 }
 
 func (a *appends) text(v string) {

@@ -50,9 +50,9 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	check("empty")
-	sql(`INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at, wake_on_up, wake_on_gone, bound_worker, pool)
+	sql(`INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at, wake_on_up, wake_on_gone, line, line_since, bound_worker, pool)
 		SELECT 'r' || i, i % 1024, p, 1, 1, 1, 1, i, CASE p WHEN 2 THEN i END, CASE p WHEN 1 THEN i END, CASE p WHEN 1 THEN 'w' || i % 9 END,
-			CASE p WHEN 1 THEN 'w' || i % 9 END, CASE WHEN p < 2 THEN 'b' || i % 50 END, 'default'
+			CASE p WHEN 1 THEN 'w' || i % 9 END, CASE p WHEN 1 THEN i % 7 END, i, CASE WHEN p < 2 THEN 'b' || i % 50 END, 'default'
 		FROM (SELECT i, CASE i % 10 WHEN 0 THEN 0 WHEN 1 THEN 1 ELSE 2 END AS p FROM generate_series(1, 20000) i) x`)
 	sql("INSERT INTO limpet_entries SELECT 'r' || i, n, 'entry' FROM generate_series(1, 20000) i, generate_series(1, 3) n")
 	check("filled")

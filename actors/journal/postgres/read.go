@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,6 +98,10 @@ const (
 	onUpPage   = "SELECT run_id FROM limpet_runs WHERE phase = 1 AND wake_on_up = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
 	onGonePage = "SELECT run_id FROM limpet_runs WHERE phase = 1 AND wake_on_gone = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
 
+	// A page of a line: $4 is the line, $5 and $2 are the place before.
+	inLinePage = "SELECT run_id, line_since FROM limpet_runs WHERE phase = 1 AND line = $4 AND (line_since, run_id) > ($5::int8, $2) AND " + inShardBits +
+		" ORDER BY line_since, run_id LIMIT $3"
+
 	// The rows and the entries of a page.
 	rowsOf    = "SELECT " + rowColumns + " FROM (%) p JOIN limpet_runs r USING (run_id) ORDER BY r.run_id"
 	entriesOf = "SELECT e.run_id, e.data FROM (%) p JOIN limpet_entries e USING (run_id) ORDER BY e.run_id, e.number"
@@ -109,6 +115,12 @@ const (
 	watchedSQL = "WITH RECURSIVE watched(worker) AS ((" + goneSQL + " ORDER BY wake_on_gone LIMIT 1) UNION ALL " +
 		"SELECT (" + goneSQL + " AND wake_on_gone > worker ORDER BY wake_on_gone LIMIT 1) FROM watched WHERE worker IS NOT NULL) " +
 		"SELECT worker FROM watched WHERE worker IS NOT NULL AND EXISTS (" + goneSQL + " AND wake_on_gone = worker AND " + inShardBits + ") ORDER BY worker"
+
+	// linesSQL steps from line to line.
+	lineSQL  = "SELECT line FROM limpet_runs WHERE phase = 1 AND line IS NOT NULL"
+	linesSQL = "WITH RECURSIVE lines(line) AS ((" + lineSQL + " ORDER BY line LIMIT 1) UNION ALL " +
+		"SELECT (" + lineSQL + " AND line > lines.line ORDER BY line LIMIT 1) FROM lines WHERE line IS NOT NULL) " +
+		"SELECT line FROM lines l WHERE line IS NOT NULL AND EXISTS (" + lineSQL + " AND line = l.line AND " + inShardBits + ") ORDER BY line"
 
 	// Active runs are few enough to look at all of them; the others that are
 	// bound are parked.
@@ -247,6 +259,31 @@ func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string,
 			return err
 		}
 		out, err = scanAll[string](rows)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// InLine implements journal.Store.
+func (s *Store) InLine(ctx context.Context, shards []int, line int64, after journal.Place, limit int) ([]journal.Record, error) {
+	records, err := s.records(ctx, "read runs in a line", inLinePage, shardBits(shards), after.RunID, limit, line, journal.Micros(after.Since))
+	slices.SortFunc(records, func(a, b journal.Record) int {
+		return cmp.Or(a.Row.LineSince.Compare(b.Row.LineSince), cmp.Compare(a.Row.RunID, b.Row.RunID))
+	})
+	return records, err
+}
+
+// Lines implements journal.Store.
+func (s *Store) Lines(ctx context.Context, shards []int) (out []int64, err error) {
+	err = s.read(ctx, "read lines", func(ctx context.Context, conn *pgxpool.Conn) error {
+		rows, err := conn.Query(ctx, linesSQL, shardBits(shards))
+		if err != nil {
+			return err
+		}
+		out, err = scanAll[int64](rows)
 		return err
 	})
 	if err != nil {

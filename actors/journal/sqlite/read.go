@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -263,6 +264,44 @@ func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string,
 				return err
 			}
 		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// InLine implements journal.Store.
+func (s *Store) InLine(ctx context.Context, shards []int, line int64, after journal.Place, limit int) ([]journal.Record, error) {
+	since := journal.Micros(after.Since)
+	return s.records(ctx, "read runs in a line", selectRows+rowColumns+" FROM runs INDEXED BY runs_in_line "+
+		"WHERE phase = 1 AND line = ? AND line_since >= ? AND (line_since > ? OR run_id > ?) ORDER BY line_since, run_id",
+		shards, limit, line, since, since, after.RunID)
+}
+
+// Lines implements journal.Store.
+func (s *Store) Lines(ctx context.Context, shards []int) (out []int64, err error) {
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, "read lines", func(conn *sqlite.Conn) error {
+		// Step from line to line instead of reading all their runs.
+		const first = "SELECT line FROM runs INDEXED BY runs_in_line WHERE phase = 1 AND line > ? ORDER BY line LIMIT 1"
+		const ofShard = "SELECT shard FROM runs INDEXED BY runs_in_line WHERE phase = 1 AND line = ?"
+		for line, more := int64(math.MinInt64), true; more; {
+			more = false
+			if err := each(conn, first, func(s *sqlite.Stmt) bool { line, more = s.ColumnInt64(0), true; return false }, line); err != nil || !more {
+				return err
+			}
+			if err := each(conn, ofShard, func(s *sqlite.Stmt) bool {
+				if !set.Has(s.ColumnInt(0)) {
+					return true
+				}
+				out = append(out, line)
+				return false
+			}, line); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"strings"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -39,18 +40,8 @@ var columns = []column{
 		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, journal.Micros(r.CreatedAt)) },
 		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.CreatedAt = journal.FromMicros(s.ColumnInt64(c)) },
 	}),
-	{
-		name: "finished_at",
-		same: func(a, b *journal.Row) bool { return a.FinishedAt.Equal(b.FinishedAt) },
-		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { bindMicros(s, p, journal.Micros(r.FinishedAt)) },
-		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.FinishedAt = journal.FromMicros(s.ColumnInt64(c)) },
-	},
-	{
-		name: "wake_at",
-		same: func(a, b *journal.Row) bool { return a.WakeAt.Equal(b.WakeAt) },
-		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { bindMicros(s, p, journal.Micros(r.WakeAt)) },
-		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.WakeAt = journal.FromMicros(s.ColumnInt64(c)) },
-	},
+	micros("finished_at", func(r *journal.Row) *time.Time { return &r.FinishedAt }),
+	micros("wake_at", func(r *journal.Row) *time.Time { return &r.WakeAt }),
 	text("wake_on_up", func(r *journal.Row) *string { return &r.WakeOnUp }),
 	text("wake_on_gone", func(r *journal.Row) *string { return &r.WakeOnGone }),
 	text("bound_worker", func(r *journal.Row) *string { return &r.BoundWorker }),
@@ -64,6 +55,18 @@ var columns = []column{
 	text("definition_hash", func(r *journal.Row) *string { return &r.DefinitionHash }),
 	text("failure_code", func(r *journal.Row) *string { return &r.FailureCode }),
 	text("failure_message", func(r *journal.Row) *string { return &r.FailureMessage }),
+	{
+		name: "line",
+		same: func(a, b *journal.Row) bool { return a.Line == b.Line },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { bindInt(s, p, r.Line) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.Line = s.ColumnInt64(c) },
+	},
+	{
+		name: "line_since",
+		same: func(a, b *journal.Row) bool { return a.LineSince.Equal(b.LineSince) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, journal.Micros(r.LineSince)) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.LineSince = journal.FromMicros(s.ColumnInt64(c)) },
+	},
 }
 
 // rowColumns is the column list of every statement that reads or writes rows.
@@ -104,11 +107,22 @@ func integer[T ~int32 | ~uint64](name string, field func(*journal.Row) *T) colum
 	}
 }
 
-func bindMicros(s *sqlite.Stmt, param int, us int64) {
-	if us == 0 {
+// micros is a time of which the zero value is NULL.
+func micros(name string, field func(*journal.Row) *time.Time) column {
+	return column{
+		name: name,
+		same: func(a, b *journal.Row) bool { return field(a).Equal(*field(b)) },
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { bindInt(s, p, journal.Micros(*field(r))) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { *field(r) = journal.FromMicros(s.ColumnInt64(c)) },
+	}
+}
+
+// bindInt binds a number of which 0 is NULL.
+func bindInt(s *sqlite.Stmt, param int, v int64) {
+	if v == 0 {
 		s.BindNull(param)
 	} else {
-		s.BindInt64(param, us)
+		s.BindInt64(param, v)
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -101,4 +101,12 @@ CREATE TABLE kept_time (
 	version INTEGER NOT NULL,
 	data    BLOB NOT NULL
 ) STRICT;
+`
+
+// schema5. Runs that wait for their turn to be placed, in the order of the turns.
+const schema5 = `
+ALTER TABLE runs ADD COLUMN line INTEGER;
+ALTER TABLE runs ADD COLUMN line_since INTEGER NOT NULL DEFAULT 0;
+
+CREATE INDEX runs_in_line ON runs(line, line_since, run_id, shard) WHERE phase = 1 AND line IS NOT NULL;
 `
