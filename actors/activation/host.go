@@ -33,7 +33,7 @@ const (
 	PageSize       = 500
 	SweepTurn      = 20 * time.Second
 	SweepTurnAlone = 2 * time.Minute
-	LineMax        = 2000
+	LineMax        = 1000
 	LineLeast      = 32
 )
 
@@ -75,7 +75,7 @@ type Host struct {
 	// ask. parking are the first entries of parked runs that are on their way.
 	lines   map[int64]*line
 	asking  int
-	parking map[*parking]bool
+	parking map[string]*parking
 	// passing counts the results that are on their way to new owners.
 	passing int
 	closed  bool
@@ -104,7 +104,7 @@ func NewHost(cfg HostConfig) *Host {
 	cfg.LineMax = cmp.Or(cfg.LineMax, LineMax)
 	cfg.LineLeast = cmp.Or(cfg.LineLeast, LineLeast)
 	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{},
-		lines: map[int64]*line{}, parking: map[*parking]bool{}}
+		lines: map[int64]*line{}, parking: map[string]*parking{}}
 }
 
 // Active returns the activation of a run; nil if there is none. It only reads.

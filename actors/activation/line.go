@@ -34,6 +34,8 @@ type line struct {
 type parking struct {
 	starting *Starting
 	state    *run.State
+	// more are starts of the same run that came meanwhile.
+	more []*Starting
 }
 
 // lineNamed returns the line of a name, which is made if need be.
@@ -129,23 +131,32 @@ func (h *Host) startParked(s *Starting, now time.Time) {
 	p := &parking{starting: s}
 	var entry *messages.Entry
 	p.state, entry = run.StartParked(s.Message.RunId, s.Def, s.Message.Start, h.cfg.Run, now)
-	h.parking[p] = true
+	h.parking[s.Message.RunId] = p
 	h.act(AppendParked{State: p.state, Entry: entry, of: p})
 }
 
 // parked ends a start. One that conflicts is done again, by an activation.
 func (h *Host) parked(in Parked, now time.Time) {
 	p := in.Of.of
-	delete(h.parking, p)
+	delete(h.parking, p.state.RunID)
 	if in.Err == nil {
 		h.waits(p.state, now)
 	}
 	h.gone(p)
 	if reply := p.starting.Answered(run.Reply{Err: in.Err}); reply != nil {
 		h.act(StartDone{Starting: p.starting, Reply: reply})
-		return
+	} else {
+		h.start(p.starting, now)
 	}
-	h.start(p.starting, now)
+	for _, s := range p.more {
+		if s.Message == p.starting.Message && in.Err == nil {
+			// It was asked for again because the journal took its time.
+			h.act(StartDone{Starting: s, Reply: &messages.StartRunReply{Existed: true}})
+			continue
+		}
+		s.stored = s.stored || in.Err == nil
+		h.start(s, now)
+	}
 }
 
 // waits notes a run that is stored as parked.

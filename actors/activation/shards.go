@@ -112,8 +112,8 @@ func (h *Host) letGo(lost []int) {
 			h.tell(a, Drop{}, nil)
 		}
 	}
-	for p := range h.parking {
-		if gone[h.cfg.ShardOf(p.starting.Message.RunId)] {
+	for id, p := range h.parking {
+		if gone[h.cfg.ShardOf(id)] {
 			r.waits[p] = true
 		}
 	}

@@ -32,6 +32,10 @@ func (h *Host) start(s *Starting, now time.Time) {
 		h.act(StartDone{Starting: s, Reply: failed(messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server now", id))})
 		return
 	}
+	if p := h.parking[id]; p != nil {
+		p.more = append(p.more, s)
+		return
+	}
 	a := h.active.Get(id)
 	if a == nil {
 		l := h.lineOfStart(s)

@@ -88,6 +88,8 @@ type Server struct {
 	journal   *journalHealth
 	clock     *clock.Clock
 	log       *slog.Logger
+	// rest ends the giving back of memory, and returns when it has ended.
+	rest func()
 }
 
 // Start starts a server and returns once it serves. Errors carry a code:
@@ -119,6 +121,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	s.givesBack()
 	c.Logger.Info("server is up", "id", c.ID, "api", s.api.Address(), "gossip", s.node.Self().GossipAddress, "actors", s.node.Self().Address)
 	return s, nil
 }
@@ -189,6 +192,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.api != nil {
 		keep(s.api.Stop(ctx))
+	}
+	if s.rest != nil {
+		s.rest()
 	}
 	if s.host != nil {
 		s.host.Stop()

@@ -23,8 +23,9 @@ func TestHostTakesUpTheRunsOfADeadServer(t *testing.T) {
 				def := w.Workflow("build", soft, hold(nil))
 				s1, s2, s3 := w.Server("s1"), w.Server("s2"), w.Server("s3")
 				w.Settled(s1, s2, s3)
-				w.Record(def)
+				w.WorkerWith("w1", w.Network.Host("w1"), int32(count), def)
 				ids := w.Bulk(s2, def, count)
+				time.Sleep(5 * time.Second)
 				var theirs []string
 				for _, id := range ids {
 					if s3.Host.Owns(id) {

@@ -33,6 +33,8 @@ type world struct {
 	// movesPerSecond is how many runs may leave draining workers; keys is how
 	// many keys of shared state there are, 0 for none.
 	movesPerSecond, keys int
+	// lineMax is how many runs may ask placement at a time on one server.
+	lineMax int
 	// faults are what may happen, one after the other.
 	faults []func(*Sim)
 	every  time.Duration
@@ -58,6 +60,7 @@ func (s *Sim) drawWorld() {
 	}
 	w.labels["w1"]["gpu"] = "yes"
 	w.movesPerSecond = pick(s.extra, []int{0, 0, 1, 3})
+	w.lineMax = pick(s.extra, []int{1, 1, 2, 4})
 	w.keys = pick(s.extra, []int{0, 0, 2, 8})
 	some := func(p float64, most float64) float64 {
 		if d.chance(p) {

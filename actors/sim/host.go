@@ -21,9 +21,6 @@ const sweepTurn = 5 * time.Second
 // pageSize is small, so that a full page is not rare.
 const pageSize = 3
 
-// lineMax is small, so that runs that wait for their turn are not rare.
-const lineMax = 4
-
 const (
 	// offerTry is how long the new owner of shards is waited for.
 	offerTry = time.Second
@@ -35,7 +32,7 @@ const (
 
 func newHost(sv *server) *activation.Host {
 	return activation.NewHost(activation.HostConfig{Facts: facts{sv}, Shards: shards, ShardOf: shardOf, Run: sv.sim.runConfig,
-		PageSize: pageSize, LineMax: lineMax, LineLeast: 1, SweepTurn: sweepTurn, SweepTurnAlone: sweepTurn})
+		PageSize: pageSize, LineMax: sv.sim.world.lineMax, LineLeast: 1, SweepTurn: sweepTurn, SweepTurnAlone: sweepTurn})
 }
 
 // facts is what a server knows.

@@ -39,6 +39,8 @@ Workloads:
            and the time to wake them all. Each worker binds its share of the runs
            by a first step and is killed with the second steps under way. Then all
            workers come back at once.
+  queued   a hundred thousand runs that wait to be placed, while there is no worker:
+           the memory that takes, and what is left of it when all have ended
   keyed    SOFT runs that share values by skewed keys: how many values are built
            when runs are placed where their key is held, by the least load, and by
            chance
@@ -83,6 +85,7 @@ func command() *cobra.Command {
   bench --failover worker-kill --json
   bench --failover server-kill --store postgres --servers 3 --trials 10
   bench --workload waiting --runs 1000000
+  bench --workload queued --store postgres
   bench --workload keyed --json
   bench --workload handoff --json
   bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof
@@ -136,12 +139,12 @@ func against(cmd *cobra.Command, other string, rounds int) (bench.Result, error)
 }
 
 func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
-	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, keyed or handoff")
+	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, queued, keyed or handoff")
 	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
 	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
 	flags.StringVar(&config.Sticky, "sticky", "soft", "none, soft or hard")
 	flags.StringVar(&config.Store, "store", "sqlite", "the journal: sqlite (in a file, every commit synced), postgres or memory")
-	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting, 4,000 for keyed, 200 for handoff)")
+	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting, 100,000 for queued, 4,000 for keyed, 200 for handoff)")
 	flags.IntVar(&config.Servers, "servers", 1, "server processes; several share --store postgres")
 	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs; 4 for keyed and handoff)")
 	flags.IntVar(&config.Slots, "slots", 0, "slots of each worker (default 100; for --failover, waiting and handoff enough for all runs; 10 for keyed)")
@@ -155,5 +158,5 @@ func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
 	flags.StringVar(&config.ClientProfile, "cpuprofile-client", "", "write a CPU profile of this process, the client, to this file")
 	flags.StringVar(&config.ServerAllocations, "memprofile-server", "", "write what the first server allocated to this file")
 	flags.StringVar(&config.WorkerAllocations, "memprofile-worker", "", "write what the first worker allocated to this file")
-	flags.StringVar(&config.ServerHeap, "heapprofile-server", "", "write what lives in the first server's heap while the runs of waiting wait to this file")
+	flags.StringVar(&config.ServerHeap, "heapprofile-server", "", "write what lives in the first server's heap while the runs of waiting or queued wait to this file")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal/postgres/postgrestest"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
@@ -165,6 +166,29 @@ func TestWaiting(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 			if !strings.Contains(f.Table(), "31 HARD runs") {
+				t.Error(f.Table())
+			}
+		})
+	}
+}
+
+// TestQueued: runs that wait to be placed are not in memory, but for some.
+func TestQueued(t *testing.T) {
+	for _, c := range []Config{{Store: "sqlite"}, {Store: "postgres", Servers: 2}} {
+		t.Run(c.Store, func(t *testing.T) {
+			c = small(t, c)
+			c.Workload, c.Runs, c.Warmup = QueuedRuns, 2*activation.LineMax*max(c.Servers, 1), 5
+			f, err := Queued(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.InMemory == 0 || f.InMemory > activation.LineMax*max(c.Servers, 1) || f.StepsRunTwice != 0 || f.ProcessesDied != 0 {
+				t.Errorf("%+v", f)
+			}
+			if f.IdleMB <= 0 || f.QueuedMB <= 0 || f.HeapQueuedMB <= 0 || f.AfterMB <= 0 || f.RestMB <= 0 {
+				t.Errorf("%+v", f)
+			}
+			if !strings.Contains(f.Table(), "runs in memory") {
 				t.Error(f.Table())
 			}
 		})

@@ -24,9 +24,11 @@ const (
 	Fan = "fan"
 	// WaitingRuns is HARD runs that all wait for their workers: see waiting.
 	WaitingRuns = "waiting"
+	// QueuedRuns wait to be placed while there is no worker: see queued.
+	QueuedRuns = "queued"
 )
 
-var workloads = []string{Noop1, Chain3, Fan, WaitingRuns, KeyedRuns, HandoffRuns}
+var workloads = []string{Noop1, Chain3, Fan, WaitingRuns, QueuedRuns, KeyedRuns, HandoffRuns}
 
 // Faults that a recovery is measured of.
 const (
@@ -44,7 +46,7 @@ var failovers = []string{WorkerKill, WorkerStop, ServerKill, HardRestart}
 // steps of a run of the workload.
 func steps(workload string) int {
 	switch workload {
-	case Noop1:
+	case Noop1, QueuedRuns:
 		return 1
 	case WaitingRuns:
 		return 2
@@ -82,8 +84,8 @@ type Config struct {
 	// Trials of a Failover. Default 5.
 	Trials int
 	// Runs to measure, or those of each trial. Default 20,000; of a Failover
-	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns, 4,000 of
-	// KeyedRuns and 200 of HandoffRuns.
+	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns, 100,000
+	// of QueuedRuns, 4,000 of KeyedRuns and 200 of HandoffRuns.
 	Runs int
 	// Servers on one database. Default 1.
 	Servers int
@@ -139,6 +141,8 @@ func (c Config) withDefaults() Config {
 	case c.Workload == WaitingRuns:
 		set(&c.Runs, 1_000_000)
 		set(&c.Workers, ceil(c.Runs, waitingPerWorker))
+	case c.Workload == QueuedRuns:
+		set(&c.Runs, 100_000)
 	case c.Workload == KeyedRuns:
 		set(&c.Runs, 4000)
 		set(&c.Workers, 4)

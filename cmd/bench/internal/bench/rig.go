@@ -40,6 +40,8 @@ func Run(ctx context.Context, config Config) (Result, error) {
 		return Failover(ctx, config)
 	case config.Workload == WaitingRuns:
 		return Waiting(ctx, config)
+	case config.Workload == QueuedRuns:
+		return Queued(ctx, config)
 	case config.Workload == KeyedRuns:
 		return Keyed(ctx, config)
 	case config.Workload == HandoffRuns:
