@@ -12,6 +12,7 @@ const (
 	wakeGo       = "actors/activation/wake.go"
 	sweepGo      = "actors/activation/sweep.go"
 	startGo      = "actors/activation/start.go"
+	lineGo       = "actors/activation/line.go"
 )
 
 // activationMutations break rules of what is around the machines of runs.
@@ -26,6 +27,8 @@ var activationMutations = []mutation{
 		"	if worker.State != run.WorkerDraining {", "	if worker.State == run.WorkerDraining {"}}},
 	{"host: forget the times of dormant runs", []change{{wakeGo,
 		"	if at.IsZero() || !h.searchAt.IsZero()", "	if at.After(now) || at.IsZero() || !h.searchAt.IsZero()"}}},
+	{"line: read nobody who is parked", []change{{lineGo,
+		"	case l.parked && l.asking <= window/2:", "	case l.parked && l.asking < 0:"}}},
 	{"host: do not sweep", []change{{sweepGo,
 		"	if !now.Before(h.aside[in.RunID]) {", "	if now.Before(h.aside[in.RunID]) {"}}},
 	{"start: give up what is there already", []change{{startGo,
@@ -48,6 +51,18 @@ var scripted = []mutation{
 	{"roster: take an id over from a later process without asking it", []change{
 		{claimGo, "		if h := w.holder(); h != nil && !w.outranks(p, h) {", "		if h := w.holder(); h != nil && h == p {"},
 		{claimGo, "	case p.info != nil && (h == nil || h == first || w.outranks(p, h)):", "	case p.info != nil:"}}},
+	{"line: park nobody at its start", []change{{startGo,
+		"		if l != nil && h.full(l) {", "		if l != nil && h.full(l) && id == \"\" {"}}},
+	{"line: park nobody who waits again", []change{{lineGo,
+		"		h.tell(a, run.Park{}, nil)\n		return\n", ""}}},
+	{"line: forget who leaves memory in its turn", []change{{hostGo,
+		"		h.leftParked(in.Activation, now)\n", ""}}},
+	{"line: find nobody who was parked before", []change{{lineGo,
+		"	for _, name := range in.Lines {", "	for _, name := range in.Lines[:0] {"}}},
+	{"line: let go of shards with first entries on their way", []change{{shardsGo,
+		"			r.waits[p] = true\n", ""}}},
+	{"line: start twice what is on its way", []change{{startGo,
+		"	if p := h.parking[id]; p != nil {", "	if p := h.parking[id]; p != nil && p.state == nil {"}}},
 	{"activation: send under the newest lease term", []change{{effectGo,
 		"		term, known := a.facts.LeaseTerm(act.To, a.mark)\n		if !known && !m.TakeUp {", "		term, known := a.facts.LeaseTerm(act.To, a.facts.LeaseMark())\n		if !known && !m.TakeUp {"}}},
 	{"activation: take the mark when the append is stored", []change{{activationGo,
