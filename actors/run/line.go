@@ -83,7 +83,7 @@ func StartParked(runID string, def *messages.WorkflowDefinition, started *messag
 func (m *Machine) line() int64 {
 	b := m.s.Binding
 	switch _, any := m.readySince(); {
-	case !any, m.s.Cancel != nil, m.leaving.under(), m.children.anyStarting(), m.anyLive():
+	case !any, m.s.Cancel != nil, m.leaving.under(), m.children.anyStarting(), m.children.parting, m.anyLive():
 		return 0
 	case m.s.isSticky() && (b.Worker != nil && !(b.Lost && m.s.soft()) || b.Worker == nil && m.s.Generation == 0 && m.s.Start.BindTo != nil):
 		return 0
