@@ -211,6 +211,9 @@ func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, er
 // until a packet with it was sent.
 func (n *Node) SetState(s State) { n.members.setState(s) }
 
+// Dropped is how many messages of other nodes could not be read, or may not be.
+func (n *Node) Dropped() uint64 { return n.remote.Dropped() }
+
 // CutOff says that this server reaches less of the cluster than others that
 // live: it owns nothing until it reaches them again.
 func (n *Node) CutOff() bool { return n.members.filter.isCutOff() }

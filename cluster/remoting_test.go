@@ -222,7 +222,7 @@ func TestLargeMessages(t *testing.T) {
 		done := make(chan struct{}, 1)
 		got := 0
 		pid := spawn(t, b, "count", func(ctx actor.Context) {
-			if m, ok := ctx.Message().(*messages.Result); ok && len(m.GetOutput()) == 3<<20 {
+			if m, ok := ctx.Message().(*messages.HandedOff); ok && len(m.States[0].Data) == 3<<20 {
 				if got++; got == 30 {
 					close(done)
 				}
@@ -230,10 +230,10 @@ func TestLargeMessages(t *testing.T) {
 		})
 		output := make([]byte, 3<<20)
 		for range 30 {
-			a.System().Root.Send(remotely(pid), &messages.Result{Outcome: &messages.Result_Output{Output: output}})
+			a.System().Root.Send(remotely(pid), &messages.HandedOff{RunId: "r", States: []*messages.HandedState{{Data: output}}})
 		}
 		<-done
-		tooLarge := &messages.Result{Outcome: &messages.Result_Output{Output: make([]byte, 40<<20)}}
+		tooLarge := &messages.HandedOff{RunId: "r", States: []*messages.HandedState{{Data: make([]byte, 40<<20)}}}
 		if _, err := a.Request(t.Context(), remotely(pid), tooLarge); messages.CodeOf(err) != messages.CodeUnavailable {
 			t.Fatalf("a message over the limit: %v", err)
 		}
@@ -281,6 +281,54 @@ func TestBadBatches(t *testing.T) {
 		}
 		if _, err := a.Request(t.Context(), actor.NewPID(a.Self().Address, "none"), &messages.Activate{}); messages.CodeOf(err) != messages.CodeUnavailable {
 			t.Fatal(err)
+		}
+	})
+}
+
+// What may not be is dropped before an actor sees it, and the connection stays.
+func TestWhatMayNotBeIsDropped(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, w *world) {
+		a, host := w.server("a")
+		got := make(chan any, 10)
+		spawn(t, a, "target", func(ctx actor.Context) {
+			switch m := ctx.Message().(type) {
+			case *messages.StartRuns, *messages.Result, *messages.CancelRun:
+				got <- m
+			}
+		})
+		stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address)
+		send := func(to string, m proto.Message) {
+			t.Helper()
+			data, err := proto.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: &remote.MessageBatch{
+				TypeNames: []string{string(m.ProtoReflect().Descriptor().FullName())}, Targets: []*actor.PID{{Address: "any", Id: to}},
+				Envelopes: []*remote.MessageEnvelope{{MessageData: data}}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := a.Dropped()
+		for _, bad := range []proto.Message{
+			&messages.StartRuns{Runs: []*messages.StartRun{{RunId: "r"}}},
+			&messages.Result{RunId: "r", Step: "s", Attempt: 1, Outcome: &messages.Result_Output{Output: make([]byte, 30<<20)}},
+			&messages.CancelRun{RunId: "r\x00"},
+			&actor.Watch{},
+			&actor.Unwatch{Watcher: &actor.PID{}},
+			&actor.Terminated{},
+		} {
+			send("target", bad)
+			send("nobody", bad)
+		}
+		good := &messages.CancelRun{RunId: "r", Reason: "enough"}
+		send("target", good)
+		if m := <-got; !proto.Equal(m.(proto.Message), good) {
+			t.Errorf("it got %v", m)
+		}
+		if n := a.Dropped() - before; n != 12 {
+			t.Errorf("%d messages were dropped, want 12", n)
 		}
 	})
 }

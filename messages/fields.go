@@ -62,8 +62,9 @@ func HasFieldRule(field string) bool {
 	return ok
 }
 
-// CheckFields checks the fields of a request, those of the runs in it included.
-// The error has the code of the first fault and names all of one message.
+// CheckFields checks the fields of a request, or of a message between nodes, those
+// of the messages in it included. The error has the code of the first fault and
+// names all of one message.
 func CheckFields(m proto.Message) error { return CheckFieldsAs(m, nil) }
 
 // CheckFieldsAs is CheckFields with other names for the fields: as gives one for the
@@ -78,17 +79,27 @@ func CheckFieldsAs(m proto.Message, as func(field, words string) string) error {
 func fieldFaults(m protoreflect.Message, place string, as func(field, words string) string) []error {
 	var faults []error
 	for _, f := range checkedFields(m.Descriptor()) {
+		value := m.Get(f.field)
 		if f.rule.check != nil {
 			words := f.rule.words
 			if as != nil {
 				words = as(string(f.field.FullName()), words)
 			}
-			if err := f.rule.check(words, m.Get(f.field)); err != nil {
+			if err := f.rule.check(words, value); err != nil {
 				faults = append(faults, placed(place, err))
+				continue
+			}
+		}
+		switch {
+		case !f.within:
+			continue
+		case !f.field.IsList():
+			if part := value.Message(); part.IsValid() {
+				faults = append(faults, fieldFaults(part, place, as)...)
 			}
 			continue
 		}
-		all := m.Get(f.field).List()
+		all := value.List()
 		for j := range all.Len() {
 			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", f.field.Name(), j), as); len(found) > 0 {
 				return append(faults, found...)
@@ -98,10 +109,11 @@ func fieldFaults(m protoreflect.Message, place string, as func(field, words stri
 	return faults
 }
 
-// checkedField has a rule, or else is a list of messages.
+// checkedField has a rule, or messages in it that are to be looked at, or both.
 type checkedField struct {
-	field protoreflect.FieldDescriptor
-	rule  fieldRule
+	field  protoreflect.FieldDescriptor
+	rule   fieldRule
+	within bool
 }
 
 // checkedByMessage keeps what checkedFields found out, by the message's full name, so
@@ -114,11 +126,19 @@ func checkedFields(d protoreflect.MessageDescriptor) []checkedField {
 		return found.([]checkedField)
 	}
 	var checked []checkedField
+	wire := onWire(d)
 	for i := range d.Fields().Len() {
 		field := d.Fields().Get(i)
 		rule, ok := fieldRules[string(field.FullName())]
-		if ok || field.Message() != nil && field.IsList() {
-			checked = append(checked, checkedField{field, rule})
+		within := field.Message() != nil && field.IsList()
+		if wire {
+			within = field.Message() != nil && !field.IsMap() && onWire(field.Message())
+			if !ok {
+				rule, ok = wireRule(field)
+			}
+		}
+		if ok || within {
+			checked = append(checked, checkedField{field, rule, within})
 		}
 	}
 	checkedByMessage.Store(d.FullName(), checked)

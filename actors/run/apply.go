@@ -54,9 +54,31 @@ func (s *State) known(e *messages.Entry) error {
 				return fmt.Errorf("step %q is not in definition %q", name, s.Def.Name)
 			}
 		}
+		if err := s.complete(ev); err != nil {
+			return fmt.Errorf("event %d: %w", i+1, err)
+		}
 		if first := s.Number == 0 && i == 0; first != (ev.GetRunStarted() != nil) {
 			return fmt.Errorf("event %d: a run starts once, with its first event", i+1)
 		}
+	}
+	return nil
+}
+
+// complete refuses an event without what it is about.
+func (s *State) complete(ev *messages.Event) error {
+	var missing bool
+	switch k := ev.Kind.(type) {
+	case *messages.Event_Bound:
+		missing = k.Bound.Worker == nil
+	case *messages.Event_StepDispatched:
+		missing = k.StepDispatched.Worker == nil
+	case *messages.Event_StepFailed:
+		missing = k.StepFailed.Failure == nil
+	case *messages.Event_RebuildBegan:
+		missing = s.builders == nil
+	}
+	if missing {
+		return fmt.Errorf("%T lacks its worker or its failure, or a step that builds state", ev.Kind)
 	}
 	return nil
 }

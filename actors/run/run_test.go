@@ -17,7 +17,10 @@ func definition(sticky messages.Sticky, steps ...*messages.StepDefinition) *mess
 	return &messages.WorkflowDefinition{Name: "wf", Sticky: sticky, Steps: steps}
 }
 
-func entry(t testing.TB, events ...*messages.Event) []byte {
+func entry(t interface {
+	Helper()
+	Fatal(...any)
+}, events ...*messages.Event) []byte {
 	t.Helper()
 	data, err := proto.Marshal(&messages.Entry{AtUs: scriptEpoch.UnixMicro(), Events: events})
 	if err != nil {
@@ -47,6 +50,7 @@ func TestUnreadableHistoryIsSetAside(t *testing.T) {
 		"a replay of a step that is not":     {entry(t, startedEvent), entry(t, &messages.Event{Kind: &messages.Event_RunReplayed{RunReplayed: &messages.RunReplayed{Steps: []string{"gone"}}}})},
 		"no start":                           {entry(t, dispatched("a"))},
 		"a second start":                     {entry(t, startedEvent), entry(t, startedEvent)},
+		"a binding to nobody":                {entry(t, startedEvent), entry(t, &messages.Event{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1}}})},
 		"an attempt under no binding":        {entry(t, startedEvent), entry(t, dispatched("a"))},
 	} {
 		if _, err := Restore("r", def, entries, Config{}); messages.CodeOf(err) != messages.CodeRunSetAside {

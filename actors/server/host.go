@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,6 +88,8 @@ type Host struct {
 	// absences are the times without any server; nil before the first note.
 	absences  atomic.Pointer[[]run.Absence]
 	unoffered atomic.Uint64
+	// panics counts those that were caught.
+	panics atomic.Uint64
 	// moved is set anew when shards went to another server.
 	moved *notify.Value[struct{}]
 }
@@ -152,14 +155,28 @@ func (h *Host) Stop() {
 }
 
 // background runs f in a goroutine that Stop waits for. A stopped host does
-// nothing more: callbacks of the view and of the roster may come that late.
+// nothing more: callbacks of the view and of the roster may come that late. A panic,
+// of whatever another member sent, ends f alone.
 func (h *Host) background(f func()) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if !h.closed {
-		h.work.Go(f)
+		h.work.Go(func() { h.caught(f) })
 	}
 }
+
+// caught keeps a panic from ending the process, and counts it.
+func (h *Host) caught(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.Error("a panic ended what a message asked for", "panic", p, "panics_so_far", h.panics.Add(1), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// Panics counts those that were caught.
+func (h *Host) Panics() uint64 { return h.panics.Load() }
 
 // receive handles what other members ask of the host. Nothing here waits.
 func (h *Host) receive(ctx actor.Context) {
@@ -217,9 +234,17 @@ var StopOnPanic = actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { r
 // lock is left: an activation is forgotten before it ends, and so gets them, to
 // handle them or to pass them on.
 func (h *Host) handle(in activation.Input) {
+	for _, action := range h.decide(in) {
+		h.do(action)
+	}
+}
+
+// decide gives an input to the core, and carries out what is done under the lock.
+func (h *Host) decide(in activation.Input) (later []activation.Action) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	actions := h.core.Handle(in, h.clock.Now())
-	later := actions[:0]
+	later = actions[:0]
 	for _, action := range actions {
 		switch act := action.(type) {
 		case activation.Spawn:
@@ -230,10 +255,7 @@ func (h *Host) handle(in activation.Input) {
 			later = append(later, action)
 		}
 	}
-	h.mu.Unlock()
-	for _, action := range later {
-		h.do(action)
-	}
+	return later
 }
 
 // spawn gives an activation its actor. Called with mu held.

@@ -178,13 +178,15 @@ func (a *runActor) resolve(ctx actor.Context, act activation.Resolve) {
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
-		answer := &activation.SpawnResolved{Resolve: act}
-		def, err := a.host.spawnable(c, act.Message)
-		if err == nil {
-			answer.Def, answer.Hash = def.Def, def.Hash
-			answer.Unsuccessful, err = a.host.unsuccessful(c, act.Earlier)
-		}
-		answer.Err = err
+		answer := &activation.SpawnResolved{Resolve: act, Err: messages.Errorf(messages.CodeInternal, "the check of the spawn panicked; the log of the server says where")}
+		a.host.caught(func() {
+			def, err := a.host.spawnable(c, act.Message)
+			if err == nil {
+				answer.Def, answer.Hash = def.Def, def.Hash
+				answer.Unsuccessful, err = a.host.unsuccessful(c, act.Earlier)
+			}
+			answer.Err = err
+		})
 		root.Send(self, answer)
 	}()
 }

@@ -90,7 +90,11 @@ func (s receiver) deliver(b *remote.MessageBatch) error {
 		}
 		m := types[e.TypeId].New().Interface()
 		if err := messages.Unmarshal(e.MessageData, m); err != nil {
-			s.r.log.Warn("a peer sent a message that cannot be read; it is dropped", "type", b.TypeNames[e.TypeId], "error", err)
+			s.r.refuse("a peer sent a message that cannot be read; it is dropped", b.TypeNames[e.TypeId], err)
+			continue
+		}
+		if err := arrives(m); err != nil {
+			s.r.refuse("a peer sent a message that may not be; it is dropped", b.TypeNames[e.TypeId], err)
 			continue
 		}
 		var sender *actor.PID
@@ -104,6 +108,34 @@ func (s receiver) deliver(b *remote.MessageBatch) error {
 		s.r.deliver(withRequest(b.Targets[e.Target], e.TargetRequestId), header, m, sender)
 	}
 	return nil
+}
+
+// arrives checks a message before an actor sees it.
+func arrives(m proto.Message) error {
+	switch m := m.(type) {
+	case *actor.Watch:
+		return named("the watcher", m.Watcher)
+	case *actor.Unwatch:
+		return named("the watcher", m.Watcher)
+	case *actor.Terminated:
+		return named("who ended", m.Who)
+	}
+	return messages.CheckFields(m)
+}
+
+func named(what string, pid *actor.PID) error {
+	if pid.GetId() == "" || pid.GetAddress() == "" {
+		return messages.Errorf(messages.CodeInvalidArgument, "%s is not named", what)
+	}
+	return nil
+}
+
+// refuse counts a message that is dropped. A peer that sends many is not worth a
+// line of the log for each.
+func (r *Remote) refuse(what, typeName string, err error) {
+	if n := r.dropped.Add(1); n&(n-1) == 0 {
+		r.log.Warn(what, "type", typeName, "error", err, "dropped_so_far", n)
+	}
 }
 
 func within(i int32, n int) bool { return i >= 0 && int(i) < n }

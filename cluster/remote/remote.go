@@ -12,7 +12,8 @@
 //     if that can be known at all. A lost one is not reported in general.
 //   - W3. When a connection ends, everything that is queued for it is answered as a
 //     dead letter, and every watcher of an actor behind it gets Terminated.
-//   - W4. Nothing that a peer sends ends the process.
+//   - W4. Nothing that a peer sends ends the process. Each message is checked by
+//     messages.CheckFields before an actor sees it.
 //   - W5. Each peer's queue is bounded in bytes.
 //
 // # Why not the library's own Remote
@@ -37,6 +38,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -91,6 +93,8 @@ type Remote struct {
 	listener    net.Listener
 	server      *grpc.Server
 	serving     sync.WaitGroup
+	// dropped counts messages of peers that could not be read or may not be.
+	dropped atomic.Uint64
 
 	mu      sync.Mutex
 	peers   map[string]*peer
@@ -254,6 +258,9 @@ func (r *Remote) peer(address string) *peer {
 	r.peers[address] = p
 	return p
 }
+
+// Dropped is how many messages of peers could not be read, or may not be.
+func (r *Remote) Dropped() uint64 { return r.dropped.Load() }
 
 // Reached says that something came from an address: a connection to it that is
 // still being made is made anew, for its packets may be lost, and the next ones

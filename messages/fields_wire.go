@@ -1,0 +1,100 @@
+package messages
+
+import (
+	"encoding/json"
+	"slices"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// What the fields of messages between nodes may be. They go by the name of the field
+// alone: it means the same in each message. So what enters by another node is held
+// to the rules of the API.
+
+var wireRules = map[protoreflect.Name]fieldRule{
+	"run_id":          {"run id", required(CheckName)},
+	"parent_run":      {"parent_run", optional(CheckName)},
+	"child_run":       {"child_run", optional(CheckName)},
+	"step":            {"step", optional(CheckName)},
+	"parent_step":     {"parent_step", optional(CheckName)},
+	"workflow":        {"workflow", optional(CheckName)},
+	"pool":            {"pool", optional(CheckName)},
+	"worker_id":       {"worker id", optional(CheckName)},
+	"exclude_worker":  {"exclude_worker", optional(CheckName)},
+	"unbound_worker":  {"unbound_worker", optional(CheckName)},
+	"idempotency_key": {"idempotency_key", optional(CheckKey)},
+	"trigger":         {"trigger", optional(CheckKey)},
+	"definition_hash": {"definition_hash", optional(CheckName)},
+	"identity":        {"identity", optional(CheckName)},
+	"kind":            {"kind", optional(CheckName)},
+	"request_id":      {"request id", optional(CheckName)},
+	"reason":          {"the reason", plainText("ReasonBytesMax", ReasonBytesMax)},
+	"code":            {"code", optional(CheckName)},
+	"message":         {"the message", plainText("PayloadBytesMax", PayloadBytesMax)},
+	"stack":           {"the stack", plainText("PayloadBytesMax", PayloadBytesMax)},
+	"steps":           {"step", each(required(CheckName))},
+	"input":           {"input", checkJSON},
+	"inputs":          {"input", each(checkJSON)},
+	"output":          {"output", checkJSON},
+	"metadata":        {"metadata", checkMetadata},
+	"priority":        {"priority", checkPriority},
+	"attempt":         {"attempt", checkAttempt},
+	"shards":          {"shard", each(checkShard)},
+	"start":           {"start", present},
+	"worker":          {"worker", present},
+	"load":            {"load", present},
+}
+
+// wireMore are the messages beside those of wire.proto that these rules are for;
+// whatever else is in a message has checks of its own.
+var wireMore = []protoreflect.FullName{
+	"limpet.v1.RunStarted", "limpet.v1.CancelRequested", "limpet.v1.Failure", "limpet.v1.WorkerRef",
+}
+
+// onWire says that a message is one that nodes send to each other, or a part.
+func onWire(d protoreflect.MessageDescriptor) bool {
+	return d.ParentFile() == File_wire_proto || slices.Contains(wireMore, d.FullName())
+}
+
+// wireRule is the rule of a field of a message between nodes. Messages whose name is
+// like that of a text are none.
+func wireRule(f protoreflect.FieldDescriptor) (fieldRule, bool) {
+	rule, ok := wireRules[f.Name()]
+	isMessage := f.Message() != nil && !f.IsMap()
+	wantsMessage := f.Name() == "start" || f.Name() == "worker" || f.Name() == "load"
+	return rule, ok && isMessage == wantsMessage && f.Kind() != protoreflect.EnumKind
+}
+
+// present is for a message that has to be there.
+func present(words string, v protoreflect.Value) error {
+	if !v.Message().IsValid() {
+		return Errorf(CodeInvalidArgument, "%s is missing", words)
+	}
+	return nil
+}
+
+// checkJSON is for a payload; the empty one is the absence of one.
+func checkJSON(words string, v protoreflect.Value) error {
+	payload := v.Bytes()
+	if err := CheckPayload(words, payload); err != nil {
+		return err
+	}
+	if len(payload) > 0 && !json.Valid(payload) {
+		return Errorf(CodeInvalidInput, "%s of %d bytes is not JSON", words, len(payload))
+	}
+	return nil
+}
+
+func checkAttempt(words string, v protoreflect.Value) error {
+	if n := v.Int(); n < 1 {
+		return Errorf(CodeInvalidArgument, "%s %d: attempts count from 1", words, n)
+	}
+	return nil
+}
+
+func checkShard(words string, v protoreflect.Value) error {
+	if n := v.Int(); n < 0 || n >= Shards {
+		return Errorf(CodeInvalidArgument, "%s %d: must be 0 to %d", words, n, Shards-1)
+	}
+	return nil
+}
