@@ -76,6 +76,9 @@ type Config struct {
 	// others from its own isolation; without them every verdict counts. Nil for a
 	// worker, and for the only server of a cluster.
 	Heartbeats Heartbeats
+	// Store is the identity of a server's store: a member of another one is refused.
+	// Empty is not compared.
+	Store string
 	// Preset of the timing. Defaults to LocalConfig.
 	Preset Preset
 	// Kinds that a server activates.

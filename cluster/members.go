@@ -6,8 +6,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cluster/gossip"
 	"github.com/limpetrun/limpet/cluster/notify"
+	"github.com/limpetrun/limpet/messages"
+)
+
+const (
+	// idTakenFor is the age up to which a heartbeat may be of a server that lives, and
+	// how long the next one is waited for.
+	idTakenFor   = 1500 * time.Millisecond
+	idTakenAgain = 200 * time.Millisecond
 )
 
 // members makes the views: of the members that gossip has heard of, and those that
@@ -140,6 +149,36 @@ func (m *members) join(ctx context.Context) error {
 		m.flush()
 		return answered || m.joinLiving(ctx)
 	})
+}
+
+// checkID returns SERVER_ID_TAKEN if another process with this server's id goes on to
+// write heartbeats. One that was written of late may be of a process that has died
+// since, so it is waited for the next, unless nobody listens there any more. Nobody
+// has heard of this server by then.
+func (m *members) checkID(ctx context.Context) error {
+	if m.filter == nil {
+		return nil
+	}
+	began, self := time.Now(), m.gossip.Self()
+	first := map[string]uint64{}
+	for {
+		alive := false
+		for _, b := range m.filter.lastHeartbeats(ctx) {
+			id, _, _ := gossip.SplitName(b.Server)
+			serial, known := first[b.Server]
+			switch {
+			case id != m.config.ID || b.Server == self.Name || b.Address == self.GossipAddress || b.Age > idTakenFor:
+			case !known && m.leases.refuses(ctx, b.Address):
+			case known && serial != b.Serial:
+				return messages.Errorf(messages.CodeServerIDTaken, "server id %q is that of a server that lives, at %s", id, b.Address)
+			default:
+				first[b.Server], alive = b.Serial, true
+			}
+		}
+		if !alive || time.Since(began) > idTakenFor || backoff.Sleep(ctx, idTakenAgain) != nil {
+			return nil
+		}
+	}
 }
 
 // joinLiving contacts the servers whose heartbeats are read: the seeds may be gone

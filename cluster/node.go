@@ -37,6 +37,7 @@ type Node struct {
 	delay        gossip.SchedulingDelay
 	paused       notify.Hooks[time.Duration]
 	declaredGone notify.Hooks[Member]
+	foreign      chan error
 
 	stopOnce sync.Once
 	stop     context.CancelFunc
@@ -50,13 +51,13 @@ type Node struct {
 // without them starts a cluster of its own.
 //
 // Errors: INVALID_ARGUMENT for the configuration, SECRET_REQUIRED,
-// ADDRESS_IN_USE, JOIN_FAILED.
+// ADDRESS_IN_USE, JOIN_FAILED, STORE_MISMATCH, SERVER_ID_TAKEN.
 func Start(ctx context.Context, c Config) (*Node, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c = c.withDefaults()
-	n := &Node{config: c, system: newSystem(c), told: notify.NewValue(NewView(0, nil))}
+	n := &Node{config: c, system: newSystem(c), told: notify.NewValue(NewView(0, nil)), foreign: make(chan error, 1)}
 	key, err := remote.GossipKey(c.Secret)
 	if err != nil {
 		return nil, messages.Errorf(messages.CodeInternal, "deriving keys: %w", err)
@@ -64,7 +65,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.members = newMembers(c, gossip.Config{
 		Self:    Member{Name: gossip.Name(c.ID, c.Incarnation), Role: c.Role},
 		Address: c.GossipAddress, AdvertiseHost: c.AdvertiseHost, Seeds: c.Join, Key: key, Preset: c.Preset, Transport: c.Transport,
-		Logger: c.Logger, Delay: &n.delay, Refused: n.Refused,
+		Logger: c.Logger, Delay: &n.delay, Refused: n.Refused, Store: c.Store, Foreign: n.tellForeign,
 	}, membersHooks{appeared: func(address string) { n.remote.Reached(address) }, published: n.publish, returned: n.tellReturned})
 	n.lookup = newLookup(n)
 	n.members.leases.send = func(to *actor.PID, m any) {
@@ -116,7 +117,11 @@ func (n *Node) startMember(ctx context.Context) error {
 	n.running.Go(func() { n.told.Run(loops) })
 	n.members.leases.listens()
 	n.running.Go(func() { n.members.leases.loop(loops) })
-	if err := n.members.join(ctx); err != nil {
+	err := n.members.checkID(ctx)
+	if err == nil {
+		err = n.members.join(ctx)
+	}
+	if err != nil {
 		stop()
 		n.members.shutdown()
 		n.running.Wait()
@@ -205,6 +210,17 @@ func (n *Node) Watch() (*View, <-chan struct{}) { return n.members.views.Watch()
 // ctx's cause. It is for goroutines outside of actors.
 func (n *Node) Await(ctx context.Context, condition func(*View) bool) (*View, error) {
 	return n.members.views.Await(ctx, condition)
+}
+
+// Foreign gives the error of a worker that has to end: servers of its store are
+// gone, and it meets one of another store.
+func (n *Node) Foreign() <-chan error { return n.foreign }
+
+func (n *Node) tellForeign(err error) {
+	select {
+	case n.foreign <- err:
+	default:
+	}
 }
 
 // SetState gossips the state of this node; it may wait for up to a second

@@ -158,6 +158,23 @@ func (f *verdictFilter) survey(ctx context.Context) {
 	f.beat(ctx, r, heard)
 }
 
+// lastHeartbeats writes a first heartbeat and returns those of the others; none if
+// the store does not answer.
+func (f *verdictFilter) lastHeartbeats(ctx context.Context) []quorum.Heartbeat {
+	ctx, cancel := context.WithTimeout(ctx, quorum.AskFor)
+	defer cancel()
+	self := f.m.gossip.Self()
+	data, err := proto.Marshal(&messages.Heartbeat{Passive: true, GossipAddress: self.GossipAddress})
+	if err != nil {
+		return nil
+	}
+	stored, err := f.heartbeats.Heartbeat(ctx, self.Name, data)
+	if err != nil {
+		return nil
+	}
+	return decodeHeartbeats(stored, nil)
+}
+
 // round does what quorum.Round says. It returns when to begin the next one.
 func (f *verdictFilter) round(ctx context.Context) time.Duration {
 	heard := f.heard()

@@ -52,6 +52,8 @@ const (
 	CodeJournalDenied        Code = "JOURNAL_DENIED"
 	CodeJournalUnavailable   Code = "JOURNAL_UNAVAILABLE"
 	CodeJournalConflict      Code = "JOURNAL_CONFLICT"
+	CodeStoreMismatch        Code = "STORE_MISMATCH"
+	CodeServerIDTaken        Code = "SERVER_ID_TAKEN"
 	CodeAddressInUse         Code = "ADDRESS_IN_USE"
 	CodeSecretRequired       Code = "SECRET_REQUIRED"
 	CodeUnauthenticated      Code = "UNAUTHENTICATED"
@@ -125,6 +127,8 @@ var catalogue = map[Code]entry{
 	CodeJournalInUse:         {KindFailedPrecondition, false, "stop the server that holds the journal, or give this one another file"},
 	CodeJournalUnavailable:   {KindUnavailable, true, "try again once the journal is back; starts with an idempotency key can be repeated safely"},
 	CodeJournalConflict:      {KindAborted, true, "another activation of the run went on; try again"},
+	CodeStoreMismatch:        {KindFailedPrecondition, false, "probably a server was started without LIMPET_STORE, or with another one: give all servers of a cluster the same store; one that is to be apart joins nobody of this cluster"},
+	CodeServerIDTaken:        {KindAlreadyExists, false, "give this server another id, or stop the one that has it"},
 	CodeAddressInUse:         {KindFailedPrecondition, false, "stop the process that listens there, or choose another port"},
 	CodeSecretRequired:       {KindFailedPrecondition, false, "set a secret to listen beyond loopback, or bind to 127.0.0.1"},
 	CodeUnauthenticated:      {KindUnauthenticated, false, "give the cluster's secret"},

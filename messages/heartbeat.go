@@ -2,6 +2,9 @@ package messages
 
 import "time"
 
+// StoreInMemory begins the identity of a store that ends with its process.
+const StoreInMemory = "memory/"
+
 // StoredHeartbeat is the newest heartbeat of a server, as a store returns it:
 // the store is where servers that do not hear of each other learn that the
 // other one lives.

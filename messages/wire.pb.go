@@ -3907,7 +3907,9 @@ type MemberMeta struct {
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	Pool  string `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
 	// Of its actors, host:port.
-	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// Identity of the store of a server, or of the servers that a worker knows.
+	Store         string `protobuf:"bytes,5,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3966,6 +3968,13 @@ func (x *MemberMeta) GetPool() string {
 func (x *MemberMeta) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *MemberMeta) GetStore() string {
+	if x != nil {
+		return x.Store
 	}
 	return ""
 }
@@ -4960,13 +4969,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"O\n" +
 	"\rNumberedEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12&\n" +
-	"\x05entry\x18\x02 \x01(\v2\x10.limpet.v1.EntryR\x05entry\"d\n" +
+	"\x05entry\x18\x02 \x01(\v2\x10.limpet.v1.EntryR\x05entry\"z\n" +
 	"\n" +
 	"MemberMeta\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
 	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\":\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05store\x18\x05 \x01(\tR\x05store\":\n" +
 	"\bActivate\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\"\x8b\x01\n" +

@@ -25,29 +25,53 @@ type Server struct {
 	done     chan error
 }
 
-// Start listens and serves. It returns SECRET_REQUIRED for an address beyond
-// loopback without a secret, ADDRESS_IN_USE for a port that is taken and
-// INVALID_ARGUMENT for what is no address; then nothing listens.
+// Start listens and serves; errors are those of Listen.
 func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
-	if c.Listen == "" {
-		c.Listen = DefaultListen
+	listener, err := Listen(ctx, c.Listen, c.Secret)
+	if err != nil {
+		return nil, err
 	}
+	return Serve(listener, backend, c), nil
+}
+
+// CheckListen returns SECRET_REQUIRED for an address of the API beyond loopback
+// without a secret, and INVALID_ARGUMENT for what is no address. Empty is the
+// default.
+func CheckListen(address, secret string) error {
+	address = cmp.Or(address, DefaultListen)
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return messages.Errorf(messages.CodeInvalidArgument, "API address %q is not host:port: %w", address, err)
+	}
+	if !isLoopback(host) && secret == "" {
+		return messages.Errorf(messages.CodeSecretRequired, "API address %s is beyond loopback and no secret is set", address)
+	}
+	return nil
+}
+
+// Listen takes the address; connections wait until Serve is called. It returns
+// ADDRESS_IN_USE for a port that is taken, and the errors of CheckListen.
+func Listen(ctx context.Context, address, secret string) (net.Listener, error) {
+	if err := CheckListen(address, secret); err != nil {
+		return nil, err
+	}
+	address = cmp.Or(address, DefaultListen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, listenError(address, err)
+	}
+	return listener, nil
+}
+
+// Serve serves at a listener of Listen.
+func Serve(listener net.Listener, backend Backend, c Config) *Server {
+	c.Listen = cmp.Or(c.Listen, DefaultListen)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
 	c.bodyStall = cmp.Or(c.bodyStall, bodyStallMax)
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "API address %q is not host:port: %w", c.Listen, err)
-	}
+	host, _, _ := net.SplitHostPort(c.Listen) // Listen has read it
 	local := isLoopback(host)
-	if !local && c.Secret == "" {
-		return nil, messages.Errorf(messages.CodeSecretRequired, "API address %s is beyond loopback and no secret is set", c.Listen)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		return nil, listenError(c.Listen, err)
-	}
 	stopping, stop := context.WithCancel(context.Background())
 	g := &gateway{backend: backend, config: c, stopping: stopping, journal: newProbe(c.Journal)}
 	s := &Server{gateway: g, listener: listener, stop: stop, done: make(chan error, 1)}
@@ -68,7 +92,7 @@ func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
 		}
 		close(s.done)
 	}()
-	return s, nil
+	return s
 }
 
 // protocols: gRPC needs HTTP/2, here without TLS and by prior knowledge.

@@ -207,6 +207,11 @@ type Definition struct {
 // and maps that they return belong to the caller. Errors carry a code:
 // JOURNAL_UNAVAILABLE when trying again may help, JOURNAL_CORRUPT when not.
 type Store interface {
+	// Identity of the store, never empty: made once with it, as durable as it, and the
+	// same for all that open it. It begins with messages.StoreInMemory if the store ends with
+	// its process.
+	Identity() string
+
 	// Now returns the store's wall clock, which may be set at any time. It costs a
 	// round trip.
 	Now(ctx context.Context) (time.Time, error)

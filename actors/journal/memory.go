@@ -3,6 +3,7 @@ package journal
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 // of one process may share one; Close leaves it as it is, for the others and
 // for a server that is started again.
 type Memory struct {
+	id   string
 	mu   sync.RWMutex
 	runs map[string]*memoryRun
 	// Ordered views of runs; a run is in those that its row puts it in.
@@ -39,6 +41,9 @@ type Memory struct {
 
 var _ Store = (*Memory)(nil)
 
+// Identity implements Store.
+func (m *Memory) Identity() string { return m.id }
+
 type boundKey struct{ pool, worker string }
 
 type memoryRun struct {
@@ -57,6 +62,7 @@ func NewMemory() *Memory {
 		})
 	}
 	return &Memory{
+		id:     messages.StoreInMemory + strings.ToLower(rand.Text()),
 		runs:   make(map[string]*memoryRun),
 		active: view(func(a, b *Row) int { return 0 }),
 		due:    view(func(a, b *Row) int { return a.WakeAt.Compare(b.WakeAt) }),

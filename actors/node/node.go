@@ -93,9 +93,8 @@ type Server struct {
 }
 
 // Start starts a server and returns once it serves. Errors carry a code:
-// ADDRESS_IN_USE, SECRET_REQUIRED, JOIN_FAILED, INVALID_ARGUMENT,
-// JOURNAL_UNAVAILABLE; nothing is
-// left running then.
+// ADDRESS_IN_USE, SECRET_REQUIRED, JOIN_FAILED, STORE_MISMATCH, SERVER_ID_TAKEN,
+// INVALID_ARGUMENT, JOURNAL_UNAVAILABLE; nothing is left running then.
 func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	c = c.withDefaults()
 	if c.Store == nil {
@@ -109,18 +108,23 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 			_ = s.Stop(stopCtx)
 		}
 	}()
+	// Nobody hears of a server that cannot listen.
+	listener, err := gateway.Listen(ctx, c.APIListen, c.Secret)
+	if err != nil {
+		return nil, err
+	}
 	s.clock = clock.New(clock.Config{Store: c.Store, Logger: c.Logger})
 	if err := s.clock.Begin(ctx); err != nil {
+		_ = listener.Close()
 		return nil, err
 	}
 	if s.node, err = cluster.Start(ctx, s.clusterConfig(c)); err != nil {
+		_ = listener.Close()
 		return nil, err
 	}
-	if s.api, err = gateway.Start(ctx, s.host.Engine(), gateway.Config{
+	s.api = gateway.Serve(listener, s.host.Engine(), gateway.Config{
 		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Times: s.clock, Logger: c.Logger,
-	}); err != nil {
-		return nil, err
-	}
+	})
 	s.givesBack()
 	c.Logger.Info("server is up", "id", c.ID, "api", s.api.Address(), "gossip", s.node.Self().GossipAddress, "actors", s.node.Self().Address)
 	return s, nil
@@ -133,7 +137,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 	var places cluster.Kind
 	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
-		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Heartbeats: c.Store, Logger: c.Logger,
+		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Heartbeats: c.Store, Store: c.Store.Identity(), Logger: c.Logger,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
 			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,8 @@ func TestServerThatCannotStartLeavesNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = taken.Close() })
 	address := taken.Addr().String()
+	// The journal of a server that others would see.
+	heard := &heartbeatsCounted{Store: journal.NewMemory()}
 	for _, tc := range []struct {
 		name   string
 		change func(*node.Config)
@@ -69,14 +72,28 @@ func TestServerThatCannotStartLeavesNothing(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			leaksNothing(t)
-			c := config(journal.NewMemory())
+			c := config(heard)
 			tc.change(&c)
 			s, err := node.Start(t.Context(), c)
 			if s != nil || messages.CodeOf(err) != tc.want {
 				t.Fatalf("%v, want %s", err, tc.want)
 			}
+			if n := heard.n.Load(); n > 0 {
+				t.Errorf("it has written %d heartbeats, and so taken part", n)
+			}
 		})
 	}
+}
+
+// heartbeatsCounted counts the heartbeats of servers that go so far.
+type heartbeatsCounted struct {
+	journal.Store
+	n atomic.Int32
+}
+
+func (h *heartbeatsCounted) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
+	h.n.Add(1)
+	return h.Store.Heartbeat(ctx, server, data)
 }
 
 // A server is stopped while the journal is out of reach: it stops in time, the

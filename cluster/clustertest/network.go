@@ -198,14 +198,15 @@ func (h *Host) listen() (net.Listener, error) {
 
 var errRefused error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 
-// dial opens a connection to a listener; across a cut it waits.
+// dial opens a connection to a listener, or to a gossip address; across a cut it
+// waits.
 func (h *Host) dial(ctx context.Context, address string) (net.Conn, error) {
 	n := h.network
 	n.mu.Lock()
 	l := n.listeners[address]
 	if l == nil {
 		n.mu.Unlock()
-		return nil, errRefused
+		return (&transport{host: h}).DialTimeout(address, gossip.LookFor)
 	}
 	if !n.reach(h, l.host) || !n.reach(l.host, h) {
 		n.mu.Unlock()

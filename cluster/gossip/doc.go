@@ -31,8 +31,8 @@ import (
 	"time"
 )
 
-// Config of a node's gossip. Every field is required but AdvertiseHost, Seeds, Key
-// and Transport.
+// Config of a node's gossip. Every field is required but AdvertiseHost, Seeds, Key,
+// Store and Transport.
 type Config struct {
 	// Self is how this node describes itself until Start.
 	Self Member
@@ -50,6 +50,11 @@ type Config struct {
 	Delay *SchedulingDelay
 	// Refused says that nobody listens at an address, see remote.Refused.
 	Refused func(ctx context.Context, address string) bool
+	// Store is the identity of a server's store; empty for a worker.
+	Store string
+	// Foreign is told why a worker has to end that has lost its own store's servers
+	// and meets those of another one.
+	Foreign func(error)
 	// OnPacket takes the packets of other members that the package does not know.
 	// It is called by memberlist's goroutines and must not wait.
 	OnPacket func([]byte)

@@ -29,6 +29,7 @@ type Gossip struct {
 	table   *table
 	lookout *lookout
 	lost    lostServers
+	stores  stores
 	list    *memberlist.Memberlist
 	// listening: list is there. Packets come before memberlist has said so.
 	listening atomic.Bool
@@ -38,7 +39,7 @@ type Gossip struct {
 
 // New makes one that others may read at once. It does not listen yet.
 func New(c Config) *Gossip {
-	g := &Gossip{config: c, table: newTable(), visits: make(chan string, visitsMax)}
+	g := &Gossip{config: c, table: newTable(), visits: make(chan string, visitsMax), stores: stores{mine: c.Store}}
 	g.self.Store(&c.Self)
 	g.lookout = newLookout(g)
 	return g
@@ -48,6 +49,7 @@ func New(c Config) *Gossip {
 //
 // Errors: ADDRESS_IN_USE, INVALID_ARGUMENT, INTERNAL.
 func (g *Gossip) Start(self Member) error {
+	self.Store = g.config.Store
 	meta, err := encodeMeta(self)
 	if err != nil {
 		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", err)
@@ -86,7 +88,7 @@ func (g *Gossip) listConfig() (*memberlist.Config, error) {
 	}
 	mc := c.Preset.memberlist()
 	mc.Name = g.Self().Name
-	mc.Delegate, mc.Events = delegate{g}, delegate{g}
+	mc.Delegate, mc.Events, mc.Alive, mc.Merge = delegate{g}, delegate{g}, delegate{g}, delegate{g}
 	mc.Logger = log.New(listWriter{c.Logger}, "", 0)
 	mc.Transport = c.Transport
 	mc.SecretKey = c.Key
@@ -224,7 +226,9 @@ func (d delegate) NotifyLeave(n *memberlist.Node) { d.g.table.declaredDead(n.Nam
 
 // NodeMeta returns what fits: Start has refused what would not.
 func (d delegate) NodeMeta(limit int) []byte {
-	meta, err := encodeMeta(d.g.Self())
+	self := d.g.Self()
+	self.Store = d.g.stores.own()
+	meta, err := encodeMeta(self)
 	if err != nil || len(meta) > limit {
 		return nil
 	}

@@ -23,7 +23,8 @@ const (
 )
 
 // Join contacts the seeds until joined says that this node has joined, given
-// whether one of them answered. JOIN_FAILED when ctx ends.
+// whether one of them answered. JOIN_FAILED when ctx ends, STORE_MISMATCH when one of
+// them is of another store.
 func (g *Gossip) Join(ctx context.Context, joined func(answered bool) bool) error {
 	if len(g.config.Seeds) == 0 {
 		return nil
@@ -31,6 +32,9 @@ func (g *Gossip) Join(ctx context.Context, joined func(answered bool) bool) erro
 	wait := backoff.Pauses{First: 100 * time.Millisecond, Most: 2 * time.Second}
 	for {
 		cause := g.contact(g.config.Seeds)
+		if err := g.mustEnd(); err != nil {
+			return err
+		}
 		if joined(cause == "") {
 			return nil
 		}
@@ -117,6 +121,7 @@ func (g *Gossip) KeepJoined(ctx context.Context, c Company) {
 		}
 		last = time.Now()
 		g.rejoin(c.Unreached())
+		g.among(lonely)
 	}
 }
 

@@ -50,6 +50,8 @@ type Member struct {
 	Address string
 	// GossipAddress of memberlist, host:port: what others may join.
 	GossipAddress string
+	// Store is the identity of a server's store, and what a worker knows of it.
+	Store string
 }
 
 // Name is what memberlist knows a process by: two processes never share one, so
@@ -67,7 +69,7 @@ func SplitName(name string) (id, incarnation string, ok bool) {
 
 // encodeMeta returns what a member gossips of itself.
 func encodeMeta(m Member) ([]byte, error) {
-	return proto.Marshal(&messages.MemberMeta{Role: string(m.Role), State: string(m.State), Pool: m.Pool, Address: m.Address})
+	return proto.Marshal(&messages.MemberMeta{Role: string(m.Role), State: string(m.State), Pool: m.Pool, Address: m.Address, Store: m.Store})
 }
 
 // decodeMember reads what was heard of a member.
@@ -87,7 +89,7 @@ func decodeMember(name string, appearance int, address string, data []byte) (Mem
 		ID:   appearanceID(name, appearance),
 		Name: name, Role: Role(meta.Role), State: State(meta.State),
 		WorkerID: id, Incarnation: incarnation, Pool: meta.Pool,
-		Address: meta.Address, GossipAddress: address,
+		Address: meta.Address, GossipAddress: address, Store: meta.Store,
 	}, nil
 }
 

@@ -89,7 +89,8 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 // results, leaves, and returns nil; WORKER_LOST if attempts had to be given up.
 // It also returns nil if ctx was canceled before the worker was admitted.
 //
-// Other errors: JOIN_FAILED, ADDRESS_IN_USE, SECRET_REQUIRED, WORKER_ID_TAKEN
+// Other errors: JOIN_FAILED, ADDRESS_IN_USE, SECRET_REQUIRED, STORE_MISMATCH when
+// it meets servers of another store than the one that it belongs to, WORKER_ID_TAKEN
 // when another live process has the id, WORKER_SUPERSEDED when one took it over
 // while this process was out of reach.
 func (w *Worker) Run(ctx context.Context) error {
@@ -119,6 +120,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.ready)
 	select {
 	case err := <-serving.Done():
+		return err
+	case err := <-node.Foreign():
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = serving.Stop(gone)
 		return err
 	case <-w.killed:
 		node.Kill()

@@ -53,6 +53,7 @@ type FaultyConfig struct {
 // concurrently.
 type Faulty struct {
 	cfg FaultyConfig
+	id  string
 
 	mu     sync.Mutex
 	rng    *rand.Rand
@@ -69,10 +70,13 @@ type Faulty struct {
 
 var _ journal.Store = (*Faulty)(nil)
 
+// Identity implements journal.Store.
+func (f *Faulty) Identity() string { return f.id }
+
 // NewFaulty returns an empty store.
 func NewFaulty(cfg FaultyConfig) *Faulty {
 	return &Faulty{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
+		cfg: cfg, id: journal.NewMemory().Identity(), rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
 		visible: journal.NewMemory(), counts: make(map[FaultKind]int),
 	}
 }

@@ -242,3 +242,16 @@ func (s *counting) Append(ctx context.Context, batch []journal.Append) []error {
 	}
 	return s.Store.Append(ctx, batch)
 }
+
+// TestIdentity: the identity of a database is made once, and is no other's.
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	url := database(t, server)
+	id := open(t, postgres.Config{URL: url}).Identity()
+	if again := open(t, postgres.Config{URL: url}).Identity(); again != id || !strings.HasPrefix(id, "postgres/") || len(id) < 30 {
+		t.Errorf("the identity is %q, and %q when it is opened again", id, again)
+	}
+	if other := open(t, postgres.Config{URL: database(t, server)}).Identity(); other == id {
+		t.Errorf("two databases are %q", id)
+	}
+}

@@ -114,6 +114,7 @@ type Store struct {
 	cfg Config
 	// name is host, port and database, without user and password.
 	name string
+	id   string
 
 	// calls is held for reading by every running call and for writing by
 	// Close.
@@ -142,6 +143,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		}
 	}()
 	if err := s.prepareDatabase(ctx, config.ConnConfig); err != nil {
+		return nil, s.failOpen(err)
+	}
+	if s.id, err = s.readIdentity(ctx, config.ConnConfig); err != nil {
 		return nil, s.failOpen(err)
 	}
 	if s.writers, err = s.openPool(ctx, config, s.cfg.Commits+otherWriters, nil, prepareWriter); err != nil {
@@ -280,6 +284,19 @@ func (s *Store) checkServer(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return nil
+}
+
+// Identity implements journal.Store. A database that was restored from a backup has
+// that of the one that was saved.
+func (s *Store) Identity() string { return s.id }
+
+func (s *Store) readIdentity(ctx context.Context, config *pgx.ConnConfig) (id string, err error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return "", err
+	}
+	err = conn.QueryRow(ctx, "SELECT id FROM limpet_identity").Scan(&id)
+	return id, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
 // String names the database, without user and password.

@@ -392,3 +392,18 @@ func TestFilesThatGoWhileTheyAreInUse(t *testing.T) {
 		})
 	}
 }
+
+// The identity of a journal is made once, and is no other's.
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal.db")
+	store := open(t, sqlite.Config{Path: path})
+	id := store.Identity()
+	must(t, store.Close())
+	if again := open(t, sqlite.Config{Path: path}).Identity(); again != id || !strings.HasPrefix(id, "sqlite/") || len(id) < 30 {
+		t.Errorf("the identity is %q, and %q when it is opened again", id, again)
+	}
+	if other := open(t, sqlite.Config{}).Identity(); other == id {
+		t.Errorf("two journals are %q", id)
+	}
+}

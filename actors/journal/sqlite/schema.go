@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -109,4 +109,14 @@ ALTER TABLE runs ADD COLUMN line INTEGER;
 ALTER TABLE runs ADD COLUMN line_since INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX runs_in_line ON runs(line, line_since, run_id, shard) WHERE phase = 1 AND line IS NOT NULL;
+`
+
+// schema6: the identity of the store, made once.
+const schema6 = `
+CREATE TABLE identity (
+	one INTEGER PRIMARY KEY CHECK (one = 1),
+	id  TEXT NOT NULL
+) STRICT;
+
+INSERT INTO identity VALUES (1, 'sqlite/' || lower(hex(randomblob(16))));
 `

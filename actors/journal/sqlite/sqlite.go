@@ -92,6 +92,7 @@ func (c Config) withDefaults() Config {
 type Store struct {
 	cfg  Config
 	path string
+	id   string
 	lock *os.File
 
 	// calls is held for reading by every running call and for writing by
@@ -140,6 +141,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, s.fail("open", err)
 	}
 	s.w = &writer{conn: conn, liveMax: liveMax}
+	if s.id, err = queryText(conn, "SELECT id FROM identity"); err != nil {
+		return nil, s.fail("open", err)
+	}
 	if err := s.w.prepare(); err != nil {
 		return nil, s.fail("open", err)
 	}
@@ -290,6 +294,9 @@ func extendWAL(path string) error {
 func prepareReader(conn *sqlite.Conn) error {
 	return sqlitex.ExecuteTransient(conn, "PRAGMA cache_size = -4096", nil)
 }
+
+// Identity implements journal.Store.
+func (s *Store) Identity() string { return s.id }
 
 // Now implements journal.Store: the clock of the process, for no other has the
 // file.
