@@ -2,7 +2,9 @@ package node_test
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,5 +107,13 @@ func TestWhatWaitsSurvivesAClockThatIsSet(t *testing.T) {
 	}
 	if s.ClockSteps() != 1 {
 		t.Errorf("%d steps of the clock were counted", s.ClockSteps())
+	}
+	health, err := http.Get("http://" + s.APIAddress() + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer health.Body.Close()
+	if body, err := io.ReadAll(health.Body); err != nil || strings.TrimSpace(string(body)) != `{"alive":true,"clock_steps":1}` {
+		t.Errorf("/healthz says %s, %v", body, err)
 	}
 }

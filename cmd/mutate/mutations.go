@@ -46,8 +46,6 @@ var mutations = []mutation{
 		"	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause", "	case timedOut, a.cause"}}},
 	{"timeline: take a clock that is set for the passing of time", []change{{timelineGo,
 		"		engine = later(mine, r.Record.Engine)\n", "		engine = later(mine, r.Record.Engine.Add(r.Wall.Sub(r.Record.Wall)))\n"}}},
-	{"timeline: begin before it is known whether others are there", []change{{timelineGo,
-		"	case r.Alone || l.waits == 0", "	case true || l.waits == 0"}}},
 	{"run: send before the entry is durable", []change{{machineGo,
 		"	m.appending = true\n", "	m.appending = true\n	m.out = append(m.out, m.turn.after...)\n	m.turn.after = nil\n"}}},
 	{"run: acknowledge a result before it is durable", []change{{attemptsGo,
