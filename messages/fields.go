@@ -42,6 +42,7 @@ var fieldRules = map[string]fieldRule{
 	"limpet.api.v1.ListRunsRequest.workflow":        {"workflow", optional(CheckName)},
 	"limpet.api.v1.ListRunsRequest.worker_id":       {"worker_id", optional(CheckName)},
 	"limpet.api.v1.ListRunsRequest.parent_run":      {"parent_run", optional(CheckName)},
+	"limpet.api.v1.ListRunsRequest.metadata":        {"metadata", checkMetadata},
 	"limpet.api.v1.ListRunsRequest.page_token":      {"page_token", plainText("PageTokenBytesMax", PageTokenBytesMax)},
 	"limpet.api.v1.PushEventRequest.key":            {"event key", required(CheckName)},
 	"limpet.api.v1.PushEventRequest.event_id":       {"event_id", optional(CheckKey)},
@@ -252,6 +253,7 @@ var countMax = map[string]CountMax{
 	"limpet.api.v1.StartRunRequest.metadata":  {"MetadataMax", MetadataMax},
 	"limpet.api.v1.PushEventRequest.metadata": {"MetadataMax", MetadataMax},
 	"limpet.api.v1.ReplayRunRequest.steps":    {"StepsMax", StepsMax},
+	"limpet.api.v1.ListRunsRequest.metadata":  {"MetadataMax", MetadataMax},
 	"limpet.api.v1.ListRunsRequest.statuses":  {"StatusesMax", StatusesMax},
 }
 

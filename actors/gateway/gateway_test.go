@@ -399,11 +399,12 @@ func TestListRuns(t *testing.T) {
 	ctx := t.Context()
 	list, err := c.ListRuns(ctx, connect.NewRequest(&api.ListRunsRequest{
 		Workflow: "ask", Statuses: []messages.RunStatus{messages.RunStatus_RUN_STATUS_RUNNING}, WorkerId: "gpu-1", CreatedAfter: timestamppb.New(time.Unix(9, 0)),
+		Roots: true, Metadata: map[string]string{"tenant": "a"},
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.limit != 50 || e.filter.Workflow != "ask" || e.filter.BoundWorker != "gpu-1" || !e.filter.CreatedAfter.Equal(time.Unix(9, 0)) || !e.filter.CreatedBefore.IsZero() {
+	if e.limit != 50 || e.filter.Workflow != "ask" || e.filter.BoundWorker != "gpu-1" || !e.filter.Roots || e.filter.Metadata["tenant"] != "a" || !e.filter.CreatedAfter.Equal(time.Unix(9, 0)) || !e.filter.CreatedBefore.IsZero() {
 		t.Errorf("filter %+v, limit %d", e.filter, e.limit)
 	}
 	if r := list.Msg.GetRuns()[0]; r.GetWaitingFor() != "worker gpu-1 to come up" || r.GetFinishedAt() != nil || list.Msg.GetNextPageToken() != "next" {
@@ -411,7 +412,7 @@ func TestListRuns(t *testing.T) {
 	}
 	for _, bad := range []*api.ListRunsRequest{
 		{PageSize: 1001}, {PageSize: -1}, {Workflow: "a b"}, {Statuses: []messages.RunStatus{0}}, {Statuses: []messages.RunStatus{99}},
-		{PageToken: "x"}, {CreatedAfter: &timestamppb.Timestamp{Nanos: -1}},
+		{PageToken: "x"}, {Roots: true, ParentRun: "r"}, {Metadata: map[string]string{"a b": "c"}}, {CreatedAfter: &timestamppb.Timestamp{Nanos: -1}},
 	} {
 		if _, err := c.ListRuns(ctx, connect.NewRequest(bad)); codeOf(err) != messages.CodeInvalidArgument {
 			t.Errorf("list %v: %v", bad, err)

@@ -50,10 +50,13 @@ func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRun
 func filterOf(r *api.ListRunsRequest) (journal.Filter, error) {
 	f := journal.Filter{
 		Workflow: r.GetWorkflow(), Statuses: r.GetStatuses(),
-		BoundWorker: r.GetWorkerId(), ParentRun: r.GetParentRun(),
+		BoundWorker: r.GetWorkerId(), ParentRun: r.GetParentRun(), Roots: r.GetRoots(), Metadata: r.GetMetadata(),
 	}
 	if err := messages.CheckFields(r); err != nil {
 		return f, err
+	}
+	if f.Roots && f.ParentRun != "" {
+		return f, messages.Errorf(messages.CodeInvalidArgument, "roots and parent_run %q: the children of a run are no roots, ask for one of the two", f.ParentRun)
 	}
 	for _, s := range f.Statuses {
 		if _, ok := messages.RunStatus_name[int32(s)]; !ok || s == messages.RunStatus_RUN_STATUS_UNSPECIFIED {

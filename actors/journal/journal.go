@@ -84,8 +84,11 @@ type Append struct {
 	// does not hold on to the slice after Append has returned.
 	Entry []byte
 	// Row is nil if the entry changes nothing in it. Required for Number 1.
-	// RunID, Shard and CreatedAt of a run never change.
+	// RunID, Shard, Workflow, ParentRun and CreatedAt of a run never change.
 	Row *Row
+	// Metadata of the run, which comes with every Row and never changes.
+	// Listings choose by it; the store does not return it.
+	Metadata map[string]string
 }
 
 // Limits of an append, each LIMIT_EXCEEDED or INVALID_ARGUMENT beyond it.
@@ -180,12 +183,20 @@ type KeptTime struct {
 	Alone bool
 }
 
+// ListScanMax is how many rows a page of a listing looks at, if its filter has
+// no index that selects only what is wanted.
+const ListScanMax = 1000
+
 // Filter selects rows of a listing; zero fields select all.
 type Filter struct {
 	Workflow    string
 	Statuses    []messages.RunStatus
 	BoundWorker string
 	ParentRun   string
+	// Roots selects runs without a parent.
+	Roots bool
+	// Metadata selects runs that have all these entries.
+	Metadata map[string]string
 	// Rows created after, and before, these times.
 	CreatedAfter  time.Time
 	CreatedBefore time.Time
@@ -280,7 +291,10 @@ type Store interface {
 	// List returns rows, newest first (CreatedAt, then RunID, descending), at
 	// most limit, from a page token ("" for the first page), and the token of
 	// the next page ("" at the end). A token that the store did not make is
-	// INVALID_ARGUMENT.
+	// INVALID_ARGUMENT. What a page costs does not grow with the number of runs:
+	// an index has what each filter selects in the order of the listing. Where
+	// none can, for two of worker, parent and entries of metadata together, a
+	// page ends after ListScanMax rows of the first of them, with what was found.
 	List(ctx context.Context, f Filter, limit int, token string) ([]Row, string, error)
 
 	// PutDefinition records a definition, or its newer registration; an older

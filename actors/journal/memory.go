@@ -47,8 +47,9 @@ func (m *Memory) Identity() string { return m.id }
 type boundKey struct{ pool, worker string }
 
 type memoryRun struct {
-	row     Row
-	entries [][]byte
+	row      Row
+	metadata map[string]string
+	entries  [][]byte
 	// kept: the run has finished longer ago than the retention, and stays for the
 	// run above.
 	kept bool
@@ -147,12 +148,14 @@ func (m *Memory) append(a *Append) error {
 		if has > 0 {
 			m.unlink(run)
 		}
-		shard, created := run.row.Shard, run.row.CreatedAt
+		old := run.row
 		run.row = *a.Row
 		run.row.Normalize()
 		run.kept = false
 		if has > 0 {
-			run.row.Shard, run.row.CreatedAt = shard, created
+			run.row.Keep(&old)
+		} else {
+			run.metadata = maps.Clone(a.Metadata)
 		}
 		m.link(run)
 	}
@@ -387,7 +390,7 @@ func (m *Memory) List(ctx context.Context, f Filter, limit int, token string) ([
 	more := false
 	visit := func(run *memoryRun) bool {
 		switch {
-		case !cursor.before(&run.row) || !f.Matches(&run.row):
+		case !cursor.before(&run.row) || !f.Matches(&run.row) || !f.MatchesMetadata(run.metadata):
 			return true
 		case len(out) >= limit:
 			more = limit > 0

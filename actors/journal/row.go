@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -41,10 +40,14 @@ func (r *Row) Normalize() {
 	}
 }
 
-// Matches says whether a filter selects a row.
+// Keep restores what never changes from the row that a run had before.
+func (r *Row) Keep(old *Row) {
+	r.Shard, r.Workflow, r.ParentRun, r.CreatedAt = old.Shard, old.Workflow, old.ParentRun, old.CreatedAt
+}
+
+// Matches says whether a filter selects a row, whatever its metadata.
 func (f *Filter) Matches(r *Row) bool {
-	return (f.Workflow == "" || f.Workflow == r.Workflow) &&
-		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
+	return f.Wants(GroupOf(r)) &&
 		(f.BoundWorker == "" || f.BoundWorker == r.BoundWorker) &&
 		(f.ParentRun == "" || f.ParentRun == r.ParentRun) &&
 		(f.CreatedAfter.IsZero() || Micros(r.CreatedAt) > Micros(f.CreatedAfter)) &&

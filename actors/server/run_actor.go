@@ -136,10 +136,12 @@ func (a *runActor) append(ctx actor.Context, act run.Append) {
 		return
 	}
 	var row *journal.Row
+	var metadata map[string]string
 	if act.RowChanged || act.Number == 1 {
 		row = projection.Row(a.core.State(), messages.Shard(a.id))
+		metadata = a.core.State().Start.GetMetadata()
 	}
-	a.host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row}, func(err error) {
+	a.host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row, Metadata: metadata}, func(err error) {
 		root.Send(self, run.Appended{Err: err})
 	})
 }

@@ -174,11 +174,13 @@ func (a *actor) doOwn(action activation.Action) {
 func (a *actor) append(act run.Append) {
 	s := a.sv.sim
 	var row *journal.Row
+	var metadata map[string]string
 	if act.RowChanged || act.Number == 1 {
 		row = projection.Row(a.core.State(), shardOf(a.id()))
+		metadata = a.core.State().Start.GetMetadata()
 	}
 	a.sv.appending++
-	s.store.append(a.sv, journal.Append{RunID: a.id(), Number: act.Number, Entry: marshal(act.Entry), Row: row}, func(err error) {
+	s.store.append(a.sv, journal.Append{RunID: a.id(), Number: act.Number, Entry: marshal(act.Entry), Row: row, Metadata: metadata}, func(err error) {
 		a.sv.appending--
 		a.receive(run.Appended{Err: err})
 	})

@@ -1460,8 +1460,12 @@ type ListRunsRequest struct {
 	CreatedAfter  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_after,json=createdAfter,proto3" json:"created_after,omitempty"`
 	CreatedBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_before,json=createdBefore,proto3" json:"created_before,omitempty"`
 	// 1 to 1,000; 0 means 50.
-	PageSize      int32  `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  int32  `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only runs that no other run started; not together with parent_run.
+	Roots bool `protobuf:"varint,9,opt,name=roots,proto3" json:"roots,omitempty"`
+	// Only runs that have all these entries of metadata.
+	Metadata      map[string]string `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1552,9 +1556,25 @@ func (x *ListRunsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListRunsRequest) GetRoots() bool {
+	if x != nil {
+		return x.Roots
+	}
+	return false
+}
+
+func (x *ListRunsRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
 type ListRunsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Newest first, without inputs.
+	// Newest first, without inputs. A page of runs that two of worker, parent and
+	// metadata choose may be shorter than asked for, and even be empty, though
+	// there are more: the next_page_token says so.
 	Runs          []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3326,7 +3346,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x16\n" +
 	"\x06sticky\x18\x05 \x01(\bR\x06sticky\x12,\n" +
-	"\x06status\x18\x06 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\"\xdb\x02\n" +
+	"\x06status\x18\x06 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\"\xf8\x03\n" +
 	"\x0fListRunsRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x120\n" +
 	"\bstatuses\x18\x02 \x03(\x0e2\x14.limpet.v1.RunStatusR\bstatuses\x12\x1b\n" +
@@ -3337,7 +3357,13 @@ const file_api_api_proto_rawDesc = "" +
 	"\x0ecreated_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rcreatedBefore\x12\x1b\n" +
 	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\b \x01(\tR\tpageToken\"b\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\x12\x14\n" +
+	"\x05roots\x18\t \x01(\bR\x05roots\x12H\n" +
+	"\bmetadata\x18\n" +
+	" \x03(\v2,.limpet.api.v1.ListRunsRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x10ListRunsResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.limpet.api.v1.RunR\x04runs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"V\n" +
@@ -3525,7 +3551,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 }
 
 var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_api_api_proto_goTypes = []any{
 	(StepPhase)(0),                      // 0: limpet.api.v1.StepPhase
 	(WorkerState)(0),                    // 1: limpet.api.v1.WorkerState
@@ -3576,19 +3602,20 @@ var file_api_api_proto_goTypes = []any{
 	(*Workflow)(nil),                    // 46: limpet.api.v1.Workflow
 	nil,                                 // 47: limpet.api.v1.StartRunRequest.MetadataEntry
 	nil,                                 // 48: limpet.api.v1.Run.MetadataEntry
-	nil,                                 // 49: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                 // 50: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),         // 51: google.protobuf.Duration
-	(messages.RunStatus)(0),             // 52: limpet.v1.RunStatus
-	(messages.Sticky)(0),                // 53: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),       // 54: google.protobuf.Timestamp
-	(*messages.Failure)(nil),            // 55: limpet.v1.Failure
-	(messages.Reason)(0),                // 56: limpet.v1.Reason
-	(*messages.Event)(nil),              // 57: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil), // 58: limpet.v1.WorkflowDefinition
+	nil,                                 // 49: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                 // 50: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                 // 51: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),         // 52: google.protobuf.Duration
+	(messages.RunStatus)(0),             // 53: limpet.v1.RunStatus
+	(messages.Sticky)(0),                // 54: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),       // 55: google.protobuf.Timestamp
+	(*messages.Failure)(nil),            // 56: limpet.v1.Failure
+	(messages.Reason)(0),                // 57: limpet.v1.Reason
+	(*messages.Event)(nil),              // 58: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil), // 59: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	51, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	52, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
 	47, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
@@ -3596,93 +3623,94 @@ var file_api_api_proto_depIdxs = []int32{
 	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	52, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	53, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	54, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	54, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	55, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	53, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	54, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	55, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	55, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	56, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
 	48, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	54, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	55, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
 	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	54, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	54, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	54, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	55, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	56, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	54, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	54, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	54, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	56, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	55, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	55, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	55, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	56, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	57, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	55, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	55, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	55, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	57, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	56, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	54, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	54, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	54, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	57, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	55, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	55, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	55, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	55, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	52, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	52, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	54, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	54, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	11, // 37: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	51, // 38: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	10, // 39: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	54, // 40: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	57, // 41: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	49, // 42: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	30, // 43: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	39, // 44: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	39, // 45: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	51, // 46: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	39, // 47: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	39, // 48: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	1,  // 49: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	50, // 50: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	54, // 51: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	51, // 52: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	56, // 53: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	40, // 54: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	43, // 55: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	2,  // 56: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
-	3,  // 57: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
-	46, // 58: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	58, // 59: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	5,  // 60: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 61: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 62: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 63: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 64: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 65: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 66: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 67: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 68: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	31, // 69: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	33, // 70: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	35, // 71: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	37, // 72: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	41, // 73: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	44, // 74: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	6,  // 75: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 76: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 77: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 78: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 79: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 80: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 81: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 82: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 83: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	32, // 84: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	34, // 85: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	36, // 86: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	38, // 87: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	42, // 88: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	45, // 89: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	75, // [75:90] is the sub-list for method output_type
-	60, // [60:75] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	56, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	53, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	53, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	55, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	55, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	49, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	11, // 38: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	52, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	10, // 40: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	55, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	58, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	50, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	30, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	39, // 45: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	39, // 46: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	52, // 47: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	39, // 48: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	39, // 49: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	1,  // 50: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
+	51, // 51: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	55, // 52: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	52, // 53: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	57, // 54: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	40, // 55: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	43, // 56: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	2,  // 57: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
+	3,  // 58: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
+	46, // 59: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	59, // 60: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	5,  // 61: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 62: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 63: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 64: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 65: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 66: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 67: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 68: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 69: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	31, // 70: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	33, // 71: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	35, // 72: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	37, // 73: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	41, // 74: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	44, // 75: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	6,  // 76: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 77: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 78: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 79: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 80: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 81: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 82: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 83: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 84: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	32, // 85: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	34, // 86: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	36, // 87: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	38, // 88: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	42, // 89: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	45, // 90: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	76, // [76:91] is the sub-list for method output_type
+	61, // [61:76] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -3696,7 +3724,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -56,6 +56,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"BoundCounts", testBoundCounts},
 		{"ListPages", testListPages},
 		{"ListFilters", testListFilters},
+		{"ListMetadata", testListMetadata},
 		{"ListTokens", testListTokens},
 		{"Definitions", testDefinitions},
 		{"DeleteFinished", testDeleteFinished},

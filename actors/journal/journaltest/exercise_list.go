@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,10 +78,7 @@ func testListFilters(t *testing.T, s journal.Store) {
 		newRow("f", second(6), workflow("x"), status(canceled), parent("c")))
 	after := func(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
 	statuses := func(s ...messages.RunStatus) []messages.RunStatus { return s }
-	for _, c := range []struct {
-		filter journal.Filter
-		want   string
-	}{
+	wantListed(t, s, []listing{
 		{journal.Filter{}, "fedcba"},
 		{journal.Filter{Workflow: "x"}, "feba"},
 		{journal.Filter{Workflow: "none"}, ""},
@@ -97,7 +95,18 @@ func testListFilters(t *testing.T, s journal.Store) {
 		{journal.Filter{Workflow: "x", Statuses: statuses(running), BoundWorker: "w2", ParentRun: "a", CreatedAfter: after(4), CreatedBefore: after(6)}, "e"},
 		{journal.Filter{BoundWorker: "w1", ParentRun: "a"}, ""},
 		{journal.Filter{Workflow: "y", Statuses: statuses(failed, running)}, "dc"},
-	} {
+	})
+}
+
+// listing is a filter and the ids of the runs that it selects.
+type listing struct {
+	filter journal.Filter
+	want   string
+}
+
+func wantListed(t *testing.T, s journal.Store, listings []listing) {
+	t.Helper()
+	for _, c := range listings {
 		for limit := 1; limit <= 7; limit += 2 {
 			rows, _ := pages(t, s, c.filter, limit)
 			got := ""
@@ -109,6 +118,51 @@ func testListFilters(t *testing.T, s journal.Store) {
 			}
 		}
 	}
+}
+
+func testListMetadata(t *testing.T, s journal.Store) {
+	workflow := func(w string) func(*journal.Row) { return func(r *journal.Row) { r.Workflow = w } }
+	parent := func(p string) func(*journal.Row) { return func(r *journal.Row) { r.ParentRun = p } }
+	second := func(n int) func(*journal.Row) { return created(time.Duration(n) * time.Second) }
+	create(t, s, newRow("a", second(1), workflow("x")), newRow("b", second(2), workflow("x"), parent("a")))
+	labelled := func(id string, n int, metadata map[string]string, change ...func(*journal.Row)) {
+		t.Helper()
+		errs := s.Append(t.Context(), []journal.Append{{RunID: id, Number: 1, Entry: entryOf(id, 1), Metadata: metadata,
+			Row: newRow(id, append(change, second(n))...)}})
+		wantCode(t, "append", errs[0], "")
+	}
+	type meta = map[string]string
+	labelled("g", 7, meta{"tenant": "a", "kind": "\x00 \xe2\x82\xac"}, workflow("z"), bound("w3"))
+	labelled("h", 8, meta{"tenant": "a"}, workflow("z"), parent("g"))
+	labelled("i", 9, meta{"tenant": "b", "empty": ""}, workflow("z"))
+	labelled("j", 10, meta{"tenant": "a", "kind": strings.Repeat("long", 4000)}, workflow("u"))
+	// The status of a run changes, and where it is found does.
+	for _, id := range []string{"h", "j"} {
+		row := newRow(id, finished(0), status(failed))
+		errs := s.Append(t.Context(), []journal.Append{{RunID: id, Number: 2, Entry: entryOf(id, 2), Row: row, Metadata: meta{"tenant": "a"}}})
+		wantCode(t, "append", errs[0], "")
+	}
+	statuses := func(s ...messages.RunStatus) []messages.RunStatus { return s }
+	wantListed(t, s, []listing{
+		{journal.Filter{}, "jihgba"},
+		{journal.Filter{Roots: true}, "jiga"},
+		{journal.Filter{Roots: true, Workflow: "x"}, "a"},
+		{journal.Filter{Roots: true, Statuses: statuses(failed)}, "j"},
+		{journal.Filter{Roots: true, Workflow: "z", Statuses: statuses(running)}, "ig"},
+		{journal.Filter{Metadata: meta{"tenant": "a"}}, "jhg"},
+		{journal.Filter{Metadata: meta{"tenant": ""}}, ""},
+		{journal.Filter{Metadata: meta{"empty": ""}}, "i"},
+		{journal.Filter{Metadata: meta{"kind": strings.Repeat("long", 4000)}}, "j"},
+		{journal.Filter{Metadata: meta{"tenant": "a", "kind": "\x00 \xe2\x82\xac"}}, "g"},
+		{journal.Filter{Metadata: meta{"tenant": "b", "kind": "\x00 \xe2\x82\xac"}}, ""},
+		{journal.Filter{Metadata: meta{"tenant": "a"}, Statuses: statuses(failed)}, "jh"},
+		{journal.Filter{Metadata: meta{"tenant": "a"}, Statuses: statuses(running)}, "g"},
+		{journal.Filter{Metadata: meta{"tenant": "a"}, Roots: true}, "jg"},
+		{journal.Filter{Metadata: meta{"tenant": "a"}, Workflow: "z", CreatedAfter: epoch.Add(7 * time.Second)}, "h"},
+		{journal.Filter{Metadata: meta{"tenant": "a"}, ParentRun: "g"}, "h"},
+		{journal.Filter{Metadata: meta{"tenant": "b"}, ParentRun: "g"}, ""},
+		{journal.Filter{Metadata: meta{"tenant": "a"}, BoundWorker: "w3"}, "g"},
+	})
 }
 
 func testListTokens(t *testing.T, s journal.Store) {

@@ -56,7 +56,8 @@ func testRowIsKept(t *testing.T, s journal.Store) {
 	full := want
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
-		if name == "RunID" || name == "Shard" || name == "CreatedAt" {
+		switch name {
+		case "RunID", "Shard", "Workflow", "ParentRun", "CreatedAt":
 			continue
 		}
 		reflect.ValueOf(&want).Elem().Field(i).SetZero()
@@ -67,8 +68,8 @@ func testRowIsKept(t *testing.T, s journal.Store) {
 		number += 2
 	}
 	moved := full
-	moved.Shard, moved.CreatedAt = 5, epoch.Add(time.Hour)
-	check("shard and creation never change", number, &moved)
+	moved.Shard, moved.CreatedAt, moved.Workflow, moved.ParentRun = 5, epoch.Add(time.Hour), "other", ""
+	check("shard, creation, workflow and parent never change", number, &moved)
 }
 
 func testRowOfFinishedRun(t *testing.T, s journal.Store) {

@@ -16,9 +16,11 @@ import (
 
 // model is the contract in its plainest form: maps and scans.
 type model struct {
-	store   journal.Store
-	rows    map[string]journal.Row
-	entries map[string][]string
+	store journal.Store
+	rows  map[string]journal.Row
+	// metadata of the runs, which never changes.
+	metadata map[string]map[string]string
+	entries  map[string][]string
 }
 
 // testModel makes random changes to the store and to a model of it and
@@ -45,7 +47,7 @@ func (m *model) drain(t *rapid.T) {
 	var batch []journal.Append
 	for id, row := range m.rows {
 		row.Status, row.FinishedAt = canceled, epoch
-		batch = append(batch, journal.Append{RunID: id, Number: uint64(len(m.entries[id]) + 1), Entry: []byte("end"), Row: &row})
+		batch = append(batch, journal.Append{RunID: id, Number: uint64(len(m.entries[id]) + 1), Entry: []byte("end"), Row: &row, Metadata: m.metadata[id]})
 	}
 	for _, err := range m.store.Append(t.Context(), batch) {
 		if err != nil {
@@ -58,13 +60,14 @@ func (m *model) drain(t *rapid.T) {
 	if n, err := m.store.DeleteFinished(t.Context(), epoch.Add(time.Hour), 1000); err != nil || n != len(batch) {
 		t.Fatalf("deleted %d of %d: %v", n, len(batch), err)
 	}
-	m.rows, m.entries = make(map[string]journal.Row), make(map[string][]string)
+	m.rows, m.entries, m.metadata = make(map[string]journal.Row), make(map[string][]string), make(map[string]map[string]string)
 }
 
 var (
-	drawRun    = rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"})
-	drawWorker = rapid.SampledFrom([]string{"", "w1", "w2", "w3"})
-	drawTime   = rapid.Custom(func(t *rapid.T) time.Time {
+	drawRun      = rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"})
+	drawMetadata = rapid.MapOfN(rapid.SampledFrom([]string{"tenant", "kind"}), rapid.SampledFrom([]string{"", "a", "b", "a\x00"}), -1, 2)
+	drawWorker   = rapid.SampledFrom([]string{"", "w1", "w2", "w3"})
+	drawTime     = rapid.Custom(func(t *rapid.T) time.Time {
 		if rapid.IntRange(0, 4).Draw(t, "zero") == 0 {
 			return time.Time{}
 		}
@@ -106,7 +109,10 @@ func (m *model) append(t *rapid.T) {
 		row.RunID = id
 		if number == 1 || rapid.Bool().Draw(t, "with row") {
 			given := row
-			a.Row = &given
+			a.Row, a.Metadata = &given, m.metadata[id]
+			if number == 1 && has == 0 {
+				a.Metadata = drawMetadata.Draw(t, "metadata")
+			}
 		}
 		batch, want = append(batch, a), append(want, number == has+1)
 		if number == has+1 {
@@ -125,9 +131,12 @@ func (m *model) apply(a journal.Append) {
 	if a.Row == nil {
 		return
 	}
+	if a.Number == 1 {
+		m.metadata[a.RunID] = a.Metadata
+	}
 	row, old := *a.Row, m.rows[a.RunID]
 	if a.Number > 1 {
-		row.Shard, row.CreatedAt = old.Shard, old.CreatedAt
+		row.Keep(&old)
 	}
 	if journal.Finished(row.Status) {
 		row.BoundWorker, row.Dormant = "", false
@@ -160,6 +169,7 @@ func (m *model) delete(t *rapid.T) {
 		}
 		delete(m.rows, row.RunID)
 		delete(m.entries, row.RunID)
+		delete(m.metadata, row.RunID)
 	}
 	if gone != n {
 		t.Fatalf("%d runs are gone, %d were reported", gone, n)
@@ -334,14 +344,16 @@ func (m *model) checkList(t *rapid.T, _ *question) {
 		Workflow:    rapid.SampledFrom([]string{"", "x"}).Draw(t, "of workflow"),
 		BoundWorker: drawWorker.Draw(t, "bound to"),
 		ParentRun:   rapid.SampledFrom([]string{"", "", "p1"}).Draw(t, "of parent"),
+		Metadata:    drawMetadata.Draw(t, "with metadata"),
 	}
+	f.Roots = f.ParentRun == "" && rapid.Bool().Draw(t, "roots")
 	if rapid.Bool().Draw(t, "by status") {
 		f.Statuses = []messages.RunStatus{running, failed}
 	}
 	if rapid.Bool().Draw(t, "by time") {
 		f.CreatedAfter, f.CreatedBefore = epoch, epoch.Add(2*time.Microsecond)
 	}
-	want := m.where(f.Matches)
+	want := m.where(func(r *journal.Row) bool { return f.Matches(r) && f.MatchesMetadata(m.metadata[r.RunID]) })
 	slices.SortFunc(want, func(a, b journal.Row) int {
 		return -cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
 	})

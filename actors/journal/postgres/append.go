@@ -51,10 +51,20 @@ WITH given AS MATERIALIZED (
 	changedPart = `, changed AS (
 	UPDATE limpet_runs r SET phase = g.phase, status = g.status, sticky = g.sticky, priority = g.priority, epoch = g.epoch,
 		finished_at = g.finished_at, wake_at = g.wake_at, wake_on_up = g.wake_on_up, wake_on_gone = g.wake_on_gone,
-		bound_worker = g.bound_worker, workflow = g.workflow, pool = g.pool, parent_run = g.parent_run, started_by = g.started_by,
+		bound_worker = g.bound_worker, pool = g.pool, started_by = g.started_by,
 		definition_hash = g.definition_hash, failure_code = g.failure_code, failure_message = g.failure_message,
 		line = g.line, line_since = g.line_since
 	FROM given g WHERE r.run_id = g.run_id AND g.number > 1 AND g.number = g.has + 1 AND g.shard IS NOT NULL
+)`
+	// The rows of $2 are of runs that this statement creates.
+	labelledPart = `, labelled AS (
+	INSERT INTO limpet_run_metadata (run_id, pair, workflow, status, child, created_at)
+	SELECT m.* FROM unnest($2::limpet_metadata_1[]) m
+	WHERE NOT EXISTS (SELECT 1 FROM limpet_entries e WHERE e.run_id = m.run_id AND e.number = 1)
+)`
+	relabelledPart = `, relabelled AS (
+	UPDATE limpet_run_metadata m SET status = g.status
+	FROM given g WHERE m.run_id = g.run_id AND g.number > 1 AND g.number = g.has + 1 AND g.shard IS NOT NULL AND m.status <> g.status
 )`
 	refusedPart = `
 SELECT run_id, has FROM given WHERE number <> has + 1`
@@ -64,7 +74,9 @@ SELECT run_id, has FROM given WHERE number <> has + 1`
 const (
 	creates      = 1
 	changes      = 2
-	combinations = 4
+	labels       = 4
+	relabels     = 8
+	combinations = 16
 )
 
 func appendSQL(with int) string {
@@ -75,6 +87,12 @@ func appendSQL(with int) string {
 	if with&changes != 0 {
 		sql += changedPart
 	}
+	if with&labels != 0 {
+		sql += labelledPart
+	}
+	if with&relabels != 0 {
+		sql += relabelledPart
+	}
 	return sql + refusedPart
 }
 
@@ -83,8 +101,8 @@ type writerStatements struct {
 	lock *pgconn.StatementDescription
 	// appends by what is in a round.
 	appends [combinations]*pgconn.StatementDescription
-	// composite is the type of an element.
-	composite uint32
+	// composite and metadata are the types of an element and of its metadata.
+	composite, metadata uint32
 }
 
 const statementsKey = "limpet statements"
@@ -92,13 +110,16 @@ const statementsKey = "limpet statements"
 // prepareWriter prepares a new connection.
 func prepareWriter(ctx context.Context, conn *pgx.Conn) (err error) {
 	w := &writerStatements{}
-	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_2'::regtype::oid").Scan(&w.composite); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_2'::regtype::oid, 'limpet_metadata_1'::regtype::oid").Scan(&w.composite, &w.metadata); err != nil {
 		return err
 	}
 	if w.lock, err = conn.PgConn().Prepare(ctx, "limpet_lock", shareDeleteLock, nil); err != nil {
 		return err
 	}
 	for with := range combinations {
+		if with&labels != 0 && with&creates == 0 || with&relabels != 0 && with&changes == 0 {
+			continue // never comes
+		}
 		if w.appends[with], err = conn.PgConn().Prepare(ctx, "limpet_append_"+strconv.Itoa(with), appendSQL(with), nil); err != nil {
 			return err
 		}
@@ -245,16 +266,14 @@ func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Appe
 		param.reset(statements.composite)
 		with := 0
 		for _, i := range r.indices {
-			a := &batch[i]
-			param.add(a)
-			switch {
-			case a.Number == 1:
-				with |= creates
-			case a.Row != nil:
-				with |= changes
-			}
+			param.add(&batch[i])
+			with |= partsOf(&batch[i])
 		}
-		pipeline.ExecStatement(statements.appends[with], [][]byte{param.bytes()}, binaryFormat, binaryBoth)
+		params := [][]byte{param.bytes()}
+		if with&labels != 0 {
+			params = append(params, metadataOf(batch, r.indices, statements.metadata))
+		}
+		pipeline.ExecStatement(statements.appends[with], params, binaryBoth[:len(params)], binaryBoth)
 	}
 	results := conn.ExecBatch(ctx, &pipeline)
 	for n := 0; results.NextResult(); n++ {
@@ -275,6 +294,34 @@ func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Appe
 		}
 	}
 	return results.Close()
+}
+
+// partsOf are the parts of the statement that an element needs.
+func partsOf(a *journal.Append) (with int) {
+	switch {
+	case a.Number == 1:
+		if with = creates; len(a.Metadata) > 0 {
+			with |= labels
+		}
+	case a.Row != nil:
+		if with = changes; len(a.Metadata) > 0 {
+			with |= relabels
+		}
+	}
+	return with
+}
+
+// metadataOf is the parameter with the metadata of the runs that a round
+// creates.
+func metadataOf(batch []journal.Append, indices []int, composite uint32) []byte {
+	param := new(appends)
+	param.reset(composite)
+	for _, i := range indices {
+		if a := &batch[i]; a.Number == 1 {
+			param.addMetadata(a)
+		}
+	}
+	return param.bytes()
 }
 
 func joinClose(results *pgconn.MultiResultReader, err error) error {

@@ -91,7 +91,7 @@ func (a *appends) row(r *journal.Row) {
 	a.optional(r.WakeOnUp)
 	a.optional(r.WakeOnGone)
 	a.optional(r.BoundWorker)
-	a.optional(r.Workflow)
+	a.text(r.Workflow)
 	a.optional(r.Pool)
 	a.optional(r.ParentRun)
 	a.optional(r.Trigger)
@@ -100,6 +100,27 @@ func (a *appends) row(r *journal.Row) {
 	a.optional(storable(r.FailureMessage))
 	a.nonzero(r.Line)
 	a.int8(journal.Micros(r.LineSince))
+}
+
+// metadataFields is the number of attributes of limpet_metadata_1.
+const metadataFields = 6
+
+// addMetadata adds the metadata of a run as elements of limpet_metadata_1[].
+func (a *appends) addMetadata(e *journal.Append) {
+	g := journal.GroupOf(e.Row)
+	for _, pair := range journal.Pairs(e.Metadata) {
+		a.n++
+		at := len(a.buf)
+		a.int32(0) // the length comes later
+		a.int32(metadataFields)
+		a.text(e.RunID)
+		a.bytea(pair[:])
+		a.text(g.Workflow)
+		a.int4(int32(g.Status))
+		a.int4(g.Child)
+		a.int8(journal.Micros(e.Row.CreatedAt))
+		binary.BigEndian.PutUint32(a.buf[at:], uint32(len(a.buf)-at-4))
+	}
 }
 
 // noRow is the fields of a row that does not change: all NULL.

@@ -1,8 +1,9 @@
 package postgres
 
 import (
+	"fmt"
+
 	"github.com/limpetrun/limpet/actors/journal"
-	"github.com/limpetrun/limpet/messages"
 )
 
 // Query is a statement of the store, for EXPLAIN, with its arguments as SQL.
@@ -11,37 +12,55 @@ type Query struct {
 	Args []string
 	// Index that it must use.
 	Index string
+	// Ordered says that it sorts nothing: its rows come in the order of the index.
+	Ordered bool
 }
 
 // Queries returns the statements that find runs.
 func Queries() map[string]Query {
-	list := func(f journal.Filter, cursor journal.PageCursor, index string, args ...string) Query {
-		sql, _ := listSQL(f, cursor, 10)
-		return Query{sql, args, index}
-	}
 	bits := "decode(repeat('ff', 128), 'hex')"
 	shards := "string_to_array(repeat('7,', 300) || '8', ',')::int2[]"
-	running := []messages.RunStatus{messages.RunStatus_RUN_STATUS_RUNNING}
-	return map[string]Query{
-		"rows of active":    {within(rowsOf, activePage), []string{shards, "'r'", "500"}, "limpet_runs_active"},
-		"entries of active": {within(entriesOf, activePage), []string{shards, "'r'", "500"}, "limpet_runs_active"},
-		"heads":             {within(headsOf, activePage), []string{shards, "'r'", "500"}, "limpet_runs_active"},
-		"rows on up":        {within(rowsOf, onUpPage), []string{bits, "'r'", "500", "'w1'"}, "limpet_runs_on_up"},
-		"entries on gone":   {within(entriesOf, onGonePage), []string{bits, "'r'", "500", "'w1'"}, "limpet_runs_on_gone"},
-		"due":               {dueSQL, []string{bits, "500"}, "limpet_runs_due"},
-		"watched":           {watchedSQL, []string{bits}, "limpet_runs_on_gone"},
-		"rows in line":      {within(rowsOf, inLinePage), []string{bits, "'r'", "500", "5", "5"}, "limpet_runs_in_line"},
-		"entries in line":   {within(entriesOf, inLinePage), []string{bits, "'r'", "500", "5", "5"}, "limpet_runs_in_line"},
-		"lines":             {linesSQL, []string{bits}, "limpet_runs_in_line"},
-		"bound":             {boundSQL, []string{"'default'"}, "limpet_runs_parked"},
-		"delete":            {deleteSQL, []string{"5", "100", "1000"}, "limpet_runs_finished"},
-		"delete, above":     {deleteSQL, []string{"5", "100", "1000"}, "limpet_runs_pkey"},
-		"delete, kept":      {deleteSQL, []string{"5", "100", "1000"}, "limpet_runs_kept"},
-		"list":              list(journal.Filter{}, journal.PageCursor{}, "limpet_runs_created", "10"),
-		"list of a worker":  list(journal.Filter{BoundWorker: "b1", Statuses: running}, journal.PageCursor{}, "limpet_runs_parked", "'{2}'", "'b1'", "10"),
-		"list of a parent":  list(journal.Filter{ParentRun: "p"}, journal.PageCursor{}, "limpet_runs_parent", "'p'", "10"),
-		"list, next page":   list(journal.Filter{Workflow: "w"}, journal.PageCursor{Set: true, RunID: "r"}, "limpet_runs_created", "'w'", "7", "'r'", "10"),
+	queries := map[string]Query{
+		"rows of active":    {SQL: within(rowsOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
+		"entries of active": {SQL: within(entriesOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
+		"heads":             {SQL: within(headsOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
+		"rows on up":        {SQL: within(rowsOf, onUpPage), Args: []string{bits, "'r'", "500", "'w1'"}, Index: "limpet_runs_on_up"},
+		"entries on gone":   {SQL: within(entriesOf, onGonePage), Args: []string{bits, "'r'", "500", "'w1'"}, Index: "limpet_runs_on_gone"},
+		"due":               {SQL: dueSQL, Args: []string{bits, "500"}, Index: "limpet_runs_due"},
+		"watched":           {SQL: watchedSQL, Args: []string{bits}, Index: "limpet_runs_on_gone"},
+		"rows in line":      {SQL: within(rowsOf, inLinePage), Args: []string{bits, "'r'", "500", "5", "5"}, Index: "limpet_runs_in_line"},
+		"entries in line":   {SQL: within(entriesOf, inLinePage), Args: []string{bits, "'r'", "500", "5", "5"}, Index: "limpet_runs_in_line"},
+		"lines":             {SQL: linesSQL, Args: []string{bits}, Index: "limpet_runs_in_line"},
+		"bound":             {SQL: boundSQL, Args: []string{"'default'"}, Index: "limpet_runs_parked"},
+		"delete":            {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_finished"},
+		"delete, above":     {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_pkey"},
+		"delete, kept":      {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_kept"},
 	}
+	for name, l := range map[string]struct {
+		filter        journal.Filter
+		index, driver string
+	}{
+		"all":          {journal.Filter{}, "limpet_runs_listed", ""},
+		"a parent":     {journal.Filter{ParentRun: "p"}, "limpet_runs_parent", "'p'"},
+		"a worker":     {journal.Filter{BoundWorker: "b"}, "limpet_runs_parked", "'b'"},
+		"all metadata": {journal.Filter{Metadata: map[string]string{"k": "v"}}, "limpet_run_metadata_listed", "'\\x00'"},
+	} {
+		from := sourceOf(&l.filter)
+		args := func(args ...string) []string {
+			if l.driver != "" {
+				args = append(args, l.driver)
+			}
+			return args
+		}
+		queries["groups of "+name] = Query{from.groupsSQL(), args("NULL"), l.index, true}
+		queries["groups of a workflow of "+name] = Query{from.groupsSQL(), args("'w'"), l.index, true}
+		page := []string{"0", "7", "'r'", "51", "'{}'", "'{w,w,v,v}'", "'{1,2,1,2}'", "'{0,0,1,1}'"}
+		for groups := 1; groups <= 4; groups++ {
+			queries[fmt.Sprintf("page of %s, %d groups", name, groups)] = Query{from.pageSQL(groups), args(page...), l.index, true}
+		}
+	}
+	queries["page of active of a worker"] = Query{activePageSQL, []string{"0", "7", "'r'", "51", "'{}'", "NULL", "NULL", "false", "'b'"}, "limpet_runs_active", false}
+	return queries
 }
 
 // Settings are those of the store's sessions.

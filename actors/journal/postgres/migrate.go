@@ -58,6 +58,8 @@ func migrate(ctx context.Context, config *pgx.ConnConfig) (err error) {
 	if current > known {
 		return messages.Errorf(messages.CodeJournalNewer, "its schema is version %d, this version of limpet knows up to %d", current, known)
 	}
-	_, err = provider.Up(ctx)
-	return err
+	if _, err := provider.Up(ctx); err != nil {
+		return err
+	}
+	return fillMetadata(ctx, guard)
 }

@@ -47,13 +47,17 @@ func TestPlans(t *testing.T) {
 			if !strings.Contains(plan.String(), "using "+q.Index+" ") && !strings.Contains(plan.String(), "on "+q.Index+" ") || strings.Contains(plan.String(), "Seq Scan") {
 				t.Errorf("%s, %s, want the index %s:\n%s", name, when, q.Index, &plan)
 			}
+			if q.Ordered && strings.Contains(plan.String(), "Sort Key") && !strings.Contains(plan.String(), "Merge Append") || q.Ordered && strings.Contains(plan.String(), "->  Sort") {
+				t.Errorf("%s, %s, sorts:\n%s", name, when, &plan)
+			}
 		}
 	}
 	check("empty")
-	sql(`INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at, wake_on_up, wake_on_gone, line, line_since, bound_worker, pool)
+	sql(`INSERT INTO limpet_runs (run_id, shard, phase, status, sticky, priority, epoch, created_at, finished_at, wake_at, wake_on_up, wake_on_gone, line, line_since, bound_worker, pool, workflow, parent_run)
 		SELECT 'r' || i, i % 1024, p, 1, 1, 1, 1, i, CASE p WHEN 2 THEN i END, CASE p WHEN 1 THEN i END, CASE p WHEN 1 THEN 'w' || i % 9 END,
-			CASE p WHEN 1 THEN 'w' || i % 9 END, CASE p WHEN 1 THEN i % 7 END, i, CASE WHEN p < 2 THEN 'b' || i % 50 END, 'default'
+			CASE p WHEN 1 THEN 'w' || i % 9 END, CASE p WHEN 1 THEN i % 7 END, i, CASE WHEN p < 2 THEN 'b' || i % 50 END, 'default', 'w' || i % 7, CASE WHEN i % 2 = 0 THEN 'p' || i % 100 END
 		FROM (SELECT i, CASE i % 10 WHEN 0 THEN 0 WHEN 1 THEN 1 ELSE 2 END AS p FROM generate_series(1, 20000) i) x`)
+	sql("INSERT INTO limpet_run_metadata SELECT run_id, decode('0' || shard % 7, 'hex'), workflow, status, (parent_run IS NOT NULL)::int, created_at FROM limpet_runs")
 	sql("INSERT INTO limpet_entries SELECT 'r' || i, n, 'entry' FROM generate_series(1, 20000) i, generate_series(1, 3) n")
 	check("filled")
 	sql("ANALYZE")

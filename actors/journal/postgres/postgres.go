@@ -206,11 +206,12 @@ func withoutSecrets(text, from string) string {
 // plans are kept, and a plan that was made while a table was small would read
 // all of it later on.
 var planSettings = map[string]string{
-	"plan_cache_mode":  "force_generic_plan",
-	"enable_seqscan":   "off",
-	"enable_hashjoin":  "off",
-	"enable_mergejoin": "off",
-	"jit":              "off",
+	"plan_cache_mode":   "force_generic_plan",
+	"enable_seqscan":    "off",
+	"enable_hashjoin":   "off",
+	"enable_mergejoin":  "off",
+	"enable_bitmapscan": "off",
+	"jit":               "off",
 }
 
 // openPool opens connections for one purpose.

@@ -54,6 +54,8 @@ WITH RECURSIVE past AS MATERIALIZED (
 		AND NOT EXISTS (SELECT 1 FROM limpet_runs k WHERE k.parent_run = over.run_id AND k.phase = 3)
 ), entries AS (
 	DELETE FROM limpet_entries e USING doomed d WHERE e.run_id = d.run_id
+), metadata AS (
+	DELETE FROM limpet_run_metadata m USING doomed d WHERE m.run_id = d.run_id
 ), runs AS (
 	DELETE FROM limpet_runs r USING doomed d WHERE r.run_id = d.run_id
 )

@@ -14,16 +14,16 @@ const rowColumns = `r.run_id, r.shard, r.phase, r.status, r.sticky, r.priority, 
 	coalesce(r.started_by, ''), coalesce(r.definition_hash, ''), coalesce(r.failure_code, ''), coalesce(r.failure_message, ''),
 	coalesce(r.line, 0), r.line_since`
 
-// scanRow reads the columns of rowColumns.
-func scanRow(rows pgx.Rows) (r journal.Row, err error) {
+// scanRow reads the columns of rowColumns, and those before them.
+func scanRow(rows pgx.Rows, before ...any) (r journal.Row, err error) {
 	var shard, phase int16
 	var status, sticky int32
 	var epoch, createdAt, finishedAt, wakeAt, lineSince int64
-	err = rows.Scan(&r.RunID, &shard, &phase, &status, &sticky, &r.Priority, &epoch, &createdAt,
+	err = rows.Scan(append(before, &r.RunID, &shard, &phase, &status, &sticky, &r.Priority, &epoch, &createdAt,
 		&finishedAt, &wakeAt, &r.WakeOnUp, &r.WakeOnGone,
 		&r.BoundWorker, &r.Workflow, &r.Pool, &r.ParentRun,
 		&r.Trigger, &r.DefinitionHash, &r.FailureCode, &r.FailureMessage,
-		&r.Line, &lineSince)
+		&r.Line, &lineSince)...)
 	r.Shard, r.Dormant = int(shard), phase == phaseDormant
 	r.Status, r.Sticky = messages.RunStatus(status), messages.Sticky(sticky)
 	r.Epoch = uint64(epoch)

@@ -3,8 +3,6 @@ package sqlite
 import (
 	"context"
 	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -50,6 +48,8 @@ func each(conn *sqlite.Conn, sql string, fn func(*sqlite.Stmt) (more bool), args
 			stmt.BindText(i+1, v)
 		case int64:
 			stmt.BindInt64(i+1, v)
+		case []byte:
+			stmt.BindBytes(i+1, v)
 		}
 	}
 	for {
@@ -324,76 +324,6 @@ func (s *Store) BoundCounts(ctx context.Context, pool string) (map[string]int, e
 		return nil, err
 	}
 	return counts, nil
-}
-
-// List implements journal.Store.
-func (s *Store) List(ctx context.Context, f journal.Filter, limit int, token string) (rows []journal.Row, next string, err error) {
-	cursor, err := journal.ParsePageToken(token)
-	if err != nil || limit <= 0 {
-		return nil, "", err
-	}
-	sql, args := listSQL(f, cursor, limit+1)
-	err = s.read(ctx, "list runs", func(conn *sqlite.Conn) error {
-		return sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{
-			Args: args,
-			ResultFunc: func(s *sqlite.Stmt) error {
-				rows = append(rows, readRow(s, 0))
-				return nil
-			},
-		})
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	if len(rows) > limit {
-		rows = rows[:limit]
-		next = journal.NewPageToken(&rows[limit-1])
-	}
-	return rows, next, nil
-}
-
-// listSQL makes the query of a page. Every index that it may use holds the
-// rows in the order of the listing, so that a page reads little more than its
-// rows, but for filters that few rows pass.
-func listSQL(f journal.Filter, cursor journal.PageCursor, limit int) (sql string, args []any) {
-	index := "runs_created"
-	var where []string
-	add := func(condition string, values ...any) {
-		where = append(where, condition)
-		args = append(args, values...)
-	}
-	if f.BoundWorker != "" {
-		index = "runs_bound"
-		add("bound_worker = ?", f.BoundWorker)
-	}
-	if f.ParentRun != "" {
-		index = "runs_parent"
-		add("parent_run = ?", f.ParentRun)
-	}
-	if f.Workflow != "" {
-		add("workflow = ?", f.Workflow)
-	}
-	if len(f.Statuses) > 0 {
-		var statuses []any
-		for _, status := range f.Statuses {
-			statuses = append(statuses, int64(status))
-		}
-		add("status IN ("+placeholders(len(statuses))+")", statuses...)
-	}
-	if !f.CreatedAfter.IsZero() {
-		add("created_at > ?", journal.Micros(f.CreatedAfter))
-	}
-	if !f.CreatedBefore.IsZero() {
-		add("created_at < ?", journal.Micros(f.CreatedBefore))
-	}
-	if cursor.Set {
-		add("(created_at, run_id) < (?, ?)", journal.Micros(cursor.CreatedAt), cursor.RunID)
-	}
-	sql = "SELECT " + rowColumns + " FROM runs INDEXED BY " + index
-	if len(where) > 0 {
-		sql += " WHERE " + strings.Join(where, " AND ")
-	}
-	return sql + " ORDER BY created_at DESC, run_id DESC LIMIT " + strconv.Itoa(limit), args
 }
 
 // PutDefinition implements journal.Store.

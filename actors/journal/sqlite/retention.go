@@ -146,7 +146,7 @@ func (r *retention) delete(p *past) error {
 	if r.released += n; n == want {
 		return nil // Perhaps not all: it is found again.
 	}
-	for _, sql := range []string{"DELETE FROM entries WHERE run = ?", "DELETE FROM runs WHERE seq = ?"} {
+	for _, sql := range []string{"DELETE FROM entries WHERE run = ?", "DELETE FROM run_metadata WHERE run = ?", "DELETE FROM runs WHERE seq = ?"} {
 		if err := r.exec(sql, p.seq); err != nil {
 			return err
 		}

@@ -46,9 +46,14 @@ var columns = []column{
 	text("wake_on_gone", func(r *journal.Row) *string { return &r.WakeOnGone }),
 	text("bound_worker", func(r *journal.Row) *string { return &r.BoundWorker }),
 	integer("epoch", func(r *journal.Row) *uint64 { return &r.Epoch }),
-	text("workflow", func(r *journal.Row) *string { return &r.Workflow }),
+	// Never NULL: groups are found by comparing.
+	fixed(column{
+		name: "workflow",
+		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindText(p, r.Workflow) },
+		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.Workflow = s.ColumnText(c) },
+	}),
 	text("pool", func(r *journal.Row) *string { return &r.Pool }),
-	text("parent_run", func(r *journal.Row) *string { return &r.ParentRun }),
+	fixed(text("parent_run", func(r *journal.Row) *string { return &r.ParentRun })),
 	integer("sticky", func(r *journal.Row) *messages.Sticky { return &r.Sticky }),
 	integer("priority", func(r *journal.Row) *int32 { return &r.Priority }),
 	text("started_by", func(r *journal.Row) *string { return &r.Trigger }),

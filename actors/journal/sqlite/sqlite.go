@@ -240,6 +240,9 @@ func openWriter(ctx context.Context, path string) (_ *sqlite.Conn, err error) {
 	if err := sqlitemigration.Migrate(ctx, conn, schema); err != nil {
 		return nil, err
 	}
+	if err := fillMetadata(conn); err != nil {
+		return nil, err
+	}
 	if err := sqlitex.ExecuteTransient(conn, "PRAGMA wal_checkpoint(TRUNCATE)", nil); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ type liveRun struct {
 	seq  int64
 	last uint64
 	row  journal.Row
+	// bare is true if the run is known to have no metadata.
+	bare bool
 }
 
 // liveMax bounds each of the two generations of runs that the writer knows.
@@ -24,6 +26,8 @@ type writer struct {
 	begin, commit, rollback *sqlite.Stmt
 	insertRun, insertEntry  *sqlite.Stmt
 	selectRun, lastEntry    *sqlite.Stmt
+	insertMetadata          *sqlite.Stmt
+	updateMetadata          *sqlite.Stmt
 	// updates by the columns that they set.
 	updates map[uint32]*sqlite.Stmt
 
@@ -49,6 +53,8 @@ func (w *writer) prepare() error {
 		{&w.insertEntry, "INSERT INTO entries (run, number, data) VALUES (?, ?, ?)"},
 		{&w.selectRun, "SELECT seq, " + rowColumns + " FROM runs WHERE run_id = ?"},
 		{&w.lastEntry, "SELECT max(number) FROM entries WHERE run = ?"},
+		{&w.insertMetadata, insertMetadataSQL},
+		{&w.updateMetadata, "UPDATE run_metadata SET status = ? WHERE run = ?"},
 	} {
 		stmt, err := w.conn.Prepare(p.sql)
 		if err != nil {
@@ -216,15 +222,18 @@ func (w *writer) create(a *journal.Append) (*liveRun, error) {
 	if err := run(w.insertRun); err != nil {
 		return nil, err
 	}
-	known := &liveRun{seq: w.conn.LastInsertRowID(), row: row}
+	known := &liveRun{seq: w.conn.LastInsertRowID(), row: row, bare: len(a.Metadata) == 0}
 	w.know(a.RunID, known)
-	return known, nil
+	if known.bare {
+		return known, nil
+	}
+	return known, insertMetadata(w.insertMetadata, known.seq, &row, a.Metadata)
 }
 
 func (w *writer) update(known *liveRun, now *journal.Row) error {
 	row := *now
 	row.Normalize()
-	row.Shard, row.CreatedAt = known.row.Shard, known.row.CreatedAt
+	row.Keep(&known.row)
 	mask := changed(&known.row, &row)
 	if mask == 0 {
 		return nil
@@ -247,6 +256,13 @@ func (w *writer) update(known *liveRun, now *journal.Row) error {
 	stmt.BindInt64(param, known.seq)
 	if err := run(stmt); err != nil {
 		return err
+	}
+	if row.Status != known.row.Status && !known.bare {
+		w.updateMetadata.BindInt64(1, int64(row.Status))
+		w.updateMetadata.BindInt64(2, known.seq)
+		if err := run(w.updateMetadata); err != nil {
+			return err
+		}
 	}
 	known.row = row
 	if phase(&row) != phaseActive {

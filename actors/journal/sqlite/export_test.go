@@ -1,0 +1,9 @@
+package sqlite
+
+import "github.com/limpetrun/limpet/actors/journal"
+
+// ListQueries are the statements of a listing: groups and a page.
+func ListQueries(f journal.Filter) []string {
+	from := sourceOf(&f)
+	return []string{from.groups, from.page}
+}
