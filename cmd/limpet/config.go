@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -89,21 +90,35 @@ Environment of workers that are configured by worker.ConfigFromEnv:
 
 // settingsHelp lists the names of all settings.
 func settingsHelp() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "  %-16s  %-22s  %-14s  %s\n", "FLAG", "ENVIRONMENT", "KEY IN FILE", "DEFAULT")
+	rows := [][]string{{"FLAG", "ENVIRONMENT", "KEY IN FILE", "DEFAULT"}}
 	for _, s := range config.Table {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("  --%-14s  %-22s  %-14s  %s", s.Name, s.Env(), s.Key(), s.Default), " ") + "\n")
+		rows = append(rows, []string{"--" + s.Name, s.Env(), s.Key(), s.Default})
 	}
-	return b.String()
+	return columns(rows) + "\n"
 }
 
 // workerHelp lists the environment of a worker.
 func workerHelp() string {
-	var b strings.Builder
+	var rows [][]string
 	for _, v := range worker.Environment() {
-		fmt.Fprintf(&b, "  %-22s  %s\n", v.Name, v.Help)
+		rows = append(rows, []string{v.Name, v.Help})
 	}
-	return strings.TrimRight(b.String(), "\n")
+	return columns(rows)
+}
+
+// columns of a help text, each as wide as its longest word.
+func columns(rows [][]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		_, _ = fmt.Fprintln(w, "  "+strings.Join(row, "\t"))
+	}
+	_ = w.Flush() // into memory
+	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // setting in force, as JSON.

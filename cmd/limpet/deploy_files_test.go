@@ -49,6 +49,29 @@ func variables() (server, workers []string) {
 	return server, workers
 }
 
+// TestNoVariableHasTwoMeanings: those that a server and a worker both read mean
+// the same to both. Only those of a worker say so in their name.
+func TestNoVariableHasTwoMeanings(t *testing.T) {
+	server, workers := variables()
+	same := []string{"LIMPET_SECRET", "LIMPET_SECRET_FILE", "LIMPET_PRESET"}
+	var both []string
+	for _, variable := range workers {
+		if slices.Contains(server, variable) {
+			both = append(both, variable)
+		} else if !strings.HasPrefix(variable, "LIMPET_WORKER_") {
+			t.Errorf("%s is a worker's: its name does not say so", variable)
+		}
+	}
+	if !slices.Equal(both, same) {
+		t.Errorf("server and worker read %v, and only %v mean the same to both", both, same)
+	}
+	for _, variable := range server {
+		if strings.HasPrefix(variable, "LIMPET_WORKER_") {
+			t.Errorf("%s is a server's, and its name a worker's", variable)
+		}
+	}
+}
+
 // TestNamesInExamples: what the examples, the README and its companion call a
 // variable, a flag or a command is one.
 func TestNamesInExamples(t *testing.T) {
@@ -148,7 +171,7 @@ func TestUnits(t *testing.T) {
 	if seconds := unitSeconds(t, units["limpet-server.service"], "TimeoutStartSec"); seconds <= defaultOf(t, "store-wait") {
 		t.Errorf("a server has %s to start, and waits %s for its store", seconds, defaultOf(t, "store-wait"))
 	}
-	// 30 s of LIMPET_GRACE, and 10 s to leave.
+	// 30 s of LIMPET_WORKER_GRACE, and 10 s to leave.
 	if seconds := unitSeconds(t, units["limpet-worker@.service"], "TimeoutStopSec"); seconds <= 40*time.Second {
 		t.Errorf("a worker has %s to stop", seconds)
 	}

@@ -174,7 +174,7 @@ func checkWorkload(t *testing.T, all map[string]manifest, name string, m manifes
 		}
 	}
 	if !isServer && time.Duration(pod.Grace)*time.Second <= 40*time.Second {
-		t.Errorf("%s has %d s to stop: 30 s of LIMPET_GRACE and 10 s to leave do not fit", name, pod.Grace)
+		t.Errorf("%s has %d s to stop: 30 s of LIMPET_WORKER_GRACE and 10 s to leave do not fit", name, pod.Grace)
 	}
 	env := map[string]string{}
 	for _, e := range container.Env {
@@ -187,13 +187,14 @@ func checkWorkload(t *testing.T, all map[string]manifest, name string, m manifes
 	for _, p := range container.Ports {
 		ports[p.Name] = p.ContainerPort
 	}
-	host, port, _ := strings.Cut(env["LIMPET_JOIN"], ":")
+	prefix := prefixOf(isServer)
+	host, port, _ := strings.Cut(env[prefix+"JOIN"], ":")
 	if service := all["Service/"+host]; !slices.ContainsFunc(service.Spec.Ports, func(p struct {
 		Name, TargetPort string
 		Port             int
 	}) bool {
 		return fmt.Sprint(p.Port) == port
-	}) || env["LIMPET_GOSSIP"] != fmt.Sprintf(":%d", ports["gossip"]) || env["LIMPET_BIND"] != fmt.Sprintf(":%d", ports["actors"]) {
+	}) || env[prefix+"GOSSIP"] != fmt.Sprintf(":%d", ports["gossip"]) || env[prefix+"BIND"] != fmt.Sprintf(":%d", ports["actors"]) {
 		t.Errorf("%s: ports %v, environment %v", name, ports, env)
 	}
 	volume := pod.Volumes[0]
@@ -203,10 +204,18 @@ func checkWorkload(t *testing.T, all map[string]manifest, name string, m manifes
 	}
 }
 
+// prefixOf is how the names of variables begin that are of one role only.
+func prefixOf(isServer bool) string {
+	if isServer {
+		return "LIMPET_"
+	}
+	return "LIMPET_WORKER_"
+}
+
 // checkEnvironment gives it to the program that it is for.
 func checkEnvironment(t *testing.T, name string, isServer bool, env map[string]string) {
 	t.Helper()
-	if env["LIMPET_ADVERTISE_HOST"] != "field status.podIP" || !isServer && env["LIMPET_WORKER_ID"] != "field metadata.name" {
+	if env[prefixOf(isServer)+"ADVERTISE_HOST"] != "field status.podIP" || !isServer && env["LIMPET_WORKER_ID"] != "field metadata.name" {
 		t.Errorf("%s: %v", name, env)
 	}
 	server, workers := variables()
@@ -219,7 +228,7 @@ func checkEnvironment(t *testing.T, name string, isServer bool, env map[string]s
 	writeFile(t, secret, "a secret of the test", 0o440)
 	writeFile(t, store, "memory", 0o440)
 	given := maps.Clone(env)
-	given["LIMPET_ADVERTISE_HOST"], given["LIMPET_SECRET_FILE"] = "10.1.2.3", secret
+	given[prefixOf(isServer)+"ADVERTISE_HOST"], given["LIMPET_SECRET_FILE"] = "10.1.2.3", secret
 	if isServer {
 		given["LIMPET_STORE_FILE"] = store
 		if r := execute(t.Context(), given, "config"); r.code != 0 || strings.Count(r.out, "LIMPET_") < len(env) {

@@ -104,6 +104,9 @@ type Config struct {
 	// Cluster changes the configuration of the membership before it starts;
 	// nil does not. It is for tests that bring their own network.
 	Cluster func(*cluster.Config)
+
+	// renamed are the variables that ConfigFromEnv found by their old names.
+	renamed []Variable
 }
 
 func (c Config) withDefaults() Config {

@@ -19,52 +19,55 @@ type Variable struct {
 	// Help is one line, lower case.
 	Help string
 
+	// old is a name that is still understood, with a warning; "" is none.
+	old string
 	set func(c *Config, text string) error
 }
 
-// environment is the list that ConfigFromEnv and its documentation come from.
+// environment is the list that ConfigFromEnv and its documentation come from. A
+// name without WORKER in it means the same to a server.
 var environment = []Variable{
-	{"LIMPET_WORKER_ID", "id of the worker, the same at each start (default HOSTNAME/PROGRAM)", text(func(c *Config) *string { return &c.ID })},
-	{"LIMPET_JOIN", "gossip addresses of servers, host:port with commas; a name stands for all its addresses", func(c *Config, s string) error {
+	{"LIMPET_WORKER_ID", "id of the worker, the same at each start (default HOSTNAME/PROGRAM)", "", text(func(c *Config) *string { return &c.ID })},
+	{"LIMPET_WORKER_JOIN", "gossip addresses of servers, host:port with commas; a name stands for all its addresses", "LIMPET_JOIN", func(c *Config, s string) error {
 		c.Join = elements(s)
 		return nil
 	}},
-	{"LIMPET_JOIN_TIMEOUT", "how long to look for a server at the start (default 30s); -1s means for ever", duration(func(c *Config) *time.Duration { return &c.JoinTimeout })},
-	{"LIMPET_SECRET", "secret of the cluster; better in a file", text(func(c *Config) *string { return &c.Secret })},
-	{"LIMPET_SECRET_FILE", "file with the secret, which only its owner and group can read", func(c *Config, path string) (err error) {
+	{"LIMPET_WORKER_JOIN_TIMEOUT", "how long to look for a server at the start (default 30s); -1s means for ever", "LIMPET_JOIN_TIMEOUT", duration(func(c *Config) *time.Duration { return &c.JoinTimeout })},
+	{"LIMPET_SECRET", "secret of the cluster; better in a file", "", text(func(c *Config) *string { return &c.Secret })},
+	{"LIMPET_SECRET_FILE", "file with the secret, which only its owner and group can read", "", func(c *Config, path string) (err error) {
 		c.Secret, err = cluster.ReadSecretFile(path)
 		return err
 	}},
-	{"LIMPET_SLOTS", "how many attempts run at once (default GOMAXPROCS)", number(func(c *Config) *int { return &c.Slots })},
-	{"LIMPET_STICKY_RUNS_MAX", "how many live sticky runs may be bound to the worker (default no limit)", number(func(c *Config) *int { return &c.StickyRunsMax })},
-	{"LIMPET_SHARED_LOCALS_MAX", "how many shared values of local state the worker has at once (default 1024)", number(func(c *Config) *int { return &c.SharedLocalsMax })},
-	{"LIMPET_SHARED_LOCALS_BYTES_MAX", "how many bytes they declare together (default no limit)", func(c *Config, s string) error {
+	{"LIMPET_WORKER_SLOTS", "how many attempts run at once (default GOMAXPROCS)", "LIMPET_SLOTS", number(func(c *Config) *int { return &c.Slots })},
+	{"LIMPET_WORKER_STICKY_RUNS_MAX", "how many live sticky runs may be bound to the worker (default no limit)", "LIMPET_STICKY_RUNS_MAX", number(func(c *Config) *int { return &c.StickyRunsMax })},
+	{"LIMPET_WORKER_SHARED_LOCALS_MAX", "how many shared values of local state the worker has at once (default 1024)", "LIMPET_SHARED_LOCALS_MAX", number(func(c *Config) *int { return &c.SharedLocalsMax })},
+	{"LIMPET_WORKER_SHARED_LOCALS_BYTES_MAX", "how many bytes they declare together (default no limit)", "LIMPET_SHARED_LOCALS_BYTES_MAX", func(c *Config, s string) error {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if c.SharedLocalsBytesMax = n; err != nil {
 			return fmt.Errorf("%q is not a number", s)
 		}
 		return nil
 	}},
-	{"LIMPET_SHARED_LOCALS_IDLE", "how long a shared value stays that nobody uses (default 5m); 0s is not at all", func(c *Config, s string) error {
+	{"LIMPET_WORKER_SHARED_LOCALS_IDLE", "how long a shared value stays that nobody uses (default 5m); 0s is not at all", "LIMPET_SHARED_LOCALS_IDLE", func(c *Config, s string) error {
 		d, err := time.ParseDuration(s)
 		if c.SharedLocalsIdle = d; d <= 0 {
 			c.SharedLocalsIdle = NoIdle
 		}
 		return err
 	}},
-	{"LIMPET_LABELS", "labels, key=value with commas", func(c *Config, s string) (err error) {
+	{"LIMPET_WORKER_LABELS", "labels, key=value with commas", "LIMPET_LABELS", func(c *Config, s string) (err error) {
 		c.Labels, err = labels(s)
 		return err
 	}},
-	{"LIMPET_POOL", "pool that the worker serves (default \"default\")", text(func(c *Config) *string { return &c.Pool })},
-	{"LIMPET_BIND", "host:port of the actors (default 127.0.0.1:0)", text(func(c *Config) *string { return &c.BindAddress })},
-	{"LIMPET_GOSSIP", "IP:port of the membership, TCP and UDP (default 127.0.0.1:0)", text(func(c *Config) *string { return &c.GossipAddress })},
-	{"LIMPET_ADVERTISE_HOST", "IP or name that others reach both by; needed when they are of every address, such as :7946", text(func(c *Config) *string { return &c.AdvertiseHost })},
-	{"LIMPET_PRESET", "timing of the membership: local (default), lan or wan; the same as the servers'", func(c *Config, name string) (err error) {
+	{"LIMPET_WORKER_POOL", "pool that the worker serves (default \"default\")", "LIMPET_POOL", text(func(c *Config) *string { return &c.Pool })},
+	{"LIMPET_WORKER_BIND", "host:port of the actors (default 127.0.0.1:0)", "LIMPET_BIND", text(func(c *Config) *string { return &c.BindAddress })},
+	{"LIMPET_WORKER_GOSSIP", "IP:port of the membership, TCP and UDP (default 127.0.0.1:0)", "LIMPET_GOSSIP", text(func(c *Config) *string { return &c.GossipAddress })},
+	{"LIMPET_WORKER_ADVERTISE_HOST", "IP or name that others reach both by; needed when they are of every address, such as :7946", "LIMPET_ADVERTISE_HOST", text(func(c *Config) *string { return &c.AdvertiseHost })},
+	{"LIMPET_PRESET", "timing of the membership: local (default), lan or wan; the same as the servers'", "", func(c *Config, name string) (err error) {
 		c.Preset, err = cluster.PresetNamed(name)
 		return err
 	}},
-	{"LIMPET_GRACE", "how long running attempts may go on when the worker is told to stop (default 30s); 0s is not at all", func(c *Config, s string) error {
+	{"LIMPET_WORKER_GRACE", "how long running attempts may go on when the worker is told to stop (default 30s); 0s is not at all", "LIMPET_GRACE", func(c *Config, s string) error {
 		d, err := time.ParseDuration(s)
 		if c.Grace = d; d <= 0 {
 			c.Grace = NoGrace
@@ -81,6 +84,11 @@ func Environment() []Variable { return slices.Clone(environment) }
 // leaves its field zero, which is the field's default. Set what the program
 // itself decides on the result, then call New, which checks it all.
 //
+// LIMPET_SECRET, LIMPET_SECRET_FILE and LIMPET_PRESET mean the same to servers.
+// All others begin with LIMPET_WORKER_. LIMPET_JOIN is understood for
+// LIMPET_WORKER_JOIN where that is empty or not set, and so are the other names
+// without WORKER but LIMPET_ID; New then warns of each in the log.
+//
 // The error is INVALID_ARGUMENT and names each variable that cannot be read.
 func ConfigFromEnv() (Config, error) { return configFrom(os.Getenv) }
 
@@ -91,18 +99,30 @@ func configFrom(getenv func(string) string) (Config, error) {
 		faults = append(faults, errors.New("both LIMPET_SECRET and LIMPET_SECRET_FILE are given: give one"))
 	}
 	for _, v := range environment {
-		value := getenv(v.Name)
+		name, value := v.Name, getenv(v.Name)
+		if value == "" && v.old != "" {
+			if name, value = v.old, getenv(v.old); value != "" {
+				c.renamed = append(c.renamed, v)
+			}
+		}
 		if value == "" {
 			continue
 		}
 		if err := v.set(&c, value); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", v.Name, err))
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	if len(faults) > 0 {
 		return Config{}, messages.Errorf(messages.CodeInvalidArgument, "environment of the worker: %w", errors.Join(faults...))
 	}
 	return c, nil
+}
+
+// warnOfOldNames says which variables gave their value by an old name.
+func (c Config) warnOfOldNames() {
+	for _, v := range c.renamed {
+		c.Logger.Warn("a variable of the environment has a new name for workers: give it by that one", "old", v.old, "new", v.Name)
+	}
 }
 
 func text(field func(*Config) *string) func(*Config, string) error {

@@ -62,6 +62,7 @@ func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 	if err := errors.Join(config.validate(workflows), err); err != nil {
 		return nil, err
 	}
+	config.warnOfOldNames()
 	return &Worker{
 		config: config, incarnation: messages.NewRunID(),
 		info: &messages.WorkerInfo{
