@@ -62,10 +62,13 @@ func (m *Machine) waitsSince(i int) (time.Time, bool) {
 
 // triedBy is by when a step whose time is over has been tried: a server that has
 // just taken the run up, or a placement that has just begun, may not know yet of
-// a worker that is there. Zero for a step that was.
+// a worker that is there. Zero for a step that was. For a parked run those ask that
+// stand before it in its line.
 func (m *Machine) triedBy(i int) time.Time {
 	st := &m.s.Steps[i]
 	switch {
+	case m.isParked():
+		return time.Time{}
 	case m.s.pending() && (m.seen != nil || m.backAt.IsZero()):
 		return time.Time{}
 	case m.s.pending():

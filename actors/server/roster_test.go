@@ -209,6 +209,8 @@ func TestRosterHearsOfAnEarlierProcessLate(t *testing.T) {
 				if m := <-old.Superseded; m.ByIncarnation != fresh.Info.Incarnation {
 					w.T.Fatalf("told %v", m)
 				}
+				// For those who watch only since the earlier process was there.
+				watcher.Hears(time.Second, fresh, "up")
 				watcher.HearsNothing(5 * time.Second)
 				if s, _ := w.Roster.Worker("w1"); s.Incarnation != fresh.Info.Incarnation || s.State != run.WorkerUp {
 					w.T.Fatalf("the roster has %s %v", s.Incarnation, s.State)
@@ -258,6 +260,7 @@ func TestRosterSilentHolderWithALease(t *testing.T) {
 		if m := <-behind.Superseded; m.ByIncarnation != holder.Info.Incarnation {
 			w.T.Fatalf("told %v", m)
 		}
+		watcher.Hears(time.Second, holder, "up")
 		watcher.HearsNothing(5 * time.Second)
 	})
 }

@@ -92,6 +92,9 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 				st.Parents = append(st.Parents, fmt.Sprintf("s%d", j))
 			}
 		}
+		// Where a worker takes few sticky runs, a parent and its child may wait for
+		// each other. That has to end.
+		st.ScheduleTimeoutMs = int64(6 * time.Minute / time.Millisecond)
 		if d.chance(0.25) {
 			st.ScheduleTimeoutMs = int64(1000 + d.IntN(20_000))
 		}

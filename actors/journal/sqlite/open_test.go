@@ -294,7 +294,8 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pages := binary.BigEndian.Uint32(data[28:]); int(pages)*4096 < 512<<10 {
+	// The last checkpoint that was waited for may be of before the last runs.
+	if pages := binary.BigEndian.Uint32(data[28:]); int(pages)*4096 < 256<<10 {
 		t.Errorf("after 400 runs the file has %d pages", pages)
 	}
 }
