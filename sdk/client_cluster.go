@@ -27,6 +27,16 @@ type Event struct {
 	ID string
 	// Runs that the event started, one for each workflow that it matches.
 	Runs []TriggeredRun
+	// Refused are the workflows that it matches and whose input schema its payload
+	// does not fit, by name. They start nothing; the others are not affected.
+	Refused []RefusingWorkflow
+}
+
+// RefusingWorkflow is a workflow that refused the payload of an event.
+type RefusingWorkflow struct {
+	Workflow string
+	// Err says why, with a code.
+	Err error
 }
 
 // TriggeredRun is a run that an event started.
@@ -37,7 +47,8 @@ type TriggeredRun struct {
 
 // PushEvent starts a run of each workflow that has the key among its OnEvents,
 // with the payload, encoded as JSON, as its input. It returns once all are
-// durable. At most one EventOptions may be given.
+// durable. A workflow whose schema refuses the payload is in Event.Refused and
+// is no error, even if all do: look there. At most one EventOptions may be given.
 func (c *Client) PushEvent(ctx context.Context, key string, payload any, options ...*EventOptions) (*Event, error) {
 	opts, err := onlyOptions(options)
 	if err != nil {
@@ -58,6 +69,9 @@ func (c *Client) PushEvent(ctx context.Context, key string, payload any, options
 	for _, r := range res.GetRuns() {
 		run := &Run{client: c, id: r.GetRunId(), Existed: r.GetExisted()}
 		event.Runs = append(event.Runs, TriggeredRun{Run: run, Workflow: r.GetWorkflow()})
+	}
+	for _, r := range res.GetRefused() {
+		event.Refused = append(event.Refused, RefusingWorkflow{Workflow: r.GetWorkflow(), Err: messages.FromFailure(r.GetFailure())})
 	}
 	return event, nil
 }

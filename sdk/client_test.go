@@ -87,7 +87,8 @@ func (f *fakeAPI) GetRun(_ context.Context, r *connect.Request[api.GetRunRequest
 
 func (f *fakeAPI) PushEvent(_ context.Context, r *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
 	err := f.arrive(r.Header(), func() { f.pushes = append(f.pushes, r.Msg) })
-	return answer(err, &api.PushEventResponse{EventId: r.Msg.EventId, Runs: []*api.TriggeredRun{{RunId: "e1", Workflow: "w"}}})
+	return answer(err, &api.PushEventResponse{EventId: r.Msg.EventId, Runs: []*api.TriggeredRun{{RunId: "e1", Workflow: "w"}},
+		Refused: []*api.RefusingWorkflow{{Workflow: "strict", Failure: &messages.Failure{Code: string(messages.CodeInvalidInput), Message: "no"}}}})
 }
 
 func (f *fakeAPI) WatchRun(_ context.Context, r *connect.Request[api.WatchRunRequest], s *connect.ServerStream[api.WatchRunResponse]) error {
@@ -283,6 +284,9 @@ func TestPushEventIsSentAgainUnderOneID(t *testing.T) {
 	}
 	if len(f.pushes) != 2 || f.pushes[0].EventId == "" || f.pushes[0].EventId != f.pushes[1].EventId || event.ID != f.pushes[0].EventId {
 		t.Errorf("pushes: %v", f.pushes)
+	}
+	if len(event.Refused) != 1 || event.Refused[0].Workflow != "strict" || messages.CodeOf(event.Refused[0].Err) != messages.CodeInvalidInput {
+		t.Errorf("refused: %v", event.Refused)
 	}
 	if _, err := c.PushEvent(t.Context(), "user:create", nil, &sdk.EventOptions{ID: "mine"}); err != nil || f.pushes[2].EventId != "mine" {
 		t.Error(f.pushes[2], err)

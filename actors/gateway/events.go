@@ -11,9 +11,10 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// PushEvent starts exactly one run of each workflow that the key matches. All
-// are durable before the answer; an event that no workflow wants is accepted
-// and starts nothing. Pushing again with the same event id completes what an
+// PushEvent starts exactly one run of each workflow that the key matches and
+// whose schema the payload fits. Each workflow is judged alone: the answer names
+// those that refuse the payload, and why. All runs are durable before the answer;
+// an event that no workflow wants is accepted and starts nothing. Pushing again with the same event id completes what an
 // earlier push left out.
 func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
 	r := req.Msg
@@ -28,7 +29,7 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	if eventID == "" {
 		eventID = messages.NewEventID()
 	}
-	runs, err := g.triggered(ctx, r, eventID)
+	runs, refused, err := g.triggered(ctx, r, eventID)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	if err != nil {
 		return nil, err
 	}
-	response := &api.PushEventResponse{EventId: eventID}
+	response := &api.PushEventResponse{EventId: eventID, Refused: refused}
 	for i, run := range runs {
 		name := run.GetStart().GetWorkflow()
 		if f := replies[i].GetError(); f.GetCode() == string(messages.CodeIdempotencyMismatch) {
@@ -53,14 +54,15 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	return connect.NewResponse(response), nil
 }
 
-// triggered returns the runs that an event starts, in the order of the names
-// of their workflows, each checked.
-func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventID string) ([]*messages.StartRun, error) {
+// triggered returns the runs that an event starts, and the workflows that refuse
+// its payload, both in the order of the names of the workflows.
+func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventID string) ([]*messages.StartRun, []*api.RefusingWorkflow, error) {
 	known, err := g.backend.Workflows(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var runs []*messages.StartRun
+	var refused []*api.RefusingWorkflow
 	for _, d := range known {
 		name := d.Def.GetName()
 		if !slices.ContainsFunc(d.Def.GetOnEvents(), func(pattern string) bool { return messages.MatchesEvent(pattern, r.GetKey()) }) {
@@ -68,7 +70,8 @@ func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventI
 		}
 		input, err := checkedInput(r.GetPayload(), d.CheckInput)
 		if err != nil {
-			return nil, messages.Errorf(messages.CodeOf(err), "event %q, which triggers workflow %q: %s", r.GetKey(), name, messageOf(err))
+			refused = append(refused, &api.RefusingWorkflow{Workflow: name, Failure: messages.ToFailure(err)})
+			continue
 		}
 		runs = append(runs, &messages.StartRun{
 			RunId: messages.RunIDForEvent(eventID, name),
@@ -78,5 +81,6 @@ func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventI
 	slices.SortFunc(runs, func(a, b *messages.StartRun) int {
 		return strings.Compare(a.GetStart().GetWorkflow(), b.GetStart().GetWorkflow())
 	})
-	return runs, nil
+	slices.SortFunc(refused, func(a, b *api.RefusingWorkflow) int { return strings.Compare(a.GetWorkflow(), b.GetWorkflow()) })
+	return runs, refused, nil
 }

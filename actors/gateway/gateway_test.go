@@ -226,6 +226,21 @@ func TestPushEventStartsOneRunOfEachWorkflow(t *testing.T) {
 	}
 }
 
+// The schema of a workflow refuses its own run, and no other's.
+func TestPushEventJudgesEachWorkflowAlone(t *testing.T) {
+	e := newFakeBackend(free, ask)
+	push := pusher(t, client(t, serve(t, e, Config{})))
+	pushed, err := push("user:create", `{"dir":1}`, "") // fits free, not ask
+	if err != nil || len(pushed.GetRuns()) != 1 || len(pushed.GetRefused()) != 1 || len(e.runs) != 1 {
+		t.Fatalf("pushed %v: %v", pushed, err)
+	}
+	started, refused := pushed.GetRuns()[0], pushed.GetRefused()[0]
+	if started.GetWorkflow() != "free" || refused.GetWorkflow() != "ask" || refused.GetFailure().GetCode() != string(messages.CodeInvalidInput) ||
+		!strings.Contains(refused.GetFailure().GetMessage(), "dir") {
+		t.Errorf("started %v, refused %v", started, refused)
+	}
+}
+
 func TestPushEventIsCheckedBeforeAnythingStarts(t *testing.T) {
 	e := newFakeBackend(free, ask)
 	push := pusher(t, client(t, serve(t, e, Config{})))
@@ -236,7 +251,6 @@ func TestPushEventIsCheckedBeforeAnythingStarts(t *testing.T) {
 		{"", `1`, "", messages.CodeInvalidArgument},
 		{"user:*", `1`, "", messages.CodeInvalidArgument},
 		{"nobody", `{`, "", messages.CodeInvalidInput},
-		{"user:create", `{"dir":1}`, "", messages.CodeInvalidInput}, // fits free, not ask
 		{"user:x", `1`, "a\tb", messages.CodeInvalidArgument},
 	} {
 		if _, err := push(tc.key, tc.payload, tc.id); codeOf(err) != tc.code {

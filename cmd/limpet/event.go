@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
@@ -20,6 +23,9 @@ func (c *cli) eventPushCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push KEY",
 		Short: "Push an event: one run of each workflow that wants it, durable when the command returns",
+		Long: `Push an event. It starts one run of each workflow that has the key among its events and
+whose input schema the payload fits. Workflows that refuse the payload are listed, and why.
+The exit code is 2 if all that want the event refuse it; if none wants it, it is 0.`,
 		Example: `  limpet event push user:create --payload '{"id":7}'
   limpet event push user:create --payload-file user.json --id user-7   # once, however often it is pushed`,
 		Args: oneArg("the key of the event"),
@@ -38,10 +44,11 @@ func (c *cli) eventPushCommand() *cobra.Command {
 			case err != nil:
 				return err
 			case c.json:
-				return c.printJSON(pushed)
+				err = c.printJSON(pushed)
+			default:
+				c.printPushed(args[0], pushed)
 			}
-			c.printPushed(args[0], pushed)
-			return nil
+			return errors.Join(err, allRefused(args[0], pushed))
 		}),
 	}
 	payload.add(cmd, "payload")
@@ -50,9 +57,23 @@ func (c *cli) eventPushCommand() *cobra.Command {
 	return cmd
 }
 
+// allRefused is the error of an event that every workflow that wants it refuses.
+func allRefused(key string, pushed *api.PushEventResponse) error {
+	refused := pushed.GetRefused()
+	if len(refused) == 0 || len(pushed.GetRuns()) > 0 {
+		return nil
+	}
+	names := make([]string, len(refused))
+	for i, r := range refused {
+		names[i] = r.GetWorkflow()
+	}
+	return messages.Errorf(messages.CodeInvalidInput, "event %q started nothing: its payload fits no input schema of those that want it: %s",
+		key, strings.Join(names, ", "))
+}
+
 func (c *cli) printPushed(key string, pushed *api.PushEventResponse) {
 	c.out.printf("event %s pushed as %s\n", key, pushed.GetEventId())
-	if len(pushed.GetRuns()) == 0 {
+	if len(pushed.GetRuns())+len(pushed.GetRefused()) == 0 {
 		c.out.printf("no workflow is triggered by it\n")
 		return
 	}
@@ -64,5 +85,15 @@ func (c *cli) printPushed(key string, pushed *api.PushEventResponse) {
 		}
 		t.add(plain(r.GetRunId()), plain(r.GetWorkflow()), plain(when))
 	}
-	c.printTable(t)
+	if len(pushed.GetRuns()) > 0 {
+		c.printTable(t)
+	}
+	if len(pushed.GetRefused()) == 0 {
+		return
+	}
+	refusing := &table{header: []string{"WORKFLOW", "REFUSED IT"}}
+	for _, r := range pushed.GetRefused() {
+		refusing.add(plain(r.GetWorkflow()), plain(failureText(r.GetFailure())))
+	}
+	c.printTable(refusing)
 }

@@ -227,6 +227,9 @@ func (f *fakeAPI) PushEvent(_ context.Context, req *connect.Request[api.PushEven
 	if req.Msg.GetKey() == "user:create" {
 		resp.Runs = []*api.TriggeredRun{{RunId: "r1", Workflow: "ask"}, {RunId: "r2", Workflow: "index", Existed: true}}
 	}
+	if req.Msg.GetKey() == "user:create" || req.Msg.GetKey() == "user:refused" {
+		resp.Refused = []*api.RefusingWorkflow{{Workflow: "strict", Failure: &messages.Failure{Code: string(messages.CodeInvalidInput), Message: "name: is missing"}}}
+	}
 	return connect.NewResponse(resp), nil
 }
 

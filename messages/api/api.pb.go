@@ -2100,9 +2100,12 @@ func (x *PushEventRequest) GetMetadata() map[string]string {
 }
 
 type PushEventResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EventId       string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	Runs          []*TriggeredRun        `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	EventId string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	Runs    []*TriggeredRun        `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Workflows that have the key among their events and whose input schema
+	// refuses the payload, by name. Each is judged alone: the others start.
+	Refused       []*RefusingWorkflow `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2151,6 +2154,66 @@ func (x *PushEventResponse) GetRuns() []*TriggeredRun {
 	return nil
 }
 
+func (x *PushEventResponse) GetRefused() []*RefusingWorkflow {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+type RefusingWorkflow struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// Why, with a code.
+	Failure       *messages.Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusingWorkflow) Reset() {
+	*x = RefusingWorkflow{}
+	mi := &file_api_api_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusingWorkflow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusingWorkflow) ProtoMessage() {}
+
+func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusingWorkflow.ProtoReflect.Descriptor instead.
+func (*RefusingWorkflow) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RefusingWorkflow) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *RefusingWorkflow) GetFailure() *messages.Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 type TriggeredRun struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -2162,7 +2225,7 @@ type TriggeredRun struct {
 
 func (x *TriggeredRun) Reset() {
 	*x = TriggeredRun{}
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2237,7 @@ func (x *TriggeredRun) String() string {
 func (*TriggeredRun) ProtoMessage() {}
 
 func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2250,7 @@ func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggeredRun.ProtoReflect.Descriptor instead.
 func (*TriggeredRun) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{26}
+	return file_api_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TriggeredRun) GetRunId() string {
@@ -2219,7 +2282,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2294,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2307,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{27}
+	return file_api_api_proto_rawDescGZIP(), []int{28}
 }
 
 type ListWorkersResponse struct {
@@ -2256,7 +2319,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2331,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2344,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{28}
+	return file_api_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2300,7 +2363,7 @@ type GetWorkerRequest struct {
 
 func (x *GetWorkerRequest) Reset() {
 	*x = GetWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2375,7 @@ func (x *GetWorkerRequest) String() string {
 func (*GetWorkerRequest) ProtoMessage() {}
 
 func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2388,7 @@ func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{29}
+	return file_api_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetWorkerRequest) GetWorkerId() string {
@@ -2344,7 +2407,7 @@ type GetWorkerResponse struct {
 
 func (x *GetWorkerResponse) Reset() {
 	*x = GetWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2419,7 @@ func (x *GetWorkerResponse) String() string {
 func (*GetWorkerResponse) ProtoMessage() {}
 
 func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2432,7 @@ func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{30}
+	return file_api_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetWorkerResponse) GetWorker() *Worker {
@@ -2391,7 +2454,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2466,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2479,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{31}
+	return file_api_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -2443,7 +2506,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2518,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2531,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{32}
+	return file_api_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DrainWorkerResponse) GetWorker() *Worker {
@@ -2487,7 +2550,7 @@ type UndrainWorkerRequest struct {
 
 func (x *UndrainWorkerRequest) Reset() {
 	*x = UndrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2562,7 @@ func (x *UndrainWorkerRequest) String() string {
 func (*UndrainWorkerRequest) ProtoMessage() {}
 
 func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2575,7 @@ func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{33}
+	return file_api_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UndrainWorkerRequest) GetWorkerId() string {
@@ -2531,7 +2594,7 @@ type UndrainWorkerResponse struct {
 
 func (x *UndrainWorkerResponse) Reset() {
 	*x = UndrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2606,7 @@ func (x *UndrainWorkerResponse) String() string {
 func (*UndrainWorkerResponse) ProtoMessage() {}
 
 func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2619,7 @@ func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{34}
+	return file_api_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UndrainWorkerResponse) GetWorker() *Worker {
@@ -2607,7 +2670,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2682,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2695,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{35}
+	return file_api_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Worker) GetWorkerId() string {
@@ -2826,7 +2889,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2901,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2914,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{36}
+	return file_api_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LocalUse) GetName() string {
@@ -2932,7 +2995,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3007,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3020,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{37}
+	return file_api_api_proto_rawDescGZIP(), []int{38}
 }
 
 type ListMembersResponse struct {
@@ -2969,7 +3032,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3044,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3057,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{38}
+	return file_api_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -3019,7 +3082,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3094,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3107,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{39}
+	return file_api_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Member) GetName() string {
@@ -3104,7 +3167,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3179,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3192,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{40}
+	return file_api_api_proto_rawDescGZIP(), []int{41}
 }
 
 type ListWorkflowsResponse struct {
@@ -3141,7 +3204,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3216,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3229,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{41}
+	return file_api_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -3186,7 +3249,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +3261,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +3274,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{42}
+	return file_api_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Workflow) GetDefinition() *messages.WorkflowDefinition {
@@ -3398,10 +3461,14 @@ const file_api_api_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2-.limpet.api.v1.PushEventRequest.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
 	"\x11PushEventResponse\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12/\n" +
-	"\x04runs\x18\x02 \x03(\v2\x1b.limpet.api.v1.TriggeredRunR\x04runs\"[\n" +
+	"\x04runs\x18\x02 \x03(\v2\x1b.limpet.api.v1.TriggeredRunR\x04runs\x129\n" +
+	"\arefused\x18\x03 \x03(\v2\x1f.limpet.api.v1.RefusingWorkflowR\arefused\"\\\n" +
+	"\x10RefusingWorkflow\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12,\n" +
+	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"[\n" +
 	"\fTriggeredRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
@@ -3551,7 +3618,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 }
 
 var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_api_api_proto_goTypes = []any{
 	(StepPhase)(0),                      // 0: limpet.api.v1.StepPhase
 	(WorkerState)(0),                    // 1: limpet.api.v1.WorkerState
@@ -3583,134 +3650,137 @@ var file_api_api_proto_goTypes = []any{
 	(*ReplayRunResponse)(nil),           // 27: limpet.api.v1.ReplayRunResponse
 	(*PushEventRequest)(nil),            // 28: limpet.api.v1.PushEventRequest
 	(*PushEventResponse)(nil),           // 29: limpet.api.v1.PushEventResponse
-	(*TriggeredRun)(nil),                // 30: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),          // 31: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),         // 32: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),            // 33: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),           // 34: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),          // 35: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),         // 36: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),        // 37: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),       // 38: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                      // 39: limpet.api.v1.Worker
-	(*LocalUse)(nil),                    // 40: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),          // 41: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),         // 42: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                      // 43: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),        // 44: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),       // 45: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                    // 46: limpet.api.v1.Workflow
-	nil,                                 // 47: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                 // 48: limpet.api.v1.Run.MetadataEntry
-	nil,                                 // 49: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                 // 50: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                 // 51: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),         // 52: google.protobuf.Duration
-	(messages.RunStatus)(0),             // 53: limpet.v1.RunStatus
-	(messages.Sticky)(0),                // 54: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),       // 55: google.protobuf.Timestamp
-	(*messages.Failure)(nil),            // 56: limpet.v1.Failure
-	(messages.Reason)(0),                // 57: limpet.v1.Reason
-	(*messages.Event)(nil),              // 58: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil), // 59: limpet.v1.WorkflowDefinition
+	(*RefusingWorkflow)(nil),            // 30: limpet.api.v1.RefusingWorkflow
+	(*TriggeredRun)(nil),                // 31: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),          // 32: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),         // 33: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),            // 34: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),           // 35: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),          // 36: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),         // 37: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),        // 38: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),       // 39: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                      // 40: limpet.api.v1.Worker
+	(*LocalUse)(nil),                    // 41: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),          // 42: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),         // 43: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                      // 44: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),        // 45: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),       // 46: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                    // 47: limpet.api.v1.Workflow
+	nil,                                 // 48: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                 // 49: limpet.api.v1.Run.MetadataEntry
+	nil,                                 // 50: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                 // 51: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                 // 52: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),         // 53: google.protobuf.Duration
+	(messages.RunStatus)(0),             // 54: limpet.v1.RunStatus
+	(messages.Sticky)(0),                // 55: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),       // 56: google.protobuf.Timestamp
+	(*messages.Failure)(nil),            // 57: limpet.v1.Failure
+	(messages.Reason)(0),                // 58: limpet.v1.Reason
+	(*messages.Event)(nil),              // 59: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil), // 60: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	52, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	47, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	53, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	48, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	11, // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	53, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	54, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	55, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	55, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	56, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	48, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	55, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	54, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	55, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	56, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	56, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	57, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	49, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	56, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
 	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	55, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	55, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	55, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	56, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	57, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	55, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	55, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	55, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	57, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	56, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	56, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	56, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	57, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	58, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	56, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	56, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	56, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	58, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	57, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	55, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	55, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	55, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	58, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	56, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	56, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	56, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	56, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	53, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	53, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	55, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	55, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	49, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	57, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	54, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	54, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	56, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	56, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	50, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	11, // 38: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	52, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	53, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	10, // 40: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	55, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	58, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	50, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	30, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	39, // 45: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	39, // 46: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	52, // 47: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	39, // 48: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	39, // 49: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	1,  // 50: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	51, // 51: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	55, // 52: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	52, // 53: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	57, // 54: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	40, // 55: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	43, // 56: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	2,  // 57: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
-	3,  // 58: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
-	46, // 59: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	59, // 60: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	5,  // 61: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 62: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 63: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 64: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 65: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 66: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 67: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 68: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 69: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	31, // 70: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	33, // 71: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	35, // 72: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	37, // 73: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	41, // 74: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	44, // 75: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	6,  // 76: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 77: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 78: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 79: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 80: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 81: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 82: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 83: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 84: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	32, // 85: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	34, // 86: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	36, // 87: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	38, // 88: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	42, // 89: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	45, // 90: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	76, // [76:91] is the sub-list for method output_type
-	61, // [61:76] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	56, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	59, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	51, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	31, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	30, // 45: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
+	57, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	40, // 47: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	40, // 48: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	53, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	40, // 50: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	40, // 51: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	1,  // 52: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
+	52, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	56, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	53, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	58, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	41, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	44, // 58: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	2,  // 59: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
+	3,  // 60: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
+	47, // 61: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	60, // 62: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	5,  // 63: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 64: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 65: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 66: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 67: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 68: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 69: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 70: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 71: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	32, // 72: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	34, // 73: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	36, // 74: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	38, // 75: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	42, // 76: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	45, // 77: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	6,  // 78: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 79: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 80: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 81: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 82: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 83: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 84: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 85: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 86: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	33, // 87: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	35, // 88: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	37, // 89: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	39, // 90: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	43, // 91: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	46, // 92: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	78, // [78:93] is the sub-list for method output_type
+	63, // [63:78] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -3724,7 +3794,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
