@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ type Config struct {
 	// Secret of the cluster, shared by all of its members: gossip is
 	// encrypted and remoting is by mutual TLS with keys derived from it. It
 	// has to be long and random (32 characters), for who records the traffic
-	// may guess at leisure. Required beyond loopback.
+	// may guess at leisure. Required beyond loopback, of SecretBytesMin at least.
 	Secret string
 
 	// Heartbeats of a server and of the others, by which it tells the death of
@@ -156,12 +157,42 @@ func (c Config) Validate() error {
 	if len(faults) > 0 {
 		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", errors.Join(faults...))
 	}
-	for what, address := range map[string]string{"bind address": c.BindAddress, "gossip address": c.GossipAddress, "advertised host": c.AdvertiseHost} {
-		if c.Secret == "" && address != "" && !isLoopback(address) {
-			return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and there is no secret", what, address)
+	for _, at := range [][2]string{{"bind address", c.BindAddress}, {"gossip address", c.GossipAddress}, {"advertised host", c.AdvertiseHost}} {
+		if at[1] == "" {
+			continue
+		}
+		if err := CheckSecret(at[0], at[1], c.Secret); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// SecretBytesMin is the least length of a secret beyond loopback.
+const SecretBytesMin = 16
+
+// CheckSecret returns SECRET_REQUIRED for a host, or host:port, that others than
+// this machine reach, without a secret or with one that is soon guessed.
+func CheckSecret(what, address, secret string) error {
+	switch {
+	case IsLoopback(address):
+	case secret == "":
+		return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and there is no secret", what, address)
+	case len(secret) < SecretBytesMin:
+		return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and the secret is too short: give at least %d bytes (SecretBytesMin), better 32", what, address, SecretBytesMin)
+	}
+	return nil
+}
+
+// CheckAddress returns INVALID_ARGUMENT for what is not host:port.
+func CheckAddress(what, address string) error {
+	var first error
+	checkAddress(func(format string, args ...any) {
+		if first == nil {
+			first = messages.Errorf(messages.CodeInvalidArgument, format, args...)
+		}
+	}, what, address)
+	return first
 }
 
 // addressFaults checks the addresses, but not that they are loopback's.
@@ -202,10 +233,13 @@ func checkName(fault func(string, ...any), what, name string) {
 
 // checkAddress returns the host.
 func checkAddress(fault func(string, ...any), what, address string) string {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		fault("%s %q: %w", what, address, err)
+		fault("%s %q is not host:port: %w", what, address, err)
 		return ""
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		fault("%s %q: the port is not a number from 0 to 65535", what, address)
 	}
 	if len(address) > addressBytesMax {
 		fault("%s of %d bytes is too long: at most %d", what, len(address), addressBytesMax)
@@ -213,14 +247,14 @@ func checkAddress(fault func(string, ...any), what, address string) string {
 	return host
 }
 
-// isLoopback says whether a host or host:port is reached from this machine
+// IsLoopback says whether a host or host:port is reached from this machine
 // only. A host name other than localhost is not trusted to be.
-func isLoopback(address string) bool {
+func IsLoopback(address string) bool {
 	host := address
 	if h, _, err := net.SplitHostPort(address); err == nil {
 		host = h
 	}
-	if host == "localhost" {
+	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	ip := net.ParseIP(host)

@@ -117,7 +117,7 @@ func serversInView(n *cluster.Node) []string {
 // first server of a list joins itself.
 func TestEveryAddressWithAName(t *testing.T) {
 	a := onLoopback(t, cluster.Config{
-		Role: cluster.RoleServer, ID: "a", Secret: "secret", BindAddress: ":0", GossipAddress: ":0", AdvertiseHost: "localhost",
+		Role: cluster.RoleServer, ID: "a", Secret: "a secret of this test", BindAddress: ":0", GossipAddress: ":0", AdvertiseHost: "localhost",
 	})
 	for address, want := range map[string]string{a.Self().Address: "localhost", a.Self().GossipAddress: "127.0.0.1"} {
 		if host, port, err := net.SplitHostPort(address); err != nil || host != want || port == "0" {

@@ -68,8 +68,11 @@ func TestBeyondLoopbackNeedsASecret(t *testing.T) {
 		{AdvertiseHost: "10.1.2.3"}, {BindAddress: "example.org:0"},
 	} {
 		c.Role, c.ID = cluster.RoleServer, "a"
-		if _, err := cluster.Start(t.Context(), c); messages.CodeOf(err) != messages.CodeSecretRequired {
-			t.Errorf("%+v: %v", c, err)
+		for _, secret := range []string{"", strings.Repeat("s", cluster.SecretBytesMin-1)} {
+			c.Secret = secret
+			if _, err := cluster.Start(t.Context(), c); messages.CodeOf(err) != messages.CodeSecretRequired {
+				t.Errorf("%+v: %v", c, err)
+			}
 		}
 	}
 	c := cluster.Config{Role: cluster.RoleServer, ID: "a", Secret: "s", BindAddress: "0.0.0.0:0"}
@@ -80,9 +83,9 @@ func TestBeyondLoopbackNeedsASecret(t *testing.T) {
 
 func TestAdvertisedAddresses(t *testing.T) {
 	a := onLoopback(t, cluster.Config{
-		Role: cluster.RoleServer, ID: "a", Secret: "secret", BindAddress: "0.0.0.0:0", GossipAddress: "0.0.0.0:0", AdvertiseHost: "127.0.0.1",
+		Role: cluster.RoleServer, ID: "a", Secret: "a secret of this test", BindAddress: "0.0.0.0:0", GossipAddress: "0.0.0.0:0", AdvertiseHost: "127.0.0.1",
 	})
-	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Secret: "secret", Join: []string{a.Self().GossipAddress}})
+	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Secret: "a secret of this test", Join: []string{a.Self().GossipAddress}})
 	for _, address := range []string{a.Self().Address, a.Self().GossipAddress} {
 		if host, port, err := net.SplitHostPort(address); err != nil || host != "127.0.0.1" || port == "0" {
 			t.Fatalf("advertises %s", address)

@@ -639,8 +639,10 @@ func TestStartRefuses(t *testing.T) {
 		"nonsense":            messages.CodeInvalidArgument,
 		"127.0.0.1:99999":     messages.CodeInvalidArgument,
 	} {
-		if _, err := Start(t.Context(), newFakeBackend(), Config{Listen: listen}); messages.CodeOf(err) != want {
-			t.Errorf("%s: %v, want %s", listen, err, want)
+		for _, secret := range []string{"", "fifteen bytes.."} {
+			if _, err := Start(t.Context(), newFakeBackend(), Config{Listen: listen, Secret: secret}); messages.CodeOf(err) != want {
+				t.Errorf("%s: %v, want %s", listen, err, want)
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -35,18 +36,14 @@ func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
 }
 
 // CheckListen returns SECRET_REQUIRED for an address of the API beyond loopback
-// without a secret, and INVALID_ARGUMENT for what is no address. Empty is the
-// default.
+// without a secret that is long enough, and INVALID_ARGUMENT for what is no
+// address. Empty is the default.
 func CheckListen(address, secret string) error {
 	address = cmp.Or(address, DefaultListen)
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return messages.Errorf(messages.CodeInvalidArgument, "API address %q is not host:port: %w", address, err)
+	if err := cluster.CheckAddress("API address", address); err != nil {
+		return err
 	}
-	if !isLoopback(host) && secret == "" {
-		return messages.Errorf(messages.CodeSecretRequired, "API address %s is beyond loopback and no secret is set", address)
-	}
-	return nil
+	return cluster.CheckSecret("API address", address, secret)
 }
 
 // Listen takes the address; connections wait until Serve is called. It returns
@@ -70,8 +67,7 @@ func Serve(listener net.Listener, backend Backend, c Config) *Server {
 		c.Logger = slog.Default()
 	}
 	c.bodyStall = cmp.Or(c.bodyStall, bodyStallMax)
-	host, _, _ := net.SplitHostPort(c.Listen) // Listen has read it
-	local := isLoopback(host)
+	local := cluster.IsLoopback(c.Listen)
 	stopping, stop := context.WithCancel(context.Background())
 	g := &gateway{backend: backend, config: c, stopping: stopping, journal: newProbe(c.Journal)}
 	s := &Server{gateway: g, listener: listener, stop: stop, done: make(chan error, 1)}

@@ -78,6 +78,24 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// Validate returns what is wrong with the settings, but for the store and what
+// only starting can tell: INVALID_ARGUMENT, SECRET_REQUIRED. Start calls it.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	if err := gateway.CheckListen(c.APIListen, c.Secret); err != nil {
+		return err
+	}
+	return c.membership().Validate()
+}
+
+// membership is what the settings say of the node.
+func (c Config) membership() cluster.Config {
+	return cluster.Config{
+		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
+		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Logger: c.Logger,
+	}
+}
+
 // Server is a running server.
 type Server struct {
 	node      *cluster.Node
@@ -99,6 +117,9 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	c = c.withDefaults()
 	if c.Store == nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "a server needs a store for its journal")
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
 	}
 	s := &Server{log: c.Logger, journal: &journalHealth{store: c.Store}}
 	defer func() {
@@ -135,18 +156,17 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 // activates is there when it is asked for.
 func (s *Server) clusterConfig(c Config) cluster.Config {
 	var places cluster.Kind
-	return cluster.Config{
-		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
-		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Heartbeats: c.Store, Store: c.Store.Identity(), Logger: c.Logger,
-		Kinds: []cluster.Kind{
-			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
-			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},
-		},
-		Prepare: func(node *cluster.Node) error {
-			places = s.prepare(c, node)
-			return s.host.Start()
-		},
+	m := c.membership()
+	m.Heartbeats, m.Store = c.Store, c.Store.Identity()
+	m.Kinds = []cluster.Kind{
+		{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
+		{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},
 	}
+	m.Prepare = func(node *cluster.Node) error {
+		places = s.prepare(c, node)
+		return s.host.Start()
+	}
+	return m
 }
 
 // prepare makes the parts of the server and returns the kind that places runs.

@@ -68,6 +68,8 @@ func TestServerThatCannotStartLeavesNothing(t *testing.T) {
 		{"API address in use", func(c *node.Config) { c.APIListen = address }, messages.CodeAddressInUse},
 		{"actor address in use", func(c *node.Config) { c.Bind = address }, messages.CodeAddressInUse},
 		{"gossip address in use", func(c *node.Config) { c.Gossip = address }, messages.CodeAddressInUse},
+		{"beyond loopback with a short secret", func(c *node.Config) { c.APIListen, c.Secret = "0.0.0.0:0", "fifteen bytes.." }, messages.CodeSecretRequired},
+		{"an id that is none", func(c *node.Config) { c.ID = "a b" }, messages.CodeInvalidArgument},
 		{"beyond loopback without a secret", func(c *node.Config) { c.APIListen = "0.0.0.0:0" }, messages.CodeSecretRequired},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -63,9 +63,9 @@ func (c *cli) configCommand() *cobra.Command {
 		Use:   "config",
 		Short: "Print the settings in force and where each comes from",
 		Long: `Print the settings that ` + "`limpet server`" + ` would have with the same flags, environment
-and file, and where each comes from. It fails where the server would refuse a
-setting, so it checks a file before a server is started with it. Secrets are not
-printed, nor is the password of the database.
+and file, and where each comes from. It refuses what the server would refuse by
+its settings alone, so it checks a file before a server is started with it; give
+it the secret, too. Secrets are not printed, nor is the password of the database.
 
 A flag wins over the environment, the environment over the file, the file over
 the default. An empty variable counts as not set. The file is YAML:
@@ -82,7 +82,7 @@ Environment of workers that are configured by worker.ConfigFromEnv:
 ` + workerHelp(),
 		Example: `  limpet config
   limpet config --config /etc/limpet/server.yaml
-  limpet config --listen :7080 --json`,
+  limpet config --listen 127.0.0.1:7180 --json`,
 		Args: cobra.NoArgs,
 		RunE: c.does(func(context.Context, []string) error { return c.printSettings() }),
 	})
@@ -134,6 +134,9 @@ type setting struct {
 }
 
 func (c *cli) printSettings() error {
+	if err := c.checkSettings(c.settings); err != nil {
+		return err
+	}
 	shown := config.Show(&c.settings, c.origins, config.Server)
 	if c.json {
 		all := make([]setting, len(shown))
@@ -144,7 +147,7 @@ func (c *cli) printSettings() error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(map[string]any{"settings": all})
 	}
-	t := &table{header: []string{"SETTING", "VALUE", "FROM"}}
+	t := &table{header: []string{"NAME", "VALUE", "FROM"}}
 	for _, s := range shown {
 		value := fmt.Sprint(s.Value)
 		if list, ok := s.Value.([]string); ok {

@@ -16,7 +16,7 @@ func TestConfigPrintsWhatIsInForce(t *testing.T) {
 	file, store := filepath.Join(dir, "server.yaml"), filepath.Join(dir, "store")
 	writeFile(t, store, "postgres://limpet:hush@db/limpet\n", 0o600)
 	writeFile(t, file, "listen: 10.0.0.11:7080\npreset: lan\nstore_file: "+store+"\n", 0o644)
-	env := map[string]string{"LIMPET_CONFIG": file, "LIMPET_SECRET": "hush", "LIMPET_PRESET": "wan"}
+	env := map[string]string{"LIMPET_CONFIG": file, "LIMPET_SECRET": "hush, for this is a secret", "LIMPET_PRESET": "wan"}
 	args := []string{"config", "--join", "10.0.0.12:7946", "--join", "10.0.0.13:7946"}
 
 	text := execute(t.Context(), env, args...)

@@ -117,7 +117,7 @@ func TestNamesInExamples(t *testing.T) {
 
 // TestExampleOfAServersFile is what the command itself says of it.
 func TestExampleOfAServersFile(t *testing.T) {
-	r := execute(t.Context(), nil, "config", "--config", "deploy/systemd/server.yaml")
+	r := execute(t.Context(), map[string]string{"LIMPET_SECRET": longSecret}, "config", "--config", "deploy/systemd/server.yaml")
 	if r.code != 0 || !strings.Contains(r.out, "deploy/systemd/server.yaml:") || !strings.Contains(r.out, "10.0.0.11:7946, 10.0.0.12:7946, 10.0.0.13:7946") {
 		t.Errorf("%+v", r)
 	}

@@ -71,6 +71,9 @@ func (c *cli) serve(ctx context.Context, f config.Values, up func(runningServer)
 	if err != nil {
 		return err
 	}
+	if err := c.checkSettings(f); err != nil {
+		return err
+	}
 	server, err := c.start(ctx, f, log)
 	switch {
 	case err != nil && ctx.Err() != nil:

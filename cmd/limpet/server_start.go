@@ -29,7 +29,7 @@ func (s *storedServer) Stop(ctx context.Context) error {
 
 // startServer opens the store and starts a server on it.
 func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runningServer, error) {
-	preset, err := cluster.PresetNamed(f.Preset)
+	c, err := nodeConfig(f)
 	if err != nil {
 		return nil, err
 	}
@@ -40,31 +40,80 @@ func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runnin
 		return nil, err
 	}
 	node.TuneProcess(log)
-	server, err := node.Start(ctx, node.Config{
-		ID: f.ID, Store: store, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
-		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention, Logger: log,
-		Placement: placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
-	})
+	c.Store, c.Logger = store, log
+	server, err := node.Start(ctx, c)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return &storedServer{server, store}, nil
 }
 
-// openStore opens what --store names: memory, sqlite:PATH or a URL of
-// PostgreSQL.
+// nodeConfig is what the settings say of a server. Its error is of what they alone
+// decide: nothing has been opened, and nothing listens.
+func nodeConfig(f config.Values) (node.Config, error) {
+	preset, err := cluster.PresetNamed(f.Preset)
+	if err != nil {
+		return node.Config{}, err
+	}
+	if err := checkStore(f.Store); err != nil {
+		return node.Config{}, err
+	}
+	c := node.Config{
+		ID: f.ID, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
+		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention,
+		Placement: placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
+	}
+	return c, c.Validate()
+}
+
+// checkSettings returns what nodeConfig refuses, with where each setting comes
+// from that may be at fault and is not a default.
+func (c *cli) checkSettings(f config.Values) error {
+	_, err := nodeConfig(f)
+	var refused *messages.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	var given []string
+	for _, name := range []string{"id", "store", "listen", "bind", "gossip", "advertise-host", "join", "secret"} {
+		if origin := c.origins[name]; origin.Source != config.Default {
+			given = append(given, name+" by "+origin.String())
+		}
+	}
+	if len(given) == 0 {
+		return err
+	}
+	return messages.Errorf(refused.Code, "%s (given: %s)", refused.Message, strings.Join(given, "; "))
+}
+
+const sqliteScheme = "sqlite:"
+
+func isPostgres(store string) bool {
+	return strings.HasPrefix(store, "postgres://") || strings.HasPrefix(store, "postgresql://")
+}
+
+// checkStore returns INVALID_ARGUMENT for what openStore cannot read.
+func checkStore(name string) error {
+	path, isSQLite := strings.CutPrefix(name, sqliteScheme)
+	switch {
+	case isPostgres(name):
+		return postgres.CheckURL(name)
+	case name == "memory", isSQLite && path != "":
+		return nil
+	}
+	return messages.Errorf(messages.CodeInvalidArgument, "store %q is neither memory nor sqlite:PATH nor postgres://USER:PASSWORD@HOST/DATABASE", config.Redact(name))
+}
+
+// openStore opens what --store names, and checkStore has read: memory,
+// sqlite:PATH or a URL of PostgreSQL.
 func openStore(ctx context.Context, name string, log *slog.Logger) (journal.Store, error) {
 	if name == "memory" {
 		return journal.NewMemory(), nil
 	}
-	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
+	if isPostgres(name) {
 		return openPostgres(ctx, name, log)
 	}
-	path, ok := strings.CutPrefix(name, "sqlite:")
-	if !ok || path == "" {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "--store %q is neither memory nor sqlite:PATH nor postgres://USER:PASSWORD@HOST/DATABASE", config.Redact(name))
-	}
-	return sqlite.Open(ctx, sqlite.Config{Path: path, Hooks: sqlite.Hooks{
+	return sqlite.Open(ctx, sqlite.Config{Path: strings.TrimPrefix(name, sqliteScheme), Hooks: sqlite.Hooks{
 		CheckpointFailed: func(err error) {
 			log.Warn("journal checkpoint failed; the write-ahead log grows until one succeeds", "error", err)
 		},

@@ -159,6 +159,12 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	return s, nil
 }
 
+// CheckURL returns INVALID_ARGUMENT for a URL that Open would not read.
+func CheckURL(url string) error {
+	_, err := (&Store{cfg: Config{URL: url}}).parse()
+	return err
+}
+
 // parse reads the URL and sets what all connections have in common.
 func (s *Store) parse() (*pgxpool.Config, error) {
 	if s.cfg.URL == "" {

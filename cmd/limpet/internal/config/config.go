@@ -73,6 +73,8 @@ type Setting struct {
 	choices []string
 	// A number is -1, or from least to most.
 	least, most float64
+	// A duration is -1s, or from shortest to longest.
+	shortest, longest time.Duration
 	// hidden values are never shown; a URL is shown without its password.
 	hidden, url bool
 	// from names the setting of a file that holds the value.
@@ -81,6 +83,8 @@ type Setting struct {
 	noKey bool
 	field func(*Values) any
 }
+
+const century = 100 * 365 * 24 * time.Hour
 
 // Env is the setting's variable of the environment.
 func (s Setting) Env() string { return "LIMPET_" + strings.ToUpper(s.underscored()) }
@@ -129,7 +133,7 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Store }},
 	{Name: "store-file", Help: "file with the store, for a database URL with a password", Scope: Server,
 		field: func(v *Values) any { return &v.StoreFile }},
-	{Name: "store-wait", Default: "2m", Help: "how long to wait at the start for a database that does not answer; -1s means for ever", Scope: Server,
+	{Name: "store-wait", Default: "2m", Help: "how long to wait at the start for a database that does not answer; -1s means for ever", Scope: Server, longest: century,
 		field: func(v *Values) any { return &v.StoreWait }},
 	{Name: "listen", Default: "127.0.0.1:7080", Help: "host:port of the API; port 0 takes any", Scope: Server,
 		field: func(v *Values) any { return &v.Listen }},
@@ -143,7 +147,7 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Join }},
 	{Name: "preset", Default: "local", Help: "timing of the membership: local, lan or wan; the same for all members", Scope: Server, choices: []string{"local", "lan", "wan"},
 		field: func(v *Values) any { return &v.Preset }},
-	{Name: "retention", Default: "168h", Help: "how long finished runs are kept; -1s means for ever", Scope: Server,
+	{Name: "retention", Default: "168h", Help: "how long finished runs are kept; -1s means for ever", Scope: Server, shortest: time.Second, longest: century,
 		field: func(v *Values) any { return &v.Retention }},
 	{Name: "moves-per-second", Default: "200", Help: "how many runs may leave draining workers in a second, for each pool; -1 means no limit", Scope: Server, least: 1, most: 1e6,
 		field: func(v *Values) any { return &v.MovesPerSecond }},

@@ -203,6 +203,11 @@ func (r *resolver) check(s Setting) {
 		number = float64(*field)
 	case *float64:
 		number = *field
+	case *time.Duration:
+		if *field != -time.Second && (*field < s.shortest || *field > s.longest) {
+			r.fault("%s: %s %s is neither -1s nor from %s to %s", r.origins[s.Name], s.Name, *field, s.shortest, s.longest)
+		}
+		return
 	default:
 		number = -1
 	}
