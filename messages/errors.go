@@ -34,6 +34,7 @@ const (
 	CodeStickyNeedsLongLived Code = "STICKY_NEEDS_LONG_LIVED_WORKER"
 	CodeStaleAttempt         Code = "STALE_ATTEMPT"
 	CodeUserError            Code = "USER_ERROR"
+	CodeInvalidOutput        Code = "INVALID_OUTPUT"
 	CodeStepPanicked         Code = "STEP_PANICKED"
 	CodeScheduleTimeout      Code = "SCHEDULE_TIMEOUT"
 	CodeExecutionTimeout     Code = "EXECUTION_TIMEOUT"
@@ -108,7 +109,8 @@ var catalogue = map[Code]entry{
 	CodeSpawnKeyReused:       {KindAlreadyExists, false, "spawn each child of a step under a key of its own, and with the same input in every attempt: what may differ between two, such as the time, belongs into the child or into an earlier step"},
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
-	CodeUserError:            {KindAborted, true, "the function of the step, or of the worker, returned this error"},
+	CodeInvalidOutput:        {KindAborted, false, "the step returned what JSON cannot express, such as NaN or a channel: return another type or value"},
+	CodeUserError:            {KindAborted, true, "the step function returned this error"},
 	CodeStepPanicked:         {KindAborted, true, "the step function panicked; the stack is in the failure"},
 	CodeScheduleTimeout:      {KindDeadlineExceeded, false, "start a worker that fits, free slots, or raise the step's schedule timeout"},
 	CodeExecutionTimeout:     {KindDeadlineExceeded, true, "make the step honour its context, or raise its execution timeout"},

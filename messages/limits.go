@@ -153,14 +153,19 @@ func checkMetadataOf(words string, metadata map[string]string) error {
 // CheckPayload returns PAYLOAD_TOO_LARGE, naming what, for more than
 // PayloadBytesMax bytes.
 func CheckPayload(what string, payload []byte) error {
-	if len(payload) <= PayloadBytesMax {
+	return CheckPayloadSize(what, int64(len(payload)))
+}
+
+// CheckPayloadSize is CheckPayload for one that is not in memory.
+func CheckPayloadSize(what string, size int64) error {
+	if size <= PayloadBytesMax {
 		return nil
 	}
 	return Errorf(CodePayloadTooLarge, "%s has %s, more than PayloadBytesMax = %s",
-		what, bytesText(len(payload)), bytesText(PayloadBytesMax))
+		what, bytesText(size), bytesText(PayloadBytesMax))
 }
 
-func bytesText(n int) string {
+func bytesText(n int64) string {
 	if n >= 1<<20 {
 		return fmt.Sprintf("%d bytes (%.2f MiB)", n, float64(n)/(1<<20))
 	}

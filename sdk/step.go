@@ -103,7 +103,7 @@ func execute[In, Out any](ctx Context, input []byte, fn func(Context, In) (Out, 
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
-		return nil, final(messages.Errorf(messages.CodeUserError, "the output does not encode as JSON: %w", err))
+		return nil, final(messages.Errorf(messages.CodeInvalidOutput, "the output does not encode as JSON: %w", err))
 	}
 	return data, nil
 }

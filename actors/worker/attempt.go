@@ -65,6 +65,7 @@ func (a *attemptActor) run() {
 	w.cfg.Hooks.started(a.dispatch)
 	defer func() {
 		ctx.end(context.Canceled)
+		a.logEnd(end.failure)
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
 		// Before the run hears of it: what it sends next may ask for the state.
 		w.locals.returned(a.id, end.failure)
@@ -85,6 +86,19 @@ func (a *attemptActor) run() {
 		// Whatever the function made of it, and however long ago: the attempt is lost.
 		end.output, end.failure = nil, messages.ToFailure(cause)
 	}
+}
+
+// logEnd says in the worker's log that a step failed; a panic comes with its stack.
+func (a *attemptActor) logEnd(f *messages.Failure) {
+	if f == nil {
+		return
+	}
+	log := a.worker.cfg.Logger.With("workflow", a.dispatch.Workflow, "run", a.dispatch.RunId, "step", a.dispatch.Step, "attempt", a.dispatch.Attempt)
+	if f.Stack != "" {
+		log.Error("a step panicked", "error", f.Message, "stack", f.Stack)
+		return
+	}
+	log.Warn("an attempt of a step failed", "code", f.Code, "error", f.Message)
 }
 
 // callFunction fills in what the function returned, or that it did not.

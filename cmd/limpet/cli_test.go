@@ -299,3 +299,13 @@ func TestSeveralAddresses(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A payload that is too large is said to have the size that it has.
+func TestTooLargePayloadHasItsSize(t *testing.T) {
+	f := &fakeAPI{waits: 1}
+	env := map[string]string{"LIMPET_ADDRESS": f.serve(t), "stdin": strings.Repeat("1", 3<<20)}
+	r := execute(t.Context(), env, "run", "start", "index-and-ask", "--input-file", "-")
+	if r.code != exitInvalid || !strings.Contains(r.err, "--input-file - has 3145728 bytes (3.00 MiB), more than PayloadBytesMax") {
+		t.Errorf("%+v", r)
+	}
+}

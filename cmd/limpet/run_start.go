@@ -100,12 +100,18 @@ func (i *inputFlags) read(stdin io.Reader) ([]byte, error) {
 		defer f.Close()
 		from = f
 	}
-	// One byte more than the limit is enough for the server to refuse it.
+	// What is more than the limit is only counted.
 	data, err := io.ReadAll(io.LimitReader(from, messages.PayloadBytesMax+1))
+	size := int64(len(data))
+	if err == nil && size > messages.PayloadBytesMax {
+		var more int64
+		more, err = io.Copy(io.Discard, from)
+		size += more
+	}
 	if err != nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "--%s-file %s: %w", i.name, i.file, err)
 	}
-	if err := messages.CheckPayload("--"+i.name+"-file "+strings.TrimSpace(i.file), data); err != nil {
+	if err := messages.CheckPayloadSize("--"+i.name+"-file "+strings.TrimSpace(i.file), size); err != nil {
 		return nil, err
 	}
 	return data, nil

@@ -1,0 +1,59 @@
+package sdktest_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/sdktest"
+)
+
+// lockedBuffer may be written to by several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+// What fails in a step is in its worker's log, a panic with where it was.
+func TestFailuresOfStepsAreLogged(t *testing.T) {
+	w := sdk.NewWorkflow[int]("fails")
+	sdk.AddStep(w, "errs", func(sdk.Context, int) (int, error) { return 0, errors.New("disk full") })
+	sdk.AddStep(w, "panics", func(sdk.Context, int) (int, error) { panic("no disk") })
+	sdk.AddStep(w, "nan", func(sdk.Context, int) (float64, error) { return math.NaN(), nil })
+	log := &lockedBuffer{}
+	e := sdktest.Start(t, sdktest.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, w)
+	run, err := w.Start(t.Context(), e.Client(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := run.Ended(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := got.GetSteps()[2].GetFailure(); f.GetCode() != string(messages.CodeInvalidOutput) || !f.GetFinal() {
+		t.Errorf("NaN: %v", f)
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	for _, want := range []string{
+		`step=errs attempt=1 code=USER_ERROR error="disk full"`,
+		`msg="a step panicked" worker=worker-1 workflow=fails run=` + run.ID() + ` step=panics attempt=1 error="step \"panics\" panicked: no disk" stack=`,
+		"log_test.go",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log)
+		}
+	}
+}
