@@ -137,7 +137,7 @@ func (n *nastyAPI) scalar(field protoreflect.FieldDescriptor) protoreflect.Value
 		return protoreflect.ValueOfEnum(n.enum)
 	case protoreflect.Int32Kind:
 		return protoreflect.ValueOfInt32(1)
-	case protoreflect.Int64Kind:
+	case protoreflect.Int64Kind, protoreflect.Sfixed64Kind:
 		return protoreflect.ValueOfInt64(1)
 	case protoreflect.Uint64Kind:
 		return protoreflect.ValueOfUint64(1)
