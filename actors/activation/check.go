@@ -17,6 +17,12 @@ func (a *Activation) Check() error {
 		return fmt.Errorf("A2: run %s leaves, and no append is in flight", a.RunID)
 	case a.retired && (a.held.Len() > 0 || a.leaving):
 		return fmt.Errorf("A3: run %s has retired and holds %d messages", a.RunID, a.held.Len())
+	}
+	return a.checkState()
+}
+
+func (a *Activation) checkState() error {
+	switch {
 	case a.waiting() != a.counted || a.counted > messages.RunQueueBytesMax:
 		return fmt.Errorf("A7: %d bytes wait for run %s, %d are counted, the most is %d", a.waiting(), a.RunID, a.counted, messages.RunQueueBytesMax)
 	case a.m == nil:

@@ -132,7 +132,10 @@ func (s *State) passed(at time.Time) {
 	}
 }
 
-// apply folds one event. It cannot fail: what is in the journal is true.
+// apply folds one event: a case for each kind. It cannot fail: what is in the
+// journal is true.
+//
+//gocyclo:ignore
 func (s *State) apply(ev *messages.Event, at time.Time) {
 	if _, sleeps := ev.Kind.(*messages.Event_RunDormant); !sleeps {
 		s.Dormant = nil

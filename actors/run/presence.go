@@ -125,6 +125,12 @@ func (m *Machine) dormancy() *messages.RunDormant {
 			return nil
 		}
 	}
+	return m.dormantUntil(d)
+}
+
+// dormantUntil adds to a dormancy what time and the bound worker wake it by; nil if
+// that is too soon.
+func (m *Machine) dormantUntil(d *messages.RunDormant) *messages.RunDormant {
 	at := m.stateDeadline()
 	soon := !at.IsZero() && at.Before(m.now.Add(m.cfg.DormantBackoff))
 	switch {

@@ -132,28 +132,12 @@ func (l *Line) Read(r Reading) (f Found) {
 	if l.since < r.Elapsed {
 		mine = l.Now(r.Elapsed)
 	}
-	engine := mine
-	switch {
-	case l.known || l.waits != 0 && l.waits != r.Version:
-		if l.known && r.Record.Engine.Sub(mine) >= StepFrom {
-			f.Behind = r.Record.Engine.Sub(mine)
-		}
-		engine = later(mine, r.Record.Engine)
-	case r.Version == 0:
-		engine = r.Wall
-	case r.Alone || l.waits == 0 && r.Wall.Sub(r.Record.Wall).Abs() < OthersWithin || l.waits != 0 && r.Elapsed-l.waitsSince >= OthersWithin:
-		engine = r.Record.Engine.Add(max(0, r.Wall.Sub(r.Record.Wall)))
-		if l.waits != 0 {
-			engine = later(mine, engine)
-		}
-	case l.waits != 0:
+	engine, sure := l.engine(r, mine)
+	if !sure {
 		return f
-	default:
-		// If others live, they have gone on from here; else the time without them
-		// is added when that is sure.
-		l.waits, l.waitsSince = r.Version, r.Elapsed
-		l.at, l.since, l.slew, l.steps = r.Record.Engine, r.Elapsed, 0, r.Record.Steps
-		return f
+	}
+	if behind := r.Record.Engine.Sub(mine); l.known && behind >= StepFrom {
+		f.Behind = behind
 	}
 	begins := !l.known
 	l.at, l.known = l.at.Add(engine.Sub(mine)), true
@@ -164,6 +148,30 @@ func (l *Line) Read(r Reading) (f Found) {
 		f.Keep = &Record{Engine: engine, Wall: r.Wall, Steps: steps[max(0, len(steps)-stepsMax):]}
 	}
 	return f
+}
+
+// engine is engine time at a reading, of which this line has its own idea; not sure
+// while it waits for a sign of others.
+func (l *Line) engine(r Reading, mine time.Time) (at time.Time, sure bool) {
+	waits := l.waits != 0
+	switch {
+	case l.known || waits && l.waits != r.Version:
+		return later(mine, r.Record.Engine), true
+	case r.Version == 0:
+		return r.Wall, true
+	case r.Alone || !waits && r.Wall.Sub(r.Record.Wall).Abs() < OthersWithin || waits && r.Elapsed-l.waitsSince >= OthersWithin:
+		at = r.Record.Engine.Add(max(0, r.Wall.Sub(r.Record.Wall)))
+		if waits {
+			at = later(mine, at)
+		}
+		return at, true
+	case !waits:
+		// If others live, they have gone on from here; else the time without them
+		// is added when that is sure.
+		l.waits, l.waitsSince = r.Version, r.Elapsed
+		l.at, l.since, l.slew, l.steps = r.Record.Engine, r.Elapsed, 0, r.Record.Steps
+	}
+	return at, false
 }
 
 // learn takes over the steps that are kept, and returns those that are new.

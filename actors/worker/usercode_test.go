@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -136,7 +137,8 @@ func TestWorkerSurvivesWhatUsersCall(t *testing.T) {
 func surviveStray(t *testing.T, w *workerUnderTest, world *strayWorld, way stray) {
 	t.Helper()
 	way.met = make(chan struct{})
-	s, run, next := w.server, world.at+" met "+way.name, world.at+" after "+way.name
+	named := strings.NewReplacer(" ", "-").Replace
+	s, run, next := w.server, named(world.at+" met "+way.name), named(world.at+" after "+way.name)
 	input := func(d *messages.Dispatch) { d.Input = []byte(`"` + way.name + `"`) }
 	if world.at != "hook canceled" {
 		world.way.Store(&way)

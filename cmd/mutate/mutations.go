@@ -45,7 +45,7 @@ var mutations = []mutation{
 	{"slots: take what a function returns after the lease has ended", []change{{slotsGo,
 		"	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause", "	case timedOut, a.cause"}}},
 	{"timeline: take a clock that is set for the passing of time", []change{{timelineGo,
-		"		engine = later(mine, r.Record.Engine)\n", "		engine = later(mine, r.Record.Engine.Add(r.Wall.Sub(r.Record.Wall)))\n"}}},
+		"		return later(mine, r.Record.Engine), true\n", "		return later(mine, r.Record.Engine.Add(r.Wall.Sub(r.Record.Wall))), true\n"}}},
 	{"run: send before the entry is durable", []change{{machineGo,
 		"	m.appending = true\n", "	m.appending = true\n	m.out = append(m.out, m.turn.after...)\n	m.turn.after = nil\n"}}},
 	{"run: acknowledge a result before it is durable", []change{{attemptsGo,

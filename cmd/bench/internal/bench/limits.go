@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -130,7 +131,7 @@ func (l *Limits) actors(ctx context.Context, dir string) error {
 	}
 	defer func() { _ = node.Stop(context.WithoutCancel(ctx)) }()
 	pid := actor.NewPID(up.Address, peerActor)
-	message := &messages.Result{RunId: "run", Step: "step", Attempt: 1, Outcome: &messages.Result_Output{Output: make([]byte, limitPayload)}}
+	message := &messages.Result{RunId: "run", Step: "step", Attempt: 1, Outcome: &messages.Result_Output{Output: bytes.Repeat([]byte("1"), limitPayload)}}
 
 	alone, err := l.ask(ctx, node, pid, message, 1)
 	if err != nil {

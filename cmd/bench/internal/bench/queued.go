@@ -27,6 +27,18 @@ func Queued(ctx context.Context, config Config) (*QueuedFigures, error) {
 	return figures, err
 }
 
+// profileServer writes the heap profile that is asked for, if any.
+func (w *waiting) profileServer(ctx context.Context) error {
+	if w.config.ServerHeap == "" {
+		return nil
+	}
+	p, err := w.cluster.Server()
+	if err != nil {
+		return err
+	}
+	return p.LiveHeapProfile(ctx, w.config.ServerHeap)
+}
+
 func (w *waiting) queue(ctx context.Context, f *QueuedFigures) error {
 	if err := w.warmUp(ctx); err != nil {
 		return err
@@ -47,34 +59,16 @@ func (w *waiting) queue(ctx context.Context, f *QueuedFigures) error {
 	if err != nil {
 		return err
 	}
-	if w.config.ServerHeap != "" {
-		p, err := w.cluster.Server()
-		if err == nil {
-			err = p.LiveHeapProfile(ctx, w.config.ServerHeap)
-		}
-		if err != nil {
-			return err
-		}
+	if err := w.profileServer(ctx); err != nil {
+		return err
 	}
 	inMemory, err := w.cluster.ActiveRuns(ctx)
 	if err != nil {
 		return err
 	}
-	begin = time.Now()
-	if err := w.startWorkers(); err != nil {
+	if err := w.execute(ctx, f, runs[len(runs)-1]); err != nil {
 		return err
 	}
-	if err := w.moves(ctx, "runs executed", int64(f.Runs), w.executions); err != nil {
-		return err
-	}
-	if err := w.awaitAll(ctx, runs[len(runs)-1]); err != nil {
-		return err
-	}
-	f.RunsPerS = perSecond(f.Runs, time.Since(begin))
-	if err := w.untilPassive(ctx); err != nil {
-		return err
-	}
-	f.DrainPeakMB = w.figures.ServerPeakMB
 	w.progress.show("all have ended; resting")
 	select {
 	case <-time.After(queuedRest):
@@ -94,6 +88,26 @@ func (w *waiting) queue(ctx context.Context, f *QueuedFigures) error {
 	if f.StepsRunTwice != 0 || f.ProcessesDied != 0 {
 		return messages.Errorf(messages.CodeInternal, "%d steps ran twice, %d processes died", f.StepsRunTwice, f.ProcessesDied)
 	}
+	return nil
+}
+
+// execute starts the workers, and returns when all runs have ended and left memory.
+func (w *waiting) execute(ctx context.Context, f *QueuedFigures, last string) error {
+	begin := time.Now()
+	if err := w.startWorkers(); err != nil {
+		return err
+	}
+	if err := w.moves(ctx, "runs executed", int64(f.Runs), w.executions); err != nil {
+		return err
+	}
+	if err := w.awaitAll(ctx, last); err != nil {
+		return err
+	}
+	f.RunsPerS = perSecond(f.Runs, time.Since(begin))
+	if err := w.untilPassive(ctx); err != nil {
+		return err
+	}
+	f.DrainPeakMB = w.figures.ServerPeakMB
 	return nil
 }
 

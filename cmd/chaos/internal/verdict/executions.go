@@ -97,7 +97,10 @@ func (h *history) checkOutput(a *attempt) {
 var oneLine = strings.NewReplacer("\t", " ", "\n", " ")
 
 // checkFailure: a step fails because its input says so, or because it overran;
-// for everything else the engine has no reason to execute it again.
+// for everything else the engine has no reason to execute it again. Each reason is
+// a case.
+//
+//gocyclo:ignore
 func (h *history) checkFailure(a *attempt) {
 	e := a.execution()
 	message := oneLine.Replace(a.failure.GetMessage())
