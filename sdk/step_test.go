@@ -130,7 +130,7 @@ func TestErrorsOfSteps(t *testing.T) {
 func TestInputAndOutputThatDoNotFitAreFinal(t *testing.T) {
 	w := sdk.NewWorkflow[point]("w")
 	sdk.AddStep(w, "s", func(_ sdk.Context, in point) (any, error) { return func() {}, nil })
-	for input, code := range map[string]messages.Code{`{"x":"no"}`: messages.CodeInvalidInput, `{"x":1}`: messages.CodeUserError} {
+	for input, code := range map[string]messages.Code{`{"x":"no"}`: messages.CodeInvalidInput, `{"x":1}`: messages.CodeInvalidOutput} {
 		_, err := w.Functions()["s"](t.Context(), attemptOf("s", input, nil))
 		if f := messages.ToFailure(err); f.GetCode() != string(code) || !f.GetFinal() {
 			t.Errorf("input %s: %v", input, f)
