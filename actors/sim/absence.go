@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/activation"
@@ -108,6 +109,8 @@ func (m *monitor) timedOut(before *run.State, name string) error {
 	return nil
 }
 
+// isScheduleTimeout says that a step has waited too long itself, and not the one
+// that was to rebuild its state.
 func isScheduleTimeout(f *messages.Failure) bool {
-	return f.GetCode() == string(messages.CodeScheduleTimeout)
+	return f.GetCode() == string(messages.CodeScheduleTimeout) && !strings.Contains(f.GetMessage(), "could not be rebuilt")
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/actors/timeline"
-	"github.com/limpetrun/limpet/messages"
 )
 
 // Clocks that go wrong: the wall clock of the store steps, clocks go at paces of
@@ -202,7 +201,7 @@ func (m *monitor) durations(before, after *run.State) {
 			c.waits[key] = at
 		case was.Phase == run.Backoff && is.Phase == run.Live && at.Before(since.Add(-slack(is.RetryAt.Sub(before.At)))):
 			m.sim.fail("run %s: step %q is tried again %v before its back-off is over", after.RunID, is.Def.Name, since.Sub(at))
-		case ok && is.Phase == run.Failed && is.Failure.GetCode() == string(messages.CodeScheduleTimeout) && at.Before(since.Add(timeout-slack(timeout))):
+		case ok && is.Phase == run.Failed && isScheduleTimeout(is.Failure) && at.Before(since.Add(timeout-slack(timeout))):
 			m.sim.fail("run %s: step %q timed out %v after it was ready, its schedule timeout is %v", after.RunID, is.Def.Name, at.Sub(since), timeout)
 		}
 	}

@@ -124,7 +124,7 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	case *messages.Event_RunEnded:
 		return m.partedWithChildren(after)
 	case *messages.Event_StepFailed:
-		if f := k.StepFailed; isScheduleTimeout(f.Failure) && before.Step(f.Step).Rebuild == nil && after.Step(f.Step).Failure == f.Failure && !strings.Contains(f.Failure.Message, "could not be rebuilt") {
+		if f := k.StepFailed; isScheduleTimeout(f.Failure) && before.Step(f.Step).Rebuild == nil && after.Step(f.Step).Failure == f.Failure {
 			return m.timedOut(before, f.Step)
 		}
 	case *messages.Event_NotOffered:

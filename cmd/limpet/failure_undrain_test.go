@@ -158,7 +158,7 @@ func TestFailureDrainMeetsItsDeadlineAndDeath(t *testing.T) {
 	if w, err := r.client.Worker(r.ctx, "w1"); err != nil || w.GetStateReason() != messages.Reason_REASON_WORKER_LOST {
 		t.Errorf("the killed worker: %v, %v", w, err)
 	}
-	if got := r.command("worker undrain w1"); got.code != exitNotFound {
+	if got := r.command("worker undrain w1"); got.code != exitPrecondition {
 		t.Errorf("undrain of a worker that is gone: %+v", got)
 	}
 	r.launch("w1", 4)
