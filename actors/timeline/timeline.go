@@ -94,10 +94,11 @@ type Line struct {
 	slew  time.Duration
 	steps []Step
 	// known: the beginning is over. Until then waits is the version of the record
-	// that was read first, at waitsSince.
+	// that was read first, at waitsSince, and last at waitsSeen.
 	known      bool
 	waits      uint64
 	waitsSince time.Duration
+	waitsSeen  time.Duration
 	// kept is when a server that is alone kept its time last.
 	kept time.Duration
 }
@@ -155,8 +156,12 @@ func (l *Line) Read(r Reading) (f Found) {
 func (l *Line) engine(r Reading, mine time.Time) (at time.Time, sure bool) {
 	waits := l.waits != 0
 	switch {
-	case l.known || waits && l.waits != r.Version:
+	case l.known:
 		return later(mine, r.Record.Engine), true
+	case waits && l.waits != r.Version:
+		// What another one kept is younger than the last look at what was there.
+		age := min(max(0, r.Wall.Sub(r.Record.Wall)), r.Elapsed-l.waitsSeen)
+		return later(mine, r.Record.Engine.Add(age)), true
 	case r.Version == 0:
 		return r.Wall, true
 	case r.Alone || !waits && r.Wall.Sub(r.Record.Wall).Abs() < OthersWithin || waits && r.Elapsed-l.waitsSince >= OthersWithin:
@@ -171,6 +176,7 @@ func (l *Line) engine(r Reading, mine time.Time) (at time.Time, sure bool) {
 		l.waits, l.waitsSince = r.Version, r.Elapsed
 		l.at, l.since, l.slew, l.steps = r.Record.Engine, r.Elapsed, 0, r.Record.Steps
 	}
+	l.waitsSeen = r.Elapsed
 	return at, false
 }
 

@@ -145,6 +145,30 @@ func TestAStepWhileAServerBegins(t *testing.T) {
 	w.wants(t, b, 15*time.Second, begin)
 }
 
+// Servers that begin together after a time without any have one time, though only
+// the first of them knows how long it was, and the others meet what it kept.
+func TestServersThatBeginTogetherHaveOneTime(t *testing.T) {
+	for apart := time.Duration(0); apart < OthersWithin; apart += 100 * time.Millisecond {
+		w := &world{}
+		s := w.start(0)
+		begin := s.now()
+		w.runs(10*time.Second, s)
+		s.stop()
+		w.now += time.Minute
+		a := w.start(0)
+		w.now += apart
+		b := w.start(0)
+		for range 10 { // as a server that begins looks
+			w.now += OthersWithin / 3
+			a.read()
+			w.now += 20 * time.Millisecond
+			b.read()
+		}
+		w.wants(t, a, w.now, begin)
+		w.wants(t, b, w.now, begin)
+	}
+}
+
 func TestAServerThatWasSuspendedCatchesUp(t *testing.T) {
 	w := &world{}
 	a, b := w.start(0), w.start(0)
