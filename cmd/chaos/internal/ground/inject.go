@@ -53,6 +53,8 @@ func (i injection) do(ctx context.Context) error {
 	case schedule.ServerKill:
 		return i.kill(ctx, i.target(), verdict.ServerKill)
 	case schedule.ServersKill:
+		undone := i.g.note(verdict.Fault{Kind: verdict.ServersAway})
+		defer undone()
 		return i.each(func(n *node) error { return i.kill(ctx, n, verdict.ServerKill) })
 	case schedule.WorkerReplace:
 		return i.replace(ctx)

@@ -193,14 +193,15 @@ func (c *checker) checkReplays() {
 
 // lateMost is how much later than the run's end a wait or a watch may be told
 // of it: its server may have been frozen or cut off meanwhile. The time for
-// which the database was away comes on top.
+// which the database or all servers were away comes on top.
 const lateMost = 12 * time.Second
 
-// outage is how long no server could read the database between two times.
+// outage is how long no server was there that could read the database between two
+// times.
 func (c *checker) outage(from, to time.Time) (sum time.Duration) {
 	for i := range c.faults {
 		f := &c.faults[i]
-		if !slices.Contains([]Kind{PostgresRestart, PostgresKill, PostgresFreeze}, f.Kind) {
+		if !slices.Contains([]Kind{PostgresRestart, PostgresKill, PostgresFreeze, ServersAway}, f.Kind) {
 			continue
 		}
 		begin, end := f.At, f.Until

@@ -156,15 +156,16 @@ var callCorruptions = []corruption{
 	}},
 }
 
-// The time without the database does not count against a wait.
+// The time without the database, or without servers, does not count against a wait.
 func TestOutage(t *testing.T) {
 	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * float64(time.Second))) }
 	c := checker{faults: []Fault{
 		{Kind: PostgresKill, At: at(1), Until: at(4)},
 		{Kind: WorkerKill, At: at(1), Until: at(9)},
 		{Kind: PostgresFreeze, At: at(6)},
+		{Kind: ServersAway, At: at(-3), Until: at(-1)},
 	}}
-	for _, tc := range []struct{ from, to, want float64 }{{2, 3, 1}, {0, 5, 3}, {3, 8, 3}, {4, 6, 0}, {0, 1, 0}} {
+	for _, tc := range []struct{ from, to, want float64 }{{2, 3, 1}, {0, 5, 3}, {3, 8, 3}, {4, 6, 0}, {0, 1, 0}, {-5, 0, 2}} {
 		if got := c.outage(at(tc.from), at(tc.to)).Seconds(); got != tc.want {
 			t.Errorf("from %v to %v: %v s, want %v", tc.from, tc.to, got, tc.want)
 		}

@@ -24,6 +24,9 @@ const (
 	PostgresRestart Kind = "pg_restart"
 	PostgresKill    Kind = "pg_kill"
 
+	// ServersAway is the time without any server; each one's own fault is noted
+	// too.
+	ServersAway Kind = "servers_away"
 	// PostgresFreeze stops all processes of the database for a while.
 	PostgresFreeze Kind = "pg_freeze"
 	// PartitionSplit cuts the nodes in two that cannot reach each other and both
