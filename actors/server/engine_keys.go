@@ -179,13 +179,15 @@ func (a *keyAsker) run() {
 		if len(part) == 0 {
 			return
 		}
-		replies := a.request(part)
-		for i, q := range part {
-			var keys map[string][]byte
-			if i < len(replies) {
-				keys = a.valid(replies[i].GetKeys())
+		keys := make([]map[string][]byte, len(part))
+		_ = a.host.guard.Do(func() error {
+			for i, reply := range a.request(part) {
+				keys[i] = a.valid(reply.GetKeys())
 			}
-			q.call.answer(q.index, keys)
+			return nil
+		})
+		for i, q := range part {
+			q.call.answer(q.index, keys[i])
 		}
 	}
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/clock"
 	"github.com/limpetrun/limpet/actors/definitions"
+	"github.com/limpetrun/limpet/actors/guard"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/run"
@@ -88,8 +88,7 @@ type Host struct {
 	// absences are the times without any server; nil before the first note.
 	absences  atomic.Pointer[[]run.Absence]
 	unoffered atomic.Uint64
-	// panics counts those that were caught.
-	panics atomic.Uint64
+	guard     *guard.Guard
 	// moved is set anew when shards went to another server.
 	moved *notify.Value[struct{}]
 }
@@ -104,7 +103,7 @@ func NewHost(cfg HostConfig) *Host {
 		cfg.Clock = clock.New(clock.Config{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
-		dispatcher: pool.New(), moved: notify.NewValue(struct{}{}), loader: pool.NewLimited(loadsMax)}
+		dispatcher: pool.New(), moved: notify.NewValue(struct{}{}), loader: pool.NewLimited(loadsMax), guard: guard.New(cfg.Logger)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.engine = &Engine{host: h}
 	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard})
@@ -161,22 +160,14 @@ func (h *Host) background(f func()) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if !h.closed {
-		h.work.Go(func() { h.caught(f) })
+		h.work.Go(func() {
+			_ = h.guard.Do(func() error { f(); return nil })
+		})
 	}
 }
 
-// caught keeps a panic from ending the process, and counts it.
-func (h *Host) caught(f func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.log.Error("a panic ended what a message asked for", "panic", p, "panics_so_far", h.panics.Add(1), "stack", string(debug.Stack()))
-		}
-	}()
-	f()
-}
-
 // Panics counts those that were caught.
-func (h *Host) Panics() uint64 { return h.panics.Load() }
+func (h *Host) Panics() uint64 { return h.guard.Panics() }
 
 // receive handles what other members ask of the host. Nothing here waits.
 func (h *Host) receive(ctx actor.Context) {
@@ -294,11 +285,16 @@ func (h *Host) passOn(runID string, act activation.PassOn) {
 
 // load reads a run and its definition.
 func (h *Host) load(runID string) *activation.Loaded {
-	record, err := h.cfg.Store.Load(h.ctx, runID)
-	if err != nil {
+	l := activation.Loaded{}
+	if err := h.guard.Do(func() error {
+		record, err := h.cfg.Store.Load(h.ctx, runID)
+		if err == nil {
+			l = h.withDefinition(record)
+		}
+		return err
+	}); err != nil {
 		return &activation.Loaded{Err: err}
 	}
-	l := h.withDefinition(record)
 	return &l
 }
 

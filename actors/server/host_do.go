@@ -76,35 +76,43 @@ func (h *Host) report(action activation.Action) {
 	}
 }
 
-// readPage answers a reading of the core. What it finds is handled one by one:
-// the lock is not held for a page.
+// readPage answers a reading of the core.
 func (h *Host) readPage(act *activation.Read) {
 	page := activation.Page{Of: act}
+	page.Err = h.guard.Do(func() error { return h.fillPage(act, &page) })
+	if h.ctx.Err() == nil {
+		h.handle(page)
+	}
+}
+
+// fillPage reads it. What is found is handled one by one: the lock is not held for
+// a page.
+func (h *Host) fillPage(act *activation.Read, page *activation.Page) (err error) {
 	store := h.cfg.Store
 	var records []journal.Record
 	switch act.Query {
 	case activation.ReadActive:
-		records, page.Err = store.Active(h.ctx, act.Shards, act.After, act.Limit)
+		records, err = store.Active(h.ctx, act.Shards, act.After, act.Limit)
 	case activation.ReadWokenByUp:
-		records, page.Err = store.WokenByUp(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
+		records, err = store.WokenByUp(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
 	case activation.ReadWokenByGone:
-		records, page.Err = store.WokenByGone(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
+		records, err = store.WokenByGone(h.ctx, act.Shards, act.WorkerID, act.After, act.Limit)
 	case activation.ReadInLine:
-		records, page.Err = store.InLine(h.ctx, act.Shards, act.Line, act.Place, act.Limit)
+		records, err = store.InLine(h.ctx, act.Shards, act.Line, act.Place, act.Limit)
 	case activation.ReadLines:
-		page.Lines, page.Err = store.Lines(h.ctx, act.Shards)
+		page.Lines, err = store.Lines(h.ctx, act.Shards)
 	case activation.ReadWatched:
-		page.Workers, page.Err = store.WatchedWorkers(h.ctx, act.Shards)
+		page.Workers, err = store.WatchedWorkers(h.ctx, act.Shards)
 	case activation.ReadHeads:
 		var heads []journal.Head
-		heads, page.Err = store.Heads(h.ctx, act.Shards, act.After, act.Limit)
+		heads, err = store.Heads(h.ctx, act.Shards, act.After, act.Limit)
 		for _, head := range heads {
 			h.handle(activation.Head{Of: act, Head: head})
 		}
 		page.Count = len(heads)
 	case activation.ReadDue:
 		var due []string
-		due, page.Next, page.Err = store.Due(h.ctx, act.Shards, act.At, act.Limit)
+		due, page.Next, err = store.Due(h.ctx, act.Shards, act.At, act.Limit)
 		for _, id := range due {
 			h.handle(activation.Found{Of: act, RunID: id})
 		}
@@ -114,9 +122,7 @@ func (h *Host) readPage(act *activation.Read) {
 		h.handle(activation.Record{Of: act, Loaded: h.withDefinition(records[i])})
 		page.Count++
 	}
-	if h.ctx.Err() == nil {
-		h.handle(page)
-	}
+	return err
 }
 
 // appendParked makes the first entry of a run durable that has no actor.
@@ -134,11 +140,15 @@ func (h *Host) appendParked(act activation.AppendParked) {
 func (h *Host) readRow(act activation.ReadRow) {
 	ctx, cancel := context.WithTimeout(h.ctx, readWithin)
 	defer cancel()
-	_, row, err := h.cfg.Store.Entries(ctx, act.RunID, journal.EntriesMax, 1)
-	if err != nil && messages.CodeOf(err) != messages.CodeUnknownRun {
-		h.log.Debug("whether a run is still bound is not known", "run", act.RunID, "error", err)
+	read := activation.RowRead{Of: act}
+	read.Err = h.guard.Do(func() (err error) {
+		_, read.Row, err = h.cfg.Store.Entries(ctx, act.RunID, journal.EntriesMax, 1)
+		return err
+	})
+	if read.Err != nil && messages.CodeOf(read.Err) != messages.CodeUnknownRun {
+		h.log.Debug("whether a run is still bound is not known", "run", act.RunID, "error", read.Err)
 	}
-	h.handle(activation.RowRead{Of: act, Row: row, Err: err})
+	h.handle(read)
 }
 
 // stillBound asks for a worker that has heard nothing of runs for a while.

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/actorstest"
+	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/messages"
@@ -212,6 +214,46 @@ func TestHostRefusesAStartThatTheJournalHasNoRoomFor(t *testing.T) {
 				w.T.Fatalf("started again: %v", r.Error)
 			}
 			w.Ends(s, fmt.Sprintf("r%d", i), 5*time.Second, succeeded)
+		}
+	})
+}
+
+// A panic over what the store says is an error of what was asked for: it is asked
+// again, and the server goes on.
+func TestHostGoesOnAfterPanics(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		child := w.Workflow("child", none, succeed)
+		def := w.Workflow("parent", soft, func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
+			id, err := a.Calls.SpawnChild(ctx, &messages.SpawnChild{Workflow: "child", Input: []byte("null"), Key: "k"})
+			if err != nil {
+				return nil, err
+			}
+			_, _, err = a.Calls.AwaitRun(ctx, id)
+			return []byte("1"), err
+		})
+		var mu sync.Mutex
+		panicked := map[string]bool{}
+		w.Store.Before(func(method, _ string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range []string{"Load", "Active", "Due", "WatchedWorkers", "WokenByUp"} {
+				if method == m && !panicked[method] {
+					panicked[method] = true
+					panic("on purpose")
+				}
+			}
+			return nil
+		})
+		s := w.Server("s1")
+		w.Worker("w1", def, child)
+		if r := w.startWithin(s, 10*time.Second, actorstest.StartOf("r1", def)); r.Error != nil {
+			w.T.Fatalf("the start: %v", r.Error)
+		}
+		w.Ends(s, "r1", time.Minute, succeeded)
+		mu.Lock()
+		defer mu.Unlock()
+		if got := s.Host.Panics(); got == 0 || got != uint64(len(panicked)) {
+			w.T.Errorf("%d panics are counted, of %v", got, panicked)
 		}
 	})
 }

@@ -172,8 +172,13 @@ func (a *runActor) release() {
 func (a *runActor) compare(ctx actor.Context, act activation.Compare) {
 	root, self, host, id := ctx.ActorSystem().Root, a.self, a.host, a.id
 	host.loader.Schedule(func() {
-		entries, _, err := host.cfg.Store.Entries(host.ctx, id, act.After, 1)
-		root.Send(self, activation.Compared{Of: act, More: len(entries) > 0, Err: err})
+		compared := activation.Compared{Of: act}
+		compared.Err = host.guard.Do(func() error {
+			entries, _, err := host.cfg.Store.Entries(host.ctx, id, act.After, 1)
+			compared.More = len(entries) > 0
+			return err
+		})
+		root.Send(self, compared)
 	})
 }
 
@@ -183,14 +188,14 @@ func (a *runActor) resolve(ctx actor.Context, act activation.Resolve) {
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
-		answer := &activation.SpawnResolved{Resolve: act, Err: messages.Errorf(messages.CodeInternal, "the check of the spawn panicked; the log of the server says where")}
-		a.host.caught(func() {
+		answer := &activation.SpawnResolved{Resolve: act}
+		answer.Err = a.host.guard.Do(func() error {
 			def, err := a.host.spawnable(c, act.Message)
 			if err == nil {
 				answer.Def, answer.Hash = def.Def, def.Hash
 				answer.Unsuccessful, err = a.host.unsuccessful(c, act.Earlier)
 			}
-			answer.Err = err
+			return err
 		})
 		root.Send(self, answer)
 	}()

@@ -51,8 +51,12 @@ func (a *runActor) listChildren(ctx actor.Context) {
 	host.loader.Schedule(func() {
 		c, cancel := context.WithTimeout(host.ctx, callsWithin)
 		defer cancel()
-		ended, err := journal.EndedChildren(c, host.cfg.Store, id)
-		root.Send(self, run.ChildrenListed{Ended: ended, Err: err})
+		listed := run.ChildrenListed{}
+		listed.Err = host.guard.Do(func() (err error) {
+			listed.Ended, err = journal.EndedChildren(c, host.cfg.Store, id)
+			return err
+		})
+		root.Send(self, listed)
 	})
 }
 
@@ -61,10 +65,7 @@ func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
-		replies, err := a.host.engine.StartRuns(c, []*messages.StartRun{msg})
-		if err == nil {
-			err = messages.FromFailure(replies[0].Error)
-		}
+		err := a.host.guard.Do(func() error { return a.host.startOne(c, msg) })
 		root.Send(self, run.ChildStarted{ChildRun: msg.RunId, Err: err})
 	}()
 }
@@ -74,7 +75,7 @@ func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
-		err := a.host.engine.CancelRun(c, act.RunID, act.Reason)
+		err := a.host.guard.Do(func() error { return a.host.engine.CancelRun(c, act.RunID, act.Reason) })
 		root.Send(self, activation.ChildAnswered{Of: act, Err: err})
 	}()
 }
@@ -85,7 +86,8 @@ func (a *runActor) startCanceled(ctx actor.Context, act run.CancelChild) {
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
-		root.Send(self, activation.ChildAnswered{Of: act, Started: true, Err: a.host.startCanceled(c, act)})
+		err := a.host.guard.Do(func() error { return a.host.startCanceled(c, act) })
+		root.Send(self, activation.ChildAnswered{Of: act, Started: true, Err: err})
 	}()
 }
 
@@ -97,9 +99,13 @@ func (h *Host) startCanceled(ctx context.Context, act run.CancelChild) error {
 	start := proto.Clone(act.Start).(*messages.RunStarted)
 	start.Pool, start.Sticky = def.Def.EffectivePool(), def.Def.Sticky
 	start.Priority = messages.EffectivePriority(def.Def.Priority)
-	replies, err := h.engine.StartRuns(ctx, []*messages.StartRun{{
+	return h.startOne(ctx, &messages.StartRun{
 		RunId: act.RunID, Start: start, Cancel: &messages.CancelRequested{Reason: act.Reason},
-	}})
+	})
+}
+
+func (h *Host) startOne(ctx context.Context, msg *messages.StartRun) error {
+	replies, err := h.engine.StartRuns(ctx, []*messages.StartRun{msg})
 	if err != nil {
 		return err
 	}

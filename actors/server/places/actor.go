@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/clock"
+	"github.com/limpetrun/limpet/actors/guard"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
 	"github.com/limpetrun/limpet/actors/run"
@@ -85,7 +86,8 @@ type (
 
 // placements are the placement actors of a server, by pool.
 type placements struct {
-	deps Deps
+	deps  Deps
+	guard *guard.Guard
 
 	mu     sync.Mutex
 	active map[string]*actor.PID
@@ -97,7 +99,7 @@ func NewKind(deps Deps) cluster.Kind {
 	if deps.Logger == nil {
 		deps.Logger = slog.Default()
 	}
-	p := &placements{deps: deps, active: map[string]*actor.PID{}}
+	p := &placements{deps: deps, guard: guard.New(deps.Logger), active: map[string]*actor.PID{}}
 	return cluster.Kind{Name: cluster.KindPlacement, Activate: p.activate}
 }
 

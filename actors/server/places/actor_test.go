@@ -33,10 +33,15 @@ type placementWorld struct {
 type failingStore struct {
 	journal.Store
 	failing atomic.Bool
-	put     atomic.Int32
+	// panics is how often it panics first.
+	panics atomic.Int32
+	put    atomic.Int32
 }
 
 func (s *failingStore) PutDefinition(ctx context.Context, d journal.Definition) error {
+	if s.panics.Add(-1) >= 0 {
+		panic("on purpose")
+	}
 	if s.failing.Load() {
 		return messages.Errorf(messages.CodeJournalUnavailable, "the disk is full")
 	}
@@ -280,6 +285,18 @@ func TestPlacementWaitsForJournal(t *testing.T) {
 		if w.store.put.Load() != 1 {
 			w.T.Fatal("the definition was not stored")
 		}
+	})
+}
+
+// A panic over what a worker registers is an answer to it, and ends nothing.
+func TestPlacementAnswersAfterAPanic(t *testing.T) {
+	placementBubble(t, nil, func(w *placementWorld) {
+		w.store.panics.Store(1)
+		reply := w.register(w.Worker("w1"))
+		if reply.GetRefused().GetCode() != string(messages.CodeInternal) || !strings.Contains(reply.Message, "a panic ended it: on purpose") {
+			w.T.Fatalf("got %v", reply)
+		}
+		w.admit(w.Worker("w2"), time.Second)
 	})
 }
 

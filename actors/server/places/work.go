@@ -67,20 +67,23 @@ func (a *placementActor) record(info *messages.WorkerInfo) {
 			fresh[hash] = d
 		}
 	}
-	root, self, store, told := a.root, a.self, a.deps.Store, a.deps.OnDefinitions
+	root, self, store, told, caught := a.root, a.self, a.deps.Store, a.deps.OnDefinitions, a.of.guard
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), recordWithin)
 		defer cancel()
 		out := placementRecorded{worker: info, at: at.UnixMicro()}
-		for hash, d := range fresh {
-			if out.err = putDefinition(ctx, store, hash, d, at); out.err != nil {
-				break
+		out.err = caught.Do(func() error {
+			for hash, d := range fresh {
+				if err := putDefinition(ctx, store, hash, d, at); err != nil {
+					return err
+				}
+				out.hashes = append(out.hashes, hash)
 			}
-			out.hashes = append(out.hashes, hash)
-		}
-		if out.err == nil && told != nil {
-			told(info.GetWorkflows())
-		}
+			if told != nil {
+				told(info.GetWorkflows())
+			}
+			return nil
+		})
 		root.Send(self, out)
 	}()
 }
@@ -95,12 +98,16 @@ func putDefinition(ctx context.Context, store journal.Store, hash string, d *mes
 
 // list reads which unfinished runs are bound to a worker.
 func (a *placementActor) list(workerID string) {
-	root, self, store := a.root, a.self, a.deps.Store
+	root, self, store, caught := a.root, a.self, a.deps.Store, a.of.guard
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), listWithin)
 		defer cancel()
-		runs, err := boundRuns(ctx, store, workerID)
-		root.Send(self, placementListed{workerID, runs, err})
+		out := placementListed{workerID: workerID}
+		out.err = caught.Do(func() (err error) {
+			out.runs, err = boundRuns(ctx, store, workerID)
+			return err
+		})
+		root.Send(self, out)
 	}()
 }
 
@@ -110,17 +117,21 @@ func (a *placementActor) answerBound(asker *actor.PID, m *messages.BoundRunsOf) 
 	if asker == nil {
 		return
 	}
-	root, store := a.root, a.deps.Store
+	root, store, caught := a.root, a.deps.Store, a.of.guard
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), listWithin)
 		defer cancel()
-		rows, next, err := store.List(ctx, journal.Filter{BoundWorker: m.GetWorkerId()}, listPage, m.GetPageToken())
-		reply := &messages.BoundRunsReply{NextPageToken: next, Error: messages.ToFailure(err)}
-		for _, row := range rows {
-			if row.Sticky == messages.Sticky_STICKY_HARD {
-				reply.Runs = append(reply.Runs, row.RunID)
+		reply := &messages.BoundRunsReply{}
+		reply.Error = messages.ToFailure(caught.Do(func() error {
+			rows, next, err := store.List(ctx, journal.Filter{BoundWorker: m.GetWorkerId()}, listPage, m.GetPageToken())
+			reply.NextPageToken = next
+			for _, row := range rows {
+				if row.Sticky == messages.Sticky_STICKY_HARD {
+					reply.Runs = append(reply.Runs, row.RunID)
+				}
 			}
-		}
+			return err
+		}))
 		root.Send(asker, reply)
 	}()
 }
