@@ -421,7 +421,7 @@ func TestListRuns(t *testing.T) {
 	if e.limit != 50 || e.filter.Workflow != "ask" || e.filter.BoundWorker != "gpu-1" || !e.filter.Roots || e.filter.Metadata["tenant"] != "a" || !e.filter.CreatedAfter.Equal(time.Unix(9, 0)) || !e.filter.CreatedBefore.IsZero() {
 		t.Errorf("filter %+v, limit %d", e.filter, e.limit)
 	}
-	if r := list.Msg.GetRuns()[0]; r.GetWaitingFor() != "worker gpu-1 to come up" || r.GetFinishedAt() != nil || list.Msg.GetNextPageToken() != "next" {
+	if r := list.Msg.GetRuns()[0]; r.GetWaitingFor() != `worker "gpu-1" to come back` || r.GetFinishedAt() != nil || list.Msg.GetNextPageToken() != "next" {
 		t.Errorf("listed %v", list.Msg)
 	}
 	for _, bad := range []*api.ListRunsRequest{

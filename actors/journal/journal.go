@@ -40,7 +40,11 @@ type Row struct {
 	// Worker id of the binding of a live sticky run; empty otherwise: stores
 	// clear it in the row of a finished run.
 	BoundWorker string
-	Epoch       uint64
+	// LastWorker is the worker id of a finished sticky run's last binding: what
+	// people want to know of it. Nothing is found by it. Stores clear it in the row
+	// of an unfinished run.
+	LastWorker string
+	Epoch      uint64
 	// Dormant: unfinished, but nothing in memory until one of what is below.
 	// They mean nothing in the row of another run. Stores clear it in the row of
 	// a finished run.

@@ -37,6 +37,8 @@ func (r *Row) Normalize() {
 	r.FinishedAt = FromMicros(Micros(r.FinishedAt))
 	if Finished(r.Status) {
 		r.BoundWorker, r.Dormant = "", false
+	} else {
+		r.LastWorker = ""
 	}
 }
 

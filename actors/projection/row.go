@@ -26,6 +26,9 @@ func Row(s *run.State, shard int) *journal.Row {
 			row.WakeAt = time.UnixMicro(d.WakeAtUs)
 		}
 	}
+	if s.Ended() {
+		row.LastWorker = s.Binding.Worker.GetWorkerId()
+	}
 	if s.Failure != nil {
 		row.FailureCode, row.FailureMessage = s.Failure.Code, s.Failure.Message
 	}

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -38,7 +39,7 @@ func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
 func Listed(row *journal.Row) *api.Run {
 	v := &api.Run{
 		RunId: row.RunID, Workflow: row.Workflow, DefinitionHash: row.DefinitionHash, Status: row.Status, Sticky: row.Sticky,
-		WorkerId: row.BoundWorker, Epoch: row.Epoch, CreatedAt: timestamp(row.CreatedAt), FinishedAt: timestamp(row.FinishedAt),
+		WorkerId: cmp.Or(row.BoundWorker, row.LastWorker), Epoch: row.Epoch, CreatedAt: timestamp(row.CreatedAt), FinishedAt: timestamp(row.FinishedAt),
 		ParentRun: row.ParentRun, Trigger: row.Trigger, Priority: row.Priority, Pool: row.Pool, Dormant: row.Dormant,
 		WaitingFor: waitingFor(row),
 	}
@@ -54,13 +55,13 @@ func waitingFor(row *journal.Row) string {
 	case !row.Dormant:
 		return ""
 	case row.WakeOnUp != "":
-		return fmt.Sprintf("worker %s to come up", row.WakeOnUp)
+		return fmt.Sprintf("worker %q to come back", row.WakeOnUp)
 	case row.Line != 0:
 		return fmt.Sprintf("its turn: others of workflow %q wait longer for a worker of pool %q", row.Workflow, row.Pool)
 	case !row.WakeAt.IsZero():
 		return "until " + row.WakeAt.UTC().Format(time.RFC3339)
 	case row.WakeOnGone != "":
-		return fmt.Sprintf("a step on worker %s", row.WakeOnGone)
+		return fmt.Sprintf("a step on worker %q", row.WakeOnGone)
 	}
 	return ""
 }

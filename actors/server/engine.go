@@ -300,13 +300,9 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 	if err != nil {
 		return nil, err
 	}
+	e.wakeByWall(&record.Row)
 	view := projection.Run(&record, m.State())
-	if !journal.Finished(record.Row.Status) {
-		var here bool
-		if view.Run.WaitingFor, here = e.host.waitingHere(ctx, runID); !here {
-			view.Run.WaitingFor = e.host.waitingStored(m)
-		}
-	}
+	e.addWait(ctx, view.Run, func() (*run.Machine, error) { return m, nil })
 	if len(view.GetChildren()) > 0 {
 		if err := e.addStatuses(ctx, runID, view.GetChildren()); err != nil {
 			return nil, err
@@ -391,15 +387,20 @@ func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, toke
 		return nil, "", err
 	}
 	runs := make([]*api.Run, len(rows))
-	toWall := e.host.clock.ToWall()
 	for i := range rows {
-		if toWall != nil {
-			rows[i].WakeAt = toWall(rows[i].WakeAt) // it becomes a text
-		}
+		e.wakeByWall(&rows[i])
 		runs[i] = projection.Listed(&rows[i])
 	}
 	e.addWaits(ctx, runs)
 	return runs, next, nil
+}
+
+// wakeByWall has the time at which a run is woken in that of the wall clock: it
+// becomes a text.
+func (e *Engine) wakeByWall(row *journal.Row) {
+	if toWall := e.host.clock.ToWall(); toWall != nil {
+		row.WakeAt = toWall(row.WakeAt)
+	}
 }
 
 const (
@@ -411,15 +412,14 @@ const (
 	waitsWithin = time.Second
 )
 
-// addWaits says what those of a page wait for that are not dormant: a run that has
-// no worker yet, for example, whose row says nothing of it.
+// addWaits says what the runs of a page wait for, as addWait does for one.
 func (e *Engine) addWaits(ctx context.Context, runs []*api.Run) {
 	ctx, cancel := context.WithTimeout(ctx, waitsWithin)
 	defer cancel()
 	var asking sync.WaitGroup
 	room, asked := make(chan struct{}, waitsAtOnce), 0
 	for _, r := range runs {
-		if r.GetDormant() || journal.Finished(r.GetStatus()) {
+		if journal.Finished(r.GetStatus()) {
 			continue
 		}
 		if asked++; asked > waitsListed {
@@ -428,14 +428,30 @@ func (e *Engine) addWaits(ctx context.Context, runs []*api.Run) {
 		room <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-room }()
-			if words, here := e.host.waitingHere(ctx, r.GetRunId()); here {
-				r.WaitingFor = words
-			} else if _, m, err := e.stored(ctx, r.GetRunId()); err == nil {
-				r.WaitingFor = e.host.waitingStored(m)
-			}
+			e.addWait(ctx, r, func() (*run.Machine, error) {
+				_, m, err := e.stored(ctx, r.GetRunId())
+				return m, err
+			})
 		})
 	}
 	asking.Wait()
+}
+
+// addWait says what an unfinished run waits for: as its activation knows it; by
+// its history, if it has none here; by its row, if these say nothing.
+func (e *Engine) addWait(ctx context.Context, r *api.Run, stored func() (*run.Machine, error)) {
+	if journal.Finished(r.GetStatus()) {
+		return
+	}
+	words, here := e.host.waitingHere(ctx, r.GetRunId())
+	if !here {
+		if m, err := stored(); err == nil {
+			words = e.host.waitingStored(m)
+		}
+	}
+	if words != "" {
+		r.WaitingFor = words
+	}
 }
 
 // Workflow returns the current version of a workflow. Errors: UNKNOWN_WORKFLOW.

@@ -117,6 +117,13 @@ func TestRequestsCarryTheFlags(t *testing.T) {
 		l.GetParentRun() != "p" || !l.GetCreatedAfter().AsTime().Equal(epoch.Add(10*time.Second-time.Hour)) || l.GetPageSize() != 1 || l.GetPageToken() != "p2" {
 		t.Errorf("listed %v", l)
 	}
+	for _, names := range [][]string{{"--roots", "--meta"}, {"--root", "--metadata"}} {
+		r = execute(t.Context(), env, "run", "list", names[0], names[1], "tenant=a", names[1], "kind=b=c", "--limit", "1")
+		l = f.listed[len(f.listed)-1]
+		if r.code != 0 || !l.GetRoots() || len(l.GetMetadata()) != 2 || l.GetMetadata()["tenant"] != "a" || l.GetMetadata()["kind"] != "b=c" {
+			t.Errorf("%v: %v: listed %v", names, r, l)
+		}
+	}
 	r = execute(t.Context(), env, "event", "push", "user:create", "--payload", "{}", "--id", "e", "--meta", "a=b")
 	if p := f.pushed[0]; r.code != 0 || string(p.GetPayload()) != "{}" || p.GetEventId() != "e" || p.GetMetadata()["a"] != "b" {
 		t.Errorf("%v: pushed %v", r, p)

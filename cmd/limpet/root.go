@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
@@ -57,6 +58,7 @@ NO_COLOR in the environment means no colours.
 	config.Register(flags, &c.settings, config.Shared)
 	flags.BoolVar(&c.json, "json", false, "print JSON for programs")
 	flags.StringVar(&c.color, "color", "auto", "colours: auto, always or never")
+	root.SetGlobalNormalizationFunc(byOtherName)
 	root.AddCommand(
 		c.serverCommand(), c.devCommand(), c.configCommand(),
 		c.runCommand(), c.eventCommand(),
@@ -66,6 +68,16 @@ NO_COLOR in the environment means no colours.
 	version.Annotations = map[string]string{takesSettings: takesNone}
 	root.AddCommand(version)
 	return root
+}
+
+// otherNames of flags, which people try first.
+var otherNames = map[string]string{"metadata": "meta", "root": "roots"}
+
+func byOtherName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if proper, ok := otherNames[name]; ok {
+		name = proper
+	}
+	return pflag.NormalizedName(name)
 }
 
 // group is a command that only holds others.

@@ -27,6 +27,7 @@ func (c *cli) runListCommand() *cobra.Command {
 		Short: "List runs, newest first",
 		Example: `  limpet run list
   limpet run list --workflow index-and-ask --status running,failed --since 24h
+  limpet run list --roots --meta tenant=a
   limpet run list --worker gpu-1 --limit 1000 --json`,
 		Args: cobra.NoArgs,
 		RunE: c.does(func(ctx context.Context, _ []string) error {
@@ -35,6 +36,9 @@ func (c *cli) runListCommand() *cobra.Command {
 			}
 			if since < 0 {
 				return messages.Errorf(messages.CodeInvalidArgument, "--since is %s, less than 0", since)
+			}
+			if req.Roots && req.ParentRun != "" {
+				return messages.Errorf(messages.CodeInvalidArgument, "--roots and --parent cannot both be given: the children of a run are no roots")
 			}
 			var err error
 			if req.Statuses, err = parseStatuses(statuses); err != nil {
@@ -62,6 +66,8 @@ func (c *cli) runListCommand() *cobra.Command {
 	cmd.Flags().StringSliceVar(&statuses, "status", nil, "only these: running, succeeded, failed, canceled, set-aside")
 	cmd.Flags().StringVar(&req.WorkerId, "worker", "", "only runs bound to the worker with this id")
 	cmd.Flags().StringVar(&req.ParentRun, "parent", "", "only children of this run")
+	cmd.Flags().BoolVar(&req.Roots, "roots", false, "only runs that no other run started")
+	cmd.Flags().StringToStringVar(&req.Metadata, "meta", nil, "only runs with all these entries of metadata, as key=value; may be repeated")
 	cmd.Flags().DurationVar(&since, "since", 0, "only runs created within this time, such as 90m or 24h")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most")
 	cmd.Flags().StringVar(&req.PageToken, "page-token", "", "go on where an earlier listing ended")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -33,6 +34,55 @@ func TestListingSaysWhatAnUnboundRunWaitsFor(t *testing.T) {
 	if words := list.Msg.GetRuns()[0].GetWaitingFor(); !strings.Contains(words, "gpu") || words != got.GetRun().GetWaitingFor() {
 		t.Errorf("the listing says %q, the run %q", words, got.GetRun().GetWaitingFor())
 	}
+}
+
+// A listing says of a dormant run what the run itself says, and of a finished one
+// where it was bound.
+func TestListingSaysWhatTheRunSays(t *testing.T) {
+	hard := sdk.NewWorkflow[int]("hard", sdk.WorkflowConfig{Sticky: sdk.Hard})
+	sdk.AddStep(hard, "s", func(_ sdk.Context, in int) (int, error) {
+		if in > 0 {
+			return 0, errors.New("not today")
+		}
+		return in, nil
+	}, sdk.StepConfig{Retries: 1, Backoff: 30 * time.Hour, BackoffMax: 30 * time.Hour})
+	e := sdktest.Start(t, sdktest.Config{}, hard)
+	for in, want := range map[int]string{0: "", 1: "until 20"} {
+		run, err := hard.Start(t.Context(), e.Client(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for entry, err := range run.Watch(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if entry.GetEvents()[len(entry.GetEvents())-1].GetRunDormant() != nil {
+				break
+			}
+		}
+		listed, got := bothViews(t, e, run.ID())
+		if listed.GetWorkerId() != "worker-1" || listed.GetWorkerId() != got.GetWorkerId() || !strings.HasPrefix(listed.GetWaitingFor(), want) ||
+			(want == "") != (listed.GetWaitingFor() == "") || listed.GetWaitingFor() != got.GetWaitingFor() {
+			t.Errorf("the listing says %v, the run %v", listed, got)
+		}
+	}
+}
+
+// bothViews is a run as the newest one of a listing and as it is by itself.
+func bothViews(t *testing.T, e *sdktest.Engine, runID string) (listed, got *api.Run) {
+	t.Helper()
+	list, err := e.Client().Service().ListRuns(t.Context(), connect.NewRequest(&api.ListRunsRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := e.Client().Run(runID).Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := list.Msg.GetRuns()[0].GetRunId(); id != runID {
+		t.Fatalf("the newest run is %s, not %s", id, runID)
+	}
+	return list.Msg.GetRuns()[0], run.GetRun()
 }
 
 // A parent's children are shown with what became of them, and a replayed run with
@@ -111,6 +161,9 @@ func TestStepsOfAWorkerThatIsAway(t *testing.T) {
 		if entry.GetEvents()[0].GetBindingLost() != nil {
 			break
 		}
+	}
+	if listed, got := bothViews(t, e, run.ID()); !strings.Contains(got.GetWaitingFor(), `worker "worker-1" to come back (`) || listed.GetWaitingFor() != got.GetWaitingFor() {
+		t.Errorf("the listing says %q, the run %q", listed.GetWaitingFor(), got.GetWaitingFor())
 	}
 	got, err := run.Get(t.Context())
 	if err != nil {

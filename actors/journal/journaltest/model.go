@@ -81,6 +81,7 @@ var (
 			Status:      rapid.SampledFrom([]messages.RunStatus{running, running, running, succeeded, failed, canceled, setAside}).Draw(t, "status"),
 			ParentRun:   rapid.SampledFrom([]string{"", "p1", "p2"}).Draw(t, "parent"),
 			BoundWorker: drawWorker.Draw(t, "bound"),
+			LastWorker:  drawWorker.Draw(t, "last"),
 			Epoch:       uint64(rapid.IntRange(0, 3).Draw(t, "epoch")),
 			Dormant:     rapid.Bool().Draw(t, "dormant"),
 			WakeAt:      drawTime.Draw(t, "wake at"),
@@ -140,6 +141,8 @@ func (m *model) apply(a journal.Append) {
 	}
 	if journal.Finished(row.Status) {
 		row.BoundWorker, row.Dormant = "", false
+	} else {
+		row.LastWorker = ""
 	}
 	m.rows[a.RunID] = row
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"encoding/binary"
 	"strings"
 	"unicode/utf8"
@@ -90,7 +91,7 @@ func (a *appends) row(r *journal.Row) {
 	a.nonzero(journal.Micros(r.WakeAt))
 	a.optional(r.WakeOnUp)
 	a.optional(r.WakeOnGone)
-	a.optional(r.BoundWorker)
+	a.optional(cmp.Or(r.BoundWorker, r.LastWorker)) // one of them is empty
 	a.text(r.Workflow)
 	a.optional(r.Pool)
 	a.optional(r.ParentRun)
@@ -212,7 +213,7 @@ func storableNames(a *journal.Append) error {
 	}
 	for _, f := range []struct{ name, value string }{
 		{"workflow", r.Workflow}, {"definition hash", r.DefinitionHash}, {"pool", r.Pool}, {"parent run", r.ParentRun},
-		{"trigger", r.Trigger}, {"bound worker", r.BoundWorker}, {"wake on up", r.WakeOnUp}, {"wake on gone", r.WakeOnGone},
+		{"trigger", r.Trigger}, {"bound worker", r.BoundWorker}, {"last worker", r.LastWorker}, {"wake on up", r.WakeOnUp}, {"wake on gone", r.WakeOnGone},
 		{"failure code", r.FailureCode},
 	} {
 		if !isText(f.value) {

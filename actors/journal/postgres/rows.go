@@ -27,6 +27,10 @@ func scanRow(rows pgx.Rows, before ...any) (r journal.Row, err error) {
 	r.Shard, r.Dormant = int(shard), phase == phaseDormant
 	r.Status, r.Sticky = messages.RunStatus(status), messages.Sticky(sticky)
 	r.Epoch = uint64(epoch)
+	if phase >= phaseFinished {
+		// The column has the worker of the last binding then; no index has it.
+		r.BoundWorker, r.LastWorker = "", r.BoundWorker
+	}
 	r.CreatedAt, r.FinishedAt, r.WakeAt = journal.FromMicros(createdAt), journal.FromMicros(finishedAt), journal.FromMicros(wakeAt)
 	r.LineSince = journal.FromMicros(lineSince)
 	return r, err

@@ -72,6 +72,7 @@ var columns = []column{
 		bind: func(s *sqlite.Stmt, p int, r *journal.Row) { s.BindInt64(p, journal.Micros(r.LineSince)) },
 		read: func(s *sqlite.Stmt, c int, r *journal.Row) { r.LineSince = journal.FromMicros(s.ColumnInt64(c)) },
 	},
+	text("last_worker", func(r *journal.Row) *string { return &r.LastWorker }),
 }
 
 // rowColumns is the column list of every statement that reads or writes rows.

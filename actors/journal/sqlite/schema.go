@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -150,3 +150,7 @@ CREATE INDEX run_metadata_listed ON run_metadata(pair, workflow, status, child, 
 CREATE TABLE metadata_to_fill (since INTEGER NOT NULL) STRICT;
 INSERT INTO metadata_to_fill SELECT 1 WHERE EXISTS (SELECT 1 FROM runs);
 `
+
+// schema8: where a finished run was bound at last. It is no part of bound_worker,
+// whose index is to have live runs only.
+const schema8 = "ALTER TABLE runs ADD COLUMN last_worker TEXT;"
