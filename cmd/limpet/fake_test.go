@@ -26,6 +26,8 @@ type fakeAPI struct {
 	listed  []*api.ListRunsRequest
 	calls   []string
 	empty   bool
+	// workers are listed; nil lists fakeWorkers.
+	workers []*api.Worker
 	// breakWatch breaks the next watch after two entries.
 	breakWatch bool
 	waits      int

@@ -33,6 +33,9 @@ func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersR
 	if f.empty {
 		return connect.NewResponse(&api.ListWorkersResponse{}), nil
 	}
+	if f.workers != nil {
+		return connect.NewResponse(&api.ListWorkersResponse{Workers: f.workers}), nil
+	}
 	return connect.NewResponse(&api.ListWorkersResponse{Workers: fakeWorkers()}), nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
@@ -18,7 +19,8 @@ func (c *cli) runCancelCommand() *cobra.Command {
 		Short: "Cancel a run and, unless they were spawned to go on, its children",
 		Example: `  limpet run cancel 01k9w2c5m0 --reason "wrong corpus"
   limpet run cancel 01k9w2c5m0 --wait`,
-		Args: oneArg("the id of a run"),
+		Args:              oneArg("the id of a run"),
+		ValidArgsFunction: c.completesArg(runIDs(messages.RunStatus_RUN_STATUS_RUNNING)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			if err := wait.check(); err != nil {
 				return err

@@ -20,7 +20,8 @@ func (c *cli) runGetCommand() *cobra.Command {
 		Example: `  limpet run get 01k9w2c5m0
   limpet run get 01k9w2c5m0 --output ask        # only the JSON that step "ask" returned
   limpet run get 01k9w2c5m0 --json`,
-		Args: oneArg("the id of a run"),
+		Args:              oneArg("the id of a run"),
+		ValidArgsFunction: c.completesArg(runIDs()),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {
@@ -40,6 +41,7 @@ func (c *cli) runGetCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&output, "output", "", "print only the output of this step, as JSON")
+	c.completesFlag(cmd, "output", stepNames)
 	return cmd
 }
 

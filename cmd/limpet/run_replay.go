@@ -19,7 +19,8 @@ func (c *cli) runReplayCommand() *cobra.Command {
 		Short: "Run the steps of a finished run again, on whichever worker fits",
 		Example: `  limpet run replay 01k9w2c5m0
   limpet run replay 01k9w2c5m0 --step ask --wait     # ask and what descends from it`,
-		Args: oneArg("the id of a run"),
+		Args:              oneArg("the id of a run"),
+		ValidArgsFunction: c.completesArg(runIDs(endedStatuses...)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			if err := wait.check(); err != nil {
 				return err
@@ -47,6 +48,7 @@ func (c *cli) runReplayCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringSliceVar(&req.Steps, "step", nil, "this step and what descends from it; may be repeated; none means all")
+	c.completesFlag(cmd, "step", stepNames)
 	wait.add(cmd)
 	return cmd
 }

@@ -19,7 +19,8 @@ when there is one again, if its own is lost.
 Exit code 7 if the run did not succeed. --json prints one object a line.`,
 		Example: `  limpet run watch 01k9w2c5m0
   limpet run watch 01k9w2c5m0 --after 12 --json`,
-		Args: oneArg("the id of a run"),
+		Args:              oneArg("the id of a run"),
+		ValidArgsFunction: c.completesArg(runIDs()),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {

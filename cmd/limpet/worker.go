@@ -88,7 +88,8 @@ func (c *cli) workerGetCommand() *cobra.Command {
 		Short: "Show a worker: its load, labels, workflows and local state",
 		Example: `  limpet worker get gpu-1
   limpet worker get gpu-1 --json`,
-		Args: oneArg("the id of a worker"),
+		Args:              oneArg("the id of a worker"),
+		ValidArgsFunction: c.completesArg(workerIDs()),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {

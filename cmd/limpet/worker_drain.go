@@ -43,7 +43,8 @@ With --wait the command ends with exit code
 		Example: `  limpet worker drain gpu-1 --wait
   limpet worker drain gpu-1 --deadline 30m
   limpet worker undrain gpu-1`,
-		Args: oneArg("the id of a worker"),
+		Args:              oneArg("the id of a worker"),
+		ValidArgsFunction: c.completesArg(workerIDs(api.WorkerState_WORKER_STATE_UP)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {
@@ -152,7 +153,8 @@ func (c *cli) workerUndrainCommand() *cobra.Command {
 		Short: "Let a worker that was drained take on new runs again",
 		Example: `  limpet worker undrain gpu-1
   limpet worker undrain gpu-1 --json`,
-		Args: oneArg("the id of a worker"),
+		Args:              oneArg("the id of a worker"),
+		ValidArgsFunction: c.completesArg(workerIDs(api.WorkerState_WORKER_STATE_DRAINING)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {
