@@ -29,6 +29,13 @@ const (
 	// StepInputBytesMax limits what a step is given: the input of its run and the
 	// outputs of its parents together.
 	StepInputBytesMax = 16 * PayloadBytesMax
+	// RunDispatchBytesMax limits what a run has on the way to workers: what they
+	// have not answered yet, and one attempt. The rest of what is ready is sent
+	// later. A worker answers at once, so that this bounds memory, not speed.
+	RunDispatchBytesMax = 4 << 20
+	// RunQuestionsMax limits the questions of a run that placement has not answered
+	// yet.
+	RunQuestionsMax = 64
 	// RunQueueBytesMax limits what a run that cannot go on, because the journal is
 	// out of reach, keeps of what it is told, and ServerQueueBytesMax that of all
 	// runs of a server. Beyond it a worker says it again later, and a call gets

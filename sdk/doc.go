@@ -29,6 +29,8 @@
 //	StepInputBytesMax           16 MiB      input of a run and outputs of a step's parents together
 //	DocumentDepthMax            1,000       arrays and objects within each other in an input
 //	CheckCostMax                10,000,000  work of checking an input against its schema
+//	RunDispatchBytesMax         4 MiB       what a run has on the way to workers; more is sent once they have answered
+//	RunQuestionsMax             64          questions of a run for a worker that are not answered yet
 //	RunQueueBytesMax            32 MiB      what a run keeps of what it is told while the journal is out of reach
 //	ServerQueueBytesMax         256 MiB     the same of all runs of a server
 //	WorkerResultsBytesMax       64 MiB      results that a worker keeps; beyond it begins nothing new until some are recorded

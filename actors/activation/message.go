@@ -23,6 +23,8 @@ type Facts interface {
 	// Serves says whether a worker's process has all steps of a workflow
 	// registered; known is false if the process has not said so yet.
 	Serves(worker *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool)
+	// Slots are those of a worker's process; 0 if it has not said so yet.
+	Slots(worker *messages.WorkerRef) int
 	// UpWorkers are the ids of the workers that are up.
 	UpWorkers() []string
 	// Absences are the times without any server, as far as they are known.

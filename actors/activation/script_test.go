@@ -211,6 +211,7 @@ func (s *script) Absences() []run.Absence { return nil }
 func (s *script) Serves(*messages.WorkerRef, *messages.WorkflowDefinition) (bool, bool) {
 	return true, !s.unknown
 }
+func (s *script) Slots(*messages.WorkerRef) int { return 2 }
 func (s *script) LeaseTerm(w *messages.WorkerRef, mark uint64) (uint64, bool) {
 	newest := s.terms[w.WorkerId]
 	return newest[1], mark >= newest[0]

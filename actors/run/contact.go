@@ -12,6 +12,8 @@ type contact struct {
 	// it last said anything.
 	heard   bool
 	heardAt time.Time
+	// unread is what the worker was sent, in bytes, until it has answered.
+	unread int
 	// takeUp: the attempt was dispatched by an earlier activation, or the
 	// worker was out of reach since; takenUpAt says when it was asked for.
 	takeUp    bool
@@ -32,7 +34,7 @@ type contact struct {
 }
 
 // hear notes that the worker said something of the attempt.
-func (c *contact) hear(now time.Time) { c.heard, c.heardAt = true, now }
+func (c *contact) hear(now time.Time) { c.heard, c.heardAt, c.unread = true, now, 0 }
 
 // send notes that the worker is told something of the attempt, and is to answer.
 func (c *contact) send(now time.Time) { c.heard, c.sentAt = false, now }

@@ -9,6 +9,7 @@
 //   - Inputs that arrive while an append is in flight wait, of copies of what a
 //     worker says one. They are decided together afterwards, into one entry.
 //   - If the append fails for good the machine is thrown away with its state.
+//   - No more of a run is sent at once than there is room for: see room.go.
 //   - A question to placement is not an effect: it goes out at once. A turn that
 //     asks one holds its append for the answer, which is immediate, so that
 //     "started, bound, dispatched" is one entry.
@@ -21,6 +22,7 @@
 //	commands.go children.go        start, take-up, cancel, replay, spawn; how a run
 //	                               parts with its children at its end
 //	placing.go questions.go        bindings and dispatches; what placement is asked
+//	room.go                        how much of a run is sent at once
 //	attempts.go contact.go         what a worker says of an attempt
 //	workers.go gone.go             news of worker processes
 //	leaving.go move.go drain.go    how a SOFT run leaves its worker: a busy one, one

@@ -140,5 +140,5 @@ func (m *Machine) justLeft() string {
 // forgetBinding forgets what concerns the binding so far.
 func (m *Machine) forgetBinding() {
 	m.leaving.forget()
-	m.spare, m.seen = nil, nil
+	m.spare, m.seen, m.fullAt = nil, nil, time.Time{}
 }

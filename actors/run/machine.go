@@ -6,7 +6,8 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Config holds the times of a machine. Zero fields take the defaults.
+// Config holds the times of a machine, and what it may ask. Zero fields take the
+// defaults.
 type Config struct {
 	// ResendAfter: a message to a worker or placement that nothing was heard
 	// of is sent again. Default 2 s.
@@ -45,6 +46,9 @@ type Config struct {
 	// so long is asked what became of it, for what it said may have been lost.
 	// Default 30 s.
 	ReassureAfter time.Duration
+	// SlotsOf says how many slots a worker's process has; 0 if that is not known
+	// yet. nil: any number.
+	SlotsOf func(worker *messages.WorkerRef) int
 }
 
 func (c Config) withDefaults() Config {
@@ -99,6 +103,8 @@ type Machine struct {
 	// earlier placement, had tried; zero if it was the first.
 	backAt time.Time
 	lining lining
+	// fullAt is when there was last no room for what was ready.
+	fullAt time.Time
 	// spare is a process of the bound worker id that is older than the bound
 	// one, which is not told to be gone. seen is the newest news of that id since
 	// the binding.

@@ -50,17 +50,26 @@ func (m *Machine) bindFirst() {
 	}
 }
 
-// placeSteps places each ready step on its own.
+// placeSteps places each ready step on its own. No more than RunQuestionsMax
+// questions are open that placement has not answered yet.
 func (m *Machine) placeSteps() {
+	room, questions := m.room(), messages.RunQuestionsMax-m.questions.unanswered()
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		if !m.ready(st) {
+		switch isNew := m.questions.open[i] == nil; {
+		case !m.ready(st):
 			m.withdraw(i)
 			continue
+		case !room.any(), isNew && questions <= 0:
+			continue
+		case isNew:
+			questions--
 		}
 		if p := m.placement(i, wish{since: st.ReadyAt}); p != nil {
 			m.later(Watch{p.Worker.WorkerId, p.Worker.Incarnation})
-			m.dispatch(i, p.Worker, p.GrantId)
+			if m.dispatch(i, p.Worker, p.GrantId) {
+				room.take(&m.contacts[i])
+			}
 		}
 	}
 }
@@ -97,12 +106,21 @@ func (m *Machine) bind(to *messages.WorkerRef, reason messages.Reason, grant uin
 	m.dispatchReady(grant)
 }
 
-// dispatchReady sends what is ready under the binding, and first what builds the
-// state that it needs.
+// dispatchReady sends what is ready under the binding, as far as there is room, and
+// first what builds the state that it needs.
 func (m *Machine) dispatchReady(grant uint64) {
 	m.beginRebuilds()
+	room := m.room()
 	for i := range m.s.Steps {
-		if m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 && m.dispatch(i, m.s.Binding.Worker, grant) {
+		if !m.ready(&m.s.Steps[i]) || len(m.s.missing(i)) > 0 {
+			continue
+		}
+		if !room.any() {
+			m.fullAt = m.now
+			return
+		}
+		if m.dispatch(i, m.s.Binding.Worker, grant) {
+			room.take(&m.contacts[i])
 			grant = 0
 		}
 	}
@@ -150,13 +168,18 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 		Workflow: m.s.Def.Name, DefinitionHash: m.s.Start.DefinitionHash, Sticky: m.s.Def.Sticky,
 		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority),
 		Bound:    m.s.isSticky() && !m.turn.boundNow, GrantId: grant,
-		ReadyUs: st.ReadyAt.UnixMicro(), ParentRun: m.s.Start.ParentRun, Rebuild: st.Rebuild != nil,
+		ReadyUs: m.turnOf(st).UnixMicro(), ParentRun: m.s.Start.ParentRun, Rebuild: st.Rebuild != nil,
 	}
 	if !c.takeUp {
 		m.fill(d, st)
+		c.unread = d.SizeVT()
 	}
 	m.later(SendWorker{st.Worker, d})
 }
+
+// turnOf is since when an attempt waits for a slot among those of other runs: what
+// waited in its own run comes after what others sent meanwhile.
+func (m *Machine) turnOf(st *Step) time.Time { return later(st.ReadyAt, m.fullAt) }
 
 // fill adds what only the execution of an attempt needs.
 func (m *Machine) fill(d *messages.Dispatch, st *Step) {

@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 
 // TestFoldIsLiveState throws random inputs at a machine, sensible ones and
 // others, and checks after each that its entries fold to its live state, that
-// all invariants hold, and that its timer does not fire again and again.
+// all invariants hold, that no more is sent than there is room for, and that its
+// timer does not fire again and again.
 func TestFoldIsLiveState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &property{t: t, def: drawDefinition(t), now: scriptEpoch}
-		p.m = New(scriptRun, p.def, Config{})
+		p := &property{t: t, def: drawDefinition(t), now: scriptEpoch, slots: rapid.IntRange(0, 3).Draw(t, "slots")}
+		p.m = New(scriptRun, p.def, p.config())
 		p.folded = NewState(scriptRun, p.def)
 		p.handle(p.start())
 		for range rapid.IntRange(1, 60).Draw(t, "inputs") {
@@ -41,6 +43,25 @@ type property struct {
 	folded   *State
 	asked    []*messages.Place
 	stopped  bool
+	slots    int // of each worker, as far as the server knows
+}
+
+func (p *property) config() Config {
+	return Config{SlotsOf: func(*messages.WorkerRef) int { return p.slots }}
+}
+
+// hasRoom checks that an entry sends no more than the worker has slots.
+func (p *property) hasRoom(e *messages.Entry) {
+	sends := slices.ContainsFunc(e.Events, func(ev *messages.Event) bool { return ev.GetStepDispatched() != nil })
+	live, s := 0, p.m.State()
+	for i := range s.Steps {
+		if s.Steps[i].Phase == Live && !p.m.contacts[i].waitingChild {
+			live++
+		}
+	}
+	if sends && s.isSticky() && live > max(1, p.slots) {
+		p.t.Fatalf("%d attempts are live on a worker with %d slots", live, p.slots)
+	}
 }
 
 func drawDefinition(t *rapid.T) *messages.WorkflowDefinition {
@@ -215,6 +236,7 @@ func (p *property) handle(in Input) {
 		switch a := a.(type) {
 		case Append:
 			p.inFlight = &a
+			p.hasRoom(a.Entry)
 		case Ask:
 			p.asked = append(p.asked, a.Message)
 		case SetTimer:
@@ -270,11 +292,11 @@ func (p *property) restore() {
 	p.inFlight, p.timer, p.stopped, p.asked = nil, time.Time{}, false, nil
 	p.clock = rapid.SampledFrom([]time.Duration{0, 0, -10 * time.Second, 10 * time.Second}).Draw(p.t, "clock")
 	if len(p.stored) == 0 {
-		p.m = New(scriptRun, p.def, Config{})
+		p.m = New(scriptRun, p.def, p.config())
 		p.handle(p.start())
 		return
 	}
-	m, err := Restore(scriptRun, p.def, p.stored, Config{})
+	m, err := Restore(scriptRun, p.def, p.stored, p.config())
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -97,6 +97,16 @@ func (q *questions) unheard() bool {
 	return false
 }
 
+// unanswered counts the open questions that placement has said nothing about yet.
+func (q *questions) unanswered() (n int) {
+	for _, open := range q.open {
+		if open != nil && !open.answered {
+			n++
+		}
+	}
+	return n
+}
+
 // wait says that a question is open that has not been answered with a worker.
 func (q *questions) wait() bool {
 	return slices.ContainsFunc(q.open, func(open *question) bool { return open != nil && open.placed == nil })

@@ -183,13 +183,18 @@ func fan(sticky messages.Sticky, steps int) *messages.WorkflowDefinition {
 	return definition(sticky, append(list, join)...)
 }
 
-// BenchmarkFan is a workflow of the largest size: 999 roots and a join.
+// BenchmarkFan is a workflow of the largest size: 999 roots and a join. The worker has
+// slots for all of it, or for few.
 func BenchmarkFan(b *testing.B) {
-	for _, sticky := range []messages.Sticky{messages.Sticky_STICKY_NONE, messages.Sticky_STICKY_SOFT} {
-		b.Run(sticky.String(), func(b *testing.B) {
-			def := fan(sticky, messages.StepsMax)
+	for _, of := range []struct {
+		sticky messages.Sticky
+		slots  int
+	}{{messages.Sticky_STICKY_NONE, 1000}, {messages.Sticky_STICKY_SOFT, 1000}, {messages.Sticky_STICKY_SOFT, 8}} {
+		b.Run(fmt.Sprintf("%s/slots=%d", of.sticky, of.slots), func(b *testing.B) {
+			def := fan(of.sticky, messages.StepsMax)
 			for b.Loop() {
 				d := newDriver(def)
+				d.m.cfg.SlotsOf = func(*messages.WorkerRef) int { return of.slots }
 				d.handle(Start{Started: &messages.RunStarted{Workflow: "wf"}})
 				for _, st := range def.Steps {
 					d.handle(d.succeed(st.Name, nil))

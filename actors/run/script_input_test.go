@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -121,6 +122,10 @@ func (s *script) question(w words, step string) uint64 {
 
 func (s *script) start(w words) Input {
 	started := &messages.RunStarted{Workflow: "wf", DefinitionHash: "h", Input: []byte(w.named["input"]), Sticky: s.def.Sticky, Trigger: "api"}
+	if bytes := w.named["input-bytes"]; bytes != "" {
+		n, _ := strconv.Atoi(bytes)
+		started.Input = make([]byte, n)
+	}
 	if name := w.named["workflow"]; name != "" {
 		started.Workflow = name
 	}

@@ -140,9 +140,10 @@ func (s *script) message(msg proto.Message) string {
 			{d.Bound, " bound"},
 			{d.GrantId != 0, " granted"},
 			{d.Rebuild, " rebuild"},
+			{d.ReadyUs != s.m.s.Step(d.Step).ReadyAt.UnixMicro(), " turn=" + time.UnixMicro(d.ReadyUs).Sub(scriptEpoch).String()},
 			{d.StateNew, fmt.Sprintf(" state-new=%q", d.StateReason.Words())},
 			{d.PreviousWorker != "", " previous=" + d.PreviousWorker},
-			{len(d.Input) > 0, fmt.Sprintf(" input=%s", d.Input)},
+			{len(d.Input) > 0, " input=" + payload(d.Input)},
 			{len(d.Parents) > 0, fmt.Sprintf(" parents=%s", d.Parents)},
 			{len(d.HandedOff) > 0, " handed-off=" + handed(d.HandedOff)},
 		} {
@@ -218,7 +219,7 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 	case strings.HasSuffix(string(f.Name()), "_us"):
 		return time.UnixMicro(v.Int()).Sub(scriptEpoch).String()
 	case f.Kind() == protoreflect.BytesKind:
-		return string(v.Bytes())
+		return payload(v.Bytes())
 	case f.Kind() == protoreflect.EnumKind && f.Enum().FullName() == "limpet.v1.Reason":
 		return quoted(messages.Reason(v.Enum()).Words())
 	case f.Kind() == protoreflect.EnumKind && f.Enum().FullName() == "limpet.v1.ReleaseReason":
@@ -238,6 +239,14 @@ func quoted(text string) string {
 		return fmt.Sprintf("%q", text)
 	}
 	return text
+}
+
+// payload shows one that is made up of zeros by its size.
+func payload(p []byte) string {
+	if len(p) > 0 && p[0] == 0 {
+		return fmt.Sprintf("%d bytes", len(p))
+	}
+	return string(p)
 }
 
 func handed(states []*messages.HandedState) string {

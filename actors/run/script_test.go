@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,11 +29,12 @@ import (
 // an entry caused is sent before "durable"; that happens by itself unless
 // "appends wait" was said. Times are relative to the start of the script.
 //
-//	start input=… workflow=… child-of=run/step bind-to=w1
+//	start input=… input-bytes=9 workflow=… child-of=run/step bind-to=w1
 //	placed w1 step=a question=q1 grant=9, waiting reason… reason=NO_LABELS, stay, placement restarted
 //	handed-off x=data bytes=9 epoch=1 failed=reason
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s executed=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
+//	slots w1 2, slots w1 unknown what the server knows of it; any number if nothing is said
 //	up w1 lacking-workflow, up w1 lacking=b, draining w1, gone w1 reason
 //	pass 10s quietly             time passes, timers fire; what is sent again is not shown
 //	stands still 10s             time passes, timers fire afterwards
@@ -99,6 +101,16 @@ type script struct {
 	names    map[uint64]string // of questions
 	open     map[string]uint64 // newest question by step
 	asks     int
+	slots    map[string]int // of workers, by id
+}
+
+func (s *script) config() Config { return Config{SlotsOf: s.slotsOf} }
+
+func (s *script) slotsOf(worker *messages.WorkerRef) int {
+	if n, said := s.slots[worker.WorkerId]; said {
+		return n
+	}
+	return messages.SlotsMax
 }
 
 func (s *script) fatal(format string, args ...any) { s.d.Fatalf(s.t, format, args...) }
@@ -146,8 +158,9 @@ func (s *script) workflow() {
 	if err := messages.ValidateDefinition(def); err != nil {
 		s.fatal("%v", err)
 	}
-	*s = script{t: s.t, d: s.d, def: def, m: New(scriptRun, def, Config{}), now: scriptEpoch,
+	*s = script{t: s.t, d: s.d, def: def, now: scriptEpoch, slots: map[string]int{},
 		folded: NewState(scriptRun, def), names: map[uint64]string{}, open: map[string]uint64{}}
+	s.m = New(scriptRun, def, s.config())
 }
 
 func (s *script) step(fields []string) *messages.StepDefinition {
@@ -293,6 +306,8 @@ func (s *script) command(w words) {
 			s.clock = s.span(off)
 		}
 		s.restart()
+	case "slots":
+		s.slots[w.at(1)], _ = strconv.Atoi(w.at(2))
 	case "shows":
 		s.shows(w.at(1))
 	case "waits-for":
@@ -339,10 +354,10 @@ func (s *script) wake() {
 func (s *script) restart() {
 	s.inFlight = nil
 	if len(s.stored) == 0 {
-		s.m, s.timer = New(scriptRun, s.def, Config{}), time.Time{}
+		s.m, s.timer = New(scriptRun, s.def, s.config()), time.Time{}
 		return
 	}
-	m, err := Restore(scriptRun, s.def, s.stored, Config{})
+	m, err := Restore(scriptRun, s.def, s.stored, s.config())
 	if err != nil {
 		s.printf("refused: %v", err)
 		return

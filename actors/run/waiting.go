@@ -33,6 +33,9 @@ func (m *Machine) waitingFor(i int) string {
 	if q := m.questions.open[m.questionFor(i)]; q != nil && q.waits != "" {
 		return q.waits
 	}
+	if m.s.bound() && !m.leaving.draining {
+		return m.awaitsRoom()
+	}
 	return fmt.Sprintf("a worker of pool %q", m.pool())
 }
 

@@ -35,11 +35,19 @@ func (f facts) LeaseTerm(w *messages.WorkerRef, mark uint64) (uint64, bool) {
 }
 
 func (f facts) Serves(ref *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool) {
+	info := f.info(ref)
+	return info != nil && run.HasSteps(info, def), info != nil
+}
+
+func (f facts) Slots(ref *messages.WorkerRef) int { return int(f.info(ref).GetSlots()) }
+
+// info is what a worker's process has said of itself; nil if it has not.
+func (f facts) info(ref *messages.WorkerRef) *messages.WorkerInfo {
 	w, ok := f.h.roster.Worker(ref.WorkerId)
 	if !ok || w.Info.GetIncarnation() != ref.Incarnation {
-		return false, false
+		return nil
 	}
-	return run.HasSteps(w.Info, def), true
+	return w.Info
 }
 
 func (f facts) UpWorkers() []string {

@@ -26,6 +26,9 @@
 //   - an attempt is executed at most once, by the process that it was durably
 //     sent to; a HARD run's only on the worker that it is bound to
 //
+//   - a sticky run has no more attempts at its worker than that has slots, but for
+//     those that wait for a child
+//
 //   - a SOFT run moves only for a reason that is recorded and true
 //
 //   - what a step recorded is what its live attempt returned, before the lease

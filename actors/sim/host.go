@@ -71,6 +71,14 @@ func (f facts) Serves(ref *messages.WorkerRef, def *messages.WorkflowDefinition)
 	return w.hasAll(def), true
 }
 
+func (f facts) Slots(ref *messages.WorkerRef) int {
+	w := f.sv.roster.up(ref.WorkerId)
+	if w == nil || w.inc() != ref.Incarnation {
+		return 0
+	}
+	return int(w.info.Slots)
+}
+
 func (f facts) UpWorkers() []string {
 	var ids []string
 	for _, w := range f.sv.roster.holders() {

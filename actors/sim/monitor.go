@@ -151,6 +151,7 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 	case *messages.Event_StepDispatched:
 		d := k.StepDispatched
 		m.dispatched[attemptKey(after.RunID, d.Step, d.Attempt)] = dispatched{d.Worker, d.Epoch, m.counts.Entries}
+		return m.hasRoom(after, d.Worker)
 	case *messages.Event_StepSucceeded:
 		m.outputs[after.RunID+"/"+k.StepSucceeded.Step] = string(k.StepSucceeded.Output)
 		return m.succeeded(after.RunID, k.StepSucceeded)
@@ -173,6 +174,21 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 		return m.local(after, ev)
 	}
 	return nil
+}
+
+// hasRoom checks that a sticky run has no more attempts on its worker than that has
+// slots. Those that may wait for a child do not count.
+func (m *monitor) hasRoom(st *run.State, worker *messages.WorkerRef) error {
+	live, slots := 0, max(1, int(m.sim.world.slots[worker.WorkerId]))
+	for i := range st.Steps {
+		if step := &st.Steps[i]; step.Phase == run.Live && len(m.sim.work.byName[st.Def.Name].steps[step.Def.Name].children) == 0 {
+			live++
+		}
+	}
+	if st.Def.Sticky == messages.Sticky_STICKY_NONE || live <= slots {
+		return nil
+	}
+	return fmt.Errorf("%d attempts are sent to %s, which has %d slots", live, processKey(worker), slots)
 }
 
 // whyMove are the reasons for which a SOFT run may move.

@@ -82,7 +82,7 @@ func (c *Core) start(now time.Time, a *attempt) {
 		a.limit, a.deadline = timeout, now.Add(timeout)
 	}
 	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
-	if a.waited {
+	if a.waited || a.dispatch.SizeVT() >= AnsweredBytes {
 		c.sendStarted(now, a)
 	}
 	c.retime(a)

@@ -13,8 +13,10 @@ import (
 // Times and bounds of a worker.
 const (
 	// StartedNotice is how long a function runs before its run is told so: a
-	// short one says it with its result.
+	// short one says it with its result. But a Dispatch of AnsweredBytes or more is
+	// answered at once: its run sends only so much before that.
 	StartedNotice = 100 * time.Millisecond
+	AnsweredBytes = messages.RunDispatchBytesMax / 256
 	// CancelGrace is how long a function may take to return once its context
 	// was canceled. Then its attempt ends without it; the slot stays taken.
 	CancelGrace = 5 * time.Second

@@ -20,7 +20,7 @@ import (
 //	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
 //	       hands-off                            its workflow hands local state off
 //	       leased                               it acts only with a lease
-//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from=
+//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from= bytes=
 //	revoke r/s#1 from= | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	     lease-expired                          because of that
@@ -209,6 +209,9 @@ func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string
 	d.MaybeScanArgs(t, "ready", &m.ReadyUs)
 	d.MaybeScanArgs(t, "grant", &m.GrantId)
 	d.MaybeScanArgs(t, "term", &m.LeaseTerm)
+	var bytes int
+	d.MaybeScanArgs(t, "bytes", &bytes)
+	m.Input = make([]byte, bytes)
 	if d.MaybeScanArgs(t, "timeout", &timeout) {
 		span, err := time.ParseDuration(timeout)
 		if err != nil {

@@ -19,6 +19,7 @@ const (
 	leavingGo    = "actors/run/leaving.go"
 	moveGo       = "actors/run/move.go"
 	placingGo    = "actors/run/placing.go"
+	roomGo       = "actors/run/room.go"
 	commandsGo   = "actors/run/commands.go"
 	childrenGo   = "actors/run/children.go"
 	rebuildGo    = "actors/run/rebuild.go"
@@ -57,6 +58,8 @@ var mutations = []mutation{
 		{attemptsGo, "if !live || !sameProcess(m.s.Steps[i].Worker, from) || m.s.Steps[i].Epoch != r.Epoch {", "if !live {"}}},
 	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
 		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
+	{"room: send more than the worker has slots", []change{{roomGo,
+		"		r.slots = m.slotsOf(m.s.Binding.Worker)\n", ""}}},
 	{"run: rebind a HARD run", []change{{placingGo,
 		"case b.Lost && m.s.soft():", "case b.Lost:"}}},
 	{"run: keep the epoch at a rebind", []change{{placingGo,
@@ -103,7 +106,7 @@ var mutations = []mutation{
 	{"run: never send a dispatch again", []change{{contactGo,
 		"	return c.sentAt.Add(resend)", "	return time.Time{}"}}},
 	{"rebuild: send what needs state without it", []change{{placingGo,
-		"m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 && m.dispatch(", "m.ready(&m.s.Steps[i]) && m.dispatch("}}},
+		"!m.ready(&m.s.Steps[i]) || len(m.s.missing(i)) > 0 {", "!m.ready(&m.s.Steps[i]) {"}}},
 	{"rebuild: replace the recorded output", []change{{attemptsGo,
 		"case f == nil && !r.Canceled && st.Rebuild != nil:", "case f == nil && !r.Canceled && st.Rebuild != nil && m.s.Ended():"}}},
 	{"rebuild: keep what was built when state is lost", []change{{rebuildGo,
@@ -112,7 +115,7 @@ var mutations = []mutation{
 		"	if st.spoilt {", "	if st.spoilt && st.Epoch == 0 {"}}},
 	{"rebuild: send a builder before those that it builds on", []change{
 		{rebuildGo, "	if !first {", "	if !first && st.Epoch == 0 {"},
-		{placingGo, "m.ready(&m.s.Steps[i]) && len(m.s.missing(i)) == 0 &&", "m.ready(&m.s.Steps[i]) && (m.s.Steps[i].Rebuild != nil || len(m.s.missing(i)) == 0) &&"}}},
+		{placingGo, "!m.ready(&m.s.Steps[i]) || len(m.s.missing(i)) > 0 {", "!m.ready(&m.s.Steps[i]) || m.s.Steps[i].Rebuild == nil && len(m.s.missing(i)) > 0 {"}}},
 	{"hand-off: take state for moved that stayed behind", []change{{handoffGo,
 		"		if !l.Handoff {", "		if l.Name == \"\" {"}}},
 	{"hand-off: leave without the state", []change{{leavingGo,

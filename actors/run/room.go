@@ -1,0 +1,55 @@
+package run
+
+import (
+	"fmt"
+
+	"github.com/limpetrun/limpet/messages"
+)
+
+// A run sends no more than there is room for; what is ready beyond that waits in
+// the run, where it costs nothing.
+//
+//	slots  A sticky run has at most as many attempts on its worker as that has
+//	       slots. Those that wait for a child hold none.
+//	bytes  Nothing more is sent while RunDispatchBytesMax of what was sent, or more,
+//	       has not been answered.
+//
+// So the slots that others free go to others too, and the size of an input does not
+// multiply with the number of steps.
+
+// room is what a run may send now.
+type room struct{ slots, bytes int }
+
+func (r room) any() bool { return r.slots > 0 && r.bytes > 0 }
+
+// take takes the room of an attempt that was just sent.
+func (r *room) take(c *contact) { r.slots, r.bytes = r.slots-1, r.bytes-c.unread }
+
+// room is what may be sent to the bound worker, or, if the run is not sticky, to
+// all: placement counts their slots.
+func (m *Machine) room() room {
+	r := room{messages.SlotsMax, messages.RunDispatchBytesMax}
+	if m.s.isSticky() {
+		r.slots = m.slotsOf(m.s.Binding.Worker)
+	}
+	for i := range m.s.Steps {
+		c := &m.contacts[i]
+		if m.s.Steps[i].Phase == Live && !c.waitingChild {
+			r.take(c)
+		}
+	}
+	return r
+}
+
+// slotsOf is how many slots a worker has. One that has not said it has one.
+func (m *Machine) slotsOf(worker *messages.WorkerRef) int {
+	if m.cfg.SlotsOf == nil {
+		return messages.SlotsMax
+	}
+	return max(1, m.cfg.SlotsOf(worker))
+}
+
+// awaitsRoom says what a step waits for that is ready, and whose run is bound.
+func (m *Machine) awaitsRoom() string {
+	return fmt.Sprintf("its turn on worker %q, which gets no more of a run at once than it has slots for", m.s.Binding.Worker.WorkerId)
+}
