@@ -275,6 +275,8 @@ func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Appe
 		}
 		pipeline.ExecStatement(statements.appends[with], params, binaryBoth[:len(params)], binaryBoth)
 	}
+	// Each result is read to its end, or the batch is closed: of rows that are left,
+	// the driver says "unexpected DataRow message without preceding RowDescription".
 	results := conn.ExecBatch(ctx, &pipeline)
 	for n := 0; results.NextResult(); n++ {
 		reader := results.ResultReader()
