@@ -51,6 +51,10 @@ var fieldRules = map[string]fieldRule{
 	"limpet.api.v1.DrainWorkerRequest.worker_id":    {"worker id", required(CheckName)},
 	"limpet.api.v1.UndrainWorkerRequest.worker_id":  {"worker id", required(CheckName)},
 
+	"limpet.api.v1.ListWorkflowVersionsRequest.workflow": {"workflow", required(CheckName)},
+	"limpet.api.v1.UseWorkflowVersionRequest.workflow":   {"workflow", required(CheckName)},
+	"limpet.api.v1.UseWorkflowVersionRequest.hash":       {"hash", required(CheckName)},
+
 	"limpet.v1.SpawnChild.key":      {"spawn key", required(CheckKey)},
 	"limpet.v1.SpawnChild.workflow": {"workflow", required(CheckName)},
 	"limpet.v1.SpawnChild.priority": {"priority", checkPriority},

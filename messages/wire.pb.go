@@ -2126,9 +2126,12 @@ type RegisterReply struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Admitted bool                   `protobuf:"varint,1,opt,name=admitted,proto3" json:"admitted,omitempty"`
 	// Not yet: another process with this id is being probed.
-	Wait          bool     `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
-	Message       string   `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	Refused       *Failure `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`
+	Wait    bool     `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Message string   `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Refused *Failure `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`
+	// What somebody should know of the workflows of an admitted worker, a sentence
+	// each, for its log.
+	Notices       []string `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2187,6 +2190,13 @@ func (x *RegisterReply) GetMessage() string {
 func (x *RegisterReply) GetRefused() *Failure {
 	if x != nil {
 		return x.Refused
+	}
+	return nil
+}
+
+func (x *RegisterReply) GetNotices() []string {
+	if x != nil {
+		return x.Notices
 	}
 	return nil
 }
@@ -4834,12 +4844,13 @@ const file_wire_proto_rawDesc = "" +
 	"\bRegister\x12-\n" +
 	"\x06worker\x18\x01 \x01(\v2\x15.limpet.v1.WorkerInfoR\x06worker\x12\x1d\n" +
 	"\n" +
-	"running_us\x18\x02 \x01(\x03R\trunningUs\"\x87\x01\n" +
+	"running_us\x18\x02 \x01(\x03R\trunningUs\"\xa1\x01\n" +
 	"\rRegisterReply\x12\x1a\n" +
 	"\badmitted\x18\x01 \x01(\bR\badmitted\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12,\n" +
-	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\"\xc0\x03\n" +
+	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\x12\x18\n" +
+	"\anotices\x18\x05 \x03(\tR\anotices\"\xc0\x03\n" +
 	"\n" +
 	"LoadReport\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +

@@ -1828,6 +1828,15 @@ func (m *RegisterReply) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.Notices) > 0 {
+		for iNdEx := len(m.Notices) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.Notices[iNdEx])
+			copy(dAtA[i:], m.Notices[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Notices[iNdEx])))
+			i--
+			dAtA[i] = 0x2a
+		}
+	}
 	if m.Refused != nil {
 		size, err := m.Refused.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -4879,6 +4888,12 @@ func (m *RegisterReply) SizeVT() (n int) {
 	if m.Refused != nil {
 		l = m.Refused.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if len(m.Notices) > 0 {
+		for _, s := range m.Notices {
+			l = len(s)
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
 	}
 	n += len(m.unknownFields)
 	return n
@@ -11104,6 +11119,38 @@ func (m *RegisterReply) UnmarshalVT(dAtA []byte) error {
 			if err := m.Refused.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Notices", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Notices = append(m.Notices, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

@@ -141,10 +141,3 @@ func (c *Client) ListMembers(ctx context.Context) ([]*api.Member, error) {
 	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListMembers, &api.ListMembersRequest{})
 	return res.GetMembers(), err
 }
-
-// ListWorkflows returns the current version of every workflow that a worker
-// has registered.
-func (c *Client) ListWorkflows(ctx context.Context) ([]*api.Workflow, error) {
-	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, &api.ListWorkflowsRequest{})
-	return res.GetWorkflows(), err
-}

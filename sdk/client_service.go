@@ -179,6 +179,14 @@ func (s service) ListMembers(ctx context.Context, req *connect.Request[api.ListM
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListMembers, req.Msg))
 }
 
+func (s service) ListWorkflowVersions(ctx context.Context, req *connect.Request[api.ListWorkflowVersionsRequest]) (*connect.Response[api.ListWorkflowVersionsResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListWorkflowVersions, req.Msg))
+}
+
+func (s service) UseWorkflowVersion(ctx context.Context, req *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.UseWorkflowVersion, req.Msg))
+}
+
 func (s service) ListWorkflows(ctx context.Context, req *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, req.Msg))
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/limpetrun/limpet/actors/server/places"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/clustertest"
-	"github.com/limpetrun/limpet/messages"
 )
 
 // Server is a server without an API.
@@ -83,8 +82,7 @@ func (w *World) prepare(s *Server, c server.HostConfig) cluster.Kind {
 	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, s.Store, s.committer, s.Roster, known, log
 	c.Hooks.Recovered = func(runs int, _ time.Duration) { s.Recovered <- runs }
 	s.Host = server.NewHost(c)
-	return places.NewKind(places.Deps{Node: s.Node, Roster: s.Roster, Store: s.Store, Logger: log,
-		OnDefinitions: func([]*messages.WorkflowDefinition) { known.Forget() }})
+	return places.NewKind(places.Deps{Node: s.Node, Roster: s.Roster, Store: s.Store, Definitions: known, Logger: log})
 }
 
 // CutStore says whether this server alone reaches no store.

@@ -4,14 +4,18 @@
 // Data flow: journal → Cache → Definition → gateway, hosts and runs.
 //
 // Rules: a version never changes; it is read and compiled once, and again only
-// after it was not asked for in a long time; the current version of a name is
-// known a second after another server has recorded it.
+// after it was not asked for in a long time.
+//
+// New runs start with the current version of a name: the one that was registered
+// first last, or one that was chosen by hand after that. What is changed by
+// another server is known here within a second.
 //
 // Imports only journal and messages.
 package definitions
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -45,9 +49,11 @@ const (
 // Definition is a recorded version of a workflow, ready for use. It must not
 // be changed.
 type Definition struct {
-	Hash   string
-	Def    *messages.WorkflowDefinition
-	schema *messages.InputSchema
+	Hash string
+	Def  *messages.WorkflowDefinition
+	// RegisteredAt is when the process started that registered it first.
+	RegisteredAt time.Time
+	schema       *messages.InputSchema
 	// bytes is its size as it is stored.
 	bytes int
 }
@@ -60,6 +66,13 @@ func NewDefinition(hash string, def *messages.WorkflowDefinition) (*Definition, 
 		return nil, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q version %s: %w", def.GetName(), hash, err)
 	}
 	return &Definition{Hash: hash, Def: def, schema: schema}, nil
+}
+
+// Workflow is a workflow in its current version.
+type Workflow struct {
+	*Definition
+	// ChosenAt is when the version was made current by hand; zero for the newest.
+	ChosenAt time.Time
 }
 
 // CheckInput returns INVALID_INPUT or PAYLOAD_TOO_LARGE for an input that does
@@ -79,7 +92,7 @@ type Cache struct {
 	// it holds.
 	byHash    *simplelru.LRU[string, *Definition]
 	keptBytes int
-	current   map[string]*Definition
+	current   map[string]Workflow
 	// readAt is when the newest reading began; forgotten counts the calls of
 	// Forget.
 	readAt    time.Time
@@ -88,7 +101,7 @@ type Cache struct {
 
 // New makes a Cache that reads definitions from the store as they are asked for.
 func New(store journal.Store) *Cache {
-	d := &Cache{store: store, current: map[string]*Definition{}}
+	d := &Cache{store: store, current: map[string]Workflow{}}
 	// The only error is of a size below one.
 	d.byHash, _ = simplelru.NewLRU(keptMost, func(_ string, old *Definition) { d.keptBytes -= old.bytes })
 	return d
@@ -113,49 +126,56 @@ func (d *Cache) cached(hash string) *Definition {
 	return def
 }
 
-// Current returns the version of a name that was registered last, by another
-// server a second ago at the latest; UNKNOWN_WORKFLOW, naming those that there
-// are, if there is none.
-func (d *Cache) Current(ctx context.Context, name string) (*Definition, error) {
-	if def, age := d.currentCached(name); def != nil && age < freshFor {
+// Current returns a workflow as it was a second ago at the latest, or later;
+// UNKNOWN_WORKFLOW, naming those that there are, if there is none of the name.
+func (d *Cache) Current(ctx context.Context, name string) (Workflow, error) {
+	if w, age := d.currentCached(name); w.Definition != nil && age < freshFor {
 		if age >= renewAfter {
 			d.readings.DoChan(d.readKey(), d.renew)
 		}
-		return def, nil
+		return w, nil
 	}
 	all, err := d.All(ctx)
 	if err != nil {
-		return nil, err
+		return Workflow{}, err
 	}
 	names := make([]string, 0, len(all))
-	for _, def := range all {
-		if def.Def.Name == name {
-			return def, nil
+	for _, w := range all {
+		if w.Def.Name == name {
+			return w, nil
 		}
-		names = append(names, def.Def.Name)
+		names = append(names, w.Def.Name)
 	}
-	known := "none is registered"
-	if len(names) > 0 {
-		known = "registered are " + strings.Join(names[:min(len(names), 20)], ", ")
-	}
-	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: %s", name, known)
+	return Workflow{}, unknown(name, names)
 }
 
-func (d *Cache) currentCached(name string) (*Definition, time.Duration) {
+// unknown is the error for a name that none of the workflows has.
+func unknown(name string, names []string) error {
+	if len(names) == 0 {
+		return messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: none is registered", name)
+	}
+	meant := ""
+	if near := messages.Nearest(name, names); near != "" {
+		meant = fmt.Sprintf("did you mean %q? ", near)
+	}
+	return messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: %sregistered are %s", name, meant, strings.Join(names[:min(len(names), 20)], ", "))
+}
+
+func (d *Cache) currentCached(name string) (Workflow, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.current[name], time.Since(d.readAt)
 }
 
-// All returns the current version of every workflow, by name. Calls at one time
-// share a reading that began after whatever Forget was told of.
-func (d *Cache) All(ctx context.Context) ([]*Definition, error) {
+// All returns every workflow, by name. Calls at one time share a reading that
+// began after whatever Forget was told of.
+func (d *Cache) All(ctx context.Context) ([]Workflow, error) {
 	select {
 	case r := <-d.readings.DoChan(d.readKey(), d.read):
 		if r.Err != nil {
 			return nil, r.Err
 		}
-		return slices.Clone(r.Val.([]*Definition)), nil
+		return slices.Clone(r.Val.([]Workflow)), nil
 	case <-ctx.Done():
 		return nil, messages.Errorf(messages.CodeJournalUnavailable, "read the definitions: %w", ctx.Err())
 	}
@@ -187,25 +207,25 @@ func (d *Cache) read() (any, error) {
 	d.mu.Lock()
 	began, forgotten := time.Now(), d.forgotten
 	d.mu.Unlock()
-	stored, err := d.store.CurrentDefinitions(ctx)
+	stored, err := d.store.Workflows(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*Definition, 0, len(stored))
+	all := make([]Workflow, 0, len(stored))
 	for _, s := range stored {
-		def, err := d.keep(s)
+		def, err := d.keep(s.Definition)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, def)
+		all = append(all, Workflow{Definition: def, ChosenAt: s.ChosenAt})
 	}
 	slices.SortFunc(all, byName)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.forgotten == forgotten && began.After(d.readAt) {
 		clear(d.current)
-		for _, def := range all {
-			d.current[def.Def.Name] = def
+		for _, w := range all {
+			d.current[w.Def.Name] = w
 		}
 		d.readAt = began
 	}
@@ -213,13 +233,13 @@ func (d *Cache) read() (any, error) {
 }
 
 // sorted returns the current versions by name. Called with mu held.
-func (d *Cache) sorted() []*Definition {
+func (d *Cache) sorted() []Workflow {
 	return slices.SortedFunc(maps.Values(d.current), byName)
 }
 
-func byName(a, b *Definition) int { return strings.Compare(a.Def.Name, b.Def.Name) }
+func byName(a, b Workflow) int { return strings.Compare(a.Def.Name, b.Def.Name) }
 
-// Forget makes the next call read the store: something was registered.
+// Forget makes the next call read the store: something was changed.
 func (d *Cache) Forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -239,7 +259,7 @@ func (d *Cache) keep(stored journal.Definition) (*Definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	ready.bytes = len(stored.Data)
+	ready.RegisteredAt, ready.bytes = stored.RegisteredAt, len(stored.Data)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.add(ready)

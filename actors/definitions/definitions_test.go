@@ -2,6 +2,7 @@ package definitions
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,9 +20,9 @@ type readsCounted struct {
 	n atomic.Int32
 }
 
-func (s *readsCounted) CurrentDefinitions(ctx context.Context) ([]journal.Definition, error) {
+func (s *readsCounted) Workflows(ctx context.Context) ([]journal.Workflow, error) {
 	s.n.Add(1)
-	all, err := s.Store.CurrentDefinitions(ctx)
+	all, err := s.Store.Workflows(ctx)
 	time.Sleep(50 * time.Millisecond)
 	return all, err
 }
@@ -33,9 +34,6 @@ func TestDefinitionsAreReadByOne(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		store := &readsCounted{Store: journal.NewMemory()}
 		d := New(store)
-		version := func(retries int32) *messages.WorkflowDefinition {
-			return &messages.WorkflowDefinition{Name: "build", Steps: []*messages.StepDefinition{{Name: "work", Retries: retries}}}
-		}
 		put := func(def *messages.WorkflowDefinition) {
 			data, err := proto.Marshal(def)
 			if err != nil {
@@ -46,7 +44,7 @@ func TestDefinitionsAreReadByOne(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		put(version(1))
+		put(build(1))
 		var newer, seen atomic.Int64
 		var slowest atomic.Int64
 		var all sync.WaitGroup
@@ -71,7 +69,7 @@ func TestDefinitionsAreReadByOne(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		newer.Store(time.Now().UnixNano())
-		put(version(2))
+		put(build(2))
 		all.Wait()
 		if n := store.n.Load(); n < 10 || n > 25 {
 			t.Errorf("the definitions were read %d times in 10 s", n)
@@ -83,7 +81,7 @@ func TestDefinitionsAreReadByOne(t *testing.T) {
 			t.Errorf("a call took %v", slow)
 		}
 		// What is registered here is seen at once.
-		put(version(3))
+		put(build(3))
 		d.Forget()
 		if def, err := d.Current(t.Context(), "build"); err != nil || def.Def.Steps[0].Retries != 3 {
 			t.Errorf("after its registration: %v, %v", def, err)
@@ -112,5 +110,94 @@ func TestKeptVersionsAreBounded(t *testing.T) {
 	d.add(&Definition{Hash: "huge", bytes: 2 * keptBytesMax})
 	if d.byHash.Len() != 1 || d.cached("huge") == nil {
 		t.Errorf("beside one that is larger than the bound, %d are kept", d.byHash.Len()-1)
+	}
+}
+
+func build(retries int32) *messages.WorkflowDefinition {
+	return &messages.WorkflowDefinition{Name: "build", Steps: []*messages.StepDefinition{{Name: "work", Retries: retries}}}
+}
+
+// Whoever runs an old version is told that it is not the current one; it is that
+// again when somebody chooses it, and no more when a new one comes.
+func TestVersionsOfAWorkflow(t *testing.T) {
+	ctx := t.Context()
+	store := journal.NewMemory()
+	here, there := New(store), New(store)
+	began := time.Unix(1_700_000_000, 0)
+	register := func(retries int32, after time.Duration, want ...string) {
+		t.Helper()
+		notices, err := there.Register(ctx, []*messages.WorkflowDefinition{build(retries)}, began.Add(after))
+		if err != nil || len(notices) != len(want) {
+			t.Fatalf("notices %q, %v, want %q", notices, err, want)
+		}
+		for i := range want {
+			if !strings.Contains(notices[i], want[i]) {
+				t.Errorf("notice %q does not say %q", notices[i], want[i])
+			}
+		}
+	}
+	current := func(retries int32) {
+		t.Helper()
+		here.Forget()
+		if w, err := here.Current(ctx, "build"); err != nil || w.Def.Steps[0].Retries != retries {
+			t.Errorf("current is %v, %v, want %d", w.Def, err, retries)
+		}
+	}
+	hash := func(retries int32) string { return messages.HashDefinition(build(retries)) }
+
+	register(1, 0)
+	register(2, time.Minute)
+	// The old process crashes and comes back.
+	register(1, time.Hour, "which was registered after it, and not with this worker's, "+hash(1)+"; `limpet workflow use build "+hash(1)+"`")
+	current(2)
+	if w, err := here.Use(ctx, "build", strings.ToUpper(hash(1)[:8]), began.Add(2*time.Hour)); err != nil || w.Hash != hash(1) || w.ChosenAt.IsZero() {
+		t.Fatalf("chosen %v, %v", w, err)
+	}
+	current(1)
+	there.Forget()
+	register(1, 3*time.Hour)
+	register(2, 3*time.Hour, "which was chosen by hand")
+	current(1)
+	register(3, 4*time.Hour)
+	current(3)
+
+	versions, w, err := here.Versions(ctx, "build")
+	if err != nil || len(versions) != 3 || versions[0].Hash != hash(3) || w.Hash != hash(3) || !w.ChosenAt.IsZero() {
+		t.Errorf("versions %v, current %v, %v", versions, w, err)
+	}
+	for what, c := range map[string]struct {
+		name, hash string
+		code       messages.Code
+		says       string
+	}{
+		"unknown name":    {"biuld", hash(1), messages.CodeUnknownWorkflow, `did you mean "build"?`},
+		"unknown version": {"build", "xyz", messages.CodeUnknownWorkflow, "limpet workflow versions build"},
+		"several":         {"build", "", messages.CodeInvalidArgument, "3 versions"},
+	} {
+		if _, err := here.Use(ctx, c.name, c.hash, began); messages.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// The version of another workflow is none of this one.
+	other := &messages.WorkflowDefinition{Name: "other", Steps: []*messages.StepDefinition{{Name: "work"}}}
+	if _, err := there.Register(ctx, []*messages.WorkflowDefinition{other}, began); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := here.Use(ctx, "build", messages.HashDefinition(other), began); messages.CodeOf(err) != messages.CodeUnknownWorkflow {
+		t.Errorf("the version of another workflow: %v", err)
+	}
+}
+
+// A version that cannot be stored is not known.
+func TestRegisterFails(t *testing.T) {
+	store := journal.NewMemory()
+	d := New(store)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.Register(ctx, []*messages.WorkflowDefinition{build(1)}, time.Now()); messages.CodeOf(err) != messages.CodeJournalUnavailable {
+		t.Errorf("got %v", err)
+	}
+	if _, err := d.Current(t.Context(), "build"); messages.CodeOf(err) != messages.CodeUnknownWorkflow {
+		t.Errorf("got %v", err)
 	}
 }

@@ -30,11 +30,18 @@ type Backend interface {
 	LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error)
 	// ListRuns returns runs, newest first, and the token of the next page.
 	ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]*api.Run, string, error)
-	// Workflow returns the current version of a workflow. UNKNOWN_WORKFLOW, naming
+	// Workflow returns a workflow in its current version. UNKNOWN_WORKFLOW, naming
 	// those that there are.
-	Workflow(ctx context.Context, name string) (*definitions.Definition, error)
-	// Workflows returns the current version of every workflow.
-	Workflows(ctx context.Context) ([]*definitions.Definition, error)
+	Workflow(ctx context.Context, name string) (definitions.Workflow, error)
+	// Workflows returns every workflow in its current version.
+	Workflows(ctx context.Context) ([]definitions.Workflow, error)
+	// Versions returns the versions of a workflow, the newest first.
+	// UNKNOWN_WORKFLOW.
+	Versions(ctx context.Context, name string) ([]*api.WorkflowVersion, error)
+	// UseVersion makes a version current, named by how its hash begins.
+	// UNKNOWN_WORKFLOW, also for an unknown version; INVALID_ARGUMENT if several
+	// begin so.
+	UseVersion(ctx context.Context, name, hash string) (definitions.Workflow, error)
 	// DrainWorker lets a worker take on nothing new, and UndrainWorker again;
 	// both return it as it is then. A deadline of 0 is the worker's own grace.
 	// UNKNOWN_WORKER, WORKER_ENDING for one whose process was told to end.

@@ -20,7 +20,7 @@ type fakeBackend struct {
 	runs      map[string]*messages.RunStarted
 	order     []string
 	calls     int // of StartRuns
-	workflows []*definitions.Definition
+	workflows []definitions.Workflow
 	entries   map[string][]*messages.NumberedEntry
 	ended     map[string]bool
 	changed   chan struct{}
@@ -47,7 +47,7 @@ func newFakeBackend(defs ...*messages.WorkflowDefinition) *fakeBackend {
 		if err != nil {
 			panic(err)
 		}
-		e.workflows = append(e.workflows, ready)
+		e.workflows = append(e.workflows, definitions.Workflow{Definition: ready})
 	}
 	return e
 }
@@ -179,17 +179,32 @@ func (e *fakeBackend) ListRuns(_ context.Context, f journal.Filter, limit int, t
 	})}, "next", nil
 }
 
-func (e *fakeBackend) Workflow(_ context.Context, name string) (*definitions.Definition, error) {
+func (e *fakeBackend) Workflow(_ context.Context, name string) (definitions.Workflow, error) {
 	for _, d := range e.workflows {
 		if d.Def.GetName() == name {
 			return d, nil
 		}
 	}
-	return nil, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
+	return definitions.Workflow{}, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
 }
 
-func (e *fakeBackend) Workflows(context.Context) ([]*definitions.Definition, error) {
+func (e *fakeBackend) Workflows(context.Context) ([]definitions.Workflow, error) {
 	return e.workflows, nil
+}
+
+func (e *fakeBackend) Versions(ctx context.Context, name string) ([]*api.WorkflowVersion, error) {
+	w, err := e.Workflow(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return []*api.WorkflowVersion{{Hash: w.Hash, Current: true}}, nil
+}
+
+func (e *fakeBackend) UseVersion(ctx context.Context, name, hash string) (definitions.Workflow, error) {
+	w, err := e.Workflow(ctx, name)
+	w.ChosenAt = time.Unix(1_700_000_000, 0)
+	e.commands = append(e.commands, "use", name, hash)
+	return w, err
 }
 
 func (e *fakeBackend) Workers(context.Context) []*api.Worker {

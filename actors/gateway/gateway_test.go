@@ -475,6 +475,31 @@ func TestListings(t *testing.T) {
 	}
 }
 
+func TestVersions(t *testing.T) {
+	e := newFakeBackend(ask, free)
+	c := client(t, serve(t, e, Config{}))
+	ctx := t.Context()
+	list, err1 := c.ListWorkflowVersions(ctx, connect.NewRequest(&api.ListWorkflowVersionsRequest{Workflow: "ask"}))
+	used, err2 := c.UseWorkflowVersion(ctx, connect.NewRequest(&api.UseWorkflowVersionRequest{Workflow: "ask", Hash: "0a"}))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Msg.GetVersions()) != 1 || fmt.Sprint(e.commands) != "[use ask 0a]" || used.Msg.GetWorkflow().GetChosenAt().GetSeconds() != 1_700_000_000 {
+		t.Errorf("versions %v, commands %v, used %v", list.Msg, e.commands, used.Msg)
+	}
+	_, noName := c.ListWorkflowVersions(ctx, connect.NewRequest(&api.ListWorkflowVersionsRequest{}))
+	_, noHash := c.UseWorkflowVersion(ctx, connect.NewRequest(&api.UseWorkflowVersionRequest{Workflow: "ask"}))
+	_, badHash := c.UseWorkflowVersion(ctx, connect.NewRequest(&api.UseWorkflowVersionRequest{Workflow: "ask", Hash: "a b"}))
+	for what, err := range map[string]error{"no name": noName, "no hash": noHash, "a hash with a space": badHash} {
+		if codeOf(err) != messages.CodeInvalidArgument {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := c.ListWorkflowVersions(ctx, connect.NewRequest(&api.ListWorkflowVersionsRequest{Workflow: "none"})); codeOf(err) != messages.CodeUnknownWorkflow {
+		t.Errorf("an unknown workflow: %v", err)
+	}
+}
+
 // What an error says of the inside of a server is for its log.
 func TestNobodyIsToldOfTheInside(t *testing.T) {
 	e := newFakeBackend(free)

@@ -238,16 +238,3 @@ func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.Replay
 func (g *gateway) ListMembers(ctx context.Context, _ *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
 	return connect.NewResponse(&api.ListMembersResponse{Members: g.backend.Members(ctx)}), nil
 }
-
-// ListWorkflows returns the current version of every workflow.
-func (g *gateway) ListWorkflows(ctx context.Context, _ *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
-	workflows, err := g.backend.Workflows(ctx)
-	if err != nil {
-		return nil, err
-	}
-	response := &api.ListWorkflowsResponse{}
-	for _, d := range workflows {
-		response.Workflows = append(response.Workflows, &api.Workflow{Definition: d.Def, Hash: d.Hash})
-	}
-	return connect.NewResponse(response), nil
-}

@@ -70,7 +70,7 @@ func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, pr
 		return nil, nil
 	}
 	var all batch
-	seen := map[string]*definitions.Definition{}
+	seen := map[string]definitions.Workflow{}
 	for i, r := range requests {
 		run, err := g.checked(ctx, seen, r)
 		if err == nil {
@@ -125,20 +125,20 @@ func located(prefix string, i int, err error) error {
 }
 
 // definition finds a workflow, once a call.
-func (g *gateway) definition(ctx context.Context, seen map[string]*definitions.Definition, name string) (*definitions.Definition, error) {
+func (g *gateway) definition(ctx context.Context, seen map[string]definitions.Workflow, name string) (definitions.Workflow, error) {
 	if d, ok := seen[name]; ok {
 		return d, nil
 	}
 	d, err := g.backend.Workflow(ctx, name)
 	if err != nil {
-		return nil, err
+		return definitions.Workflow{}, err
 	}
 	seen[name] = d
 	return d, nil
 }
 
 // checked makes the message that starts a run, after checking all of it.
-func (g *gateway) checked(ctx context.Context, seen map[string]*definitions.Definition, r *api.StartRunRequest) (*messages.StartRun, error) {
+func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workflow, r *api.StartRunRequest) (*messages.StartRun, error) {
 	if r == nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "the run is null")
 	}
@@ -173,7 +173,7 @@ func checkStart(r *api.StartRunRequest) error {
 }
 
 // started makes the first event of a run of the workflow.
-func started(d *definitions.Definition, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
+func started(d definitions.Workflow, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
 	return &messages.RunStarted{
 		Workflow:       d.Def.GetName(),
 		DefinitionHash: d.Hash,

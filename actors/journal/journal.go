@@ -212,9 +212,18 @@ type Definition struct {
 	Name string
 	// Data is a marshalled messages.WorkflowDefinition.
 	Data []byte
-	// RegisteredAt is the last registration: of the versions of a name the
-	// one with the newest is current.
+	// RegisteredAt is the first registration. A later one changes nothing, so that
+	// an old process that comes back does not bring its version back.
 	RegisteredAt time.Time
+}
+
+// Workflow is the current version of a name: the one with the newest
+// RegisteredAt, or one that was chosen after that.
+type Workflow struct {
+	Definition
+	// ChosenAt is when this version was chosen; zero if it is the newest one and
+	// nobody chose it.
+	ChosenAt time.Time
 }
 
 // Store keeps histories, rows and definitions on stable storage. All methods
@@ -301,15 +310,23 @@ type Store interface {
 	// page ends after ListScanMax rows of the first of them, with what was found.
 	List(ctx context.Context, f Filter, limit int, token string) ([]Row, string, error)
 
-	// PutDefinition records a definition, or its newer registration; an older
-	// one changes nothing.
+	// PutDefinition records a definition; one whose hash is there already changes
+	// nothing.
 	PutDefinition(ctx context.Context, d Definition) error
 	// Definition returns a version by hash; UNKNOWN_WORKFLOW if there is none.
 	Definition(ctx context.Context, hash string) (Definition, error)
-	// CurrentDefinitions returns the current version of every name, ordered by
-	// name. Of two versions registered in one microsecond the one with the
-	// greater hash is current.
-	CurrentDefinitions(ctx context.Context) ([]Definition, error)
+	// Workflows returns the current version of every name, ordered by name. Of two
+	// versions registered in one microsecond the one with the greater hash is
+	// current.
+	Workflows(ctx context.Context) ([]Workflow, error)
+	// Versions returns the versions of a name without their Data, the newest first,
+	// at most limit.
+	Versions(ctx context.Context, name string, limit int) ([]Definition, error)
+	// ChooseVersion makes a version current until another one is put whose
+	// RegisteredAt is later: later than at, and than that of all that there are. The
+	// one that was chosen last and is current stays chosen since then; a hash that
+	// the name does not have changes nothing.
+	ChooseVersion(ctx context.Context, name, hash string, at time.Time) error
 
 	// DeleteFinished deletes finished runs whose FinishedAt is before the time,
 	// the earliest first, at most limit, and returns how many; one without a

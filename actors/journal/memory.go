@@ -34,6 +34,7 @@ type Memory struct {
 	// bound counts unfinished runs by pool and worker id.
 	bound       map[boundKey]int
 	definitions map[string]Definition
+	names       map[string]memoryName
 	heartbeats  Heartbeats
 	presences   []Presence
 	keptTime    KeptTime
@@ -77,6 +78,7 @@ func NewMemory() *Memory {
 		finished:    view(func(a, b *Row) int { return a.FinishedAt.Compare(b.FinishedAt) }),
 		bound:       make(map[boundKey]int),
 		definitions: make(map[string]Definition),
+		names:       make(map[string]memoryName),
 	}
 }
 
@@ -408,57 +410,6 @@ func (m *Memory) List(ctx context.Context, f Filter, limit int, token string) ([
 		return out, "", nil
 	}
 	return out, NewPageToken(&out[len(out)-1]), nil
-}
-
-// PutDefinition implements Store.
-func (m *Memory) PutDefinition(ctx context.Context, d Definition) error {
-	if err := unavailable(ctx); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	d.RegisteredAt = FromMicros(Micros(d.RegisteredAt))
-	old, known := m.definitions[d.Hash]
-	if known && !d.RegisteredAt.After(old.RegisteredAt) {
-		return nil
-	}
-	d.Data = slices.Clone(d.Data)
-	m.definitions[d.Hash] = d
-	return nil
-}
-
-// Definition implements Store.
-func (m *Memory) Definition(ctx context.Context, hash string) (Definition, error) {
-	if err := m.read(ctx); err != nil {
-		return Definition{}, err
-	}
-	defer m.mu.RUnlock()
-	d, ok := m.definitions[hash]
-	if !ok {
-		return Definition{}, UnknownDefinition(hash)
-	}
-	d.Data = slices.Clone(d.Data)
-	return d, nil
-}
-
-// CurrentDefinitions implements Store.
-func (m *Memory) CurrentDefinitions(ctx context.Context) ([]Definition, error) {
-	if err := m.read(ctx); err != nil {
-		return nil, err
-	}
-	defer m.mu.RUnlock()
-	current := make(map[string]Definition)
-	for _, d := range m.definitions {
-		old, known := current[d.Name]
-		if !known || cmp.Or(d.RegisteredAt.Compare(old.RegisteredAt), cmp.Compare(d.Hash, old.Hash)) > 0 {
-			current[d.Name] = d
-		}
-	}
-	out := slices.SortedFunc(maps.Values(current), func(a, b Definition) int { return strings.Compare(a.Name, b.Name) })
-	for i := range out {
-		out[i].Data = slices.Clone(out[i].Data)
-	}
-	return out, nil
 }
 
 // Heartbeat implements Store.

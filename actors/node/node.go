@@ -179,8 +179,7 @@ func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 		Retention: c.Retention, Clock: s.clock, Logger: c.Logger,
 	})
 	return places.NewKind(places.Deps{
-		Node: node, Roster: s.roster, Store: c.Store, Clock: s.clock, Config: c.Placement, Logger: c.Logger,
-		OnDefinitions: func([]*messages.WorkflowDefinition) { known.Forget() },
+		Node: node, Roster: s.roster, Store: c.Store, Definitions: known, Clock: s.clock, Config: c.Placement, Logger: c.Logger,
 	})
 }
 

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -18,7 +16,7 @@ import (
 func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
 	view := &api.GetRunResponse{Run: Listed(&record.Row), Bindings: bindings(record)}
 	view.Run.Input, view.Run.Metadata = s.Start.GetInput(), s.Start.GetMetadata()
-	view.Run.Failure, view.Run.ReplayedAt = s.Failure, timestamp(s.ReplayedAt)
+	view.Run.Failure, view.Run.ReplayedAt = s.Failure, api.Moment(s.ReplayedAt)
 	if w := s.Binding.Worker; w != nil {
 		view.Run.WorkerId = w.WorkerId
 	}
@@ -39,7 +37,7 @@ func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
 func Listed(row *journal.Row) *api.Run {
 	v := &api.Run{
 		RunId: row.RunID, Workflow: row.Workflow, DefinitionHash: row.DefinitionHash, Status: row.Status, Sticky: row.Sticky,
-		WorkerId: cmp.Or(row.BoundWorker, row.LastWorker), Epoch: row.Epoch, CreatedAt: timestamp(row.CreatedAt), FinishedAt: timestamp(row.FinishedAt),
+		WorkerId: cmp.Or(row.BoundWorker, row.LastWorker), Epoch: row.Epoch, CreatedAt: api.Moment(row.CreatedAt), FinishedAt: api.Moment(row.FinishedAt),
 		ParentRun: row.ParentRun, Trigger: row.Trigger, Priority: row.Priority, Pool: row.Pool, Dormant: row.Dormant,
 		WaitingFor: waitingFor(row),
 	}
@@ -74,8 +72,8 @@ func step(st *run.Step) *api.Step {
 	}
 	v := &api.Step{
 		Name: st.Def.Name, Phase: phase(st), Attempts: st.Attempt, Failures: st.Failures, Lost: st.Lost,
-		WorkerId: st.Worker.GetWorkerId(), ReadyAt: timestamp(st.ReadyAt), StartedAt: timestamp(startedAt),
-		EndedAt: timestamp(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
+		WorkerId: st.Worker.GetWorkerId(), ReadyAt: api.Moment(st.ReadyAt), StartedAt: api.Moment(startedAt),
+		EndedAt: api.Moment(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
 	}
 	if st.SkipReason != "" {
 		code := messages.CodeStepFailed // a parent's
@@ -108,12 +106,4 @@ func phase(st *run.Step) api.StepPhase {
 		return api.StepPhase_STEP_PHASE_DISPATCHED
 	}
 	return api.StepPhase_STEP_PHASE_RUNNING
-}
-
-// timestamp is nil for a time that is not set.
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() || t.UnixMicro() == 0 {
-		return nil
-	}
-	return timestamppb.New(t)
 }

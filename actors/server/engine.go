@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/activation"
-	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
@@ -452,20 +451,6 @@ func (e *Engine) addWait(ctx context.Context, r *api.Run, stored func() (*run.Ma
 	if words != "" {
 		r.WaitingFor = words
 	}
-}
-
-// Workflow returns the current version of a workflow. Errors: UNKNOWN_WORKFLOW.
-func (e *Engine) Workflow(ctx context.Context, name string) (*definitions.Definition, error) {
-	ctx, cancel := reading(ctx)
-	defer cancel()
-	return e.host.definitions.Current(ctx, name)
-}
-
-// Workflows returns the current version of every workflow.
-func (e *Engine) Workflows(ctx context.Context) ([]*definitions.Definition, error) {
-	ctx, cancel := reading(ctx)
-	defer cancel()
-	return e.host.definitions.All(ctx)
 }
 
 var (

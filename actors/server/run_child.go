@@ -21,13 +21,13 @@ const callsWithin = 30 * time.Second
 
 // spawnable checks what a step says of a child, as the gateway checks what a
 // caller says of a run, and returns the child's definition.
-func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (*definitions.Definition, error) {
+func (h *Host) spawnable(ctx context.Context, msg *messages.SpawnChild) (definitions.Workflow, error) {
 	if err := messages.CheckFields(msg); err != nil {
-		return nil, err
+		return definitions.Workflow{}, err
 	}
 	def, err := h.definitions.Current(ctx, msg.Workflow)
 	if err != nil {
-		return nil, err
+		return definitions.Workflow{}, err
 	}
 	return def, def.CheckInput(msg.Input)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ type reporter struct {
 	target  *actor.PID           // of the last report
 	// others are placements that asked for reports.
 	others map[string]summons
+	// noticed is what the cluster told last of the worker's workflows.
+	noticed []string
 }
 
 // summons is a placement that asked for reports, and until when it gets them.
@@ -255,12 +258,28 @@ func (r *reporter) register(ctx context.Context) error {
 				r.pending = r.last
 			}
 			r.mu.Unlock()
+			r.say(reply.GetNotices())
 			w.cfg.Hooks.admitted()
 			return nil
 		default:
 			wait(reply.Message)
 		}
 		_ = backoff.Sleep(ctx, admissionRetry)
+	}
+}
+
+// say logs what the cluster tells of the worker's workflows, unless it was told
+// the same before.
+func (r *reporter) say(notices []string) {
+	r.mu.Lock()
+	same := slices.Equal(r.noticed, notices)
+	r.noticed = notices
+	r.mu.Unlock()
+	if same {
+		return
+	}
+	for _, notice := range notices {
+		r.worker.cfg.Logger.Warn(notice)
 	}
 }
 

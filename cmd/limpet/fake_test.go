@@ -253,6 +253,25 @@ func (f *fakeAPI) ListWorkflows(context.Context, *connect.Request[api.ListWorkfl
 	}}}), nil
 }
 
+func (f *fakeAPI) ListWorkflowVersions(_ context.Context, req *connect.Request[api.ListWorkflowVersionsRequest]) (*connect.Response[api.ListWorkflowVersionsResponse], error) {
+	if req.Msg.GetWorkflow() != "index-and-ask" {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownWorkflow, "there is no workflow %q: did you mean \"index-and-ask\"? registered are index-and-ask", req.Msg.GetWorkflow()))
+	}
+	return connect.NewResponse(&api.ListWorkflowVersionsResponse{Versions: []*api.WorkflowVersion{
+		{Hash: "fedcba9876543210fedcba9876543210", RegisteredAt: at(-120), Workers: 1},
+		{Hash: "0123456789abcdef0123456789abcdef", RegisteredAt: at(-3600), Current: true, ChosenAt: at(-60), Workers: 3},
+	}}), nil
+}
+
+func (f *fakeAPI) UseWorkflowVersion(_ context.Context, req *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error) {
+	if err := f.note(req.Header(), "use "+req.Msg.GetWorkflow()+" "+req.Msg.GetHash()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.UseWorkflowVersionResponse{Workflow: &api.Workflow{
+		Hash: "0123456789abcdef0123456789abcdef", Definition: &messages.WorkflowDefinition{Name: req.Msg.GetWorkflow()}, ChosenAt: at(0),
+	}}), nil
+}
+
 // history has one event of each kind.
 var history = [][]*messages.Event{
 	{

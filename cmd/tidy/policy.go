@@ -66,7 +66,7 @@ var policy = []layer{
 	{"actors/definitions", []string{"actors/journal", "messages"}, shell},
 	{"actors/usercode", []string{"messages"}, shell},
 	{"actors/server", []string{"actors/clock", "actors/definitions", "actors/guard", "actors/activation", "actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
-	{"actors/server/places", []string{"actors/clock", "actors/guard", "actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
+	{"actors/server/places", []string{"actors/clock", "actors/definitions", "actors/guard", "actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
 	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "actors/usercode", "cluster", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
 

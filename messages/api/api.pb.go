@@ -3239,10 +3239,15 @@ func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
 	return nil
 }
 
+// Workflow is a workflow in its current version: the one that new runs start with.
 type Workflow struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Definition    *messages.WorkflowDefinition `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
-	Hash          string                       `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	state      protoimpl.MessageState       `protogen:"open.v1"`
+	Definition *messages.WorkflowDefinition `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
+	Hash       string                       `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// When the process started that registered the version first.
+	RegisteredAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
+	// When the version was made current by hand; unset for the newest one.
+	ChosenAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=chosen_at,json=chosenAt,proto3" json:"chosen_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3289,6 +3294,285 @@ func (x *Workflow) GetHash() string {
 		return x.Hash
 	}
 	return ""
+}
+
+func (x *Workflow) GetRegisteredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RegisteredAt
+	}
+	return nil
+}
+
+func (x *Workflow) GetChosenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChosenAt
+	}
+	return nil
+}
+
+type ListWorkflowVersionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkflowVersionsRequest) Reset() {
+	*x = ListWorkflowVersionsRequest{}
+	mi := &file_api_api_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkflowVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkflowVersionsRequest) ProtoMessage() {}
+
+func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkflowVersionsRequest.ProtoReflect.Descriptor instead.
+func (*ListWorkflowVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ListWorkflowVersionsRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+type ListWorkflowVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first, at most 1,000.
+	Versions      []*WorkflowVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkflowVersionsResponse) Reset() {
+	*x = ListWorkflowVersionsResponse{}
+	mi := &file_api_api_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkflowVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkflowVersionsResponse) ProtoMessage() {}
+
+func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkflowVersionsResponse.ProtoReflect.Descriptor instead.
+func (*ListWorkflowVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ListWorkflowVersionsResponse) GetVersions() []*WorkflowVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+type WorkflowVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hash  string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// When the process started that registered the version first.
+	RegisteredAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
+	Current      bool                   `protobuf:"varint,3,opt,name=current,proto3" json:"current,omitempty"`
+	// When the current version was made so by hand; unset for others.
+	ChosenAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=chosen_at,json=chosenAt,proto3" json:"chosen_at,omitempty"`
+	// Workers with the version that take new runs, as the answering server sees them.
+	Workers       int32 `protobuf:"varint,5,opt,name=workers,proto3" json:"workers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkflowVersion) Reset() {
+	*x = WorkflowVersion{}
+	mi := &file_api_api_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkflowVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkflowVersion) ProtoMessage() {}
+
+func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkflowVersion.ProtoReflect.Descriptor instead.
+func (*WorkflowVersion) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *WorkflowVersion) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *WorkflowVersion) GetRegisteredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RegisteredAt
+	}
+	return nil
+}
+
+func (x *WorkflowVersion) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *WorkflowVersion) GetChosenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChosenAt
+	}
+	return nil
+}
+
+func (x *WorkflowVersion) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+type UseWorkflowVersionRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// Of the version, or how it begins if no other of the workflow begins so.
+	Hash          string `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseWorkflowVersionRequest) Reset() {
+	*x = UseWorkflowVersionRequest{}
+	mi := &file_api_api_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseWorkflowVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseWorkflowVersionRequest) ProtoMessage() {}
+
+func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseWorkflowVersionRequest.ProtoReflect.Descriptor instead.
+func (*UseWorkflowVersionRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *UseWorkflowVersionRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *UseWorkflowVersionRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+type UseWorkflowVersionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      *Workflow              `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseWorkflowVersionResponse) Reset() {
+	*x = UseWorkflowVersionResponse{}
+	mi := &file_api_api_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseWorkflowVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseWorkflowVersionResponse) ProtoMessage() {}
+
+func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseWorkflowVersionResponse.ProtoReflect.Descriptor instead.
+func (*UseWorkflowVersionResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
+	if x != nil {
+		return x.Workflow
+	}
+	return nil
 }
 
 var File_api_api_proto protoreflect.FileDescriptor
@@ -3552,12 +3836,29 @@ const file_api_api_proto_rawDesc = "" +
 	"thisServer\"\x16\n" +
 	"\x14ListWorkflowsRequest\"N\n" +
 	"\x15ListWorkflowsResponse\x125\n" +
-	"\tworkflows\x18\x01 \x03(\v2\x17.limpet.api.v1.WorkflowR\tworkflows\"]\n" +
+	"\tworkflows\x18\x01 \x03(\v2\x17.limpet.api.v1.WorkflowR\tworkflows\"\xd7\x01\n" +
 	"\bWorkflow\x12=\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2\x1d.limpet.v1.WorkflowDefinitionR\n" +
 	"definition\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\tR\x04hash*\xb2\x02\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash\x12?\n" +
+	"\rregistered_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fregisteredAt\x127\n" +
+	"\tchosen_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bchosenAt\"9\n" +
+	"\x1bListWorkflowVersionsRequest\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\"Z\n" +
+	"\x1cListWorkflowVersionsResponse\x12:\n" +
+	"\bversions\x18\x01 \x03(\v2\x1e.limpet.api.v1.WorkflowVersionR\bversions\"\xd3\x01\n" +
+	"\x0fWorkflowVersion\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x12?\n" +
+	"\rregistered_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fregisteredAt\x12\x18\n" +
+	"\acurrent\x18\x03 \x01(\bR\acurrent\x127\n" +
+	"\tchosen_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bchosenAt\x12\x18\n" +
+	"\aworkers\x18\x05 \x01(\x05R\aworkers\"K\n" +
+	"\x19UseWorkflowVersionRequest\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash\"Q\n" +
+	"\x1aUseWorkflowVersionResponse\x123\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow*\xb2\x02\n" +
 	"\tStepPhase\x12\x1a\n" +
 	"\x16STEP_PHASE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_PHASE_WAITING\x10\x01\x12\x14\n" +
@@ -3587,7 +3888,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x16\n" +
 	"\x12MEMBER_STATE_READY\x10\x02\x12\x19\n" +
 	"\x15MEMBER_STATE_DRAINING\x10\x03\x12\x18\n" +
-	"\x14MEMBER_STATE_LEAVING\x10\x042\xf1\t\n" +
+	"\x14MEMBER_STATE_LEAVING\x10\x042\xd1\v\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -3603,7 +3904,9 @@ const file_api_api_proto_rawDesc = "" +
 	"\vDrainWorker\x12!.limpet.api.v1.DrainWorkerRequest\x1a\".limpet.api.v1.DrainWorkerResponse\"\x00\x12\\\n" +
 	"\rUndrainWorker\x12#.limpet.api.v1.UndrainWorkerRequest\x1a$.limpet.api.v1.UndrainWorkerResponse\"\x00\x12V\n" +
 	"\vListMembers\x12!.limpet.api.v1.ListMembersRequest\x1a\".limpet.api.v1.ListMembersResponse\"\x00\x12\\\n" +
-	"\rListWorkflows\x12#.limpet.api.v1.ListWorkflowsRequest\x1a$.limpet.api.v1.ListWorkflowsResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
+	"\rListWorkflows\x12#.limpet.api.v1.ListWorkflowsRequest\x1a$.limpet.api.v1.ListWorkflowsResponse\"\x00\x12q\n" +
+	"\x14ListWorkflowVersions\x12*.limpet.api.v1.ListWorkflowVersionsRequest\x1a+.limpet.api.v1.ListWorkflowVersionsResponse\"\x00\x12k\n" +
+	"\x12UseWorkflowVersion\x12(.limpet.api.v1.UseWorkflowVersionRequest\x1a).limpet.api.v1.UseWorkflowVersionResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
 
 var (
 	file_api_api_proto_rawDescOnce sync.Once
@@ -3618,169 +3921,184 @@ func file_api_api_proto_rawDescGZIP() []byte {
 }
 
 var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_api_api_proto_goTypes = []any{
-	(StepPhase)(0),                      // 0: limpet.api.v1.StepPhase
-	(WorkerState)(0),                    // 1: limpet.api.v1.WorkerState
-	(MemberRole)(0),                     // 2: limpet.api.v1.MemberRole
-	(MemberState)(0),                    // 3: limpet.api.v1.MemberState
-	(*ErrorDetail)(nil),                 // 4: limpet.api.v1.ErrorDetail
-	(*StartRunRequest)(nil),             // 5: limpet.api.v1.StartRunRequest
-	(*StartRunResponse)(nil),            // 6: limpet.api.v1.StartRunResponse
-	(*StartRunsRequest)(nil),            // 7: limpet.api.v1.StartRunsRequest
-	(*StartRunsResponse)(nil),           // 8: limpet.api.v1.StartRunsResponse
-	(*GetRunRequest)(nil),               // 9: limpet.api.v1.GetRunRequest
-	(*GetRunResponse)(nil),              // 10: limpet.api.v1.GetRunResponse
-	(*Run)(nil),                         // 11: limpet.api.v1.Run
-	(*Step)(nil),                        // 12: limpet.api.v1.Step
-	(*BindingRecord)(nil),               // 13: limpet.api.v1.BindingRecord
-	(*Rebuild)(nil),                     // 14: limpet.api.v1.Rebuild
-	(*HandOff)(nil),                     // 15: limpet.api.v1.HandOff
-	(*HandedLocal)(nil),                 // 16: limpet.api.v1.HandedLocal
-	(*Child)(nil),                       // 17: limpet.api.v1.Child
-	(*ListRunsRequest)(nil),             // 18: limpet.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),            // 19: limpet.api.v1.ListRunsResponse
-	(*WaitRunRequest)(nil),              // 20: limpet.api.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),             // 21: limpet.api.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),             // 22: limpet.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),            // 23: limpet.api.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),            // 24: limpet.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),           // 25: limpet.api.v1.CancelRunResponse
-	(*ReplayRunRequest)(nil),            // 26: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),           // 27: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),            // 28: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),           // 29: limpet.api.v1.PushEventResponse
-	(*RefusingWorkflow)(nil),            // 30: limpet.api.v1.RefusingWorkflow
-	(*TriggeredRun)(nil),                // 31: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),          // 32: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),         // 33: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),            // 34: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),           // 35: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),          // 36: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),         // 37: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),        // 38: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),       // 39: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                      // 40: limpet.api.v1.Worker
-	(*LocalUse)(nil),                    // 41: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),          // 42: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),         // 43: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                      // 44: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),        // 45: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),       // 46: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                    // 47: limpet.api.v1.Workflow
-	nil,                                 // 48: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                 // 49: limpet.api.v1.Run.MetadataEntry
-	nil,                                 // 50: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                 // 51: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                 // 52: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),         // 53: google.protobuf.Duration
-	(messages.RunStatus)(0),             // 54: limpet.v1.RunStatus
-	(messages.Sticky)(0),                // 55: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),       // 56: google.protobuf.Timestamp
-	(*messages.Failure)(nil),            // 57: limpet.v1.Failure
-	(messages.Reason)(0),                // 58: limpet.v1.Reason
-	(*messages.Event)(nil),              // 59: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil), // 60: limpet.v1.WorkflowDefinition
+	(StepPhase)(0),                       // 0: limpet.api.v1.StepPhase
+	(WorkerState)(0),                     // 1: limpet.api.v1.WorkerState
+	(MemberRole)(0),                      // 2: limpet.api.v1.MemberRole
+	(MemberState)(0),                     // 3: limpet.api.v1.MemberState
+	(*ErrorDetail)(nil),                  // 4: limpet.api.v1.ErrorDetail
+	(*StartRunRequest)(nil),              // 5: limpet.api.v1.StartRunRequest
+	(*StartRunResponse)(nil),             // 6: limpet.api.v1.StartRunResponse
+	(*StartRunsRequest)(nil),             // 7: limpet.api.v1.StartRunsRequest
+	(*StartRunsResponse)(nil),            // 8: limpet.api.v1.StartRunsResponse
+	(*GetRunRequest)(nil),                // 9: limpet.api.v1.GetRunRequest
+	(*GetRunResponse)(nil),               // 10: limpet.api.v1.GetRunResponse
+	(*Run)(nil),                          // 11: limpet.api.v1.Run
+	(*Step)(nil),                         // 12: limpet.api.v1.Step
+	(*BindingRecord)(nil),                // 13: limpet.api.v1.BindingRecord
+	(*Rebuild)(nil),                      // 14: limpet.api.v1.Rebuild
+	(*HandOff)(nil),                      // 15: limpet.api.v1.HandOff
+	(*HandedLocal)(nil),                  // 16: limpet.api.v1.HandedLocal
+	(*Child)(nil),                        // 17: limpet.api.v1.Child
+	(*ListRunsRequest)(nil),              // 18: limpet.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),             // 19: limpet.api.v1.ListRunsResponse
+	(*WaitRunRequest)(nil),               // 20: limpet.api.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),              // 21: limpet.api.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),              // 22: limpet.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),             // 23: limpet.api.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),             // 24: limpet.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),            // 25: limpet.api.v1.CancelRunResponse
+	(*ReplayRunRequest)(nil),             // 26: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),            // 27: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),             // 28: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),            // 29: limpet.api.v1.PushEventResponse
+	(*RefusingWorkflow)(nil),             // 30: limpet.api.v1.RefusingWorkflow
+	(*TriggeredRun)(nil),                 // 31: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),           // 32: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),          // 33: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),             // 34: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),            // 35: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),           // 36: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),          // 37: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),         // 38: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),        // 39: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                       // 40: limpet.api.v1.Worker
+	(*LocalUse)(nil),                     // 41: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),           // 42: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 43: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                       // 44: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),         // 45: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),        // 46: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                     // 47: limpet.api.v1.Workflow
+	(*ListWorkflowVersionsRequest)(nil),  // 48: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 49: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 50: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 51: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 52: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 53: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 54: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 55: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 56: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 57: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 58: google.protobuf.Duration
+	(messages.RunStatus)(0),              // 59: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 60: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),        // 61: google.protobuf.Timestamp
+	(*messages.Failure)(nil),             // 62: limpet.v1.Failure
+	(messages.Reason)(0),                 // 63: limpet.v1.Reason
+	(*messages.Event)(nil),               // 64: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil),  // 65: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	53, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	48, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	58, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	53, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	11, // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	54, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	55, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	56, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	56, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	57, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	49, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	56, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	59, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	60, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	61, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	61, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	62, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	54, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	61, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
 	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	56, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	56, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	56, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	57, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	58, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	56, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	56, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	56, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	58, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	61, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	61, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	61, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	62, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	63, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	61, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	61, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	61, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	63, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	58, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	56, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	56, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	56, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	63, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	61, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	61, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	61, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	57, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	54, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	54, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	56, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	56, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	50, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	62, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	59, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	59, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	61, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	61, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	55, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	11, // 38: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	53, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	58, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	10, // 40: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	56, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	59, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	51, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	61, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	64, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	56, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
 	31, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
 	30, // 45: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	57, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	62, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
 	40, // 47: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
 	40, // 48: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	53, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	58, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
 	40, // 50: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	40, // 51: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	1,  // 52: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	52, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	56, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	53, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	58, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	57, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	61, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	58, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	63, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
 	41, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
 	44, // 58: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
 	2,  // 59: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
 	3,  // 60: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
 	47, // 61: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	60, // 62: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	5,  // 63: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 64: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 65: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 66: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 67: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 68: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 69: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 70: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 71: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	32, // 72: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	34, // 73: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	36, // 74: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	38, // 75: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	42, // 76: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	45, // 77: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	6,  // 78: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 79: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 80: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 81: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 82: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 83: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 84: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 85: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 86: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	33, // 87: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	35, // 88: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	37, // 89: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	39, // 90: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	43, // 91: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	46, // 92: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	78, // [78:93] is the sub-list for method output_type
-	63, // [63:78] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	65, // 62: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	61, // 63: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	61, // 64: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	50, // 65: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	61, // 66: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	61, // 67: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	47, // 68: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	5,  // 69: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 70: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 71: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 72: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 73: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 74: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 75: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 76: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 77: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	32, // 78: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	34, // 79: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	36, // 80: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	38, // 81: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	42, // 82: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	45, // 83: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	48, // 84: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	51, // 85: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	6,  // 86: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 87: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 88: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 89: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 90: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 91: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 92: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 93: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 94: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	33, // 95: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	35, // 96: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	37, // 97: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	39, // 98: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	43, // 99: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	46, // 100: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	49, // 101: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	52, // 102: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	86, // [86:103] is the sub-list for method output_type
+	69, // [69:86] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -3794,7 +4112,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   49,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

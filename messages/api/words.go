@@ -1,6 +1,19 @@
 package api
 
-import "strings"
+import (
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Moment is a time as the API has it: nil for one that is not set.
+func Moment(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() || t.UnixMicro() == 0 {
+		return nil
+	}
+	return timestamppb.New(t)
+}
 
 // Word is the phase as people read it: "running".
 func (p StepPhase) Word() string { return word(p.String(), "STEP_PHASE_") }

@@ -59,6 +59,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"ListMetadata", testListMetadata},
 		{"ListTokens", testListTokens},
 		{"Definitions", testDefinitions},
+		{"ChosenVersions", testChosenVersions},
 		{"DeleteFinished", testDeleteFinished},
 		{"DeleteFamilies", testDeleteFamilies},
 		{"DeleteLargeFamily", testDeleteLargeFamily},
@@ -190,7 +191,7 @@ func testEmpty(t *testing.T, s journal.Store) {
 		"woken by gone":            len(must[[]journal.Record](t)(s.WokenByGone(ctx, nil, "w1", "", 10))),
 		"watched workers":          len(must[[]string](t)(s.WatchedWorkers(ctx, nil))),
 		"bound counts":             len(must[map[string]int](t)(s.BoundCounts(ctx, "default"))),
-		"definitions":              len(must[[]journal.Definition](t)(s.CurrentDefinitions(ctx))),
+		"definitions":              len(must[[]journal.Workflow](t)(s.Workflows(ctx))),
 		"deleted":                  must[int](t)(s.DeleteFinished(ctx, epoch, 10)),
 		"errors of an empty batch": len(s.Append(ctx, nil)),
 	} {

@@ -124,7 +124,7 @@ func testSlices(t *testing.T, s journal.Store) {
 		d := must[journal.Definition](t)(s.Definition(t.Context(), "h"))
 		wantEqual(t, "definition", string(d.Data), "definition")
 		clear(d.Data)
-		clear(must[[]journal.Definition](t)(s.CurrentDefinitions(t.Context()))[0].Data)
+		clear(must[[]journal.Workflow](t)(s.Workflows(t.Context()))[0].Data)
 	}
 	counts := must[map[string]int](t)(s.BoundCounts(t.Context(), "default"))
 	counts["w9"] = 9
@@ -188,41 +188,4 @@ func testLongHistory(t *testing.T, s journal.Store) {
 		}
 	}
 	wantEqual(t, "entries read in pages", after, uint64(entries))
-}
-
-func testDefinitions(t *testing.T, s journal.Store) {
-	ctx := t.Context()
-	def := func(hash, name, data string, at time.Duration) journal.Definition {
-		return journal.Definition{Hash: hash, Name: name, Data: []byte(data), RegisteredAt: epoch.Add(at)}
-	}
-	for _, d := range []journal.Definition{
-		def("h1", "ask", "1", 0), def("h2", "ask", "2", time.Second), def("h3", "index", "3", 0),
-		def("h2", "ask", "2", 0), // an older registration of what is there
-	} {
-		if err := s.PutDefinition(ctx, d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wantEqual(t, "by hash", must[journal.Definition](t)(s.Definition(ctx, "h2")), def("h2", "ask", "2", time.Second))
-	current := func() []journal.Definition {
-		t.Helper()
-		return must[[]journal.Definition](t)(s.CurrentDefinitions(ctx))
-	}
-	wantEqual(t, "current", current(), []journal.Definition{def("h2", "ask", "2", time.Second), def("h3", "index", "3", 0)})
-	// Registered again, the first version is current again.
-	if err := s.PutDefinition(ctx, def("h1", "ask", "1", time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "current", current()[0], def("h1", "ask", "1", time.Minute))
-	// At the same microsecond the greater hash wins.
-	if err := s.PutDefinition(ctx, def("h0", "ask", "0", time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "current", current()[0], def("h1", "ask", "1", time.Minute))
-	if err := s.PutDefinition(ctx, def("h2", "ask", "2", time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "current", current()[0], def("h2", "ask", "2", time.Minute))
-	_, err := s.Definition(ctx, "h9")
-	wantCode(t, "unknown hash", err, messages.CodeUnknownWorkflow)
 }

@@ -390,15 +390,9 @@ func (f *Faulty) List(ctx context.Context, filter journal.Filter, limit int, tok
 }
 
 // PutDefinition implements journal.Store.
-func (f *Faulty) PutDefinition(ctx context.Context, d journal.Definition) (err error) {
-	if err := (Fault{}).wait(ctx); err != nil {
-		return err
-	}
+func (f *Faulty) PutDefinition(ctx context.Context, d journal.Definition) error {
 	d.Data = slices.Clone(d.Data)
-	if down := f.change(true, func(m *journal.Memory) { err = m.PutDefinition(context.Background(), d) }); down != nil {
-		return down
-	}
-	return err
+	return f.name(ctx, func(m *journal.Memory) error { return m.PutDefinition(context.Background(), d) })
 }
 
 // Definition implements journal.Store.
@@ -410,13 +404,38 @@ func (f *Faulty) Definition(ctx context.Context, hash string) (journal.Definitio
 	return m.Definition(ctx, hash)
 }
 
-// CurrentDefinitions implements journal.Store.
-func (f *Faulty) CurrentDefinitions(ctx context.Context) ([]journal.Definition, error) {
+// Workflows implements journal.Store.
+func (f *Faulty) Workflows(ctx context.Context) ([]journal.Workflow, error) {
 	m, err := f.store()
 	if err != nil {
 		return nil, err
 	}
-	return m.CurrentDefinitions(ctx)
+	return m.Workflows(ctx)
+}
+
+// Versions implements journal.Store.
+func (f *Faulty) Versions(ctx context.Context, name string, limit int) ([]journal.Definition, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.Versions(ctx, name, limit)
+}
+
+// ChooseVersion implements journal.Store.
+func (f *Faulty) ChooseVersion(ctx context.Context, name, hash string, at time.Time) error {
+	return f.name(ctx, func(m *journal.Memory) error { return m.ChooseVersion(context.Background(), name, hash, at) })
+}
+
+// name changes what is recorded of the name of a workflow.
+func (f *Faulty) name(ctx context.Context, set func(*journal.Memory) error) (err error) {
+	if err := (Fault{}).wait(ctx); err != nil {
+		return err
+	}
+	if down := f.change(true, func(m *journal.Memory) { err = set(m) }); down != nil {
+		return down
+	}
+	return err
 }
 
 // DeleteFinished implements journal.Store.

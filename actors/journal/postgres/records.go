@@ -11,63 +11,6 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// PutDefinition implements journal.Store.
-func (s *Store) PutDefinition(ctx context.Context, d journal.Definition) error {
-	if !isText(d.Hash) || !isText(d.Name) {
-		return messages.Errorf(messages.CodeInvalidArgument, "definition %q of workflow %q: it is not a text without zero bytes", d.Hash, d.Name)
-	}
-	const sql = "INSERT INTO limpet_definitions AS old (hash, name, registered_at, data) VALUES ($1, $2, $3, $4) " +
-		"ON CONFLICT (hash) DO UPDATE SET name = excluded.name, registered_at = excluded.registered_at, data = excluded.data " +
-		"WHERE excluded.registered_at > old.registered_at"
-	data := d.Data
-	if data == nil {
-		data = []byte{}
-	}
-	return s.write(ctx, "put a definition", func(ctx context.Context, conn *pgxpool.Conn) error {
-		_, err := conn.Exec(ctx, sql, d.Hash, d.Name, journal.Micros(d.RegisteredAt), data)
-		return err
-	})
-}
-
-// Definition implements journal.Store.
-func (s *Store) Definition(ctx context.Context, hash string) (journal.Definition, error) {
-	found, err := s.definitions(ctx, "read a definition",
-		"SELECT hash, name, registered_at, data FROM limpet_definitions WHERE hash = $1", storable(hash))
-	switch {
-	case err != nil:
-		return journal.Definition{}, err
-	case len(found) == 0 || !isText(hash):
-		return journal.Definition{}, journal.UnknownDefinition(hash)
-	}
-	return found[0], nil
-}
-
-// CurrentDefinitions implements journal.Store.
-func (s *Store) CurrentDefinitions(ctx context.Context) ([]journal.Definition, error) {
-	return s.definitions(ctx, "read the current definitions",
-		"SELECT DISTINCT ON (name) hash, name, registered_at, data FROM limpet_definitions ORDER BY name, registered_at DESC, hash DESC")
-}
-
-func (s *Store) definitions(ctx context.Context, what, sql string, args ...any) (out []journal.Definition, err error) {
-	err = s.read(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, sql, args...)
-		if err != nil {
-			return err
-		}
-		out, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d journal.Definition, err error) {
-			var at int64
-			err = row.Scan(&d.Hash, &d.Name, &at, &d.Data)
-			d.RegisteredAt = journal.FromMicros(at)
-			return d, err
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // Time implements journal.Store.
 func (s *Store) Time(ctx context.Context) (now time.Time, kept journal.KeptTime, err error) {
 	err = s.read(ctx, "read the time", func(ctx context.Context, conn *pgxpool.Conn) error {

@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -154,3 +154,13 @@ INSERT INTO metadata_to_fill SELECT 1 WHERE EXISTS (SELECT 1 FROM runs);
 // schema8: where a finished run was bound at last. It is no part of bound_worker,
 // whose index is to have live runs only.
 const schema8 = "ALTER TABLE runs ADD COLUMN last_worker TEXT;"
+
+// schema9: what is recorded of the name of a workflow, beside its versions: the
+// one that was chosen to be current, and when.
+const schema9 = `
+CREATE TABLE workflows (
+	name      TEXT PRIMARY KEY,
+	chosen    TEXT NOT NULL DEFAULT '',
+	chosen_at INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+`

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/clock"
+	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/guard"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
@@ -19,8 +20,8 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Deps are what the placement actors of a server need. Node, Roster
-// and Store are required.
+// Deps are what the placement actors of a server need. Node, Roster, Store
+// and Definitions are required.
 type Deps struct {
 	Node   *cluster.Node
 	Roster *server.Roster
@@ -29,9 +30,8 @@ type Deps struct {
 	Clock *clock.Clock
 	// Config of the cores; the pool is filled in.
 	Config placement.Config
-	// OnDefinitions is called with the workflows of an admitted worker once
-	// they are durable, and before it is admitted. nil: nobody is told.
-	OnDefinitions func([]*messages.WorkflowDefinition)
+	// Definitions gets the workflows of a worker before it is admitted.
+	Definitions *definitions.Cache
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Hooks may be zero.
@@ -68,10 +68,9 @@ type (
 		gone     bool
 	}
 	placementRecorded struct {
-		worker *messages.WorkerInfo
-		hashes []string // made durable
-		at     int64    // as registered at, in µs
-		err    error
+		worker  *messages.WorkerInfo
+		notices []string // for the log of the worker
+		err     error
 	}
 	placementListed struct {
 		workerID string
@@ -153,13 +152,13 @@ type placementActor struct {
 	self *actor.PID
 	root *actor.RootContext
 
-	servers  map[string]bool // addresses in the last view; viewChanged's
-	ticking  *time.Timer     // nil while nothing is awaited
-	stop     []func()
-	moved    bool
-	askers   map[string]*actor.PID    // who registers, by incarnation
-	running  map[string]time.Duration // how long those have run
-	recorded map[string]int64         // definitions, by hash: registered at (µs)
+	servers map[string]bool // addresses in the last view; viewChanged's
+	ticking *time.Timer     // nil while nothing is awaited
+	stop    []func()
+	moved   bool
+	askers  map[string]*actor.PID    // who registers, by incarnation
+	running map[string]time.Duration // how long those have run
+	notices map[string][]string      // what workers are told once admitted, by id
 }
 
 func newPlacementActor(of *placements, pool string) *placementActor {
@@ -167,7 +166,7 @@ func newPlacementActor(of *placements, pool string) *placementActor {
 	config.Pool, config.GrantsAfter = pool, uint64(of.deps.Clock.Now().UnixMicro())
 	return &placementActor{
 		of: of, deps: of.deps, pool: pool, core: placement.New(config), log: of.deps.Logger.With("pool", pool),
-		askers: map[string]*actor.PID{}, running: map[string]time.Duration{}, recorded: map[string]int64{},
+		askers: map[string]*actor.PID{}, running: map[string]time.Duration{}, notices: map[string][]string{},
 	}
 }
 
@@ -214,9 +213,7 @@ func (a *placementActor) heardFromWithin(ctx actor.Context, now time.Time, msg a
 	case placementProbed:
 		a.probed(m, now)
 	case placementRecorded:
-		for _, hash := range m.hashes {
-			a.recorded[hash] = max(a.recorded[hash], m.at)
-		}
+		a.notices[m.worker.GetWorkerId()] = m.notices
 		a.do(a.core.Recorded(m.worker.GetWorkerId(), m.worker.GetIncarnation(), m.err, now))
 	case placementListed:
 		a.listed(m, now)
@@ -335,6 +332,7 @@ func (a *placementActor) workerChanged(c run.WorkerChanged, now time.Time) {
 	case run.WorkerGone:
 		delete(a.askers, c.Worker.Incarnation)
 		delete(a.running, c.Worker.Incarnation)
+		delete(a.notices, c.Worker.WorkerId)
 		a.do(a.core.WorkerGone(c.Worker.WorkerId, c.Worker.Incarnation, now))
 	}
 }
@@ -413,7 +411,7 @@ func (a *placementActor) carryOut(action placement.Action) {
 		}
 		a.root.Send(actor.NewPID(x.Address, x.ActorID), m)
 	case placement.Admit:
-		a.answer(x.Worker.GetIncarnation(), &messages.RegisterReply{Admitted: true}, x.Worker)
+		a.answer(x.Worker.GetIncarnation(), &messages.RegisterReply{Admitted: true, Notices: a.notices[x.Worker.GetWorkerId()]}, x.Worker)
 	case placement.Wait:
 		a.answer(x.Incarnation, &messages.RegisterReply{Wait: true, Message: x.Message}, nil)
 	case placement.Refuse:

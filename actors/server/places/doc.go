@@ -8,5 +8,5 @@
 // says so to all servers, which ask again; the definitions of a worker are
 // durable before it is admitted; nothing in Receive waits.
 //
-// Imports server, clock, cluster, journal, placement, run, messages.
+// Imports server, clock, cluster, definitions, journal, placement, run, messages.
 package places

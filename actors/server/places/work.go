@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/placement"
@@ -54,46 +53,21 @@ func (a *placementActor) probe(p placement.Probe) {
 	}()
 }
 
-// record makes the worker's definitions durable. Of the versions of a name the
-// one of the process that started last is current, so that an old process that
-// registers again does not bring its version back.
+// record makes the worker's definitions durable.
 func (a *placementActor) record(info *messages.WorkerInfo) {
 	at := a.deps.Clock.Now().Add(-a.running[info.GetIncarnation()])
 	delete(a.running, info.GetIncarnation())
-	fresh := map[string]*messages.WorkflowDefinition{}
-	for _, d := range info.GetWorkflows() {
-		hash := messages.HashDefinition(d)
-		if at.UnixMicro() > a.recorded[hash] {
-			fresh[hash] = d
-		}
-	}
-	root, self, store, told, caught := a.root, a.self, a.deps.Store, a.deps.OnDefinitions, a.of.guard
+	root, self, known, caught := a.root, a.self, a.deps.Definitions, a.of.guard
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), recordWithin)
 		defer cancel()
-		out := placementRecorded{worker: info, at: at.UnixMicro()}
-		out.err = caught.Do(func() error {
-			for hash, d := range fresh {
-				if err := putDefinition(ctx, store, hash, d, at); err != nil {
-					return err
-				}
-				out.hashes = append(out.hashes, hash)
-			}
-			if told != nil {
-				told(info.GetWorkflows())
-			}
-			return nil
+		out := placementRecorded{worker: info}
+		out.err = caught.Do(func() (err error) {
+			out.notices, err = known.Register(ctx, info.GetWorkflows(), at)
+			return err
 		})
 		root.Send(self, out)
 	}()
-}
-
-func putDefinition(ctx context.Context, store journal.Store, hash string, d *messages.WorkflowDefinition, at time.Time) error {
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
-	if err != nil {
-		return messages.Errorf(messages.CodeInvalidDefinition, "workflow %q: %w", d.GetName(), err)
-	}
-	return store.PutDefinition(ctx, journal.Definition{Hash: hash, Name: d.GetName(), Data: data, RegisteredAt: at})
 }
 
 // list reads which unfinished runs are bound to a worker.

@@ -68,6 +68,12 @@ const (
 	// LimpetServiceListWorkflowsProcedure is the fully-qualified name of the LimpetService's
 	// ListWorkflows RPC.
 	LimpetServiceListWorkflowsProcedure = "/limpet.api.v1.LimpetService/ListWorkflows"
+	// LimpetServiceListWorkflowVersionsProcedure is the fully-qualified name of the LimpetService's
+	// ListWorkflowVersions RPC.
+	LimpetServiceListWorkflowVersionsProcedure = "/limpet.api.v1.LimpetService/ListWorkflowVersions"
+	// LimpetServiceUseWorkflowVersionProcedure is the fully-qualified name of the LimpetService's
+	// UseWorkflowVersion RPC.
+	LimpetServiceUseWorkflowVersionProcedure = "/limpet.api.v1.LimpetService/UseWorkflowVersion"
 )
 
 // LimpetServiceClient is a client for the limpet.api.v1.LimpetService service.
@@ -94,6 +100,10 @@ type LimpetServiceClient interface {
 	UndrainWorker(context.Context, *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error)
 	ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error)
 	ListWorkflows(context.Context, *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error)
+	ListWorkflowVersions(context.Context, *connect.Request[api.ListWorkflowVersionsRequest]) (*connect.Response[api.ListWorkflowVersionsResponse], error)
+	// UseWorkflowVersion makes a version current: new runs start with it until
+	// another one is registered that was never there before.
+	UseWorkflowVersion(context.Context, *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error)
 }
 
 // NewLimpetServiceClient constructs a client for the limpet.api.v1.LimpetService service. By
@@ -197,26 +207,40 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("ListWorkflows")),
 			connect.WithClientOptions(opts...),
 		),
+		listWorkflowVersions: connect.NewClient[api.ListWorkflowVersionsRequest, api.ListWorkflowVersionsResponse](
+			httpClient,
+			baseURL+LimpetServiceListWorkflowVersionsProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ListWorkflowVersions")),
+			connect.WithClientOptions(opts...),
+		),
+		useWorkflowVersion: connect.NewClient[api.UseWorkflowVersionRequest, api.UseWorkflowVersionResponse](
+			httpClient,
+			baseURL+LimpetServiceUseWorkflowVersionProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("UseWorkflowVersion")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // limpetServiceClient implements LimpetServiceClient.
 type limpetServiceClient struct {
-	startRun      *connect.Client[api.StartRunRequest, api.StartRunResponse]
-	startRuns     *connect.Client[api.StartRunsRequest, api.StartRunsResponse]
-	getRun        *connect.Client[api.GetRunRequest, api.GetRunResponse]
-	listRuns      *connect.Client[api.ListRunsRequest, api.ListRunsResponse]
-	waitRun       *connect.Client[api.WaitRunRequest, api.WaitRunResponse]
-	watchRun      *connect.Client[api.WatchRunRequest, api.WatchRunResponse]
-	cancelRun     *connect.Client[api.CancelRunRequest, api.CancelRunResponse]
-	replayRun     *connect.Client[api.ReplayRunRequest, api.ReplayRunResponse]
-	pushEvent     *connect.Client[api.PushEventRequest, api.PushEventResponse]
-	listWorkers   *connect.Client[api.ListWorkersRequest, api.ListWorkersResponse]
-	getWorker     *connect.Client[api.GetWorkerRequest, api.GetWorkerResponse]
-	drainWorker   *connect.Client[api.DrainWorkerRequest, api.DrainWorkerResponse]
-	undrainWorker *connect.Client[api.UndrainWorkerRequest, api.UndrainWorkerResponse]
-	listMembers   *connect.Client[api.ListMembersRequest, api.ListMembersResponse]
-	listWorkflows *connect.Client[api.ListWorkflowsRequest, api.ListWorkflowsResponse]
+	startRun             *connect.Client[api.StartRunRequest, api.StartRunResponse]
+	startRuns            *connect.Client[api.StartRunsRequest, api.StartRunsResponse]
+	getRun               *connect.Client[api.GetRunRequest, api.GetRunResponse]
+	listRuns             *connect.Client[api.ListRunsRequest, api.ListRunsResponse]
+	waitRun              *connect.Client[api.WaitRunRequest, api.WaitRunResponse]
+	watchRun             *connect.Client[api.WatchRunRequest, api.WatchRunResponse]
+	cancelRun            *connect.Client[api.CancelRunRequest, api.CancelRunResponse]
+	replayRun            *connect.Client[api.ReplayRunRequest, api.ReplayRunResponse]
+	pushEvent            *connect.Client[api.PushEventRequest, api.PushEventResponse]
+	listWorkers          *connect.Client[api.ListWorkersRequest, api.ListWorkersResponse]
+	getWorker            *connect.Client[api.GetWorkerRequest, api.GetWorkerResponse]
+	drainWorker          *connect.Client[api.DrainWorkerRequest, api.DrainWorkerResponse]
+	undrainWorker        *connect.Client[api.UndrainWorkerRequest, api.UndrainWorkerResponse]
+	listMembers          *connect.Client[api.ListMembersRequest, api.ListMembersResponse]
+	listWorkflows        *connect.Client[api.ListWorkflowsRequest, api.ListWorkflowsResponse]
+	listWorkflowVersions *connect.Client[api.ListWorkflowVersionsRequest, api.ListWorkflowVersionsResponse]
+	useWorkflowVersion   *connect.Client[api.UseWorkflowVersionRequest, api.UseWorkflowVersionResponse]
 }
 
 // StartRun calls limpet.api.v1.LimpetService.StartRun.
@@ -294,6 +318,16 @@ func (c *limpetServiceClient) ListWorkflows(ctx context.Context, req *connect.Re
 	return c.listWorkflows.CallUnary(ctx, req)
 }
 
+// ListWorkflowVersions calls limpet.api.v1.LimpetService.ListWorkflowVersions.
+func (c *limpetServiceClient) ListWorkflowVersions(ctx context.Context, req *connect.Request[api.ListWorkflowVersionsRequest]) (*connect.Response[api.ListWorkflowVersionsResponse], error) {
+	return c.listWorkflowVersions.CallUnary(ctx, req)
+}
+
+// UseWorkflowVersion calls limpet.api.v1.LimpetService.UseWorkflowVersion.
+func (c *limpetServiceClient) UseWorkflowVersion(ctx context.Context, req *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error) {
+	return c.useWorkflowVersion.CallUnary(ctx, req)
+}
+
 // LimpetServiceHandler is an implementation of the limpet.api.v1.LimpetService service.
 type LimpetServiceHandler interface {
 	StartRun(context.Context, *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error)
@@ -318,6 +352,10 @@ type LimpetServiceHandler interface {
 	UndrainWorker(context.Context, *connect.Request[api.UndrainWorkerRequest]) (*connect.Response[api.UndrainWorkerResponse], error)
 	ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error)
 	ListWorkflows(context.Context, *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error)
+	ListWorkflowVersions(context.Context, *connect.Request[api.ListWorkflowVersionsRequest]) (*connect.Response[api.ListWorkflowVersionsResponse], error)
+	// UseWorkflowVersion makes a version current: new runs start with it until
+	// another one is registered that was never there before.
+	UseWorkflowVersion(context.Context, *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error)
 }
 
 // NewLimpetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -417,6 +455,18 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("ListWorkflows")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceListWorkflowVersionsHandler := connect.NewUnaryHandler(
+		LimpetServiceListWorkflowVersionsProcedure,
+		svc.ListWorkflowVersions,
+		connect.WithSchema(limpetServiceMethods.ByName("ListWorkflowVersions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceUseWorkflowVersionHandler := connect.NewUnaryHandler(
+		LimpetServiceUseWorkflowVersionProcedure,
+		svc.UseWorkflowVersion,
+		connect.WithSchema(limpetServiceMethods.ByName("UseWorkflowVersion")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/limpet.api.v1.LimpetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LimpetServiceStartRunProcedure:
@@ -449,6 +499,10 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceListMembersHandler.ServeHTTP(w, r)
 		case LimpetServiceListWorkflowsProcedure:
 			limpetServiceListWorkflowsHandler.ServeHTTP(w, r)
+		case LimpetServiceListWorkflowVersionsProcedure:
+			limpetServiceListWorkflowVersionsHandler.ServeHTTP(w, r)
+		case LimpetServiceUseWorkflowVersionProcedure:
+			limpetServiceUseWorkflowVersionHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -516,4 +570,12 @@ func (UnimplementedLimpetServiceHandler) ListMembers(context.Context, *connect.R
 
 func (UnimplementedLimpetServiceHandler) ListWorkflows(context.Context, *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListWorkflows is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ListWorkflowVersions(context.Context, *connect.Request[api.ListWorkflowVersionsRequest]) (*connect.Response[api.ListWorkflowVersionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListWorkflowVersions is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) UseWorkflowVersion(context.Context, *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.UseWorkflowVersion is not implemented"))
 }

@@ -1,0 +1,107 @@
+package journaltest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/messages"
+)
+
+func definition(hash, name, data string, at time.Duration) journal.Definition {
+	return journal.Definition{Hash: hash, Name: name, Data: []byte(data), RegisteredAt: epoch.Add(at)}
+}
+
+func register(t *testing.T, s journal.Store, all ...journal.Definition) {
+	t.Helper()
+	for _, d := range all {
+		if err := s.PutDefinition(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func testDefinitions(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	first, second, index := definition("h1", "ask", "1", 0), definition("h2", "ask", "2", time.Second), definition("h3", "index", "3", 0)
+	register(t, s, first, second, index)
+	wantEqual(t, "by hash", must[journal.Definition](t)(s.Definition(ctx, "h2")), second)
+	current := func() []journal.Workflow {
+		t.Helper()
+		return must[[]journal.Workflow](t)(s.Workflows(ctx))
+	}
+	wantEqual(t, "current", current(), []journal.Workflow{{Definition: second}, {Definition: index}})
+	// Registered again, the first version does not come back, and nothing of it is
+	// changed.
+	register(t, s, definition("h1", "other", "9", time.Minute), definition("h2", "ask", "2", time.Hour))
+	wantEqual(t, "current", current(), []journal.Workflow{{Definition: second}, {Definition: index}})
+	wantEqual(t, "by hash", must[journal.Definition](t)(s.Definition(ctx, "h1")), first)
+	// At the same microsecond the greater hash wins.
+	register(t, s, definition("h0", "ask", "0", time.Second))
+	wantEqual(t, "current", current()[0], journal.Workflow{Definition: second})
+	register(t, s, definition("h9", "ask", "9", time.Second))
+	wantEqual(t, "current", current()[0], journal.Workflow{Definition: definition("h9", "ask", "9", time.Second)})
+	_, err := s.Definition(ctx, "h8")
+	wantCode(t, "unknown hash", err, messages.CodeUnknownWorkflow)
+
+	var hashes []string
+	for _, d := range must[[]journal.Definition](t)(s.Versions(ctx, "ask", 10)) {
+		if d.Name != "ask" || d.Data != nil {
+			t.Errorf("version %+v", d)
+		}
+		hashes = append(hashes, d.Hash)
+	}
+	wantEqual(t, "versions", hashes, []string{"h9", "h2", "h0", "h1"})
+	wantEqual(t, "registered at", must[[]journal.Definition](t)(s.Versions(ctx, "ask", 2))[1].RegisteredAt, second.RegisteredAt)
+	for what, n := range map[string]int{
+		"two":  len(must[[]journal.Definition](t)(s.Versions(ctx, "ask", 2))) - 2,
+		"none": len(must[[]journal.Definition](t)(s.Versions(ctx, "ask", 0))),
+		"less": len(must[[]journal.Definition](t)(s.Versions(ctx, "ask", -1))),
+		"of nothing": len(must[[]journal.Definition](t)(s.Versions(ctx, "as", 10))) +
+			len(must[[]journal.Definition](t)(s.Versions(ctx, "a\x00", 10))),
+	} {
+		wantEqual(t, "versions, "+what, n, 0)
+	}
+}
+
+func testChosenVersions(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	versions := map[string]journal.Definition{}
+	for i, hash := range []string{"h1", "h2", "h3"} {
+		versions[hash] = definition(hash, "ask", hash, time.Duration(i)*time.Second)
+		register(t, s, versions[hash])
+	}
+	register(t, s, definition("i1", "index", "1", 0))
+	choose := func(hash string, at time.Duration) {
+		t.Helper()
+		if err := s.ChooseVersion(ctx, "ask", hash, epoch.Add(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what, hash string, chosen time.Time) {
+		t.Helper()
+		wantEqual(t, what, must[[]journal.Workflow](t)(s.Workflows(ctx)), []journal.Workflow{
+			{Definition: versions[hash], ChosenAt: chosen}, {Definition: definition("i1", "index", "1", 0)}})
+	}
+	choose("h1", time.Minute)
+	want("chosen", "h1", epoch.Add(time.Minute))
+	choose("h1", time.Hour)
+	want("chosen again", "h1", epoch.Add(time.Minute))
+	choose("h2", 2*time.Minute)
+	want("another one", "h2", epoch.Add(2*time.Minute))
+	for _, unknown := range []string{"h9", "i1", "h\x00"} {
+		choose(unknown, time.Hour)
+		want("a hash that the name does not have", "h2", epoch.Add(2*time.Minute))
+	}
+	// A version that is there already does not take over, a new one does.
+	register(t, s, definition("h3", "ask", "h3", time.Hour))
+	want("registered again", "h2", epoch.Add(2*time.Minute))
+	versions["h4"] = definition("h4", "ask", "h4", time.Hour)
+	register(t, s, versions["h4"])
+	want("a new version", "h4", time.Time{})
+	// What is chosen is current, whatever time the clock shows; so is the newest.
+	choose("h2", 0)
+	want("chosen by a clock that is behind", "h2", epoch.Add(time.Hour+time.Microsecond))
+	choose("h4", 2*time.Hour)
+	want("the newest", "h4", epoch.Add(2*time.Hour))
+}
