@@ -32,7 +32,8 @@
 //     compare-and-swap decides between them. So it does with a process that was
 //     paused, declared gone and goes on as if nothing had happened. OnPause tells
 //     that process, but what was under way may be sooner.
-//   - Messages from one node to another arrive in order or not at all. A lost one is
+//   - Messages from one node to another arrive in order or not at all, as long as
+//     they go one way: when that is cut, the last ones may come twice. A lost one is
 //     not reported in general: whoever needs an answer asks again.
 //   - Terminated of an actor on another node is a hint. It comes at once when its
 //     process ends, at the verdict when it only hangs, and falsely when a connection
@@ -82,6 +83,16 @@
 // heartbeats of others, whom it then joins too: alone in its view it would own
 // everything. All this spares work and needless moves of runs. What two servers
 // write at one time is still decided by the journal.
+//
+// # A cut between two members
+//
+// Two members may not reach each other while both reach the others. Neither is gone:
+// memberlist probes each by way of the others, a worker has its lease from any server,
+// and most servers answer each other. Nothing moves. What the two send to each other
+// goes by another server, one hop, until they reach each other again; see package
+// remote. With LocalConfig it is held up for 1.5 s at most, with LANConfig for 5 s,
+// with WANConfig for 20 s. It takes a server that both reach: two servers that do
+// not reach each other have none if there is no third.
 //
 // # Leases
 //

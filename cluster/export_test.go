@@ -23,3 +23,6 @@ func LeaseAskMessage(worker, server string) []byte {
 // TellToLook asks the other servers to look for a member, as one does who found
 // out that its process has ended.
 func (n *Node) TellToLook(name string) { n.members.gossip.AskToLook(name) }
+
+// Relaying is how many streams between others this node passes on.
+func (n *Node) Relaying() int { return n.remote.Relaying() }

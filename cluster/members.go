@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -220,6 +221,30 @@ func (m *members) Met(name string) { m.gossip.Met(name) }
 // Introduce implements remote.Acquaintances.
 func (m *members) Introduce(name, address string) {
 	m.gossip.Introduce(name, address, m.views.Get().Members)
+}
+
+// Relays implements remote.Acquaintances.
+func (m *members) Relays(address string) (name string, servers []string) {
+	view, self := m.views.Get(), m.gossip.Self().Name
+	for _, member := range view.Members {
+		switch {
+		case member.Address == address:
+			name = member.Name // The latest of one worker id.
+		case member.Role == RoleServer && member.Name != self:
+			servers = append(servers, member.Address)
+		}
+	}
+	if name == "" {
+		return "", nil
+	}
+	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+	return name, servers
+}
+
+// PassesOn implements remote.Acquaintances.
+func (m *members) PassesOn(address string) bool {
+	return m.config.Role == RoleServer &&
+		slices.ContainsFunc(m.views.Get().Members, func(member Member) bool { return member.Address == address })
 }
 
 // setState gossips another state of this node.

@@ -84,7 +84,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.cluster = protocluster.New(n.system, protocluster.Configure("limpet", provider{n}, n.lookup, nil, gossipOff))
 	n.remote, err = remote.Start(n.system, n.cluster, remote.Config{
 		Name: gossip.Name(c.ID, c.Incarnation), BindAddress: c.BindAddress, AdvertiseHost: c.AdvertiseHost, Secret: c.Secret,
-		Logger: c.Logger, Listen: c.Listen, Dial: c.Dial, Known: n.members,
+		Logger: c.Logger, Listen: c.Listen, Dial: c.Dial, Known: n.members, Patience: 2 * c.Preset.ProbeTimeout,
 	})
 	if err != nil {
 		return nil, err
@@ -229,6 +229,10 @@ func (n *Node) SetState(s State) { n.members.setState(s) }
 
 // Dropped is how many messages of other nodes could not be read, or may not be.
 func (n *Node) Dropped() uint64 { return n.remote.Dropped() }
+
+// Detours is how many members this node sends to by another server, because it
+// does not reach them itself.
+func (n *Node) Detours() int { return n.remote.Detours() }
 
 // CutOff says that this server reaches less of the cluster than others that
 // live: it owns nothing until it reaches them again.

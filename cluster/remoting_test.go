@@ -336,12 +336,17 @@ func TestWhatMayNotBeIsDropped(t *testing.T) {
 // rawStream speaks to a node's remoting as another implementation would.
 func rawStream(t *testing.T, c cluster.Config, address string) remote.Remoting_ReceiveClient {
 	t.Helper()
+	return rawStreamOf(t.Context(), t, c, address)
+}
+
+func rawStreamOf(ctx context.Context, t *testing.T, c cluster.Config, address string) remote.Remoting_ReceiveClient {
+	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(c.Dial))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	stream, err := remote.NewRemotingClient(conn).Receive(t.Context())
+	stream, err := remote.NewRemotingClient(conn).Receive(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,9 @@ const (
 	// PeerQueueBytesMax limits what waits on a process for a connection to
 	// another one. Beyond it messages are dropped, and said again later.
 	PeerQueueBytesMax = 256 << 20
+	// RelaysMax limits the streams that a server passes on between others that do not
+	// reach each other. Beyond it another server is tried.
+	RelaysMax = 1024
 	// FailureMessageBytesMax and FailureStackBytesMax limit what is kept of an
 	// error or a panic of a step; what is longer is cut off.
 	FailureMessageBytesMax = 16 << 10

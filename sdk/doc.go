@@ -35,6 +35,7 @@
 //	ServerQueueBytesMax         256 MiB     the same of all runs of a server
 //	WorkerResultsBytesMax       64 MiB      results that a worker keeps; beyond it begins nothing new until some are recorded
 //	PeerQueueBytesMax           256 MiB     what waits on a process for a connection to another
+//	RelaysMax                   1,024       connections between others that a server passes on while they do not reach each other
 //	RequestBytesMax             64 MiB      a request of the API
 //	BulkRunsMax                 10,000      runs of one StartRuns call
 //	AttemptsMax                 10,000      attempts of a run

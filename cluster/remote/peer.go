@@ -3,14 +3,9 @@ package remote
 import (
 	"context"
 	"errors"
-	"net"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
-	"google.golang.org/grpc"
-	grpcbackoff "google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/keepalive"
 )
 
 var (
@@ -18,25 +13,30 @@ var (
 	errStopped    = errors.New("this node stopped")
 	errFinished   = errors.New("everything was sent")
 	errUnanswered = errors.New("no answer in time")
+	errReplaced   = errors.New("another way is used")
 )
 
-// peer is the connection to one address for what this node sends there. It
-// connects once; when it ends, everything queued is answered as a dead letter,
-// every watcher gets Terminated, and the next message makes a new peer.
+// peer is what this node sends to one address, by one link after the other. When it
+// ends, everything queued is answered as a dead letter, every watcher gets
+// Terminated, and the next message makes a new peer.
 type peer struct {
 	r       *Remote
 	address string
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
-	// anew asks for another try of a connection that is being made.
-	anew chan struct{}
+	// anew asks for another try of a connection that is being made, doubted for
+	// another way unless the direct one leads there.
+	anew, doubted chan struct{}
 
 	box outbox
+	// unanswered and by, the server that passes on, are the goroutine's.
+	unanswered unanswered
+	by         string
 }
 
 func newPeer(r *Remote, address string) *peer {
-	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), box: newOutbox()}
+	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), doubted: make(chan struct{}, 1), box: newOutbox()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	go p.run()
 	return p
@@ -84,139 +84,139 @@ func (p *peer) run() {
 	}
 }
 
-// converse connects and sends until something ends it.
+// converse sends by one link after the other until something ends it.
 func (p *peer) converse() (connected bool, _ error) {
-	conn, err := grpc.NewClient("passthrough:///"+p.address,
-		grpc.WithTransportCredentials(p.r.credentials),
-		grpc.WithContextDialer(p.dial),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytesMax), grpc.MaxCallSendMsgSize(messageBytesMax)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectTime}),
-		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
-		grpc.WithWriteBufferSize(128<<10),
-		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
-	)
-	if err != nil {
-		return false, err
+	l, err := p.search(p.ctx)
+	for err == nil {
+		connected = true
+		l, err = p.use(l)
 	}
-	defer func() { _ = conn.Close() }()
-	// Without WaitForReady: a refused connection fails at once.
-	stream, err := remote.NewRemotingClient(conn).Receive(p.ctx)
-	if err != nil {
-		return false, err
-	}
-	if err := p.greet(stream); err != nil {
-		return false, err
-	}
-	return true, p.pump(stream)
+	return connected, err
 }
 
 // connectAnew drops the try to connect that is under way, if one is, for another.
-func (p *peer) connectAnew() {
+func (p *peer) connectAnew() { poke(p.anew) }
+
+// doubt has another way sought unless the direct one leads there.
+func (p *peer) doubt() { poke(p.doubted) }
+
+func poke(signal chan struct{}) {
 	select {
-	case p.anew <- struct{}{}:
+	case signal <- struct{}{}:
 	default:
 	}
 }
 
-// dial connects, by another try each time that one is asked for.
-func (p *peer) dial(ctx context.Context, address string) (net.Conn, error) {
-	type dialed struct {
-		conn net.Conn
-		err  error
+// use sends by a link until that ends. It returns the one to go on with, or why
+// there is none.
+func (p *peer) use(l *link) (*link, error) {
+	if l.by != "" {
+		p.r.detours.Add(1)
+		defer p.r.detours.Add(-1)
 	}
-	for {
-		try, cancel := context.WithCancel(ctx)
-		done := make(chan dialed, 1)
-		go func() {
-			conn, err := p.r.dial(try, address)
-			done <- dialed{conn, err}
-		}()
-		select {
-		case d := <-done:
-			cancel()
-			return d.conn, d.err
-		case <-p.anew:
-			cancel()
-			if d := <-done; d.err == nil {
-				return d.conn, nil
-			}
-		}
+	defer l.close()
+	l.attend()
+	p.tellWay(l.by)
+	err := p.pump(l)
+	select {
+	case next := <-l.next:
+		return next, nil
+	default:
 	}
+	if l.by == "" || p.ctx.Err() != nil || errors.Is(err, errFinished) {
+		return nil, err
+	}
+	return p.search(p.ctx)
 }
 
-// greet exchanges names.
-func (p *peer) greet(stream remote.Remoting_ReceiveClient) error {
-	timer := time.AfterFunc(connectTime, func() { p.cancel(errUnanswered) })
-	defer timer.Stop()
-	err := stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectRequest{ConnectRequest: &remote.ConnectRequest{
-		ConnectionType: &remote.ConnectRequest_ServerConnection{ServerConnection: &remote.ServerConnection{
-			SystemId: p.r.name, Address: p.r.system.Address(),
-		}},
-	}}})
-	if err != nil {
-		return err
-	}
-	answer, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	response := answer.GetConnectResponse()
-	if response == nil || response.Blocked {
-		return errors.New("the peer refused the connection")
-	}
-	p.box.named(response.MemberId)
-	header, err := stream.Header()
-	if err == nil && (len(header.Get(strangerHeader)) > 0 || !p.r.known.Knows(response.MemberId)) {
-		p.r.known.Introduce(response.MemberId, p.address)
-	}
-	return err
-}
-
-// pump sends batches until the peer ends or the stream breaks.
-func (p *peer) pump(stream remote.Remoting_ReceiveClient) error {
-	ended := make(chan struct{})
-	defer func() { <-ended }()
-	go func() {
-		defer close(ended)
-		// Nothing but the end comes on this stream. Sending would not notice
-		// it before the next message.
-		for {
-			if _, err := stream.Recv(); err != nil {
-				p.cancel(err)
-				return
-			}
+// pump sends batches until the link breaks, or the peer ends. It begins with those
+// of which it is not known that they came by the link before.
+func (p *peer) pump(l *link) error {
+	p.unanswered.asked = 0
+	for _, m := range p.unanswered.batches {
+		if err := l.stream.Send(m); err != nil {
+			return err
 		}
-	}()
+	}
+	p.expect(l)
 	for {
 		batch, last := p.box.take()
 		if len(batch) > 0 {
-			if err := stream.Send(encodeBatch(batch)); err != nil {
-				p.cancel(err)
+			m, size := encodeBatch(batch)
+			if first := p.unanswered.add(m, size); first {
+				p.expect(l)
+			}
+			if err := l.stream.Send(m); err != nil {
 				return err
 			}
-			continue
-		}
-		if last {
+		} else if last {
 			// The other side answers the end of the stream with its own: until
 			// then closing the connection could cut off what was sent.
-			_ = stream.CloseSend()
-			<-ended
+			_ = l.stream.CloseSend()
+			<-l.ctx.Done()
 			return errFinished
 		}
-		select {
-		case <-p.box.signal:
-		case <-p.ctx.Done():
-			return context.Cause(p.ctx)
+		if err := p.turn(l, len(batch) == 0); err != nil {
+			return err
 		}
 	}
 }
 
-// encodeBatch names each type and actor of the batch once.
-func encodeBatch(batch []outgoing) *remote.RemoteMessage {
+// busy is always ready.
+var busy = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// turn takes something that has happened; it waits for it if idle.
+func (p *peer) turn(l *link, idle bool) error {
+	sends := busy
+	if idle {
+		sends = p.box.signal
+	}
+	select {
+	case <-sends:
+	case <-l.answers:
+		p.unanswered.answered()
+		p.expect(l)
+	case <-l.ask.C:
+		p.unanswered.ask()
+		return l.stream.Send(question)
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+	return nil
+}
+
+// expect has it asked soon whether what was sent has come, if it is not known.
+func (p *peer) expect(l *link) {
+	waits := len(p.unanswered.batches) > 0
+	l.waiting.Store(waits)
+	if !waits {
+		l.ask.Stop()
+		l.silence.Stop()
+		return
+	}
+	l.ask.Reset(p.r.patience / askFraction)
+	l.silence.Reset(p.r.silentAfter(p.unanswered.bytes))
+}
+
+// tellWay says that another way is used than before.
+func (p *peer) tellWay(by string) {
+	switch {
+	case by == p.by:
+	case by != "":
+		p.r.log.Info("messages to a member go by a server, for the direct way is cut", "peer", p.address, "by", by)
+	default:
+		p.r.log.Info("messages to a member go the direct way again", "peer", p.address)
+	}
+	p.by = by
+}
+
+// encodeBatch names each type and actor of the batch once. It returns the bytes of
+// the messages too.
+func encodeBatch(batch []outgoing) (_ *remote.RemoteMessage, size int) {
 	b := &remote.MessageBatch{Envelopes: make([]*remote.MessageEnvelope, 0, len(batch))}
 	types, targets, senders := map[string]int32{}, map[string]int32{}, map[string]int32{}
 	for _, o := range batch {
+		size += len(o.data)
 		typeID, ok := types[o.typeName]
 		if !ok {
 			typeID = int32(len(b.TypeNames))
@@ -245,5 +245,5 @@ func encodeBatch(batch []outgoing) *remote.RemoteMessage {
 		}
 		b.Envelopes = append(b.Envelopes, e)
 	}
-	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: b}}
+	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: b}}, size
 }

@@ -24,6 +24,9 @@ type receiver struct {
 
 // Receive takes the batches of one peer until it or this node ends.
 func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
+	if to := header(stream, relayToHeader); to != "" {
+		return s.r.relay(stream, to)
+	}
 	name := ""
 	for {
 		m, err := stream.Recv()
@@ -37,10 +40,12 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 			return err
 		}
 		switch {
-		case m.GetConnectRequest() != nil:
+		case m.GetConnectRequest().GetServerConnection() != nil:
 			name = m.GetConnectRequest().GetServerConnection().GetSystemId()
 			s.r.known.Met(name)
 			err = s.greet(stream, m.GetConnectRequest().GetServerConnection())
+		case m.GetConnectRequest() != nil: // It asks whether what it sent has come.
+			err = stream.Send(s.r.signature())
 		case m.GetMessageBatch() != nil:
 			s.r.known.Met(name)
 			err = s.deliver(m.GetMessageBatch())
@@ -54,15 +59,23 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 // greet tells the peer the name of this process, and whether it has heard of the
 // peer.
 func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
-	s.r.Reached(of.GetAddress())
+	if header(stream, relayedByHeader) != "" {
+		s.r.doubt(of.GetAddress())
+	} else {
+		s.r.Reached(of.GetAddress())
+	}
 	if !s.r.known.Knows(of.GetSystemId()) {
 		s.r.known.Introduce(of.GetSystemId(), of.GetAddress())
 		if err := stream.SetHeader(metadata.Pairs(strangerHeader, "1")); err != nil {
 			return err
 		}
 	}
-	answer := &remote.ConnectResponse{MemberId: s.r.name}
-	return stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectResponse{ConnectResponse: answer}})
+	return stream.Send(s.r.signature())
+}
+
+// signature is the name of this process, as an answer.
+func (r *Remote) signature() *remote.RemoteMessage {
+	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectResponse{ConnectResponse: &remote.ConnectResponse{MemberId: r.name}}}
 }
 
 // deliver passes on the messages of a batch. One of a type that this process

@@ -2,19 +2,45 @@
 // service and the batches of Proto.Actor's remote package. It knows nothing of
 // membership but what Acquaintances tells it.
 //
-// Data flow: message for another node → the peer of its address (one connection
-// to each) → its outbox → batch → the receiver of the other node → actor.
+// Data flow: message for another node → the peer of its address → its outbox → batch
+// → link (one connection, to the other node or to a server that passes on) → the
+// receiver of the other node → actor.
 //
 // # What holds
 //
-//   - W1. Messages from one node to another arrive in order or not at all.
+//   - W1. By one link messages arrive in order or not at all. When another link is
+//     used instead, what may have been lost is sent again: it may come twice.
 //   - W2. A message that cannot be delivered is answered with a DeadLetterResponse,
 //     if that can be known at all. A lost one is not reported in general.
-//   - W3. When a connection ends, everything that is queued for it is answered as a
-//     dead letter, and every watcher of an actor behind it gets Terminated.
+//   - W3. When a peer ends, everything that is queued for it is answered as a dead
+//     letter, and every watcher of an actor behind it gets Terminated.
 //   - W4. Nothing that a peer sends ends the process. Each message is checked by
 //     messages.CheckFields before an actor sees it.
 //   - W5. Each peer's queue is bounded in bytes.
+//   - W6. A cut between two nodes holds up what they send to each other for 5 times
+//     Config.Patience at most, if both reach one other server.
+//
+// # Cuts
+//
+// A network may lose all packets between two nodes while each of them reaches the
+// others. Membership does not notice, and should not: both live.
+//
+//   - A peer asks the other side for a sign that it has what was sent, a third of the
+//     patience after it was sent. A link that is idle carries no questions.
+//   - A link that gives no sign for twice the patience is suspected. So is the direct
+//     one to a node whose messages come by a server: a cut breaks connections both
+//     ways, also if it loses packets only one way.
+//   - A suspected link is compared with a new direct one. If that does not lead there
+//     within the patience either, other servers are asked to pass on, and the first
+//     by which the other side itself answers is used. None does for a process that
+//     is frozen: then the link stays as it is, and so does what waits.
+//   - The direct way is tried again all the time that another one is used, and is
+//     used again once it is there.
+//   - A server passes on to members, in one hop, RelaysMax streams at most. It keeps
+//     nothing: what the one end does not take is not taken from the other. The
+//     receiver checks messages as any others (W4). Who may speak to a server may
+//     speak to a member too, so nobody gains rights by it.
+//   - Where a connection is refused nobody listens, and no other way is sought.
 //
 // # Why not the library's own Remote
 //
@@ -25,8 +51,9 @@
 //
 // # Locks
 //
-// Remote.mu guards the table of peers, outbox.mu what is queued for one of them. An
-// outbox knows neither its peer nor the table, so its lock is always the inner one.
+// Remote.mu guards the table of peers, outbox.mu what is queued for one of them, and
+// link.mu its connection. The last two know neither peer nor table, so their locks
+// are always the inner ones.
 //
 // Imports only messages.
 package remote
@@ -80,6 +107,9 @@ type Config struct {
 	Listen func(address string) (net.Listener, error)
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 	Known  Acquaintances
+	// Patience is how long a process on the direct way has to answer before others
+	// are tried beside it.
+	Patience time.Duration
 }
 
 // Remote is the connections of a node. Its methods may be called concurrently.
@@ -88,6 +118,7 @@ type Remote struct {
 	log         *slog.Logger
 	name        string
 	known       Acquaintances
+	patience    time.Duration
 	dial        func(context.Context, string) (net.Conn, error)
 	credentials credentials.TransportCredentials
 	listener    net.Listener
@@ -95,6 +126,9 @@ type Remote struct {
 	serving     sync.WaitGroup
 	// dropped counts messages of peers that could not be read or may not be.
 	dropped atomic.Uint64
+	// relaying counts the streams that this node passes on, detours the links of its
+	// own that another one does.
+	relaying, detours atomic.Int64
 
 	mu      sync.Mutex
 	peers   map[string]*peer
@@ -117,6 +151,12 @@ type Acquaintances interface {
 	// Met says that a process has connected to this one, or sends something. It is
 	// quick.
 	Met(name string)
+	// Relays names the member at an address, and the addresses of servers that may
+	// pass on what this node has for it. None if no member is there.
+	Relays(address string) (name string, servers []string)
+	// PassesOn says that this node passes on what others have for an address: it is
+	// a server, and a member is there.
+	PassesOn(address string) bool
 }
 
 // strangerHeader is set by the accepting side of a connection that has not
@@ -135,7 +175,7 @@ func Start(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config) (
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "bind address %s: %w", c.BindAddress, err)
 	}
 	r := &Remote{
-		system: system, log: c.Logger, listener: listener, name: c.Name, known: c.Known, dial: c.Dial,
+		system: system, log: c.Logger, listener: listener, name: c.Name, known: c.Known, patience: c.Patience, dial: c.Dial,
 		peers: map[string]*peer{}, refused: map[string]time.Time{},
 	}
 	var serverSide credentials.TransportCredentials
@@ -261,6 +301,23 @@ func (r *Remote) peer(address string) *peer {
 
 // Dropped is how many messages of peers could not be read, or may not be.
 func (r *Remote) Dropped() uint64 { return r.dropped.Load() }
+
+// Detours is to how many addresses messages go by a server.
+func (r *Remote) Detours() int { return int(r.detours.Load()) }
+
+// Relaying is how many streams between others this node passes on.
+func (r *Remote) Relaying() int { return int(r.relaying.Load()) }
+
+// doubt says that the process at an address does not reach this one directly. A
+// connection that is cut is so both ways.
+func (r *Remote) doubt(address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.refused, address)
+	if p, ok := r.peers[address]; ok {
+		p.doubt()
+	}
+}
 
 // Reached says that something came from an address: a connection to it that is
 // still being made is made anew, for its packets may be lost, and the next ones

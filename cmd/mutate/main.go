@@ -1,10 +1,10 @@
 // Command mutate checks the simulator: it breaks one rule of the cores after
 // the other in a copy of the source and expects that the simulation notices. Some
 // rules a cluster makes up for when they are broken; of these the scripts of their
-// package must notice.
+// package must notice. Of the rules of messages between nodes, tests of nodes must.
 //
 // Data flow: mutations → copy of the module in a temporary directory, one rule
-// broken → go test ./actors/sim, or the scripts → caught, or survived.
+// broken → go test ./actors/sim, or the scripts, or the tests → caught, or survived.
 //
 // A mutation whose text is not in the source any more is a failure too, so the
 // list cannot go stale.
@@ -53,13 +53,16 @@ func run(ctx context.Context, seeds int, only string) error {
 		return fmt.Errorf("the simulation fails with no rule broken: %s %w", failed, err)
 	}
 	var survived []string
-	for i, m := range slices.Concat(mutations, activationMutations, scripted, quorumMutations) {
+	for i, m := range slices.Concat(mutations, activationMutations, remoteMutations, scripted, quorumMutations) {
 		if !strings.Contains(m.name, only) {
 			continue
 		}
-		by := simulation(seeds)
-		if i >= len(mutations)+len(activationMutations) {
-			by = scripts(m)
+		by := scripts(m)
+		switch simulated := len(mutations) + len(activationMutations); {
+		case i < simulated:
+			by = simulation(seeds)
+		case i < simulated+len(remoteMutations):
+			by = nodes
 		}
 		caught, err := m.try(ctx, dir, by)
 		switch {
@@ -83,7 +86,7 @@ func run(ctx context.Context, seeds int, only string) error {
 // copyModule copies what the simulator and the scripts need of the module.
 func copyModule(ctx context.Context, dir string) error {
 	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}",
-		"./actors/sim", "./actors/activation", "./cluster/quorum")
+		"./actors/sim", "./actors/activation", "./cluster/quorum", "./cluster")
 	cmd.Stderr = os.Stderr
 	list, err := cmd.Output()
 	if err != nil {
@@ -151,6 +154,9 @@ func simulation(seeds int) check {
 	return check{[]string{"./actors/sim", "-run", "^TestSim$", "-seeds", fmt.Sprint(seeds), "-failures", "1"}, failedSeed}
 }
 
+// nodes are tests of nodes on a network in memory.
+var nodes = check{[]string{"./cluster", "-run", "^(TestACutBetweenTwoNodes|TestNothingIsLostByACut|TestTheServerOfADetourDies|TestWhatIsNotPassedOn)$"}, failedTest}
+
 func scripts(m mutation) check {
 	return check{[]string{"./" + filepath.Dir(m.changes[0].file), "-run", "^TestScripts$"}, failedScript}
 }
@@ -202,5 +208,6 @@ func (m *mutation) try(ctx context.Context, dir string, by check) (caught string
 
 var (
 	failedSeed   = regexp.MustCompile(`seed \d+, [\d.]+ s: .*`)
+	failedTest   = regexp.MustCompile(`FAIL: Test\S+`)
 	failedScript = regexp.MustCompile(`FAIL: TestScripts/\S+`)
 )

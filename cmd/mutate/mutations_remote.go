@@ -1,0 +1,32 @@
+package main
+
+const (
+	peerGo     = "cluster/remote/peer.go"
+	linkGo     = "cluster/remote/link.go"
+	searchGo   = "cluster/remote/search.go"
+	relayGo    = "cluster/remote/relay.go"
+	receiverGo = "cluster/remote/receiver.go"
+)
+
+// remoteMutations break rules of messages between nodes. The simulation has a model
+// of them; the tests of nodes on a network in memory have to notice.
+var remoteMutations = []mutation{
+	{"remote: do not send again what was not answered", []change{{peerGo,
+		"	for _, m := range p.unanswered.batches {", "	for _, m := range p.unanswered.batches[:0] {"}}},
+	{"remote: do not notice that a link is silent", []change{{linkGo,
+		"			if !l.waiting.Load() {", "			if true {"}}},
+	{"remote: stay with the server that passes on", []change{{linkGo,
+		"	if l.by != \"\" {\n		l.going.Go(l.seekDirect)", "	if l.by != \"\" && l.peer == nil {\n		l.going.Go(l.seekDirect)"}}},
+	{"remote: give up with the server that passes on", []change{{peerGo,
+		"	if l.by == \"\" || p.ctx.Err() != nil ", "	if l.by != p.address || p.ctx.Err() != nil "}}},
+	{"remote: seek no other way before the direct one has failed", []change{{searchGo,
+		"detours: time.NewTimer(p.r.patience)", "detours: time.NewTimer(connectTime)"}}},
+	{"remote: trust the direct way to who comes by a server", []change{{receiverGo,
+		"		s.r.doubt(of.GetAddress())\n", "		s.r.Reached(of.GetAddress())\n"}}},
+	{"remote: pass on to who is no member", []change{{relayGo,
+		" || !r.known.PassesOn(to) {", " {"}}},
+	{"remote: pass on what was passed on", []change{{relayGo,
+		" || header(in, relayedByHeader) != \"\" ", " "}}},
+	{"remote: pass on without a bound", []change{{relayGo,
+		"n > messages.RelaysMax {", "n < 0 {"}}},
+}
