@@ -39,6 +39,11 @@ func BenchmarkChain3(b *testing.B) {
 	}
 }
 
+// BenchmarkPages reads pages of runs by all filters.
+func BenchmarkPages(b *testing.B) {
+	journaltest.BenchmarkPages(b, open(b, postgres.Config{URL: database(b, server)}))
+}
+
 // BenchmarkSingle commits one append at a time, as a lone run does, and beside
 // it the plainest insert that PostgreSQL can commit.
 func BenchmarkSingle(b *testing.B) {

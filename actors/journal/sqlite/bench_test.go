@@ -71,3 +71,6 @@ func BenchmarkSingle(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 	b.ReportMetric(1e6/syncs, "sync-µs")
 }
+
+// BenchmarkPages reads pages of runs by all filters.
+func BenchmarkPages(b *testing.B) { journaltest.BenchmarkPages(b, open(b, sqlite.Config{})) }

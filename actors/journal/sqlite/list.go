@@ -14,7 +14,8 @@ import (
 // source is where a listing finds its runs: an index that has, after what
 // drives it, the group and then the order of the listing.
 type source struct {
-	// groups steps to the next group, page reads one group.
+	// groups steps to the next group, from a group on: for ">" SQLite would look at
+	// all runs of the one before. page reads one group.
 	groups, page string
 	// driver is the first parameter of both; nil if there is none.
 	driver any
@@ -37,7 +38,7 @@ func sourceOf(f *journal.Filter) source {
 func newSource(from, seq, driven string, driver any) source {
 	return source{
 		groups: "SELECT workflow, status, child FROM " + from + " WHERE " + driven +
-			"(workflow, status, child) > (?, ?, ?) ORDER BY workflow, status, child LIMIT 1",
+			"(workflow, status, child) >= (?, ?, ?) ORDER BY workflow, status, child LIMIT 1",
 		page: "SELECT created_at, run_id, " + seq + " FROM " + from + " WHERE " + driven +
 			"workflow = ? AND status = ? AND child = ? AND created_at > ? AND (created_at, run_id) < (?, ?) " +
 			"ORDER BY created_at DESC, run_id DESC",
@@ -57,7 +58,7 @@ func (s *source) wanted(conn *sqlite.Conn, f *journal.Filter) (out []journal.Gro
 	// Nothing is stored that comes before it; of one workflow nothing else is
 	// looked at.
 	at := journal.Group{Workflow: f.Workflow, Status: -1}
-	for {
+	for ; ; at.Child++ {
 		found := false
 		err := each(conn, s.groups, func(stmt *sqlite.Stmt) bool {
 			at = journal.Group{Workflow: stmt.ColumnText(0), Status: messages.RunStatus(stmt.ColumnInt(1)), Child: int32(stmt.ColumnInt(2))}
