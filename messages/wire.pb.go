@@ -126,7 +126,11 @@ type Dispatch struct {
 	// drops what was sent under an earlier term than its present one, for it may be
 	// late: the run may have been given to another process meanwhile. Not looked
 	// at with take_up.
-	LeaseTerm     uint64 `protobuf:"varint,26,opt,name=lease_term,json=leaseTerm,proto3" json:"lease_term,omitempty"`
+	LeaseTerm uint64 `protobuf:"varint,26,opt,name=lease_term,json=leaseTerm,proto3" json:"lease_term,omitempty"`
+	// The step has lost its worker's process so often that it may be what ends it.
+	// The worker executes one of these at a time, and says so before it calls the
+	// function.
+	Suspect       bool `protobuf:"varint,27,opt,name=suspect,proto3" json:"suspect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,6 +338,13 @@ func (x *Dispatch) GetLeaseTerm() uint64 {
 		return x.LeaseTerm
 	}
 	return 0
+}
+
+func (x *Dispatch) GetSuspect() bool {
+	if x != nil {
+		return x.Suspect
+	}
+	return false
 }
 
 // HandOff asks a worker for the local state of a run that is about to leave it,
@@ -738,8 +749,10 @@ type Queued struct {
 	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
 	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Attempts ahead of it and slots of the worker, for whoever asks why it waits.
-	Ahead         int32 `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
-	Slots         int32 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
+	Ahead int32 `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	Slots int32 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
+	// It waits for its turn: another suspect has it.
+	Aside         bool `protobuf:"varint,6,opt,name=aside,proto3" json:"aside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -807,6 +820,13 @@ func (x *Queued) GetSlots() int32 {
 		return x.Slots
 	}
 	return 0
+}
+
+func (x *Queued) GetAside() bool {
+	if x != nil {
+		return x.Aside
+	}
+	return false
 }
 
 // Started is sent for an attempt that did not end within a moment, after a
@@ -4654,7 +4674,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xe8\a\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\x82\b\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4684,7 +4704,8 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"handed_off\x18\x18 \x03(\v2\x16.limpet.v1.HandedStateR\thandedOff\x12\x1d\n" +
 	"\n" +
-	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x1a:\n" +
+	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x12\x18\n" +
+	"\asuspect\x18\x1b \x01(\bR\asuspect\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +
@@ -4721,13 +4742,14 @@ const file_wire_proto_rawDesc = "" +
 	"\vRunReleased\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"y\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"\x8f\x01\n" +
 	"\x06Queued\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05ahead\x18\x04 \x01(\x05R\x05ahead\x12\x14\n" +
-	"\x05slots\x18\x05 \x01(\x05R\x05slots\"\xd9\x01\n" +
+	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x14\n" +
+	"\x05aside\x18\x06 \x01(\bR\x05aside\"\xd9\x01\n" +
 	"\aStarted\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +

@@ -49,6 +49,18 @@ func (m *Dispatch) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Suspect {
+		i--
+		if m.Suspect {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xd8
+	}
 	if m.LeaseTerm != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.LeaseTerm))
 		i--
@@ -619,6 +631,16 @@ func (m *Queued) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Aside {
+		i--
+		if m.Aside {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x30
 	}
 	if m.Slots != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Slots))
@@ -4207,6 +4229,9 @@ func (m *Dispatch) SizeVT() (n int) {
 	if m.LeaseTerm != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.LeaseTerm))
 	}
+	if m.Suspect {
+		n += 3
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4373,6 +4398,9 @@ func (m *Queued) SizeVT() (n int) {
 	}
 	if m.Slots != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Slots))
+	}
+	if m.Aside {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -6615,6 +6643,26 @@ func (m *Dispatch) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 27:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Suspect", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Suspect = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -7712,6 +7760,26 @@ func (m *Queued) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Aside", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Aside = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

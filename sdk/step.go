@@ -38,7 +38,11 @@ type StepConfig struct {
 	// Defaults to the workflow's, and that to 1 h; Never is allowed.
 	ExecutionTimeout time.Duration
 	// LostAttemptsMax is how often the step's worker may be lost under it until
-	// the step fails with ErrWorkerLost. Defaults to 5.
+	// the step fails with ErrWorkerLost. Defaults to 5. A step that has lost
+	// half as many worker processes may be what ends them: a worker executes one
+	// such step at a time, calls it 200 ms after it has said so, and a further
+	// loss counts only if that was said. So a step that was merely at
+	// work beside the one to blame is not charged for it again and again.
 	LostAttemptsMax int
 	// Labels of the step, beside those of the workflow. All rules of all steps
 	// apply when a sticky run is bound.

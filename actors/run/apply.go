@@ -271,6 +271,9 @@ func (s *State) applyLost(st *Step, k *messages.AttemptLost, at time.Time) {
 	if k.Started {
 		st.Lost++
 		st.ReadyAt = at
+		if processEnded(k.Reason) {
+			st.Downs++
+		}
 	}
 	if k.Reason == messages.Reason_REASON_STATE_LOST {
 		s.loseState(st)

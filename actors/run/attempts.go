@@ -40,7 +40,7 @@ func (m *Machine) fromWorker(msg proto.Message) {
 	c.hear(m.now)
 	switch msg := msg.(type) {
 	case *messages.Queued:
-		c.queued, c.ahead, c.slots = m.s.Steps[i].StartedAt.IsZero() && c.startedUs == 0, msg.Ahead, msg.Slots
+		c.queued, c.ahead, c.slots, c.aside = m.s.Steps[i].StartedAt.IsZero() && c.startedUs == 0, msg.Ahead, msg.Slots, msg.Aside
 	case *messages.Started:
 		m.started(i, msg)
 	case *messages.Revoked:
@@ -74,7 +74,7 @@ func (m *Machine) started(i int, msg *messages.Started) {
 		return
 	}
 	c.startKnown(m.startOf(st, msg.StartedUs, msg.RunningUs), m.cfg.RecordStartAfter)
-	if msg.WaitingForChild || m.s.Binding.Lost {
+	if msg.WaitingForChild || m.s.Binding.Lost || st.suspect() {
 		m.recordStart(i)
 	}
 }
@@ -162,7 +162,7 @@ func (m *Machine) attemptUnknown(i int) {
 			m.cancelAttempt(i)
 			return
 		}
-		m.attemptLost(i, messages.Reason_REASON_UNKNOWN_TO_WORKER)
+		m.attemptLost(i, m.hadBegun(i), messages.Reason_REASON_UNKNOWN_TO_WORKER)
 		return
 	}
 	if m.s.Binding.Lost {
@@ -230,7 +230,7 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
 			Step: st.Def.Name, Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}}})
 	case r.Canceled:
-		m.attemptLost(i, lostBecause(f))
+		m.attemptLost(i, startedUs != 0, lostBecause(f))
 	case m.s.isSticky() && f.Code == string(messages.CodeStateLost) && !f.Final:
 		m.stateLost(i, f)
 	default:
@@ -272,11 +272,10 @@ func (m *Machine) failStep(st *Step, f *messages.Failure) {
 	m.emit(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: st.Def.Name, Failure: f}}})
 }
 
-// attemptLost records that a live attempt went down with its worker. A step
-// that loses its worker again and again fails.
-func (m *Machine) attemptLost(i int, reason messages.Reason) {
+// attemptLost records that a live attempt went down with its worker, and whether
+// it had begun. A step that loses its worker again and again fails.
+func (m *Machine) attemptLost(i int, started bool, reason messages.Reason) {
 	st := &m.s.Steps[i]
-	started := !st.StartedAt.IsZero() || !m.contacts[i].queued
 	m.contacts[i] = contact{}
 	m.emit(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{
 		Step: st.Def.Name, Attempt: st.Attempt, Reason: reason, Started: started}}})

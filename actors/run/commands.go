@@ -131,9 +131,9 @@ func (m *Machine) advanceCancel() {
 		switch {
 		case st.Phase != Live:
 		case m.s.Binding.Lost:
-			m.attemptLost(i, m.s.Binding.LostReason)
+			m.attemptLost(i, m.hadBegun(i), m.s.Binding.LostReason)
 		case givenUp:
-			m.attemptLost(i, messages.Reason_REASON_CANCEL_NOT_ANSWERED)
+			m.attemptLost(i, m.hadBegun(i), messages.Reason_REASON_CANCEL_NOT_ANSWERED)
 		default:
 			if at, _ := m.resendAt(i); m.due(at) {
 				m.cancelAttempt(i)

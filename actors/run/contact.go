@@ -21,7 +21,9 @@ type contact struct {
 	// queued at the worker, with so many ahead of so many slots.
 	queued       bool
 	ahead, slots int32
-	sentAt       time.Time
+	// aside: it waits for the turn of a suspect, not for a slot.
+	aside  bool
+	sentAt time.Time
 	// startedUs is a start that is not recorded before recordAt; 0 for none.
 	startedUs int64
 	recordAt  time.Time

@@ -25,6 +25,7 @@
 //	room.go                        how much of a run is sent at once
 //	attempts.go contact.go         what a worker says of an attempt
 //	workers.go gone.go             news of worker processes
+//	suspect.go                     which step it is that ends them
 //	leaving.go move.go drain.go    how a SOFT run leaves its worker: a busy one, one
 //	handoff.go                     that drains; the local state that it takes along
 //	rebuild.go                     steps that are run again for their local state

@@ -168,7 +168,7 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 		Workflow: m.s.Def.Name, DefinitionHash: m.s.Start.DefinitionHash, Sticky: m.s.Def.Sticky,
 		Priority: messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority),
 		Bound:    m.s.isSticky() && !m.turn.boundNow, GrantId: grant,
-		ReadyUs: m.turnOf(st).UnixMicro(), ParentRun: m.s.Start.ParentRun, Rebuild: st.Rebuild != nil,
+		ReadyUs: m.turnOf(st).UnixMicro(), ParentRun: m.s.Start.ParentRun, Rebuild: st.Rebuild != nil, Suspect: st.suspect(),
 	}
 	if !c.takeUp {
 		m.fill(d, st)

@@ -149,7 +149,7 @@ func (s *script) fromWorker(w words) proto.Message {
 	_, _ = fmt.Sscan(number, &n)
 	switch w.at(0) {
 	case "queued":
-		return &messages.Queued{RunId: scriptRun, Step: step, Attempt: n, Ahead: 3, Slots: 1}
+		return &messages.Queued{RunId: scriptRun, Step: step, Attempt: n, Ahead: 3, Slots: 1, Aside: w.has("aside")}
 	case "started":
 		at := s.now
 		if d := w.named["at"]; d != "" {
@@ -209,7 +209,10 @@ func (s *script) running(w words) int64 {
 // result is from the worker and epoch of the step's newest attempt, unless
 // told otherwise.
 func (s *script) result(w words, step string, n int32) *messages.Result {
-	r := &messages.Result{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), RunningUs: s.running(w), Canceled: w.has("canceled")}
+	r := &messages.Result{RunId: scriptRun, Step: step, Attempt: n, StartedUs: s.now.UnixMicro(), RunningUs: s.running(w), Canceled: w.has("canceled") || w.has("lease-expired")}
+	if w.has("never-started") {
+		r.StartedUs = 0
+	}
 	if st := s.m.State().Step(step); st != nil {
 		r.Epoch, r.WorkerId, r.Incarnation = st.Epoch, st.Worker.GetWorkerId(), st.Worker.GetIncarnation()
 	}
@@ -223,6 +226,8 @@ func (s *script) result(w words, step string, n int32) *messages.Result {
 	switch text, failed := w.named["error"]; {
 	case w.has("state-lost"):
 		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeStateLost), Message: "no index", Final: w.has("final")}}
+	case w.has("lease-expired"):
+		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeLeaseExpired), Message: "no server was reached"}}
 	case failed || r.Canceled:
 		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: w.has("final")}}
 	default:

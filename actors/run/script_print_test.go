@@ -141,6 +141,7 @@ func (s *script) message(msg proto.Message) string {
 			{d.GrantId != 0, " granted"},
 			{d.Rebuild, " rebuild"},
 			{d.ReadyUs != s.m.s.Step(d.Step).ReadyAt.UnixMicro(), " turn=" + time.UnixMicro(d.ReadyUs).Sub(scriptEpoch).String()},
+			{d.Suspect, " suspect"},
 			{d.StateNew, fmt.Sprintf(" state-new=%q", d.StateReason.Words())},
 			{d.PreviousWorker != "", " previous=" + d.PreviousWorker},
 			{len(d.Input) > 0, " input=" + payload(d.Input)},

@@ -40,8 +40,9 @@ type Step struct {
 
 	// Attempt is the number of the newest attempt; attempts count from 1.
 	Attempt int32
-	// Failures charged to the retries; Lost attempts that had started.
-	Failures, Lost int32
+	// Failures charged to the retries; Lost attempts that had started, Downs those
+	// of them whose worker's process was lost.
+	Failures, Lost, Downs int32
 	// ReadyAt starts the schedule timeout. RetryAt ends a Backoff.
 	ReadyAt, RetryAt time.Time
 	// Worker and Epoch of the newest attempt.

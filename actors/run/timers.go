@@ -95,7 +95,7 @@ func (m *Machine) scheduleExpired(i int) {
 	case st.Phase != Live:
 		m.failScheduleTimeout(st, waited)
 	case m.s.pending():
-		m.attemptLost(i, m.s.Binding.LostReason)
+		m.attemptLost(i, m.hadBegun(i), m.s.Binding.LostReason)
 		if !st.Phase.Ended() {
 			m.failScheduleTimeout(st, waited)
 		}

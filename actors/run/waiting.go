@@ -19,6 +19,8 @@ func (m *Machine) waitingFor(i int) string {
 		return m.awaited()
 	case awaits:
 		return fmt.Sprintf("step %q, which is run again for its local state", builder.Def.Name)
+	case st.Phase == Live && c.queued && c.aside:
+		return awaitsTurn(st)
 	case st.Phase == Live && c.queued:
 		return fmt.Sprintf("a slot of worker %q: all %d are busy, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.ahead)
 	case st.Phase == Live:

@@ -65,7 +65,7 @@ func (m *Machine) workerGone(worker *messages.WorkerRef, reason messages.Reason)
 	}
 	for i := range m.s.Steps {
 		if st := &m.s.Steps[i]; st.Phase == Live && sameProcess(st.Worker, worker) {
-			m.attemptLost(i, reason)
+			m.attemptLost(i, m.hadBegun(i), reason)
 		}
 	}
 }
@@ -93,7 +93,7 @@ func (m *Machine) loseBinding(reason messages.Reason) {
 func (m *Machine) loseAttempts(reason messages.Reason) {
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
-			m.attemptLost(i, reason)
+			m.attemptLost(i, m.hadBegun(i), reason)
 		}
 	}
 }

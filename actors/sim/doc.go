@@ -18,7 +18,7 @@
 // Checked after every event:
 //
 //   - the invariants of the cores: run I1 to I11 at every durable event, slots W1
-//     to W5, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
+//     to W8, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
 //     H1 to H3
 //
 //   - nothing is sent before the entry that causes it is durable

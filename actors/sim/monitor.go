@@ -37,6 +37,8 @@ type monitor struct {
 	outputs      map[string]string
 	saidLost     map[string]bool
 	lossRecorded map[string]int
+	// suspects are attempts that were sent as such.
+	suspects map[string]bool
 	// lapsed are what functions return whose lease ended before.
 	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
@@ -57,17 +59,10 @@ type dispatched struct {
 	entry int
 }
 
-// counts say what a simulation exercised.
-type counts struct {
-	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
-	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked                                                                        int
-}
-
 func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
-		outputs: map[string]string{}, saidLost: map[string]bool{}, lossRecorded: map[string]int{},
+		outputs: map[string]string{}, saidLost: map[string]bool{}, suspects: map[string]bool{}, lossRecorded: map[string]int{},
 		lapsed: map[string]bool{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
 }
 
@@ -273,13 +268,18 @@ func (m *monitor) succeeded(runID string, ev *messages.StepSucceeded) error {
 
 // lost checks that an attempt is given up only with its process.
 func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
-	by := m.dispatched[attemptKey(st.RunID, ev.Step, ev.Attempt)]
+	key := attemptKey(st.RunID, ev.Step, ev.Attempt)
+	by := m.dispatched[key]
 	w := m.sim.workerOf(by.worker)
+	if m.suspects[key] && !ev.Started {
+		m.counts.Spared++
+	}
 	switch {
+	case m.suspects[key] && ev.Started && m.ran[key] == "":
+		return fmt.Errorf("suspect %s is charged for the loss of %s, where it had not begun", key, processKey(by.worker))
 	case st.Cancel != nil:
 	case ev.Reason == messages.Reason_REASON_STATE_LOST:
 		m.counts.StateLost++
-		key := attemptKey(st.RunID, ev.Step, ev.Attempt)
 		m.lossRecorded[key], m.lostIn[st.RunID] = m.counts.Entries, m.counts.Entries
 		if !m.saidLost[key] {
 			return fmt.Errorf("attempt %s did not say that its state is lost", key)
@@ -332,6 +332,10 @@ func (m *monitor) dispatches(to *messages.WorkerRef, msg *messages.Dispatch) err
 	}
 	if processKey(d.worker) != processKey(to) || d.epoch != msg.Epoch {
 		return fmt.Errorf("attempt %s goes to %s under epoch %d, durable are %s and %d", key, processKey(to), msg.Epoch, processKey(d.worker), d.epoch)
+	}
+	if msg.Suspect && !m.suspects[key] {
+		m.suspects[key] = true
+		m.counts.Suspects++
 	}
 	return nil
 }
@@ -460,40 +464,4 @@ func (m *monitor) childSpawned(f *function, c child, id string) error {
 		return fmt.Errorf("plain child %s is bound to %s", id, st.Start.BindTo.WorkerId)
 	}
 	return nil
-}
-
-func (c *counts) add(d counts) {
-	c.Runs += d.Runs
-	c.Entries += d.Entries
-	c.Executed += d.Executed
-	c.Rebinds += d.Rebinds
-	c.Lost += d.Lost
-	c.Refused += d.Refused
-	c.Moves += d.Moves
-	c.Replays += d.Replays
-	c.Children += d.Children
-	c.ChildrenAnew += d.ChildrenAnew
-	c.ChildrenParted += d.ChildrenParted
-	c.Dormant += d.Dormant
-	c.Conflicts += d.Conflicts
-	c.Admissions += d.Admissions
-	c.Refusals += d.Refusals
-	c.Successions += d.Successions
-	c.Leaves += d.Leaves
-	c.Outages += d.Outages
-	c.CutOffs += d.CutOffs
-	c.Lapses += d.Lapses
-	c.Rebuilds += d.Rebuilds
-	c.StateLost += d.StateLost
-	c.HandOffs += d.HandOffs
-	c.HandOffsFailed += d.HandOffsFailed
-	c.Drains += d.Drains
-	c.PassedOver += d.PassedOver
-	c.NotDelivered += d.NotDelivered
-	c.StillBound += d.StillBound
-	c.Strays += d.Strays
-	c.Absences += d.Absences
-	c.NotOffered += d.NotOffered
-	c.ClockSteps += d.ClockSteps
-	c.Parked += d.Parked
 }

@@ -288,6 +288,9 @@ func (w *worker) startFunction(a slots.Action) {
 	w.hold(s.keysOf(a.Dispatch.RunId))
 	w.functions[a.ID] = f
 	s.tracef("%s runs %s", w.address, f.key())
+	if a.Dispatch.Suspect {
+		f.plan.takes += 2 * slots.SuspectNotice
+	}
 	s.must(s.monitor.executed(w, a.Dispatch))
 	s.must(s.monitor.alone(w, a.Dispatch))
 	f.begin()

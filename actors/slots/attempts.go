@@ -39,6 +39,8 @@ type attempt struct {
 	newsAt time.Time
 	// cause of the cancel; nil while nobody asked for one.
 	cause error
+	// lapsed: the lease ended under which it began.
+	lapsed bool
 
 	started  time.Time
 	limit    time.Duration // of the execution; zero for none
@@ -82,7 +84,7 @@ func (c *Core) start(now time.Time, a *attempt) {
 		a.limit, a.deadline = timeout, now.Add(timeout)
 	}
 	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
-	if a.waited || a.dispatch.SizeVT() >= AnsweredBytes {
+	if a.waited || a.dispatch.Suspect || a.dispatch.SizeVT() >= AnsweredBytes {
 		c.sendStarted(now, a)
 	}
 	c.retime(a)
@@ -174,7 +176,7 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 	}
 	timedOut := messages.CodeOf(a.cause) == messages.CodeExecutionTimeout
 	switch {
-	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause != nil && failure != nil:
+	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause != nil && (failure != nil || a.lapsed):
 		res.Outcome = &messages.Result_Failure{Failure: messages.ToFailure(a.cause)}
 		res.Canceled = !timedOut
 	case failure != nil:
@@ -183,6 +185,7 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 		setOutput(res, output)
 	}
 	a.result, a.phase, a.dispatch = res, phaseEnded, nil
+	c.suspects.over(a)
 	c.unacked++
 	c.kept += bytesOf(res)
 	c.deliver(now, a)
@@ -280,6 +283,7 @@ func (c *Core) forget(a *attempt, state markState) {
 		c.kept -= bytesOf(a.result)
 	}
 	a.phase, a.dispatch, a.result = phaseForgotten, nil, nil
+	c.suspects.over(a)
 	c.untime(a)
 	a.run.drop(a)
 	a.run.setMark(a.step, a.number, a.epoch, state)
@@ -306,11 +310,15 @@ func (c *Core) mayStart() bool { return !c.leaseless && c.kept < c.cfg.ResultsBy
 
 // mayGoOn says that an attempt of the queue may have a free slot.
 func (c *Core) mayGoOn(a *attempt) bool {
+	if a.queueClass == classAside {
+		return false
+	}
 	return c.mayStart() || a.phase == phaseReturning && !c.leaseless
 }
 
 // serve gives free slots to the queue.
 func (c *Core) serve(now time.Time) {
+	c.passTurn()
 	for c.taken < c.slots && c.queue.Len() > 0 && c.mayGoOn(c.queue.First()) {
 		a := c.queue.First()
 		c.dequeue(a)
@@ -345,7 +353,7 @@ func (a *attempt) running(now time.Time) int64 { return max(1, now.Sub(a.started
 func (c *Core) sendQueued(a *attempt) {
 	c.send(a.run.reply, a.run.id, &messages.Queued{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
-		Ahead: int32(c.ahead(a)), Slots: int32(c.slots),
+		Ahead: int32(c.ahead(a)), Slots: int32(c.slots), Aside: a.queueClass == classAside,
 	})
 }
 

@@ -11,7 +11,7 @@ func (c *Core) Check() error {
 	if c.stopped {
 		return nil
 	}
-	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkIndexes(), c.checkCounts())
+	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkW8(), c.checkIndexes(), c.checkCounts())
 }
 
 // checkW1: functions that hold a slot are never more than the slots.
@@ -87,6 +87,29 @@ func (c *Core) checkW7() error {
 	for e := c.asks.order.Front(); e != nil && e.Next() != nil; e = e.Next() {
 		if e.Value.(*run).heardAt.After(e.Next().Value.(*run).heardAt) {
 			return fmt.Errorf("W7: run %s is asked about before its turn", e.Value.(*run).id)
+		}
+	}
+	return nil
+}
+
+// checkW8: of the suspects one has the turn, and none stands aside for nobody.
+func (c *Core) checkW8() error {
+	aside := 0
+	for _, a := range c.queue.Items() {
+		if a.queueClass == classAside {
+			aside++
+		}
+	}
+	turn := c.suspects.turn
+	if aside != c.suspects.aside || aside > 0 && turn == nil {
+		return fmt.Errorf("W8: %d stand aside, %d counted, one has the turn: %v", aside, c.suspects.aside, turn != nil)
+	}
+	if turn != nil && turn.phase != phaseQueued && turn.phase != phaseRunning {
+		return fmt.Errorf("W8: %s/%s#%d has the turn, phase %d", turn.run.id, turn.step, turn.number, turn.phase)
+	}
+	for _, a := range c.byID {
+		if a.phase == phaseRunning && a.dispatch.Suspect && a.queueClass != classReturning && a != turn {
+			return fmt.Errorf("W8: %s/%s#%d works, and it is not its turn", a.run.id, a.step, a.number)
 		}
 	}
 	return nil

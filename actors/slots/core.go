@@ -12,6 +12,9 @@ import (
 
 // Times and bounds of a worker.
 const (
+	// SuspectNotice is the time from the word that a suspect begins to the call of
+	// its function, which may end the process: the word has to be out before.
+	SuspectNotice = 200 * time.Millisecond
 	// StartedNotice is how long a function runs before its run is told so: a
 	// short one says it with its result. But a Dispatch of AnsweredBytes or more is
 	// answered at once: its run sends only so much before that.
@@ -67,7 +70,8 @@ type ActionKind uint8
 
 const (
 	// Start asks for the function of Dispatch to be called, as number ID, with
-	// a context that ends at Deadline (zero: never).
+	// a context that ends at Deadline (zero: never). That of a suspect is called
+	// SuspectNotice later.
 	Start ActionKind = iota + 1
 	// Resume lets function ID return from its wait for a child. Its context ends at
 	// Deadline now: it stood still meanwhile.
@@ -120,6 +124,7 @@ type Core struct {
 	lastID    uint64
 	lastOrder uint64
 	queue     heap.Heap[*attempt]
+	suspects  suspects
 	taken     int // slots
 	unacked   int // ended attempts that are still sent
 	kept      int // bytes of their results
@@ -283,7 +288,7 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 			c.abandon(now, older, staleError(older, d))
 		}
 	}
-	if c.taken < c.slots && c.mayStart() {
+	if c.taken < c.slots && c.mayStart() && c.suspects.mayBegin(a) {
 		c.start(now, a)
 		return
 	}
@@ -432,6 +437,7 @@ func (c *Core) ChildWaitBegan(now time.Time, id uint64) []Action {
 	case a == nil:
 	case a.phase == phaseRunning:
 		a.phase = phaseWaiting
+		c.suspects.over(a)
 		a.standStill(now)
 		c.news(now, a)
 		c.freeSlot(a)

@@ -26,7 +26,8 @@
 //	    attempt was revoked, canceled unseen, or followed by a newer one
 //	W3  a result is kept and sent again until it is acknowledged
 //	W4  nothing is queued while a slot is free, unless the results that are kept
-//	    are above ResultsBytesMax: then only what has begun goes on
+//	    are above ResultsBytesMax: then only what has begun goes on; or it is a
+//	    suspect, and it is not its turn
 //	W5  the queue is served in order: steps that come back from waiting for a
 //	    child, then steps of runs bound here, then new runs; within the last
 //	    two by priority, then by the time they became ready
@@ -34,6 +35,8 @@
 //	    was bound to it before, and nothing at all after the operator's deadline
 //	W7  a bound run of which nothing was heard for StillBoundAfter is asked about,
 //	    the longest unheard first: RunReleased may be lost
+//	W8  of the suspects, steps that may be what ends the process, one at a time has
+//	    the turn: no other one begins until it has ended or waits for a child
 //
 // Marks are bounded. Those of runs with nothing in flight are kept for MarksMax
 // attempts; the oldest go first. When a sticky run is released its epoch replaces

@@ -299,6 +299,6 @@ func (c *Core) stop(cause error) {
 	for _, id := range c.functionIDs() {
 		c.cancel(c.byID[id], cause)
 	}
-	c.queue, c.timers = newQueue(), newTimers()
+	c.queue, c.timers, c.suspects = newQueue(), newTimers(), suspects{}
 	c.out = append(c.out, Action{Kind: Stopped, Err: cause})
 }

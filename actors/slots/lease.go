@@ -24,6 +24,7 @@ func (c *Core) LeaseEnded(now time.Time, term uint64, cause error) []Action {
 	}
 	for _, id := range c.functionIDs() {
 		if a := c.byID[id]; a.phase != phaseEnded && a.phase != phaseForgotten {
+			a.lapsed = true
 			c.abandon(now, a, cause)
 		}
 	}

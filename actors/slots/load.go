@@ -51,10 +51,11 @@ func (c *Core) report(now time.Time) {
 		return
 	}
 	l.serial++
-	busy := int32(c.taken + c.queue.Len())
+	queued := c.queue.Len() - c.suspects.aside
+	busy := int32(c.taken + queued)
 	c.out = append(c.out, Action{Kind: Report, Load: &messages.LoadReport{
 		WorkerId: c.cfg.WorkerID, Incarnation: c.cfg.Incarnation, Pool: c.cfg.Pool,
-		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(c.queue.Len()),
+		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(queued),
 		BoundRuns: int32(c.bound), BoundSoft: int32(c.bound - c.hard), GrantsSeen: l.grants, Serial: l.serial,
 		Draining: c.drain.on, Ending: c.drain.ending, DrainLeftMs: c.drain.left(now).Milliseconds(),
 	}})
@@ -68,5 +69,5 @@ func (c *Core) misjudged() bool {
 	if !c.load.dirty || int(c.load.busy)+len(c.load.grants) < c.slots {
 		return false
 	}
-	return c.slots-c.taken-c.queue.Len() >= max(1, c.slots/8)
+	return c.slots-c.taken-c.queue.Len()+c.suspects.aside >= max(1, c.slots/8)
 }

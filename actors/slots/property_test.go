@@ -134,7 +134,7 @@ func (w *watched) dispatch(t *rapid.T) {
 	d := &messages.Dispatch{
 		RunId: run, Step: step, Attempt: max(1, w.newest[key]), Sticky: sticky, Epoch: w.epochs[run],
 		Priority: rapid.Int32Range(0, 3).Draw(t, "priority"), ReadyUs: rapid.Int64Range(0, 9).Draw(t, "ready"),
-		Bound: rapid.Bool().Draw(t, "bound"), GrantId: 1, ReplyAddress: "s1",
+		Bound: rapid.Bool().Draw(t, "bound"), Suspect: rapid.Bool().Draw(t, "suspect"), GrantId: 1, ReplyAddress: "s1",
 		Workflow:           rapid.SampledFrom([]string{"plain", "hands off"}).Draw(t, "workflow"),
 		ExecutionTimeoutMs: rapid.SampledFrom([]int64{-1, 300, 2000}).Draw(t, "timeout"),
 	}

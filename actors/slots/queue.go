@@ -9,9 +9,11 @@ import (
 
 // Classes of the queue.
 const (
-	classReturning = iota
+	classReturning = iota + 1
 	classBound
 	classNew
+	// classAside are suspects whose turn it is not, behind all others.
+	classAside
 )
 
 // newQueue makes the queue of the attempts that wait for a slot.
@@ -70,6 +72,9 @@ func (c *Core) enqueue(a *attempt) {
 	switch {
 	case a.phase == phaseReturning:
 		a.queueClass = classReturning
+	case !c.suspects.mayBegin(a):
+		a.queueClass = classAside
+		c.suspects.aside++
 	case a.dispatch.Bound:
 		a.queueClass = classBound
 	default:
@@ -81,6 +86,9 @@ func (c *Core) enqueue(a *attempt) {
 
 func (c *Core) dequeue(a *attempt) {
 	if a.inQueue.In() {
+		if a.queueClass == classAside {
+			c.suspects.aside--
+		}
 		c.queue.Remove(a)
 		c.load.dirty = true
 	}

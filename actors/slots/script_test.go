@@ -20,7 +20,7 @@ import (
 //	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
 //	       hands-off                            its workflow hands local state off
 //	       leased                               it acts only with a lease
-//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up from= bytes=
+//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up suspect from= bytes=
 //	revoke r/s#1 from= | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	     lease-expired                          because of that
@@ -198,7 +198,7 @@ func (s *script) orError(actions []Action, err error) []Action {
 func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string, number int32, from string) *messages.Dispatch {
 	m := &messages.Dispatch{
 		RunId: run, Step: step, Attempt: number, Workflow: "w", ReplyAddress: from,
-		Bound: d.HasArg("bound"), TakeUp: d.HasArg("take-up"), ReadyUs: s.now.UnixMicro(),
+		Bound: d.HasArg("bound"), TakeUp: d.HasArg("take-up"), Suspect: d.HasArg("suspect"), ReadyUs: s.now.UnixMicro(),
 	}
 	var sticky, timeout string
 	d.MaybeScanArgs(t, "epoch", &m.Epoch)
@@ -309,7 +309,11 @@ func (s *script) line(a Action) string {
 func (s *script) message(m proto.Message) string {
 	switch m := m.(type) {
 	case *messages.Queued:
-		return fmt.Sprintf("queued %s/%s#%d ahead=%d slots=%d", m.RunId, m.Step, m.Attempt, m.Ahead, m.Slots)
+		line := fmt.Sprintf("queued %s/%s#%d ahead=%d slots=%d", m.RunId, m.Step, m.Attempt, m.Ahead, m.Slots)
+		if m.Aside {
+			line += " aside"
+		}
+		return line
 	case *messages.Started:
 		line := fmt.Sprintf("started %s/%s#%d at %v", m.RunId, m.Step, m.Attempt, time.UnixMicro(m.StartedUs).Sub(epoch))
 		if m.WaitingForChild {

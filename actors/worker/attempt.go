@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/slots"
 	"github.com/limpetrun/limpet/actors/usercode"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -72,6 +73,12 @@ func (a *attemptActor) run() {
 		w.root.Send(w.pid, end)
 		w.functions.Done()
 	}()
+	if a.dispatch.Suspect {
+		select {
+		case <-time.After(slots.SuspectNotice):
+		case <-ctx.Done():
+		}
+	}
 	// The process may have been stopped since the start was decided, and have
 	// another lease by now.
 	if !w.mayAct() || ctx.Err() != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -323,6 +324,27 @@ func TestWorkerCancelsContexts(t *testing.T) {
 	}
 	if r, _ = nextHeard[*messages.Result](s); r.GetFailure().GetCode() != "EXECUTION_TIMEOUT" || !strings.Contains(r.GetFailure().Message, "1.5s") {
 		t.Fatalf("timed out: %v", r)
+	}
+	w.ack(r)
+}
+
+// A step that may be what ends the process is called once the word has gone out
+// that it begins.
+func TestWorkerSaysThatASuspectBegins(t *testing.T) {
+	s := startWorkerServer(t)
+	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, functions: map[string]attempt.Function{
+		"a": func(context.Context, *attempt.Attempt) ([]byte, error) {
+			return fmt.Append(nil, time.Now().UnixMicro()), nil
+		}}})
+	w.dispatch("r1", "a", func(d *messages.Dispatch) { d.Suspect = true })
+	started, _ := nextHeard[*messages.Started](s)
+	r, _ := nextHeard[*messages.Result](s)
+	called, err := strconv.ParseInt(string(r.GetOutput()), 10, 64)
+	if err != nil {
+		t.Fatalf("result: %v", r)
+	}
+	if after := time.Duration(called-started.StartedUs) * time.Microsecond; after < slots.SuspectNotice {
+		t.Fatalf("the function was called %v after its start was told, that should be at least %v", after, slots.SuspectNotice)
 	}
 	w.ack(r)
 }

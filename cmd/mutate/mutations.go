@@ -15,6 +15,7 @@ const (
 	contactGo    = "actors/run/contact.go"
 	presenceGo   = "actors/run/presence.go"
 	workersGo    = "actors/run/workers.go"
+	suspectGo    = "actors/run/suspect.go"
 	attemptsGo   = "actors/run/attempts.go"
 	leavingGo    = "actors/run/leaving.go"
 	moveGo       = "actors/run/move.go"
@@ -28,6 +29,7 @@ const (
 	timersGo     = "actors/run/timers.go"
 	applyGo      = "actors/run/apply.go"
 	slotsGo      = "actors/slots/attempts.go"
+	suspectsGo   = "actors/slots/suspects.go"
 	slotsCoreGo  = "actors/slots/core.go"
 	placeGo      = "actors/placement/worker.go"
 	placeClassGo = "actors/placement/class.go"
@@ -105,6 +107,10 @@ var mutations = []mutation{
 		"		d.WakeOnUp = m.s.Binding.Worker.WorkerId\n", ""}}},
 	{"run: never send a dispatch again", []change{{contactGo,
 		"	return c.sentAt.Add(resend)", "	return time.Time{}"}}},
+	{"run: charge a suspect for a loss in which it had not begun", []change{{suspectGo,
+		"	return !c.queued && !st.suspect()\n", "	return !c.queued\n"}}},
+	{"slots: execute several suspects at a time", []change{{suspectsGo,
+		"	return s.turn == a\n", "	return true\n"}}},
 	{"rebuild: send what needs state without it", []change{{placingGo,
 		"!m.ready(&m.s.Steps[i]) || len(m.s.missing(i)) > 0 {", "!m.ready(&m.s.Steps[i]) {"}}},
 	{"rebuild: replace the recorded output", []change{{attemptsGo,
@@ -134,7 +140,7 @@ var mutations = []mutation{
 	{"worker: send a result only once", []change{{slotsGo,
 		"	c.send(Address{}, a.run.id, a.result)\n	a.resends++", "	a.resends++"}}},
 	{"worker: run more than the slots", []change{{slotsCoreGo,
-		"	if c.taken < c.slots && c.mayStart() {\n		c.start(now, a)", "	if c.taken <= c.slots && c.mayStart() {\n		c.start(now, a)"}}},
+		"	if c.taken < c.slots && c.mayStart() && c.suspects", "	if c.taken <= c.slots && c.mayStart() && c.suspects"}}},
 	{"worker: start an attempt that was revoked", []change{{slotsGo,
 		"		r.setMark(step, number, 0, markWithdrawn)\n", ""}}},
 	{"placement: grant more than the slots", []change{{placeGo,

@@ -38,6 +38,10 @@ var activationMutations = []mutation{
 // scripted are rules whose breaking a cluster makes up for: the scripts of their
 // package must notice.
 var scripted = []mutation{
+	{"run: never suspect a step", []change{{suspectGo,
+		"st.Def.LossesMax()/2\n", "st.Def.LossesMax()\n"}}},
+	{"slots: record what was canceled and returned after the lease had ended", []change{{slotsGo,
+		"(failure != nil || a.lapsed):", "failure != nil:"}}},
 	{"roster: tell who began to watch after the servers were asked", []change{{doubtGo,
 		"	to := slices.DeleteFunc(d.asked,", "	d.asked, d.waiting = append(d.asked, d.waiting...), nil\n	to := slices.DeleteFunc(d.asked,"}}},
 	{"roster: forget who began to watch after the servers were asked", []change{{doubtGo,

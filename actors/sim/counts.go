@@ -1,0 +1,46 @@
+package sim
+
+// counts say what a simulation exercised.
+type counts struct {
+	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
+	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared                                                      int
+}
+
+func (c *counts) add(d counts) {
+	c.Runs += d.Runs
+	c.Entries += d.Entries
+	c.Executed += d.Executed
+	c.Rebinds += d.Rebinds
+	c.Lost += d.Lost
+	c.Refused += d.Refused
+	c.Moves += d.Moves
+	c.Replays += d.Replays
+	c.Children += d.Children
+	c.ChildrenAnew += d.ChildrenAnew
+	c.ChildrenParted += d.ChildrenParted
+	c.Dormant += d.Dormant
+	c.Conflicts += d.Conflicts
+	c.Admissions += d.Admissions
+	c.Refusals += d.Refusals
+	c.Successions += d.Successions
+	c.Leaves += d.Leaves
+	c.Outages += d.Outages
+	c.CutOffs += d.CutOffs
+	c.Lapses += d.Lapses
+	c.Rebuilds += d.Rebuilds
+	c.StateLost += d.StateLost
+	c.HandOffs += d.HandOffs
+	c.HandOffsFailed += d.HandOffsFailed
+	c.Drains += d.Drains
+	c.PassedOver += d.PassedOver
+	c.NotDelivered += d.NotDelivered
+	c.StillBound += d.StillBound
+	c.Strays += d.Strays
+	c.Absences += d.Absences
+	c.NotOffered += d.NotOffered
+	c.ClockSteps += d.ClockSteps
+	c.Parked += d.Parked
+	c.Suspects += d.Suspects
+	c.Spared += d.Spared
+}
