@@ -1,31 +1,43 @@
 package messages
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
+	"reflect"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // What each field may be that a caller fills in: one table for the SDK, the API,
 // the commands, spawns and events.
 
-// rule checks one value and returns an error of the catalogue, which names the
-// field, the rule and the value.
-type rule func(field string, value protoreflect.Value) error
+// rule checks the Go value of a field and returns an error of the catalogue, which
+// names the field, the rule and the value.
+type rule func(field string, value reflect.Value) error
 
-// fieldRule is what a field may be. words is its name in errors.
-type fieldRule struct {
+// FieldRule is what a field may be; the zero one admits everything.
+type FieldRule struct {
+	// words are the field's name in errors.
 	words string
 	check rule
 }
 
+// Given says that there is a rule.
+func (r FieldRule) Given() bool { return r.check != nil }
+
+// Check returns how the value that the Go struct of a message has in the field breaks
+// the rule; words name the field if they are not empty.
+func (r FieldRule) Check(value reflect.Value, words string) error {
+	if r.check == nil {
+		return nil
+	}
+	return r.check(cmp.Or(words, r.words), value)
+}
+
 // fieldRules by the full name of the field.
-var fieldRules = map[string]fieldRule{
+var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.StartRunRequest.workflow":        {"workflow", required(CheckName)},
 	"limpet.api.v1.StartRunRequest.idempotency_key": {"idempotency_key", optional(CheckKey)},
 	"limpet.api.v1.StartRunRequest.priority":        {"priority", checkPriority},
@@ -61,12 +73,6 @@ var fieldRules = map[string]fieldRule{
 	"limpet.v1.SpawnChild.metadata": {"metadata", checkMetadata},
 }
 
-// HasFieldRule says whether the table has a field, by its full name.
-func HasFieldRule(field string) bool {
-	_, ok := fieldRules[field]
-	return ok
-}
-
 // CheckFields checks the fields of a request, or of a message between nodes, those
 // of the messages in it included. The error has the code of the first fault and
 // names all of one message.
@@ -75,87 +81,21 @@ func CheckFields(m proto.Message) error { return CheckFieldsAs(m, nil) }
 // CheckFieldsAs is CheckFields with other names for the fields: as gives one for the
 // full name of a field and the words that the table has for it.
 func CheckFieldsAs(m proto.Message, as func(field, words string) string) error {
-	if faults := fieldFaults(m.ProtoReflect(), "", as); len(faults) > 0 {
+	if faults := checksOf(m).faults(reflect.ValueOf(m), as); len(faults) > 0 {
 		return JoinFaults(faults)
 	}
 	return nil
 }
 
-func fieldFaults(m protoreflect.Message, place string, as func(field, words string) string) []error {
-	var faults []error
-	for _, f := range checkedFields(m.Descriptor()) {
-		value := m.Get(f.field)
-		if f.rule.check != nil {
-			words := f.rule.words
-			if as != nil {
-				words = as(string(f.field.FullName()), words)
-			}
-			if err := f.rule.check(words, value); err != nil {
-				faults = append(faults, placed(place, err))
-				continue
-			}
-		}
-		switch {
-		case !f.within:
-			continue
-		case !f.field.IsList():
-			if part := value.Message(); part.IsValid() {
-				faults = append(faults, fieldFaults(part, place, as)...)
-			}
-			continue
-		}
-		all := value.List()
-		for j := range all.Len() {
-			if found := fieldFaults(all.Get(j).Message(), fmt.Sprintf("%s[%d]: ", f.field.Name(), j), as); len(found) > 0 {
-				return append(faults, found...)
-			}
+// placed says of faults where they are.
+func placed(place string, faults []error) []error {
+	for i, fault := range faults {
+		var e *Error
+		if errors.As(fault, &e) {
+			faults[i] = Errorf(e.Code, "%s%s", place, e.Message)
 		}
 	}
 	return faults
-}
-
-// checkedField has a rule, or messages in it that are to be looked at, or both.
-type checkedField struct {
-	field  protoreflect.FieldDescriptor
-	rule   fieldRule
-	within bool
-}
-
-// checkedByMessage keeps what checkedFields found out, by the message's full name, so
-// that a request does not pay for looking each of its fields up.
-var checkedByMessage sync.Map
-
-// checkedFields are the fields of a message that are to be looked at.
-func checkedFields(d protoreflect.MessageDescriptor) []checkedField {
-	if found, ok := checkedByMessage.Load(d.FullName()); ok {
-		return found.([]checkedField)
-	}
-	var checked []checkedField
-	wire := onWire(d)
-	for i := range d.Fields().Len() {
-		field := d.Fields().Get(i)
-		rule, ok := fieldRules[string(field.FullName())]
-		within := field.Message() != nil && field.IsList()
-		if wire {
-			within = field.Message() != nil && !field.IsMap() && onWire(field.Message())
-			if !ok {
-				rule, ok = wireRule(field)
-			}
-		}
-		if ok || within {
-			checked = append(checked, checkedField{field, rule, within})
-		}
-	}
-	checkedByMessage.Store(d.FullName(), checked)
-	return checked
-}
-
-func placed(place string, err error) error {
-	var e *Error
-	if place == "" || !errors.As(err, &e) {
-		return err
-	}
-	return Errorf(e.Code, "%s%s", place, e.Message)
 }
 
 // JoinFaults makes one error of several: the code of the first, all messages.
@@ -176,7 +116,7 @@ func JoinFaults(faults []error) error {
 
 // required is for a text that has to be there, optional for one that may be empty.
 func required(check func(words, value string) error) rule {
-	return func(words string, v protoreflect.Value) error {
+	return func(words string, v reflect.Value) error {
 		if v.String() == "" {
 			return Errorf(CodeInvalidArgument, "%s is empty", words)
 		}
@@ -185,7 +125,7 @@ func required(check func(words, value string) error) rule {
 }
 
 func optional(check func(words, value string) error) rule {
-	return func(words string, v protoreflect.Value) error {
+	return func(words string, v reflect.Value) error {
 		if v.String() == "" {
 			return nil
 		}
@@ -207,9 +147,9 @@ func plainText(limit string, most int) rule {
 }
 
 func each(check rule) rule {
-	return func(words string, v protoreflect.Value) error {
-		for i := range v.List().Len() {
-			if err := check(words, v.List().Get(i)); err != nil {
+	return func(words string, v reflect.Value) error {
+		for i := range v.Len() {
+			if err := check(words, v.Index(i)); err != nil {
 				return err
 			}
 		}
@@ -217,20 +157,12 @@ func each(check rule) rule {
 	}
 }
 
-func checkPriority(words string, v protoreflect.Value) error {
+func checkPriority(words string, v reflect.Value) error {
 	return validatePriority(words, int32(v.Int()))
 }
 
-func checkMetadata(words string, v protoreflect.Value) error {
-	metadata := make(map[string]string, v.Map().Len())
-	v.Map().Range(func(k protoreflect.MapKey, value protoreflect.Value) bool {
-		metadata[k.String()] = value.String()
-		return len(metadata) <= MetadataMax
-	})
-	if len(metadata) == 0 {
-		return nil
-	}
-	return checkMetadataOf(words, metadata)
+func checkMetadata(words string, v reflect.Value) error {
+	return checkMetadataOf(words, v.Interface().(map[string]string))
 }
 
 // brief cuts what an error quotes of a value.

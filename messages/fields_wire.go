@@ -2,6 +2,7 @@ package messages
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -11,7 +12,7 @@ import (
 // alone: it means the same in each message. So what enters by another node is held
 // to the rules of the API.
 
-var wireRules = map[protoreflect.Name]fieldRule{
+var wireRules = map[protoreflect.Name]FieldRule{
 	"run_id":          {"run id", required(CheckName)},
 	"parent_run":      {"parent_run", optional(CheckName)},
 	"child_run":       {"child_run", optional(CheckName)},
@@ -57,24 +58,26 @@ func onWire(d protoreflect.MessageDescriptor) bool {
 }
 
 // wireRule is the rule of a field of a message between nodes. Messages whose name is
-// like that of a text are none.
-func wireRule(f protoreflect.FieldDescriptor) (fieldRule, bool) {
-	rule, ok := wireRules[f.Name()]
+// like that of a text have none.
+func wireRule(f protoreflect.FieldDescriptor) FieldRule {
 	isMessage := f.Message() != nil && !f.IsMap()
 	wantsMessage := f.Name() == "start" || f.Name() == "worker" || f.Name() == "load"
-	return rule, ok && isMessage == wantsMessage && f.Kind() != protoreflect.EnumKind
+	if isMessage != wantsMessage || f.Kind() == protoreflect.EnumKind {
+		return FieldRule{}
+	}
+	return wireRules[f.Name()]
 }
 
 // present is for a message that has to be there.
-func present(words string, v protoreflect.Value) error {
-	if !v.Message().IsValid() {
+func present(words string, v reflect.Value) error {
+	if v.IsNil() {
 		return Errorf(CodeInvalidArgument, "%s is missing", words)
 	}
 	return nil
 }
 
 // checkJSON is for a payload; the empty one is the absence of one.
-func checkJSON(words string, v protoreflect.Value) error {
+func checkJSON(words string, v reflect.Value) error {
 	payload := v.Bytes()
 	if err := CheckPayload(words, payload); err != nil {
 		return err
@@ -85,14 +88,14 @@ func checkJSON(words string, v protoreflect.Value) error {
 	return nil
 }
 
-func checkAttempt(words string, v protoreflect.Value) error {
+func checkAttempt(words string, v reflect.Value) error {
 	if n := v.Int(); n < 1 {
 		return Errorf(CodeInvalidArgument, "%s %d: attempts count from 1", words, n)
 	}
 	return nil
 }
 
-func checkShard(words string, v protoreflect.Value) error {
+func checkShard(words string, v reflect.Value) error {
 	if n := v.Int(); n < 0 || n >= Shards {
 		return Errorf(CodeInvalidArgument, "%s %d: must be 0 to %d", words, n, Shards-1)
 	}

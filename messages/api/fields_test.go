@@ -18,7 +18,7 @@ func TestEveryTextOfARequestHasARule(t *testing.T) {
 			f := m.Fields().Get(i)
 			switch {
 			case f.Kind() == protoreflect.StringKind || f.IsMap():
-				if !messages.HasFieldRule(string(f.FullName())) {
+				if rule, _ := messages.RuleOf(f); !rule.Given() {
 					t.Errorf("%s has no rule in messages/fields.go", f.FullName())
 				}
 			case f.Message() != nil && f.Message().ParentFile() == m.ParentFile():
@@ -32,7 +32,7 @@ func TestEveryTextOfARequestHasARule(t *testing.T) {
 	}
 	spawn := (&messages.SpawnChild{}).ProtoReflect().Descriptor()
 	for _, name := range []protoreflect.Name{"key", "workflow", "priority", "metadata"} {
-		if f := spawn.Fields().ByName(name); f == nil || !messages.HasFieldRule(string(f.FullName())) {
+		if rule, _ := messages.RuleOf(spawn.Fields().ByName(name)); !rule.Given() {
 			t.Errorf("%s of a spawn has no rule", name)
 		}
 	}
