@@ -66,7 +66,10 @@ func newLeases(m *members) *leases {
 }
 
 // now is the time by a clock that also counts while the machine sleeps.
-func now() time.Time { return time.Now().Add(asleep()) }
+func now() time.Time {
+	t := time.Now()
+	return t.Add(asleep(t))
+}
 
 // listens says that the ports of this node are open.
 func (l *leases) listens() {

@@ -23,3 +23,33 @@ func TestLeaseEndsWhileTheMachineSleeps(t *testing.T) {
 		t.Error("the worker has a lease that ended while the machine slept")
 	}
 }
+
+// The machine's clocks are read when the wall clock has moved against the monotonic
+// one, as a sleep moves it, and not at each question.
+func TestSleepIsLookedForWhenTheWallClockMoved(t *testing.T) {
+	now := time.Now()
+	asleep(now)
+	there := aheadThen.Load()
+	for _, c := range []struct {
+		moved time.Duration
+		looks bool
+	}{{0, false}, {asleepLeast / 4, false}, {asleepLeast, true}, {-asleepLeast, true}, {time.Hour, true}} {
+		then := there - int64(c.moved)
+		aheadThen.Store(then)
+		asleep(now)
+		if looked := aheadThen.Load() != then; looked != c.looks {
+			t.Errorf("the wall clock moved by %v: the machine's clocks were read: %t, want %t", c.moved, looked, c.looks)
+		}
+	}
+}
+
+func BenchmarkHolds(b *testing.B) {
+	m := alone(Config{Role: RoleWorker, Preset: LocalConfig()}, Member{})
+	l := m.leases
+	l.until.Store(int64(time.Hour))
+	for b.Loop() {
+		if !l.holds() {
+			b.Fatal("the worker has no lease")
+		}
+	}
+}

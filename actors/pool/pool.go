@@ -12,12 +12,14 @@ package pool
 import (
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	// idleFor is how long a goroutine waits for the next mailbox.
+	// idleFor is how long a goroutine waits for the next mailbox at most, and at
+	// least half of it.
 	idleFor = 5 * time.Second
 	// throughput is how many messages of a mailbox are handled in a row.
 	throughput = 300
@@ -37,6 +39,10 @@ type Pool struct {
 	// parked goroutines wait for work, the one that stopped last at the end:
 	// its stack is warm, and those before it can end.
 	parked []chan func()
+	// spare counts the goroutines in front that were parked all the time since the
+	// last sweep; sweeping is set while another one will come.
+	spare    int
+	sweeping bool
 	// queue[head:] waits, in the order of arrival.
 	queue []func()
 	head  int
@@ -63,6 +69,7 @@ func (p *Pool) Schedule(fn func()) {
 		next := p.parked[n-1]
 		p.parked[n-1] = nil
 		p.parked = p.parked[:n-1]
+		p.spare = min(p.spare, n-1)
 		p.mu.Unlock()
 		next <- fn
 	case p.running < p.most:
@@ -92,7 +99,7 @@ func (p *Pool) loop(fn func()) {
 	for fn != nil {
 		fn()
 		if fn = p.next(work); fn == nil {
-			fn = p.park(work)
+			fn = <-work
 		}
 	}
 }
@@ -103,6 +110,9 @@ func (p *Pool) next(work chan func()) func() {
 	defer p.mu.Unlock()
 	if p.head == len(p.queue) {
 		p.parked = append(p.parked, work)
+		if !p.sweeping {
+			p.sweepLater()
+		}
 		return nil
 	}
 	fn := p.queue[p.head]
@@ -128,26 +138,26 @@ func (p *Pool) compact() {
 	}
 }
 
-// park waits for work; nil after a while without any.
-func (p *Pool) park(work chan func()) func() {
-	idle := time.NewTimer(idleFor)
-	defer idle.Stop()
-	select {
-	case fn := <-work:
-		return fn
-	case <-idle.C:
-	}
+// sweepLater has the idle goroutines ended after a while. One timer for all costs
+// less than one for each that is parked.
+func (p *Pool) sweepLater() {
+	p.sweeping = true
+	time.AfterFunc(idleFor/2, p.sweep)
+}
+
+// sweep ends the goroutines that nobody needed since the last time.
+func (p *Pool) sweep() {
 	p.mu.Lock()
-	for i, one := range p.parked {
-		if one == work {
-			p.parked = append(p.parked[:i], p.parked[i+1:]...)
-			p.mu.Unlock()
-			return nil
-		}
+	idle := slices.Clone(p.parked[:p.spare])
+	p.parked = slices.Delete(p.parked, 0, p.spare)
+	p.spare = len(p.parked)
+	if p.sweeping = p.spare > 0; p.sweeping {
+		p.sweepLater()
 	}
 	p.mu.Unlock()
-	// It was handed something in this very moment.
-	return <-work
+	for _, work := range idle {
+		work <- nil
+	}
 }
 
 // end lets another goroutine be started in this one's place, and does so if

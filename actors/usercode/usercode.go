@@ -96,19 +96,24 @@ func Go[T any](what string, f func() T) *Running[T] {
 }
 
 // Here calls f on the caller's own goroutine, for what is called often and may
-// take long. told is called once f has ended, with nil if it returned; after
-// runtime.Goexit the goroutine ends then.
-func Here(what string, f func(), told func(*Fault)) {
-	fault := &Fault{What: what, How: "ended its goroutine with runtime.Goexit"}
+// take long; what names it for a fault. told is called once f has ended, with nil if
+// it returned; after runtime.Goexit the goroutine ends then.
+func Here(what func() string, f func(), told func(*Fault)) {
+	returned := false
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		switch {
+		case p != nil:
 			stack := Truncate(string(debug.Stack()), messages.FailureStackBytesMax)
-			fault = &Fault{What: what, How: "panicked: " + panicText(p), Stack: stack}
+			told(&Fault{What: what(), How: "panicked: " + panicText(p), Stack: stack})
+		case returned:
+			told(nil)
+		default:
+			told(&Fault{What: what(), How: "ended its goroutine with runtime.Goexit"})
 		}
-		told(fault)
 	}()
 	f()
-	fault = nil
+	returned = true
 }
 
 // panicText is the value of a panic in words; its methods may do anything too.

@@ -73,7 +73,7 @@ func TestEveryCallEnds(t *testing.T) {
 				continue // a function that takes long is its caller's affair
 			}
 			told := make(chan *Fault, 1)
-			go Here("it", way, func(f *Fault) { told <- f })
+			go Here(func() string { return "it" }, way, func(f *Fault) { told <- f })
 			if f := <-told; f == nil || !strings.HasPrefix(f.Error(), "it "+want) {
 				t.Errorf("here, %s: %v", want, f)
 			}

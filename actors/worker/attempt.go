@@ -50,8 +50,9 @@ func (a *attemptActor) Receive(ctx actor.Context) {
 func (a *attemptActor) start() {
 	// The core cancels at the deadline too; here it is for the function to see when
 	// it has to be done.
-	a.ctx = newAttemptContext(a.lease, a.deadline, messages.Errorf(messages.CodeExecutionTimeout,
-		"step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt))
+	a.ctx = newAttemptContext(a.lease, a.deadline, func() error {
+		return messages.Errorf(messages.CodeExecutionTimeout, "step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt)
+	})
 	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: a.ctx, limit: a.ctx}
 	a.worker.dispatcher.Schedule(a.run)
 }
@@ -112,7 +113,8 @@ func (a *attemptActor) logEnd(f *messages.Failure) {
 func callFunction(ctx context.Context, function attempt.Function, a *attempt.Attempt, end *functionEnded) {
 	var output []byte
 	var err error
-	usercode.Here(fmt.Sprintf("step %q", a.Dispatch.Step), func() { output, err = function(ctx, a) }, func(fault *usercode.Fault) {
+	what := func() string { return fmt.Sprintf("step %q", a.Dispatch.Step) }
+	usercode.Here(what, func() { output, err = function(ctx, a) }, func(fault *usercode.Fault) {
 		switch {
 		case fault != nil:
 			end.failure = messages.ToFailure(fault.Coded(messages.CodeStepPanicked))

@@ -13,7 +13,7 @@ import (
 type attemptContext struct {
 	context.Context
 	cancel context.CancelCauseFunc
-	cause  error
+	cause  func() error
 
 	mu       sync.Mutex
 	deadline time.Time
@@ -21,8 +21,8 @@ type attemptContext struct {
 }
 
 // newAttemptContext makes one that ends with its parent, by end, or for the cause
-// at the deadline, if it is not zero.
-func newAttemptContext(parent context.Context, deadline time.Time, cause error) *attemptContext {
+// at the deadline, if it is not zero. The cause is made then: most have no need of it.
+func newAttemptContext(parent context.Context, deadline time.Time, cause func() error) *attemptContext {
 	c := &attemptContext{cause: cause}
 	c.Context, c.cancel = context.WithCancelCause(parent)
 	c.setDeadline(deadline)
@@ -54,7 +54,7 @@ func (c *attemptContext) reached(at time.Time) {
 	stands := c.deadline.Equal(at)
 	c.mu.Unlock()
 	if stands {
-		c.cancel(c.cause)
+		c.cancel(c.cause())
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 func TestDeadlineOfAnAttemptMoves(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		cause := messages.Errorf(messages.CodeExecutionTimeout, "it has reached its execution timeout")
-		c := newAttemptContext(t.Context(), time.Now().Add(10*time.Second), cause)
+		c := newAttemptContext(t.Context(), time.Now().Add(10*time.Second), func() error { return cause })
 		defer c.end(context.Canceled)
 		time.Sleep(4 * time.Second)
 		c.setDeadline(time.Time{})
