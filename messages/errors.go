@@ -31,6 +31,8 @@ const (
 	CodeChildNotSticky       Code = "CHILD_NOT_STICKY"
 	CodeChildNotOnWorker     Code = "CHILD_NOT_ON_WORKER"
 	CodeSpawnKeyReused       Code = "SPAWN_KEY_REUSED"
+	CodeCallNeedsKey         Code = "CALL_NEEDS_KEY"
+	CodeCallMismatch         Code = "CALL_MISMATCH"
 	CodeStickyNeedsLongLived Code = "STICKY_NEEDS_LONG_LIVED_WORKER"
 	CodeStaleAttempt         Code = "STALE_ATTEMPT"
 	CodeUserError            Code = "USER_ERROR"
@@ -107,6 +109,8 @@ var catalogue = map[Code]entry{
 	CodeChildNotSticky:       {KindFailedPrecondition, false, "declare the child workflow with Sticky: Soft or Hard, or spawn it without Sticky"},
 	CodeChildNotOnWorker:     {KindFailedPrecondition, false, "register the child workflow on the worker of its parent"},
 	CodeSpawnKeyReused:       {KindAlreadyExists, false, "spawn each child of a step under a key of its own, and with the same input in every attempt: what may differ between two, such as the time, belongs into the child or into an earlier step"},
+	CodeCallNeedsKey:         {KindFailedPrecondition, false, "give each of the calls of one name that are under way at once a key of its own, the same in every attempt"},
+	CodeCallMismatch:         {KindFailedPrecondition, false, "give the changed call another name, or put the old code back, then `limpet run replay` with the step's name: it goes on with what is recorded; without a name all begins anew"},
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
 	CodeInvalidOutput:        {KindAborted, false, "the step returned what JSON cannot express, such as NaN or a channel: return another type or value"},

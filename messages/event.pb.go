@@ -311,6 +311,54 @@ func (ParentEnd) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
+// CallKind is what a step asks the engine to remember or to wait for.
+type CallKind int32
+
+const (
+	CallKind_CALL_KIND_UNSPECIFIED CallKind = 0
+	// A function that is called once and for all.
+	CallKind_CALL_KIND_DO CallKind = 1
+)
+
+// Enum value maps for CallKind.
+var (
+	CallKind_name = map[int32]string{
+		0: "CALL_KIND_UNSPECIFIED",
+		1: "CALL_KIND_DO",
+	}
+	CallKind_value = map[string]int32{
+		"CALL_KIND_UNSPECIFIED": 0,
+		"CALL_KIND_DO":          1,
+	}
+)
+
+func (x CallKind) Enum() *CallKind {
+	p := new(CallKind)
+	*p = x
+	return p
+}
+
+func (x CallKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CallKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_proto_enumTypes[3].Descriptor()
+}
+
+func (CallKind) Type() protoreflect.EnumType {
+	return &file_event_proto_enumTypes[3]
+}
+
+func (x CallKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CallKind.Descriptor instead.
+func (CallKind) EnumDescriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{3}
+}
+
 type RunStatus int32
 
 const (
@@ -354,11 +402,11 @@ func (x RunStatus) String() string {
 }
 
 func (RunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[3].Descriptor()
+	return file_event_proto_enumTypes[4].Descriptor()
 }
 
 func (RunStatus) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[3]
+	return &file_event_proto_enumTypes[4]
 }
 
 func (x RunStatus) Number() protoreflect.EnumNumber {
@@ -367,7 +415,7 @@ func (x RunStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunStatus.Descriptor instead.
 func (RunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{3}
+	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 // Entry is one append to the history of a run: the facts of one turn, which
@@ -453,6 +501,7 @@ type Event struct {
 	//	*Event_RebuildBegan
 	//	*Event_StepRebuilt
 	//	*Event_NotOffered
+	//	*Event_CallRecorded
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -711,6 +760,15 @@ func (x *Event) GetNotOffered() *NotOffered {
 	return nil
 }
 
+func (x *Event) GetCallRecorded() *CallRecorded {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_CallRecorded); ok {
+			return x.CallRecorded
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -811,6 +869,10 @@ type Event_NotOffered struct {
 	NotOffered *NotOffered `protobuf:"bytes,24,opt,name=not_offered,json=notOffered,proto3,oneof"`
 }
 
+type Event_CallRecorded struct {
+	CallRecorded *CallRecorded `protobuf:"bytes,25,opt,name=call_recorded,json=callRecorded,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -858,6 +920,8 @@ func (*Event_RebuildBegan) isEvent_Kind() {}
 func (*Event_StepRebuilt) isEvent_Kind() {}
 
 func (*Event_NotOffered) isEvent_Kind() {}
+
+func (*Event_CallRecorded) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -2393,6 +2457,152 @@ func (x *ChildSpawned) GetInsteadOf() string {
 	return ""
 }
 
+// CallRecorded is how a call of a step came out, whatever its kind. No later
+// execution of the step makes the call again: it gets this. A step has one for
+// each name and key, until it is replayed.
+type CallRecorded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// The attempt that made it.
+	Attempt int32    `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Kind    CallKind `protobuf:"varint,3,opt,name=kind,proto3,enum=limpet.v1.CallKind" json:"kind,omitempty"`
+	Name    string   `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// The user's, or "#2" for the third call of the name in the step.
+	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*CallRecorded_Output
+	//	*CallRecorded_Failure
+	Outcome isCallRecorded_Outcome `protobuf_oneof:"outcome"`
+	// DO: how often the function was called for it, and how long it all took.
+	Tries         int32 `protobuf:"varint,8,opt,name=tries,proto3" json:"tries,omitempty"`
+	TookUs        int64 `protobuf:"varint,9,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRecorded) Reset() {
+	*x = CallRecorded{}
+	mi := &file_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRecorded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRecorded) ProtoMessage() {}
+
+func (x *CallRecorded) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRecorded.ProtoReflect.Descriptor instead.
+func (*CallRecorded) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CallRecorded) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CallRecorded) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CallRecorded) GetKind() CallKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CallKind_CALL_KIND_UNSPECIFIED
+}
+
+func (x *CallRecorded) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CallRecorded) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CallRecorded) GetOutcome() isCallRecorded_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *CallRecorded) GetOutput() []byte {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallRecorded_Output); ok {
+			return x.Output
+		}
+	}
+	return nil
+}
+
+func (x *CallRecorded) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallRecorded_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+func (x *CallRecorded) GetTries() int32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *CallRecorded) GetTookUs() int64 {
+	if x != nil {
+		return x.TookUs
+	}
+	return 0
+}
+
+type isCallRecorded_Outcome interface {
+	isCallRecorded_Outcome()
+}
+
+type CallRecorded_Output struct {
+	// JSON.
+	Output []byte `protobuf:"bytes,6,opt,name=output,proto3,oneof"`
+}
+
+type CallRecorded_Failure struct {
+	// One that is final; others are not recorded.
+	Failure *Failure `protobuf:"bytes,7,opt,name=failure,proto3,oneof"`
+}
+
+func (*CallRecorded_Output) isCallRecorded_Outcome() {}
+
+func (*CallRecorded_Failure) isCallRecorded_Outcome() {}
+
 type CancelRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the caller gave as the reason.
@@ -2403,7 +2613,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2625,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2638,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -2458,7 +2668,7 @@ type ResultRefused struct {
 
 func (x *ResultRefused) Reset() {
 	*x = ResultRefused{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2680,7 @@ func (x *ResultRefused) String() string {
 func (*ResultRefused) ProtoMessage() {}
 
 func (x *ResultRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2693,7 @@ func (x *ResultRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultRefused.ProtoReflect.Descriptor instead.
 func (*ResultRefused) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResultRefused) GetStep() string {
@@ -2561,7 +2771,7 @@ type RunDormant struct {
 
 func (x *RunDormant) Reset() {
 	*x = RunDormant{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2783,7 @@ func (x *RunDormant) String() string {
 func (*RunDormant) ProtoMessage() {}
 
 func (x *RunDormant) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2796,7 @@ func (x *RunDormant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunDormant.ProtoReflect.Descriptor instead.
 func (*RunDormant) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RunDormant) GetWakeAtUs() int64 {
@@ -2634,7 +2844,7 @@ type RunWoken struct {
 
 func (x *RunWoken) Reset() {
 	*x = RunWoken{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2856,7 @@ func (x *RunWoken) String() string {
 func (*RunWoken) ProtoMessage() {}
 
 func (x *RunWoken) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2869,7 @@ func (x *RunWoken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWoken.ProtoReflect.Descriptor instead.
 func (*RunWoken) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 type RunEnded struct {
@@ -2672,7 +2882,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2894,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2907,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -2727,7 +2937,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2949,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2962,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -2776,7 +2986,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xe5\v\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xa5\f\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -2806,7 +3016,8 @@ const file_event_proto_rawDesc = "" +
 	"\rrebuild_began\x18\x16 \x01(\v2\x17.limpet.v1.RebuildBeganH\x00R\frebuildBegan\x12;\n" +
 	"\fstep_rebuilt\x18\x17 \x01(\v2\x16.limpet.v1.StepRebuiltH\x00R\vstepRebuilt\x128\n" +
 	"\vnot_offered\x18\x18 \x01(\v2\x15.limpet.v1.NotOfferedH\x00R\n" +
-	"notOfferedB\x06\n" +
+	"notOffered\x12>\n" +
+	"\rcall_recorded\x18\x19 \x01(\v2\x17.limpet.v1.CallRecordedH\x00R\fcallRecordedB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -2939,7 +3150,18 @@ const file_event_proto_rawDesc = "" +
 	"\ron_parent_end\x18\n" +
 	" \x01(\x0e2\x14.limpet.v1.ParentEndR\vonParentEnd\x12\x1d\n" +
 	"\n" +
-	"instead_of\x18\v \x01(\tR\tinsteadOf\")\n" +
+	"instead_of\x18\v \x01(\tR\tinsteadOf\"\x8f\x02\n" +
+	"\fCallRecorded\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x13.limpet.v1.CallKindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
+	"\x06output\x18\x06 \x01(\fH\x00R\x06output\x12.\n" +
+	"\afailure\x18\a \x01(\v2\x12.limpet.v1.FailureH\x00R\afailure\x12\x14\n" +
+	"\x05tries\x18\b \x01(\x05R\x05tries\x12\x17\n" +
+	"\atook_us\x18\t \x01(\x03R\x06tookUsB\t\n" +
+	"\aoutcome\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfe\x01\n" +
 	"\rResultRefused\x12\x12\n" +
@@ -3023,7 +3245,10 @@ const file_event_proto_rawDesc = "" +
 	"\tParentEnd\x12\x1a\n" +
 	"\x16PARENT_END_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PARENT_END_CANCEL\x10\x01\x12\x14\n" +
-	"\x10PARENT_END_LEAVE\x10\x02*\xa3\x01\n" +
+	"\x10PARENT_END_LEAVE\x10\x02*7\n" +
+	"\bCallKind\x12\x19\n" +
+	"\x15CALL_KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fCALL_KIND_DO\x10\x01*\xa3\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +
@@ -3044,99 +3269,104 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_event_proto_goTypes = []any{
 	(Reason)(0),             // 0: limpet.v1.Reason
 	(WaitReason)(0),         // 1: limpet.v1.WaitReason
 	(ParentEnd)(0),          // 2: limpet.v1.ParentEnd
-	(RunStatus)(0),          // 3: limpet.v1.RunStatus
-	(*Entry)(nil),           // 4: limpet.v1.Entry
-	(*Event)(nil),           // 5: limpet.v1.Event
-	(*Failure)(nil),         // 6: limpet.v1.Failure
-	(*WorkerRef)(nil),       // 7: limpet.v1.WorkerRef
-	(*RunStarted)(nil),      // 8: limpet.v1.RunStarted
-	(*HandedState)(nil),     // 9: limpet.v1.HandedState
-	(*Bound)(nil),           // 10: limpet.v1.Bound
-	(*BindingLost)(nil),     // 11: limpet.v1.BindingLost
-	(*StateHandedOff)(nil),  // 12: limpet.v1.StateHandedOff
-	(*RebuildBegan)(nil),    // 13: limpet.v1.RebuildBegan
-	(*StepRebuilt)(nil),     // 14: limpet.v1.StepRebuilt
-	(*BindingRestored)(nil), // 15: limpet.v1.BindingRestored
-	(*StepDispatched)(nil),  // 16: limpet.v1.StepDispatched
-	(*NotOffered)(nil),      // 17: limpet.v1.NotOffered
-	(*StepStarted)(nil),     // 18: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 19: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 20: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 21: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 22: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 23: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 24: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 25: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 26: limpet.v1.ChildSpawned
-	(*CancelRequested)(nil), // 27: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 28: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 29: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 30: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 31: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 32: limpet.v1.RunReplayed
-	nil,                     // 33: limpet.v1.RunStarted.MetadataEntry
-	nil,                     // 34: limpet.v1.RunStarted.LocalKeysEntry
-	(Sticky)(0),             // 35: limpet.v1.Sticky
+	(CallKind)(0),           // 3: limpet.v1.CallKind
+	(RunStatus)(0),          // 4: limpet.v1.RunStatus
+	(*Entry)(nil),           // 5: limpet.v1.Entry
+	(*Event)(nil),           // 6: limpet.v1.Event
+	(*Failure)(nil),         // 7: limpet.v1.Failure
+	(*WorkerRef)(nil),       // 8: limpet.v1.WorkerRef
+	(*RunStarted)(nil),      // 9: limpet.v1.RunStarted
+	(*HandedState)(nil),     // 10: limpet.v1.HandedState
+	(*Bound)(nil),           // 11: limpet.v1.Bound
+	(*BindingLost)(nil),     // 12: limpet.v1.BindingLost
+	(*StateHandedOff)(nil),  // 13: limpet.v1.StateHandedOff
+	(*RebuildBegan)(nil),    // 14: limpet.v1.RebuildBegan
+	(*StepRebuilt)(nil),     // 15: limpet.v1.StepRebuilt
+	(*BindingRestored)(nil), // 16: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),  // 17: limpet.v1.StepDispatched
+	(*NotOffered)(nil),      // 18: limpet.v1.NotOffered
+	(*StepStarted)(nil),     // 19: limpet.v1.StepStarted
+	(*StepSucceeded)(nil),   // 20: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),   // 21: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),     // 22: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),  // 23: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),      // 24: limpet.v1.StepFailed
+	(*StepSkipped)(nil),     // 25: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),    // 26: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),    // 27: limpet.v1.ChildSpawned
+	(*CallRecorded)(nil),    // 28: limpet.v1.CallRecorded
+	(*CancelRequested)(nil), // 29: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 30: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 31: limpet.v1.RunDormant
+	(*RunWoken)(nil),        // 32: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 33: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 34: limpet.v1.RunReplayed
+	nil,                     // 35: limpet.v1.RunStarted.MetadataEntry
+	nil,                     // 36: limpet.v1.RunStarted.LocalKeysEntry
+	(Sticky)(0),             // 37: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
-	5,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
-	8,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
-	10, // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
-	11, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	16, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	18, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	19, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	20, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	21, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	22, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	23, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	24, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	25, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	26, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	27, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	28, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	29, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	31, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	32, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	15, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	30, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
-	12, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
-	13, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
-	14, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
-	17, // 24: limpet.v1.Event.not_offered:type_name -> limpet.v1.NotOffered
-	35, // 25: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	7,  // 26: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	33, // 27: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	34, // 28: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
-	7,  // 29: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	0,  // 30: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
-	0,  // 31: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
-	9,  // 32: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
-	6,  // 33: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
-	0,  // 34: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
-	7,  // 35: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	1,  // 36: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
-	6,  // 37: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 38: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
-	0,  // 39: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
-	6,  // 40: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 41: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
-	0,  // 42: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
-	2,  // 43: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
-	0,  // 44: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
-	3,  // 45: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	6,  // 46: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	6,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
+	9,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
+	11, // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
+	12, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
+	17, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	19, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	20, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	21, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	22, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	23, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	24, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	25, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	26, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	27, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	29, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	30, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	31, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	33, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	34, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	16, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	32, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	13, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
+	14, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
+	15, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
+	18, // 24: limpet.v1.Event.not_offered:type_name -> limpet.v1.NotOffered
+	28, // 25: limpet.v1.Event.call_recorded:type_name -> limpet.v1.CallRecorded
+	37, // 26: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	8,  // 27: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	35, // 28: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	36, // 29: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	8,  // 30: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	0,  // 31: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
+	0,  // 32: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
+	10, // 33: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	7,  // 34: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	0,  // 35: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
+	8,  // 36: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 37: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
+	7,  // 38: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 39: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
+	0,  // 40: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
+	7,  // 41: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 42: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
+	0,  // 43: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
+	2,  // 44: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
+	3,  // 45: limpet.v1.CallRecorded.kind:type_name -> limpet.v1.CallKind
+	7,  // 46: limpet.v1.CallRecorded.failure:type_name -> limpet.v1.Failure
+	0,  // 47: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
+	4,  // 48: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	7,  // 49: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -3170,14 +3400,19 @@ func file_event_proto_init() {
 		(*Event_RebuildBegan)(nil),
 		(*Event_StepRebuilt)(nil),
 		(*Event_NotOffered)(nil),
+		(*Event_CallRecorded)(nil),
+	}
+	file_event_proto_msgTypes[23].OneofWrappers = []any{
+		(*CallRecorded_Output)(nil),
+		(*CallRecorded_Failure)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   31,
+			NumEnums:      5,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -71,6 +71,12 @@ var fieldRules = map[string]FieldRule{
 	"limpet.v1.SpawnChild.workflow": {"workflow", required(CheckName)},
 	"limpet.v1.SpawnChild.priority": {"priority", checkPriority},
 	"limpet.v1.SpawnChild.metadata": {"metadata", checkMetadata},
+
+	"limpet.v1.CallRecorded.kind":  {"kind of call", checkCallKind},
+	"limpet.v1.CallRecorded.name":  {"the name of a call", required(CheckName)},
+	"limpet.v1.CallRecorded.key":   {"the key of a call", required(CheckKey)},
+	"limpet.v1.RecordedCalls.name": {"the name of a call", required(CheckName)},
+	"limpet.v1.RecordedCalls.key":  {"the key of a call", required(CheckKey)},
 }
 
 // CheckFields checks the fields of a request, or of a message between nodes, those
@@ -159,6 +165,13 @@ func each(check rule) rule {
 
 func checkPriority(words string, v reflect.Value) error {
 	return validatePriority(words, int32(v.Int()))
+}
+
+func checkCallKind(words string, v reflect.Value) error {
+	if _, ok := CallKind_name[int32(v.Int())]; !ok || v.Int() == 0 {
+		return Errorf(CodeInvalidArgument, "%s %d is not one that this version knows", words, v.Int())
+	}
+	return nil
 }
 
 func checkMetadata(words string, v reflect.Value) error {

@@ -44,12 +44,13 @@ var wireRules = map[protoreflect.Name]FieldRule{
 	"start":           {"start", present},
 	"worker":          {"worker", present},
 	"load":            {"load", present},
+	"call":            {"call", present},
 }
 
 // wireMore are the messages beside those of wire.proto that these rules are for;
 // whatever else is in a message has checks of its own.
 var wireMore = []protoreflect.FullName{
-	"limpet.v1.RunStarted", "limpet.v1.CancelRequested", "limpet.v1.Failure", "limpet.v1.WorkerRef",
+	"limpet.v1.RunStarted", "limpet.v1.CallRecorded", "limpet.v1.CancelRequested", "limpet.v1.Failure", "limpet.v1.WorkerRef",
 }
 
 // onWire says that a message is one that nodes send to each other, or a part.
@@ -61,7 +62,7 @@ func onWire(d protoreflect.MessageDescriptor) bool {
 // like that of a text have none.
 func wireRule(f protoreflect.FieldDescriptor) FieldRule {
 	isMessage := f.Message() != nil && !f.IsMap()
-	wantsMessage := f.Name() == "start" || f.Name() == "worker" || f.Name() == "load"
+	wantsMessage := f.Name() == "start" || f.Name() == "worker" || f.Name() == "load" || f.Name() == "call"
 	if isMessage != wantsMessage || f.Kind() == protoreflect.EnumKind {
 		return FieldRule{}
 	}

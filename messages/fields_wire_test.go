@@ -16,6 +16,11 @@ func TestMessagesBetweenNodesAreChecked(t *testing.T) {
 		change(s)
 		return &StartRuns{Runs: []*StartRun{{RunId: "r0", Start: &RunStarted{Workflow: "w"}}, {RunId: "r1", Start: s}}}
 	}
+	recorded := func(change func(*CallRecorded)) *RecordCall {
+		c := &CallRecorded{Step: "s", Attempt: 1, Kind: CallKind_CALL_KIND_DO, Name: "think", Key: "#0", Outcome: &CallRecorded_Output{Output: []byte("1")}}
+		change(c)
+		return &RecordCall{RunId: "r", Epoch: 1, Call: c}
+	}
 	large := []byte(strings.Repeat("1", PayloadBytesMax+1))
 	for name, c := range map[string]struct {
 		m    proto.Message
@@ -46,6 +51,15 @@ func TestMessagesBetweenNodesAreChecked(t *testing.T) {
 		"a question of a run":         {&StillBound{Runs: []*BoundRun{{RunId: "r"}, {}}}, CodeInvalidArgument, "runs[1]: run id is empty"},
 		"keys of inputs":              {&LocalKeysOf{Workflow: "w", Inputs: [][]byte{[]byte("1"), []byte("}")}}, CodeInvalidInput, "input"},
 		"a spawn, by its own rules":   {&SpawnChild{RunId: "r", Step: "s", Attempt: 1, Workflow: "w"}, CodeInvalidArgument, "spawn key is empty"},
+		"a call":                      {recorded(func(*CallRecorded) {}), "", ""},
+		"no call":                     {&RecordCall{RunId: "r"}, CodeInvalidArgument, "call is missing"},
+		"a call without a name":       {recorded(func(c *CallRecorded) { c.Name = "" }), CodeInvalidArgument, "the name of a call is empty"},
+		"a call without a key":        {recorded(func(c *CallRecorded) { c.Key = "" }), CodeInvalidArgument, "the key of a call is empty"},
+		"a call of a kind":            {recorded(func(c *CallRecorded) { c.Kind = 99 }), CodeInvalidArgument, "kind of call 99"},
+		"a call of no attempt":        {recorded(func(c *CallRecorded) { c.Attempt = 0 }), CodeInvalidArgument, "attempts count from 1"},
+		"a call with a large result":  {recorded(func(c *CallRecorded) { c.Outcome = &CallRecorded_Output{Output: large} }), CodePayloadTooLarge, "PayloadBytesMax"},
+		"a call whose result is none": {recorded(func(c *CallRecorded) { c.Outcome = &CallRecorded_Output{Output: []byte("x")} }), CodeInvalidInput, "output"},
+		"a question for a call":       {&RecordedCalls{RunId: "r", Step: "s", Attempt: 1, Name: "a b", Key: "#0"}, CodeInvalidArgument, "the name of a call"},
 		"entries are as they were":    {&WatchRunReply{Entries: []*NumberedEntry{{}}}, "", ""},
 		"what is said of definitions": {&Register{Worker: &WorkerInfo{}}, "", ""},
 	} {

@@ -8,13 +8,15 @@ import (
 
 // Limits. Each is named, with its value, in the error that it causes.
 const (
-	// PayloadBytesMax limits the input of a run and the input and output of a
-	// step, in bytes of JSON.
+	// PayloadBytesMax limits the input of a run, the input and output of a step
+	// and the result of a call, each in bytes of JSON.
 	PayloadBytesMax = 1 << 20
 	// StepsMax limits the steps of a workflow.
 	StepsMax = 1000
 	// AttemptsMax limits the attempts of a run, over all its steps.
 	AttemptsMax = 10_000
+	// CallsMax limits the durable calls of a step, over all its attempts.
+	CallsMax = 10_000
 	// NameBytesMax limits names of workflows, steps, workers, pools, labels
 	// and event keys.
 	NameBytesMax = 128
@@ -78,7 +80,8 @@ const (
 	MetadataMax = 64
 	// MetadataBytesMax limits the metadata of a run, keys and values together.
 	MetadataBytesMax = 16 << 10
-	// KeyBytesMax limits an idempotency key, an event id and a spawn key.
+	// KeyBytesMax limits an idempotency key, an event id and the key of a spawn or of
+	// a call.
 	KeyBytesMax = 256
 	// LocalsMax limits the kinds of local state that a workflow declares.
 	LocalsMax = 32

@@ -47,6 +47,20 @@ var releaseWords = map[ReleaseReason]string{
 	ReleaseReason_RELEASE_REASON_STATE_LOST:      "state-lost",
 }
 
+// callKindWords is reasonWords for kinds of calls: the function of the SDK.
+var callKindWords = map[CallKind]string{
+	CallKind_CALL_KIND_UNSPECIFIED: "",
+	CallKind_CALL_KIND_DO:          "Do",
+}
+
+// Words is the kind as people read it; empty for none.
+func (k CallKind) Words() string {
+	if words, ok := callKindWords[k]; ok {
+		return words
+	}
+	return "kind " + strconv.Itoa(int(k)) // a later version's
+}
+
 // Words is the reason as people read it; empty for none.
 func (r Reason) Words() string {
 	if words, ok := reasonWords[r]; ok {

@@ -130,7 +130,11 @@ type Dispatch struct {
 	// The step has lost its worker's process so often that it may be what ends it.
 	// The worker executes one of these at a time, and says so before it calls the
 	// function.
-	Suspect       bool `protobuf:"varint,27,opt,name=suspect,proto3" json:"suspect,omitempty"`
+	Suspect bool `protobuf:"varint,27,opt,name=suspect,proto3" json:"suspect,omitempty"`
+	// How many calls of the step earlier attempts have recorded. The worker asks for
+	// them by RecordedCalls when the step makes them again: together they may be far
+	// larger than a message.
+	RecordedCalls int32 `protobuf:"varint,28,opt,name=recorded_calls,json=recordedCalls,proto3" json:"recorded_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +349,13 @@ func (x *Dispatch) GetSuspect() bool {
 		return x.Suspect
 	}
 	return false
+}
+
+func (x *Dispatch) GetRecordedCalls() int32 {
+	if x != nil {
+		return x.RecordedCalls
+	}
+	return 0
 }
 
 // HandOff asks a worker for the local state of a run that is about to leave it,
@@ -1545,6 +1556,252 @@ func (x *SpawnChildReply) GetError() *Failure {
 	return nil
 }
 
+// RecordCall says how a call of a live attempt came out; RecordCallReply comes
+// after that is durable. The same again changes nothing.
+type RecordCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Call          *CallRecorded          `protobuf:"bytes,3,opt,name=call,proto3" json:"call,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCall) Reset() {
+	*x = RecordCall{}
+	mi := &file_wire_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCall) ProtoMessage() {}
+
+func (x *RecordCall) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCall.ProtoReflect.Descriptor instead.
+func (*RecordCall) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RecordCall) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RecordCall) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RecordCall) GetCall() *CallRecorded {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+type RecordCallReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCallReply) Reset() {
+	*x = RecordCallReply{}
+	mi := &file_wire_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCallReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCallReply) ProtoMessage() {}
+
+func (x *RecordCallReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCallReply.ProtoReflect.Descriptor instead.
+func (*RecordCallReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RecordCallReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// RecordedCalls asks, for a live attempt, for the record of a call of its step.
+// RecordedCallsReply has it, and what was recorded after it as far as it fits: a
+// step that makes its calls in the order of before asks once for many.
+type RecordedCalls struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Key           string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedCalls) Reset() {
+	*x = RecordedCalls{}
+	mi := &file_wire_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedCalls) ProtoMessage() {}
+
+func (x *RecordedCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedCalls.ProtoReflect.Descriptor instead.
+func (*RecordedCalls) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RecordedCalls) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RecordedCalls) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RecordedCalls) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *RecordedCalls) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RecordedCalls) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RecordedCalls) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type RecordedCallsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Begins with the call that was asked for; empty if that is not recorded.
+	Calls         []*CallRecorded `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	Error         *Failure        `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedCallsReply) Reset() {
+	*x = RecordedCallsReply{}
+	mi := &file_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedCallsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedCallsReply) ProtoMessage() {}
+
+func (x *RecordedCallsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedCallsReply.ProtoReflect.Descriptor instead.
+func (*RecordedCallsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RecordedCallsReply) GetCalls() []*CallRecorded {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *RecordedCallsReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // Place asks for a worker. The answer is Placed or PlaceWaiting at once, and
 // Placed later. Asking again with the same question is harmless. The newest
 // question of a run and step replaces its older ones.
@@ -1583,7 +1840,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1852,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1865,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Place) GetRunId() string {
@@ -1736,7 +1993,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2005,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2018,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Placed) GetRunId() string {
@@ -1818,7 +2075,7 @@ type PlaceWaiting struct {
 
 func (x *PlaceWaiting) Reset() {
 	*x = PlaceWaiting{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +2087,7 @@ func (x *PlaceWaiting) String() string {
 func (*PlaceWaiting) ProtoMessage() {}
 
 func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +2100,7 @@ func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceWaiting.ProtoReflect.Descriptor instead.
 func (*PlaceWaiting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PlaceWaiting) GetRunId() string {
@@ -1911,7 +2168,7 @@ type WithdrawPlace struct {
 
 func (x *WithdrawPlace) Reset() {
 	*x = WithdrawPlace{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2180,7 @@ func (x *WithdrawPlace) String() string {
 func (*WithdrawPlace) ProtoMessage() {}
 
 func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2193,7 @@ func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawPlace.ProtoReflect.Descriptor instead.
 func (*WithdrawPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WithdrawPlace) GetRunId() string {
@@ -1993,7 +2250,7 @@ type RunUnbound struct {
 
 func (x *RunUnbound) Reset() {
 	*x = RunUnbound{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2262,7 @@ func (x *RunUnbound) String() string {
 func (*RunUnbound) ProtoMessage() {}
 
 func (x *RunUnbound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2275,7 @@ func (x *RunUnbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunUnbound.ProtoReflect.Descriptor instead.
 func (*RunUnbound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RunUnbound) GetRunId() string {
@@ -2052,7 +2309,7 @@ type PlacementStarted struct {
 
 func (x *PlacementStarted) Reset() {
 	*x = PlacementStarted{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2321,7 @@ func (x *PlacementStarted) String() string {
 func (*PlacementStarted) ProtoMessage() {}
 
 func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2334,7 @@ func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementStarted.ProtoReflect.Descriptor instead.
 func (*PlacementStarted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PlacementStarted) GetPool() string {
@@ -2100,7 +2357,7 @@ type Register struct {
 
 func (x *Register) Reset() {
 	*x = Register{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2369,7 @@ func (x *Register) String() string {
 func (*Register) ProtoMessage() {}
 
 func (x *Register) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2382,7 @@ func (x *Register) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Register.ProtoReflect.Descriptor instead.
 func (*Register) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Register) GetWorker() *WorkerInfo {
@@ -2158,7 +2415,7 @@ type RegisterReply struct {
 
 func (x *RegisterReply) Reset() {
 	*x = RegisterReply{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2427,7 @@ func (x *RegisterReply) String() string {
 func (*RegisterReply) ProtoMessage() {}
 
 func (x *RegisterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2440,7 @@ func (x *RegisterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterReply.ProtoReflect.Descriptor instead.
 func (*RegisterReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RegisterReply) GetAdmitted() bool {
@@ -2253,7 +2510,7 @@ type LoadReport struct {
 
 func (x *LoadReport) Reset() {
 	*x = LoadReport{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2522,7 @@ func (x *LoadReport) String() string {
 func (*LoadReport) ProtoMessage() {}
 
 func (x *LoadReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2535,7 @@ func (x *LoadReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadReport.ProtoReflect.Descriptor instead.
 func (*LoadReport) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LoadReport) GetWorkerId() string {
@@ -2397,7 +2654,7 @@ type LoadsOf struct {
 
 func (x *LoadsOf) Reset() {
 	*x = LoadsOf{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2666,7 @@ func (x *LoadsOf) String() string {
 func (*LoadsOf) ProtoMessage() {}
 
 func (x *LoadsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2679,7 @@ func (x *LoadsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadsOf.ProtoReflect.Descriptor instead.
 func (*LoadsOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LoadsOf) GetPool() string {
@@ -2441,7 +2698,7 @@ type LoadsReply struct {
 
 func (x *LoadsReply) Reset() {
 	*x = LoadsReply{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2710,7 @@ func (x *LoadsReply) String() string {
 func (*LoadsReply) ProtoMessage() {}
 
 func (x *LoadsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2723,7 @@ func (x *LoadsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadsReply.ProtoReflect.Descriptor instead.
 func (*LoadsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LoadsReply) GetLoads() []*WorkerLoad {
@@ -2490,7 +2747,7 @@ type BoundRunsOf struct {
 
 func (x *BoundRunsOf) Reset() {
 	*x = BoundRunsOf{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2759,7 @@ func (x *BoundRunsOf) String() string {
 func (*BoundRunsOf) ProtoMessage() {}
 
 func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2772,7 @@ func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRunsOf.ProtoReflect.Descriptor instead.
 func (*BoundRunsOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BoundRunsOf) GetWorkerId() string {
@@ -2544,7 +2801,7 @@ type BoundRunsReply struct {
 
 func (x *BoundRunsReply) Reset() {
 	*x = BoundRunsReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2813,7 @@ func (x *BoundRunsReply) String() string {
 func (*BoundRunsReply) ProtoMessage() {}
 
 func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2826,7 @@ func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRunsReply.ProtoReflect.Descriptor instead.
 func (*BoundRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BoundRunsReply) GetRuns() []string {
@@ -2604,7 +2861,7 @@ type WorkerLoad struct {
 
 func (x *WorkerLoad) Reset() {
 	*x = WorkerLoad{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2873,7 @@ func (x *WorkerLoad) String() string {
 func (*WorkerLoad) ProtoMessage() {}
 
 func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2886,7 @@ func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerLoad.ProtoReflect.Descriptor instead.
 func (*WorkerLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WorkerLoad) GetLoad() *LoadReport {
@@ -2668,7 +2925,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2937,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2950,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LocalUse) GetName() string {
@@ -2778,7 +3035,7 @@ type LocalKeysOf struct {
 
 func (x *LocalKeysOf) Reset() {
 	*x = LocalKeysOf{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +3047,7 @@ func (x *LocalKeysOf) String() string {
 func (*LocalKeysOf) ProtoMessage() {}
 
 func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +3060,7 @@ func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysOf.ProtoReflect.Descriptor instead.
 func (*LocalKeysOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LocalKeysOf) GetWorkflow() string {
@@ -2831,7 +3088,7 @@ type LocalKeysReply struct {
 
 func (x *LocalKeysReply) Reset() {
 	*x = LocalKeysReply{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +3100,7 @@ func (x *LocalKeysReply) String() string {
 func (*LocalKeysReply) ProtoMessage() {}
 
 func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +3113,7 @@ func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysReply.ProtoReflect.Descriptor instead.
 func (*LocalKeysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LocalKeysReply) GetKeys() []*LocalKeys {
@@ -2876,7 +3133,7 @@ type LocalKeys struct {
 
 func (x *LocalKeys) Reset() {
 	*x = LocalKeys{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +3145,7 @@ func (x *LocalKeys) String() string {
 func (*LocalKeys) ProtoMessage() {}
 
 func (x *LocalKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +3158,7 @@ func (x *LocalKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeys.ProtoReflect.Descriptor instead.
 func (*LocalKeys) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LocalKeys) GetKeys() map[string][]byte {
@@ -2926,7 +3183,7 @@ type DrainWorker struct {
 
 func (x *DrainWorker) Reset() {
 	*x = DrainWorker{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3195,7 @@ func (x *DrainWorker) String() string {
 func (*DrainWorker) ProtoMessage() {}
 
 func (x *DrainWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3208,7 @@ func (x *DrainWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
 func (*DrainWorker) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DrainWorker) GetWorkerId() string {
@@ -2991,7 +3248,7 @@ type DrainWorkerReply struct {
 
 func (x *DrainWorkerReply) Reset() {
 	*x = DrainWorkerReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3260,7 @@ func (x *DrainWorkerReply) String() string {
 func (*DrainWorkerReply) ProtoMessage() {}
 
 func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3273,7 @@ func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerReply.ProtoReflect.Descriptor instead.
 func (*DrainWorkerReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrainWorkerReply) GetError() *Failure {
@@ -3041,7 +3298,7 @@ type StillBound struct {
 
 func (x *StillBound) Reset() {
 	*x = StillBound{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3310,7 @@ func (x *StillBound) String() string {
 func (*StillBound) ProtoMessage() {}
 
 func (x *StillBound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3323,7 @@ func (x *StillBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StillBound.ProtoReflect.Descriptor instead.
 func (*StillBound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StillBound) GetWorkerId() string {
@@ -3114,7 +3371,7 @@ type BoundRun struct {
 
 func (x *BoundRun) Reset() {
 	*x = BoundRun{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3126,7 +3383,7 @@ func (x *BoundRun) String() string {
 func (*BoundRun) ProtoMessage() {}
 
 func (x *BoundRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3139,7 +3396,7 @@ func (x *BoundRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRun.ProtoReflect.Descriptor instead.
 func (*BoundRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BoundRun) GetRunId() string {
@@ -3167,7 +3424,7 @@ type ReportLoad struct {
 
 func (x *ReportLoad) Reset() {
 	*x = ReportLoad{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3436,7 @@ func (x *ReportLoad) String() string {
 func (*ReportLoad) ProtoMessage() {}
 
 func (x *ReportLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3449,7 @@ func (x *ReportLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
 func (*ReportLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 // Describe asks a worker actor for its WorkerInfo.
@@ -3204,7 +3461,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3473,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3486,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 type DescribeReply struct {
@@ -3244,7 +3501,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3513,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3526,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -3306,7 +3563,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3575,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3588,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -3376,7 +3633,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3388,7 +3645,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3401,7 +3658,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -3435,7 +3692,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3704,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3717,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -3480,7 +3737,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3749,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3762,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -3526,7 +3783,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3538,7 +3795,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3551,7 +3808,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -3578,7 +3835,7 @@ type CancelRun struct {
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3847,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3860,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -3632,7 +3889,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3901,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3914,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -3691,7 +3948,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3960,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3973,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CommandReply) GetError() *Failure {
@@ -3743,7 +4000,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3755,7 +4012,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3768,7 +4025,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -3818,7 +4075,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3830,7 +4087,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3843,7 +4100,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -3884,7 +4141,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +4153,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +4166,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -3946,7 +4203,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4215,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4228,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -4021,7 +4278,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4290,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4303,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Activate) GetKind() string {
@@ -4077,7 +4334,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4089,7 +4346,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4102,7 +4359,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -4148,7 +4405,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4160,7 +4417,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4173,7 +4430,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -4209,7 +4466,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4221,7 +4478,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4234,7 +4491,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Ping) GetName() string {
@@ -4267,7 +4524,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4279,7 +4536,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4292,7 +4549,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -4346,7 +4603,7 @@ type LeaseAsk struct {
 
 func (x *LeaseAsk) Reset() {
 	*x = LeaseAsk{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4358,7 +4615,7 @@ func (x *LeaseAsk) String() string {
 func (*LeaseAsk) ProtoMessage() {}
 
 func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4371,7 +4628,7 @@ func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAsk.ProtoReflect.Descriptor instead.
 func (*LeaseAsk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *LeaseAsk) GetName() string {
@@ -4437,7 +4694,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4449,7 +4706,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4462,7 +4719,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LeaseGrant) GetName() string {
@@ -4516,7 +4773,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +4785,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4541,7 +4798,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Heartbeat) GetServers() []string {
@@ -4598,7 +4855,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4610,7 +4867,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4623,7 +4880,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -4641,7 +4898,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4653,7 +4910,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4666,7 +4923,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -4674,7 +4931,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\x82\b\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xa9\b\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4705,7 +4962,8 @@ const file_wire_proto_rawDesc = "" +
 	"handed_off\x18\x18 \x03(\v2\x16.limpet.v1.HandedStateR\thandedOff\x12\x1d\n" +
 	"\n" +
 	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x12\x18\n" +
-	"\asuspect\x18\x1b \x01(\bR\asuspect\x1a:\n" +
+	"\asuspect\x18\x1b \x01(\bR\asuspect\x12%\n" +
+	"\x0erecorded_calls\x18\x1c \x01(\x05R\rrecordedCalls\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +
@@ -4816,6 +5074,23 @@ const file_wire_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
 	"\x0fSpawnChildReply\x12\x1b\n" +
 	"\tchild_run\x18\x01 \x01(\tR\bchildRun\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"f\n" +
+	"\n" +
+	"RecordCall\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
+	"\x04call\x18\x03 \x01(\v2\x17.limpet.v1.CallRecordedR\x04call\";\n" +
+	"\x0fRecordCallReply\x12(\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x90\x01\n" +
+	"\rRecordedCalls\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\tR\x03key\"m\n" +
+	"\x12RecordedCallsReply\x12-\n" +
+	"\x05calls\x18\x01 \x03(\v2\x17.limpet.v1.CallRecordedR\x05calls\x12(\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xee\x03\n" +
 	"\x05Place\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
@@ -5075,136 +5350,145 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_wire_proto_goTypes = []any{
-	(ReleaseReason)(0),       // 0: limpet.v1.ReleaseReason
-	(*Dispatch)(nil),         // 1: limpet.v1.Dispatch
-	(*HandOff)(nil),          // 2: limpet.v1.HandOff
-	(*Revoke)(nil),           // 3: limpet.v1.Revoke
-	(*CancelAttempt)(nil),    // 4: limpet.v1.CancelAttempt
-	(*ResultAck)(nil),        // 5: limpet.v1.ResultAck
-	(*RunReleased)(nil),      // 6: limpet.v1.RunReleased
-	(*Queued)(nil),           // 7: limpet.v1.Queued
-	(*Started)(nil),          // 8: limpet.v1.Started
-	(*Result)(nil),           // 9: limpet.v1.Result
-	(*Revoked)(nil),          // 10: limpet.v1.Revoked
-	(*DispatchRefused)(nil),  // 11: limpet.v1.DispatchRefused
-	(*AttemptUnknown)(nil),   // 12: limpet.v1.AttemptUnknown
-	(*HandedOff)(nil),        // 13: limpet.v1.HandedOff
-	(*SpawnChild)(nil),       // 14: limpet.v1.SpawnChild
-	(*SpawnChildReply)(nil),  // 15: limpet.v1.SpawnChildReply
-	(*Place)(nil),            // 16: limpet.v1.Place
-	(*Placed)(nil),           // 17: limpet.v1.Placed
-	(*PlaceWaiting)(nil),     // 18: limpet.v1.PlaceWaiting
-	(*WithdrawPlace)(nil),    // 19: limpet.v1.WithdrawPlace
-	(*RunUnbound)(nil),       // 20: limpet.v1.RunUnbound
-	(*PlacementStarted)(nil), // 21: limpet.v1.PlacementStarted
-	(*Register)(nil),         // 22: limpet.v1.Register
-	(*RegisterReply)(nil),    // 23: limpet.v1.RegisterReply
-	(*LoadReport)(nil),       // 24: limpet.v1.LoadReport
-	(*LoadsOf)(nil),          // 25: limpet.v1.LoadsOf
-	(*LoadsReply)(nil),       // 26: limpet.v1.LoadsReply
-	(*BoundRunsOf)(nil),      // 27: limpet.v1.BoundRunsOf
-	(*BoundRunsReply)(nil),   // 28: limpet.v1.BoundRunsReply
-	(*WorkerLoad)(nil),       // 29: limpet.v1.WorkerLoad
-	(*LocalUse)(nil),         // 30: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),      // 31: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),   // 32: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),        // 33: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),      // 34: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil), // 35: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),       // 36: limpet.v1.StillBound
-	(*BoundRun)(nil),         // 37: limpet.v1.BoundRun
-	(*ReportLoad)(nil),       // 38: limpet.v1.ReportLoad
-	(*Describe)(nil),         // 39: limpet.v1.Describe
-	(*DescribeReply)(nil),    // 40: limpet.v1.DescribeReply
-	(*Superseded)(nil),       // 41: limpet.v1.Superseded
-	(*StartRun)(nil),         // 42: limpet.v1.StartRun
-	(*StartRuns)(nil),        // 43: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),   // 44: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),    // 45: limpet.v1.StartRunReply
-	(*CancelRun)(nil),        // 46: limpet.v1.CancelRun
-	(*ReplayRun)(nil),        // 47: limpet.v1.ReplayRun
-	(*CommandReply)(nil),     // 48: limpet.v1.CommandReply
-	(*WatchRun)(nil),         // 49: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),    // 50: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),    // 51: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),       // 52: limpet.v1.MemberMeta
-	(*Activate)(nil),         // 53: limpet.v1.Activate
-	(*ActivateReply)(nil),    // 54: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),     // 55: limpet.v1.DeclaredGone
-	(*Ping)(nil),             // 56: limpet.v1.Ping
-	(*Pong)(nil),             // 57: limpet.v1.Pong
-	(*LeaseAsk)(nil),         // 58: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),       // 59: limpet.v1.LeaseGrant
-	(*Heartbeat)(nil),        // 60: limpet.v1.Heartbeat
-	(*ShardsReleased)(nil),   // 61: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),      // 62: limpet.v1.ShardsTaken
-	nil,                      // 63: limpet.v1.Dispatch.ParentsEntry
-	nil,                      // 64: limpet.v1.Dispatch.MetadataEntry
-	nil,                      // 65: limpet.v1.SpawnChild.MetadataEntry
-	nil,                      // 66: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),              // 67: limpet.v1.Sticky
-	(Reason)(0),              // 68: limpet.v1.Reason
-	(*HandedState)(nil),      // 69: limpet.v1.HandedState
-	(*Failure)(nil),          // 70: limpet.v1.Failure
-	(ParentEnd)(0),           // 71: limpet.v1.ParentEnd
-	(*LabelRule)(nil),        // 72: limpet.v1.LabelRule
-	(*WorkerRef)(nil),        // 73: limpet.v1.WorkerRef
-	(WaitReason)(0),          // 74: limpet.v1.WaitReason
-	(*WorkerInfo)(nil),       // 75: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),       // 76: limpet.v1.RunStarted
-	(*CancelRequested)(nil),  // 77: limpet.v1.CancelRequested
-	(RunStatus)(0),           // 78: limpet.v1.RunStatus
-	(*Entry)(nil),            // 79: limpet.v1.Entry
+	(ReleaseReason)(0),         // 0: limpet.v1.ReleaseReason
+	(*Dispatch)(nil),           // 1: limpet.v1.Dispatch
+	(*HandOff)(nil),            // 2: limpet.v1.HandOff
+	(*Revoke)(nil),             // 3: limpet.v1.Revoke
+	(*CancelAttempt)(nil),      // 4: limpet.v1.CancelAttempt
+	(*ResultAck)(nil),          // 5: limpet.v1.ResultAck
+	(*RunReleased)(nil),        // 6: limpet.v1.RunReleased
+	(*Queued)(nil),             // 7: limpet.v1.Queued
+	(*Started)(nil),            // 8: limpet.v1.Started
+	(*Result)(nil),             // 9: limpet.v1.Result
+	(*Revoked)(nil),            // 10: limpet.v1.Revoked
+	(*DispatchRefused)(nil),    // 11: limpet.v1.DispatchRefused
+	(*AttemptUnknown)(nil),     // 12: limpet.v1.AttemptUnknown
+	(*HandedOff)(nil),          // 13: limpet.v1.HandedOff
+	(*SpawnChild)(nil),         // 14: limpet.v1.SpawnChild
+	(*SpawnChildReply)(nil),    // 15: limpet.v1.SpawnChildReply
+	(*RecordCall)(nil),         // 16: limpet.v1.RecordCall
+	(*RecordCallReply)(nil),    // 17: limpet.v1.RecordCallReply
+	(*RecordedCalls)(nil),      // 18: limpet.v1.RecordedCalls
+	(*RecordedCallsReply)(nil), // 19: limpet.v1.RecordedCallsReply
+	(*Place)(nil),              // 20: limpet.v1.Place
+	(*Placed)(nil),             // 21: limpet.v1.Placed
+	(*PlaceWaiting)(nil),       // 22: limpet.v1.PlaceWaiting
+	(*WithdrawPlace)(nil),      // 23: limpet.v1.WithdrawPlace
+	(*RunUnbound)(nil),         // 24: limpet.v1.RunUnbound
+	(*PlacementStarted)(nil),   // 25: limpet.v1.PlacementStarted
+	(*Register)(nil),           // 26: limpet.v1.Register
+	(*RegisterReply)(nil),      // 27: limpet.v1.RegisterReply
+	(*LoadReport)(nil),         // 28: limpet.v1.LoadReport
+	(*LoadsOf)(nil),            // 29: limpet.v1.LoadsOf
+	(*LoadsReply)(nil),         // 30: limpet.v1.LoadsReply
+	(*BoundRunsOf)(nil),        // 31: limpet.v1.BoundRunsOf
+	(*BoundRunsReply)(nil),     // 32: limpet.v1.BoundRunsReply
+	(*WorkerLoad)(nil),         // 33: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),           // 34: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),        // 35: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),     // 36: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),          // 37: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),        // 38: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil),   // 39: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),         // 40: limpet.v1.StillBound
+	(*BoundRun)(nil),           // 41: limpet.v1.BoundRun
+	(*ReportLoad)(nil),         // 42: limpet.v1.ReportLoad
+	(*Describe)(nil),           // 43: limpet.v1.Describe
+	(*DescribeReply)(nil),      // 44: limpet.v1.DescribeReply
+	(*Superseded)(nil),         // 45: limpet.v1.Superseded
+	(*StartRun)(nil),           // 46: limpet.v1.StartRun
+	(*StartRuns)(nil),          // 47: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),     // 48: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),      // 49: limpet.v1.StartRunReply
+	(*CancelRun)(nil),          // 50: limpet.v1.CancelRun
+	(*ReplayRun)(nil),          // 51: limpet.v1.ReplayRun
+	(*CommandReply)(nil),       // 52: limpet.v1.CommandReply
+	(*WatchRun)(nil),           // 53: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),      // 54: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),      // 55: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),         // 56: limpet.v1.MemberMeta
+	(*Activate)(nil),           // 57: limpet.v1.Activate
+	(*ActivateReply)(nil),      // 58: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),       // 59: limpet.v1.DeclaredGone
+	(*Ping)(nil),               // 60: limpet.v1.Ping
+	(*Pong)(nil),               // 61: limpet.v1.Pong
+	(*LeaseAsk)(nil),           // 62: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),         // 63: limpet.v1.LeaseGrant
+	(*Heartbeat)(nil),          // 64: limpet.v1.Heartbeat
+	(*ShardsReleased)(nil),     // 65: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),        // 66: limpet.v1.ShardsTaken
+	nil,                        // 67: limpet.v1.Dispatch.ParentsEntry
+	nil,                        // 68: limpet.v1.Dispatch.MetadataEntry
+	nil,                        // 69: limpet.v1.SpawnChild.MetadataEntry
+	nil,                        // 70: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),                // 71: limpet.v1.Sticky
+	(Reason)(0),                // 72: limpet.v1.Reason
+	(*HandedState)(nil),        // 73: limpet.v1.HandedState
+	(*Failure)(nil),            // 74: limpet.v1.Failure
+	(ParentEnd)(0),             // 75: limpet.v1.ParentEnd
+	(*CallRecorded)(nil),       // 76: limpet.v1.CallRecorded
+	(*LabelRule)(nil),          // 77: limpet.v1.LabelRule
+	(*WorkerRef)(nil),          // 78: limpet.v1.WorkerRef
+	(WaitReason)(0),            // 79: limpet.v1.WaitReason
+	(*WorkerInfo)(nil),         // 80: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),         // 81: limpet.v1.RunStarted
+	(*CancelRequested)(nil),    // 82: limpet.v1.CancelRequested
+	(RunStatus)(0),             // 83: limpet.v1.RunStatus
+	(*Entry)(nil),              // 84: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	67, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	63, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	68, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
-	64, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	69, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	68, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	68, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	71, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	67, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	72, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	68, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	73, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	72, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	72, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
 	0,  // 7: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	70, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	68, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	69, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	70, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	65, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	71, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
-	70, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	67, // 15: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	72, // 16: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	73, // 17: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	74, // 18: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	75, // 19: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	70, // 20: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	30, // 21: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	29, // 22: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	70, // 23: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
-	24, // 24: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	33, // 25: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	66, // 26: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	70, // 27: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	37, // 28: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	75, // 29: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	76, // 30: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	77, // 31: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	42, // 32: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	45, // 33: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	70, // 34: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	70, // 35: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	51, // 36: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	78, // 37: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	70, // 38: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	79, // 39: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	70, // 40: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	74, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	72, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	73, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	74, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	69, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	75, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	74, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	76, // 15: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
+	74, // 16: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
+	76, // 17: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
+	74, // 18: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
+	71, // 19: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	77, // 20: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	78, // 21: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	79, // 22: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	80, // 23: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	74, // 24: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	34, // 25: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	33, // 26: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	74, // 27: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
+	28, // 28: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	37, // 29: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	70, // 30: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	74, // 31: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	41, // 32: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	80, // 33: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	81, // 34: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	82, // 35: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	46, // 36: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	49, // 37: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	74, // 38: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	74, // 39: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	55, // 40: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	83, // 41: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	74, // 42: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	84, // 43: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	74, // 44: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5224,7 +5508,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   66,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

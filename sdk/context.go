@@ -110,7 +110,7 @@ func FromContext(ctx context.Context) (Context, bool) {
 func NewContext(ctx context.Context, a *attempt.Attempt) Context { return newStepContext(ctx, a) }
 
 func newStepContext(ctx context.Context, a *attempt.Attempt) *stepContext {
-	return &stepContext{Context: ctx, attempt: a, spawned: make(map[string]int)}
+	return &stepContext{Context: ctx, attempt: a, spawned: make(map[string]int), calls: make(map[string]*callsOfName)}
 }
 
 // WithLogger sets the logger that Context.Logger of steps below ctx derives
@@ -135,6 +135,8 @@ type stepContext struct {
 	mu sync.Mutex
 	// spawned counts spawns without a key, by workflow.
 	spawned map[string]int
+	// calls are those that were made, by name.
+	calls map[string]*callsOfName
 }
 
 func (c *stepContext) Value(key any) any {
@@ -198,4 +200,13 @@ func stepOf(ctx context.Context, what string) (*stepContext, error) {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "%s needs the context that a step function was given, or one derived from it", what)
 	}
 	return c, nil
+}
+
+// callerOf is stepOf for what is known by its number in the step. Within a call it
+// would get another number once that is recorded.
+func callerOf(ctx context.Context, what string) (*stepContext, error) {
+	if within, ok := ctx.Value(callContextKey{}).(*callContext); ok {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "%s within the function of call %q, which is not called again once it is recorded: do it before or after that", what, within.name)
+	}
+	return stepOf(ctx, what)
 }

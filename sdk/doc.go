@@ -21,11 +21,28 @@
 //	run, err := index.Start(ctx, c, Corpus{…})
 //	answer, err := ask.Result(ctx, run)
 //
+// # Calls
+//
+// What a step did once it need not do again. Do calls a function and keeps its
+// result: after a failure of the step, the loss of its worker or a restart, the step
+// begins again and gets from each Do what was recorded.
+//
+//	agent := sdk.AddStep(w, "agent", func(ctx sdk.Context, in Task) (Answer, error) {
+//		talk := in.Prompt
+//		for {
+//			reply, err := sdk.Do(ctx, "think", func(ctx sdk.Context) (Reply, error) { return model.Ask(ctx, talk) })
+//			if err != nil || reply.Done {
+//				return reply.Answer, err
+//			}
+//			talk += reply.Text
+//		}
+//	})
+//
 // # Limits
 //
 // Each is named, with its value, in the error that it causes.
 //
-//	PayloadBytesMax             1 MiB       input of a run, input and output of a step, payload of an event
+//	PayloadBytesMax             1 MiB       input of a run, input and output of a step, result of a call, payload of an event
 //	StepInputBytesMax           16 MiB      input of a run and outputs of a step's parents together
 //	DocumentDepthMax            1,000       arrays and objects within each other in an input
 //	CheckCostMax                10,000,000  work of checking an input against its schema
@@ -39,9 +56,10 @@
 //	RequestBytesMax             64 MiB      a request of the API
 //	BulkRunsMax                 10,000      runs of one StartRuns call
 //	AttemptsMax                 10,000      attempts of a run
+//	CallsMax                    10,000      durable calls of a step, over all its attempts
 //	MetadataMax                 64          entries of a run's metadata
 //	MetadataBytesMax            16 KiB      keys and values of a run's metadata
-//	KeyBytesMax                 256 bytes   idempotency key, event id, spawn key: printable UTF-8
+//	KeyBytesMax                 256 bytes   idempotency key, event id, key of a spawn or of a call: printable UTF-8
 //	NameBytesMax                128 bytes   names: A-Z a-z 0-9 . _ : / -
 //	ReasonBytesMax              1 KiB       reason of a cancel
 //	PageSizeMax                 1,000       runs of a page of a listing

@@ -39,6 +39,8 @@ var (
 	ErrChildNotSticky      = sentinel(messages.CodeChildNotSticky)
 	ErrChildNotOnWorker    = sentinel(messages.CodeChildNotOnWorker)
 	ErrSpawnKeyReused      = sentinel(messages.CodeSpawnKeyReused)
+	ErrCallNeedsKey        = sentinel(messages.CodeCallNeedsKey)
+	ErrCallMismatch        = sentinel(messages.CodeCallMismatch)
 	ErrStaleAttempt        = sentinel(messages.CodeStaleAttempt)
 	ErrUser                = sentinel(messages.CodeUserError)
 	ErrStepPanicked        = sentinel(messages.CodeStepPanicked)
@@ -88,9 +90,12 @@ var kept = map[Code]bool{
 	messages.CodeChildNotSticky:   true,
 	messages.CodeChildNotOnWorker: true,
 	messages.CodeSpawnKeyReused:   true,
+	messages.CodeCallNeedsKey:     true,
+	messages.CodeCallMismatch:     true,
 	messages.CodeUnknownWorkflow:  true,
 	messages.CodeInvalidInput:     true,
 	messages.CodeInvalidArgument:  true,
+	messages.CodeInvalidOutput:    true,
 	messages.CodePayloadTooLarge:  true,
 	messages.CodeLimitExceeded:    true,
 	messages.CodeStateLost:        true,
@@ -102,6 +107,8 @@ var mistakes = map[Code]bool{
 	messages.CodeInvalidArgument: true,
 	messages.CodeChildNotSticky:  true,
 	messages.CodeSpawnKeyReused:  true,
+	messages.CodeCallNeedsKey:    true,
+	messages.CodeCallMismatch:    true,
 }
 
 // userError turns what a step function returned into the error that its run

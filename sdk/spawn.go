@@ -63,7 +63,7 @@ type SpawnOptions struct {
 // to and returns once the child is durable. At most one SpawnOptions may be
 // given.
 func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOptions) (*Child, error) {
-	c, err := stepOf(ctx, "Spawn")
+	c, err := callerOf(ctx, "Spawn")
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,26 @@ type fakeCalls struct {
 	outputs map[string][]byte
 	waited  []string
 	locals  map[string]any
+	// records are calls by name and key; recording is called for each new one.
+	records   map[string]*messages.CallRecorded
+	recording func(*messages.CallRecorded) error
+}
+
+func (e *fakeCalls) RecordedCall(_ context.Context, name, key string) (*messages.CallRecorded, error) {
+	return e.records[name+" "+key], nil
+}
+
+func (e *fakeCalls) RecordCall(_ context.Context, call *messages.CallRecorded) error {
+	if e.recording != nil {
+		if err := e.recording(call); err != nil {
+			return err
+		}
+	}
+	if e.records == nil {
+		e.records = make(map[string]*messages.CallRecorded)
+	}
+	e.records[call.Name+" "+call.Key] = call
+	return nil
 }
 
 func (e *fakeCalls) SpawnChild(_ context.Context, s *messages.SpawnChild) (string, error) {

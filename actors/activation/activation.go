@@ -190,6 +190,10 @@ func (a *Activation) route(e envelope, now time.Time) {
 		a.act(Resolve{Message: msg, Sender: e.sender, Earlier: a.m.MayReplace(msg)})
 	case *SpawnResolved:
 		a.handle(a.spawn(msg), now)
+	case *messages.RecordCall:
+		a.handle(run.RecordCall{Message: msg, Token: recorder{e.sender}}, now)
+	case *messages.RecordedCalls:
+		a.handle(run.FindCall{Message: msg, Token: finder{e.sender}}, now)
 	case proto.Message:
 		a.handle(run.FromWorker{Message: msg}, now)
 	default:

@@ -19,6 +19,8 @@ import (
 type (
 	commander struct{ sender any }
 	spawner   struct{ sender any }
+	recorder  struct{ sender any }
+	finder    struct{ sender any }
 )
 
 // handle gives an input to the machine. The machine's own slice carries the
@@ -57,7 +59,16 @@ func (a *Activation) effect(action Action) Action {
 			return answer(to.sender, &messages.CommandReply{Error: messages.ToFailure(act.Err)})
 		case spawner:
 			return answer(to.sender, &messages.SpawnChildReply{ChildRun: act.ChildRun, Error: messages.ToFailure(act.Err)})
+		case recorder:
+			return answer(to.sender, &messages.RecordCallReply{Error: messages.ToFailure(act.Err)})
+		case finder:
+			return answer(to.sender, &messages.RecordedCallsReply{Error: messages.ToFailure(act.Err)})
 		}
+	case run.ReadCalls:
+		if act.Token = act.Token.(finder).sender; act.Token == nil {
+			return nil
+		}
+		return act
 	case run.Stop:
 		if a.retired {
 			return nil

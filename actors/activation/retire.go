@@ -90,6 +90,10 @@ func (a *Activation) refuse(e envelope, err error) {
 		a.respond(e.sender, &messages.CommandReply{Error: messages.ToFailure(err)})
 	case *messages.SpawnChild:
 		a.respond(e.sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
+	case *messages.RecordCall:
+		a.respond(e.sender, &messages.RecordCallReply{Error: messages.ToFailure(err)})
+	case *messages.RecordedCalls:
+		a.respond(e.sender, &messages.RecordedCallsReply{Error: messages.ToFailure(err)})
 	case *SpawnResolved:
 		a.respond(msg.Sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
 	case AskWaitingFor:

@@ -151,6 +151,8 @@ func (s *script) action(a *Activation, action Action) {
 	case run.StartChild:
 		s.line(a, "start the child")
 		s.mailboxes = append(s.mailboxes, mail{a, run.ChildStarted{ChildRun: act.Message.RunId}, nil})
+	case run.ReadCalls:
+		s.line(a, "read calls from entry %d for %v", act.From, act.Token)
 	case run.ListChildren:
 		s.line(a, "ask which children have ended")
 	case run.CancelChild:
@@ -368,6 +370,10 @@ func describe(message any) string {
 		return codeOf(m.Error)
 	case *messages.SpawnChildReply:
 		return strings.TrimSpace(m.ChildRun + " " + codeOf(m.Error))
+	case *messages.RecordCallReply:
+		return strings.TrimSpace("the record of a call " + codeOf(m.Error))
+	case *messages.RecordedCallsReply:
+		return strings.TrimSpace(fmt.Sprintf("%d records of calls %s", len(m.Calls), codeOf(m.Error)))
 	case *run.WorkerChanged:
 		return "news of " + m.Worker.WorkerId
 	case *SpawnResolved:

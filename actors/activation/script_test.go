@@ -41,6 +41,7 @@ import (
 //	children-listed r1              none has ended
 //	child-answers r1 done|CODE      the child that r1 cancels
 //	child-started r1 done|CODE      the child that was started with its cancel
+//	record r1 [late], find r1
 //	spawn r1 [sticky], bound r1 epoch=1 worker=w1
 //	appends wait | work             they are stored by the next three lines only
 //	stored r1, conflict r1, unavailable r1
@@ -262,6 +263,10 @@ func (s *script) command(words []string) {
 	case "spawn":
 		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.SpawnChild{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Key: "k",
 			Workflow: "wf", Input: []byte("1"), Sticky: word(2) == "sticky"}})
+	case "record":
+		s.deliver(id, word(2) == "late", &messages.RecordCall{RunId: id, Epoch: 1, Call: &messages.CallRecorded{Step: "a", Attempt: 1, Kind: messages.CallKind_CALL_KIND_DO, Name: "think", Key: "#0"}})
+	case "find":
+		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.RecordedCalls{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Name: "think", Key: "#0"}})
 	case "children-listed":
 		s.deliver(id, false, run.ChildrenListed{})
 	case "child-answers", "child-started":

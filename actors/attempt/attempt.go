@@ -45,6 +45,14 @@ type Calls interface {
 	// succeeded steps by name. The slot of the attempt is free while it waits
 	// and taken again, ahead of the queue, before it returns.
 	AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error)
+	// RecordedCall returns the record of a call that an earlier attempt made; nil
+	// if there is none, and the call is to be made. Errors: LIMIT_EXCEEDED if there
+	// may be no more, STALE_ATTEMPT.
+	RecordedCall(ctx context.Context, name, key string) (*messages.CallRecorded, error)
+	// RecordCall returns when the call is durable; step and attempt are filled in.
+	// It goes on for some seconds when ctx has ended, for the call has been made.
+	// Errors: STALE_ATTEMPT, LIMIT_EXCEEDED, PAYLOAD_TOO_LARGE.
+	RecordCall(ctx context.Context, call *messages.CallRecorded) error
 	// LocalValue returns the value of local state that the run has in this
 	// worker, built if it is not there. It is not released before the function
 	// has returned. Errors: INVALID_ARGUMENT if the attempt's workflow does not

@@ -37,6 +37,8 @@ func (s *stage) tellEvery(store journal.Store) {
 	e.append(e.succeeded("load", 2), dispatched("ask", 1, 1, w1))
 	e.append(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
 		Step: "ask", Attempt: 1, Key: "a child", ChildRun: "a child's run", Workflow: "another", DefinitionHash: "hash", Sticky: true, KeepOnCancel: true}}})
+	e.append(called("#0", &messages.CallRecorded{Outcome: &messages.CallRecorded_Output{Output: []byte(`"hm"`)}}),
+		called("a key", &messages.CallRecorded{Outcome: &messages.CallRecorded_Failure{Failure: failure}}))
 	e.append(&messages.Event{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{
 		Step: "ask", Attempt: 1, Reason: messages.Reason_REASON_WORKER_BUSY}}})
 	e.append(&messages.Event{Kind: &messages.Event_StateHandedOff{StateHandedOff: &messages.StateHandedOff{
@@ -146,4 +148,9 @@ func rebuild(epoch uint64, reason messages.Reason) *messages.Event {
 func canceled(step string) *messages.Event {
 	return &messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
 		Step: step, Reason: messages.Reason_REASON_RUN_CANCELED, Text: "enough"}}}
+}
+
+func called(key string, call *messages.CallRecorded) *messages.Event {
+	call.Step, call.Attempt, call.Kind, call.Name, call.Key, call.Tries, call.TookUs = "ask", 1, messages.CallKind_CALL_KIND_DO, "think", key, 2, 1000
+	return &messages.Event{Kind: &messages.Event_CallRecorded{CallRecorded: call}}
 }

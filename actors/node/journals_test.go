@@ -134,6 +134,9 @@ func TestOldJournals(t *testing.T) {
 			t.Run(v.Name()+"/"+k.file, func(t *testing.T) {
 				t.Parallel()
 				data, err := os.ReadFile(filepath.Join(journalsDir, v.Name(), k.file))
+				if errors.Is(err, os.ErrNotExist) {
+					return // that version's is kept for the other store alone
+				}
 				must(t, err)
 				ended, err := os.ReadFile(filepath.Join(journalsDir, v.Name(), k.file+".json"))
 				must(t, err)

@@ -75,6 +75,8 @@ func step(st *run.Step) *api.Step {
 		WorkerId: st.Worker.GetWorkerId(), ReadyAt: api.Moment(st.ReadyAt), StartedAt: api.Moment(startedAt),
 		EndedAt: api.Moment(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
 	}
+	calls, last := st.Calls()
+	v.Calls, v.LastCall = int32(calls), last
 	if st.SkipReason != "" {
 		code := messages.CodeStepFailed // a parent's
 		if st.Phase == run.Canceled {

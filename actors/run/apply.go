@@ -111,6 +111,8 @@ func stepOf(ev *messages.Event) (string, bool) {
 		return k.RebuildBegan.Step, true
 	case *messages.Event_StepRebuilt:
 		return k.StepRebuilt.Step, true
+	case *messages.Event_CallRecorded:
+		return k.CallRecorded.Step, true
 	}
 	return "", false
 }
@@ -230,6 +232,8 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 			st.SkipReason = k.StepCanceled.Why()
 		}
 		s.endStep(st, Canceled, nil, at)
+	case *messages.Event_CallRecorded:
+		s.applyCall(st, k.CallRecorded)
 	case *messages.Event_RebuildBegan:
 		st.beginRebuild(k.RebuildBegan, at)
 	case *messages.Event_StepRebuilt:
@@ -290,6 +294,7 @@ func (s *State) endStep(st *Step, p Phase, f *messages.Failure, at time.Time) {
 		return
 	}
 	st.Phase, st.Failure, st.EndedAt = p, f, at
+	st.forgetCalls()
 }
 
 // worked notes that a step ended under its epoch: from here on the local
@@ -341,8 +346,7 @@ func (s *State) parentsSucceeded(st *Step) bool {
 // from before the replay is recognised.
 func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 	for i := range s.replayed(r.Steps) {
-		st := &s.Steps[i]
-		*st = Step{Def: st.Def, parents: st.parents, children: st.children, Attempt: st.Attempt, lost: st.lost}
+		s.Steps[i].reset(slices.Contains(r.Steps, s.Steps[i].Def.Name))
 	}
 	s.Status, s.Failure, s.FinishedAt, s.ReplayedAt = messages.RunStatus_RUN_STATUS_RUNNING, nil, time.Time{}, at
 	s.Cancel, s.CancelAt = nil, time.Time{}
@@ -353,6 +357,16 @@ func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 		s.replays = append(s.replays, r.RequestId)
 	}
 	s.readyRoots(at)
+}
+
+// reset puts a step back to the start. One that is named keeps its calls if it
+// failed for them.
+func (st *Step) reset(named bool) {
+	fresh := Step{Def: st.Def, parents: st.parents, children: st.children, Attempt: st.Attempt, lost: st.lost}
+	if named && st.keepsCalls() {
+		fresh.calls, fresh.recorded, fresh.lastCall = st.calls, st.recorded, st.lastCall
+	}
+	*st = fresh
 }
 
 // replayed returns the steps that a replay of the named ones runs again.

@@ -68,6 +68,10 @@ func BytesOf(message any) int {
 		return BytesOf(m.Started)
 	case Spawn:
 		return BytesOf(m.Message)
+	case RecordCall:
+		return BytesOf(m.Message)
+	case FindCall:
+		return BytesOf(m.Message)
 	case Cancel, Replay:
 		return messageBytes
 	case interface{ SizeVT() int }:

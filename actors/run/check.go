@@ -92,6 +92,7 @@ var (
 	transitionInvariants = []func(transition) error{transition.checkI1, transition.checkI11, transition.checkI4, transition.checkI5}
 	stepInvariants       = []func(stepTransition) error{
 		stepTransition.checkI2, stepTransition.checkI1, stepTransition.checkI9, stepTransition.checkI6, stepTransition.checkI11, stepTransition.checkI10,
+		stepTransition.checkI12,
 	}
 )
 
@@ -236,12 +237,32 @@ func (t stepTransition) checkI11() error {
 	return nil
 }
 
+// checkI12: calls are recorded for a live attempt, and stay.
+func (t stepTransition) checkI12() error {
+	from, to := t.from, t.to
+	switch {
+	case t.replayed:
+	case to.recorded != from.recorded && from.Phase != Live:
+		return fmt.Errorf("I12: call %q is recorded while the step is %s", to.lastCall, from.Phase)
+	case to.Phase.Ended():
+	case to.recorded != len(to.calls):
+		return fmt.Errorf("I12: %d calls were recorded, of %d", to.recorded, len(to.calls))
+	}
+	for key, call := range from.calls {
+		if now, ok := to.calls[key]; ok && now != call {
+			return fmt.Errorf("I12: call %q %s was recorded by attempt %d, and again by %d", key.name, key.key, call.attempt, now.attempt)
+		}
+	}
+	return nil
+}
+
 // Clone returns a copy that shares nothing that folding changes.
 func (s *State) Clone() *State {
 	c := *s
 	c.Steps = slices.Clone(s.Steps)
 	for i := range c.Steps {
 		c.Steps[i].lost = slices.Clone(c.Steps[i].lost)
+		c.Steps[i].calls = maps.Clone(c.Steps[i].calls)
 	}
 	c.Children = slices.Clone(s.Children)
 	c.childAt = maps.Clone(s.childAt)

@@ -19,6 +19,7 @@
 //	state.go apply.go check.go     the state, how events fold into it, invariants
 //	input.go machine.go turn.go    what comes in, what goes out, and one turn
 //	backlog.go                     what waits for the append in flight
+//	calls.go                       durable calls of steps
 //	commands.go children.go        start, take-up, cancel, replay, spawn; how a run
 //	                               parts with its children at its end
 //	placing.go questions.go        bindings and dispatches; what placement is asked
@@ -50,6 +51,8 @@
 //	    build it have worked under its epoch, or were handed over to it
 //	I11 no attempt is live when state is handed off, and none is sent under that
 //	    epoch any more
+//	I12 a call of a step is recorded once, for a live attempt, and stays recorded
+//	    until the step has ended for good or is replayed
 //
 // Imports only messages.
 package run

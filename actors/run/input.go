@@ -148,6 +148,19 @@ type Spawn struct {
 	Token        any
 }
 
+// RecordCall and FindCall are what a live attempt says and asks of its calls. See
+// calls.go.
+type (
+	RecordCall struct {
+		Message *messages.RecordCall
+		Token   any
+	}
+	FindCall struct {
+		Message *messages.RecordedCalls
+		Token   any
+	}
+)
+
 // ChildStarted says that a child is durable, or was refused.
 type ChildStarted struct {
 	ChildRun string
@@ -180,6 +193,8 @@ func (WorkerChanged) input()  {}
 func (Cancel) input()         {}
 func (Replay) input()         {}
 func (Spawn) input()          {}
+func (RecordCall) input()     {}
+func (FindCall) input()       {}
 func (ChildStarted) input()   {}
 func (ChildCanceled) input()  {}
 func (ChildrenListed) input() {}
@@ -234,6 +249,15 @@ type CancelChild struct {
 	Start         *messages.RunStarted
 }
 
+// ReadCalls reads the record of a call from the journal, and those after it that
+// fit a CallPage, and answers the FindCall with the token.
+type ReadCalls struct {
+	Token any
+	// From is the number of the entry that has it.
+	From uint64
+	Find *messages.RecordedCalls
+}
+
 // Reply answers the input with the token.
 type Reply struct {
 	Token    any
@@ -269,6 +293,7 @@ func (Unwatch) action()      {}
 func (StartChild) action()   {}
 func (ListChildren) action() {}
 func (CancelChild) action()  {}
+func (ReadCalls) action()    {}
 func (Reply) action()        {}
 func (SetTimer) action()     {}
 func (Unoffered) action()    {}

@@ -196,8 +196,11 @@ func (m *Machine) appended(err error) {
 func (m *Machine) die(err error) {
 	m.dead = true
 	for _, a := range m.turn.after {
-		if r, ok := a.(Reply); ok {
-			m.out = append(m.out, Reply{Token: r.Token, Err: err})
+		switch a := a.(type) {
+		case Reply:
+			m.out = append(m.out, Reply{Token: a.Token, Err: err})
+		case ReadCalls:
+			m.out = append(m.out, Reply{Token: a.Token, Err: err})
 		}
 	}
 	for _, token := range m.children.giveUp() {
@@ -226,6 +229,10 @@ func (m *Machine) refuseDead(in Input) {
 	case Replay:
 		token = in.Token
 	case Spawn:
+		token = in.Token
+	case RecordCall:
+		token = in.Token
+	case FindCall:
 		token = in.Token
 	}
 	if token != nil {
@@ -328,6 +335,10 @@ func (m *Machine) decideOne(in Input) {
 		m.replay(in)
 	case Spawn:
 		m.spawn(in)
+	case RecordCall:
+		m.recordCall(in)
+	case FindCall:
+		m.findCall(in)
 	case ChildStarted:
 		m.childStarted(in)
 	case ChildCanceled:

@@ -202,6 +202,7 @@ func (m *Machine) fill(d *messages.Dispatch, st *Step) {
 		d.StateNew, d.StateReason = true, m.s.Binding.Reason
 		d.PreviousWorker = m.s.workedWorker
 	}
+	d.RecordedCalls = int32(len(st.calls))
 	if h := m.s.Handed; h != nil && h.Epoch < st.Epoch {
 		d.HandedOff = h.States
 	}

@@ -66,6 +66,11 @@ func (s *script) input(w words) Input {
 		return Replay{Steps: w.plain[1:], RequestID: w.named["request"], Token: "replay"}
 	case "spawn":
 		return s.spawn(w)
+	case "record":
+		return s.record(w)
+	case "find":
+		step, n := stepAndNumber(w.at(1))
+		return FindCall{Token: "find " + w.at(2), Message: &messages.RecordedCalls{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Name: w.at(2), Key: w.at(3)}}
 	case "children":
 		return s.listed(w)
 	case "child":
@@ -81,6 +86,33 @@ func (s *script) input(w words) Input {
 		return ChildCanceled{ChildRun: id}
 	}
 	return FromWorker{s.fromWorker(w)}
+}
+
+// record a#1 NAME KEY [output=…] [bytes=…] [error=…] [epoch=…]
+func (s *script) record(w words) Input {
+	step, n := stepAndNumber(w.at(1))
+	call := &messages.CallRecorded{Step: step, Attempt: n, Kind: messages.CallKind_CALL_KIND_DO, Name: w.at(2), Key: w.at(3),
+		Outcome: &messages.CallRecorded_Output{Output: []byte(w.named["output"])}}
+	if text, failed := w.named["error"]; failed {
+		call.Outcome = &messages.CallRecorded_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: true}}
+	}
+	return RecordCall{Token: "record " + w.at(2), Message: &messages.RecordCall{RunId: scriptRun, Epoch: s.epochOf(w, step), Call: call}}
+}
+
+func stepAndNumber(name string) (step string, n int32) {
+	step, number, _ := strings.Cut(name, "#")
+	_, _ = fmt.Sscan(number, &n)
+	return step, n
+}
+
+// epochOf is that of the step's newest attempt, unless told otherwise.
+func (s *script) epochOf(w words, step string) (epoch uint64) {
+	if name := w.named["epoch"]; name != "" {
+		_, _ = fmt.Sscan(name, &epoch)
+	} else if st := s.m.State().Step(step); st != nil {
+		epoch = st.Epoch
+	}
+	return epoch
 }
 
 // children ended KEY… of=STEP, or children unknown
@@ -229,7 +261,11 @@ func (s *script) result(w words, step string, n int32) *messages.Result {
 	case w.has("lease-expired"):
 		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeLeaseExpired), Message: "no server was reached"}}
 	case failed || r.Canceled:
-		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: w.has("final")}}
+		code := string(messages.CodeUserError)
+		if name := w.named["code"]; name != "" {
+			code = name
+		}
+		r.Outcome = &messages.Result_Failure{Failure: &messages.Failure{Code: code, Message: text, Final: w.has("final")}}
 	default:
 		r.Outcome = &messages.Result_Output{Output: []byte(w.named["output"])}
 	}

@@ -71,6 +71,8 @@ func (s *script) print(action Action) {
 		s.printf("ask the journal which children have ended")
 	case CancelChild:
 		s.printf("cancel child %s: %s", a.RunID, a.Reason)
+	case ReadCalls:
+		s.printf("read calls from entry %d for %v", a.From, a.Token)
 	case Reply:
 		s.reply(a)
 	case SetTimer:
@@ -139,6 +141,7 @@ func (s *script) message(msg proto.Message) string {
 			{d.Epoch != 0, fmt.Sprintf(" epoch=%d", d.Epoch)},
 			{d.Bound, " bound"},
 			{d.GrantId != 0, " granted"},
+			{d.RecordedCalls != 0, fmt.Sprintf(" recorded-calls=%d", d.RecordedCalls)},
 			{d.Rebuild, " rebuild"},
 			{d.ReadyUs != s.m.s.Step(d.Step).ReadyAt.UnixMicro(), " turn=" + time.UnixMicro(d.ReadyUs).Sub(scriptEpoch).String()},
 			{d.Suspect, " suspect"},
@@ -290,6 +293,9 @@ func (s *script) shows(what string) {
 	if what != "run" {
 		step := st.Step(what)
 		s.printf("%s attempt=%d failures=%d lost=%d", step.Phase, step.Attempt, step.Failures, step.Lost)
+		if n, last := step.Calls(); n > 0 {
+			s.printf("%d calls are recorded, the newest is %s; %d can be asked for", n, last, len(step.calls))
+		}
 		return
 	}
 	line := strings.ToLower(strings.TrimPrefix(st.Status.String(), "RUN_STATUS_")) + fmt.Sprintf(" epoch=%d", st.Epoch)

@@ -65,6 +65,11 @@ type Step struct {
 	wantsState, spoilt bool
 	// NotOffered: it is on record that nobody offers what the step waits for.
 	NotOffered bool
+	// calls are those that are recorded, as long as another execution of the step
+	// may ask for them; recorded counts them, and lastCall is the newest.
+	calls    map[callKey]recordedCall
+	recorded int
+	lastCall string
 	// lost holds numbers of attempts whose late result is still to be refused.
 	lost []int32
 }

@@ -86,6 +86,8 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 		a.listChildren(ctx)
 	case run.CancelChild:
 		a.cancelChild(ctx, act)
+	case run.ReadCalls:
+		a.readCalls(ctx, act)
 	case run.Reply:
 		if s, ok := act.Token.(*activation.Starting); ok {
 			a.host.startAnswered(s, act)

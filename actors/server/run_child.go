@@ -14,7 +14,7 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// What a run does with its children, off its mailbox.
+// What a run does with its children and for the calls of its steps, off its mailbox.
 
 // callsWithin bounds what a run asks of other runs.
 const callsWithin = 30 * time.Second
@@ -58,6 +58,41 @@ func (a *runActor) listChildren(ctx actor.Context) {
 		})
 		root.Send(self, listed)
 	})
+}
+
+// callEntriesAtOnce is how many entries are read at once for records of calls.
+const callEntriesAtOnce = 16
+
+// readCalls answers whoever asks for the record of a call.
+func (a *runActor) readCalls(ctx actor.Context, act run.ReadCalls) {
+	root, host, id := ctx.ActorSystem().Root, a.host, a.id
+	host.loader.Schedule(func() {
+		calls, err := host.recordedCalls(id, act)
+		root.Send(act.Token.(*actor.PID), &messages.RecordedCallsReply{Calls: calls, Error: messages.ToFailure(err)})
+	})
+}
+
+func (h *Host) recordedCalls(runID string, act run.ReadCalls) ([]*messages.CallRecorded, error) {
+	page := run.NewCallPage(act.Find)
+	for after, more := act.From-1, true; more; after += callEntriesAtOnce {
+		entries, _, err := h.cfg.Store.Entries(h.ctx, runID, after, callEntriesAtOnce)
+		if err != nil {
+			return nil, err
+		}
+		for _, data := range entries {
+			if more, err = page.Add(data); err != nil {
+				return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, after entry %d: %w", runID, after, err)
+			}
+			if !more {
+				break
+			}
+		}
+		more = more && len(entries) == callEntriesAtOnce
+	}
+	if len(page.Calls()) == 0 {
+		return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d has no record of call %q %s of step %q", runID, act.From, act.Find.Name, act.Find.Key, act.Find.Step)
+	}
+	return page.Calls(), nil
 }
 
 func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {

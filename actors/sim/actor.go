@@ -119,6 +119,8 @@ func (a *actor) doOne(action activation.Action) {
 		a.listChildren()
 	case run.CancelChild:
 		a.cancelChild(act)
+	case run.ReadCalls:
+		a.readCalls(act)
 	case run.Reply:
 		st := act.Token.(*activation.Starting)
 		if reply := st.Answered(act); reply != nil {

@@ -4,6 +4,7 @@ package sim
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
+	Calls, CallsTaken                                                                                                                                                                       int
 	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared                                                      int
 }
 
@@ -41,6 +42,8 @@ func (c *counts) add(d counts) {
 	c.NotOffered += d.NotOffered
 	c.ClockSteps += d.ClockSteps
 	c.Parked += d.Parked
+	c.Calls += d.Calls
+	c.CallsTaken += d.CallsTaken
 	c.Suspects += d.Suspects
 	c.Spared += d.Spared
 }

@@ -17,7 +17,7 @@
 //
 // Checked after every event:
 //
-//   - the invariants of the cores: run I1 to I11 at every durable event, slots W1
+//   - the invariants of the cores: run I1 to I12 at every durable event, slots W1
 //     to W8, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
 //     H1 to H3
 //
@@ -40,6 +40,9 @@
 //   - no process begins to act for a sticky run, or for a step of another one,
 //     while another process acts for it: executes a function whose context has not
 //     ended, and has a lease
+//
+//   - a call that is recorded is never called again by a later attempt: the step goes
+//     on with what is on record, and has made all its calls when it succeeds
 //
 //   - a result is acknowledged only once nobody needs it any more
 //

@@ -39,6 +39,8 @@ type monitor struct {
 	lossRecorded map[string]int
 	// suspects are attempts that were sent as such.
 	suspects map[string]bool
+	// calls are those on record, by run, step and key.
+	calls map[string]madeCall
 	// lapsed are what functions return whose lease ended before.
 	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
@@ -63,7 +65,8 @@ func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, suspects: map[string]bool{}, lossRecorded: map[string]int{},
-		lapsed: map[string]bool{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}}
+		lapsed: map[string]bool{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{},
+		calls: map[string]madeCall{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -126,6 +129,7 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		m.counts.NotOffered++
 	case *messages.Event_RunReplayed:
 		m.counts.Replays++
+		m.callsCleared(after)
 	case *messages.Event_RunDormant:
 		m.counts.Dormant++
 	case *messages.Event_ChildSpawned:
@@ -135,6 +139,8 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 			return fmt.Errorf("spawn %s: %w", key, err)
 		}
 		m.spawned[key] = k.ChildSpawned
+	case *messages.Event_CallRecorded:
+		return m.callRecorded(after.RunID, k.CallRecorded)
 	default:
 		return m.attemptEvent(after, ev)
 	}
@@ -149,6 +155,9 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 		return m.hasRoom(after, d.Worker)
 	case *messages.Event_StepSucceeded:
 		m.outputs[after.RunID+"/"+k.StepSucceeded.Step] = string(k.StepSucceeded.Output)
+		if err := m.allCalls(after, k.StepSucceeded.Step); err != nil {
+			return err
+		}
 		return m.succeeded(after.RunID, k.StepSucceeded)
 	case *messages.Event_AttemptLost:
 		m.counts.Lost++

@@ -61,14 +61,15 @@ const (
 	eventsMax = 3_000_000
 )
 
-// extraSeeds is where the seeds of the extra dice begin, and straySeeds, clockSeeds and
-// fanSeeds where those of strays, clocks and fans do: far enough for the regressions to
-// have none.
+// extraSeeds is where the seeds of the extra dice begin, and straySeeds, clockSeeds,
+// fanSeeds and callSeeds where those of strays, clocks, fans and calls do: far enough
+// for the regressions to have none.
 const (
 	extraSeeds = 1 << 40
 	straySeeds = 13 << 40
 	clockSeeds = 19 << 40
 	fanSeeds   = 23 << 40
+	callSeeds  = 76 << 40
 )
 
 // Result says what a simulation did.
@@ -105,6 +106,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s.drawWorld()
 	s.drawWorkload()
 	s.drawFan(newDice(seed + fanSeeds))
+	s.drawCalls(newDice(seed + callSeeds))
 	s.drawClocks(newDice(seed + clockSeeds))
 	s.begin()
 	s.drawStrays(newDice(seed + straySeeds))

@@ -302,11 +302,11 @@ func (w *worker) startFunction(a slots.Action) {
 			}
 		})
 	}
-	if len(f.plan.children) == 0 {
+	if len(f.plan.children) == 0 && f.plan.calls == 0 {
 		w.later(f.plan.takes, f.returns)
 		return
 	}
-	w.later(f.plan.takes/2, func() { f.spawn(0) })
+	w.later(f.plan.takes/2, func() { f.call(0) })
 }
 
 // holdsMost is how many shared values a worker keeps.
@@ -354,7 +354,7 @@ func (f *function) end(output []byte, failure *messages.Failure) {
 func (f *function) cancel() {
 	s := f.w.sim
 	f.canceled = true
-	if f.plan.stubborn && len(f.plan.children) == 0 {
+	if f.plan.stubborn && len(f.plan.children) == 0 && f.plan.calls == 0 {
 		return
 	}
 	f.w.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {

@@ -33,6 +33,7 @@ type behaviour struct {
 	stubborn    float64
 	loses       float64
 	children    []child
+	calls       int
 }
 
 type child struct {
@@ -48,11 +49,12 @@ type plan struct {
 	takes                                time.Duration
 	fails, final, kills, stubborn, loses bool
 	children                             []child
+	calls                                int
 }
 
 func (s *Sim) planOf(d *messages.Dispatch) plan {
 	b := s.work.byName[d.Workflow].steps[d.Step]
-	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children}
+	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls}
 	if s.faulty() {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)

@@ -53,7 +53,7 @@ func (a *attemptActor) start() {
 	a.ctx = newAttemptContext(a.lease, a.deadline, func() error {
 		return messages.Errorf(messages.CodeExecutionTimeout, "step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt)
 	})
-	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: a.ctx, limit: a.ctx}
+	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: a.ctx, limit: a.ctx, records: newRecords()}
 	a.worker.dispatcher.Schedule(a.run)
 }
 

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cluster/backoff"
@@ -27,6 +29,7 @@ type attemptCalls struct {
 	dispatch *messages.Dispatch
 	life     context.Context // of the attempt
 	limit    *attemptContext // the same, for its deadline
+	records  records
 
 	mu sync.Mutex
 	// waits for children that go on.
@@ -41,26 +44,44 @@ var _ attempt.Calls = (*attemptCalls)(nil)
 func (c *attemptCalls) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
 	d := c.dispatch
 	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
+	reply, err := askRun[*messages.SpawnChildReply](ctx, c, "the spawn of workflow "+s.Workflow, s)
+	if err != nil {
+		return "", err
+	}
+	return reply.ChildRun, nil
+}
+
+// answer is what a run answers its step.
+type answer interface {
+	proto.Message
+	GetError() *messages.Failure
+}
+
+// askRun asks the attempt's run, and again as long as the answer is that it may
+// have another one later.
+func askRun[A answer](ctx context.Context, c *attemptCalls, what string, msg proto.Message) (none A, err error) {
 	pauses := retryPauses
 	for {
 		if !c.worker.mayAct() {
-			return "", context.Cause(c.life)
+			return none, context.Cause(c.life)
 		}
-		reply, err := c.worker.node.Call(ctx, cluster.KindRun, d.RunId, s)
+		reply, err := c.worker.node.Call(ctx, cluster.KindRun, c.dispatch.RunId, msg)
 		if err != nil {
-			return "", ended(ctx, err)
+			return none, ended(ctx, err)
 		}
-		answer, ok := reply.(*messages.SpawnChildReply)
+		answer, ok := reply.(A)
+		if !ok {
+			return none, messages.Errorf(messages.CodeInternal, "%s: run %s answered with %T", what, c.dispatch.RunId, reply)
+		}
+		failure := answer.GetError()
 		switch {
-		case !ok:
-			return "", messages.Errorf(messages.CodeInternal, "spawn of workflow %q: run %s answered with %T", s.Workflow, d.RunId, reply)
-		case answer.Error == nil:
-			return answer.ChildRun, nil
-		case !messages.Code(answer.Error.Code).Retryable():
-			return "", messages.FromFailure(answer.Error)
+		case failure == nil:
+			return answer, nil
+		case !messages.Code(failure.Code).Retryable():
+			return none, messages.FromFailure(failure)
 		}
 		if backoff.Sleep(ctx, pauses.Next()) != nil {
-			return "", ended(ctx, messages.FromFailure(answer.Error))
+			return none, ended(ctx, messages.FromFailure(failure))
 		}
 	}
 }

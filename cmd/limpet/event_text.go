@@ -49,6 +49,8 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 		return "awake", dim
 	case *messages.Event_ChildSpawned:
 		return childText(k.ChildSpawned), ""
+	case *messages.Event_CallRecorded:
+		return callText(k.CallRecorded)
 	}
 	if text, color, ok := stateText(e); ok {
 		return text, color
@@ -136,6 +138,18 @@ func childText(s *messages.ChildSpawned) string {
 		text += ", instead of " + s.GetInsteadOf()
 	}
 	return text
+}
+
+// callText says how a call of a step came out.
+func callText(c *messages.CallRecorded) (text, color string) {
+	text = fmt.Sprintf("step %s: call %s %s", c.GetStep(), c.GetName(), c.GetKey())
+	if n := c.GetTries(); n > 1 {
+		text += fmt.Sprintf(", at the %d. try", n)
+	}
+	if f := c.GetFailure(); f != nil {
+		return text + " failed for good: " + failureText(f), yellow
+	}
+	return text + ": " + brief(string(c.GetOutput()), 60), ""
 }
 
 func runEndedText(e *messages.RunEnded) (text, color string) {

@@ -169,7 +169,7 @@ func (c *cli) printSummary(r *api.Run) {
 }
 
 func (c *cli) printSteps(steps []*api.Step) {
-	t := &table{header: []string{"STEP", "PHASE", "WORKER", "ATTEMPTS", "FAILED", "LOST", "TOOK", "OUTPUT OR FAILURE"}}
+	t := &table{header: []string{"STEP", "PHASE", "WORKER", "ATTEMPTS", "FAILED", "LOST", "CALLS", "LAST CALL", "TOOK", "OUTPUT OR FAILURE"}}
 	for _, s := range steps {
 		outcome := string(s.GetOutput())
 		if s.GetFailure() != nil {
@@ -177,6 +177,7 @@ func (c *cli) printSteps(steps []*api.Step) {
 		}
 		t.add(plain(s.GetName()), cell{s.GetPhase().Word(), phaseColor(s.GetPhase().Word())}, plain(s.GetWorkerId()),
 			number(s.GetAttempts()), nonZero(s.GetFailures()), nonZero(s.GetLost()),
+			nonZero(s.GetCalls()), plain(s.GetLastCall()),
 			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(brief(outcome, 60)))
 	}
 	c.printTable(t)

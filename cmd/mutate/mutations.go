@@ -23,6 +23,7 @@ const (
 	roomGo       = "actors/run/room.go"
 	commandsGo   = "actors/run/commands.go"
 	childrenGo   = "actors/run/children.go"
+	callsGo      = "actors/run/calls.go"
 	rebuildGo    = "actors/run/rebuild.go"
 	handoffGo    = "actors/run/handoff.go"
 	drainGo      = "actors/run/drain.go"
@@ -86,6 +87,16 @@ var mutations = []mutation{
 		"	return c.OnParentEnd == messages.ParentEnd_PARENT_END_CANCEL\n", "	return c.OnParentEnd != messages.ParentEnd_PARENT_END_UNSPECIFIED\n"}}},
 	{"children: take one that was not answered for for one that knows", []change{{childrenGo,
 		"	m.children.tell(c.RunID, m.now)\n", "	m.children.tell(c.RunID, m.now)\n	m.children.note(c.RunID)\n"}}},
+	{"calls: say that a call is recorded before it is durable", []change{{callsGo,
+		"	m.later(Reply{Token: in.Token, Err: err})\n	m.dieBehind(err)\n}\n\n// findCall", "	m.out = append(m.out, Reply{Token: in.Token, Err: err})\n	m.dieBehind(err)\n}\n\n// findCall"}}},
+	{"calls: know only what the attempt itself has recorded", []change{{callsGo,
+		"	if err == nil && ok {\n", "	if err == nil && ok && found.attempt == msg.Attempt {\n"}}},
+	{"calls: record a call again that comes again", []change{{callsGo,
+		"err == nil && !again {", "err == nil {"}}},
+	{"calls: record for an attempt that is not live any more", []change{{callsGo,
+		"	case st == nil || st.Phase != Live || st.Attempt != attempt || st.Epoch != epoch:", "	case st == nil || st.Phase != Live:"}}},
+	{"calls: forget them when the attempt fails", []change{{applyGo,
+		"	st.Failures++\n", "	st.Failures++\n	st.calls, st.recorded = nil, 0\n"}}},
 	{"children: spawn anew for each spawn of an attempt", []change{{commandsGo,
 		"c == nil || c.attempt >= msg.Attempt {", "c == nil || c.attempt > msg.Attempt {"}}},
 	{"children: spawn anew although the earlier one goes on", []change{{commandsGo,

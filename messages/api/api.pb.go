@@ -867,19 +867,22 @@ func (x *Run) GetReplayedAt() *timestamppb.Timestamp {
 }
 
 type Step struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Phase         StepPhase              `protobuf:"varint,2,opt,name=phase,proto3,enum=limpet.api.v1.StepPhase" json:"phase,omitempty"`
-	Attempts      int32                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	Failures      int32                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
-	Lost          int32                  `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
-	WorkerId      string                 `protobuf:"bytes,6,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	ReadyAt       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	Output        []byte                 `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`
-	Failure       *messages.Failure      `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
-	Parents       []string               `protobuf:"bytes,12,rep,name=parents,proto3" json:"parents,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Phase     StepPhase              `protobuf:"varint,2,opt,name=phase,proto3,enum=limpet.api.v1.StepPhase" json:"phase,omitempty"`
+	Attempts  int32                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Failures  int32                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	Lost      int32                  `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
+	WorkerId  string                 `protobuf:"bytes,6,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	ReadyAt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	EndedAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	Output    []byte                 `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`
+	Failure   *messages.Failure      `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
+	Parents   []string               `protobuf:"bytes,12,rep,name=parents,proto3" json:"parents,omitempty"`
+	// Calls that are recorded, and the newest of them: its name and key.
+	Calls         int32  `protobuf:"varint,13,opt,name=calls,proto3" json:"calls,omitempty"`
+	LastCall      string `protobuf:"bytes,14,opt,name=last_call,json=lastCall,proto3" json:"last_call,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -996,6 +999,20 @@ func (x *Step) GetParents() []string {
 		return x.Parents
 	}
 	return nil
+}
+
+func (x *Step) GetCalls() int32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Step) GetLastCall() string {
+	if x != nil {
+		return x.LastCall
+	}
+	return ""
 }
 
 // BindingRecord is one binding of a run to a process of a worker.
@@ -3638,7 +3655,7 @@ const file_api_api_proto_rawDesc = "" +
 	"replayedAt\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\x03\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x18.limpet.api.v1.StepPhaseR\x05phase\x12\x1a\n" +
@@ -3653,7 +3670,9 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06output\x18\n" +
 	" \x01(\fR\x06output\x12,\n" +
 	"\afailure\x18\v \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x18\n" +
-	"\aparents\x18\f \x03(\tR\aparents\"\xdc\x04\n" +
+	"\aparents\x18\f \x03(\tR\aparents\x12\x14\n" +
+	"\x05calls\x18\r \x01(\x05R\x05calls\x12\x1b\n" +
+	"\tlast_call\x18\x0e \x01(\tR\blastCall\"\xdc\x04\n" +
 	"\rBindingRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12 \n" +

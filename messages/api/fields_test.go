@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// Every text of a request, and every text of a spawn that its caller fills in,
-// has a rule.
+// Every text of a request, and every text of a spawn or of a call that its caller
+// fills in, has a rule.
 func TestEveryTextOfARequestHasARule(t *testing.T) {
 	var visit func(m protoreflect.MessageDescriptor)
 	visit = func(m protoreflect.MessageDescriptor) {
@@ -30,10 +31,16 @@ func TestEveryTextOfARequestHasARule(t *testing.T) {
 	for i := range methods.Len() {
 		visit(methods.Get(i).Input())
 	}
-	spawn := (&messages.SpawnChild{}).ProtoReflect().Descriptor()
-	for _, name := range []protoreflect.Name{"key", "workflow", "priority", "metadata"} {
-		if rule, _ := messages.RuleOf(spawn.Fields().ByName(name)); !rule.Given() {
-			t.Errorf("%s of a spawn has no rule", name)
+	for _, name := range []protoreflect.FullName{
+		"SpawnChild.key", "SpawnChild.workflow", "SpawnChild.priority", "SpawnChild.metadata",
+		"CallRecorded.kind", "CallRecorded.name", "CallRecorded.key", "RecordedCalls.name", "RecordedCalls.key",
+	} {
+		field, err := protoregistry.GlobalFiles.FindDescriptorByName("limpet.v1." + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rule, _ := messages.RuleOf(field.(protoreflect.FieldDescriptor)); !rule.Given() {
+			t.Errorf("%s has no rule", name)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sdktest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
@@ -27,6 +28,10 @@ type Attempt struct {
 	// Locals are the values that Local.Get returns; for any other it answers
 	// UNAVAILABLE.
 	Locals []LocalValue
+	// Recorded are results of calls by name, in the order of the calls: what an
+	// earlier attempt has recorded. sdk.Do returns them and does not call the
+	// function.
+	Recorded map[string][]any
 }
 
 // LocalValue is a value of local state in the context that a test makes up.
@@ -41,8 +46,9 @@ func LocalOf[T any](l *sdk.Local[T], value T) LocalValue {
 }
 
 // Context makes what a step function is given, to test the function alone.
-// Outputs that do not encode as JSON are an error. Spawns answer UNAVAILABLE,
-// for there is no engine.
+// Outputs and recorded results that do not encode as JSON are an error. Spawns
+// answer UNAVAILABLE, for there is no engine. Calls by sdk.Do work, but nothing
+// keeps their results.
 func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 	if a.Number == 0 {
 		a.Number = 1
@@ -59,13 +65,45 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 		}
 		d.Parents[name] = data
 	}
+	recorded, err := recordsOf(a.Recorded)
+	if err != nil {
+		return nil, err
+	}
 	return sdk.NewContext(ctx, &attempt.Attempt{
-		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Calls: noCalls{a.Locals},
+		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Calls: noCalls{a.Locals, recorded},
 	}), nil
 }
 
-// noCalls is for the context of a test: it knows local values and nothing else.
-type noCalls struct{ locals []LocalValue }
+// callID names a call within a step.
+type callID struct{ name, key string }
+
+func recordsOf(results map[string][]any) (map[callID]*messages.CallRecorded, error) {
+	recorded := make(map[callID]*messages.CallRecorded)
+	for name, all := range results {
+		for i, result := range all {
+			data, err := json.Marshal(result)
+			if err != nil {
+				return nil, messages.Errorf(messages.CodeInvalidArgument, "recorded result %d of call %q does not encode as JSON: %w", i, name, err)
+			}
+			call := &messages.CallRecorded{Kind: messages.CallKind_CALL_KIND_DO, Name: name, Key: fmt.Sprintf("#%d", i), Outcome: &messages.CallRecorded_Output{Output: data}}
+			recorded[callID{name, call.Key}] = call
+		}
+	}
+	return recorded, nil
+}
+
+// noCalls is for the context of a test: it knows local values and recorded calls, and
+// nothing else.
+type noCalls struct {
+	locals   []LocalValue
+	recorded map[callID]*messages.CallRecorded
+}
+
+func (e noCalls) RecordedCall(_ context.Context, name, key string) (*messages.CallRecorded, error) {
+	return e.recorded[callID{name, key}], nil
+}
+
+func (noCalls) RecordCall(context.Context, *messages.CallRecorded) error { return nil }
 
 func (noCalls) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {
 	return "", messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")

@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Durable calls of step functions. What their functions return names the attempt
+// that called them, so that a result that was not recorded shows.
+
+// drawCalls gives steps calls to make.
+func (s *Sim) drawCalls(d dice) {
+	if !d.chance(0.4) {
+		return
+	}
+	for _, def := range s.work.order {
+		for _, st := range def.Def.Steps {
+			def.steps[st.Name].calls = pick(d, []int{0, 1, 1, 3})
+		}
+	}
+}
+
+// madeCall is a call that is on record.
+type madeCall struct {
+	attempt int32
+	output  string
+}
+
+// call makes the calls of a function that are left, one after the other.
+func (f *function) call(i int) {
+	s := f.w.sim
+	switch {
+	case f.over || f.canceled:
+		return
+	case i == f.plan.calls:
+		f.afterCalls()
+		return
+	}
+	key := fmt.Sprintf("#%d", i)
+	f.ask(&messages.RecordedCalls{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch, Name: "c", Key: key}, func(answer callAnswer) {
+		if calls := answer.(*messages.RecordedCallsReply).Calls; len(calls) > 0 {
+			s.monitor.counts.CallsTaken++
+			s.must(s.monitor.callReturned(f, key, string(calls[0].GetOutput())))
+			f.call(i + 1)
+			return
+		}
+		f.record(i, key)
+	})
+}
+
+// record calls the function of a call, and has the result recorded.
+func (f *function) record(i int, key string) {
+	s := f.w.sim
+	s.must(s.monitor.called(f, key))
+	output := fmt.Sprintf("%s %s", f.key(), key)
+	call := &messages.CallRecorded{Step: f.d.Step, Attempt: f.d.Attempt, Kind: messages.CallKind_CALL_KIND_DO, Name: "c", Key: key,
+		Outcome: &messages.CallRecorded_Output{Output: []byte(output)}}
+	f.ask(&messages.RecordCall{RunId: f.d.RunId, Epoch: f.d.Epoch, Call: call}, func(callAnswer) {
+		s.must(s.monitor.callReturned(f, key, output))
+		f.call(i + 1)
+	})
+}
+
+// callAnswer is what a run answers about a call.
+type callAnswer interface{ GetError() *messages.Failure }
+
+// ask asks the run of a function until it answers. One that is not the live attempt
+// any more ends.
+func (f *function) ask(msg any, done func(callAnswer)) {
+	f.w.call(f.d.RunId, livesFor, func(sv *server, reply func(any)) {
+		sv.deliver(f.d.RunId, msg, asker(func(answer any) {
+			if failure := answer.(callAnswer).GetError(); failure == nil || !messages.Code(failure.Code).Retryable() || failure.Code == string(messages.CodeStaleAttempt) {
+				reply(answer)
+			}
+		}))
+	}, func(answer any) {
+		if f.over || answer == nil {
+			return
+		}
+		if failure := answer.(callAnswer).GetError(); failure != nil {
+			f.w.sim.must(f.w.sim.monitor.callRefused(f, messages.FromFailure(failure)))
+			f.end(nil, failure)
+			return
+		}
+		done(answer.(callAnswer))
+	})
+}
+
+// afterCalls is what a function does then.
+func (f *function) afterCalls() {
+	if len(f.plan.children) == 0 {
+		f.w.later(f.plan.takes/2, f.returns)
+		return
+	}
+	f.spawn(0)
+}
+
+// readCalls answers from the journal, as a server does.
+func (a *actor) readCalls(act run.ReadCalls) {
+	s := a.sv.sim
+	a.sv.later(tiny, func() {
+		answer := &messages.RecordedCallsReply{}
+		entries, _, err := s.store.Entries(context.Background(), a.id(), act.From-1, 2)
+		if s.journalDown() {
+			err = unavailable
+		}
+		page := run.NewCallPage(act.Find)
+		for _, data := range entries {
+			if _, err := page.Add(data); err != nil {
+				s.fail("run %s: %v", a.id(), err)
+			}
+		}
+		if answer.Calls, answer.Error = page.Calls(), messages.ToFailure(err); err != nil {
+			answer.Calls = nil
+		} else if len(answer.Calls) == 0 {
+			s.fail("run %s, entry %d has no record of call %s of step %s", a.id(), act.From, act.Find.Key, act.Find.Step)
+		}
+		act.Token.(asker)(answer)
+	})
+}
+
+// ---- what is checked -------------------------------------------------------------
+
+func callOf(runID, step, key string) string { return runID + "/" + step + "/" + key }
+
+// called checks that a call that an earlier attempt has recorded is not made again.
+func (m *monitor) called(f *function, key string) error {
+	m.counts.Calls++
+	if had, ok := m.calls[callOf(f.d.RunId, f.d.Step, key)]; ok && had.attempt < f.d.Attempt {
+		return fmt.Errorf("%s makes call %s, which attempt %d has recorded", f.key(), key, had.attempt)
+	}
+	return nil
+}
+
+// callReturned checks that a step goes on with what is on record. One that was
+// given up may have had its record cleared by a replay.
+func (m *monitor) callReturned(f *function, key, output string) error {
+	had, ok := m.calls[callOf(f.d.RunId, f.d.Step, key)]
+	if step := m.runs[f.d.RunId].Step(f.d.Step); step.Phase != run.Live || step.Attempt != f.d.Attempt {
+		return nil
+	}
+	if !ok || had.output != output {
+		return fmt.Errorf("%s goes on with %q from call %s, on record is %q", f.key(), output, key, had.output)
+	}
+	return nil
+}
+
+// callRefused checks that the attempt that is wanted may make calls.
+func (m *monitor) callRefused(f *function, err error) error {
+	if step := m.runs[f.d.RunId].Step(f.d.Step); step.Phase == run.Live && step.Attempt == f.d.Attempt {
+		return fmt.Errorf("%s is the live attempt, and may not make a call: %w", f.key(), err)
+	}
+	return nil
+}
+
+// callRecorded notes a call that is on record.
+func (m *monitor) callRecorded(runID string, k *messages.CallRecorded) error {
+	key := callOf(runID, k.Step, k.Key)
+	if had, ok := m.calls[key]; ok {
+		return fmt.Errorf("call %s was recorded by attempt %d, and again by %d", key, had.attempt, k.Attempt)
+	}
+	m.calls[key] = madeCall{k.Attempt, string(k.GetOutput())}
+	return nil
+}
+
+// callsCleared forgets the calls of steps that a replay has cleared.
+func (m *monitor) callsCleared(st *run.State) {
+	for i := range st.Steps {
+		if n, _ := st.Steps[i].Calls(); n > 0 {
+			continue
+		}
+		for key := range m.calls {
+			if strings.HasPrefix(key, callOf(st.RunID, st.Steps[i].Def.Name, "")) {
+				delete(m.calls, key)
+			}
+		}
+	}
+}
+
+// allCalls checks that a step that succeeded has made all its calls.
+func (m *monitor) allCalls(st *run.State, step string) error {
+	want := m.sim.work.byName[st.Def.Name].steps[step].calls
+	if n, _ := st.Step(step).Calls(); n != want {
+		return fmt.Errorf("step %s succeeded with %d calls on record, it makes %d", step, n, want)
+	}
+	return nil
+}
