@@ -1,6 +1,7 @@
 package ground
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -209,7 +210,7 @@ func (g *Ground) command(n *node) *exec.Cmd {
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "LIMPET_") })
 	cmd.Env = append(cmd.Env, "LIMPET_SECRET="+g.config.Secret)
 	if n.server {
-		cmd.Env = append(cmd.Env, "LIMPET_STORE="+g.database.URL())
+		cmd.Env = append(cmd.Env, "LIMPET_STORE="+cmp.Or(n.store, g.database.URL()))
 	}
 	return cmd
 }

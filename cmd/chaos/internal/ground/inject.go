@@ -1,15 +1,19 @@
 package ground
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
+	"github.com/limpetrun/limpet/messages"
 )
 
 // healTimeout is how long it may take until what a fault took away is back.
@@ -74,6 +78,8 @@ func (i injection) do(ctx context.Context) error {
 		return i.roll(ctx)
 	case schedule.JoinServer:
 		return i.visit(ctx, true, verdict.ServerJoin, verdict.ServerLeave)
+	case schedule.JoinForeign:
+		return i.foreign(ctx)
 	case schedule.JoinWorker:
 		return i.visit(ctx, false, verdict.WorkerJoin, verdict.WorkerLeave)
 	case schedule.WorkerFreeze:
@@ -220,6 +226,35 @@ func (i injection) visit(ctx context.Context, server bool, join, leave verdict.K
 	}
 	left()
 	n.leave()
+	return nil
+}
+
+// foreign starts a server with a store of its own, which is to end by itself before
+// it serves, and to harm nobody.
+func (i injection) foreign(ctx context.Context) error {
+	n, err := i.g.add(i.f.Extra, true)
+	if err != nil {
+		return err
+	}
+	n.store = "sqlite:" + filepath.Join(i.g.config.Dir, n.id+".db")
+	undone := i.g.note(verdict.Fault{Kind: verdict.ServerForeign, Target: n.id})
+	if err := i.g.startOnce(n); err != nil {
+		return err
+	}
+	i.wait(ctx)
+	up, lives := n.process.wasUp(), n.pid() != 0
+	if err := n.kill(); err != nil {
+		return err
+	}
+	n.leave()
+	undone()
+	said, err := os.ReadFile(n.log)
+	if err != nil || ctx.Err() != nil {
+		return err // too early to say
+	}
+	if up || lives || !bytes.Contains(said, []byte(messages.CodeStoreMismatch)) {
+		return fmt.Errorf("%s has another store, and was not refused for it: it served: %v, it lived on: %v; its log is %s", n.id, up, lives, n.log)
+	}
 	return nil
 }
 

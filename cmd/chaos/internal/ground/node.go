@@ -29,8 +29,10 @@ type node struct {
 	// double is the id of the worker whose id the node's processes have, too;
 	// empty for a node of its own.
 	double string
-	site   site
-	log    string
+	// store of a server that has another one than the rest; empty otherwise.
+	store string
+	site  site
+	log   string
 
 	// acting is held by the fault that acts on the node.
 	acting sync.Mutex

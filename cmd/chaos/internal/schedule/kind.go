@@ -24,10 +24,12 @@ const (
 	Drain  Group = "drain"
 	SameID Group = "sameid"
 	Lease  Group = "lease"
+	// Foreign has a server come that does not belong to the others.
+	Foreign Group = "foreign"
 )
 
 // Groups lists all groups.
-var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join, Drain, SameID, Lease, Outage}
+var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join, Drain, SameID, Lease, Outage, Foreign}
 
 // ParseGroups reads a list between commas; an empty one is all groups.
 func ParseGroups(list string) ([]Group, error) {
@@ -108,6 +110,9 @@ const (
 	// end.
 	JoinServer Kind = "join_server"
 	JoinWorker Kind = "join_worker"
+	// JoinForeign starts Fault.Extra, a server with another store, which is to be
+	// refused.
+	JoinForeign Kind = "join_foreign"
 
 	// WorkerDrain drains a worker by the API, with Fault.Deadline, and undrains it
 	// at the end; WorkersDrain several at once.
@@ -195,6 +200,7 @@ var traits = []trait{
 	{PGFreeze, PG, 1, database, 300 * ms, 4000 * ms},
 	{JoinServer, Join, 1, newServer, 4000 * ms, 8000 * ms},
 	{JoinWorker, Join, 1, newWorker, 4000 * ms, 8000 * ms},
+	{JoinForeign, Foreign, 1, newServer, 5000 * ms, 8000 * ms},
 	{WorkerDrain, Drain, 2, aWorker, 4000 * ms, 9000 * ms},
 	{WorkersDrain, Drain, 2, someWorkers, 4000 * ms, 8000 * ms},
 	{WorkersRestart, Drain, 1, someWorkers, 0, 3000 * ms},

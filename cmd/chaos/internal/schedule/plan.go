@@ -273,6 +273,7 @@ func without(ids, gone []string) []string {
 // compatible says whether two faults may last at once:
 //   - they are not of one kind, and not both of PostgreSQL or of the network;
 //   - each has what it strikes, and they share no target;
+//   - none is besides a server with another store: that meets the others;
 //   - a worker that neither touches is left;
 //   - a server that neither touches is left, or, while all servers are
 //     restarted, none of them is hurt otherwise.
@@ -281,6 +282,8 @@ func compatible(a, b Fault, servers, workers []string) bool {
 	touched := slices.Concat(a.Targets, b.Targets)
 	switch {
 	case ta.kind == tb.kind || ta.group == PG && tb.group == PG || ta.cuts() && tb.cuts():
+		return false
+	case ta.kind == JoinForeign || tb.kind == JoinForeign:
 		return false
 	case !a.complete() || !b.complete() || shared(a.Targets, b.Targets):
 		return false

@@ -140,7 +140,10 @@ func TestEachPlanHasAllGroupsAndAllPlansAllKinds(t *testing.T) {
 	overlaps := 0
 	for seed := range uint64(100) {
 		groups := map[Group]bool{}
-		plan := Plan(config(seed))
+		// So long that each group has several turns.
+		c := config(seed)
+		c.Duration = time.Duration(len(Groups)) * 15 * time.Second
+		plan := Plan(c)
 		for i, f := range plan {
 			groups[traitOf(f.Kind).group] = true
 			seen[f.Kind]++

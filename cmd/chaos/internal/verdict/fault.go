@@ -55,6 +55,8 @@ const (
 	// WorkerJoin and ServerJoin bring a node that was not there before.
 	WorkerJoin Kind = "worker_join"
 	ServerJoin Kind = "server_join"
+	// ServerForeign starts a server with another store. It excuses nothing.
+	ServerForeign Kind = "server_foreign"
 )
 
 // Fault is one bad thing that was done to the cluster. What is not said in a
