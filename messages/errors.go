@@ -15,6 +15,7 @@ type Code string
 // The catalogue. Kind, retryability and the hint of each are in catalogue.
 const (
 	CodeUnknownWorkflow      Code = "UNKNOWN_WORKFLOW"
+	CodeWorkflowRetired      Code = "WORKFLOW_RETIRED"
 	CodeUnknownRun           Code = "UNKNOWN_RUN"
 	CodeUnknownStep          Code = "UNKNOWN_STEP"
 	CodeInvalidArgument      Code = "INVALID_ARGUMENT"
@@ -93,6 +94,7 @@ type entry struct {
 
 var catalogue = map[Code]entry{
 	CodeUnknownWorkflow:      {KindNotFound, false, "start a worker that registers the workflow, or check the name with `limpet workflow list`"},
+	CodeWorkflowRetired:      {KindFailedPrecondition, false, "`limpet workflow restore` lets the workflow start new runs again; those that there are go on, and may be replayed"},
 	CodeUnknownRun:           {KindNotFound, false, "check the id with `limpet run list`; finished runs are deleted after the retention time"},
 	CodeUnknownStep:          {KindNotFound, false, "check the step names with `limpet run get`"},
 	CodeInvalidArgument:      {KindInvalidArgument, false, "correct the argument that the message names"},

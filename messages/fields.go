@@ -64,6 +64,8 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.UndrainWorkerRequest.worker_id":  {"worker id", required(CheckName)},
 
 	"limpet.api.v1.ListWorkflowVersionsRequest.workflow": {"workflow", required(CheckName)},
+	"limpet.api.v1.RetireWorkflowRequest.workflow":       {"workflow", required(CheckName)},
+	"limpet.api.v1.RestoreWorkflowRequest.workflow":      {"workflow", required(CheckName)},
 	"limpet.api.v1.UseWorkflowVersionRequest.workflow":   {"workflow", required(CheckName)},
 	"limpet.api.v1.UseWorkflowVersionRequest.hash":       {"hash", required(CheckName)},
 

@@ -187,6 +187,14 @@ func (s service) UseWorkflowVersion(ctx context.Context, req *connect.Request[ap
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.UseWorkflowVersion, req.Msg))
 }
 
+func (s service) RetireWorkflow(ctx context.Context, req *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.RetireWorkflow, req.Msg))
+}
+
+func (s service) RestoreWorkflow(ctx context.Context, req *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.RestoreWorkflow, req.Msg))
+}
+
 func (s service) ListWorkflows(ctx context.Context, req *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, req.Msg))
 }

@@ -35,3 +35,22 @@ func (c *Client) UseWorkflowVersion(ctx context.Context, workflow, hash string) 
 	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.UseWorkflowVersion, &api.UseWorkflowVersionRequest{Workflow: workflow, Hash: hash})
 	return res.GetWorkflow(), err
 }
+
+// RetireWorkflow lets a workflow start no new runs: starts and spawns are refused
+// with ErrWorkflowRetired, and events start none of it. Runs that there are go on,
+// and may be replayed; a start, a spawn or an event that is repeated gets the run
+// that it started before. It stays retired, whatever workers register, until
+// RestoreWorkflow. Both may be repeated; other servers know of it within a second.
+//
+// Errors: ErrUnknownWorkflow.
+func (c *Client) RetireWorkflow(ctx context.Context, workflow string) (*api.Workflow, error) {
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.RetireWorkflow, &api.RetireWorkflowRequest{Workflow: workflow})
+	return res.GetWorkflow(), err
+}
+
+// RestoreWorkflow lets a workflow that was retired start new runs again. Errors:
+// ErrUnknownWorkflow.
+func (c *Client) RestoreWorkflow(ctx context.Context, workflow string) (*api.Workflow, error) {
+	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.RestoreWorkflow, &api.RestoreWorkflowRequest{Workflow: workflow})
+	return res.GetWorkflow(), err
+}

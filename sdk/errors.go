@@ -21,6 +21,7 @@ type Code = messages.Code
 // client, a spawn or the result of a run, however far it travelled.
 var (
 	ErrUnknownWorkflow     = sentinel(messages.CodeUnknownWorkflow)
+	ErrWorkflowRetired     = sentinel(messages.CodeWorkflowRetired)
 	ErrUnknownRun          = sentinel(messages.CodeUnknownRun)
 	ErrUnknownStep         = sentinel(messages.CodeUnknownStep)
 	ErrUnknownWorker       = sentinel(messages.CodeUnknownWorker)
@@ -93,6 +94,7 @@ var kept = map[Code]bool{
 	messages.CodeCallNeedsKey:     true,
 	messages.CodeCallMismatch:     true,
 	messages.CodeUnknownWorkflow:  true,
+	messages.CodeWorkflowRetired:  true,
 	messages.CodeInvalidInput:     true,
 	messages.CodeInvalidArgument:  true,
 	messages.CodeInvalidOutput:    true,

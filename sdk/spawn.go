@@ -60,7 +60,8 @@ type SpawnOptions struct {
 }
 
 // Spawn starts a run of the workflow as a child of the step that ctx belongs
-// to and returns once the child is durable. At most one SpawnOptions may be
+// to and returns once the child is durable. ErrWorkflowRetired for a workflow that
+// starts no new runs, unless the child is there already. At most one SpawnOptions may be
 // given.
 func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOptions) (*Child, error) {
 	c, err := callerOf(ctx, "Spawn")

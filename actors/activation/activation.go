@@ -285,7 +285,7 @@ func (a *Activation) spawn(msg *SpawnResolved) run.Spawn {
 	if msg.Err != nil {
 		return in
 	}
-	in.Def, in.Hash = msg.Def, msg.Hash
+	in.Def, in.Hash, in.NoNew = msg.Def, msg.Hash, msg.NoNew
 	if msg.Unsuccessful {
 		in.Unsuccessful = msg.Earlier
 	}

@@ -54,7 +54,9 @@ type (
 		Hash string
 		// Unsuccessful: the earlier child has ended, and not succeeded.
 		Unsuccessful bool
-		Err          error
+		// NoNew is why no new run of it may start, if so.
+		NoNew error
+		Err   error
 	}
 	// ChildAnswered answers run.CancelChild, and StartCanceled: then Started is set.
 	ChildAnswered struct {

@@ -47,6 +47,9 @@ func (d *Cache) Register(ctx context.Context, defs []*messages.WorkflowDefinitio
 // noticesFor says what is to be known of a workflow by whoever runs a worker with
 // a version of it.
 func (w Workflow) noticesFor(hash string) (notices []string) {
+	if err := w.MayStart(); err != nil {
+		notices = append(notices, err.(*messages.Error).Message)
+	}
 	if w.Hash != hash {
 		why := "was registered after it"
 		if !w.ChosenAt.IsZero() {
@@ -83,6 +86,19 @@ func (d *Cache) Use(ctx context.Context, name, hash string, at time.Time) (Workf
 		return Workflow{}, err
 	}
 	if err := d.store.ChooseVersion(ctx, name, whole, at); err != nil {
+		return Workflow{}, err
+	}
+	d.Forget()
+	return d.Current(ctx, name)
+}
+
+// Retire lets a workflow start no new runs from a time on, and again if that is
+// the zero time. Both may be repeated. UNKNOWN_WORKFLOW.
+func (d *Cache) Retire(ctx context.Context, name string, at time.Time) (Workflow, error) {
+	if _, err := d.Current(ctx, name); err != nil {
+		return Workflow{}, err
+	}
+	if err := d.store.RetireWorkflow(ctx, name, at); err != nil {
 		return Workflow{}, err
 	}
 	d.Forget()

@@ -73,6 +73,23 @@ type Workflow struct {
 	*Definition
 	// ChosenAt is when the version was made current by hand; zero for the newest.
 	ChosenAt time.Time
+	// RetiredAt is since when it starts no new runs; zero if it does.
+	RetiredAt time.Time
+}
+
+// MayStart returns WORKFLOW_RETIRED for a workflow that starts no new runs.
+func (w Workflow) MayStart() error {
+	if w.RetiredAt.IsZero() {
+		return nil
+	}
+	return messages.Errorf(messages.CodeWorkflowRetired, "workflow %q is retired and starts no new runs; `limpet workflow restore %s` takes that back", w.Def.GetName(), w.Def.GetName())
+}
+
+// Served is a workflow with who serves it, as a server sees that.
+type Served struct {
+	Workflow
+	// Workers with a version of it that take new runs.
+	Workers int
 }
 
 // CheckInput returns INVALID_INPUT or PAYLOAD_TOO_LARGE for an input that does
@@ -217,7 +234,7 @@ func (d *Cache) read() (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Workflow{Definition: def, ChosenAt: s.ChosenAt})
+		all = append(all, Workflow{Definition: def, ChosenAt: s.ChosenAt, RetiredAt: s.RetiredAt})
 	}
 	slices.SortFunc(all, byName)
 	d.mu.Lock()

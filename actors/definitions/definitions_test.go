@@ -201,3 +201,48 @@ func TestRegisterFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What is retired here is retired there within a second, and a worker that brings
+// it is told.
+func TestRetired(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		store := journal.NewMemory()
+		here, there := New(store), New(store)
+		def := []*messages.WorkflowDefinition{build(1)}
+		if notices, err := here.Register(ctx, def, time.Now()); err != nil || notices != nil {
+			t.Fatal(notices, err)
+		}
+		may := func(d *Cache) error {
+			w, err := d.Current(ctx, "build")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.MayStart()
+		}
+		if err := may(there); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now()
+		if w, err := here.Retire(ctx, "build", at); err != nil || !w.RetiredAt.Equal(at.Truncate(time.Microsecond)) {
+			t.Fatal(w, err)
+		}
+		if err := may(here); messages.CodeOf(err) != messages.CodeWorkflowRetired {
+			t.Errorf("here: %v", err)
+		}
+		time.Sleep(freshFor)
+		if err := may(there); messages.CodeOf(err) != messages.CodeWorkflowRetired {
+			t.Errorf("there: %v", err)
+		}
+		notices, err := there.Register(ctx, []*messages.WorkflowDefinition{build(2)}, time.Now())
+		if err != nil || len(notices) != 1 || !strings.Contains(notices[0], "is retired") {
+			t.Errorf("a new version: %q, %v", notices, err)
+		}
+		if _, err := there.Retire(ctx, "build", time.Time{}); err != nil || may(there) != nil {
+			t.Errorf("restored: %v, %v", err, may(there))
+		}
+		if _, err := here.Retire(ctx, "biuld", at); messages.CodeOf(err) != messages.CodeUnknownWorkflow || !strings.Contains(err.Error(), `did you mean "build"`) {
+			t.Errorf("an unknown one: %v", err)
+		}
+	})
+}

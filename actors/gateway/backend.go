@@ -34,14 +34,18 @@ type Backend interface {
 	// those that there are.
 	Workflow(ctx context.Context, name string) (definitions.Workflow, error)
 	// Workflows returns every workflow in its current version.
-	Workflows(ctx context.Context) ([]definitions.Workflow, error)
+	Workflows(ctx context.Context) ([]definitions.Served, error)
 	// Versions returns the versions of a workflow, the newest first.
 	// UNKNOWN_WORKFLOW.
 	Versions(ctx context.Context, name string) ([]*api.WorkflowVersion, error)
 	// UseVersion makes a version current, named by how its hash begins.
 	// UNKNOWN_WORKFLOW, also for an unknown version; INVALID_ARGUMENT if several
 	// begin so.
-	UseVersion(ctx context.Context, name, hash string) (definitions.Workflow, error)
+	UseVersion(ctx context.Context, name, hash string) (definitions.Served, error)
+	// RetireWorkflow lets a workflow start no new runs, and RestoreWorkflow again.
+	// UNKNOWN_WORKFLOW.
+	RetireWorkflow(ctx context.Context, name string) (definitions.Served, error)
+	RestoreWorkflow(ctx context.Context, name string) (definitions.Served, error)
 	// DrainWorker lets a worker take on nothing new, and UndrainWorker again;
 	// both return it as it is then. A deadline of 0 is the worker's own grace.
 	// UNKNOWN_WORKER, WORKER_ENDING for one whose process was told to end.

@@ -20,7 +20,7 @@ type fakeBackend struct {
 	runs      map[string]*messages.RunStarted
 	order     []string
 	calls     int // of StartRuns
-	workflows []definitions.Workflow
+	workflows []definitions.Served
 	entries   map[string][]*messages.NumberedEntry
 	ended     map[string]bool
 	changed   chan struct{}
@@ -47,7 +47,7 @@ func newFakeBackend(defs ...*messages.WorkflowDefinition) *fakeBackend {
 		if err != nil {
 			panic(err)
 		}
-		e.workflows = append(e.workflows, definitions.Workflow{Definition: ready})
+		e.workflows = append(e.workflows, definitions.Served{Workflow: definitions.Workflow{Definition: ready}, Workers: 1})
 	}
 	return e
 }
@@ -182,13 +182,13 @@ func (e *fakeBackend) ListRuns(_ context.Context, f journal.Filter, limit int, t
 func (e *fakeBackend) Workflow(_ context.Context, name string) (definitions.Workflow, error) {
 	for _, d := range e.workflows {
 		if d.Def.GetName() == name {
-			return d, nil
+			return d.Workflow, nil
 		}
 	}
 	return definitions.Workflow{}, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
 }
 
-func (e *fakeBackend) Workflows(context.Context) ([]definitions.Workflow, error) {
+func (e *fakeBackend) Workflows(context.Context) ([]definitions.Served, error) {
 	return e.workflows, nil
 }
 
@@ -200,11 +200,29 @@ func (e *fakeBackend) Versions(ctx context.Context, name string) ([]*api.Workflo
 	return []*api.WorkflowVersion{{Hash: w.Hash, Current: true}}, nil
 }
 
-func (e *fakeBackend) UseVersion(ctx context.Context, name, hash string) (definitions.Workflow, error) {
-	w, err := e.Workflow(ctx, name)
-	w.ChosenAt = time.Unix(1_700_000_000, 0)
-	e.commands = append(e.commands, "use", name, hash)
-	return w, err
+func (e *fakeBackend) UseVersion(_ context.Context, name, hash string) (definitions.Served, error) {
+	return e.change(name, func(w *definitions.Served) {
+		e.commands = append(e.commands, "use", name, hash)
+		w.ChosenAt = time.Unix(1_700_000_000, 0)
+	})
+}
+
+func (e *fakeBackend) RetireWorkflow(_ context.Context, name string) (definitions.Served, error) {
+	return e.change(name, func(w *definitions.Served) { w.RetiredAt = time.Unix(1_700_000_000, 0) })
+}
+
+func (e *fakeBackend) RestoreWorkflow(_ context.Context, name string) (definitions.Served, error) {
+	return e.change(name, func(w *definitions.Served) { w.RetiredAt = time.Time{} })
+}
+
+func (e *fakeBackend) change(name string, f func(*definitions.Served)) (definitions.Served, error) {
+	for i := range e.workflows {
+		if w := &e.workflows[i]; w.Def.GetName() == name {
+			f(w)
+			return *w, nil
+		}
+	}
+	return definitions.Served{}, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", name)
 }
 
 func (e *fakeBackend) Workers(context.Context) []*api.Worker {

@@ -11,9 +11,9 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// PushEvent starts exactly one run of each workflow that the key matches and
-// whose schema the payload fits. Each workflow is judged alone: the answer names
-// those that refuse the payload, and why. All runs are durable before the answer;
+// PushEvent starts exactly one run of each workflow that the key matches, that
+// starts new runs and whose schema the payload fits. Each workflow is judged alone:
+// the answer names the others that the key matches, and why. All runs are durable before the answer;
 // an event that no workflow wants is accepted and starts nothing. Pushing again with the same event id completes what an
 // earlier push left out.
 func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
@@ -54,8 +54,8 @@ func (g *gateway) PushEvent(ctx context.Context, req *connect.Request[api.PushEv
 	return connect.NewResponse(response), nil
 }
 
-// triggered returns the runs that an event starts, and the workflows that refuse
-// its payload, both in the order of the names of the workflows.
+// triggered returns the runs that an event starts, and the workflows with its key
+// of which it starts none, both in the order of the names of the workflows.
 func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventID string) ([]*messages.StartRun, []*api.RefusingWorkflow, error) {
 	known, err := g.backend.Workflows(ctx)
 	if err != nil {
@@ -68,14 +68,17 @@ func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventI
 		if !slices.ContainsFunc(d.Def.GetOnEvents(), func(pattern string) bool { return messages.MatchesEvent(pattern, r.GetKey()) }) {
 			continue
 		}
-		input, err := checkedInput(r.GetPayload(), d.CheckInput)
-		if err != nil {
+		id := messages.RunIDForEvent(eventID, name)
+		input, err := g.accepted(ctx, id, d.Workflow, r.GetPayload())
+		switch {
+		case messages.CodeOf(err).Retryable():
+			return nil, nil, err
+		case err != nil:
 			refused = append(refused, &api.RefusingWorkflow{Workflow: name, Failure: messages.ToFailure(err)})
 			continue
 		}
 		runs = append(runs, &messages.StartRun{
-			RunId: messages.RunIDForEvent(eventID, name),
-			Start: started(d, "event:"+r.GetKey(), input, 0, r.GetMetadata()),
+			RunId: id, Start: started(d.Workflow, "event:"+r.GetKey(), input, 0, r.GetMetadata()),
 		})
 	}
 	slices.SortFunc(runs, func(a, b *messages.StartRun) int {

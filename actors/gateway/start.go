@@ -149,10 +149,6 @@ func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workf
 	if err != nil {
 		return nil, err
 	}
-	input, err := checkedInput(r.GetInput(), d.CheckInput)
-	if err != nil {
-		return nil, err
-	}
 	id := r.GetRunId()
 	switch key := r.GetIdempotencyKey(); {
 	case key != "":
@@ -160,9 +156,28 @@ func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workf
 	case id == "":
 		id = messages.NewRunID()
 	}
+	input, err := g.accepted(ctx, id, d, r.GetInput())
+	if err != nil {
+		return nil, err
+	}
 	start := started(d, "api", input, r.GetPriority(), r.GetMetadata())
 	start.IdempotencyKey = r.GetIdempotencyKey()
 	return &messages.StartRun{RunId: id, Start: start}, nil
+}
+
+// accepted returns the input of a run that a workflow starts. One that starts no
+// new runs gives back what is there already: it was acknowledged.
+func (g *gateway) accepted(ctx context.Context, runID string, w definitions.Workflow, input []byte) ([]byte, error) {
+	if reason := w.MayStart(); reason != nil {
+		_, err := g.backend.LoadRun(ctx, runID)
+		switch code := messages.CodeOf(err); {
+		case code == messages.CodeUnknownRun:
+			return nil, reason
+		case code.Retryable():
+			return nil, err
+		}
+	}
+	return checkedInput(input, w.CheckInput)
 }
 
 func checkStart(r *api.StartRunRequest) error {

@@ -24,8 +24,11 @@ func (g *gateway) ListWorkflows(ctx context.Context, _ *connect.Request[api.List
 }
 
 // shown is a workflow as the API has it.
-func shown(w definitions.Workflow) *api.Workflow {
-	return &api.Workflow{Definition: w.Def, Hash: w.Hash, RegisteredAt: api.Moment(w.RegisteredAt), ChosenAt: api.Moment(w.ChosenAt)}
+func shown(w definitions.Served) *api.Workflow {
+	return &api.Workflow{
+		Definition: w.Def, Hash: w.Hash, RegisteredAt: api.Moment(w.RegisteredAt), ChosenAt: api.Moment(w.ChosenAt),
+		RetiredAt: api.Moment(w.RetiredAt), Workers: int32(w.Workers),
+	}
 }
 
 // ListWorkflowVersions returns the versions of a workflow.
@@ -50,4 +53,28 @@ func (g *gateway) UseWorkflowVersion(ctx context.Context, req *connect.Request[a
 		return nil, err
 	}
 	return connect.NewResponse(&api.UseWorkflowVersionResponse{Workflow: shown(w)}), nil
+}
+
+// RetireWorkflow lets a workflow start no new runs.
+func (g *gateway) RetireWorkflow(ctx context.Context, req *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error) {
+	if err := messages.CheckFields(req.Msg); err != nil {
+		return nil, err
+	}
+	w, err := g.backend.RetireWorkflow(ctx, req.Msg.GetWorkflow())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.RetireWorkflowResponse{Workflow: shown(w)}), nil
+}
+
+// RestoreWorkflow takes that back.
+func (g *gateway) RestoreWorkflow(ctx context.Context, req *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error) {
+	if err := messages.CheckFields(req.Msg); err != nil {
+		return nil, err
+	}
+	w, err := g.backend.RestoreWorkflow(ctx, req.Msg.GetWorkflow())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.RestoreWorkflowResponse{Workflow: shown(w)}), nil
 }

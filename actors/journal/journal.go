@@ -224,6 +224,8 @@ type Workflow struct {
 	// ChosenAt is when this version was chosen; zero if it is the newest one and
 	// nobody chose it.
 	ChosenAt time.Time
+	// RetiredAt is since when the workflow starts no new runs; zero if it does.
+	RetiredAt time.Time
 }
 
 // Store keeps histories, rows and definitions on stable storage. All methods
@@ -327,6 +329,10 @@ type Store interface {
 	// one that was chosen last and is current stays chosen since then; a hash that
 	// the name does not have changes nothing.
 	ChooseVersion(ctx context.Context, name, hash string, at time.Time) error
+	// RetireWorkflow records that a workflow is retired from a time on: one that is
+	// already stays retired since then. The zero time restores it. A name without
+	// versions changes nothing.
+	RetireWorkflow(ctx context.Context, name string, at time.Time) error
 
 	// DeleteFinished deletes finished runs whose FinishedAt is before the time,
 	// the earliest first, at most limit, and returns how many; one without a

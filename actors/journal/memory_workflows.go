@@ -11,8 +11,9 @@ import (
 // memoryName is what is recorded of the name of a workflow.
 type memoryName struct {
 	// chosen is the hash that was chosen last, if any.
-	chosen   string
-	chosenAt time.Time
+	chosen    string
+	chosenAt  time.Time
+	retiredAt time.Time
 }
 
 // PutDefinition implements Store.
@@ -59,8 +60,9 @@ func (m *Memory) Workflows(ctx context.Context) ([]Workflow, error) {
 	}
 	out := make([]Workflow, 0, len(newest))
 	for _, d := range newest {
-		w := Workflow{Definition: d}
-		if of := m.names[d.Name]; of.chosenAt.After(d.RegisteredAt) {
+		of := m.names[d.Name]
+		w := Workflow{Definition: d, RetiredAt: of.retiredAt}
+		if of.chosenAt.After(d.RegisteredAt) {
 			w.Definition, w.ChosenAt = m.definitions[of.chosen], of.chosenAt
 		}
 		w.Data = slices.Clone(w.Data)
@@ -112,5 +114,20 @@ func (m *Memory) ChooseVersion(ctx context.Context, name, hash string, at time.T
 	}
 	of.chosen, of.chosenAt = hash, FromMicros(max(Micros(at), Micros(newest.RegisteredAt)+1))
 	m.names[name] = of
+	return nil
+}
+
+// RetireWorkflow implements Store.
+func (m *Memory) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
+	if err := unavailable(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	of := m.names[name]
+	if len(m.versions(name, 1)) > 0 && of.retiredAt.IsZero() != at.IsZero() {
+		of.retiredAt = FromMicros(Micros(at))
+		m.names[name] = of
+	}
 	return nil
 }

@@ -207,6 +207,10 @@ func (m *Machine) spawn(in Spawn) {
 		return
 	}
 	if c == nil || in.Unsuccessful == c.RunID && c.RunID == m.MayReplace(msg) {
+		if in.NoNew != nil {
+			m.later(Reply{Token: in.Token, Err: in.NoNew})
+			return
+		}
 		m.emit(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
 			Step: msg.Step, Attempt: msg.Attempt, Key: msg.Key, ChildRun: m.childID(msg, c), Workflow: msg.Workflow,
 			DefinitionHash: in.Hash, Sticky: msg.Sticky, InputHash: messages.HashInput(msg.Input),

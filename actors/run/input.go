@@ -144,8 +144,11 @@ type Spawn struct {
 	OnWorker bool
 	// Unsuccessful is MayReplace's child if that has ended without success.
 	Unsuccessful string
-	Err          error
-	Token        any
+	// NoNew is why no new run of the child may start; nil if one may. The earlier
+	// child of the key is given back all the same.
+	NoNew error
+	Err   error
+	Token any
 }
 
 // RecordCall and FindCall are what a live attempt says and asks of its calls. See

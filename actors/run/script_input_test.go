@@ -293,6 +293,9 @@ func (s *script) spawn(w words) Input {
 	if w.has("plain") {
 		in.Def.Sticky = messages.Sticky_STICKY_NONE
 	}
+	if w.has("retired") {
+		in.NoNew = messages.Errorf(messages.CodeWorkflowRetired, "workflow %q is retired", in.Message.Workflow)
+	}
 	if w.has("unknown") {
 		in.Def, in.Err = nil, messages.Errorf(messages.CodeUnknownWorkflow, "no workflow %q", in.Message.Workflow)
 	}

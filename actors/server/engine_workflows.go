@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/run"
@@ -17,10 +18,34 @@ func (e *Engine) Workflow(ctx context.Context, name string) (definitions.Workflo
 }
 
 // Workflows returns every workflow in its current version.
-func (e *Engine) Workflows(ctx context.Context) ([]definitions.Workflow, error) {
+func (e *Engine) Workflows(ctx context.Context) ([]definitions.Served, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
-	return e.host.definitions.All(ctx)
+	all, err := e.host.definitions.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	workers := e.workersOf((*messages.WorkflowDefinition).GetName)
+	out := make([]definitions.Served, len(all))
+	for i, w := range all {
+		out[i] = definitions.Served{Workflow: w, Workers: workers[w.Def.GetName()]}
+	}
+	return out, nil
+}
+
+// workersOf counts the workers that take new runs by what key says of the
+// workflows that they serve.
+func (e *Engine) workersOf(key func(*messages.WorkflowDefinition) string) map[string]int {
+	workers := map[string]int{}
+	for _, w := range e.host.roster.Workers() {
+		if w.State != run.WorkerUp {
+			continue
+		}
+		for _, d := range w.Info.GetWorkflows() {
+			workers[key(d)]++
+		}
+	}
+	return workers
 }
 
 // Versions returns the versions of a workflow. Errors: UNKNOWN_WORKFLOW.
@@ -31,15 +56,10 @@ func (e *Engine) Versions(ctx context.Context, name string) ([]*api.WorkflowVers
 	if err != nil {
 		return nil, err
 	}
-	serving := map[string]int32{}
-	for _, d := range e.served() {
-		if d.GetName() == name {
-			serving[messages.HashDefinition(d)]++
-		}
-	}
+	workers := e.workersOf(messages.HashDefinition)
 	out := make([]*api.WorkflowVersion, len(versions))
 	for i, v := range versions {
-		out[i] = &api.WorkflowVersion{Hash: v.Hash, RegisteredAt: api.Moment(v.RegisteredAt), Workers: serving[v.Hash]}
+		out[i] = &api.WorkflowVersion{Hash: v.Hash, RegisteredAt: api.Moment(v.RegisteredAt), Workers: int32(workers[v.Hash])}
 		if v.Hash == current.Hash {
 			out[i].Current, out[i].ChosenAt = true, api.Moment(current.ChosenAt)
 		}
@@ -47,25 +67,36 @@ func (e *Engine) Versions(ctx context.Context, name string) ([]*api.WorkflowVers
 	return out, nil
 }
 
-// served are the versions that workers serve which take new runs, as often as
-// there are such workers.
-func (e *Engine) served() (all []*messages.WorkflowDefinition) {
-	for _, w := range e.host.roster.Workers() {
-		if w.State == run.WorkerUp {
-			all = append(all, w.Info.GetWorkflows()...)
-		}
-	}
-	return all
-}
-
 // UseVersion makes a version of a workflow current. Errors: UNKNOWN_WORKFLOW, also
 // for an unknown version; INVALID_ARGUMENT for the beginning of several.
-func (e *Engine) UseVersion(ctx context.Context, name, hash string) (definitions.Workflow, error) {
+func (e *Engine) UseVersion(ctx context.Context, name, hash string) (definitions.Served, error) {
+	return e.changeWorkflow(ctx, "a version of a workflow was made current by hand", func(ctx context.Context) (definitions.Workflow, error) {
+		return e.host.definitions.Use(ctx, name, hash, e.host.clock.Now())
+	})
+}
+
+// RetireWorkflow lets a workflow start no new runs. Errors: UNKNOWN_WORKFLOW.
+func (e *Engine) RetireWorkflow(ctx context.Context, name string) (definitions.Served, error) {
+	return e.changeWorkflow(ctx, "a workflow is retired", func(ctx context.Context) (definitions.Workflow, error) {
+		return e.host.definitions.Retire(ctx, name, e.host.clock.Now())
+	})
+}
+
+// RestoreWorkflow takes that back. Errors: UNKNOWN_WORKFLOW.
+func (e *Engine) RestoreWorkflow(ctx context.Context, name string) (definitions.Served, error) {
+	return e.changeWorkflow(ctx, "a workflow is not retired", func(ctx context.Context) (definitions.Workflow, error) {
+		return e.host.definitions.Retire(ctx, name, time.Time{})
+	})
+}
+
+func (e *Engine) changeWorkflow(ctx context.Context, said string, change func(context.Context) (definitions.Workflow, error)) (definitions.Served, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
-	w, err := e.host.definitions.Use(ctx, name, hash, e.host.clock.Now())
-	if err == nil {
-		e.host.log.Info("a version of a workflow was made current by hand", "workflow", name, "version", w.Hash)
+	w, err := change(ctx)
+	if err != nil {
+		return definitions.Served{}, err
 	}
-	return w, err
+	e.host.log.Info(said, "workflow", w.Def.GetName(), "version", w.Hash)
+	workers := e.workersOf((*messages.WorkflowDefinition).GetName)
+	return definitions.Served{Workflow: w, Workers: workers[w.Def.GetName()]}, nil
 }

@@ -194,7 +194,7 @@ func (a *runActor) resolve(ctx actor.Context, act activation.Resolve) {
 		answer.Err = a.host.guard.Do(func() error {
 			def, err := a.host.spawnable(c, act.Message)
 			if err == nil {
-				answer.Def, answer.Hash = def.Def, def.Hash
+				answer.Def, answer.Hash, answer.NoNew = def.Def, def.Hash, def.MayStart()
 				answer.Unsuccessful, err = a.host.unsuccessful(c, act.Earlier)
 			}
 			return err

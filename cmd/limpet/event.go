@@ -24,8 +24,9 @@ func (c *cli) eventPushCommand() *cobra.Command {
 		Use:   "push KEY",
 		Short: "Push an event: one run of each workflow that wants it, durable when the command returns",
 		Long: `Push an event. It starts one run of each workflow that has the key among its events and
-whose input schema the payload fits. Workflows that refuse the payload are listed, and why.
-The exit code is 2 if all that want the event refuse it; if none wants it, it is 0.`,
+whose input schema the payload fits. The others with the key are listed, and why each starts
+none: its schema refuses the payload, or it is retired. If all do, the exit code is 2, or 4 if
+the payload fits. If there is no workflow with the key, it is 0.`,
 		Example: `  limpet event push user:create --payload '{"id":7}'
   limpet event push user:create --payload-file user.json --id user-7   # once, however often it is pushed`,
 		Args: oneArg("the key of the event"),
@@ -57,18 +58,21 @@ The exit code is 2 if all that want the event refuse it; if none wants it, it is
 	return cmd
 }
 
-// allRefused is the error of an event that every workflow that wants it refuses.
+// allRefused is the error of an event that every workflow with its key refuses.
 func allRefused(key string, pushed *api.PushEventResponse) error {
 	refused := pushed.GetRefused()
 	if len(refused) == 0 || len(pushed.GetRuns()) > 0 {
 		return nil
 	}
 	names := make([]string, len(refused))
+	code := messages.Code(refused[0].GetFailure().GetCode())
 	for i, r := range refused {
 		names[i] = r.GetWorkflow()
+		if r.GetFailure().GetCode() == string(messages.CodeInvalidInput) {
+			code = messages.CodeInvalidInput
+		}
 	}
-	return messages.Errorf(messages.CodeInvalidInput, "event %q started nothing: its payload fits no input schema of those that want it: %s",
-		key, strings.Join(names, ", "))
+	return messages.Errorf(code, "event %q started nothing: it is refused by every workflow that has it among its events: %s", key, strings.Join(names, ", "))
 }
 
 func (c *cli) printPushed(key string, pushed *api.PushEventResponse) {

@@ -229,6 +229,9 @@ func (f *fakeAPI) PushEvent(_ context.Context, req *connect.Request[api.PushEven
 	if req.Msg.GetKey() == "user:create" {
 		resp.Runs = []*api.TriggeredRun{{RunId: "r1", Workflow: "ask"}, {RunId: "r2", Workflow: "index", Existed: true}}
 	}
+	if req.Msg.GetKey() == "user:old" {
+		resp.Refused = []*api.RefusingWorkflow{{Workflow: "legacy", Failure: &messages.Failure{Code: string(messages.CodeWorkflowRetired), Message: "workflow \"legacy\" is retired"}}}
+	}
 	if req.Msg.GetKey() == "user:create" || req.Msg.GetKey() == "user:refused" {
 		resp.Refused = []*api.RefusingWorkflow{{Workflow: "strict", Failure: &messages.Failure{Code: string(messages.CodeInvalidInput), Message: "name: is missing"}}}
 	}
@@ -250,6 +253,10 @@ func (f *fakeAPI) ListWorkflows(context.Context, *connect.Request[api.ListWorkfl
 		Hash: "0123456789abcdef0123456789abcdef",
 		Definition: &messages.WorkflowDefinition{Name: "index-and-ask", Sticky: messages.Sticky_STICKY_SOFT, OnEvents: []string{"corpus:new", "user:*"},
 			Steps: []*messages.StepDefinition{{Name: "load"}, {Name: "ask", Parents: []string{"load"}}}},
+		RegisteredAt: at(-120), Workers: 2,
+	}, {
+		Hash: "fedcba9876543210fedcba9876543210", Definition: &messages.WorkflowDefinition{Name: "legacy", OnEvents: []string{"user:*"}},
+		RegisteredAt: at(-3600), ChosenAt: at(-60), RetiredAt: at(-30),
 	}}}), nil
 }
 
@@ -270,6 +277,22 @@ func (f *fakeAPI) UseWorkflowVersion(_ context.Context, req *connect.Request[api
 	return connect.NewResponse(&api.UseWorkflowVersionResponse{Workflow: &api.Workflow{
 		Hash: "0123456789abcdef0123456789abcdef", Definition: &messages.WorkflowDefinition{Name: req.Msg.GetWorkflow()}, ChosenAt: at(0),
 	}}), nil
+}
+
+func (f *fakeAPI) RetireWorkflow(_ context.Context, req *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error) {
+	if err := f.note(req.Header(), "retire "+req.Msg.GetWorkflow()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.RetireWorkflowResponse{Workflow: &api.Workflow{
+		Definition: &messages.WorkflowDefinition{Name: req.Msg.GetWorkflow()}, RetiredAt: at(0),
+	}}), nil
+}
+
+func (f *fakeAPI) RestoreWorkflow(_ context.Context, req *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error) {
+	if err := f.note(req.Header(), "restore "+req.Msg.GetWorkflow()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.RestoreWorkflowResponse{Workflow: &api.Workflow{Definition: &messages.WorkflowDefinition{Name: req.Msg.GetWorkflow()}}}), nil
 }
 
 // history has one event of each kind.

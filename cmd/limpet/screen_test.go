@@ -163,7 +163,8 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 		"limpet run start": {nasty, "--input", "{}", "--wait"}, "limpet run get": {nasty}, "limpet run watch": {nasty},
 		"limpet run cancel": {nasty}, "limpet run replay": {nasty, "--step", nasty}, "limpet run list": {},
 		"limpet event push": {nasty}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker drain": {nasty},
-		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty}, "limpet config": {"--id", nasty},
+		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty},
+		"limpet workflow retire": {nasty}, "limpet workflow restore": {nasty}, "limpet config": {"--id", nasty},
 		"limpet server": {}, "limpet dev": {}, "limpet version": {},
 	}
 	for _, n := range []*nastyAPI{{enum: 1}, {enum: 2}, {enum: 3}, {enum: 4}, {enum: 99}, {fail: true}} {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +13,8 @@ import (
 )
 
 func (c *cli) workflowCommand() *cobra.Command {
-	return group("workflow", "Look at workflows, choose their versions", c.workflowListCommand(), c.workflowVersionsCommand(), c.workflowUseCommand())
+	return group("workflow", "Look at workflows, choose their versions, retire them", c.workflowListCommand(), c.workflowVersionsCommand(),
+		c.workflowUseCommand(), c.workflowRetireCommand(), c.workflowRestoreCommand())
 }
 
 func (c *cli) workflowListCommand() *cobra.Command {
@@ -38,10 +39,10 @@ func (c *cli) workflowListCommand() *cobra.Command {
 				c.err.printf("no workflows: they come with the first worker that registers them\n")
 				return nil
 			}
-			t := &table{header: []string{"WORKFLOW", "VERSION", "CURRENT", "STICKY", "POOL", "EVENTS", "STEPS"}}
+			t := &table{header: []string{"WORKFLOW", "VERSION", "CURRENT", "SERVED BY", "RETIRED", "STICKY", "POOL", "EVENTS", "STEPS"}}
 			for _, w := range list.GetWorkflows() {
 				d := w.GetDefinition()
-				t.add(plain(d.GetName()), plain(brief(w.GetHash(), versionShown)), plain(c.currentText(w.GetChosenAt())), plain(stickyName(d.GetSticky())),
+				t.add(plain(d.GetName()), plain(brief(w.GetHash(), versionShown)), plain(c.currentText(w.GetChosenAt())), plain(servedText(w)), plain(c.ago(w.GetRetiredAt())), plain(stickyName(d.GetSticky())),
 					plain(messages.EffectivePool(d.GetPool())), plain(strings.Join(d.GetOnEvents(), " ")),
 					plain(brief(stepsText(d.GetSteps()), 80)))
 			}
@@ -71,7 +72,27 @@ func (c *cli) currentText(chosen *timestamppb.Timestamp) string {
 	if chosen == nil {
 		return "newest"
 	}
-	return "by hand, " + c.lasted(chosen, nil) + " ago"
+	return "by hand, " + c.ago(chosen)
+}
+
+// ago says how long ago something was; empty if it is not set.
+func (c *cli) ago(at *timestamppb.Timestamp) string {
+	if at == nil {
+		return ""
+	}
+	return c.lasted(at, nil) + " ago"
+}
+
+// servedText says who serves a workflow.
+func servedText(w *api.Workflow) string {
+	switch n := w.GetWorkers(); n {
+	case 0:
+		return "nobody"
+	case 1:
+		return "1 worker"
+	default:
+		return fmt.Sprintf("%d workers", n)
+	}
 }
 
 func (c *cli) workflowVersionsCommand() *cobra.Command {
@@ -103,42 +124,9 @@ first: an old process that comes back does not bring its version back.`,
 				if v.GetCurrent() {
 					current = c.currentText(v.GetChosenAt())
 				}
-				t.add(plain(brief(v.GetHash(), versionShown)), plain(current), plain(c.lasted(v.GetRegisteredAt(), nil)+" ago"), number(v.GetWorkers()))
+				t.add(plain(brief(v.GetHash(), versionShown)), plain(current), plain(c.ago(v.GetRegisteredAt())), number(v.GetWorkers()))
 			}
 			c.printTable(t)
-			return nil
-		}),
-	}
-}
-
-func (c *cli) workflowUseCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "use WORKFLOW VERSION",
-		Short: "Start new runs with a version of a workflow, to go back to it, say",
-		Long: `Start new runs with a version of a workflow. VERSION is its hash, or how that begins. It stays
-current until a version is registered that was never there before. Runs that have started
-keep theirs. Other servers know of it within a second.`,
-		Example: `  limpet workflow versions index
-  limpet workflow use index 3f0c9a`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return errors.New("want two arguments: the name of a workflow and the hash of a version, or how that begins")
-			}
-			return nil
-		},
-		RunE: c.does(func(ctx context.Context, args []string) error {
-			conn, err := c.connect()
-			if err != nil {
-				return err
-			}
-			used, err := call(ctx, conn, conn.UseWorkflowVersion, &api.UseWorkflowVersionRequest{Workflow: args[0], Hash: strings.TrimSuffix(args[1], "…")})
-			switch {
-			case err != nil:
-				return err
-			case c.json:
-				return c.printJSON(used.GetWorkflow())
-			}
-			c.out.printf("new runs of %s start with version %s\n", used.GetWorkflow().GetDefinition().GetName(), used.GetWorkflow().GetHash())
 			return nil
 		}),
 	}

@@ -2120,8 +2120,9 @@ type PushEventResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	EventId string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	Runs    []*TriggeredRun        `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
-	// Workflows that have the key among their events and whose input schema
-	// refuses the payload, by name. Each is judged alone: the others start.
+	// Workflows that have the key among their events and start nothing, by name:
+	// their input schema refuses the payload, or they are retired. Each is judged
+	// alone: the others start.
 	Refused       []*RefusingWorkflow `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3264,7 +3265,11 @@ type Workflow struct {
 	// When the process started that registered the version first.
 	RegisteredAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
 	// When the version was made current by hand; unset for the newest one.
-	ChosenAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=chosen_at,json=chosenAt,proto3" json:"chosen_at,omitempty"`
+	ChosenAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=chosen_at,json=chosenAt,proto3" json:"chosen_at,omitempty"`
+	// Since when it starts no new runs; unset if it does.
+	RetiredAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=retired_at,json=retiredAt,proto3" json:"retired_at,omitempty"`
+	// Workers with a version of it that take new runs, as the answering server sees them.
+	Workers       int32 `protobuf:"varint,6,opt,name=workers,proto3" json:"workers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3327,6 +3332,196 @@ func (x *Workflow) GetChosenAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Workflow) GetRetiredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetiredAt
+	}
+	return nil
+}
+
+func (x *Workflow) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+type RetireWorkflowRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireWorkflowRequest) Reset() {
+	*x = RetireWorkflowRequest{}
+	mi := &file_api_api_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireWorkflowRequest) ProtoMessage() {}
+
+func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*RetireWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RetireWorkflowRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+type RetireWorkflowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      *Workflow              `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireWorkflowResponse) Reset() {
+	*x = RetireWorkflowResponse{}
+	mi := &file_api_api_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireWorkflowResponse) ProtoMessage() {}
+
+func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*RetireWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RetireWorkflowResponse) GetWorkflow() *Workflow {
+	if x != nil {
+		return x.Workflow
+	}
+	return nil
+}
+
+type RestoreWorkflowRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreWorkflowRequest) Reset() {
+	*x = RestoreWorkflowRequest{}
+	mi := &file_api_api_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreWorkflowRequest) ProtoMessage() {}
+
+func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*RestoreWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RestoreWorkflowRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+type RestoreWorkflowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      *Workflow              `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreWorkflowResponse) Reset() {
+	*x = RestoreWorkflowResponse{}
+	mi := &file_api_api_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreWorkflowResponse) ProtoMessage() {}
+
+func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*RestoreWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RestoreWorkflowResponse) GetWorkflow() *Workflow {
+	if x != nil {
+		return x.Workflow
+	}
+	return nil
+}
+
 type ListWorkflowVersionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -3336,7 +3531,7 @@ type ListWorkflowVersionsRequest struct {
 
 func (x *ListWorkflowVersionsRequest) Reset() {
 	*x = ListWorkflowVersionsRequest{}
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3348,7 +3543,7 @@ func (x *ListWorkflowVersionsRequest) String() string {
 func (*ListWorkflowVersionsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3361,7 +3556,7 @@ func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{44}
+	return file_api_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListWorkflowVersionsRequest) GetWorkflow() string {
@@ -3381,7 +3576,7 @@ type ListWorkflowVersionsResponse struct {
 
 func (x *ListWorkflowVersionsResponse) Reset() {
 	*x = ListWorkflowVersionsResponse{}
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3588,7 @@ func (x *ListWorkflowVersionsResponse) String() string {
 func (*ListWorkflowVersionsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3601,7 @@ func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{45}
+	return file_api_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListWorkflowVersionsResponse) GetVersions() []*WorkflowVersion {
@@ -3432,7 +3627,7 @@ type WorkflowVersion struct {
 
 func (x *WorkflowVersion) Reset() {
 	*x = WorkflowVersion{}
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3444,7 +3639,7 @@ func (x *WorkflowVersion) String() string {
 func (*WorkflowVersion) ProtoMessage() {}
 
 func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3457,7 +3652,7 @@ func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowVersion.ProtoReflect.Descriptor instead.
 func (*WorkflowVersion) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{46}
+	return file_api_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WorkflowVersion) GetHash() string {
@@ -3506,7 +3701,7 @@ type UseWorkflowVersionRequest struct {
 
 func (x *UseWorkflowVersionRequest) Reset() {
 	*x = UseWorkflowVersionRequest{}
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3713,7 @@ func (x *UseWorkflowVersionRequest) String() string {
 func (*UseWorkflowVersionRequest) ProtoMessage() {}
 
 func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3726,7 @@ func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{47}
+	return file_api_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *UseWorkflowVersionRequest) GetWorkflow() string {
@@ -3557,7 +3752,7 @@ type UseWorkflowVersionResponse struct {
 
 func (x *UseWorkflowVersionResponse) Reset() {
 	*x = UseWorkflowVersionResponse{}
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3569,7 +3764,7 @@ func (x *UseWorkflowVersionResponse) String() string {
 func (*UseWorkflowVersionResponse) ProtoMessage() {}
 
 func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3582,7 +3777,7 @@ func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{48}
+	return file_api_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
@@ -3855,14 +4050,25 @@ const file_api_api_proto_rawDesc = "" +
 	"thisServer\"\x16\n" +
 	"\x14ListWorkflowsRequest\"N\n" +
 	"\x15ListWorkflowsResponse\x125\n" +
-	"\tworkflows\x18\x01 \x03(\v2\x17.limpet.api.v1.WorkflowR\tworkflows\"\xd7\x01\n" +
+	"\tworkflows\x18\x01 \x03(\v2\x17.limpet.api.v1.WorkflowR\tworkflows\"\xac\x02\n" +
 	"\bWorkflow\x12=\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2\x1d.limpet.v1.WorkflowDefinitionR\n" +
 	"definition\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12?\n" +
 	"\rregistered_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fregisteredAt\x127\n" +
-	"\tchosen_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bchosenAt\"9\n" +
+	"\tchosen_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bchosenAt\x129\n" +
+	"\n" +
+	"retired_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tretiredAt\x12\x18\n" +
+	"\aworkers\x18\x06 \x01(\x05R\aworkers\"3\n" +
+	"\x15RetireWorkflowRequest\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\"M\n" +
+	"\x16RetireWorkflowResponse\x123\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow\"4\n" +
+	"\x16RestoreWorkflowRequest\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\"N\n" +
+	"\x17RestoreWorkflowResponse\x123\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow\"9\n" +
 	"\x1bListWorkflowVersionsRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\"Z\n" +
 	"\x1cListWorkflowVersionsResponse\x12:\n" +
@@ -3907,7 +4113,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x16\n" +
 	"\x12MEMBER_STATE_READY\x10\x02\x12\x19\n" +
 	"\x15MEMBER_STATE_DRAINING\x10\x03\x12\x18\n" +
-	"\x14MEMBER_STATE_LEAVING\x10\x042\xd1\v\n" +
+	"\x14MEMBER_STATE_LEAVING\x10\x042\x96\r\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -3925,7 +4131,9 @@ const file_api_api_proto_rawDesc = "" +
 	"\vListMembers\x12!.limpet.api.v1.ListMembersRequest\x1a\".limpet.api.v1.ListMembersResponse\"\x00\x12\\\n" +
 	"\rListWorkflows\x12#.limpet.api.v1.ListWorkflowsRequest\x1a$.limpet.api.v1.ListWorkflowsResponse\"\x00\x12q\n" +
 	"\x14ListWorkflowVersions\x12*.limpet.api.v1.ListWorkflowVersionsRequest\x1a+.limpet.api.v1.ListWorkflowVersionsResponse\"\x00\x12k\n" +
-	"\x12UseWorkflowVersion\x12(.limpet.api.v1.UseWorkflowVersionRequest\x1a).limpet.api.v1.UseWorkflowVersionResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
+	"\x12UseWorkflowVersion\x12(.limpet.api.v1.UseWorkflowVersionRequest\x1a).limpet.api.v1.UseWorkflowVersionResponse\"\x00\x12_\n" +
+	"\x0eRetireWorkflow\x12$.limpet.api.v1.RetireWorkflowRequest\x1a%.limpet.api.v1.RetireWorkflowResponse\"\x00\x12b\n" +
+	"\x0fRestoreWorkflow\x12%.limpet.api.v1.RestoreWorkflowRequest\x1a&.limpet.api.v1.RestoreWorkflowResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
 
 var (
 	file_api_api_proto_rawDescOnce sync.Once
@@ -3940,7 +4148,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 }
 
 var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_api_api_proto_goTypes = []any{
 	(StepPhase)(0),                       // 0: limpet.api.v1.StepPhase
 	(WorkerState)(0),                     // 1: limpet.api.v1.WorkerState
@@ -3990,134 +4198,145 @@ var file_api_api_proto_goTypes = []any{
 	(*ListWorkflowsRequest)(nil),         // 45: limpet.api.v1.ListWorkflowsRequest
 	(*ListWorkflowsResponse)(nil),        // 46: limpet.api.v1.ListWorkflowsResponse
 	(*Workflow)(nil),                     // 47: limpet.api.v1.Workflow
-	(*ListWorkflowVersionsRequest)(nil),  // 48: limpet.api.v1.ListWorkflowVersionsRequest
-	(*ListWorkflowVersionsResponse)(nil), // 49: limpet.api.v1.ListWorkflowVersionsResponse
-	(*WorkflowVersion)(nil),              // 50: limpet.api.v1.WorkflowVersion
-	(*UseWorkflowVersionRequest)(nil),    // 51: limpet.api.v1.UseWorkflowVersionRequest
-	(*UseWorkflowVersionResponse)(nil),   // 52: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 53: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 54: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 55: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 56: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 57: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 58: google.protobuf.Duration
-	(messages.RunStatus)(0),              // 59: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 60: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),        // 61: google.protobuf.Timestamp
-	(*messages.Failure)(nil),             // 62: limpet.v1.Failure
-	(messages.Reason)(0),                 // 63: limpet.v1.Reason
-	(*messages.Event)(nil),               // 64: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil),  // 65: limpet.v1.WorkflowDefinition
+	(*RetireWorkflowRequest)(nil),        // 48: limpet.api.v1.RetireWorkflowRequest
+	(*RetireWorkflowResponse)(nil),       // 49: limpet.api.v1.RetireWorkflowResponse
+	(*RestoreWorkflowRequest)(nil),       // 50: limpet.api.v1.RestoreWorkflowRequest
+	(*RestoreWorkflowResponse)(nil),      // 51: limpet.api.v1.RestoreWorkflowResponse
+	(*ListWorkflowVersionsRequest)(nil),  // 52: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 53: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 54: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 55: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 56: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 57: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 58: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 59: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 60: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 61: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 62: google.protobuf.Duration
+	(messages.RunStatus)(0),              // 63: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 64: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),        // 65: google.protobuf.Timestamp
+	(*messages.Failure)(nil),             // 66: limpet.v1.Failure
+	(messages.Reason)(0),                 // 67: limpet.v1.Reason
+	(*messages.Event)(nil),               // 68: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil),  // 69: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	58, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	53, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	62, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	57, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	11, // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	59, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	60, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	61, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	61, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	62, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	54, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	61, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	63, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	64, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	65, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	65, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	66, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	58, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	65, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
 	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	61, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	61, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	61, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	62, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	63, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	61, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	61, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	61, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	63, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	65, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	65, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	65, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	66, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	67, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	65, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	65, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	65, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	67, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	63, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	61, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	61, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	61, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	67, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	65, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	65, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	65, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	62, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	59, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	59, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	61, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	61, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	55, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	66, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	63, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	63, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	65, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	65, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	59, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	11, // 38: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	58, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	62, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	10, // 40: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	61, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	64, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	56, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	65, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	68, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	60, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
 	31, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
 	30, // 45: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	62, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	66, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
 	40, // 47: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
 	40, // 48: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	58, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	62, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
 	40, // 50: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	40, // 51: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	1,  // 52: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	57, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	61, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	58, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	63, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	61, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	65, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	62, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	67, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
 	41, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
 	44, // 58: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
 	2,  // 59: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
 	3,  // 60: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
 	47, // 61: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	65, // 62: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	61, // 63: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	61, // 64: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	50, // 65: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	61, // 66: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	61, // 67: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	47, // 68: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	5,  // 69: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 70: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 71: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 72: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 73: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 74: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 75: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 76: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 77: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	32, // 78: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	34, // 79: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	36, // 80: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	38, // 81: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	42, // 82: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	45, // 83: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	48, // 84: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	51, // 85: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	6,  // 86: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 87: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 88: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 89: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 90: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 91: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 92: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 93: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 94: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	33, // 95: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	35, // 96: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	37, // 97: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	39, // 98: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	43, // 99: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	46, // 100: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	49, // 101: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	52, // 102: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	86, // [86:103] is the sub-list for method output_type
-	69, // [69:86] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	69, // 62: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	65, // 63: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	65, // 64: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	65, // 65: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	47, // 66: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	47, // 67: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	54, // 68: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	65, // 69: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	65, // 70: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	47, // 71: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	5,  // 72: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 73: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 74: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 75: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 76: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 77: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 78: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 79: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 80: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	32, // 81: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	34, // 82: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	36, // 83: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	38, // 84: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	42, // 85: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	45, // 86: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	52, // 87: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	55, // 88: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	48, // 89: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	50, // 90: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	6,  // 91: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 92: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 93: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 94: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 95: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 96: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 97: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 98: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 99: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	33, // 100: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	35, // 101: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	37, // 102: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	39, // 103: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	43, // 104: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	46, // 105: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	53, // 106: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	56, // 107: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	49, // 108: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	51, // 109: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	91, // [91:110] is the sub-list for method output_type
+	72, // [72:91] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -4131,7 +4350,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   54,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

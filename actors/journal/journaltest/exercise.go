@@ -60,6 +60,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"ListTokens", testListTokens},
 		{"Definitions", testDefinitions},
 		{"ChosenVersions", testChosenVersions},
+		{"RetiredWorkflows", testRetiredWorkflows},
 		{"DeleteFinished", testDeleteFinished},
 		{"DeleteFamilies", testDeleteFamilies},
 		{"DeleteLargeFamily", testDeleteLargeFamily},
@@ -380,6 +381,8 @@ func testCanceledContext(t *testing.T, s journal.Store) {
 	_, err = s.BoundCounts(ctx, "default")
 	wantCode(t, "bound counts", err, messages.CodeJournalUnavailable)
 	wantCode(t, "put definition", s.PutDefinition(ctx, journal.Definition{Hash: "h"}), messages.CodeJournalUnavailable)
+	wantCode(t, "choose a version", s.ChooseVersion(ctx, "w", "h", epoch), messages.CodeJournalUnavailable)
+	wantCode(t, "retire", s.RetireWorkflow(ctx, "w", epoch), messages.CodeJournalUnavailable)
 	_, err = s.DeleteFinished(ctx, epoch, 10)
 	wantCode(t, "delete", err, messages.CodeJournalUnavailable)
 	wantEntries(t, s, "a", 1)

@@ -105,3 +105,41 @@ func testChosenVersions(t *testing.T, s journal.Store) {
 	choose("h4", 2*time.Hour)
 	want("the newest", "h4", epoch.Add(2*time.Hour))
 }
+
+func testRetiredWorkflows(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	ask, index := definition("h1", "ask", "1", 0), definition("i1", "index", "1", 0)
+	register(t, s, ask, index)
+	retire := func(what, name string, at time.Time, want time.Time) {
+		t.Helper()
+		if err := s.RetireWorkflow(ctx, name, at); err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, what, must[[]journal.Workflow](t)(s.Workflows(ctx)),
+			[]journal.Workflow{{Definition: ask, RetiredAt: want}, {Definition: index}})
+	}
+	retire("not retired", "ask", time.Time{}, time.Time{})
+	retire("retired", "ask", epoch, epoch)
+	retire("again", "ask", epoch.Add(time.Hour), epoch)
+	register(t, s, definition("h1", "ask", "1", time.Minute))
+	retire("registered again", "ask", epoch.Add(time.Hour), epoch)
+	ask = definition("h2", "ask", "2", time.Minute)
+	register(t, s, ask)
+	retire("a new version", "ask", epoch.Add(time.Hour), epoch)
+	if err := s.ChooseVersion(ctx, "ask", "h1", epoch.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	w := must[[]journal.Workflow](t)(s.Workflows(ctx))[0]
+	wantEqual(t, "chosen", w, journal.Workflow{Definition: definition("h1", "ask", "1", 0), ChosenAt: epoch.Add(time.Hour), RetiredAt: epoch})
+	register(t, s, definition("h3", "ask", "3", 2*time.Hour))
+	ask = definition("h3", "ask", "3", 2*time.Hour)
+	retire("restored", "ask", time.Time{}, time.Time{})
+	retire("restored again", "ask", time.Time{}, time.Time{})
+	for _, name := range []string{"none", "", "a\x00"} {
+		retire("a name without versions", name, epoch, time.Time{})
+	}
+	// Nothing is kept of it.
+	later := definition("n1", "none", "1", time.Hour)
+	register(t, s, later)
+	wantEqual(t, "registered later", must[[]journal.Workflow](t)(s.Workflows(ctx))[2], journal.Workflow{Definition: later})
+}

@@ -427,6 +427,11 @@ func (f *Faulty) ChooseVersion(ctx context.Context, name, hash string, at time.T
 	return f.name(ctx, func(m *journal.Memory) error { return m.ChooseVersion(context.Background(), name, hash, at) })
 }
 
+// RetireWorkflow implements journal.Store.
+func (f *Faulty) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
+	return f.name(ctx, func(m *journal.Memory) error { return m.RetireWorkflow(context.Background(), name, at) })
+}
+
 // name changes what is recorded of the name of a workflow.
 func (f *Faulty) name(ctx context.Context, set func(*journal.Memory) error) (err error) {
 	if err := (Fault{}).wait(ctx); err != nil {

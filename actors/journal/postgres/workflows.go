@@ -61,14 +61,14 @@ func (s *Store) definitions(ctx context.Context, what, sql string, args ...any) 
 
 // Workflows implements journal.Store.
 func (s *Store) Workflows(ctx context.Context) ([]journal.Workflow, error) {
-	const sql = "SELECT d.hash, d.name, d.registered_at, d.data, CASE WHEN w.chosen_at > n.registered_at THEN w.chosen_at ELSE 0 END " +
+	const sql = "SELECT d.hash, d.name, d.registered_at, d.data, CASE WHEN w.chosen_at > n.registered_at THEN w.chosen_at ELSE 0 END, coalesce(w.retired_at, 0) " +
 		"FROM (SELECT DISTINCT ON (name) name, hash, registered_at FROM limpet_definitions ORDER BY name, registered_at DESC, hash DESC) n " +
 		"LEFT JOIN limpet_workflows w ON w.name = n.name " +
 		"JOIN limpet_definitions d ON d.hash = CASE WHEN w.chosen_at > n.registered_at THEN w.chosen ELSE n.hash END ORDER BY d.name"
 	return collect(ctx, s, "read the current definitions", func(row pgx.CollectableRow) (w journal.Workflow, err error) {
-		var at, chosen int64
-		err = row.Scan(&w.Hash, &w.Name, &at, &w.Data, &chosen)
-		w.RegisteredAt, w.ChosenAt = journal.FromMicros(at), journal.FromMicros(chosen)
+		var at, chosen, retired int64
+		err = row.Scan(&w.Hash, &w.Name, &at, &w.Data, &chosen, &retired)
+		w.RegisteredAt, w.ChosenAt, w.RetiredAt = journal.FromMicros(at), journal.FromMicros(chosen), journal.FromMicros(retired)
 		return w, err
 	}, sql)
 }
@@ -85,6 +85,20 @@ func (s *Store) ChooseVersion(ctx context.Context, name, hash string, at time.Ti
 		"WHERE old.chosen <> excluded.chosen OR old.chosen_at <= (SELECT at FROM newest)"
 	return s.write(ctx, "choose a version", func(ctx context.Context, conn *pgxpool.Conn) error {
 		_, err := conn.Exec(ctx, sql, name, hash, journal.Micros(at))
+		return err
+	})
+}
+
+// RetireWorkflow implements journal.Store.
+func (s *Store) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
+	if !isText(name) {
+		return nil
+	}
+	const sql = "INSERT INTO limpet_workflows AS old (name, retired_at) " +
+		"SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM limpet_definitions WHERE name = $1) " +
+		"ON CONFLICT (name) DO UPDATE SET retired_at = excluded.retired_at WHERE (old.retired_at = 0) <> (excluded.retired_at = 0)"
+	return s.write(ctx, "retire a workflow", func(ctx context.Context, conn *pgxpool.Conn) error {
+		_, err := conn.Exec(ctx, sql, name, journal.Micros(at))
 		return err
 	})
 }

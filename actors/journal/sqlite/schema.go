@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -164,3 +164,6 @@ CREATE TABLE workflows (
 	chosen_at INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 `
+
+// schema10: since when a workflow starts no new runs; 0 if it does.
+const schema10 = "ALTER TABLE workflows ADD COLUMN retired_at INTEGER NOT NULL DEFAULT 0;"

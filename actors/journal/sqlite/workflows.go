@@ -107,7 +107,7 @@ func currentVersions(conn *sqlite.Conn) (out []journal.Workflow, err error) {
 	for i := range out {
 		of[out[i].Name] = &out[i]
 	}
-	err = each(conn, "SELECT name, chosen, chosen_at FROM workflows", func(s *sqlite.Stmt) bool {
+	err = each(conn, "SELECT name, chosen, chosen_at, retired_at FROM workflows", func(s *sqlite.Stmt) bool {
 		w := of[s.ColumnText(0)]
 		if w == nil {
 			return true
@@ -115,6 +115,7 @@ func currentVersions(conn *sqlite.Conn) (out []journal.Workflow, err error) {
 		if at := journal.FromMicros(s.ColumnInt64(2)); at.After(w.RegisteredAt) {
 			w.Hash, w.ChosenAt = s.ColumnText(1), at
 		}
+		w.RetiredAt = journal.FromMicros(s.ColumnInt64(3))
 		return true
 	})
 	return out, err
@@ -134,6 +135,21 @@ func (s *Store) ChooseVersion(ctx context.Context, name, hash string, at time.Ti
 		stmt.BindText(1, name)
 		stmt.BindText(2, hash)
 		stmt.BindInt64(3, journal.Micros(at))
+		return run(stmt)
+	})
+}
+
+// RetireWorkflow implements journal.Store.
+func (s *Store) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
+	const sql = "INSERT INTO workflows (name, retired_at) SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM definitions WHERE name = ?1) " +
+		"ON CONFLICT (name) DO UPDATE SET retired_at = excluded.retired_at WHERE (retired_at = 0) <> (excluded.retired_at = 0)"
+	return s.write(ctx, "retire a workflow", func(w *writer) error {
+		stmt, err := w.conn.Prepare(sql)
+		if err != nil {
+			return err
+		}
+		stmt.BindText(1, name)
+		stmt.BindInt64(2, journal.Micros(at))
 		return run(stmt)
 	})
 }

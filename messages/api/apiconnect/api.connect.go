@@ -74,6 +74,12 @@ const (
 	// LimpetServiceUseWorkflowVersionProcedure is the fully-qualified name of the LimpetService's
 	// UseWorkflowVersion RPC.
 	LimpetServiceUseWorkflowVersionProcedure = "/limpet.api.v1.LimpetService/UseWorkflowVersion"
+	// LimpetServiceRetireWorkflowProcedure is the fully-qualified name of the LimpetService's
+	// RetireWorkflow RPC.
+	LimpetServiceRetireWorkflowProcedure = "/limpet.api.v1.LimpetService/RetireWorkflow"
+	// LimpetServiceRestoreWorkflowProcedure is the fully-qualified name of the LimpetService's
+	// RestoreWorkflow RPC.
+	LimpetServiceRestoreWorkflowProcedure = "/limpet.api.v1.LimpetService/RestoreWorkflow"
 )
 
 // LimpetServiceClient is a client for the limpet.api.v1.LimpetService service.
@@ -104,6 +110,10 @@ type LimpetServiceClient interface {
 	// UseWorkflowVersion makes a version current: new runs start with it until
 	// another one is registered that was never there before.
 	UseWorkflowVersion(context.Context, *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error)
+	// RetireWorkflow lets a workflow start no new runs; those that there are go on.
+	RetireWorkflow(context.Context, *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error)
+	// RestoreWorkflow takes that back.
+	RestoreWorkflow(context.Context, *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error)
 }
 
 // NewLimpetServiceClient constructs a client for the limpet.api.v1.LimpetService service. By
@@ -219,6 +229,18 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("UseWorkflowVersion")),
 			connect.WithClientOptions(opts...),
 		),
+		retireWorkflow: connect.NewClient[api.RetireWorkflowRequest, api.RetireWorkflowResponse](
+			httpClient,
+			baseURL+LimpetServiceRetireWorkflowProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("RetireWorkflow")),
+			connect.WithClientOptions(opts...),
+		),
+		restoreWorkflow: connect.NewClient[api.RestoreWorkflowRequest, api.RestoreWorkflowResponse](
+			httpClient,
+			baseURL+LimpetServiceRestoreWorkflowProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("RestoreWorkflow")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -241,6 +263,8 @@ type limpetServiceClient struct {
 	listWorkflows        *connect.Client[api.ListWorkflowsRequest, api.ListWorkflowsResponse]
 	listWorkflowVersions *connect.Client[api.ListWorkflowVersionsRequest, api.ListWorkflowVersionsResponse]
 	useWorkflowVersion   *connect.Client[api.UseWorkflowVersionRequest, api.UseWorkflowVersionResponse]
+	retireWorkflow       *connect.Client[api.RetireWorkflowRequest, api.RetireWorkflowResponse]
+	restoreWorkflow      *connect.Client[api.RestoreWorkflowRequest, api.RestoreWorkflowResponse]
 }
 
 // StartRun calls limpet.api.v1.LimpetService.StartRun.
@@ -328,6 +352,16 @@ func (c *limpetServiceClient) UseWorkflowVersion(ctx context.Context, req *conne
 	return c.useWorkflowVersion.CallUnary(ctx, req)
 }
 
+// RetireWorkflow calls limpet.api.v1.LimpetService.RetireWorkflow.
+func (c *limpetServiceClient) RetireWorkflow(ctx context.Context, req *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error) {
+	return c.retireWorkflow.CallUnary(ctx, req)
+}
+
+// RestoreWorkflow calls limpet.api.v1.LimpetService.RestoreWorkflow.
+func (c *limpetServiceClient) RestoreWorkflow(ctx context.Context, req *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error) {
+	return c.restoreWorkflow.CallUnary(ctx, req)
+}
+
 // LimpetServiceHandler is an implementation of the limpet.api.v1.LimpetService service.
 type LimpetServiceHandler interface {
 	StartRun(context.Context, *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error)
@@ -356,6 +390,10 @@ type LimpetServiceHandler interface {
 	// UseWorkflowVersion makes a version current: new runs start with it until
 	// another one is registered that was never there before.
 	UseWorkflowVersion(context.Context, *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error)
+	// RetireWorkflow lets a workflow start no new runs; those that there are go on.
+	RetireWorkflow(context.Context, *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error)
+	// RestoreWorkflow takes that back.
+	RestoreWorkflow(context.Context, *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error)
 }
 
 // NewLimpetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -467,6 +505,18 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("UseWorkflowVersion")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceRetireWorkflowHandler := connect.NewUnaryHandler(
+		LimpetServiceRetireWorkflowProcedure,
+		svc.RetireWorkflow,
+		connect.WithSchema(limpetServiceMethods.ByName("RetireWorkflow")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceRestoreWorkflowHandler := connect.NewUnaryHandler(
+		LimpetServiceRestoreWorkflowProcedure,
+		svc.RestoreWorkflow,
+		connect.WithSchema(limpetServiceMethods.ByName("RestoreWorkflow")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/limpet.api.v1.LimpetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LimpetServiceStartRunProcedure:
@@ -503,6 +553,10 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceListWorkflowVersionsHandler.ServeHTTP(w, r)
 		case LimpetServiceUseWorkflowVersionProcedure:
 			limpetServiceUseWorkflowVersionHandler.ServeHTTP(w, r)
+		case LimpetServiceRetireWorkflowProcedure:
+			limpetServiceRetireWorkflowHandler.ServeHTTP(w, r)
+		case LimpetServiceRestoreWorkflowProcedure:
+			limpetServiceRestoreWorkflowHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -578,4 +632,12 @@ func (UnimplementedLimpetServiceHandler) ListWorkflowVersions(context.Context, *
 
 func (UnimplementedLimpetServiceHandler) UseWorkflowVersion(context.Context, *connect.Request[api.UseWorkflowVersionRequest]) (*connect.Response[api.UseWorkflowVersionResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.UseWorkflowVersion is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) RetireWorkflow(context.Context, *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.RetireWorkflow is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) RestoreWorkflow(context.Context, *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.RestoreWorkflow is not implemented"))
 }
