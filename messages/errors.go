@@ -16,6 +16,7 @@ type Code string
 const (
 	CodeUnknownWorkflow      Code = "UNKNOWN_WORKFLOW"
 	CodeWorkflowRetired      Code = "WORKFLOW_RETIRED"
+	CodeWorkflowUnserved     Code = "WORKFLOW_UNSERVED"
 	CodeUnknownRun           Code = "UNKNOWN_RUN"
 	CodeUnknownStep          Code = "UNKNOWN_STEP"
 	CodeInvalidArgument      Code = "INVALID_ARGUMENT"
@@ -95,6 +96,7 @@ type entry struct {
 var catalogue = map[Code]entry{
 	CodeUnknownWorkflow:      {KindNotFound, false, "start a worker that registers the workflow, or check the name with `limpet workflow list`"},
 	CodeWorkflowRetired:      {KindFailedPrecondition, false, "`limpet workflow restore` lets the workflow start new runs again; those that there are go on, and may be replayed"},
+	CodeWorkflowUnserved:     {KindFailedPrecondition, false, "start a worker that serves the workflow: events start its runs again at once; `limpet workflow list` says since when nobody does, and `limpet workflow retire` that nobody will"},
 	CodeUnknownRun:           {KindNotFound, false, "check the id with `limpet run list`; finished runs are deleted after the retention time"},
 	CodeUnknownStep:          {KindNotFound, false, "check the step names with `limpet run get`"},
 	CodeInvalidArgument:      {KindInvalidArgument, false, "correct the argument that the message names"},

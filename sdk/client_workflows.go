@@ -12,6 +12,10 @@ import (
 // registered for the first time last, or one that was chosen after that with
 // UseWorkflowVersion. An old process that registers again does not bring its
 // version back. Runs keep the version that they started with.
+//
+// It says how many workers serve each, or since when none does. Events start no
+// runs of one that none has served for a day (a setting of the servers), until a
+// worker serves it again; it can be started.
 func (c *Client) ListWorkflows(ctx context.Context) ([]*api.Workflow, error) {
 	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, &api.ListWorkflowsRequest{})
 	return res.GetWorkflows(), err

@@ -22,6 +22,7 @@ type Code = messages.Code
 var (
 	ErrUnknownWorkflow     = sentinel(messages.CodeUnknownWorkflow)
 	ErrWorkflowRetired     = sentinel(messages.CodeWorkflowRetired)
+	ErrWorkflowUnserved    = sentinel(messages.CodeWorkflowUnserved)
 	ErrUnknownRun          = sentinel(messages.CodeUnknownRun)
 	ErrUnknownStep         = sentinel(messages.CodeUnknownStep)
 	ErrUnknownWorker       = sentinel(messages.CodeUnknownWorker)

@@ -2,6 +2,7 @@ package actorstest
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,3 +121,10 @@ func (s *HookedStore) WokenByUp(ctx context.Context, shards []int, workerID, aft
 
 // ErrJournalDown is for hooks of a journal that is out of reach.
 var ErrJournalDown = messages.Errorf(messages.CodeJournalUnavailable, "down on purpose")
+
+func (s *HookedStore) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	if err := s.call("NoteUnserved", strings.Join(names, " ")); err != nil {
+		return err
+	}
+	return s.Store.NoteUnserved(ctx, names, since)
+}

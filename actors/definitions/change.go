@@ -16,8 +16,9 @@ import (
 const versionsMost = 1000
 
 // Register makes the versions durable that a worker brings whose process started
-// at a time, and returns what whoever runs the worker should know of them, a
-// sentence each. A version that is there already stays as it is.
+// at a time, and that their workflows are served. It returns what whoever runs the
+// worker should know of them, a sentence each. A version that is there already
+// stays as it is.
 func (d *Cache) Register(ctx context.Context, defs []*messages.WorkflowDefinition, at time.Time) (notices []string, err error) {
 	hashes := make([]string, len(defs))
 	for i, def := range defs {
@@ -34,14 +35,28 @@ func (d *Cache) Register(ctx context.Context, defs []*messages.WorkflowDefinitio
 		}
 		d.Forget()
 	}
+	var served []string
 	for i, def := range defs {
 		w, err := d.Current(ctx, def.GetName())
 		if err != nil {
 			return nil, err
 		}
 		notices = append(notices, w.noticesFor(hashes[i])...)
+		if !w.UnservedSince.IsZero() {
+			served = append(served, def.GetName())
+		}
 	}
-	return notices, nil
+	return notices, d.NoteUnserved(ctx, served, time.Time{})
+}
+
+// NoteUnserved notes durably that no worker serves some workflows from a time on,
+// or with the zero time that one does.
+func (d *Cache) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	if len(names) == 0 {
+		return nil
+	}
+	defer d.Forget()
+	return d.store.NoteUnserved(ctx, names, since)
 }
 
 // noticesFor says what is to be known of a workflow by whoever runs a worker with

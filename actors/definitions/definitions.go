@@ -75,6 +75,9 @@ type Workflow struct {
 	ChosenAt time.Time
 	// RetiredAt is since when it starts no new runs; zero if it does.
 	RetiredAt time.Time
+	// UnservedSince is since when no worker serves it, as far as that was noted;
+	// zero while one does.
+	UnservedSince time.Time
 }
 
 // MayStart returns WORKFLOW_RETIRED for a workflow that starts no new runs.
@@ -90,6 +93,19 @@ type Served struct {
 	Workflow
 	// Workers with a version of it that take new runs.
 	Workers int
+	// LeftOutSince is since when events start none of its runs, for no worker has
+	// served it for LeftOutAfter; zero if they do.
+	LeftOutSince time.Time
+	LeftOutAfter time.Duration
+}
+
+// MayStartByEvent returns why events start none of its runs: WORKFLOW_RETIRED,
+// WORKFLOW_UNSERVED; nil if they do.
+func (s Served) MayStartByEvent() error {
+	if err := s.MayStart(); err != nil || s.LeftOutSince.IsZero() {
+		return err
+	}
+	return messages.Errorf(messages.CodeWorkflowUnserved, "no worker has served workflow %q for %s (--unserved-after): events start none of its runs until one does", s.Def.GetName(), s.LeftOutAfter)
 }
 
 // CheckInput returns INVALID_INPUT or PAYLOAD_TOO_LARGE for an input that does
@@ -234,7 +250,7 @@ func (d *Cache) read() (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Workflow{Definition: def, ChosenAt: s.ChosenAt, RetiredAt: s.RetiredAt})
+		all = append(all, Workflow{Definition: def, ChosenAt: s.ChosenAt, RetiredAt: s.RetiredAt, UnservedSince: s.UnservedSince})
 	}
 	slices.SortFunc(all, byName)
 	d.mu.Lock()

@@ -202,6 +202,68 @@ func TestRegisterFails(t *testing.T) {
 	}
 }
 
+// A worker that brings a workflow which nobody served is noted before it is
+// admitted; nothing is written for one that was served.
+func TestRegisterNotesThatItIsServed(t *testing.T) {
+	ctx := t.Context()
+	store := &notesCounted{Store: journal.NewMemory()}
+	d := New(store)
+	register := func(when string, notes int32) {
+		t.Helper()
+		if _, err := d.Register(ctx, []*messages.WorkflowDefinition{build(1)}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if w, err := d.Current(ctx, "build"); err != nil || !w.UnservedSince.IsZero() || store.n.Load() != notes {
+			t.Errorf("%s: %v, %v, %d notes", when, w, err, store.n.Load())
+		}
+	}
+	register("new", 0)
+	register("served", 0)
+	if err := d.NoteUnserved(ctx, []string{"build"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := d.Current(ctx, "build"); err != nil || w.UnservedSince.IsZero() || w.MayStart() != nil {
+		t.Errorf("unserved: %v, %v", w, err)
+	}
+	register("unserved", 2)
+	register("served again", 2)
+}
+
+// notesCounted counts what is noted of who serves what.
+type notesCounted struct {
+	journal.Store
+	n atomic.Int32
+}
+
+func (s *notesCounted) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	s.n.Add(1)
+	return s.Store.NoteUnserved(ctx, names, since)
+}
+
+// Whatever else, what is retired is so to events.
+func TestMayStartByEvent(t *testing.T) {
+	def, err := NewDefinition("h", build(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	for _, tc := range []struct {
+		retired, unserved, leftOut time.Time
+		start, event               messages.Code
+	}{
+		{},
+		{unserved: at},
+		{unserved: at, leftOut: at, event: messages.CodeWorkflowUnserved},
+		{retired: at, start: messages.CodeWorkflowRetired, event: messages.CodeWorkflowRetired},
+		{retired: at, unserved: at, leftOut: at, start: messages.CodeWorkflowRetired, event: messages.CodeWorkflowRetired},
+	} {
+		s := Served{Workflow: Workflow{Definition: def, RetiredAt: tc.retired, UnservedSince: tc.unserved}, LeftOutSince: tc.leftOut}
+		if start, event := messages.CodeOf(s.MayStart()), messages.CodeOf(s.MayStartByEvent()); start != tc.start || event != tc.event {
+			t.Errorf("%+v: start %s, by event %s", tc, start, event)
+		}
+	}
+}
+
 // What is retired here is retired there within a second, and a worker that brings
 // it is told.
 func TestRetired(t *testing.T) {

@@ -69,7 +69,7 @@ func (g *gateway) triggered(ctx context.Context, r *api.PushEventRequest, eventI
 			continue
 		}
 		id := messages.RunIDForEvent(eventID, name)
-		input, err := g.accepted(ctx, id, d.Workflow, r.GetPayload())
+		input, err := g.accepted(ctx, id, d.MayStartByEvent(), d.Workflow, r.GetPayload())
 		switch {
 		case messages.CodeOf(err).Retryable():
 			return nil, nil, err

@@ -156,7 +156,7 @@ func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workf
 	case id == "":
 		id = messages.NewRunID()
 	}
-	input, err := g.accepted(ctx, id, d, r.GetInput())
+	input, err := g.accepted(ctx, id, d.MayStart(), d, r.GetInput())
 	if err != nil {
 		return nil, err
 	}
@@ -165,10 +165,11 @@ func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workf
 	return &messages.StartRun{RunId: id, Start: start}, nil
 }
 
-// accepted returns the input of a run that a workflow starts. One that starts no
-// new runs gives back what is there already: it was acknowledged.
-func (g *gateway) accepted(ctx context.Context, runID string, w definitions.Workflow, input []byte) ([]byte, error) {
-	if reason := w.MayStart(); reason != nil {
+// accepted returns the input of a run that a workflow starts, or the reason why it
+// starts none, if there is one: then only what is there already is given back, for
+// it was acknowledged.
+func (g *gateway) accepted(ctx context.Context, runID string, reason error, w definitions.Workflow, input []byte) ([]byte, error) {
+	if reason != nil {
 		_, err := g.backend.LoadRun(ctx, runID)
 		switch code := messages.CodeOf(err); {
 		case code == messages.CodeUnknownRun:

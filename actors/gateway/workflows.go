@@ -27,7 +27,7 @@ func (g *gateway) ListWorkflows(ctx context.Context, _ *connect.Request[api.List
 func shown(w definitions.Served) *api.Workflow {
 	return &api.Workflow{
 		Definition: w.Def, Hash: w.Hash, RegisteredAt: api.Moment(w.RegisteredAt), ChosenAt: api.Moment(w.ChosenAt),
-		RetiredAt: api.Moment(w.RetiredAt), Workers: int32(w.Workers),
+		RetiredAt: api.Moment(w.RetiredAt), Workers: int32(w.Workers), UnservedSince: api.Moment(w.UnservedSince), LeftOutSince: api.Moment(w.LeftOutSince),
 	}
 }
 

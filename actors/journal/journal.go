@@ -226,6 +226,8 @@ type Workflow struct {
 	ChosenAt time.Time
 	// RetiredAt is since when the workflow starts no new runs; zero if it does.
 	RetiredAt time.Time
+	// UnservedSince is since when no worker serves it; zero while one does.
+	UnservedSince time.Time
 }
 
 // Store keeps histories, rows and definitions on stable storage. All methods
@@ -333,6 +335,10 @@ type Store interface {
 	// already stays retired since then. The zero time restores it. A name without
 	// versions changes nothing.
 	RetireWorkflow(ctx context.Context, name string, at time.Time) error
+	// NoteUnserved notes that no worker serves some workflows from a time on: one of
+	// which that is noted stays unserved since then. The zero time notes that they
+	// are served. A name without versions changes nothing.
+	NoteUnserved(ctx context.Context, names []string, since time.Time) error
 
 	// DeleteFinished deletes finished runs whose FinishedAt is before the time,
 	// the earliest first, at most limit, and returns how many; one without a

@@ -14,6 +14,7 @@ type memoryName struct {
 	chosen    string
 	chosenAt  time.Time
 	retiredAt time.Time
+	unserved  time.Time
 }
 
 // PutDefinition implements Store.
@@ -61,7 +62,7 @@ func (m *Memory) Workflows(ctx context.Context) ([]Workflow, error) {
 	out := make([]Workflow, 0, len(newest))
 	for _, d := range newest {
 		of := m.names[d.Name]
-		w := Workflow{Definition: d, RetiredAt: of.retiredAt}
+		w := Workflow{Definition: d, RetiredAt: of.retiredAt, UnservedSince: of.unserved}
 		if of.chosenAt.After(d.RegisteredAt) {
 			w.Definition, w.ChosenAt = m.definitions[of.chosen], of.chosenAt
 		}
@@ -119,15 +120,28 @@ func (m *Memory) ChooseVersion(ctx context.Context, name, hash string, at time.T
 
 // RetireWorkflow implements Store.
 func (m *Memory) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
+	return m.since(ctx, []string{name}, at, func(of *memoryName) *time.Time { return &of.retiredAt })
+}
+
+// NoteUnserved implements Store.
+func (m *Memory) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	return m.since(ctx, names, since, func(of *memoryName) *time.Time { return &of.unserved })
+}
+
+// since notes of names since when something is so; one that is noted stays, until
+// the zero time takes it away.
+func (m *Memory) since(ctx context.Context, names []string, at time.Time, field func(*memoryName) *time.Time) error {
 	if err := unavailable(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	of := m.names[name]
-	if len(m.versions(name, 1)) > 0 && of.retiredAt.IsZero() != at.IsZero() {
-		of.retiredAt = FromMicros(Micros(at))
-		m.names[name] = of
+	for _, name := range names {
+		of := m.names[name]
+		if since := field(&of); len(m.versions(name, 1)) > 0 && since.IsZero() != at.IsZero() {
+			*since = FromMicros(Micros(at))
+			m.names[name] = of
+		}
 	}
 	return nil
 }

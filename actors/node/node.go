@@ -30,6 +30,10 @@ import (
 // DefaultRetention is how long finished runs are kept.
 const DefaultRetention = 7 * 24 * time.Hour
 
+// DefaultUnservedAfter is how long no worker may serve a workflow until events
+// leave it out.
+const DefaultUnservedAfter = 24 * time.Hour
+
 // Config of a server. Store is required; zero fields take the defaults.
 type Config struct {
 	// ID of the server, stable across restarts. Default "server/" and the
@@ -55,6 +59,10 @@ type Config struct {
 	// Retention of finished runs. Default DefaultRetention; negative keeps
 	// them for ever.
 	Retention time.Duration
+	// UnservedAfter is how long no worker may serve a workflow until events start
+	// none of its runs, while a server is there; the same on all servers. Default
+	// DefaultUnservedAfter; negative: for ever.
+	UnservedAfter time.Duration
 	// Placement holds the rules of placement, the same on all servers.
 	Placement placement.Config
 	// Logger defaults to slog.Default().
@@ -74,6 +82,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Retention == 0 {
 		c.Retention = DefaultRetention
+	}
+	if c.UnservedAfter == 0 {
+		c.UnservedAfter = DefaultUnservedAfter
 	}
 	return c
 }
@@ -176,7 +187,7 @@ func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	known := definitions.New(c.Store)
 	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: known,
-		Retention: c.Retention, Clock: s.clock, Logger: c.Logger,
+		Retention: c.Retention, UnservedAfter: c.UnservedAfter, Clock: s.clock, Logger: c.Logger,
 	})
 	return places.NewKind(places.Deps{
 		Node: node, Roster: s.roster, Store: c.Store, Definitions: known, Clock: s.clock, Config: c.Placement, Logger: c.Logger,

@@ -19,6 +19,12 @@ const (
 	absencesMax = 1000
 )
 
+// Passed is when a duration has passed since a time, without the times in which no
+// server was there, and a moment after each.
+func Passed(without []Absence, since time.Time, d time.Duration) time.Time {
+	return absences(without).after(since, d)
+}
+
 // absences are in order. What a step may wait does not count them.
 type absences []Absence
 

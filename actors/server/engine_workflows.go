@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/definitions"
-	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -25,27 +24,12 @@ func (e *Engine) Workflows(ctx context.Context) ([]definitions.Served, error) {
 	if err != nil {
 		return nil, err
 	}
-	workers := e.workersOf((*messages.WorkflowDefinition).GetName)
+	workers := e.host.workersOf((*messages.WorkflowDefinition).GetName)
 	out := make([]definitions.Served, len(all))
 	for i, w := range all {
-		out[i] = definitions.Served{Workflow: w, Workers: workers[w.Def.GetName()]}
+		out[i] = e.host.served(w, workers)
 	}
 	return out, nil
-}
-
-// workersOf counts the workers that take new runs by what key says of the
-// workflows that they serve.
-func (e *Engine) workersOf(key func(*messages.WorkflowDefinition) string) map[string]int {
-	workers := map[string]int{}
-	for _, w := range e.host.roster.Workers() {
-		if w.State != run.WorkerUp {
-			continue
-		}
-		for _, d := range w.Info.GetWorkflows() {
-			workers[key(d)]++
-		}
-	}
-	return workers
 }
 
 // Versions returns the versions of a workflow. Errors: UNKNOWN_WORKFLOW.
@@ -56,7 +40,7 @@ func (e *Engine) Versions(ctx context.Context, name string) ([]*api.WorkflowVers
 	if err != nil {
 		return nil, err
 	}
-	workers := e.workersOf(messages.HashDefinition)
+	workers := e.host.workersOf(messages.HashDefinition)
 	out := make([]*api.WorkflowVersion, len(versions))
 	for i, v := range versions {
 		out[i] = &api.WorkflowVersion{Hash: v.Hash, RegisteredAt: api.Moment(v.RegisteredAt), Workers: int32(workers[v.Hash])}
@@ -97,6 +81,5 @@ func (e *Engine) changeWorkflow(ctx context.Context, said string, change func(co
 		return definitions.Served{}, err
 	}
 	e.host.log.Info(said, "workflow", w.Def.GetName(), "version", w.Hash)
-	workers := e.workersOf((*messages.WorkflowDefinition).GetName)
-	return definitions.Served{Workflow: w, Workers: workers[w.Def.GetName()]}, nil
+	return e.host.served(w, e.host.workersOf((*messages.WorkflowDefinition).GetName)), nil
 }

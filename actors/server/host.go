@@ -38,7 +38,10 @@ type HostConfig struct {
 	Clock *clock.Clock
 	// Retention after which finished runs are deleted; 0 keeps them for ever.
 	Retention time.Duration
-	Hooks     HostHooks
+	// UnservedAfter is how long no worker may serve a workflow until events start
+	// none of its runs; 0: for ever.
+	UnservedAfter time.Duration
+	Hooks         HostHooks
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -128,6 +131,7 @@ func (h *Host) Start() error {
 	h.pid = pid
 	h.stop = append(h.stop, h.roster.OnTold(func(c run.WorkerChanged) { h.handle(activation.News{Worker: c}) }),
 		h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone))
+	h.work.Go(h.servedLoop())
 	h.handle(activation.Open{})
 	h.viewChanged(h.cfg.Node.View())
 	if h.cfg.Retention > 0 {

@@ -25,8 +25,9 @@ func (c *cli) eventPushCommand() *cobra.Command {
 		Short: "Push an event: one run of each workflow that wants it, durable when the command returns",
 		Long: `Push an event. It starts one run of each workflow that has the key among its events and
 whose input schema the payload fits. The others with the key are listed, and why each starts
-none: its schema refuses the payload, or it is retired. If all do, the exit code is 2, or 4 if
-the payload fits. If there is no workflow with the key, it is 0.`,
+none: its schema refuses the payload, it is retired, or no worker has served it for long. If
+all do, the exit code is 2, or 4 if the payload fits. If there is no workflow with the key, it
+is 0.`,
 		Example: `  limpet event push user:create --payload '{"id":7}'
   limpet event push user:create --payload-file user.json --id user-7   # once, however often it is pushed`,
 		Args: oneArg("the key of the event"),

@@ -256,7 +256,10 @@ func (f *fakeAPI) ListWorkflows(context.Context, *connect.Request[api.ListWorkfl
 		RegisteredAt: at(-120), Workers: 2,
 	}, {
 		Hash: "fedcba9876543210fedcba9876543210", Definition: &messages.WorkflowDefinition{Name: "legacy", OnEvents: []string{"user:*"}},
-		RegisteredAt: at(-3600), ChosenAt: at(-60), RetiredAt: at(-30),
+		RegisteredAt: at(-3600), ChosenAt: at(-60), RetiredAt: at(-30), UnservedSince: at(-1800),
+	}, {
+		Hash: "00112233445566778899aabbccddeeff", Definition: &messages.WorkflowDefinition{Name: "gone", OnEvents: []string{"user:*"}},
+		RegisteredAt: at(-3600), UnservedSince: at(-90000), LeftOutSince: at(-3600),
 	}}}), nil
 }
 

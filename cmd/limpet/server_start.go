@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -61,7 +62,8 @@ func nodeConfig(f config.Values) (node.Config, error) {
 	c := node.Config{
 		ID: f.ID, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
 		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention,
-		Placement: placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
+		UnservedAfter: cmp.Or(f.UnservedAfter, -1),
+		Placement:     placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
 	}
 	return c, c.Validate()
 }

@@ -21,6 +21,9 @@ func (c *cli) workflowListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List workflows in their current version",
+		Long: `List workflows in the version that new runs start with. SERVED BY are the workers that take
+new runs of it, as the server sees them. One that nobody has served for a day (--unserved-after
+of the server) is left out of events until a worker serves it again.`,
 		Example: `  limpet workflow list
   limpet workflow list --json      # with steps, labels and input schemas`,
 		Args: cobra.NoArgs,
@@ -42,7 +45,7 @@ func (c *cli) workflowListCommand() *cobra.Command {
 			t := &table{header: []string{"WORKFLOW", "VERSION", "CURRENT", "SERVED BY", "RETIRED", "STICKY", "POOL", "EVENTS", "STEPS"}}
 			for _, w := range list.GetWorkflows() {
 				d := w.GetDefinition()
-				t.add(plain(d.GetName()), plain(brief(w.GetHash(), versionShown)), plain(c.currentText(w.GetChosenAt())), plain(servedText(w)), plain(c.ago(w.GetRetiredAt())), plain(stickyName(d.GetSticky())),
+				t.add(plain(d.GetName()), plain(brief(w.GetHash(), versionShown)), plain(c.currentText(w.GetChosenAt())), plain(c.servedText(w)), plain(c.ago(w.GetRetiredAt())), plain(stickyName(d.GetSticky())),
 					plain(messages.EffectivePool(d.GetPool())), plain(strings.Join(d.GetOnEvents(), " ")),
 					plain(brief(stepsText(d.GetSteps()), 80)))
 			}
@@ -84,15 +87,18 @@ func (c *cli) ago(at *timestamppb.Timestamp) string {
 }
 
 // servedText says who serves a workflow.
-func servedText(w *api.Workflow) string {
-	switch n := w.GetWorkers(); n {
-	case 0:
-		return "nobody"
-	case 1:
+func (c *cli) servedText(w *api.Workflow) string {
+	switch n := w.GetWorkers(); {
+	case n == 1:
 		return "1 worker"
-	default:
+	case n > 1:
 		return fmt.Sprintf("%d workers", n)
+	case w.GetLeftOutSince() != nil:
+		return "nobody for " + c.lasted(w.GetUnservedSince(), nil) + ", no events"
+	case w.GetUnservedSince() != nil:
+		return "nobody for " + c.lasted(w.GetUnservedSince(), nil)
 	}
+	return "nobody"
 }
 
 func (c *cli) workflowVersionsCommand() *cobra.Command {

@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
+	"github.com/limpetrun/limpet/sdk/worker"
 )
 
 // A retired workflow starts nothing more, by whatever door, and what there is goes
@@ -108,5 +110,53 @@ func TestRetiredWorkflow(t *testing.T) {
 	}
 	if _, err := c.RetireWorkflow(ctx, "legaci"); !errors.Is(err, sdk.ErrUnknownWorkflow) || !strings.Contains(err.Error(), `did you mean "legacy"`) {
 		t.Errorf("an unknown one: %v", err)
+	}
+}
+
+// A workflow whose worker was deployed away gets no events any more, until a worker
+// serves it again.
+func TestUnservedWorkflowGetsNoEvents(t *testing.T) {
+	legacy := sdk.NewWorkflow[int]("legacy", sdk.WorkflowConfig{OnEvents: []string{"user:*"}})
+	sdk.AddStep(legacy, "one", func(sdk.Context, int) (int, error) { return 1, nil })
+	fresh := sdk.NewWorkflow[int]("fresh", sdk.WorkflowConfig{OnEvents: []string{"user:create"}})
+	sdk.AddStep(fresh, "one", func(sdk.Context, int) (int, error) { return 1, nil })
+	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1"), UnservedAfter: time.Second}, legacy, fresh)
+	ctx := t.Context()
+	push := func() *sdk.Event {
+		t.Helper()
+		event, err := e.Client().PushEvent(ctx, "user:create", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return event
+	}
+	if event := push(); len(event.Runs) != 2 {
+		t.Fatalf("served: %v", event)
+	}
+	if err := e.StopWorker("w1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.StartWorker(ctx, worker.Config{ID: "w1"}, fresh); err != nil {
+		t.Fatal(err)
+	}
+	for listed := (*api.Workflow)(nil); listed.GetLeftOutSince() == nil; {
+		all, err := e.Client().ListWorkflows(ctx)
+		if err != nil || len(all) != 2 {
+			t.Fatal(all, err)
+		}
+		listed = all[1]
+	}
+	event := push()
+	if len(event.Runs) != 1 || event.Runs[0].Workflow != "fresh" || len(event.Refused) != 1 || !errors.Is(event.Refused[0].Err, sdk.ErrWorkflowUnserved) {
+		t.Fatalf("unserved: %v", event)
+	}
+	if _, err := legacy.Start(ctx, e.Client(), 0); err != nil {
+		t.Errorf("it can be started: %v", err)
+	}
+	if err := e.StartWorker(ctx, worker.Config{ID: "w2"}, legacy); err != nil {
+		t.Fatal(err)
+	}
+	if event := push(); len(event.Runs) != 2 || len(event.Refused) != 0 {
+		t.Errorf("served again: %v", event)
 	}
 }

@@ -59,6 +59,9 @@ type Config struct {
 	// Preset of the membership's timing: how soon a killed worker is missed.
 	// Defaults to cluster.LocalConfig, 1.2 to 1.8 s.
 	Preset cluster.Preset
+	// UnservedAfter is how long no worker may serve a workflow until events start
+	// none of its runs. Defaults to 24 h; negative: for ever.
+	UnservedAfter time.Duration
 	// Logger of server and workers. Defaults to none.
 	Logger *slog.Logger
 }
@@ -159,6 +162,7 @@ func (e *Engine) start(ctx context.Context) error {
 
 func (e *Engine) startServer(ctx context.Context, c node.Config) error {
 	c.ID, c.Store, c.Preset, c.Logger = "server", e.config.Store, e.config.Preset, e.config.Logger
+	c.UnservedAfter = e.config.UnservedAfter
 	server, err := node.Start(ctx, c)
 	if err != nil {
 		return err

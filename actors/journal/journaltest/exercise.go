@@ -61,6 +61,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"Definitions", testDefinitions},
 		{"ChosenVersions", testChosenVersions},
 		{"RetiredWorkflows", testRetiredWorkflows},
+		{"UnservedWorkflows", testUnservedWorkflows},
 		{"DeleteFinished", testDeleteFinished},
 		{"DeleteFamilies", testDeleteFamilies},
 		{"DeleteLargeFamily", testDeleteLargeFamily},
@@ -382,6 +383,7 @@ func testCanceledContext(t *testing.T, s journal.Store) {
 	wantCode(t, "bound counts", err, messages.CodeJournalUnavailable)
 	wantCode(t, "put definition", s.PutDefinition(ctx, journal.Definition{Hash: "h"}), messages.CodeJournalUnavailable)
 	wantCode(t, "choose a version", s.ChooseVersion(ctx, "w", "h", epoch), messages.CodeJournalUnavailable)
+	wantCode(t, "note unserved", s.NoteUnserved(ctx, []string{"w"}, epoch), messages.CodeJournalUnavailable)
 	wantCode(t, "retire", s.RetireWorkflow(ctx, "w", epoch), messages.CodeJournalUnavailable)
 	_, err = s.DeleteFinished(ctx, epoch, 10)
 	wantCode(t, "delete", err, messages.CodeJournalUnavailable)

@@ -143,3 +143,36 @@ func testRetiredWorkflows(t *testing.T, s journal.Store) {
 	register(t, s, later)
 	wantEqual(t, "registered later", must[[]journal.Workflow](t)(s.Workflows(ctx))[2], journal.Workflow{Definition: later})
 }
+
+func testUnservedWorkflows(t *testing.T, s journal.Store) {
+	ctx := t.Context()
+	register(t, s, definition("a1", "a", "1", 0), definition("b1", "b", "1", 0), definition("c1", "c", "1", 0))
+	note := func(what string, names []string, since time.Time, want ...time.Time) {
+		t.Helper()
+		if err := s.NoteUnserved(ctx, names, since); err != nil {
+			t.Fatal(err)
+		}
+		var got []time.Time
+		for _, w := range must[[]journal.Workflow](t)(s.Workflows(ctx)) {
+			got = append(got, w.UnservedSince)
+			wantEqual(t, what, w.RetiredAt, time.Time{})
+		}
+		wantEqual(t, what, got, want)
+	}
+	var served time.Time
+	later := epoch.Add(time.Hour)
+	note("none", nil, epoch, served, served, served)
+	note("two", []string{"a", "c"}, epoch, epoch, served, epoch)
+	note("all", []string{"a", "b", "c", "none", "x\x00"}, later, epoch, later, epoch)
+	register(t, s, definition("a2", "a", "2", time.Minute))
+	note("a new version", nil, later, epoch, later, epoch)
+	note("served", []string{"c", "a", "none"}, served, served, later, served)
+	note("served again", []string{"c"}, served, served, later, served)
+	note("unserved again", []string{"c"}, later, served, later, later)
+	if err := s.RetireWorkflow(ctx, "b", epoch); err != nil {
+		t.Fatal(err)
+	}
+	if w := must[[]journal.Workflow](t)(s.Workflows(ctx))[1]; !w.RetiredAt.Equal(epoch) || !w.UnservedSince.Equal(later) {
+		t.Errorf("retired and unserved: %+v", w)
+	}
+}

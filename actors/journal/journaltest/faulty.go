@@ -432,6 +432,11 @@ func (f *Faulty) RetireWorkflow(ctx context.Context, name string, at time.Time) 
 	return f.name(ctx, func(m *journal.Memory) error { return m.RetireWorkflow(context.Background(), name, at) })
 }
 
+// NoteUnserved implements journal.Store.
+func (f *Faulty) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	return f.name(ctx, func(m *journal.Memory) error { return m.NoteUnserved(context.Background(), names, since) })
+}
+
 // name changes what is recorded of the name of a workflow.
 func (f *Faulty) name(ctx context.Context, set func(*journal.Memory) error) (err error) {
 	if err := (Fault{}).wait(ctx); err != nil {

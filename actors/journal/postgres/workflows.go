@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,14 +62,15 @@ func (s *Store) definitions(ctx context.Context, what, sql string, args ...any) 
 
 // Workflows implements journal.Store.
 func (s *Store) Workflows(ctx context.Context) ([]journal.Workflow, error) {
-	const sql = "SELECT d.hash, d.name, d.registered_at, d.data, CASE WHEN w.chosen_at > n.registered_at THEN w.chosen_at ELSE 0 END, coalesce(w.retired_at, 0) " +
+	const sql = "SELECT d.hash, d.name, d.registered_at, d.data, CASE WHEN w.chosen_at > n.registered_at THEN w.chosen_at ELSE 0 END, coalesce(w.retired_at, 0), coalesce(w.unserved_since, 0) " +
 		"FROM (SELECT DISTINCT ON (name) name, hash, registered_at FROM limpet_definitions ORDER BY name, registered_at DESC, hash DESC) n " +
 		"LEFT JOIN limpet_workflows w ON w.name = n.name " +
 		"JOIN limpet_definitions d ON d.hash = CASE WHEN w.chosen_at > n.registered_at THEN w.chosen ELSE n.hash END ORDER BY d.name"
 	return collect(ctx, s, "read the current definitions", func(row pgx.CollectableRow) (w journal.Workflow, err error) {
-		var at, chosen, retired int64
-		err = row.Scan(&w.Hash, &w.Name, &at, &w.Data, &chosen, &retired)
-		w.RegisteredAt, w.ChosenAt, w.RetiredAt = journal.FromMicros(at), journal.FromMicros(chosen), journal.FromMicros(retired)
+		var at, chosen, retired, unserved int64
+		err = row.Scan(&w.Hash, &w.Name, &at, &w.Data, &chosen, &retired, &unserved)
+		w.RegisteredAt, w.ChosenAt = journal.FromMicros(at), journal.FromMicros(chosen)
+		w.RetiredAt, w.UnservedSince = journal.FromMicros(retired), journal.FromMicros(unserved)
 		return w, err
 	}, sql)
 }
@@ -91,14 +93,24 @@ func (s *Store) ChooseVersion(ctx context.Context, name, hash string, at time.Ti
 
 // RetireWorkflow implements journal.Store.
 func (s *Store) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
-	if !isText(name) {
-		return nil
-	}
-	const sql = "INSERT INTO limpet_workflows AS old (name, retired_at) " +
-		"SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM limpet_definitions WHERE name = $1) " +
-		"ON CONFLICT (name) DO UPDATE SET retired_at = excluded.retired_at WHERE (old.retired_at = 0) <> (excluded.retired_at = 0)"
-	return s.write(ctx, "retire a workflow", func(ctx context.Context, conn *pgxpool.Conn) error {
-		_, err := conn.Exec(ctx, sql, name, journal.Micros(at))
+	return s.noteSince(ctx, "retire a workflow", "retired_at", []string{name}, at)
+}
+
+// NoteUnserved implements journal.Store.
+func (s *Store) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	return s.noteSince(ctx, "note what no worker serves", "unserved_since", names, since)
+}
+
+// noteSince notes of names since when something is so, in a column; one that is
+// noted stays, until the zero time takes it away.
+func (s *Store) noteSince(ctx context.Context, what, column string, names []string, at time.Time) error {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !isText(name) })
+	sql := "INSERT INTO limpet_workflows AS old (name, " + column + ") " +
+		"SELECT name, $2 FROM (SELECT DISTINCT name FROM limpet_definitions WHERE name = ANY($1) ORDER BY name) known " +
+		"ON CONFLICT (name) DO UPDATE SET " + column + " = excluded." + column +
+		" WHERE (old." + column + " = 0) <> (excluded." + column + " = 0)"
+	return s.write(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
+		_, err := conn.Exec(ctx, sql, names, journal.Micros(at))
 		return err
 	})
 }

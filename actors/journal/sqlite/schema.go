@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -167,3 +167,6 @@ CREATE TABLE workflows (
 
 // schema10: since when a workflow starts no new runs; 0 if it does.
 const schema10 = "ALTER TABLE workflows ADD COLUMN retired_at INTEGER NOT NULL DEFAULT 0;"
+
+// schema11: since when no worker serves a workflow; 0 while one does.
+const schema11 = "ALTER TABLE workflows ADD COLUMN unserved_since INTEGER NOT NULL DEFAULT 0;"

@@ -107,7 +107,7 @@ func currentVersions(conn *sqlite.Conn) (out []journal.Workflow, err error) {
 	for i := range out {
 		of[out[i].Name] = &out[i]
 	}
-	err = each(conn, "SELECT name, chosen, chosen_at, retired_at FROM workflows", func(s *sqlite.Stmt) bool {
+	err = each(conn, "SELECT name, chosen, chosen_at, retired_at, unserved_since FROM workflows", func(s *sqlite.Stmt) bool {
 		w := of[s.ColumnText(0)]
 		if w == nil {
 			return true
@@ -115,7 +115,7 @@ func currentVersions(conn *sqlite.Conn) (out []journal.Workflow, err error) {
 		if at := journal.FromMicros(s.ColumnInt64(2)); at.After(w.RegisteredAt) {
 			w.Hash, w.ChosenAt = s.ColumnText(1), at
 		}
-		w.RetiredAt = journal.FromMicros(s.ColumnInt64(3))
+		w.RetiredAt, w.UnservedSince = journal.FromMicros(s.ColumnInt64(3)), journal.FromMicros(s.ColumnInt64(4))
 		return true
 	})
 	return out, err
@@ -141,15 +141,29 @@ func (s *Store) ChooseVersion(ctx context.Context, name, hash string, at time.Ti
 
 // RetireWorkflow implements journal.Store.
 func (s *Store) RetireWorkflow(ctx context.Context, name string, at time.Time) error {
-	const sql = "INSERT INTO workflows (name, retired_at) SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM definitions WHERE name = ?1) " +
-		"ON CONFLICT (name) DO UPDATE SET retired_at = excluded.retired_at WHERE (retired_at = 0) <> (excluded.retired_at = 0)"
-	return s.write(ctx, "retire a workflow", func(w *writer) error {
+	return s.noteSince(ctx, "retire a workflow", "retired_at", []string{name}, at)
+}
+
+// NoteUnserved implements journal.Store.
+func (s *Store) NoteUnserved(ctx context.Context, names []string, since time.Time) error {
+	return s.noteSince(ctx, "note what no worker serves", "unserved_since", names, since)
+}
+
+// noteSince notes of names since when something is so, in a column; one that is
+// noted stays, until the zero time takes it away.
+func (s *Store) noteSince(ctx context.Context, what, column string, names []string, at time.Time) error {
+	sql := "INSERT INTO workflows (name, " + column + ") SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM definitions WHERE name = ?1) " +
+		"ON CONFLICT (name) DO UPDATE SET " + column + " = excluded." + column + " WHERE (" + column + " = 0) <> (excluded." + column + " = 0)"
+	return s.write(ctx, what, func(w *writer) error {
 		stmt, err := w.conn.Prepare(sql)
-		if err != nil {
-			return err
+		for _, name := range names {
+			if err != nil {
+				return err
+			}
+			stmt.BindText(1, name)
+			stmt.BindInt64(2, journal.Micros(at))
+			err = run(stmt)
 		}
-		stmt.BindText(1, name)
-		stmt.BindInt64(2, journal.Micros(at))
-		return run(stmt)
+		return err
 	})
 }

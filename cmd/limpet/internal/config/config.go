@@ -41,6 +41,7 @@ type Values struct {
 	Join          []string
 	Preset        string
 	Retention     time.Duration
+	UnservedAfter time.Duration
 	// How runs are placed: see placement.Config.
 	MovesPerSecond int
 	HeldLoadBound  float64
@@ -73,8 +74,9 @@ type Setting struct {
 	choices []string
 	// A number is -1, or from least to most.
 	least, most float64
-	// A duration is -1s, or from shortest to longest.
+	// A duration is -1s, or 0 if that is off, or from shortest to longest.
 	shortest, longest time.Duration
+	off               bool
 	// hidden values are never shown; a URL is shown without its password.
 	hidden, url bool
 	// from names the setting of a file that holds the value.
@@ -149,6 +151,8 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Preset }},
 	{Name: "retention", Default: "168h", Help: "how long finished runs are kept; -1s means for ever", Scope: Server, shortest: time.Second, longest: century,
 		field: func(v *Values) any { return &v.Retention }},
+	{Name: "unserved-after", Default: "24h", Help: "how long no worker may serve a workflow until events start none of its runs; 0 means for ever", Scope: Server, off: true, shortest: time.Second, longest: century,
+		field: func(v *Values) any { return &v.UnservedAfter }},
 	{Name: "moves-per-second", Default: "200", Help: "how many runs may leave draining workers in a second, for each pool; -1 means no limit", Scope: Server, least: 1, most: 1e6,
 		field: func(v *Values) any { return &v.MovesPerSecond }},
 	{Name: "held-load-bound", Default: "1.25", Help: "how many times the mean load a worker may have that is preferred for the shared state it holds; -1 means that what workers hold is of no account", Scope: Server, least: 1, most: 1000,

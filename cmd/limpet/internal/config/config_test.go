@@ -55,6 +55,8 @@ func samples(s Setting) [3]string {
 			}
 		}
 		return [3]string(others[:3])
+	case s.off:
+		return [3]string{"11s", "12m", "0s"}
 	case s.Kind() == "duration":
 		return [3]string{"11s", "12m", "-1s"}
 	case s.Kind() == "true or false":
@@ -193,6 +195,8 @@ func TestFaultsSayWhere(t *testing.T) {
 		"environment":       {"", map[string]string{"LIMPET_RETENTION": "7 days", "LIMPET_LOG_JSON": "si"}, nil, []string{"LIMPET_RETENTION: ", "LIMPET_LOG_JSON: "}},
 		"numbers":           {"moves_per_second: 1.5\nheld_load_bound: much\n", nil, nil, []string{"FILE:1: moves_per_second: ", "FILE:2: held_load_bound: "}},
 		"range":             {"held_load_bound: 0.5\nheld_load_free: NaN\n", nil, []string{"--moves-per-second=0"}, []string{"FILE:1: held-load-bound 0.5 is neither -1 nor from 1 to 1000", "FILE:2: held-load-free NaN is", "--moves-per-second: moves-per-second 0 is neither -1 nor from 1 to 1e+06"}},
+		"off or range":      {"unserved_after: -1s\n", nil, nil, []string{"FILE:1: unserved-after -1s is neither 0s nor from 1s to 876000h0m0s"}},
+		"too short":         {"", map[string]string{"LIMPET_UNSERVED_AFTER": "500ms"}, nil, []string{"LIMPET_UNSERVED_AFTER: unserved-after 500ms is neither 0s nor from 1s"}},
 		"choice by a flag":  {"", nil, []string{"--log-level", "loud"}, []string{`--log-level: log-level "loud" is none of debug, info, warn, error`}},
 		"both":              {"", map[string]string{"LIMPET_SECRET": "hush", "LIMPET_SECRET_FILE": "x"}, nil, []string{"both LIMPET_SECRET and LIMPET_SECRET_"}},
 		"both in a file":    {"store: memory\nstore_file: x\n", nil, nil, []string{"both FILE:1 and FILE:2 are given"}},

@@ -204,8 +204,12 @@ func (r *resolver) check(s Setting) {
 	case *float64:
 		number = *field
 	case *time.Duration:
-		if *field != -time.Second && (*field < s.shortest || *field > s.longest) {
-			r.fault("%s: %s %s is neither -1s nor from %s to %s", r.origins[s.Name], s.Name, *field, s.shortest, s.longest)
+		none := -time.Second
+		if s.off {
+			none = 0
+		}
+		if *field != none && (*field < s.shortest || *field > s.longest) {
+			r.fault("%s: %s %s is neither %s nor from %s to %s", r.origins[s.Name], s.Name, *field, none, s.shortest, s.longest)
 		}
 		return
 	default:
