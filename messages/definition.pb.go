@@ -555,7 +555,9 @@ type WorkerInfo struct {
 	Host          string                `protobuf:"bytes,12,opt,name=host,proto3" json:"host,omitempty"`
 	ProcessId     int32                 `protobuf:"varint,13,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
 	// Its steps are served by an HTTP endpoint, so no state stays with it.
-	Webhook       bool `protobuf:"varint,14,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	Webhook bool `protobuf:"varint,14,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// It understands Dispatch.input_shared.
+	SharesInputs  bool `protobuf:"varint,15,opt,name=shares_inputs,json=sharesInputs,proto3" json:"shares_inputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +690,13 @@ func (x *WorkerInfo) GetWebhook() bool {
 	return false
 }
 
+func (x *WorkerInfo) GetSharesInputs() bool {
+	if x != nil {
+		return x.SharesInputs
+	}
+	return false
+}
+
 var File_definition_proto protoreflect.FileDescriptor
 
 const file_definition_proto_rawDesc = "" +
@@ -736,7 +745,7 @@ const file_definition_proto_rawDesc = "" +
 	"\x04LESS\x10\x02\x12\x11\n" +
 	"\rLESS_OR_EQUAL\x10\x03\x12\v\n" +
 	"\aGREATER\x10\x04\x12\x14\n" +
-	"\x10GREATER_OR_EQUAL\x10\x05\"\x92\x04\n" +
+	"\x10GREATER_OR_EQUAL\x10\x05\"\xb7\x04\n" +
 	"\n" +
 	"WorkerInfo\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
@@ -756,7 +765,8 @@ const file_definition_proto_rawDesc = "" +
 	"\x04host\x18\f \x01(\tR\x04host\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\r \x01(\x05R\tprocessId\x12\x18\n" +
-	"\awebhook\x18\x0e \x01(\bR\awebhook\x1a9\n" +
+	"\awebhook\x18\x0e \x01(\bR\awebhook\x12#\n" +
+	"\rshares_inputs\x18\x0f \x01(\bR\fsharesInputs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*;\n" +

@@ -400,6 +400,16 @@ func (m *WorkerInfo) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.SharesInputs {
+		i--
+		if m.SharesInputs {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x78
+	}
 	if m.Webhook {
 		i--
 		if m.Webhook {
@@ -726,6 +736,9 @@ func (m *WorkerInfo) SizeVT() (n int) {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.ProcessId))
 	}
 	if m.Webhook {
+		n += 2
+	}
+	if m.SharesInputs {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -2179,6 +2192,26 @@ func (m *WorkerInfo) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Webhook = bool(v != 0)
+		case 15:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SharesInputs", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.SharesInputs = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -135,6 +135,9 @@ type Dispatch struct {
 	// them by RecordedCalls when the step makes them again: together they may be far
 	// larger than a message.
 	RecordedCalls int32 `protobuf:"varint,28,opt,name=recorded_calls,json=recordedCalls,proto3" json:"recorded_calls,omitempty"`
+	// The input is left out: another attempt of the run was sent to the worker with
+	// it. A worker that holds none answers AttemptUnknown, and gets all of it.
+	InputShared   bool `protobuf:"varint,29,opt,name=input_shared,json=inputShared,proto3" json:"input_shared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +359,13 @@ func (x *Dispatch) GetRecordedCalls() int32 {
 		return x.RecordedCalls
 	}
 	return 0
+}
+
+func (x *Dispatch) GetInputShared() bool {
+	if x != nil {
+		return x.InputShared
+	}
+	return false
 }
 
 // HandOff asks a worker for the local state of a run that is about to leave it,
@@ -4931,7 +4941,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xa9\b\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xcc\b\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -4963,7 +4973,8 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x12\x18\n" +
 	"\asuspect\x18\x1b \x01(\bR\asuspect\x12%\n" +
-	"\x0erecorded_calls\x18\x1c \x01(\x05R\rrecordedCalls\x1a:\n" +
+	"\x0erecorded_calls\x18\x1c \x01(\x05R\rrecordedCalls\x12!\n" +
+	"\finput_shared\x18\x1d \x01(\bR\vinputShared\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +

@@ -49,6 +49,18 @@ func (m *Dispatch) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.InputShared {
+		i--
+		if m.InputShared {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xe8
+	}
 	if m.RecordedCalls != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecordedCalls))
 		i--
@@ -4466,6 +4478,9 @@ func (m *Dispatch) SizeVT() (n int) {
 	if m.RecordedCalls != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecordedCalls))
 	}
+	if m.InputShared {
+		n += 3
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -7003,6 +7018,26 @@ func (m *Dispatch) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 29:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field InputShared", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.InputShared = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

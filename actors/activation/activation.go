@@ -293,9 +293,9 @@ func (a *Activation) spawn(msg *SpawnResolved) run.Spawn {
 	if st == nil || st.Worker == nil {
 		return in
 	}
-	serves, known := a.facts.Serves(st.Worker, msg.Def)
-	in.OnWorker = serves
-	if !known && msg.Message.Sticky {
+	info := a.facts.InfoOf(st.Worker)
+	in.OnWorker = run.HasSteps(info, msg.Def)
+	if info == nil && msg.Message.Sticky {
 		// A server that has just started has yet to ask the worker what it
 		// serves; the step asks again.
 		in.Err = messages.Errorf(messages.CodeUnavailable, "worker %q has not told this server yet what it serves", st.Worker.WorkerId)

@@ -103,7 +103,7 @@ func NewHost(cfg HostConfig) *Host {
 	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, SweepTurnAlone)
 	cfg.LineMax = cmp.Or(cfg.LineMax, LineMax)
 	cfg.LineLeast = cmp.Or(cfg.LineLeast, LineLeast)
-	cfg.Run.SlotsOf = cfg.Facts.Slots
+	cfg.Run.InfoOf = cfg.Facts.InfoOf
 	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{},
 		lines: map[int64]*line{}, parking: map[string]*parking{}}
 }

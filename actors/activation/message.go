@@ -20,11 +20,8 @@ type Facts interface {
 	// knew by then; false if it knows one that is newer.
 	LeaseMark() uint64
 	LeaseTerm(worker *messages.WorkerRef, mark uint64) (uint64, bool)
-	// Serves says whether a worker's process has all steps of a workflow
-	// registered; known is false if the process has not said so yet.
-	Serves(worker *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool)
-	// Slots are those of a worker's process; 0 if it has not said so yet.
-	Slots(worker *messages.WorkerRef) int
+	// InfoOf is what a worker's process has said of itself; nil if it has not yet.
+	InfoOf(worker *messages.WorkerRef) *messages.WorkerInfo
 	// UpWorkers are the ids of the workers that are up.
 	UpWorkers() []string
 	// Absences are the times without any server, as far as they are known.

@@ -209,10 +209,12 @@ func (s *script) Waits(change int) int {
 	return s.waits
 }
 func (s *script) Absences() []run.Absence { return nil }
-func (s *script) Serves(*messages.WorkerRef, *messages.WorkflowDefinition) (bool, bool) {
-	return true, !s.unknown
+func (s *script) InfoOf(w *messages.WorkerRef) *messages.WorkerInfo {
+	if s.unknown {
+		return nil
+	}
+	return s.infoOf(w.WorkerId)
 }
-func (s *script) Slots(*messages.WorkerRef) int { return 2 }
 func (s *script) LeaseTerm(w *messages.WorkerRef, mark uint64) (uint64, bool) {
 	newest := s.terms[w.WorkerId]
 	return newest[1], mark >= newest[0]
@@ -416,7 +418,11 @@ func (s *script) news(worker, state string) {
 func newsOf(s *script, worker, state string) run.WorkerChanged {
 	st := map[string]run.WorkerState{"up": run.WorkerUp, "draining": run.WorkerDraining, "gone": run.WorkerGone}[state]
 	return run.WorkerChanged{Worker: workerRef(worker), State: st, Reason: messages.Reason_REASON_WORKER_LOST,
-		Info: &messages.WorkerInfo{WorkerId: worker, Incarnation: "i1", Workflows: []*messages.WorkflowDefinition{s.def}}}
+		Info: s.infoOf(worker)}
+}
+
+func (s *script) infoOf(worker string) *messages.WorkerInfo {
+	return &messages.WorkerInfo{WorkerId: worker, Incarnation: "i1", Slots: 2, Workflows: []*messages.WorkflowDefinition{s.def}}
 }
 
 // result is that of the newest attempt.

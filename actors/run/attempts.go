@@ -151,14 +151,14 @@ func (m *Machine) dispatchRefused(i int, reason messages.Reason) {
 	}
 }
 
-// attemptUnknown: the process that should have the attempt never saw it, so
-// the same attempt is sent for good.
+// attemptUnknown: the process that should have the attempt never saw it, or lacks
+// its input, so the same attempt is sent for good.
 func (m *Machine) attemptUnknown(i int) {
 	if m.s.Cancel != nil {
-		if m.contacts[i].takeUp {
-			// It may be the take-up's answer. The cancel's says also that the
-			// attempt will not start any more.
-			m.contacts[i].takeUp = false
+		if c := &m.contacts[i]; c.takeUp || c.shares {
+			// It may be the answer to what was sent before. The cancel's says also
+			// that the attempt will not start any more.
+			c.takeUp, c.shares = false, false
 			m.cancelAttempt(i)
 			return
 		}

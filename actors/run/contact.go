@@ -14,6 +14,8 @@ type contact struct {
 	heardAt time.Time
 	// unread is what the worker was sent, in bytes, until it has answered.
 	unread int
+	// shares: it was sent without the input, for the worker should have it.
+	shares bool
 	// takeUp: the attempt was dispatched by an earlier activation, or the
 	// worker was out of reach since; takenUpAt says when it was asked for.
 	takeUp    bool

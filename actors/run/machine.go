@@ -46,9 +46,12 @@ type Config struct {
 	// so long is asked what became of it, for what it said may have been lost.
 	// Default 30 s.
 	ReassureAfter time.Duration
-	// SlotsOf says how many slots a worker's process has; 0 if that is not known
-	// yet. nil: any number.
-	SlotsOf func(worker *messages.WorkerRef) int
+	// InfoOf is what a worker's process has said of itself; nil if it has not yet.
+	// Defaults to workers with any number of slots.
+	InfoOf func(worker *messages.WorkerRef) *messages.WorkerInfo
+	// ShareFrom is how large an input is that is sent once for attempts which are
+	// on one worker at the same time. Default 16 KiB.
+	ShareFrom int
 }
 
 func (c Config) withDefaults() Config {
@@ -69,6 +72,12 @@ func (c Config) withDefaults() Config {
 	set(&c.TryFor, 5*time.Second)
 	set(&c.NotOfferedAfter, 5*time.Minute)
 	set(&c.ReassureAfter, 30*time.Second)
+	if c.InfoOf == nil {
+		c.InfoOf = func(*messages.WorkerRef) *messages.WorkerInfo { return &messages.WorkerInfo{Slots: messages.SlotsMax} }
+	}
+	if c.ShareFrom == 0 {
+		c.ShareFrom = 16 << 10
+	}
 	return c
 }
 

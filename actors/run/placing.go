@@ -138,9 +138,10 @@ func (m *Machine) dispatch(i int, to *messages.WorkerRef, grant uint64) bool {
 	if m.s.isSticky() {
 		epoch = m.s.Binding.Epoch
 	}
+	shares := m.hasInput(to)
 	m.emit(&messages.Event{Kind: &messages.Event_StepDispatched{StepDispatched: &messages.StepDispatched{
 		Step: st.Def.Name, Attempt: st.Attempt + 1, Epoch: epoch, Worker: to}}})
-	m.contacts[i] = contact{}
+	m.contacts[i] = contact{shares: shares}
 	m.sendDispatch(i, grant)
 	return true
 }
@@ -171,7 +172,7 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 		ReadyUs: m.turnOf(st).UnixMicro(), ParentRun: m.s.Start.ParentRun, Rebuild: st.Rebuild != nil, Suspect: st.suspect(),
 	}
 	if !c.takeUp {
-		m.fill(d, st)
+		m.fill(d, st, c.shares)
 		c.unread = d.SizeVT()
 	}
 	m.later(SendWorker{st.Worker, d})
@@ -182,8 +183,11 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 func (m *Machine) turnOf(st *Step) time.Time { return later(st.ReadyAt, m.fullAt) }
 
 // fill adds what only the execution of an attempt needs.
-func (m *Machine) fill(d *messages.Dispatch, st *Step) {
-	d.Input, d.Metadata = m.s.Start.Input, m.s.Start.Metadata
+func (m *Machine) fill(d *messages.Dispatch, st *Step, shares bool) {
+	d.Metadata, d.InputShared = m.s.Start.Metadata, shares
+	if !shares {
+		d.Input = m.s.Start.Input
+	}
 	d.ExecutionTimeoutMs = messages.TimeoutNeverMs
 	if t, ok := st.Def.ExecutionTimeout(); ok {
 		d.ExecutionTimeoutMs = t.Milliseconds()

@@ -47,7 +47,7 @@ type property struct {
 }
 
 func (p *property) config() Config {
-	return Config{SlotsOf: func(*messages.WorkerRef) int { return p.slots }}
+	return Config{InfoOf: func(*messages.WorkerRef) *messages.WorkerInfo { return &messages.WorkerInfo{Slots: int32(p.slots)} }}
 }
 
 // hasRoom checks that an entry sends no more than the worker has slots.

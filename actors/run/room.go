@@ -14,6 +14,8 @@ import (
 //	bytes  Nothing more is sent while RunDispatchBytesMax of what was sent, or more,
 //	       has not been answered.
 //
+// An input is not sent again while the worker has it for another attempt.
+//
 // So the slots that others free go to others too, and the size of an input does not
 // multiply with the number of steps.
 
@@ -30,7 +32,8 @@ func (r *room) take(c *contact) { r.slots, r.bytes = r.slots-1, r.bytes-c.unread
 func (m *Machine) room() room {
 	r := room{messages.SlotsMax, messages.RunDispatchBytesMax}
 	if m.s.isSticky() {
-		r.slots = m.slotsOf(m.s.Binding.Worker)
+		// A worker that has not said yet how many it has has one.
+		r.slots = max(1, int(m.cfg.InfoOf(m.s.Binding.Worker).GetSlots()))
 	}
 	for i := range m.s.Steps {
 		c := &m.contacts[i]
@@ -41,12 +44,19 @@ func (m *Machine) room() room {
 	return r
 }
 
-// slotsOf is how many slots a worker has. One that has not said it has one.
-func (m *Machine) slotsOf(worker *messages.WorkerRef) int {
-	if m.cfg.SlotsOf == nil {
-		return messages.SlotsMax
+// hasInput says that a worker has the run's input for an attempt that is live, or
+// will have it before what is sent to it now. Should it not, it says so.
+func (m *Machine) hasInput(worker *messages.WorkerRef) bool {
+	if len(m.s.Start.Input) < m.cfg.ShareFrom || !m.cfg.InfoOf(worker).GetSharesInputs() {
+		return false
 	}
-	return max(1, m.cfg.SlotsOf(worker))
+	for i := range m.s.Steps {
+		st, c := &m.s.Steps[i], &m.contacts[i]
+		if st.Phase == Live && (c.heard || c.unread > 0) && c.revoke == 0 && sameProcess(st.Worker, worker) {
+			return true
+		}
+	}
+	return false
 }
 
 // awaitsRoom says what a step waits for that is ready, and whose run is bound.

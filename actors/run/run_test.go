@@ -194,7 +194,7 @@ func BenchmarkFan(b *testing.B) {
 			def := fan(of.sticky, messages.StepsMax)
 			for b.Loop() {
 				d := newDriver(def)
-				d.m.cfg.SlotsOf = func(*messages.WorkerRef) int { return of.slots }
+				d.m.cfg.InfoOf = func(*messages.WorkerRef) *messages.WorkerInfo { return &messages.WorkerInfo{Slots: int32(of.slots)} }
 				d.handle(Start{Started: &messages.RunStarted{Workflow: "wf"}})
 				for _, st := range def.Steps {
 					d.handle(d.succeed(st.Name, nil))

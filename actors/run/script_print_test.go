@@ -148,6 +148,7 @@ func (s *script) message(msg proto.Message) string {
 			{d.StateNew, fmt.Sprintf(" state-new=%q", d.StateReason.Words())},
 			{d.PreviousWorker != "", " previous=" + d.PreviousWorker},
 			{len(d.Input) > 0, " input=" + payload(d.Input)},
+			{d.InputShared, " input-shared"},
 			{len(d.Parents) > 0, fmt.Sprintf(" parents=%s", d.Parents)},
 			{len(d.HandedOff) > 0, " handed-off=" + handed(d.HandedOff)},
 		} {

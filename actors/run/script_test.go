@@ -35,6 +35,7 @@ import (
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s executed=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
 //	slots w1 2, slots w1 unknown what the server knows of it; any number if nothing is said
+//	workers share inputs
 //	up w1 lacking-workflow, up w1 lacking=b, draining w1, gone w1 reason
 //	pass 10s quietly             time passes, timers fire; what is sent again is not shown
 //	stands still 10s             time passes, timers fire afterwards
@@ -102,15 +103,20 @@ type script struct {
 	open     map[string]uint64 // newest question by step
 	asks     int
 	slots    map[string]int // of workers, by id
+	shares   bool           // they share inputs
 }
 
-func (s *script) config() Config { return Config{SlotsOf: s.slotsOf} }
+func (s *script) config() Config { return Config{InfoOf: s.infoOf} }
 
-func (s *script) slotsOf(worker *messages.WorkerRef) int {
-	if n, said := s.slots[worker.WorkerId]; said {
-		return n
+func (s *script) infoOf(worker *messages.WorkerRef) *messages.WorkerInfo {
+	n, said := s.slots[worker.WorkerId]
+	switch {
+	case !said:
+		n = messages.SlotsMax
+	case n == 0:
+		return nil
 	}
-	return messages.SlotsMax
+	return &messages.WorkerInfo{Slots: int32(n), SharesInputs: s.shares}
 }
 
 func (s *script) fatal(format string, args ...any) { s.d.Fatalf(s.t, format, args...) }
@@ -308,6 +314,8 @@ func (s *script) command(w words) {
 		s.restart()
 	case "slots":
 		s.slots[w.at(1)], _ = strconv.Atoi(w.at(2))
+	case "workers":
+		s.shares = true
 	case "shows":
 		s.shows(w.at(1))
 	case "waits-for":

@@ -149,6 +149,7 @@ func (m *Machine) resend() {
 			m.contacts[i].takeUp = true
 			m.sendDispatch(i, 0)
 		default:
+			m.contacts[i].shares = false
 			m.sendDispatch(i, 0)
 		}
 	}

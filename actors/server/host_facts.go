@@ -34,15 +34,7 @@ func (f facts) LeaseTerm(w *messages.WorkerRef, mark uint64) (uint64, bool) {
 	return f.h.cfg.Node.LeaseTermOf(w.WorkerId, w.Incarnation, mark)
 }
 
-func (f facts) Serves(ref *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool) {
-	info := f.info(ref)
-	return info != nil && run.HasSteps(info, def), info != nil
-}
-
-func (f facts) Slots(ref *messages.WorkerRef) int { return int(f.info(ref).GetSlots()) }
-
-// info is what a worker's process has said of itself; nil if it has not.
-func (f facts) info(ref *messages.WorkerRef) *messages.WorkerInfo {
+func (f facts) InfoOf(ref *messages.WorkerRef) *messages.WorkerInfo {
 	w, ok := f.h.roster.Worker(ref.WorkerId)
 	if !ok || w.Info.GetIncarnation() != ref.Incarnation {
 		return nil

@@ -3,9 +3,12 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/actorstest"
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -92,6 +95,45 @@ func TestHostTakesUpARunWithMoreRootsThanSlots(t *testing.T) {
 		}
 		if n := w.Events(big); n["*messages.Event_StepDispatched"] != 20 {
 			t.Errorf("%v: %s", n, w.History(big))
+		}
+	})
+}
+
+// A large input goes to a worker once for the attempts that are there together, and
+// each of them has the whole of it.
+func TestHostSendsALargeInputOnce(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		input := fmt.Appendf(nil, "%q", strings.Repeat("x", 20_000))
+		fan := w.fan(soft, 20)
+		var whole, shared atomic.Int32
+		for i, st := range fan.Steps {
+			f := w.Functions["fan"][st.Name]
+			w.Functions["fan"][st.Name] = func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
+				if string(a.Dispatch.Input) == string(input) {
+					whole.Add(1)
+				}
+				if a.Dispatch.InputShared {
+					shared.Add(1)
+				}
+				out, err := f(ctx, a)
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				return out, err
+			}
+		}
+		s := w.Server("s1")
+		w.WorkerWith("w1", w.Network.Host("w1"), 4, fan)
+		start := actorstest.StartOf("big", fan)
+		start.Start.Input = input
+		if _, err := s.Host.Engine().StartRuns(w.T.Context(), []*messages.StartRun{start}); err != nil {
+			w.T.Fatal(err)
+		}
+		w.Ends(s, "big", time.Minute, succeeded)
+		// The first comes with it.
+		if n := whole.Load(); n != 20 {
+			t.Errorf("%d of 20 steps had the whole input", n)
+		}
+		if n := shared.Load(); n != 19 {
+			t.Errorf("%d of 20 steps came without an input of their own, want 19", n)
 		}
 	})
 }

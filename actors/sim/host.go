@@ -63,20 +63,11 @@ func (f facts) LeaseTerm(w *messages.WorkerRef, mark uint64) (uint64, bool) {
 	return f.sv.lease.Term(processKey(w), mark)
 }
 
-func (f facts) Serves(ref *messages.WorkerRef, def *messages.WorkflowDefinition) (serves, known bool) {
-	w := f.sv.roster.up(ref.WorkerId)
-	if w == nil || w.inc() != ref.Incarnation {
-		return false, false
+func (f facts) InfoOf(ref *messages.WorkerRef) *messages.WorkerInfo {
+	if w := f.sv.roster.up(ref.WorkerId); w != nil && w.inc() == ref.Incarnation {
+		return w.info
 	}
-	return w.hasAll(def), true
-}
-
-func (f facts) Slots(ref *messages.WorkerRef) int {
-	w := f.sv.roster.up(ref.WorkerId)
-	if w == nil || w.inc() != ref.Incarnation {
-		return 0
-	}
-	return int(w.info.Slots)
+	return nil
 }
 
 func (f facts) UpWorkers() []string {

@@ -180,21 +180,6 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 	return nil
 }
 
-// hasRoom checks that a sticky run has no more attempts on its worker than that has
-// slots. Those that may wait for a child do not count.
-func (m *monitor) hasRoom(st *run.State, worker *messages.WorkerRef) error {
-	live, slots := 0, max(1, int(m.sim.world.slots[worker.WorkerId]))
-	for i := range st.Steps {
-		if step := &st.Steps[i]; step.Phase == run.Live && len(m.sim.work.byName[st.Def.Name].steps[step.Def.Name].children) == 0 {
-			live++
-		}
-	}
-	if st.Def.Sticky == messages.Sticky_STICKY_NONE || live <= slots {
-		return nil
-	}
-	return fmt.Errorf("%d attempts are sent to %s, which has %d slots", live, processKey(worker), slots)
-}
-
 // whyMove are the reasons for which a SOFT run may move.
 var whyMove = []messages.Reason{
 	messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_WORKER_LEFT, messages.Reason_REASON_WORKER_SUPERSEDED,
@@ -346,6 +331,9 @@ func (m *monitor) dispatches(to *messages.WorkerRef, msg *messages.Dispatch) err
 		m.suspects[key] = true
 		m.counts.Suspects++
 	}
+	if msg.InputShared && !m.sim.byRef[processKey(to)].info.SharesInputs {
+		return fmt.Errorf("attempt %s goes without its input to %s, which does not understand that", key, processKey(to))
+	}
 	return nil
 }
 
@@ -382,6 +370,9 @@ func (m *monitor) executed(w *worker, d *messages.Dispatch) error {
 		return fmt.Errorf("%s runs %s again, %s did before", w.address, key, m.ran[key])
 	}
 	m.ran[key] = w.address
+	if string(d.Input) != "1" {
+		return fmt.Errorf("%s runs %s with the input %q", w.address, key, d.Input)
+	}
 	st := m.runs[d.RunId]
 	if step := st.Step(d.Step); st.Def.Sticky == messages.Sticky_STICKY_HARD && step.Phase == run.Live && step.Attempt == d.Attempt &&
 		st.Binding.Worker.WorkerId != w.id {

@@ -88,7 +88,7 @@ type Result struct {
 // Run simulates the cluster of a seed. With traced, the result has the last
 // lines of what happened; watch, if it is not nil, gets each of them.
 func Run(seed uint64, traced bool, watch func(string)) (res Result) {
-	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
+	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), runConfig: run.Config{ShareFrom: 1}, byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
 		deaf: map[[2]string]bool{}, heartbeats: map[string]heartbeat{}, storelessUntil: map[string]time.Time{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
 	s.clock = newClock()

@@ -62,7 +62,8 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 	w := &worker{proc: p, functions: map[uint64]*function{}, values: map[string]*value{}, handed: map[string]*messages.HandedOff{}, has: map[string]map[string]bool{}}
 	p.worker = w
 	w.info = &messages.WorkerInfo{WorkerId: id, Incarnation: w.inc(), Address: p.address, ActorId: "worker",
-		Slots: s.world.slots[id], StickyRunsMax: s.world.stickyMax[id], Workflows: workflows, Labels: s.world.labels[id]}
+		Slots: s.world.slots[id], StickyRunsMax: s.world.stickyMax[id], Workflows: workflows, Labels: s.world.labels[id],
+		SharesInputs: id != "w2"}
 	for _, d := range workflows {
 		steps := map[string]bool{}
 		for _, st := range d.Steps {

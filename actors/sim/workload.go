@@ -131,23 +131,6 @@ func (w *workload) add(dd *definition) {
 	w.order = append(w.order, dd)
 }
 
-// drawFan makes, for some seeds, a workflow of which more steps are ready at once
-// than any worker has slots.
-func (s *Sim) drawFan(d dice) {
-	if !d.chance(0.3) {
-		return
-	}
-	dd := &definition{Def: &messages.WorkflowDefinition{Name: "fan", Sticky: messages.Sticky(d.IntN(3))}, steps: map[string]*behaviour{}}
-	for i := range 8 + d.upTo(12) {
-		st := &messages.StepDefinition{Name: fmt.Sprintf("s%d", i), Retries: 1, BackoffMs: int64(d.upTo(2000))}
-		st.ScheduleTimeoutMs = int64(6 * time.Minute / time.Millisecond)
-		dd.Def.Steps = append(dd.Def.Steps, st)
-		dd.steps[st.Name] = &behaviour{least: time.Millisecond, most: d.between(5*time.Millisecond, time.Second), fails: pick(d, []float64{0, 0, 0.2})}
-	}
-	s.work.add(dd)
-	s.work.starts = append(s.work.starts, dd.Def.Name)
-}
-
 func (s *Sim) drawBehaviour(children []string) *behaviour {
 	d := s.dice
 	b := &behaviour{fails: pick(d, []float64{0, 0, 0.2, 0.7}), final: 0.1, stubborn: 0.1}

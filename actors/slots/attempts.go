@@ -84,7 +84,7 @@ func (c *Core) start(now time.Time, a *attempt) {
 		a.limit, a.deadline = timeout, now.Add(timeout)
 	}
 	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
-	if a.waited || a.dispatch.Suspect || a.dispatch.SizeVT() >= AnsweredBytes {
+	if a.waited || a.dispatch.Suspect || !a.dispatch.InputShared && a.dispatch.SizeVT() >= AnsweredBytes {
 		c.sendStarted(now, a)
 	}
 	c.retime(a)

@@ -212,6 +212,9 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	case c.handedOffUnder(d):
 		c.withdraw(d.RunId, d.Step, d.Attempt)
 		c.refuse(from, d, messages.Reason_REASON_HANDED_OFF)
+	case d.InputShared && !c.share(d):
+		// The run sends it with its input now.
+		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
 	case !c.cfg.Knows(d.Workflow, d.Step):
 		c.refuse(from, d, messages.Reason_REASON_STEP_GONE)
 	case c.drain.turnsAway(d):

@@ -273,3 +273,18 @@ func (c *Core) handedOffUnder(d *messages.Dispatch) bool {
 	r := c.runs[d.RunId]
 	return r != nil && d.Sticky != messages.Sticky_STICKY_NONE && d.Epoch <= r.handedEpoch
 }
+
+// share gives an attempt the input of another one of its run; false if there is none.
+func (c *Core) share(d *messages.Dispatch) bool {
+	r := c.runs[d.RunId]
+	if r == nil {
+		return false
+	}
+	for _, a := range r.held {
+		if a.dispatch != nil {
+			d.Input = a.dispatch.Input
+			return true
+		}
+	}
+	return false
+}

@@ -20,7 +20,7 @@ import (
 //	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
 //	       hands-off                            its workflow hands local state off
 //	       leased                               it acts only with a lease
-//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up suspect from= bytes=
+//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up suspect from= bytes= shared
 //	revoke r/s#1 from= | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	     lease-expired                          because of that
@@ -211,7 +211,7 @@ func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string
 	d.MaybeScanArgs(t, "term", &m.LeaseTerm)
 	var bytes int
 	d.MaybeScanArgs(t, "bytes", &bytes)
-	m.Input = make([]byte, bytes)
+	m.Input, m.InputShared = make([]byte, bytes), d.HasArg("shared")
 	if d.MaybeScanArgs(t, "timeout", &timeout) {
 		span, err := time.ParseDuration(timeout)
 		if err != nil {
@@ -262,6 +262,9 @@ func (s *script) print(actions []Action, prefix string) {
 func (s *script) line(a Action) string {
 	switch a.Kind {
 	case Start:
+		if a.Dispatch.InputShared {
+			return fmt.Sprintf("start %s with %d bytes", s.names[a.ID], len(a.Dispatch.Input))
+		}
 		return "start " + s.names[a.ID]
 	case Resume:
 		return "resume " + s.names[a.ID]

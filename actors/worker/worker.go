@@ -164,7 +164,7 @@ func (c Config) withDefaults() Config {
 	info.WorkerId, info.Incarnation, info.Address = self.WorkerID, self.Incarnation, self.Address
 	info.ActorId = messages.WorkerActorID(self.WorkerID, self.Incarnation)
 	info.StartedUs = time.Now().UnixMicro()
-	info.Slots = max(info.Slots, 1)
+	info.Slots, info.SharesInputs = max(info.Slots, 1), true
 	if info.Pool == "" {
 		info.Pool = messages.DefaultPool
 	}

@@ -62,7 +62,7 @@ var mutations = []mutation{
 	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
 		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
 	{"room: send more than the worker has slots", []change{{roomGo,
-		"		r.slots = m.slotsOf(m.s.Binding.Worker)\n", ""}}},
+		"		r.slots = max(1, ", "		r.slots = max(1000, "}}},
 	{"run: rebind a HARD run", []change{{placingGo,
 		"case b.Lost && m.s.soft():", "case b.Lost:"}}},
 	{"run: keep the epoch at a rebind", []change{{placingGo,
