@@ -129,9 +129,8 @@ func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit i
 
 // Active implements journal.Store.
 func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) ([]journal.Record, error) {
-	// "phase < 2" is what lets SQLite use the partial index.
 	return s.records(ctx, "read active runs", selectRows+rowColumns+
-		" FROM runs INDEXED BY runs_live WHERE phase < 2 AND phase = 0 AND run_id > ? ORDER BY run_id", shards, limit, after)
+		" FROM runs INDEXED BY runs_active WHERE phase = 0 AND run_id > ? ORDER BY run_id", shards, limit, after)
 }
 
 // records reads the runs of a query for rows that are of the shards, at most
@@ -168,7 +167,7 @@ func (s *Store) records(ctx context.Context, what, sql string, shards []int, lim
 
 // Heads implements journal.Store.
 func (s *Store) Heads(ctx context.Context, shards []int, after string, limit int) (out []journal.Head, err error) {
-	const active = "SELECT seq, shard, run_id FROM runs INDEXED BY runs_live WHERE phase < 2 AND phase = 0 AND run_id > ? ORDER BY run_id"
+	const active = "SELECT seq, shard, run_id FROM runs INDEXED BY runs_active WHERE phase = 0 AND run_id > ? ORDER BY run_id"
 	const newest = "SELECT max(number) FROM entries WHERE run = ?"
 	set := journal.NewShardSet(shards)
 	err = s.read(ctx, "read the heads of active runs", func(conn *sqlite.Conn) error {

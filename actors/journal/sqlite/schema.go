@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -170,3 +170,10 @@ const schema10 = "ALTER TABLE workflows ADD COLUMN retired_at INTEGER NOT NULL D
 
 // schema11: since when no worker serves a workflow; 0 while one does.
 const schema11 = "ALTER TABLE workflows ADD COLUMN unserved_since INTEGER NOT NULL DEFAULT 0;"
+
+// schema12: of the live runs only those in memory are looked for by id. Those that
+// wait in the journal cost nothing for it.
+const schema12 = `
+DROP INDEX runs_live;
+CREATE INDEX runs_active ON runs(run_id) WHERE phase = 0;
+`

@@ -32,7 +32,8 @@ type writer struct {
 	updates map[uint32]*sqlite.Stmt
 
 	// young and old are runs that entries were lately added to; when young is
-	// full it becomes old. Finished and dormant runs are not in them.
+	// full it becomes old. Finished and dormant runs are not in them, but those that
+	// wait in a line are: their turn may come soon.
 	young, old map[string]*liveRun
 	liveMax    int
 	// leaving are runs to be forgotten after the transaction.
@@ -208,10 +209,13 @@ func (w *writer) know(runID string, known *liveRun) {
 		w.old, w.young = w.young, make(map[string]*liveRun)
 	}
 	w.young[runID] = known
-	if phase(&known.row) != phaseActive {
+	if rests(&known.row) {
 		w.leaving = append(w.leaving, runID)
 	}
 }
+
+// rests says that nothing is soon added to a run.
+func rests(r *journal.Row) bool { return phase(r) != phaseActive && r.Line == 0 }
 
 func (w *writer) create(a *journal.Append) (*liveRun, error) {
 	row := *a.Row
@@ -265,7 +269,7 @@ func (w *writer) update(known *liveRun, now *journal.Row) error {
 		}
 	}
 	known.row = row
-	if phase(&row) != phaseActive {
+	if rests(&row) {
 		w.leaving = append(w.leaving, row.RunID)
 	}
 	return nil
