@@ -22,6 +22,7 @@ func codecs() connect.HandlerOption {
 		// The two names that Connect has for JSON.
 		connect.WithCodec(jsonCodec{"json"}),
 		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
+		connect.WithCodec(jsonCodec{readableJSON}),
 	)
 }
 
@@ -61,8 +62,8 @@ func (protoCodec) Unmarshal(data []byte, message any) error {
 // jsonCodec is Connect's JSON with two differences. A field that is not known is
 // refused. And inputs and payloads, which protobuf wants as base64 in a string,
 // may also stand in the request as the JSON that they are, unless that is a
-// string itself. Generated clients notice no difference, and a request can be
-// written by hand:
+// string itself; in the answer they do, if the codec is named readableJSON.
+// Generated clients notice no difference, and a request can be written by hand:
 //
 //	curl -H 'Content-Type: application/json' -d '{"workflow":"ask","input":{"dir":"/src"}}' \
 //	    http://127.0.0.1:7080/limpet.api.v1.LimpetService/StartRun
@@ -77,7 +78,11 @@ func (c jsonCodec) Marshal(message any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return protojson.Marshal(m)
+	answer, err := protojson.Marshal(m)
+	if err == nil && c.name == readableJSON {
+		answer = readable(answer, m.ProtoReflect().Descriptor())
+	}
+	return answer, err
 }
 
 func (c jsonCodec) Unmarshal(data []byte, message any) error {
@@ -97,9 +102,7 @@ func decodeJSON(data []byte, m proto.Message) error {
 		return err
 	}
 	if err := (protojson.UnmarshalOptions{}).Unmarshal(shape.withoutPayloads(), m); err != nil {
-		// The library draws the space after "proto:".
-		text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-		return messages.Errorf(messages.CodeInvalidArgument, "the request is no %s: %s", m.ProtoReflect().Descriptor().Name(), text)
+		return messages.Errorf(messages.CodeInvalidArgument, "the request is no %s: %s", m.ProtoReflect().Descriptor().Name(), shape.placed(err.Error()))
 	}
 	shape.putPayloads(m)
 	return nil

@@ -2,7 +2,7 @@
 // protocol, gRPC and gRPC-Web on one port, with health checks beside it.
 //
 // Data flow: HTTP request → deadline of its body → guard (host, origin, secret,
-// size) → codec (shape, counts) → handler: check everything → Backend → answer. Errors of the catalogue become Connect
+// size) → requests by hand → codec (shape, counts) → handler: check everything → Backend → answer. Errors of the catalogue become Connect
 // errors with an ErrorDetail in one place, the interceptor.
 //
 // Invariants:
@@ -97,7 +97,7 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		codecs(),
 	)
 	routes := http.NewServeMux()
-	routes.Handle(path, newGuard(g.config.Secret, local, address, service))
+	routes.Handle(path, newGuard(g.config.Secret, local, address, handwritten{service, path}))
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		alive := map[string]any{"alive": true}
 		if g.config.Times != nil {

@@ -3,8 +3,12 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -79,14 +83,34 @@ type payload struct{ run, start, end int }
 // lists and maps. It allocates only for payloads.
 func shapeOf(data []byte, of protoreflect.MessageDescriptor) (*shape, error) {
 	if !json.Valid(data) {
-		var v json.RawMessage
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "the request is not JSON: %w", json.Unmarshal(data, &v))
+		return nil, notJSON(data)
 	}
 	r := &shapeReader{shape: &shape{data: data}}
+	r.payload = r.given
 	if err := r.message(of, ""); err != nil {
 		return nil, err
 	}
 	return r.shape, nil
+}
+
+// notJSON says where a text is none.
+func notJSON(data []byte) error {
+	var v json.RawMessage
+	err := json.Unmarshal(data, &v)
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return messages.Errorf(messages.CodeInvalidArgument, "the request is not JSON: %w", err)
+	}
+	// The library counts the bytes that it has read, the wrong one too.
+	line, column := positionOf(data, min(int(syntax.Offset), len(data))-1)
+	return messages.Errorf(messages.CodeInvalidArgument, "the request is not JSON (line %d, column %d): %w", line, column, err)
+}
+
+// positionOf is the line and the column, in characters, of a byte; both count
+// from 1.
+func positionOf(data []byte, at int) (line, column int) {
+	before := data[:max(at, 0)]
+	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
 }
 
 // shapeReader goes through a text that is known to be JSON.
@@ -94,6 +118,8 @@ type shapeReader struct {
 	*shape
 	at  int
 	run int
+	// payload goes past the value of a bytes field.
+	payload func(field protoreflect.FieldDescriptor, path string) error
 }
 
 func (r *shapeReader) peek() byte {
@@ -210,32 +236,61 @@ func (r *shapeReader) field(field protoreflect.FieldDescriptor, path string) err
 			if n++; limited && n > most.Max {
 				return most.Over(path + string(field.Name()))
 			}
+			place := fmt.Sprintf("%s%s[%d]", path, field.Name(), n-1)
 			if field.Message() == nil || field.IsMap() {
-				r.skip()
-				return nil
+				return r.value(field, place)
 			}
 			r.run = n - 1
-			return r.message(field.Message(), fmt.Sprintf("%s%s[%d].", path, field.Name(), n-1))
+			return r.message(field.Message(), place+".")
 		})
-	case field.Message() != nil:
+	case field.Message() != nil && !field.IsMap():
 		return r.message(field.Message(), path+string(field.Name())+".")
-	case field.Kind() == protoreflect.BytesKind && c != '"' && c != 'n':
-		start := r.at
-		r.skip()
-		for _, p := range r.payloads[max(0, len(r.payloads)-1):] {
-			if p.run == r.run {
-				return messages.Errorf(messages.CodeInvalidArgument, "%s%s is given twice", path, field.Name())
-			}
-		}
-		r.payloads = append(r.payloads, payload{r.run, start, r.at})
+	case field.Kind() == protoreflect.BytesKind:
+		return r.payload(field, path)
 	default:
-		r.skip()
+		return r.value(field, path+string(field.Name()))
 	}
+}
+
+// value goes past a value that is no message. A name that its enum does not have
+// is refused.
+func (r *shapeReader) value(field protoreflect.FieldDescriptor, place string) error {
+	if field.Kind() != protoreflect.EnumKind || r.peek() != '"' {
+		r.skip()
+		return nil
+	}
+	values := field.Enum().Values()
+	name := r.name()
+	if values.ByName(protoreflect.Name(name)) != nil {
+		return nil
+	}
+	names := make([]string, values.Len())
+	for i := range names {
+		names[i] = string(values.Get(i).Name())
+	}
+	return messages.Errorf(messages.CodeInvalidArgument, "%s is %.128q, not one of %s", place, name, strings.Join(names, ", "))
+}
+
+// given notes JSON in the place of a bytes field.
+func (r *shapeReader) given(field protoreflect.FieldDescriptor, path string) error {
+	c, start := r.peek(), r.at
+	r.skip()
+	if c == '"' || c == 'n' {
+		return nil
+	}
+	for _, p := range r.payloads[max(0, len(r.payloads)-1):] {
+		if p.run == r.run {
+			return messages.Errorf(messages.CodeInvalidArgument, "%s%s is given twice", path, field.Name())
+		}
+	}
+	r.payloads = append(r.payloads, payload{r.run, start, r.at})
 	return nil
 }
 
-// withoutPayloads is the JSON with null, which is the absence of the field, for
-// each payload.
+// absent stands for a field that is not there.
+const absent = "null"
+
+// withoutPayloads is the JSON with null for each payload.
 func (s *shape) withoutPayloads() []byte {
 	if len(s.payloads) == 0 {
 		return s.data
@@ -243,10 +298,52 @@ func (s *shape) withoutPayloads() []byte {
 	var out []byte
 	from := 0
 	for _, p := range s.payloads {
-		out = append(append(out, s.data[from:p.start]...), "null"...)
+		out = append(append(out, s.data[from:p.start]...), absent...)
 		from = p.end
 	}
 	return append(out, s.data[from:]...)
+}
+
+// linePattern is how the library says where it found a fault.
+var linePattern = regexp.MustCompile(`\(line (\d+):(\d+)\)`)
+
+// placed is the text of the library's error about withoutPayloads, with the place
+// in the request.
+func (s *shape) placed(text string) string {
+	// The library draws the space after "proto:".
+	text = strings.TrimPrefix(strings.ReplaceAll(text, "\u00a0", " "), "proto: ")
+	found := linePattern.FindStringSubmatchIndex(text)
+	if found == nil {
+		return text
+	}
+	line, _ := strconv.Atoi(text[found[2]:found[3]]) // digits
+	column, _ := strconv.Atoi(text[found[4]:found[5]])
+	line, column = positionOf(s.data, s.original(offsetOf(s.withoutPayloads(), line, column)))
+	return fmt.Sprintf("%s(line %d, column %d)%s", text[:found[0]], line, column, text[found[1]:])
+}
+
+// offsetOf is the inverse of positionOf.
+func offsetOf(data []byte, line, column int) int {
+	at := 0
+	for ; line > 1; line-- {
+		at += bytes.IndexByte(data[at:], '\n') + 1
+	}
+	for ; column > 1 && at < len(data); column-- {
+		_, size := utf8.DecodeRune(data[at:])
+		at += size
+	}
+	return at
+}
+
+// original is where a byte of withoutPayloads is in the request.
+func (s *shape) original(at int) int {
+	for _, p := range s.payloads {
+		if at <= p.start {
+			break
+		}
+		at += p.end - p.start - len(absent)
+	}
+	return at
 }
 
 // putPayloads gives the payloads, without white space, to the decoded message.

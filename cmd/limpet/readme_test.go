@@ -35,8 +35,9 @@ func TestReadme(t *testing.T) {
 	background(t, exec.Command(words, "worker-1"), "worker is ready")
 	background(t, exec.Command(words, "worker-2"), "worker is ready")
 
-	run := ""
-	for _, line := range strings.Split(block(t, section(t, readme, "A worker"), "sh", 1), "\n") {
+	run, curled := "", ""
+	commands := strings.NewReplacer("\\\n", "", "127.0.0.1:7080", api).Replace(block(t, section(t, readme, "A worker"), "sh", 1))
+	for _, line := range strings.Split(commands, "\n") {
 		line = strings.TrimSpace(strings.SplitN(line, "  #", 2)[0])
 		if line == "" {
 			continue
@@ -49,12 +50,20 @@ func TestReadme(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", line, err, out)
 		}
 		t.Logf("%s\n%s", line, out)
+		if strings.HasPrefix(line, "curl") {
+			curled += string(out)
+		}
 		if id := regexp.MustCompile(`\b[0-9a-z]{26}\b`).Find(out); id != nil && strings.Contains(line, "run start") {
 			run = string(id)
 		}
 	}
 	if run == "" {
 		t.Fatal("the README starts no run")
+	}
+	for _, part := range []string{`"runId":`, `"input":{"dir":"sdk","word":"func"}`, `"output":`} {
+		if !strings.Contains(strings.ReplaceAll(curled, ": ", ":"), part) {
+			t.Errorf("curl prints no %s: %s", part, curled)
+		}
 	}
 }
 
