@@ -189,7 +189,7 @@ func (m *members) joinLiving(ctx context.Context) bool {
 		return false
 	}
 	m.filter.survey(ctx)
-	m.gossip.ContactLost(m.Unreached())
+	m.gossip.ContactLost(ctx, m.Unreached())
 	m.flush()
 	return m.seesAnotherServer(m.views.Get())
 }

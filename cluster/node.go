@@ -65,7 +65,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.members = newMembers(c, gossip.Config{
 		Self:    Member{Name: gossip.Name(c.ID, c.Incarnation), Role: c.Role},
 		Address: c.GossipAddress, AdvertiseHost: c.AdvertiseHost, Seeds: c.Join, Key: key, Preset: c.Preset, Transport: c.Transport,
-		Logger: c.Logger, Delay: &n.delay, Refused: n.Refused, Store: c.Store, Foreign: n.tellForeign,
+		Logger: c.Logger, Delay: &n.delay, Refused: n.Refused, Dial: c.Dial, Store: c.Store, Foreign: n.tellForeign,
 	}, membersHooks{appeared: func(address string) { n.remote.Reached(address) }, published: n.publish, returned: n.tellReturned})
 	n.lookup = newLookup(n)
 	n.members.leases.send = func(to *actor.PID, m any) {

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
+	"log"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -136,15 +140,47 @@ func TestJoinFailsWithTheCause(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
-	var log lines
+	var said lines
 	_, err = cluster.Start(t.Context(), cluster.Config{
-		Role: cluster.RoleWorker, ID: "w", Join: []string{address}, JoinTimeout: 300 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Role: cluster.RoleWorker, ID: "w", Join: []string{address}, JoinTimeout: 300 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&said, nil)),
 	})
 	if messages.CodeOf(err) != messages.CodeJoinFailed || !strings.Contains(err.Error(), "join "+address+": connection refused") {
 		t.Fatal(err)
 	}
-	if !strings.Contains(log.String(), "join "+address+": connection refused, trying again in ") {
-		t.Fatalf("log: %s", log.String())
+	if strings.Count(said.String(), "join "+address+": connection refused; trying again") != 1 {
+		t.Fatalf("it is not said once: %s", said.String())
+	}
+}
+
+// A seed that is something else is said to be what it is, once while it lasts.
+func TestJoinSaysWhatASeedIs(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"alive":true}`) }))
+	defer api.Close()
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	server := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "s", GossipAddress: "127.0.0.1:0"})
+	for address, want := range map[string]string{
+		api.Listener.Addr().String():    "the API of a limpet server is there",
+		other.Listener.Addr().String():  "a web server is there",
+		secure.Listener.Addr().String(): "a server that speaks TLS is there",
+		server.Self().Address:           "servers and workers talk to each other",
+	} {
+		for _, secret := range []string{"", "a secret of the cluster"} {
+			var said lines
+			_, err := cluster.Start(t.Context(), cluster.Config{
+				Role: cluster.RoleWorker, ID: "w", Join: []string{address}, Secret: secret, JoinTimeout: time.Second, Logger: slog.New(slog.NewTextHandler(&said, nil)),
+			})
+			if messages.CodeOf(err) != messages.CodeJoinFailed || !strings.Contains(err.Error(), "join "+address+": ") || !strings.Contains(err.Error(), want+"; join the address of a server's gossip") {
+				t.Errorf("%v, want %s", err, want)
+			}
+			if strings.Count(said.String(), "; trying again") != 1 {
+				t.Errorf("%s: said %q", want, said.String())
+			}
+		}
 	}
 }
 
@@ -161,8 +197,8 @@ func TestJoinEndsWithItsContext(t *testing.T) {
 
 func TestSecret(t *testing.T) {
 	const secret, other = "correct-horse-battery-staple-0123", "another-secret-altogether-987654"
-	var log lines
-	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var said lines
+	logger := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "a", Secret: secret, Logger: logger})
 	b := onLoopback(t, cluster.Config{Role: cluster.RoleServer, ID: "b", Secret: secret, Logger: logger, Join: []string{a.Self().GossipAddress}})
 	pid := spawn(t, a, "echo", echo(a))
@@ -189,7 +225,7 @@ func TestSecret(t *testing.T) {
 		t.Errorf("%d members", got)
 	}
 	for _, s := range []string{secret, other} {
-		if strings.Contains(log.String(), s) {
+		if strings.Contains(said.String(), s) {
 			t.Error("the log holds a secret")
 		}
 	}

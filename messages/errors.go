@@ -60,6 +60,8 @@ const (
 	CodeStoreMismatch        Code = "STORE_MISMATCH"
 	CodeServerIDTaken        Code = "SERVER_ID_TAKEN"
 	CodeAddressInUse         Code = "ADDRESS_IN_USE"
+	CodeWrongAddress         Code = "WRONG_ADDRESS"
+	CodeCertificateRefused   Code = "CERTIFICATE_REFUSED"
 	CodeSecretRequired       Code = "SECRET_REQUIRED"
 	CodeUnauthenticated      Code = "UNAUTHENTICATED"
 	CodeJoinFailed           Code = "JOIN_FAILED"
@@ -140,6 +142,8 @@ var catalogue = map[Code]entry{
 	CodeStoreMismatch:        {KindFailedPrecondition, false, "probably a server was started without LIMPET_STORE, or with another one: give all servers of a cluster the same store; one that is to be apart joins nobody of this cluster"},
 	CodeServerIDTaken:        {KindAlreadyExists, false, "give this server another id, or stop the one that has it"},
 	CodeAddressInUse:         {KindFailedPrecondition, false, "stop the process that listens there, or choose another port"},
+	CodeWrongAddress:         {KindInvalidArgument, false, "give the address of a server's API: `limpet server` prints it, 127.0.0.1:7080 if nothing is said"},
+	CodeCertificateRefused:   {KindUnauthenticated, false, "let this machine trust who has signed the certificate (SSL_CERT_FILE names a file of such), or use a name that the certificate is for"},
 	CodeSecretRequired:       {KindFailedPrecondition, false, "set a secret to listen beyond loopback, or bind to 127.0.0.1"},
 	CodeUnauthenticated:      {KindUnauthenticated, false, "give the cluster's secret"},
 	CodeJoinFailed:           {KindUnavailable, true, "check that a server listens at the join address and that the secrets are the same"},

@@ -48,7 +48,7 @@ func (r *retryState) failed(ctx context.Context, s *server, err error) error {
 	if ctx.Err() != nil {
 		return r.outOfTime(ctx, err)
 	}
-	coded := catalogued(s, err)
+	coded := catalogued(ctx, s, err)
 	if connect.IsWireError(err) {
 		s.answered(false)
 		r.client.reached.Store(true)
@@ -56,6 +56,11 @@ func (r *retryState) failed(ctx context.Context, s *server, err error) error {
 	switch messages.CodeOf(coded) {
 	case messages.CodeUnavailable, messages.CodeJournalUnavailable, messages.CodeDeadline:
 		s.failed()
+	case messages.CodeWrongAddress:
+		s.failed()
+		if r.note(failure{s, coded}); len(r.asked)+1 >= len(r.client.servers) && !r.hopeful() {
+			return r.summarize(nil)
+		}
 	case messages.CodeJournalConflict:
 	default:
 		return coded
@@ -63,7 +68,7 @@ func (r *retryState) failed(ctx context.Context, s *server, err error) error {
 	r.note(failure{s, coded})
 	r.tries++
 	r.asked = append(r.asked, s)
-	if !unsent(err) && r.limit() < 0 {
+	if !unsent(err) && messages.CodeOf(coded) != messages.CodeWrongAddress && r.limit() < 0 {
 		return r.summarize(nil)
 	}
 	wait, ok := r.next(api.RetryAfter(err))
@@ -77,6 +82,14 @@ func (r *retryState) failed(ctx context.Context, s *server, err error) error {
 		return r.summarize(ctx.Err())
 	}
 	return nil
+}
+
+// hopeful says that to ask again may help: not all that was asked is certain to be
+// something else than a server.
+func (r *retryState) hopeful() bool {
+	return slices.ContainsFunc(r.failures, func(f failure) bool {
+		return messages.CodeOf(f.err) != messages.CodeWrongAddress || errors.Is(f.err, errMute)
+	})
 }
 
 // limit of the time from the first failure on: 0 for none, negative for no
@@ -129,6 +142,9 @@ func (r *retryState) outOfTime(ctx context.Context, err error) error {
 // any.
 func (r *retryState) summarize(ended error) error {
 	last := r.failures[len(r.failures)-1].err
+	if away := slices.IndexFunc(r.failures, func(f failure) bool { return messages.CodeOf(f.err) != messages.CodeWrongAddress }); away >= 0 {
+		last = r.failures[away].err // which may be back, and is asked again
+	}
 	if len(r.failures) == 1 && ended == nil {
 		return last
 	}
@@ -163,10 +179,13 @@ func messageOf(err error) string {
 
 // catalogued turns the failure of a try into an error of the catalogue. It names
 // the server if that is what failed.
-func catalogued(s *server, err error) error {
+func catalogued(ctx context.Context, s *server, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		return messages.Errorf(messages.CodeUnavailable, "%w", &summary{fmt.Sprintf("no server answers at %s: %s", s.address, op.Err), []error{op}})
+	}
+	if wrong := s.misaddressed(ctx, err); wrong != nil {
+		return wrong
 	}
 	coded := api.FromConnect(err)
 	switch code := messages.CodeOf(coded); code {

@@ -50,6 +50,8 @@ type server struct {
 	patience time.Duration
 
 	mu sync.Mutex
+	// known says that it has answered as a server does.
+	known bool
 	// avoid is until when the server is left alone; pauses grow with each
 	// failure.
 	avoid  time.Time
@@ -78,11 +80,17 @@ func newServer(address, base, secret string, client connect.HTTPClient) *server 
 func (s *server) answered(serves bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.heard = time.Now()
+	s.heard, s.known = time.Now(), true
 	if serves {
 		s.avoid = time.Time{}
 		s.pauses.Reset()
 	}
+}
+
+func (s *server) isKnown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known
 }
 
 // failed has the server left alone for a while: longer each time.

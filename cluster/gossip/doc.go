@@ -22,13 +22,15 @@
 //   - M5. memberlist calls its delegate under its own lock. The table's methods call
 //     nobody, so the delegate waits for nothing.
 //
-// Imports only backoff and messages.
+// Imports only backoff, inquire and messages.
 package gossip
 
 import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/limpetrun/limpet/cluster/inquire"
 )
 
 // Config of a node's gossip. Every field is required but AdvertiseHost, Seeds, Key,
@@ -50,6 +52,8 @@ type Config struct {
 	Delay *SchedulingDelay
 	// Refused says that nobody listens at an address, see remote.Refused.
 	Refused func(ctx context.Context, address string) bool
+	// Dial connects to find out what a seed is that is no gossip.
+	Dial inquire.Dial
 	// Store is the identity of a server's store; empty for a worker.
 	Store string
 	// Foreign is told why a worker has to end that has lost its own store's servers

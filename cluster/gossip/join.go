@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/cluster/inquire"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -18,7 +19,9 @@ import (
 const (
 	rejoinInterval      = 10 * time.Second
 	rejoinIntervalAlone = 200 * time.Millisecond
-	lostMax             = 16
+	// sayAgainAfter is how long a cause is not said again that keeps from joining.
+	sayAgainAfter = time.Minute
+	lostMax       = 16
 	lostAge             = 24 * time.Hour
 )
 
@@ -30,17 +33,20 @@ func (g *Gossip) Join(ctx context.Context, joined func(answered bool) bool) erro
 		return nil
 	}
 	wait := backoff.Pauses{First: 100 * time.Millisecond, Most: 2 * time.Second}
+	said, saidAt := "", time.Time{}
 	for {
-		cause := g.contact(g.config.Seeds)
+		cause := g.contact(ctx, g.config.Seeds)
 		if err := g.mustEnd(); err != nil {
 			return err
 		}
 		if joined(cause == "") {
 			return nil
 		}
-		pause := wait.Next()
-		g.config.Logger.Warn("join " + cause + ", trying again in " + pause.Round(time.Millisecond).String())
-		if backoff.Sleep(ctx, pause) != nil {
+		if cause != said || time.Since(saidAt) >= sayAgainAfter {
+			g.config.Logger.Warn("join " + cause + "; trying again")
+			said, saidAt = cause, time.Now()
+		}
+		if backoff.Sleep(ctx, wait.Next()) != nil {
 			return messages.Errorf(messages.CodeJoinFailed, "join %s", cause)
 		}
 	}
@@ -48,13 +54,13 @@ func (g *Gossip) Join(ctx context.Context, joined func(answered bool) bool) erro
 
 // contact returns why none of the addresses answered: "" if one did. It asks all
 // at once: one that is out of reach keeps who asks waiting for a whole timeout.
-func (g *Gossip) contact(addresses []string) string {
+func (g *Gossip) contact(ctx context.Context, addresses []string) string {
 	causes := make([]string, len(addresses))
 	var asked sync.WaitGroup
 	for i, address := range addresses {
 		asked.Go(func() {
 			if _, err := g.list.Join([]string{address}); err != nil {
-				causes[i] = address + ": " + rootCause(err)
+				causes[i] = address + ": " + g.rootCause(ctx, address, err)
 			}
 		})
 	}
@@ -67,20 +73,35 @@ func (g *Gossip) contact(addresses []string) string {
 
 // rootCause shortens memberlist's error, which is text around text, to what
 // the user can do something about.
-func rootCause(err error) string {
+func (g *Gossip) rootCause(ctx context.Context, address string, err error) string {
 	s := strings.TrimSpace(err.Error())
 	for _, known := range []string{"connection refused", "i/o timeout", "no such host", "no route to host", "network is unreachable"} {
 		if strings.Contains(s, known) {
 			return known
 		}
 	}
+	if what := notGossip[inquire.At(ctx, g.config.Dial, address)]; what != "" {
+		return what + "; join the address of a server's gossip, which `limpet server` prints; its port is 7946 if nothing is said"
+	}
 	if i := strings.LastIndex(s, "failed to "); i >= 0 {
 		s = s[i:]
 	}
-	if strings.Contains(s, "EOF") || strings.Contains(s, "decrypt") || strings.Contains(s, "encrypt") {
+	const reset = "connection reset by peer"
+	if strings.Contains(s, reset) {
+		s = reset // without ports that are others each time
+	}
+	if s == reset || strings.Contains(s, "EOF") || strings.Contains(s, "decrypt") || strings.Contains(s, "encrypt") {
 		s = "it answers but does not understand: is the secret the same? (" + s + ")"
 	}
 	return s
+}
+
+// notGossip are listeners that are something else for sure.
+var notGossip = map[inquire.Listener]string{
+	inquire.API:     "the API of a limpet server is there",
+	inquire.Web:     "a web server is there",
+	inquire.TLS:     "a server that speaks TLS is there",
+	inquire.Cluster: "it is the address by which servers and workers talk to each other",
 }
 
 // Company is what the rejoining goes by.
@@ -113,30 +134,30 @@ func (g *Gossip) KeepJoined(ctx context.Context, c Company) {
 			continue
 		case address := <-g.visits:
 			t.Stop()
-			if cause := g.contact([]string{address}); cause != "" {
+			if cause := g.contact(ctx, []string{address}); cause != "" {
 				g.config.Logger.Debug("visit " + cause)
 			}
 			continue
 		case <-t.C:
 		}
 		last = time.Now()
-		g.rejoin(c.Unreached())
+		g.rejoin(ctx, c.Unreached())
 		g.among(lonely)
 	}
 }
 
 // rejoin contacts the seeds and the servers that are not reached at the same time:
 // who does not answer takes a whole timeout.
-func (g *Gossip) rejoin(unreached map[string]string) {
+func (g *Gossip) rejoin(ctx context.Context, unreached map[string]string) {
 	var seeds sync.WaitGroup
 	seeds.Go(func() {
 		self := g.Self().GossipAddress
 		others := slices.DeleteFunc(slices.Clone(g.config.Seeds), func(seed string) bool { return seed == self })
-		if cause := g.contact(others); cause != "" {
+		if cause := g.contact(ctx, others); cause != "" {
 			g.config.Logger.Debug("rejoin " + cause)
 		}
 	})
-	g.ContactLost(unreached)
+	g.ContactLost(ctx, unreached)
 	seeds.Wait()
 }
 
@@ -229,7 +250,7 @@ func (l *lostServers) addresses() map[string]string {
 // ContactLost joins the servers that left the view, and those besides, that
 // answer. A ping carries the name of who is meant, so another process at the
 // address, which may be of another cluster, does not answer.
-func (g *Gossip) ContactLost(besides map[string]string) {
+func (g *Gossip) ContactLost(ctx context.Context, besides map[string]string) {
 	lost := g.lost.addresses()
 	maps.Copy(lost, besides)
 	var asked sync.WaitGroup
@@ -242,7 +263,7 @@ func (g *Gossip) ContactLost(besides map[string]string) {
 			if _, err := g.list.Ping(name, address); err != nil {
 				return
 			}
-			if cause := g.contact([]string{gossipAddress}); cause != "" {
+			if cause := g.contact(ctx, []string{gossipAddress}); cause != "" {
 				g.config.Logger.Debug("rejoin " + cause)
 			}
 		})

@@ -42,6 +42,7 @@ var policy = []layer{
 	{"cluster/quorum", nil, pure},
 	{"cluster/notify", nil, inert},
 	{"cluster/backoff", nil, inert},
+	{"cluster/inquire", nil, shell},
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"actors/heap", "messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
@@ -56,8 +57,8 @@ var policy = []layer{
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
 	{"cluster/remote", []string{"messages"}, shell},
-	{"cluster/gossip", []string{"messages"}, shell},
-	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/remote", "cluster/gossip", "messages"}, shell},
+	{"cluster/gossip", []string{"cluster/inquire", "messages"}, shell},
+	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/inquire", "cluster/remote", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
@@ -75,7 +76,7 @@ var policy = []layer{
 	{"actors/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
 
 	// What users write against.
-	{"sdk", []string{"messages/...", "actors/attempt", "actors/usercode"}, shell},
+	{"sdk", []string{"cluster/inquire", "messages/...", "actors/attempt", "actors/usercode"}, shell},
 	{"sdk/worker", []string{"sdk", "actors/...", "cluster", "messages/..."}, shell},
 	{"sdk/sdktest", []string{"sdk/...", "actors/...", "cluster/...", "messages/..."}, shell},
 

@@ -93,7 +93,7 @@ func FromConnect(err error) error {
 	if detail := detailOf(err); detail != nil {
 		return &messages.Error{Code: messages.Code(detail.GetCode()), Message: e.Message()}
 	}
-	if broken(err) {
+	if Broken(err) {
 		return messages.Errorf(messages.CodeUnavailable, "the connection broke: %s", e.Message())
 	}
 	switch e.Code() {
@@ -109,8 +109,13 @@ func FromConnect(err error) error {
 		return messages.Errorf(messages.CodeLimitExceeded, "%s", e.Message())
 	case connect.CodeInvalidArgument:
 		return messages.Errorf(messages.CodeInvalidArgument, "%s", e.Message())
-	case connect.CodeUnimplemented:
-		return messages.Errorf(messages.CodeInvalidArgument, "the address is not that of a limpet server: %s", e.Message())
+	case connect.CodeUnimplemented, connect.CodeUnknown:
+		if !connect.IsWireError(err) {
+			return messages.Errorf(messages.CodeWrongAddress, "what answers is not a limpet server: %s", e.Message())
+		}
+		if e.Code() == connect.CodeUnimplemented {
+			return messages.Errorf(messages.CodeInvalidArgument, "the server does not know this call, it is of another version: %s", e.Message())
+		}
 	case connect.CodeInternal:
 		if !connect.IsWireError(err) && strings.HasPrefix(e.Message(), strconv.Itoa(http.StatusBadRequest)) {
 			// It never came to a handler: the server got a request cut short.
@@ -120,9 +125,9 @@ func FromConnect(err error) error {
 	return messages.Errorf(messages.CodeInternal, "%s: %s", e.Code(), e.Message())
 }
 
-// broken says whether the connection ended in the middle of an answer, which
+// Broken says whether the connection ended in the middle of an answer, which
 // Connect reports as an internal error of the protocol.
-func broken(err error) bool {
+func Broken(err error) bool {
 	return !connect.IsWireError(err) && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }

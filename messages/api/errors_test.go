@@ -53,10 +53,12 @@ func TestErrorsWithoutADetail(t *testing.T) {
 		{"deadline", connect.NewError(connect.CodeDeadlineExceeded, errors.New("late")), context.DeadlineExceeded},
 		{"deadline code", connect.NewError(connect.CodeDeadlineExceeded, errors.New("late")), &messages.Error{Code: messages.CodeDeadline}},
 		{"canceled", connect.NewError(connect.CodeCanceled, errors.New("gone")), context.Canceled},
-		{"not a limpet server", connect.NewError(connect.CodeUnimplemented, errors.New("404 Not Found")), &messages.Error{Code: messages.CodeInvalidArgument}},
+		{"not a limpet server", connect.NewError(connect.CodeUnimplemented, errors.New("404 Not Found")), &messages.Error{Code: messages.CodeWrongAddress}},
 		{"too large", connect.NewError(connect.CodeResourceExhausted, errors.New("message size")), &messages.Error{Code: messages.CodeLimitExceeded}},
 		{"request cut short", connect.NewError(connect.CodeInternal, errors.New("400 Bad Request")), &messages.Error{Code: messages.CodeUnavailable}},
-		{"other", connect.NewError(connect.CodeUnknown, errors.New("?")), &messages.Error{Code: messages.CodeInternal}},
+		{"other", connect.NewError(connect.CodeUnknown, errors.New("501 Unsupported")), &messages.Error{Code: messages.CodeWrongAddress}},
+		{"a server of another version", connect.NewWireError(connect.CodeUnimplemented, errors.New("not implemented")), &messages.Error{Code: messages.CodeInvalidArgument}},
+		{"a server that says no code", connect.NewWireError(connect.CodeUnknown, errors.New("?")), &messages.Error{Code: messages.CodeInternal}},
 		{"not from connect", context.Canceled, context.Canceled},
 	} {
 		if got := FromConnect(tc.err); !errors.Is(got, tc.want) {
