@@ -22,7 +22,7 @@ const (
 	// sayAgainAfter is how long a cause is not said again that keeps from joining.
 	sayAgainAfter = time.Minute
 	lostMax       = 16
-	lostAge             = 24 * time.Hour
+	lostAge       = 24 * time.Hour
 )
 
 // Join contacts the seeds until joined says that this node has joined, given
