@@ -46,6 +46,7 @@ const (
 	CodeLeaseExpired         Code = "LEASE_EXPIRED"
 	CodeStateLost            Code = "STATE_LOST"
 	CodeStateNotBuilt        Code = "STATE_NOT_BUILT"
+	CodeSlotHeld             Code = "SLOT_HELD"
 	CodeUnknownWorker        Code = "UNKNOWN_WORKER"
 	CodeWorkerEnding         Code = "WORKER_ENDING"
 	CodeWorkerGone           Code = "WORKER_GONE"
@@ -127,6 +128,7 @@ var catalogue = map[Code]entry{
 	CodeWorkerLost:           {KindAborted, false, "the step may be what kills its workers: look at their exits, then replay the run"},
 	CodeLeaseExpired:         {KindAborted, true, "the worker reached no server for longer than LeaseFor, or got no processor: look at its log and its network"},
 	CodeStateLost:            {KindAborted, true, "the step found its local state gone again and again: look at what releases it"},
+	CodeSlotHeld:             {KindAborted, false, "a step function goes on although its context has ended: let it return when ctx.Done() is closed; a supervisor is to start the process again"},
 	CodeStateNotBuilt:        {KindAborted, true, "the Bind function of the local state failed; its error is in the message"},
 	CodeUnknownWorker:        {KindNotFound, false, "check the id with `limpet worker list`"},
 	CodeWorkerEnding:         {KindFailedPrecondition, false, "its process was told to end; start it anew once it has ended"},

@@ -39,6 +39,8 @@ const (
 	Reason_REASON_WORKER_DRAINING   Reason = 8
 	Reason_REASON_WORKER_BUSY       Reason = 9
 	Reason_REASON_STEP_GONE         Reason = 10
+	// All its slots are held by functions that do not return.
+	Reason_REASON_SLOTS_HELD Reason = 27
 	// Local state was there, and a step found it gone.
 	Reason_REASON_STATE_LOST Reason = 11
 	// Why an attempt is lost whose worker is there.
@@ -79,6 +81,7 @@ var (
 		8:  "REASON_WORKER_DRAINING",
 		9:  "REASON_WORKER_BUSY",
 		10: "REASON_STEP_GONE",
+		27: "REASON_SLOTS_HELD",
 		11: "REASON_STATE_LOST",
 		12: "REASON_LEASE_EXPIRED",
 		13: "REASON_CANCELED_BY_WORKER",
@@ -108,6 +111,7 @@ var (
 		"REASON_WORKER_DRAINING":     8,
 		"REASON_WORKER_BUSY":         9,
 		"REASON_STEP_GONE":           10,
+		"REASON_SLOTS_HELD":          27,
 		"REASON_STATE_LOST":          11,
 		"REASON_LEASE_EXPIRED":       12,
 		"REASON_CANCELED_BY_WORKER":  13,
@@ -3191,7 +3195,7 @@ const file_event_proto_rawDesc = "" +
 	"\vRunReplayed\x12\x14\n" +
 	"\x05steps\x18\x01 \x03(\tR\x05steps\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId*\xb4\x05\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId*\xcb\x05\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREASON_FIRST\x10\x01\x12\x10\n" +
@@ -3205,6 +3209,7 @@ const file_event_proto_rawDesc = "" +
 	"\x12REASON_WORKER_BUSY\x10\t\x12\x14\n" +
 	"\x10REASON_STEP_GONE\x10\n" +
 	"\x12\x15\n" +
+	"\x11REASON_SLOTS_HELD\x10\x1b\x12\x15\n" +
 	"\x11REASON_STATE_LOST\x10\v\x12\x18\n" +
 	"\x14REASON_LEASE_EXPIRED\x10\f\x12\x1d\n" +
 	"\x19REASON_CANCELED_BY_WORKER\x10\r\x12\x1c\n" +

@@ -19,6 +19,7 @@ var reasonWords = map[Reason]string{
 	Reason_REASON_WORKER_DRAINING:     "worker draining",
 	Reason_REASON_WORKER_BUSY:         "worker busy",
 	Reason_REASON_STEP_GONE:           "step gone",
+	Reason_REASON_SLOTS_HELD:          "slots held",
 	Reason_REASON_STATE_LOST:          "state lost",
 	Reason_REASON_LEASE_EXPIRED:       "lease expired",
 	Reason_REASON_CANCELED_BY_WORKER:  "canceled by its worker",

@@ -773,7 +773,11 @@ type Queued struct {
 	Ahead int32 `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	Slots int32 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
 	// It waits for its turn: another suspect has it.
-	Aside         bool `protobuf:"varint,6,opt,name=aside,proto3" json:"aside,omitempty"`
+	Aside bool `protobuf:"varint,6,opt,name=aside,proto3" json:"aside,omitempty"`
+	// Slots that are held by functions which have not returned although their
+	// attempts are over, and how long the first of these has held its own.
+	HeldSlots     int32 `protobuf:"varint,7,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
+	HeldMs        int64 `protobuf:"varint,8,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -848,6 +852,20 @@ func (x *Queued) GetAside() bool {
 		return x.Aside
 	}
 	return false
+}
+
+func (x *Queued) GetHeldSlots() int32 {
+	if x != nil {
+		return x.HeldSlots
+	}
+	return 0
+}
+
+func (x *Queued) GetHeldMs() int64 {
+	if x != nil {
+		return x.HeldMs
+	}
+	return 0
 }
 
 // Started is sent for an attempt that did not end within a moment, after a
@@ -2513,7 +2531,10 @@ type LoadReport struct {
 	// SOFT ones of the bound runs: those that are to move when it drains.
 	BoundSoft int32 `protobuf:"varint,14,opt,name=bound_soft,json=boundSoft,proto3" json:"bound_soft,omitempty"`
 	// It drains because its process is about to end; there is no way back.
-	Ending        bool `protobuf:"varint,15,opt,name=ending,proto3" json:"ending,omitempty"`
+	Ending bool `protobuf:"varint,15,opt,name=ending,proto3" json:"ending,omitempty"`
+	// As in Queued. These slots count as running.
+	HeldSlots     int32 `protobuf:"varint,16,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
+	HeldMs        int64 `protobuf:"varint,17,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2651,6 +2672,20 @@ func (x *LoadReport) GetEnding() bool {
 		return x.Ending
 	}
 	return false
+}
+
+func (x *LoadReport) GetHeldSlots() int32 {
+	if x != nil {
+		return x.HeldSlots
+	}
+	return 0
+}
+
+func (x *LoadReport) GetHeldMs() int64 {
+	if x != nil {
+		return x.HeldMs
+	}
+	return 0
 }
 
 // LoadsOf asks placement for the last load of each worker of the pool, for
@@ -5011,14 +5046,17 @@ const file_wire_proto_rawDesc = "" +
 	"\vRunReleased\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"\x8f\x01\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"\xc7\x01\n" +
 	"\x06Queued\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05ahead\x18\x04 \x01(\x05R\x05ahead\x12\x14\n" +
 	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x14\n" +
-	"\x05aside\x18\x06 \x01(\bR\x05aside\"\xd9\x01\n" +
+	"\x05aside\x18\x06 \x01(\bR\x05aside\x12\x1d\n" +
+	"\n" +
+	"held_slots\x18\a \x01(\x05R\theldSlots\x12\x17\n" +
+	"\aheld_ms\x18\b \x01(\x03R\x06heldMs\"\xd9\x01\n" +
 	"\aStarted\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -5158,7 +5196,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12,\n" +
 	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\x12\x18\n" +
-	"\anotices\x18\x05 \x03(\tR\anotices\"\xc0\x03\n" +
+	"\anotices\x18\x05 \x03(\tR\anotices\"\xf8\x03\n" +
 	"\n" +
 	"LoadReport\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
@@ -5179,7 +5217,10 @@ const file_wire_proto_rawDesc = "" +
 	"\rdrain_left_ms\x18\r \x01(\x03R\vdrainLeftMs\x12\x1d\n" +
 	"\n" +
 	"bound_soft\x18\x0e \x01(\x05R\tboundSoft\x12\x16\n" +
-	"\x06ending\x18\x0f \x01(\bR\x06ending\"\x1d\n" +
+	"\x06ending\x18\x0f \x01(\bR\x06ending\x12\x1d\n" +
+	"\n" +
+	"held_slots\x18\x10 \x01(\x05R\theldSlots\x12\x17\n" +
+	"\aheld_ms\x18\x11 \x01(\x03R\x06heldMs\"\x1d\n" +
 	"\aLoadsOf\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\"9\n" +
 	"\n" +

@@ -651,6 +651,16 @@ func (m *Queued) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.HeldMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.HeldMs))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.HeldSlots != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.HeldSlots))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Aside {
 		i--
 		if m.Aside {
@@ -2171,6 +2181,20 @@ func (m *LoadReport) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.HeldMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.HeldMs))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.HeldSlots != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.HeldSlots))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
 	}
 	if m.Ending {
 		i--
@@ -4651,6 +4675,12 @@ func (m *Queued) SizeVT() (n int) {
 	if m.Aside {
 		n += 2
 	}
+	if m.HeldSlots != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.HeldSlots))
+	}
+	if m.HeldMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.HeldMs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5323,6 +5353,12 @@ func (m *LoadReport) SizeVT() (n int) {
 	}
 	if m.Ending {
 		n += 2
+	}
+	if m.HeldSlots != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.HeldSlots))
+	}
+	if m.HeldMs != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.HeldMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8155,6 +8191,44 @@ func (m *Queued) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Aside = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field HeldSlots", wireType)
+			}
+			m.HeldSlots = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.HeldSlots |= int32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field HeldMs", wireType)
+			}
+			m.HeldMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.HeldMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -12640,6 +12714,44 @@ func (m *LoadReport) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Ending = bool(v != 0)
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field HeldSlots", wireType)
+			}
+			m.HeldSlots = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.HeldSlots |= int32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field HeldMs", wireType)
+			}
+			m.HeldMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.HeldMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -91,6 +91,9 @@ const (
 	ReasonWorkerDraining StateReason = "worker draining"
 	// ReasonWorkerBusy: the previous worker had no slot within BusyPatience.
 	ReasonWorkerBusy StateReason = "worker busy"
+	// ReasonSlotsHeld: all slots of the previous worker were held by functions that
+	// did not return.
+	ReasonSlotsHeld StateReason = "slots held"
 	// ReasonStepGone: the previous worker no longer has a step of the workflow.
 	ReasonStepGone StateReason = "step gone"
 	// ReasonStateLost: a step of the run found its local state gone.

@@ -78,7 +78,8 @@ type census struct {
 	full, busy, fitting                group
 	excluded                           bool
 	excludedFits                       bool
-	slotsBusy, slots, runsBound, capOf int
+	slotsBusy, slots, stuck            int
+	runsBound, capOf                   int
 }
 
 // group is a number of workers, and the first of them by name.
@@ -148,6 +149,7 @@ func (n *census) place(cl *class, w *worker) {
 		n.busy.add(w.id())
 		n.slotsBusy += min(w.taken, w.slots)
 		n.slots += w.slots
+		n.stuck += w.stuck
 	}
 }
 
@@ -185,8 +187,8 @@ func (n *census) waitFor() (messages.WaitReason, string) {
 		some string // of several among those that fit
 		all  string // of all that fit
 	}{
-		{messages.WaitReason_WAIT_REASON_BUSY, n.busy, "has all slots busy" + of(n.slotsBusy, n.slots),
-			"have all slots busy" + of(n.slotsBusy, n.slots), "all slots are busy" + of(n.slotsBusy, n.slots)},
+		{messages.WaitReason_WAIT_REASON_BUSY, n.busy, "has all slots busy" + n.busySlots(),
+			"have all slots busy" + n.busySlots(), "all slots are busy" + n.busySlots()},
 		{messages.WaitReason_WAIT_REASON_STICKY_FULL, n.full, "has its " + counted(n.capOf, "sticky run"),
 			"have their sticky runs" + of(n.runsBound, n.capOf), "all have their sticky runs" + of(n.runsBound, n.capOf)},
 		{messages.WaitReason_WAIT_REASON_UNREAD, n.unread, "has its bound runs counted first",
@@ -271,6 +273,14 @@ func counted(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// busySlots says how many slots are busy, and how many of those may stay so.
+func (n *census) busySlots() string {
+	if n.stuck == 0 {
+		return of(n.slotsBusy, n.slots)
+	}
+	return fmt.Sprintf(" (%d of %d, %d held by functions that do not return)", n.slotsBusy, n.slots, n.stuck)
 }
 
 func of(n, most int) string { return fmt.Sprintf(" (%d of %d)", n, most) }

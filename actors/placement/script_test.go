@@ -157,7 +157,7 @@ func (s *script) report(a arguments) *messages.LoadReport {
 	r := &messages.LoadReport{
 		WorkerId: a.first(), Incarnation: a.or("incarnation", "i1"), Slots: int32(a.num("slots", 0)),
 		Running: int32(a.num("running", 0)), Queued: int32(a.num("queued", 0)), BoundRuns: int32(a.num("bound", 0)),
-		Draining: a.flag("draining"), Serial: uint64(a.num("serial", int64(s.serial))),
+		Draining: a.flag("draining"), Serial: uint64(a.num("serial", int64(s.serial))), HeldSlots: int32(a.num("stuck", 0)),
 	}
 	for _, g := range a.list("seen") {
 		r.GrantsSeen = append(r.GrantsSeen, s.grants[g])

@@ -18,6 +18,8 @@ type worker struct {
 	openAt int
 
 	slots, running, queued int
+	// stuck are those of running that functions hold which do not return.
+	stuck int
 	// What takes slots: executing, queued at the worker, or on its way. Kept
 	// by touch.
 	taken         int
@@ -192,7 +194,8 @@ func (c *Core) applyReport(w *worker, r *messages.LoadReport, now time.Time) {
 		w.slots = slots
 		c.fleet++
 	}
-	if !w.reported || w.silent || w.draining != r.GetDraining() {
+	if stuck := int(r.GetHeldSlots()); stuck != w.stuck || !w.reported || w.silent || w.draining != r.GetDraining() {
+		w.stuck = stuck
 		c.fleet++
 	}
 	w.reported, w.silent, w.reportedAt, w.serial = true, false, now, r.GetSerial()

@@ -57,6 +57,9 @@ func showLoad(v *api.Worker, l *messages.LoadReport, age time.Duration) {
 	v.BoundSoft, v.BoundHard = l.GetBoundSoft(), l.GetBoundRuns()-l.GetBoundSoft()
 	v.SharedKeys = int32(len(l.GetHeldKeys()))
 	v.Ending = l.GetEnding()
+	if v.HeldSlots = l.GetHeldSlots(); v.HeldSlots > 0 {
+		v.HeldFor = durationpb.New((time.Duration(l.GetHeldMs())*time.Millisecond + age).Truncate(time.Millisecond))
+	}
 	if l.GetDraining() && v.State == api.WorkerState_WORKER_STATE_DRAINING {
 		left := time.Duration(l.GetDrainLeftMs())*time.Millisecond - age
 		v.DrainLeft = durationpb.New(max(0, left).Truncate(time.Millisecond))

@@ -40,7 +40,7 @@ func (m *Machine) fromWorker(msg proto.Message) {
 	c.hear(m.now)
 	switch msg := msg.(type) {
 	case *messages.Queued:
-		c.queued, c.ahead, c.slots, c.aside = m.s.Steps[i].StartedAt.IsZero() && c.startedUs == 0, msg.Ahead, msg.Slots, msg.Aside
+		m.queued(i, msg)
 	case *messages.Started:
 		m.started(i, msg)
 	case *messages.Revoked:
@@ -49,6 +49,17 @@ func (m *Machine) fromWorker(msg proto.Message) {
 		m.dispatchRefused(i, msg.Reason)
 	case *messages.AttemptUnknown:
 		m.attemptUnknown(i)
+	}
+}
+
+// queued: the attempt waits in its worker's queue. One of a run that is not sticky
+// does not wait there for functions that may never return.
+func (m *Machine) queued(i int, msg *messages.Queued) {
+	c := &m.contacts[i]
+	c.wait(msg, m.now)
+	c.queued = m.s.Steps[i].StartedAt.IsZero() && c.startedUs == 0
+	if c.queued && c.allHeld() && !m.s.isSticky() && m.s.Cancel == nil && c.revoke == 0 {
+		m.revoke(i, messages.Reason_REASON_SLOTS_HELD)
 	}
 }
 

@@ -24,7 +24,10 @@ type contact struct {
 	queued       bool
 	ahead, slots int32
 	// aside: it waits for the turn of a suspect, not for a slot.
-	aside  bool
+	aside bool
+	// held slots of these, by functions that do not return, since heldAt.
+	held   int32
+	heldAt time.Time
 	sentAt time.Time
 	// startedUs is a start that is not recorded before recordAt; 0 for none.
 	startedUs int64
@@ -36,6 +39,21 @@ type contact struct {
 	// zero if it has said nothing of that, or the attempt stands still.
 	executesTo time.Time
 }
+
+// wait notes what the worker says of its queue.
+func (c *contact) wait(msg *messages.Queued, now time.Time) {
+	c.ahead, c.slots, c.aside = msg.Ahead, msg.Slots, msg.Aside
+	switch {
+	case msg.HeldSlots == 0:
+		c.heldAt = time.Time{}
+	case c.held == 0:
+		c.heldAt = now.Add(-time.Duration(msg.HeldMs) * time.Millisecond)
+	}
+	c.held = msg.HeldSlots
+}
+
+// allHeld says that it waits for functions that may never return.
+func (c *contact) allHeld() bool { return c.queued && c.held > 0 && c.held >= c.slots }
 
 // hear notes that the worker said something of the attempt.
 func (c *contact) hear(now time.Time) { c.heard, c.heardAt, c.unread = true, now, 0 }

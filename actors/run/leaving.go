@@ -29,8 +29,9 @@ type leaving struct {
 
 // move is a SOFT run on its way from a busy worker to the one granted.
 type move struct {
-	to    *messages.Placed
-	since time.Time
+	to     *messages.Placed
+	since  time.Time
+	reason messages.Reason
 }
 
 // handOff is an open question for the local state of a run.
@@ -131,7 +132,11 @@ func (m *Machine) leave(reason messages.Reason, off *messages.StateHandedOff) {
 // for it may be the only one.
 func (m *Machine) justLeft() string {
 	b := m.s.Binding
-	if b.Lost && m.s.soft() && (b.LostReason == messages.Reason_REASON_WORKER_DRAINING || b.LostReason == messages.Reason_REASON_WORKER_BUSY) && m.now.Before(b.LostAt.Add(goneFor)) {
+	if !b.Lost || !m.s.soft() || !m.now.Before(b.LostAt.Add(goneFor)) {
+		return ""
+	}
+	switch b.LostReason {
+	case messages.Reason_REASON_WORKER_DRAINING, messages.Reason_REASON_WORKER_BUSY, messages.Reason_REASON_SLOTS_HELD:
 		return b.Worker.WorkerId
 	}
 	return ""

@@ -7,7 +7,8 @@ import (
 )
 
 // Moves: a SOFT run leaves a busy worker when all its attempts have been queued
-// there for longer than its patience.
+// there for longer than its patience; at once, whatever its patience is, when all
+// slots are held there by functions that do not return.
 //
 //  1. Placement grants a slot of another worker.
 //  2. The queued attempts are revoked.
@@ -30,10 +31,13 @@ func (m *Machine) moveWhenBusy() {
 	if p == nil {
 		return
 	}
-	m.leaving.move = &move{to: p, since: m.now}
+	m.leaving.move = &move{to: p, since: m.now, reason: messages.Reason_REASON_WORKER_BUSY}
+	if m.slotsHeld() {
+		m.leaving.move.reason = messages.Reason_REASON_SLOTS_HELD
+	}
 	for i := range m.s.Steps {
 		if m.s.Steps[i].Phase == Live {
-			m.revoke(i, messages.Reason_REASON_WORKER_BUSY)
+			m.revoke(i, m.leaving.move.reason)
 		}
 	}
 }
@@ -43,9 +47,9 @@ func (m *Machine) moveWhenBusy() {
 func (m *Machine) goOnMoving() {
 	switch {
 	case !m.anyLive():
-		to := m.leaving.move.to
+		move := m.leaving.move
 		m.leaving.move = nil
-		m.moveTo(to, messages.Reason_REASON_WORKER_BUSY)
+		m.moveTo(move.to, move.reason)
 	case m.due(m.leaving.move.since.Add(m.cfg.MoveFor)):
 		m.endMove()
 	}
@@ -55,7 +59,12 @@ func (m *Machine) goOnMoving() {
 // attempts wait in its worker's queue.
 func (m *Machine) busyUntil() (at time.Time, wants bool) {
 	patience, kind := m.s.Def.BusyPatience()
-	if !m.s.soft() || kind == messages.PatienceForever || m.s.Cancel != nil {
+	if m.slotsHeld() {
+		patience = 0
+	} else if kind == messages.PatienceForever {
+		return at, false
+	}
+	if !m.s.soft() || m.s.Cancel != nil {
 		return at, false
 	}
 	for i := range m.s.Steps {
@@ -74,6 +83,17 @@ func (m *Machine) busyUntil() (at time.Time, wants bool) {
 		at = m.leaving.moveRetryAt
 	}
 	return at, wants
+}
+
+// slotsHeld says that the bound worker holds all its slots for functions that do
+// not return.
+func (m *Machine) slotsHeld() bool {
+	for i := range m.s.Steps {
+		if m.s.Steps[i].Phase == Live && m.contacts[i].allHeld() {
+			return true
+		}
+	}
+	return false
 }
 
 // endMove gives up a move: the run stays where it is, and what was revoked is

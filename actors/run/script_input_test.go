@@ -181,7 +181,14 @@ func (s *script) fromWorker(w words) proto.Message {
 	_, _ = fmt.Sscan(number, &n)
 	switch w.at(0) {
 	case "queued":
-		return &messages.Queued{RunId: scriptRun, Step: step, Attempt: n, Ahead: 3, Slots: 1, Aside: w.has("aside")}
+		q := &messages.Queued{RunId: scriptRun, Step: step, Attempt: n, Ahead: 3, Slots: 1, Aside: w.has("aside")}
+		if d := w.named["held"]; d != "" {
+			q.HeldSlots, q.HeldMs = 1, s.span(d).Milliseconds()
+		}
+		if w.has("two-slots") {
+			q.Slots = 2
+		}
+		return q
 	case "started":
 		at := s.now
 		if d := w.named["at"]; d != "" {

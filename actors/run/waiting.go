@@ -22,7 +22,7 @@ func (m *Machine) waitingFor(i int) string {
 	case st.Phase == Live && c.queued && c.aside:
 		return awaitsTurn(st)
 	case st.Phase == Live && c.queued:
-		return fmt.Sprintf("a slot of worker %q: all %d are busy, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.ahead)
+		return fmt.Sprintf("a slot of worker %q: all %d are busy%s, %d attempts were ahead", st.Worker.WorkerId, c.slots, c.heldSlots(), c.ahead)
 	case st.Phase == Live:
 		return fmt.Sprintf("worker %q to start it", st.Worker.WorkerId)
 	case m.leaving.handOff != nil:
@@ -39,6 +39,14 @@ func (m *Machine) waitingFor(i int) string {
 		return m.awaitsRoom()
 	}
 	return fmt.Sprintf("a worker of pool %q", m.pool())
+}
+
+// heldSlots says how many of the slots are held; empty for none.
+func (c *contact) heldSlots() string {
+	if c.held == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d held since %s by functions that do not return)", c.held, c.heldAt.UTC().Format(time.RFC3339))
 }
 
 // awaited says what a HARD run waits for that has lost its worker.

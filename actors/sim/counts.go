@@ -5,7 +5,7 @@ type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
 	Calls, CallsTaken                                                                                                                                                                       int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared                                                      int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared, SlotsHeld, Overheld, MovesHeld                      int
 }
 
 func (c *counts) add(d counts) {
@@ -46,4 +46,7 @@ func (c *counts) add(d counts) {
 	c.CallsTaken += d.CallsTaken
 	c.Suspects += d.Suspects
 	c.Spared += d.Spared
+	c.SlotsHeld += d.SlotsHeld
+	c.Overheld += d.Overheld
+	c.MovesHeld += d.MovesHeld
 }

@@ -12,13 +12,13 @@
 // or is lost for seconds; all servers away at once, for longer than steps may
 // wait; servers that leave, join and are rolled; clocks that
 // differ, go at paces of their own and are set; servers that are suspended; links that are deaf one way; second processes of a worker id, also
-// while the first one drains; local state that steps find lost, hand-offs that
+// while the first one drains; local state that steps find lost, functions that do not return, hand-offs that
 // fail or are not answered) → all faults heal → every run must end.
 //
 // Checked after every event:
 //
 //   - the invariants of the cores: run I1 to I12 at every durable event, slots W1
-//     to W8, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
+//     to W9, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
 //     H1 to H3
 //
 //   - nothing is sent before the entry that causes it is durable

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -184,7 +185,7 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 var whyMove = []messages.Reason{
 	messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_WORKER_LEFT, messages.Reason_REASON_WORKER_SUPERSEDED,
 	messages.Reason_REASON_WORKER_RESTARTED, messages.Reason_REASON_STEP_GONE, messages.Reason_REASON_WORKER_DRAINING,
-	messages.Reason_REASON_WORKER_BUSY,
+	messages.Reason_REASON_WORKER_BUSY, messages.Reason_REASON_SLOTS_HELD,
 }
 
 // bound checks that a binding has a reason that its strategy allows, and that
@@ -226,6 +227,8 @@ func (m *monitor) softMoved(before, st *run.State, b *messages.Bound, from *mess
 		return m.moved(before, b, st.Binding.Since)
 	case messages.Reason_REASON_WORKER_BUSY:
 		return m.moved(before, b, st.Binding.Since)
+	case messages.Reason_REASON_SLOTS_HELD:
+		return errors.Join(m.leftHeld(w), m.moved(before, b, st.Binding.Since))
 	default:
 		if !m.wentAway(from) {
 			return fmt.Errorf("moved from %s because of %q, but nobody declared it gone", processKey(from), b.Reason.Words())

@@ -41,6 +41,7 @@ type Sim struct {
 	storelessUntil map[string]time.Time
 	// clocks is nil where all of them are true.
 	clocks    *clocks
+	holding   holding
 	clients   []*client
 	monitor   *monitor
 	runConfig run.Config
@@ -104,6 +105,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 		}
 	}()
 	s.drawWorld()
+	s.drawHolding(newDice(seed + heldSeeds))
 	s.drawWorkload()
 	s.drawFan(newDice(seed + fanSeeds))
 	s.drawCalls(newDice(seed + callSeeds))

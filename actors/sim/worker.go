@@ -32,6 +32,9 @@ type worker struct {
 	handed map[string]*messages.HandedOff
 	// drained: it was told to drain once.
 	drained bool
+	// held slots, by functions that do not return; allHeld: all were so once.
+	held    int32
+	allHeld bool
 	// ticks counts settings of the tick; only the last one counts.
 	ticks int
 	// idleSince is when the last function ended; zero while one runs.
@@ -72,7 +75,7 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 		w.has[d.Name] = steps
 	}
 	w.lease = lease.NewHolder(leaseConfig)
-	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots), Leased: true,
+	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots), Leased: true, EndIfHeldFor: s.holding.endFor,
 		Knows:    func(workflow, step string) bool { return w.has[workflow][step] },
 		HandsOff: func(workflow string) bool { return handsOff(s.work.byName[workflow].Def) }})
 	s.tracef("worker %s starts with %d slots", p.address, w.info.Slots)
@@ -166,6 +169,8 @@ func (w *worker) do(actions []slots.Action) {
 			w.askBound(a.Runs)
 		case slots.Stopped:
 			stopped = true
+		default:
+			w.slotHeld(a)
 		}
 	}
 	s.must(w.core.Check())

@@ -59,6 +59,7 @@ func (s *Sim) planOf(d *messages.Dispatch) plan {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)
 		p.loses = !p.fails && !s.world.calm && d.Sticky != messages.Sticky_STICKY_NONE && s.extra.chance(b.loses)
+		s.holding.goesOn(d, &p)
 	}
 	return p
 }
@@ -103,6 +104,7 @@ func (s *Sim) drawWorkflow(name string, steps int, children []string) {
 		if d.chance(0.25) {
 			st.ExecutionTimeoutMs = int64(500 + d.IntN(5000))
 		}
+		s.holding.limit(st)
 		if d.chance(0.3) {
 			st.LostAttemptsMax = int32(d.upTo(4))
 		}

@@ -47,9 +47,12 @@ type attempt struct {
 	deadline time.Time     // of the execution; zero for none, and while it stands still
 	// stillAt is since when the function waits for a child, or for a slot after
 	// that; zero if it works. stood is how long it did before.
-	stillAt  time.Time
-	stood    time.Duration
-	giveUp   time.Time // end of CancelGrace
+	stillAt time.Time
+	stood   time.Duration
+	// giveUp is the end of CancelGrace; zero once it is over or the function has
+	// returned. heldAt is since when the function holds its slot without an attempt.
+	giveUp   time.Time
+	heldAt   time.Time
 	result   *messages.Result
 	resendAt time.Time
 	resends  uint32
@@ -267,7 +270,7 @@ func (c *Core) adopt(a *attempt, epoch uint64) {
 func (c *Core) answer(now time.Time, a *attempt) {
 	switch a.phase {
 	case phaseQueued:
-		c.sendQueued(a)
+		c.sendQueued(now, a)
 	case phaseEnded:
 		c.deliver(now, a)
 	default:
@@ -275,8 +278,51 @@ func (c *Core) answer(now time.Time, a *attempt) {
 	}
 }
 
+// replaced forgets an attempt that is dispatched anew under a later epoch: what
+// it returns would be refused.
+func (c *Core) replaced(now time.Time, a *attempt, d *messages.Dispatch) bool {
+	if d.TakeUp || d.Epoch <= a.epoch {
+		return false
+	}
+	c.dequeue(a)
+	if c.byID[a.id] != nil {
+		c.cancel(a, staleError(a, d))
+		a.giveUp = now.Add(CancelGrace)
+	}
+	c.forget(a, markAcknowledged)
+	return true
+}
+
+// repeat answers a Dispatch of an attempt that is held. A take-up under a later
+// epoch moves the attempt into it.
+func (c *Core) repeat(now time.Time, a *attempt, d *messages.Dispatch, from Address) {
+	if d.Epoch < a.epoch {
+		c.refuse(from, d, messages.Reason_REASON_REVOKED)
+		return
+	}
+	if d.Epoch > a.epoch {
+		c.adopt(a, d.Epoch)
+	}
+	c.replyTo(a.run, from)
+	c.answer(now, a)
+}
+
+// late answers a Dispatch of an attempt that is no longer held.
+func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
+	switch {
+	case m.number == d.Attempt && m.state == markAcknowledged:
+		// The run has the result: what asks was overtaken by it, or is an
+		// activation that does not know that another one went on.
+		c.refuse(from, d, messages.Reason_REASON_ENDED)
+	case d.TakeUp:
+		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
+	default:
+		c.refuse(from, d, messages.Reason_REASON_REVOKED)
+	}
+}
+
 // forget lets go of an attempt and leaves a mark. A function that has not
-// returned keeps its slot.
+// returned keeps its slot, see heldSlots.
 func (c *Core) forget(a *attempt, state markState) {
 	if a.phase == phaseEnded {
 		c.unacked--
@@ -284,7 +330,7 @@ func (c *Core) forget(a *attempt, state markState) {
 	}
 	a.phase, a.dispatch, a.result = phaseForgotten, nil, nil
 	c.suspects.over(a)
-	c.untime(a)
+	c.retime(a)
 	a.run.drop(a)
 	a.run.setMark(a.step, a.number, a.epoch, state)
 	c.rest(a.run)
@@ -350,10 +396,11 @@ func (c *Core) sendStarted(now time.Time, a *attempt) {
 // running is how long a function has run, in microseconds, at least 1.
 func (a *attempt) running(now time.Time) int64 { return max(1, now.Sub(a.started).Microseconds()) }
 
-func (c *Core) sendQueued(a *attempt) {
+func (c *Core) sendQueued(now time.Time, a *attempt) {
 	c.send(a.run.reply, a.run.id, &messages.Queued{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
 		Ahead: int32(c.ahead(a)), Slots: int32(c.slots), Aside: a.queueClass == classAside,
+		HeldSlots: int32(len(c.held.functions)), HeldMs: c.held.longest(now).Milliseconds(),
 	})
 }
 

@@ -11,7 +11,7 @@ func (c *Core) Check() error {
 	if c.stopped {
 		return nil
 	}
-	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkW8(), c.checkIndexes(), c.checkCounts())
+	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkW8(), c.checkW9(), c.checkIndexes(), c.checkCounts())
 }
 
 // checkW1: functions that hold a slot are never more than the slots.
@@ -110,6 +110,28 @@ func (c *Core) checkW8() error {
 	for _, a := range c.byID {
 		if a.phase == phaseRunning && a.dispatch.Suspect && a.queueClass != classReturning && a != turn {
 			return fmt.Errorf("W8: %s/%s#%d works, and it is not its turn", a.run.id, a.step, a.number)
+		}
+	}
+	return nil
+}
+
+// checkW9: what counts as held is, the longest first.
+func (c *Core) checkW9() error {
+	held := 0
+	for _, a := range c.byID {
+		if !a.heldAt.IsZero() {
+			held++
+		}
+	}
+	if held != len(c.held.functions) || held > c.taken {
+		return fmt.Errorf("W9: %d slots are held, %d counted, %d are taken", held, len(c.held.functions), c.taken)
+	}
+	for i, a := range c.held.functions {
+		if c.byID[a.id] != a || !a.holds || a.phase != phaseEnded && a.phase != phaseForgotten {
+			return fmt.Errorf("W9: %s/%s#%d counts as held, phase %d", a.run.id, a.step, a.number, a.phase)
+		}
+		if i > 0 && a.heldAt.Before(c.held.functions[i-1].heldAt) {
+			return fmt.Errorf("W9: %s/%s#%d is out of order", a.run.id, a.step, a.number)
 		}
 	}
 	return nil

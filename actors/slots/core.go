@@ -21,7 +21,8 @@ const (
 	StartedNotice = 100 * time.Millisecond
 	AnsweredBytes = messages.RunDispatchBytesMax / 256
 	// CancelGrace is how long a function may take to return once its context
-	// was canceled. Then its attempt ends without it; the slot stays taken.
+	// was canceled. Then its attempt ends without it, and it holds its slot until
+	// it returns.
 	CancelGrace = 5 * time.Second
 	// ResendFirst is the time from a result to its first repetition; later
 	// ones follow after ResendFirst to ResendMax.
@@ -56,6 +57,9 @@ type Config struct {
 	HandsOff func(workflow string) bool
 	// Leased: the worker may act only while it has a lease, and has none yet.
 	Leased bool
+	// EndIfHeldFor is how long a function may hold its slot until Overheld; 0 is
+	// for ever.
+	EndIfHeldFor time.Duration
 	// MarksMax replaces the constant of that name; 0 means the constant. So does
 	// ResultsBytesMax with messages.WorkerResultsBytesMax.
 	MarksMax        int
@@ -92,6 +96,12 @@ const (
 	Stopped
 	// AskBound is to ask the owners of Runs whether they are still bound here.
 	AskBound
+	// SlotHeld says that a function holds its slot although its attempt is over, and
+	// SlotFreed that it has returned; Held says which.
+	SlotHeld
+	SlotFreed
+	// Overheld says, once, that one does so for EndIfHeldFor; Err has the words.
+	Overheld
 )
 
 // Action is work for the shell around a Core.
@@ -108,6 +118,7 @@ type Action struct {
 	Runs     []*messages.BoundRun
 	Epoch    uint64
 	Reason   messages.ReleaseReason
+	Held     Held
 }
 
 // Core is the state of a worker. Its methods are not safe for concurrent use.
@@ -125,6 +136,7 @@ type Core struct {
 	lastOrder uint64
 	queue     heap.Heap[*attempt]
 	suspects  suspects
+	held      heldSlots
 	taken     int // slots
 	unacked   int // ended attempts that are still sent
 	kept      int // bytes of their results
@@ -192,7 +204,7 @@ func (c *Core) Dispatch(now time.Time, d *messages.Dispatch) []Action {
 func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	from := Address{d.ReplyAddress, d.ReplyActorId}
 	if r := c.runs[d.RunId]; r != nil {
-		if a := r.find(d.Step, d.Attempt); a != nil && !c.replaced(a, d) {
+		if a := r.find(d.Step, d.Attempt); a != nil && !c.replaced(now, a, d) {
 			c.repeat(now, a, d, from)
 			return
 		}
@@ -226,48 +238,6 @@ func (c *Core) dispatch(now time.Time, d *messages.Dispatch) {
 	}
 }
 
-// replaced forgets an attempt that is dispatched anew under a later epoch: what
-// it returns would be refused.
-func (c *Core) replaced(a *attempt, d *messages.Dispatch) bool {
-	if d.TakeUp || d.Epoch <= a.epoch {
-		return false
-	}
-	c.dequeue(a)
-	if c.byID[a.id] != nil {
-		c.cancel(a, staleError(a, d))
-	}
-	c.forget(a, markAcknowledged)
-	return true
-}
-
-// repeat answers a Dispatch of an attempt that is held. A take-up under a later
-// epoch moves the attempt into it.
-func (c *Core) repeat(now time.Time, a *attempt, d *messages.Dispatch, from Address) {
-	if d.Epoch < a.epoch {
-		c.refuse(from, d, messages.Reason_REASON_REVOKED)
-		return
-	}
-	if d.Epoch > a.epoch {
-		c.adopt(a, d.Epoch)
-	}
-	c.replyTo(a.run, from)
-	c.answer(now, a)
-}
-
-// late answers a Dispatch of an attempt that is no longer held.
-func (c *Core) late(from Address, d *messages.Dispatch, m *mark) {
-	switch {
-	case m.number == d.Attempt && m.state == markAcknowledged:
-		// The run has the result: what asks was overtaken by it, or is an
-		// activation that does not know that another one went on.
-		c.refuse(from, d, messages.Reason_REASON_ENDED)
-	case d.TakeUp:
-		c.sendUnknown(from, d.RunId, d.Step, d.Attempt)
-	default:
-		c.refuse(from, d, messages.Reason_REASON_REVOKED)
-	}
-}
-
 // admit makes an attempt of a Dispatch and starts or queues it. Older attempts
 // of the step are withdrawn: the run has given them up.
 func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
@@ -297,7 +267,7 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 	}
 	a.phase, a.waited = phaseQueued, true
 	c.enqueue(a)
-	c.sendQueued(a)
+	c.sendQueued(now, a)
 }
 
 // Revoke withdraws an attempt that has not started.
@@ -421,6 +391,7 @@ func (c *Core) FunctionEnded(now time.Time, id uint64, output []byte, failure *m
 	}
 	c.dequeue(a)
 	c.freeSlot(a)
+	c.returned(now, a)
 	if a.phase != phaseEnded && a.phase != phaseForgotten {
 		c.conclude(now, a, output, failure)
 	}
@@ -489,6 +460,7 @@ func (c *Core) begin() bool {
 
 func (c *Core) end(now time.Time) []Action {
 	c.serve(now)
+	c.noteHeld(now)
 	c.settle(now)
 	c.askBound(now)
 	c.report(now)

@@ -37,6 +37,8 @@
 //	    the longest unheard first: RunReleased may be lost
 //	W8  of the suspects, steps that may be what ends the process, one at a time has
 //	    the turn: no other one begins until it has ended or waits for a child
+//	W9  a slot counts as held if its attempt is over and its function has not
+//	    returned within CancelGrace
 //
 // Marks are bounded. Those of runs with nothing in flight are kept for MarksMax
 // attempts; the oldest go first. When a sticky run is released its epoch replaces

@@ -57,6 +57,7 @@ func (c *Core) report(now time.Time) {
 		WorkerId: c.cfg.WorkerID, Incarnation: c.cfg.Incarnation, Pool: c.cfg.Pool,
 		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(queued),
 		BoundRuns: int32(c.bound), BoundSoft: int32(c.bound - c.hard), GrantsSeen: l.grants, Serial: l.serial,
+		HeldSlots: int32(len(c.held.functions)), HeldMs: c.held.longest(now).Milliseconds(),
 		Draining: c.drain.on, Ending: c.drain.ending, DrainLeftMs: c.drain.left(now).Milliseconds(),
 	}})
 	l.grants = nil

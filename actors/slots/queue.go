@@ -119,9 +119,9 @@ func (a *attempt) nextDue() time.Time {
 	switch {
 	case a.phase == phaseEnded:
 		return a.resendAt
-	case a.phase == phaseQueued || a.phase == phaseForgotten:
+	case a.phase == phaseQueued:
 		return time.Time{}
-	case a.cause != nil:
+	case a.phase == phaseForgotten || a.cause != nil:
 		return a.giveUp
 	case a.told:
 		return a.deadline
@@ -137,7 +137,10 @@ func (c *Core) expire(now time.Time) {
 		switch {
 		case a.phase == phaseEnded:
 			c.resend(now, a)
+		case a.phase == phaseForgotten:
+			c.holdSlot(now, a)
 		case a.cause != nil:
+			c.holdSlot(now, a)
 			c.conclude(now, a, nil, messages.ToFailure(a.cause))
 		case !a.deadline.IsZero() && !a.deadline.After(now):
 			c.abandon(now, a, timeoutError(a))
@@ -160,7 +163,7 @@ func (c *Core) Next() time.Time {
 	if c.timers.Len() > 0 {
 		next = minTime(next, c.timers.First().due)
 	}
-	return minTime(minTime(next, c.drainDue()), c.askDue())
+	return minTime(minTime(minTime(next, c.drainDue()), c.askDue()), c.overheldDue())
 }
 
 // minTime returns the earlier time; zero means none.

@@ -20,6 +20,7 @@ import (
 //	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
 //	       hands-off                            its workflow hands local state off
 //	       leased                               it acts only with a lease
+//	       end-if-held-for=1m
 //	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up suspect from= bytes= shared
 //	revoke r/s#1 from= | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
@@ -86,6 +87,11 @@ func (s *script) worker(t *testing.T, d *datadriven.TestData) {
 	d.MaybeScanArgs(t, "results-bytes", &cfg.ResultsBytesMax)
 	d.MaybeScanArgs(t, "lacks", &lacks)
 	cfg.Knows = func(_, step string) bool { return step != lacks }
+	if d.HasArg("end-if-held-for") {
+		var limit string
+		d.ScanArgs(t, "end-if-held-for", &limit)
+		cfg.EndIfHeldFor, _ = time.ParseDuration(limit)
+	}
 	handsOff := d.HasArg("hands-off")
 	cfg.HandsOff = func(string) bool { return handsOff }
 	cfg.Leased = d.HasArg("leased")
@@ -282,6 +288,9 @@ func (s *script) line(a Action) string {
 		}
 		l := a.Load
 		line := fmt.Sprintf("report slots=%d running=%d queued=%d bound=%d", l.Slots, l.Running, l.Queued, l.BoundRuns)
+		if l.HeldSlots > 0 {
+			line += fmt.Sprintf(" held=%d for %v", l.HeldSlots, time.Duration(l.HeldMs)*time.Millisecond)
+		}
 		if l.Draining {
 			line += fmt.Sprintf(" draining soft=%d left=%v", l.BoundSoft, time.Duration(l.DrainLeftMs)*time.Millisecond)
 		}
@@ -296,6 +305,12 @@ func (s *script) line(a Action) string {
 	switch a.Kind {
 	case Released:
 		return fmt.Sprintf("released %s@%d: %s", a.RunID, a.Epoch, a.Reason.Words())
+	case SlotHeld:
+		return "slot held: " + heldWords(a.Held)
+	case SlotFreed:
+		return "slot freed: " + heldWords(a.Held)
+	case Overheld:
+		return fmt.Sprintf("overheld: %v", a.Err)
 	case AskBound:
 		names := make([]string, len(a.Runs))
 		for i, r := range a.Runs {
@@ -309,12 +324,19 @@ func (s *script) line(a Action) string {
 	return fmt.Sprintf("stopped: %v", a.Err)
 }
 
+func heldWords(h Held) string {
+	return fmt.Sprintf("%s/%s#%d for %v", h.RunID, h.Step, h.Attempt, h.For)
+}
+
 func (s *script) message(m proto.Message) string {
 	switch m := m.(type) {
 	case *messages.Queued:
 		line := fmt.Sprintf("queued %s/%s#%d ahead=%d slots=%d", m.RunId, m.Step, m.Attempt, m.Ahead, m.Slots)
 		if m.Aside {
 			line += " aside"
+		}
+		if m.HeldSlots > 0 {
+			line += fmt.Sprintf(" held=%d for %v", m.HeldSlots, time.Duration(m.HeldMs)*time.Millisecond)
 		}
 		return line
 	case *messages.Started:

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -43,6 +44,8 @@ type workerActor struct {
 	timer *time.Timer
 	// armed is when the timer fires; zero while it is not set.
 	armed time.Time
+	// overheld is why the worker ends by itself; nil while it does not.
+	overheld error
 }
 
 // Receive routes. A fault of the core ends the worker: it holds the truth about
@@ -211,8 +214,28 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 		case slots.AskBound:
 			a.worker.askBound(act.Runs)
 		case slots.Stopped:
-			a.worker.finish(act.Err)
+			a.worker.finish(cmp.Or(a.overheld, act.Err))
+		default:
+			a.slotHeld(act)
 		}
+	}
+}
+
+// slotHeld says what a function does that does not return. When it has done so for
+// too long the worker comes to its end as if it were told to.
+func (a *workerActor) slotHeld(act slots.Action) {
+	w, h := a.worker, act.Held
+	log := w.cfg.Logger.With("run", h.RunID, "step", h.Step, "attempt", h.Attempt)
+	switch act.Kind {
+	case slots.SlotHeld:
+		log.Warn("the function of a step has not returned although its context has ended: it holds its slot until it does",
+			"ended", slots.CancelGrace, "slots", w.info.Slots)
+	case slots.SlotFreed:
+		log.Warn("the function of a step has returned at last, and its slot is free", "held", h.For)
+	case slots.Overheld:
+		log.Error("the worker ends: a function of a step has held its slot for too long", "held", h.For, "limit", w.cfg.EndIfHeldFor)
+		a.overheld = act.Err
+		w.Drain()
 	}
 }
 

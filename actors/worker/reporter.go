@@ -66,6 +66,7 @@ func (r *reporter) put(load *messages.LoadReport) {
 func withoutGrants(l *messages.LoadReport) *messages.LoadReport {
 	return &messages.LoadReport{WorkerId: l.WorkerId, Incarnation: l.Incarnation, Pool: l.Pool, Slots: l.Slots,
 		Running: l.Running, Queued: l.Queued, BoundRuns: l.BoundRuns, BoundSoft: l.BoundSoft,
+		HeldSlots: l.HeldSlots, HeldMs: l.HeldMs,
 		Draining: l.Draining, Ending: l.Ending, DrainLeftMs: l.DrainLeftMs,
 		HeldKeys: l.HeldKeys, Locals: l.Locals, Serial: l.Serial}
 }

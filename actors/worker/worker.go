@@ -50,6 +50,10 @@ type Config struct {
 	// Grace is how long Drain lets attempts run before it cancels them.
 	// Defaults to 30 s; negative is none.
 	Grace time.Duration
+	// EndIfHeldFor is how long a function that does not return may hold its slot
+	// after its attempt is over, until the worker drains and ends with SLOT_HELD. 0
+	// is for ever.
+	EndIfHeldFor time.Duration
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Hooks may be nil.
@@ -206,7 +210,7 @@ func (w *Worker) spawn() error {
 	shell := &workerActor{worker: w, attempts: map[uint64]*actor.PID{}}
 	shell.core = slots.New(slots.Config{
 		WorkerID: w.info.WorkerId, Incarnation: w.info.Incarnation, Pool: w.info.Pool,
-		Slots: int(w.info.Slots), Knows: w.knows, HandsOff: w.handsOff, Leased: true,
+		Slots: int(w.info.Slots), Knows: w.knows, HandsOff: w.handsOff, Leased: true, EndIfHeldFor: w.cfg.EndIfHeldFor,
 	})
 	// Known before the actor runs, which may send to itself at once.
 	w.pid = actor.NewPID(w.info.Address, w.info.ActorId)
@@ -250,8 +254,8 @@ func (w *Worker) Stop(ctx context.Context) error {
 
 // Done delivers the worker's end, once, and is then closed: nil after a drain
 // in which all attempts ended, WORKER_LOST after one in which not,
-// WORKER_SUPERSEDED if another process took the id over, a refusal of placement
-// that came later.
+// WORKER_SUPERSEDED if another process took the id over, SLOT_HELD after
+// EndIfHeldFor, a refusal of placement that came later.
 func (w *Worker) Done() <-chan error { return w.done }
 
 // abandon ends the worker without waiting for its attempts.

@@ -157,15 +157,20 @@ type workerUnderTest struct {
 type workerTestConfig struct {
 	slots     int32
 	grace     time.Duration
+	endIfHeld time.Duration
 	functions map[string]attempt.Function
 	hooks     *Hooks
+	logger    *slog.Logger
 	locals    map[string]*attempt.Local
 	limits    local.Config
 }
 
 func startTestWorker(t *testing.T, s *workerServer, c workerTestConfig) (*workerUnderTest, error) {
 	t.Helper()
-	logger := slog.New(slog.DiscardHandler)
+	logger := c.logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
 	node, err := cluster.Start(t.Context(), cluster.Config{
 		Role: cluster.RoleWorker, ID: "w1", Join: []string{s.node.Self().GossipAddress}, Logger: logger, Preset: longLeases(),
 	})
@@ -181,7 +186,7 @@ func startTestWorker(t *testing.T, s *workerServer, c workerTestConfig) (*worker
 	defer cancel()
 	w, err := Start(ctx, Config{
 		Node: node, Info: &messages.WorkerInfo{Slots: c.slots, Workflows: []*messages.WorkflowDefinition{def}},
-		Functions: attempt.Functions{"w": c.functions}, Grace: c.grace, Hooks: c.hooks, Logger: logger,
+		Functions: attempt.Functions{"w": c.functions}, Grace: c.grace, EndIfHeldFor: c.endIfHeld, Hooks: c.hooks, Logger: logger,
 		Locals: attempt.Locals{"w": c.locals}, LocalLimits: c.limits,
 	})
 	if err != nil {
@@ -347,6 +352,59 @@ func TestWorkerSaysThatASuspectBegins(t *testing.T) {
 		t.Fatalf("the function was called %v after its start was told, that should be at least %v", after, slots.SuspectNotice)
 	}
 	w.ack(r)
+}
+
+// lockedText is a log that is read while others may write to it.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// A function that does not return holds its slot: those that are queued and the
+// reports say so, and the log; and the worker ends in order when that lasts.
+func TestWorkerEndsBecauseASlotIsHeld(t *testing.T) {
+	s := startWorkerServer(t)
+	var log lockedText
+	release := make(chan struct{})
+	w := mustStartTestWorker(t, s, workerTestConfig{slots: 1, grace: time.Minute, endIfHeld: 100 * time.Millisecond,
+		logger: slog.New(slog.NewTextHandler(&log, nil)), functions: map[string]attempt.Function{
+			"a": func(context.Context, *attempt.Attempt) ([]byte, error) {
+				<-release
+				return nil, nil
+			}}})
+	t.Cleanup(func() {
+		close(release)
+		w.functions.Wait()
+	})
+	w.dispatch("r1", "a", func(d *messages.Dispatch) { d.ExecutionTimeoutMs = 50 })
+	r, _ := nextHeard[*messages.Result](s)
+	if r.GetFailure().GetCode() != "EXECUTION_TIMEOUT" {
+		t.Fatalf("result: %v", r)
+	}
+	w.ack(r)
+	if err := w.ended(); messages.CodeOf(err) != messages.CodeSlotHeld || !strings.Contains(err.Error(), `step "a" of run r1, attempt 1`) {
+		t.Fatalf("the worker ended with %v", err)
+	}
+	if load := w.LastLoad(); load.HeldSlots != 1 || load.HeldMs < 100 {
+		t.Errorf("reported %v", load)
+	}
+	for _, line := range []string{"has not returned although its context has ended", "has held its slot for too long"} {
+		if !strings.Contains(log.String(), line) {
+			t.Errorf("the log lacks %q:\n%s", line, log.String())
+		}
+	}
 }
 
 // A result whose dispatcher is gone reaches whoever owns the run now, and a

@@ -21,7 +21,7 @@ func fakeWorkers() []*api.Worker {
 				{Name: "model", Shared: true, Values: 2, InUse: 1, Bytes: 3 << 30, Hits: 40, Builds: 5, Failures: 1, Releases: 3, Evictions: 2},
 				{Name: "scratch", Values: 3, InUse: 3, Bytes: 1000, Builds: 9, Releases: 6},
 			}},
-		{WorkerId: "host/längst", State: api.WorkerState_WORKER_STATE_DRAINING, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, Running: 1, Queued: 2,
+		{WorkerId: "host/längst", State: api.WorkerState_WORKER_STATE_DRAINING, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, Running: 1, Queued: 2, HeldSlots: 1, HeldFor: durationpb.New(75 * time.Second),
 			Address: "127.0.0.1:4002", StartedAt: at(0), Reported: true, DrainLeft: durationpb.New(250 * time.Second)},
 		{WorkerId: "off", State: api.WorkerState_WORKER_STATE_DRAINING, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, StartedAt: at(0), Reported: true, Ending: true,
 			BoundHard: 1, DrainLeft: durationpb.New(0)},

@@ -37,11 +37,11 @@ func (c *cli) workerListCommand() *cobra.Command {
 				c.err.printf("no workers\n")
 				return nil
 			}
-			t := &table{header: []string{"WORKER", "STATE", "POOL", "SLOTS", "RUNNING", "QUEUED", "BOUND RUNS", "SOFT", "HARD", "SHARED KEYS",
+			t := &table{header: []string{"WORKER", "STATE", "POOL", "SLOTS", "RUNNING", "HELD", "QUEUED", "BOUND RUNS", "SOFT", "HARD", "SHARED KEYS",
 				"UP FOR", "ADDRESS", "LABELS", "WORKFLOWS"}}
 			for _, w := range list.GetWorkers() {
 				t.add(plain(w.GetWorkerId()), workerState(w), plain(w.GetPool()),
-					number(w.GetSlots()), number(w.GetRunning()), number(w.GetQueued()), plain(boundRuns(w)),
+					number(w.GetSlots()), number(w.GetRunning()), plain(heldSlots(w)), number(w.GetQueued()), plain(boundRuns(w)),
 					nonZero(w.GetBoundSoft()), nonZero(w.GetBoundHard()), nonZero(w.GetSharedKeys()),
 					plain(c.lasted(w.GetStartedAt(), nil)), plain(w.GetAddress()), plain(pairs(w.GetLabels())),
 					plain(brief(strings.Join(w.GetWorkflows(), ","), 60)))
@@ -59,6 +59,15 @@ func boundRuns(w *api.Worker) string {
 		return fmt.Sprintf("%d/%d", w.GetBoundRuns(), w.GetStickyRunsMax())
 	}
 	return fmt.Sprint(w.GetBoundRuns())
+}
+
+// heldSlots is how many slots functions hold that do not return, and for how long
+// the first of them has; empty for none.
+func heldSlots(w *api.Worker) string {
+	if w.GetHeldSlots() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d for %s", w.GetHeldSlots(), span(w.GetHeldFor().AsDuration()))
 }
 
 // workerState is a worker's state, with what is left until the deadline of a
@@ -119,6 +128,9 @@ func (c *cli) printWorker(w *api.Worker) {
 	switch {
 	case w.GetReported():
 		c.field("running", fmt.Sprint(w.GetRunning()))
+		if held := heldSlots(w); held != "" {
+			c.field("held", held+": functions that have not returned although their attempts are over")
+		}
 		c.field("queued", fmt.Sprint(w.GetQueued()))
 	case w.GetState() != api.WorkerState_WORKER_STATE_GONE:
 		c.field("running", "not reported")

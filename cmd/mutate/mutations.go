@@ -30,6 +30,8 @@ const (
 	timersGo     = "actors/run/timers.go"
 	applyGo      = "actors/run/apply.go"
 	slotsGo      = "actors/slots/attempts.go"
+	heldGo       = "actors/slots/held.go"
+	slotsDrainGo = "actors/slots/drain.go"
 	suspectsGo   = "actors/slots/suspects.go"
 	slotsCoreGo  = "actors/slots/core.go"
 	placeGo      = "actors/placement/worker.go"
@@ -108,7 +110,7 @@ var mutations = []mutation{
 	{"run: take a draining worker for a lost one", []change{{workersGo,
 		"	case WorkerDraining:\n		m.workerDraining(in.Worker)", "	case WorkerDraining:\n		m.workerGone(in.Worker, messages.Reason_REASON_WORKER_LOST)"}}},
 	{"run: move although an attempt runs", []change{{moveGo,
-		"	case !m.anyLive():\n		to := m.leaving.move.to", "	case true:\n		to := m.leaving.move.to"}}},
+		"	case !m.anyLive():\n		move := m.leaving.move", "	case true:\n		move := m.leaving.move"}}},
 	{"run: send a step when one parent has succeeded", []change{{applyGo,
 		"		if !s.Steps[p].HasSucceeded() {\n			return false\n		}\n	}\n	return true",
 		"		if s.Steps[p].HasSucceeded() {\n			return true\n		}\n	}\n	return len(st.parents) == 0"}}},
@@ -120,6 +122,9 @@ var mutations = []mutation{
 		"	return c.sentAt.Add(resend)", "	return time.Time{}"}}},
 	{"run: charge a suspect for a loss in which it had not begun", []change{{suspectGo,
 		"	return !c.queued && !st.suspect()\n", "	return !c.queued\n"}}},
+	{"run: move from a busy worker as from one whose slots are held", []change{{moveGo,
+		"	if m.slotsHeld() {\n		patience = 0", "	if m.s.soft() {\n		patience = 0"}, {moveGo,
+		"	if m.slotsHeld() {\n		m.leaving.move.reason", "	if m.s.soft() {\n		m.leaving.move.reason"}}},
 	{"slots: execute several suspects at a time", []change{{suspectsGo,
 		"	return s.turn == a\n", "	return true\n"}}},
 	{"rebuild: send what needs state without it", []change{{placingGo,
@@ -143,7 +148,7 @@ var mutations = []mutation{
 		"	case m.leaving.draining && m.s.soft():", "	case m.leaving.draining:"}}},
 	{"drain: go back to the worker that was just left", []change{
 		{leavingGo, "	m.gone.add(b.Worker, m.now)\n", ""},
-		{leavingGo, "	if b.Lost && m.s.soft() && (b.LostReason", "	if b.Lost && m.s.hard() && (b.LostReason"}}},
+		{leavingGo, "	if !b.Lost || !m.s.soft() || !m.now", "	if !b.Lost || !m.s.hard() || !m.now"}}},
 	{"worker: execute under an epoch that was handed off", []change{{slotsCoreGo,
 		"	case c.handedOffUnder(d):", "	case c.handedOffUnder(d) && d.TakeUp:"}}},
 	{"worker: forget the tombstone of a result", []change{{slotsGo,

@@ -38,6 +38,16 @@ var activationMutations = []mutation{
 // scripted are rules whose breaking a cluster makes up for: the scripts of their
 // package must notice.
 var scripted = []mutation{
+	{"run: move as soon as one of several slots is held", []change{{contactGo,
+		"c.held > 0 && c.held >= c.slots }", "c.held > 0 }"}}},
+	{"run: leave what is not sticky behind functions that do not return", []change{{attemptsGo,
+		"	if c.queued && c.allHeld() &&", "	if c.queued && c.allHeld() && m.s.hard() &&"}}},
+	{"slots: do not tell those that are queued that all slots are held", []change{{heldGo,
+		"len(c.held.functions) == c.slots; all", "len(c.held.functions) > c.slots; all"}}},
+	{"slots: let a drain wait for what does not return", []change{{slotsDrainGo,
+		"	if len(c.byID) > len(c.held.functions) ||", "	if len(c.byID) > 0 ||"}}},
+	{"slots: never say that a slot is held for too long", []change{{heldGo,
+		"	if c.cfg.EndIfHeldFor <= 0 ||", "	if c.cfg.EndIfHeldFor >= 0 ||"}}},
 	{"run: never suspect a step", []change{{suspectGo,
 		"st.Def.LossesMax()/2\n", "st.Def.LossesMax()\n"}}},
 	{"slots: record what was canceled and returned after the lease had ended", []change{{slotsGo,

@@ -2677,11 +2677,16 @@ type Worker struct {
 	// It drains because its process was told to end: it cannot be undrained.
 	Ending bool `protobuf:"varint,19,opt,name=ending,proto3" json:"ending,omitempty"`
 	// Why it is gone or draining.
-	StateReason   messages.Reason `protobuf:"varint,20,opt,name=state_reason,json=stateReason,proto3,enum=limpet.v1.Reason" json:"state_reason,omitempty"`
-	Locals        []*LocalUse     `protobuf:"bytes,21,rep,name=locals,proto3" json:"locals,omitempty"`
-	Host          string          `protobuf:"bytes,22,opt,name=host,proto3" json:"host,omitempty"`
-	ProcessId     int32           `protobuf:"varint,23,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
-	SdkVersion    string          `protobuf:"bytes,24,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
+	StateReason messages.Reason `protobuf:"varint,20,opt,name=state_reason,json=stateReason,proto3,enum=limpet.v1.Reason" json:"state_reason,omitempty"`
+	Locals      []*LocalUse     `protobuf:"bytes,21,rep,name=locals,proto3" json:"locals,omitempty"`
+	Host        string          `protobuf:"bytes,22,opt,name=host,proto3" json:"host,omitempty"`
+	ProcessId   int32           `protobuf:"varint,23,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	SdkVersion  string          `protobuf:"bytes,24,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
+	// Slots, of those running, that are held by functions which have not returned
+	// although their attempts are over; and how long that is so of the first of
+	// them, unset if there is none.
+	HeldSlots     int32                `protobuf:"varint,25,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
+	HeldFor       *durationpb.Duration `protobuf:"bytes,26,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2882,6 +2887,20 @@ func (x *Worker) GetSdkVersion() string {
 		return x.SdkVersion
 	}
 	return ""
+}
+
+func (x *Worker) GetHeldSlots() int32 {
+	if x != nil {
+		return x.HeldSlots
+	}
+	return 0
+}
+
+func (x *Worker) GetHeldFor() *durationpb.Duration {
+	if x != nil {
+		return x.HeldFor
+	}
+	return nil
 }
 
 // LocalUse is how one kind of local state fares in a worker.
@@ -4005,7 +4024,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14UndrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"F\n" +
 	"\x15UndrainWorkerResponse\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\x8d\a\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xe2\a\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
@@ -4039,7 +4058,10 @@ const file_api_api_proto_rawDesc = "" +
 	"\n" +
 	"process_id\x18\x17 \x01(\x05R\tprocessId\x12\x1f\n" +
 	"\vsdk_version\x18\x18 \x01(\tR\n" +
-	"sdkVersion\x1a9\n" +
+	"sdkVersion\x12\x1d\n" +
+	"\n" +
+	"held_slots\x18\x19 \x01(\x05R\theldSlots\x124\n" +
+	"\bheld_for\x18\x1a \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfd\x01\n" +
@@ -4301,65 +4323,66 @@ var file_api_api_proto_depIdxs = []int32{
 	62, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
 	67, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
 	41, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	44, // 58: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	2,  // 59: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
-	3,  // 60: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
-	47, // 61: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	69, // 62: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	65, // 63: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	65, // 64: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	65, // 65: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	65, // 66: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	65, // 67: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
-	47, // 68: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	47, // 69: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	54, // 70: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	65, // 71: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	65, // 72: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	47, // 73: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	5,  // 74: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 75: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 76: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 77: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 78: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 79: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 80: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 81: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 82: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	32, // 83: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	34, // 84: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	36, // 85: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	38, // 86: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	42, // 87: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	45, // 88: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	52, // 89: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	55, // 90: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	48, // 91: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	50, // 92: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	6,  // 93: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 94: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 95: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 96: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 97: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 98: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 99: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 100: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 101: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	33, // 102: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	35, // 103: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	37, // 104: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	39, // 105: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	43, // 106: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	46, // 107: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	53, // 108: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	56, // 109: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	49, // 110: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	51, // 111: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	93, // [93:112] is the sub-list for method output_type
-	74, // [74:93] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	62, // 58: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	44, // 59: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	2,  // 60: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
+	3,  // 61: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
+	47, // 62: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	69, // 63: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	65, // 64: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	65, // 65: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	65, // 66: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	65, // 67: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	65, // 68: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	47, // 69: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	47, // 70: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	54, // 71: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	65, // 72: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	65, // 73: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	47, // 74: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	5,  // 75: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	7,  // 76: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	9,  // 77: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	18, // 78: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	20, // 79: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	22, // 80: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	24, // 81: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	26, // 82: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	28, // 83: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	32, // 84: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	34, // 85: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	36, // 86: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	38, // 87: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	42, // 88: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	45, // 89: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	52, // 90: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	55, // 91: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	48, // 92: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	50, // 93: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	6,  // 94: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 95: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 96: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 97: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 98: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 99: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 100: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 101: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	29, // 102: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	33, // 103: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	35, // 104: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	37, // 105: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	39, // 106: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	43, // 107: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	46, // 108: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	53, // 109: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	56, // 110: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	49, // 111: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	51, // 112: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	94, // [94:113] is the sub-list for method output_type
+	75, // [75:94] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }

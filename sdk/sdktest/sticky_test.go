@@ -145,6 +145,89 @@ func TestStepThatKillsItsWorkersFails(t *testing.T) {
 	}
 }
 
+// A step that ends its worker again and again fails; one that is at work beside it
+// goes down with it at first, is not charged for long, and succeeds.
+func TestBystanderOfAStepThatKillsItsWorker(t *testing.T) {
+	hard := sdk.WorkflowConfig{Sticky: sdk.Hard}
+	killer, bystander := sdk.NewWorkflow[int]("killer", hard), sdk.NewWorkflow[int]("bystander", hard)
+	began := make(chan struct{}, 99)
+	sdk.AddStep(killer, "kill", func(ctx sdk.Context, _ int) (int, error) {
+		began <- struct{}{}
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	works := make(chan struct{}, 99)
+	sdk.AddStep(bystander, "work", func(ctx sdk.Context, _ int) (int, error) {
+		works <- struct{}{}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+		return 0, ctx.Err()
+	})
+	config := worker.Config{ID: "w1", Slots: 2}
+	e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{config}}, killer, bystander)
+	beside, err := bystander.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-works
+	run, err := killer.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run.Wait(t.Context()) }()
+	for kills := 0; ; kills++ {
+		select {
+		case <-began:
+			if err := e.KillWorker("w1"); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.StartWorker(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case err := <-ended:
+			if !errors.Is(err, sdk.ErrWorkerLost) || kills < 5 {
+				t.Errorf("the step that killed its worker %d times: %v", kills, err)
+			}
+		}
+		break
+	}
+	if err := beside.Wait(t.Context()); err != nil {
+		t.Errorf("the one beside it: %v", err)
+	}
+}
+
+// A function that goes on after its time has the only slot of its worker: the retry
+// does not wait for it, although the run would wait for a busy worker for ever.
+func TestRetryLeavesAWorkerWhoseSlotIsHeld(t *testing.T) {
+	w := sdk.NewWorkflow[int]("deaf", sdk.WorkflowConfig{Sticky: sdk.Soft, BusyPatience: sdk.Never})
+	began, release := make(chan struct{}), make(chan struct{})
+	only := sdk.AddStep(w, "only", func(ctx sdk.Context, _ int) (at, error) {
+		if ctx.Attempt() == 1 {
+			close(began)
+			<-release
+		}
+		return here(ctx), nil
+	}, sdk.StepConfig{ExecutionTimeout: 100 * time.Millisecond, Retries: 1, Backoff: 10 * time.Millisecond})
+	e := sdktest.Start(t, sdktest.Config{Workers: []worker.Config{{ID: "w1", Slots: 1}}}, w)
+	defer close(release)
+	run, err := w.Start(t.Context(), e.Client(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if err := e.StartWorker(t.Context(), worker.Config{ID: "w2", Slots: 1}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := only.Result(t.Context(), run)
+	if err != nil || out.Worker != "w2" || out.Binding.StateReason != sdk.ReasonSlotsHeld {
+		t.Errorf("%+v, %v; want w2, because the slots of w1 are held", out, err)
+	}
+}
+
 func TestHardRunFailsAfterItsScheduleTimeout(t *testing.T) {
 	p := newPaused(sdk.WorkflowConfig{Sticky: sdk.Hard}, sdk.StepConfig{Backoff: 20 * time.Millisecond, ScheduleTimeout: 2500 * time.Millisecond}, nil)
 	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, p)

@@ -89,6 +89,13 @@ type Config struct {
 	// Grace is how long running attempts may go on after Run's context ended;
 	// then their contexts end. Defaults to 30 s; NoGrace is none.
 	Grace time.Duration
+	// EndIfHeldFor ends a worker that a function has made useless. One that has
+	// not returned 5 s after the end of its context holds its slot from then on, for
+	// nothing but the end of the process ends a function. The log and `limpet worker
+	// list` say so, and SOFT runs go elsewhere once all slots are held. After
+	// EndIfHeldFor Run drains, as at the end of its context, and returns SLOT_HELD:
+	// the program is to end, and its supervisor to start it again. 0 is never.
+	EndIfHeldFor time.Duration
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Hooks may be nil.
@@ -184,6 +191,9 @@ func (c Config) limitFaults(fault func(format string, args ...any)) {
 	}
 	if c.SharedLocalsBytesMax < 0 {
 		fault("shared locals bytes max is %d: must be 0 (no limit) or more", c.SharedLocalsBytesMax)
+	}
+	if c.EndIfHeldFor < 0 {
+		fault("end if held for is %v: must be 0 (never) or more", c.EndIfHeldFor)
 	}
 	if c.SharedLocalsIdle < 0 && c.SharedLocalsIdle != sdk.Never && c.SharedLocalsIdle != NoIdle {
 		fault("shared locals idle is %v: must be 0 (default) or more, NoIdle or Never", c.SharedLocalsIdle)

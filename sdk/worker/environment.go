@@ -74,6 +74,7 @@ var environment = []Variable{
 		}
 		return err
 	}},
+	{"LIMPET_WORKER_END_IF_HELD_FOR", "how long a function that does not return may hold a slot until the worker ends with SLOT_HELD, for its supervisor to start it again (default 0s, for ever)", "", duration(func(c *Config) *time.Duration { return &c.EndIfHeldFor })},
 }
 
 // Environment returns the variables that ConfigFromEnv reads.
@@ -87,7 +88,7 @@ func Environment() []Variable { return slices.Clone(environment) }
 // LIMPET_SECRET, LIMPET_SECRET_FILE and LIMPET_PRESET mean the same to servers.
 // All others begin with LIMPET_WORKER_. LIMPET_JOIN is understood for
 // LIMPET_WORKER_JOIN where that is empty or not set, and so are the other names
-// without WORKER but LIMPET_ID; New then warns of each in the log.
+// without WORKER but LIMPET_ID and LIMPET_END_IF_HELD_FOR; New then warns of each in the log.
 //
 // The error is INVALID_ARGUMENT and names each variable that cannot be read.
 func ConfigFromEnv() (Config, error) { return configFrom(os.Getenv) }

@@ -26,7 +26,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"LIMPET_WORKER_ID": "gpu/1", "LIMPET_WORKER_JOIN": "limpet-servers:7946, 10.0.0.12:7946,", "LIMPET_WORKER_JOIN_TIMEOUT": "-1s",
 		"LIMPET_SECRET_FILE": secret, "LIMPET_WORKER_SLOTS": "8", "LIMPET_WORKER_STICKY_RUNS_MAX": "100", "LIMPET_WORKER_LABELS": "gpu=a100, zone = b=c",
 		"LIMPET_WORKER_POOL": "gpu", "LIMPET_WORKER_BIND": ":7081", "LIMPET_WORKER_GOSSIP": ":7946", "LIMPET_WORKER_ADVERTISE_HOST": "10.1.2.3",
-		"LIMPET_PRESET": "lan", "LIMPET_WORKER_GRACE": "5m",
+		"LIMPET_PRESET": "lan", "LIMPET_WORKER_GRACE": "5m", "LIMPET_WORKER_END_IF_HELD_FOR": "10m",
 		"LIMPET_WORKER_SHARED_LOCALS_MAX": "7", "LIMPET_WORKER_SHARED_LOCALS_BYTES_MAX": "5000000000", "LIMPET_WORKER_SHARED_LOCALS_IDLE": "90s",
 	}
 	for name, value := range given {
@@ -36,7 +36,7 @@ func TestConfigFromEnv(t *testing.T) {
 	want := Config{
 		ID: "gpu/1", Join: []string{"limpet-servers:7946", "10.0.0.12:7946"}, JoinTimeout: -time.Second, Secret: "hush", Slots: 8,
 		StickyRunsMax: 100, Labels: map[string]string{"gpu": "a100", "zone": "b=c"}, Pool: "gpu", BindAddress: ":7081",
-		GossipAddress: ":7946", AdvertiseHost: "10.1.2.3", Preset: cluster.LANConfig(), Grace: 5 * time.Minute,
+		GossipAddress: ":7946", AdvertiseHost: "10.1.2.3", Preset: cluster.LANConfig(), Grace: 5 * time.Minute, EndIfHeldFor: 10 * time.Minute,
 		SharedLocalsMax: 7, SharedLocalsBytesMax: 5_000_000_000, SharedLocalsIdle: 90 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(c, want) {
@@ -59,7 +59,7 @@ func TestNamesOfVariables(t *testing.T) {
 		switch strings.TrimPrefix(strings.TrimPrefix(v.Name, "LIMPET_"), "WORKER_") {
 		case "SLOTS", "STICKY_RUNS_MAX", "SHARED_LOCALS_MAX", "SHARED_LOCALS_BYTES_MAX":
 			return "7", "8"
-		case "JOIN_TIMEOUT", "SHARED_LOCALS_IDLE", "GRACE":
+		case "JOIN_TIMEOUT", "SHARED_LOCALS_IDLE", "GRACE", "END_IF_HELD_FOR":
 			return "7s", "8s"
 		case "LABELS":
 			return "a=b", "c=d"
@@ -129,7 +129,7 @@ func TestNamesOfVariables(t *testing.T) {
 			}
 		}
 		if ofWorker := strings.HasPrefix(v.Name, "LIMPET_WORKER_"); v.old != "" && v.old != strings.Replace(v.Name, "WORKER_", "", 1) ||
-			(v.old != "") != (ofWorker && v.Name != "LIMPET_WORKER_ID") {
+			(v.old != "") != (ofWorker && v.Name != "LIMPET_WORKER_ID" && v.Name != "LIMPET_WORKER_END_IF_HELD_FOR") {
 			t.Errorf("%s has the old name %q", v.Name, v.old)
 		}
 	}

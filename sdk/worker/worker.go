@@ -93,7 +93,7 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 // Other errors: JOIN_FAILED, ADDRESS_IN_USE, SECRET_REQUIRED, STORE_MISMATCH when
 // it meets servers of another store than the one that it belongs to, WORKER_ID_TAKEN
 // when another live process has the id, WORKER_SUPERSEDED when one took it over
-// while this process was out of reach.
+// while this process was out of reach, SLOT_HELD after Config.EndIfHeldFor.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return messages.Errorf(messages.CodeInvalidArgument, "worker %q was run before: make a new one", w.config.ID)
@@ -111,7 +111,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}()
 	serving, err := engine.Start(starting, engine.Config{
 		Node: node, Info: w.info, Functions: w.functions, Locals: w.locals, LocalLimits: w.config.localLimits(),
-		Grace: w.grace(), Logger: w.config.Logger, Hooks: w.config.Hooks, OnStart: w.config.OnStart,
+		Grace: w.grace(), EndIfHeldFor: w.config.EndIfHeldFor, Logger: w.config.Logger, Hooks: w.config.Hooks, OnStart: w.config.OnStart,
 	})
 	if err != nil {
 		return w.beforeReady(ctx, err)
