@@ -66,7 +66,9 @@ func (a *attemptActor) run() {
 	w, started := a.worker, time.Now()
 	w.cfg.Hooks.started(a.dispatch)
 	defer func() {
+		unlabelled()
 		ctx.end(context.Canceled)
+		a.calls.ended()
 		a.logEnd(end.failure)
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
 		// Before the run hears of it: what it sends next may ask for the state.
@@ -87,7 +89,7 @@ func (a *attemptActor) run() {
 		return
 	}
 	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
-	callFunction(ctx, function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Calls: a.calls}, &end)
+	callFunction(labelled(ctx, a.id), function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Calls: a.calls}, &end)
 	w.mayAct() // Else the process may have been stopped, and its lease have ended unseen.
 	cause := context.Cause(a.lease)
 	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure.GetCode() != string(messages.CodeStepPanicked) {

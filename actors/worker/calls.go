@@ -32,10 +32,18 @@ type attemptCalls struct {
 	records  records
 
 	mu sync.Mutex
-	// waits for children that go on.
+	// waits for children that go on; own: the function itself is in one of them, or
+	// waits for the slot after that.
 	waits int
-	// returning are waits that have ended and ask for the slot.
+	own   bool
+	// free: the slot was given back. doubts counts the looks in a row that saw
+	// something else.
+	free   bool
+	doubts int
+	// returning are questions for the slot, each closed when it is answered; asked is
+	// the newest of them, nil if there is none.
 	returning []chan struct{}
+	asked     chan struct{}
 }
 
 var _ attempt.Calls = (*attemptCalls)(nil)
@@ -94,42 +102,96 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// AwaitRun implements attempt.Calls. The slot is free from the begin of the
-// first of several waits until the end of the last one: a goroutine whose wait
-// ends while others wait goes on without it, or they would wait for children
-// that wait for the slot.
+// AwaitRun implements attempt.Calls. While the function itself waits its slot is
+// free, whatever its goroutines do. While only goroutines of it wait, that is so as
+// long as it does not work: see look.go. The end of a wait takes the slot again, but
+// for one of a goroutine while the function itself waits.
 func (c *attemptCalls) AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	c.waitBegan()
+	own := inFunction()
+	c.waitBegan(own)
 	end, outputs, err := c.watch(ctx, runID)
-	c.waitEnded()
+	c.waitEnded(own)
 	return end, outputs, err
 }
 
-func (c *attemptCalls) waitBegan() {
+func (c *attemptCalls) waitBegan(own bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.waits++; c.waits == 1 {
-		c.limit.setDeadline(time.Time{})
-		c.worker.root.Send(c.worker.pid, childWaitBegan{c.id})
+	c.waits++
+	c.own = c.own || own
+	if own && !c.free {
+		c.giveBack()
+	}
+	c.changed()
+}
+
+// waitEnded asks for the slot, unless the attempt has it, and waits for it. An attempt
+// whose own context has ended gets none for its way out.
+func (c *attemptCalls) waitEnded(own bool) {
+	c.mu.Lock()
+	c.waits--
+	var resumed chan struct{}
+	if own || !c.own {
+		if c.free {
+			c.takeAgain()
+		}
+		resumed = c.asked
+	}
+	c.changed()
+	c.mu.Unlock()
+	if resumed != nil {
+		select {
+		case <-resumed:
+		case <-c.life.Done():
+		}
+	}
+	if own {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.own = false
+		c.changed()
 	}
 }
 
-// waitEnded asks for the slot back after the last wait, and waits for it. An
-// attempt whose own context has ended gets none for its way out.
-func (c *attemptCalls) waitEnded() {
+// ended: the function has, whatever goes on that it has started.
+func (c *attemptCalls) ended() { c.worker.looker.look(c, false) }
+
+// seen takes what a look saw of the function.
+func (c *attemptCalls) seen(works bool) {
 	c.mu.Lock()
-	if c.waits--; c.waits > 0 {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	if c.waits == 0 || c.own || c.asked != nil || works != c.free {
+		c.doubts = 0
 		return
 	}
-	resumed := make(chan struct{})
-	c.returning = append(c.returning, resumed)
-	c.worker.root.Send(c.worker.pid, childWaitEnded{c.id})
-	c.mu.Unlock()
-	select {
-	case <-resumed:
-	case <-c.life.Done():
+	if c.doubts++; c.doubts < looksAgree {
+		return
 	}
+	if works {
+		c.takeAgain()
+	} else {
+		c.giveBack()
+	}
+}
+
+// changed: other waits go on than before.
+func (c *attemptCalls) changed() {
+	c.worker.looker.look(c, c.waits > 0 && !c.own && c.life.Err() == nil)
+}
+
+// giveBack gives the slot back.
+func (c *attemptCalls) giveBack() {
+	c.free, c.doubts = true, 0
+	c.limit.setDeadline(time.Time{})
+	c.worker.root.Send(c.worker.pid, childWaitBegan{c.id})
+}
+
+// takeAgain asks for the slot.
+func (c *attemptCalls) takeAgain() {
+	c.free, c.doubts = false, 0
+	c.asked = make(chan struct{})
+	c.returning = append(c.returning, c.asked)
+	c.worker.root.Send(c.worker.pid, childWaitEnded{c.id})
 }
 
 // resume lets a wait return, of several the one that ended first: each is
@@ -140,6 +202,9 @@ func (c *attemptCalls) resume() {
 	if len(c.returning) > 0 {
 		close(c.returning[0])
 		c.returning = c.returning[1:]
+	}
+	if len(c.returning) == 0 {
+		c.asked = nil
 	}
 }
 

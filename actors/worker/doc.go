@@ -7,7 +7,8 @@
 //
 // Rules: the actor's Receive never waits; a result is kept until it is
 // acknowledged, and sent again to whoever owns the run; what a function got of
-// local state is there until it has returned.
+// local state is there until it has returned. The slot of a function is free while
+// it waits for a child, or only for goroutines of its own which do: see look.go.
 //
 // Imports cluster, cluster/backoff, slots, local, attempt, usercode, pool,
 // messages.

@@ -91,6 +91,7 @@ type Worker struct {
 	finished   chan struct{}
 	done       chan error
 	dispatcher actor.Dispatcher
+	looker     *looker
 }
 
 // Start starts the worker's actor and returns once placement has admitted
@@ -196,7 +197,7 @@ func (c Config) withDefaults() Config {
 func newWorker(c Config) *Worker {
 	w := &Worker{
 		started: time.Now(), cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
-		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: pool.NewElastic(),
+		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: pool.NewElastic(), looker: newLooker(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.shown.worker = w
