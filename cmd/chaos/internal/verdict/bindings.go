@@ -101,6 +101,16 @@ func (h *history) hardBoundAgain(old *binding, b *messages.Bound) {
 	}
 }
 
+// byConsent says that a run leaves a worker by itself that is there.
+func byConsent(reason messages.Reason) bool {
+	return reason == messages.Reason_REASON_WORKER_DRAINING || isFull(reason)
+}
+
+// isFull says that a run leaves a worker because that has no slot for it.
+func isFull(reason messages.Reason) bool {
+	return reason == messages.Reason_REASON_WORKER_BUSY || reason == messages.Reason_REASON_SLOTS_HELD
+}
+
 // softBoundAgain: a SOFT run moves from where it was, for a reason that the
 // history has.
 func (h *history) softBoundAgain(old *binding, b *messages.Bound) {
@@ -109,7 +119,7 @@ func (h *history) softBoundAgain(old *binding, b *messages.Bound) {
 	switch reason := b.GetReason(); {
 	case !sameProcess(from, old.GetWorker()):
 		h.breaks(RuleSoftMoved, "the move to %s is said to be from %s, the run was bound to %s", place(b.GetWorker()), place(from), place(old.GetWorker()))
-	case reason == messages.Reason_REASON_WORKER_BUSY || reason == messages.Reason_REASON_WORKER_DRAINING:
+	case byConsent(reason):
 		if old.GetWorker().GetWorkerId() == b.GetWorker().GetWorkerId() && (!old.lost || h.now.At.Sub(old.lostAt) < leftFor) {
 			h.breaks(RuleSoftMoved, "moved from %s to itself: %s", place(old.GetWorker()), reason.Words())
 		}
@@ -193,7 +203,7 @@ func (h *history) checkBindings() {
 		}
 	}
 	for i, b := range h.bindings {
-		if i > 0 && (b.GetReason() == messages.Reason_REASON_WORKER_BUSY || b.GetReason() == messages.Reason_REASON_WORKER_DRAINING) {
+		if i > 0 && byConsent(b.GetReason()) {
 			h.checkLeftNothing(b)
 		}
 	}

@@ -117,7 +117,7 @@ func (c *checker) serversStruck(at time.Time) bool {
 // lostBinding checks that a worker is given up for something that was done.
 // Whether it was busy for long enough is for checkLosses to say.
 func (c *checker) lostBinding(h *history, b *binding) {
-	if b.lostReason == messages.Reason_REASON_WORKER_BUSY {
+	if isFull(b.lostReason) {
 		return
 	}
 	if !c.excused(b.GetWorker(), b.lostReason, b.lostAt) {
@@ -141,7 +141,7 @@ func (h *history) checkLosses() {
 		return
 	}
 	for i, b := range h.bindings {
-		if i > 0 && b.GetFromWorker() != "" && (!h.bindings[i-1].lost || b.GetReason() == messages.Reason_REASON_WORKER_BUSY) {
+		if i > 0 && b.GetFromWorker() != "" && (!h.bindings[i-1].lost || isFull(b.GetReason())) {
 			h.checkMove(h.bindings[i-1], b)
 		}
 	}
@@ -175,17 +175,21 @@ func (h *history) checkMove(from, to *binding) {
 			h.breaks(RuleSoftMoved, "moved from %s at %s, which did not drain", place(from.GetWorker()), clock(to.at))
 		}
 	case messages.Reason_REASON_WORKER_BUSY:
-		if !h.outOfPatience(from, to.at) {
+		if !h.leftQueue(from, to, busyPatience-slack) {
 			h.breaks(RuleSoftMoved, "moved from %s at %s, which was not busy for %s", place(from.GetWorker()), clock(to.at), busyPatience)
+		}
+	case messages.Reason_REASON_SLOTS_HELD:
+		if !h.leftQueue(from, to, 0) {
+			h.breaks(RuleSoftMoved, "moved from %s at %s, where nothing was withdrawn because its slots are held", place(from.GetWorker()), clock(to.at))
 		}
 	}
 }
 
-// outOfPatience says that an attempt had waited for its busy worker for the
-// whole patience when it was withdrawn for the move.
-func (h *history) outOfPatience(from *binding, at time.Time) bool {
+// leftQueue says that an attempt had waited for its worker for so long when it was
+// withdrawn for the move, with the reason of that.
+func (h *history) leftQueue(from, to *binding, waited time.Duration) bool {
 	return slices.ContainsFunc(h.attempts, func(a *attempt) bool {
-		return a.epoch == from.GetEpoch() && a.ending == revoked && a.reason == messages.Reason_REASON_WORKER_BUSY && !a.endAt.After(at) && a.endAt.Sub(a.at) >= busyPatience-slack
+		return a.epoch == from.GetEpoch() && a.ending == revoked && a.reason == to.GetReason() && !a.endAt.After(to.at) && a.endAt.Sub(a.at) >= waited
 	})
 }
 

@@ -19,7 +19,7 @@ func everything() *scene {
 	for _, story := range []func(*scene){
 		plain, retried, leftByOtherDoors, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
 		canceledRun, canceledParent, stickyChild, childOnItsOwn,
-		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, workerCutOff, superseded, serverKilled, databaseRestarted,
+		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, slotsHeld, workerCutOff, superseded, serverKilled, databaseRestarted,
 		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack, handedOn,
 	} {
 		story(s)
@@ -413,6 +413,19 @@ func workerBusy(s *scene) {
 	s.pass(busyPatience)
 	t.revoked("a", 1, messages.Reason_REASON_WORKER_BUSY)
 	t.bind("w2", messages.Reason_REASON_WORKER_BUSY)
+	t.step("a", 2, "")
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	t.finish()
+}
+
+// slotsHeld: the run does not wait, however patient it is.
+func slotsHeld(s *scene) {
+	t := s.begin("held", soft)
+	t.bind("w1", messages.Reason_REASON_FIRST)
+	t.dispatch("a", 1, "")
+	t.revoked("a", 1, messages.Reason_REASON_SLOTS_HELD)
+	t.bind("w2", messages.Reason_REASON_SLOTS_HELD)
 	t.step("a", 2, "")
 	t.step("b", 1, "")
 	t.step("c", 1, "")
