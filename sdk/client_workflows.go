@@ -30,7 +30,8 @@ func (c *Client) WorkflowVersions(ctx context.Context, workflow string) ([]*api.
 
 // UseWorkflowVersion makes a version current, to go back to it, say. It stays
 // current until a version is registered that was never there before. Runs that
-// have started keep theirs. hash may be how the hash begins, if that names one
+// have started keep theirs. A version is the definition; the code of a step is that
+// of the worker that runs it. hash may be how the hash begins, if that names one
 // version. Other servers know of it within a second.
 //
 // Errors: ErrUnknownWorkflow, also for a version that there is not;

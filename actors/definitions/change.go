@@ -12,8 +12,12 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// versionsMost bounds the versions of a workflow that are listed.
-const versionsMost = 1000
+const (
+	// versionsMost bounds the versions of a workflow that are listed.
+	versionsMost = 1000
+	// noticesMost bounds what a worker is told of its workflows.
+	noticesMost = 20
+)
 
 // Register makes the versions durable that a worker brings whose process started
 // at a time, and that their workflows are served. It returns what whoever runs the
@@ -45,6 +49,9 @@ func (d *Cache) Register(ctx context.Context, defs []*messages.WorkflowDefinitio
 		if !w.UnservedSince.IsZero() {
 			served = append(served, def.GetName())
 		}
+	}
+	if more := len(notices) - noticesMost; more > 0 {
+		notices = append(notices[:noticesMost], fmt.Sprintf("%d notices more are left out: see `limpet workflow list`", more))
 	}
 	return notices, d.NoteUnserved(ctx, served, time.Time{})
 }

@@ -2,6 +2,8 @@ package definitions
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,6 +187,25 @@ func TestVersionsOfAWorkflow(t *testing.T) {
 	}
 	if _, err := here.Use(ctx, "build", messages.HashDefinition(other), began); messages.CodeOf(err) != messages.CodeUnknownWorkflow {
 		t.Errorf("the version of another workflow: %v", err)
+	}
+}
+
+// What a worker is told is bounded.
+func TestNoticesAreBounded(t *testing.T) {
+	d := New(journal.NewMemory())
+	var old, newer []*messages.WorkflowDefinition
+	for i := range noticesMost + 5 {
+		for retries, defs := range map[int32]*[]*messages.WorkflowDefinition{1: &old, 2: &newer} {
+			def := build(retries)
+			def.Name = fmt.Sprint("build-", i)
+			*defs = append(*defs, def)
+		}
+	}
+	_, err1 := d.Register(t.Context(), old, time.Unix(1, 0))
+	_, err2 := d.Register(t.Context(), newer, time.Unix(2, 0))
+	notices, err3 := d.Register(t.Context(), old, time.Unix(3, 0))
+	if err := errors.Join(err1, err2, err3); err != nil || len(notices) != noticesMost+1 || !strings.HasPrefix(notices[noticesMost], "5 notices more") {
+		t.Errorf("%d notices, %q, %v", len(notices), notices[len(notices)-1], err)
 	}
 }
 

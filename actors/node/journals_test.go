@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
@@ -93,17 +94,38 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// workflowsFile is what the name of a file ends with that holds what the API says of
+// the workflows that were changed by hand.
+const workflowsFile = ".workflows.json"
+
+// changed is that, by their names.
+func (s *stage) changed() map[string]any {
+	changed := map[string]any{}
+	all, err := s.client.ListWorkflows(s.Context())
+	must(s.T, err)
+	for _, w := range all {
+		if w.GetChosenAt() != nil || w.GetRetiredAt() != nil {
+			changed[w.GetDefinition().GetName()] = s.asJSON(w)
+		}
+	}
+	return changed
+}
+
+// asJSON is a message as JSON has it.
+func (s *stage) asJSON(m proto.Message) (value any) {
+	text, err := protojson.Marshal(m)
+	must(s.T, err)
+	must(s.T, json.Unmarshal(text, &value))
+	return value
+}
+
 // ended is what the API says of the runs that have ended, by their ids.
 func (s *stage) ended() map[string]any {
 	ended := map[string]any{}
 	for _, run := range s.list(messages.RunStatus_RUN_STATUS_SUCCEEDED, messages.RunStatus_RUN_STATUS_FAILED, messages.RunStatus_RUN_STATUS_CANCELED) {
 		view, err := s.client.Run(run.GetRunId()).Get(s.Context())
 		must(s.T, err)
-		text, err := protojson.Marshal(view)
-		must(s.T, err)
-		var value any
-		must(s.T, json.Unmarshal(text, &value))
-		ended[run.GetRunId()] = value
+		ended[run.GetRunId()] = s.asJSON(view)
 	}
 	return ended
 }
@@ -140,13 +162,18 @@ func TestOldJournals(t *testing.T) {
 				must(t, err)
 				ended, err := os.ReadFile(filepath.Join(journalsDir, v.Name(), k.file+".json"))
 				must(t, err)
-				goesOn(t, k, data, ended, found)
+				workflows, err := os.ReadFile(filepath.Join(journalsDir, v.Name(), k.file+workflowsFile))
+				if errors.Is(err, os.ErrNotExist) {
+					workflows, err = []byte("{}"), nil // that version's could not be changed
+				}
+				must(t, err)
+				goesOn(t, k, data, ended, workflows, found)
 			})
 		}
 	}
 }
 
-func goesOn(t *testing.T, k kept, data, ended []byte, found *kinds) {
+func goesOn(t *testing.T, k kept, data, ended, workflows []byte, found *kinds) {
 	store, _ := k.open(t, data)
 	t.Cleanup(func() { must(t, store.Close()) })
 	s := raise(t, store, new(story))
@@ -161,6 +188,11 @@ func goesOn(t *testing.T, k kept, data, ended []byte, found *kinds) {
 	}
 	if len(have) != len(want) {
 		t.Errorf("%d runs have ended, not %d", len(have), len(want))
+	}
+	want = nil
+	must(t, json.Unmarshal(workflows, &want))
+	if err := differs("workflows", s.changed(), want); err != nil {
+		t.Error(err)
 	}
 	unfinished := s.list(messages.RunStatus_RUN_STATUS_RUNNING)
 	if len(unfinished) != len(results) {
@@ -264,16 +296,20 @@ func TestWriteJournals(t *testing.T) {
 			s := raise(t, store, &story{writing: true, waits: make(chan string, 100)})
 			s.tellEvery(store)
 			s.tell()
+			s.tellWorkflows(store)
 			found := &kinds{of: map[string]bool{}}
 			if s.find(found, store); len(found.missing()) > 0 {
 				t.Errorf("the journal holds no event of kind %v", found.missing())
 			}
 			text, err := json.MarshalIndent(s.ended(), "", "  ")
 			must(t, err)
+			workflows, err := json.MarshalIndent(s.changed(), "", "  ")
+			must(t, err)
 			s.fall()
 			must(t, store.Close())
 			must(t, os.WriteFile(filepath.Join(dir, k.file), k.save(t, where), 0o644))
 			must(t, os.WriteFile(filepath.Join(dir, k.file+".json"), append(text, '\n'), 0o644))
+			must(t, os.WriteFile(filepath.Join(dir, k.file+workflowsFile), append(workflows, '\n'), 0o644))
 		})
 	}
 }

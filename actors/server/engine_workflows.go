@@ -68,7 +68,7 @@ func (e *Engine) RetireWorkflow(ctx context.Context, name string) (definitions.S
 
 // RestoreWorkflow takes that back. Errors: UNKNOWN_WORKFLOW.
 func (e *Engine) RestoreWorkflow(ctx context.Context, name string) (definitions.Served, error) {
-	return e.changeWorkflow(ctx, "a workflow is not retired", func(ctx context.Context) (definitions.Workflow, error) {
+	return e.changeWorkflow(ctx, "a workflow is restored", func(ctx context.Context) (definitions.Workflow, error) {
 		return e.host.definitions.Retire(ctx, name, time.Time{})
 	})
 }

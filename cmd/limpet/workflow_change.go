@@ -16,7 +16,11 @@ func (c *cli) workflowUseCommand() *cobra.Command {
 		Short: "Start new runs with a version of a workflow, to go back to it, say",
 		Long: `Start new runs with a version of a workflow. VERSION is its hash, or how that begins. It stays
 current until a version is registered that was never there before. Runs that have started
-keep theirs. Other servers know of it within a second.`,
+keep theirs. Other servers know of it within a second.
+
+A version is the definition: steps, options, schema. The code of a step is that of the worker
+that runs it, and any worker with a step of that name may: to go back to old code, start its
+workers and stop the others.`,
 		Example: `  limpet workflow versions index
   limpet workflow use index 3f0c9a`,
 		Args: func(_ *cobra.Command, args []string) error {
