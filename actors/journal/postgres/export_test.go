@@ -21,20 +21,18 @@ func Queries() map[string]Query {
 	bits := "decode(repeat('ff', 128), 'hex')"
 	shards := "string_to_array(repeat('7,', 300) || '8', ',')::int2[]"
 	queries := map[string]Query{
-		"rows of active":    {SQL: within(rowsOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
-		"entries of active": {SQL: within(entriesOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
-		"heads":             {SQL: within(headsOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
-		"rows on up":        {SQL: within(rowsOf, onUpPage), Args: []string{bits, "'r'", "500", "'w1'"}, Index: "limpet_runs_on_up"},
-		"entries on gone":   {SQL: within(entriesOf, onGonePage), Args: []string{bits, "'r'", "500", "'w1'"}, Index: "limpet_runs_on_gone"},
-		"due":               {SQL: dueSQL, Args: []string{bits, "500"}, Index: "limpet_runs_due"},
-		"watched":           {SQL: watchedSQL, Args: []string{bits}, Index: "limpet_runs_on_gone"},
-		"rows in line":      {SQL: within(rowsOf, inLinePage), Args: []string{bits, "'r'", "500", "5", "5"}, Index: "limpet_runs_in_line"},
-		"entries in line":   {SQL: within(entriesOf, inLinePage), Args: []string{bits, "'r'", "500", "5", "5"}, Index: "limpet_runs_in_line"},
-		"lines":             {SQL: linesSQL, Args: []string{bits}, Index: "limpet_runs_in_line"},
-		"bound":             {SQL: boundSQL, Args: []string{"'default'"}, Index: "limpet_runs_parked"},
-		"delete":            {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_finished"},
-		"delete, above":     {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_pkey"},
-		"delete, kept":      {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_kept"},
+		"active":        {SQL: within(recordsOf, activeRows), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
+		"heads":         {SQL: within(headsOf, activePage), Args: []string{shards, "'r'", "500"}, Index: "limpet_runs_active"},
+		"on up":         {SQL: within(recordsOf, onUpRows), Args: []string{bits, "'r'", "500", "'w1'"}, Index: "limpet_runs_on_up"},
+		"on gone":       {SQL: within(recordsOf, onGoneRows), Args: []string{bits, "'r'", "500", "'w1'"}, Index: "limpet_runs_on_gone"},
+		"due":           {SQL: dueSQL, Args: []string{bits, "500"}, Index: "limpet_runs_due"},
+		"watched":       {SQL: watchedSQL, Args: []string{bits}, Index: "limpet_runs_on_gone"},
+		"in line":       {SQL: within(recordsOf, inLineRows), Args: []string{bits, "'r'", "500", "5", "5"}, Index: "limpet_runs_in_line"},
+		"lines":         {SQL: linesSQL, Args: []string{bits}, Index: "limpet_runs_in_line"},
+		"bound":         {SQL: boundSQL, Args: []string{"'default'"}, Index: "limpet_runs_parked"},
+		"delete":        {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_finished"},
+		"delete, above": {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_pkey"},
+		"delete, kept":  {SQL: deleteSQL, Args: []string{"5", "100", "1000"}, Index: "limpet_runs_kept"},
 	}
 	for name, l := range map[string]struct {
 		filter        journal.Filter

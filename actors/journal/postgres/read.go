@@ -93,18 +93,20 @@ func shardBits(shards []int) []byte {
 
 const (
 	inShardBits = "get_bit($1::bytea, shard::int8) = 1"
-	// Pages of run ids. $1 are the shards, $2 is the id before, $3 the limit.
+	// Pages of runs. $1 are the shards, $2 is the id before, $3 the limit. That of
+	// the active ones is chosen by id alone: of many runs it sorts some.
 	activePage = "SELECT run_id FROM limpet_runs WHERE phase = 0 AND shard = ANY($1::int2[]) AND run_id > $2 ORDER BY run_id LIMIT $3"
-	onUpPage   = "SELECT run_id FROM limpet_runs WHERE phase = 1 AND wake_on_up = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
-	onGonePage = "SELECT run_id FROM limpet_runs WHERE phase = 1 AND wake_on_gone = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
+	activeRows = "SELECT a.* FROM (" + activePage + ") p JOIN limpet_runs a USING (run_id)"
+	onUpRows   = "SELECT * FROM limpet_runs WHERE phase = 1 AND wake_on_up = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
+	onGoneRows = "SELECT * FROM limpet_runs WHERE phase = 1 AND wake_on_gone = $4 AND run_id > $2 AND " + inShardBits + " ORDER BY run_id LIMIT $3"
 
 	// A page of a line: $4 is the line, $5 and $2 are the place before.
-	inLinePage = "SELECT run_id, line_since FROM limpet_runs WHERE phase = 1 AND line = $4 AND (line_since, run_id) > ($5::int8, $2) AND " + inShardBits +
+	inLineRows = "SELECT * FROM limpet_runs WHERE phase = 1 AND line = $4 AND (line_since, run_id) > ($5::int8, $2) AND " + inShardBits +
 		" ORDER BY line_since, run_id LIMIT $3"
 
-	// The rows and the entries of a page.
-	rowsOf    = "SELECT " + rowColumns + " FROM (%) p JOIN limpet_runs r USING (run_id) ORDER BY r.run_id"
-	entriesOf = "SELECT e.run_id, e.data FROM (%) p JOIN limpet_entries e USING (run_id) ORDER BY e.run_id, e.number"
+	// The runs of a page with their entries, a row for each entry: so both are of one
+	// moment, and the page is looked for once.
+	recordsOf = "SELECT e.data, " + rowColumns + " FROM (%) r LEFT JOIN limpet_entries e USING (run_id) ORDER BY r.run_id, e.number"
 	headsOf   = "SELECT p.run_id, (SELECT e.number FROM limpet_entries e WHERE e.run_id = p.run_id ORDER BY e.number DESC LIMIT 1) FROM (%) p ORDER BY p.run_id"
 
 	dueSQL = "SELECT run_id, wake_at FROM limpet_runs WHERE phase = 1 AND wake_at IS NOT NULL AND " + inShardBits +
@@ -131,17 +133,17 @@ const (
 
 // Active implements journal.Store.
 func (s *Store) Active(ctx context.Context, shards []int, after string, limit int) ([]journal.Record, error) {
-	return s.records(ctx, "read active runs", activePage, inShards(shards), after, limit)
+	return s.records(ctx, "read active runs", activeRows, inShards(shards), after, limit)
 }
 
 // WokenByUp implements journal.Store.
 func (s *Store) WokenByUp(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
-	return s.woken(ctx, onUpPage, shards, workerID, after, limit)
+	return s.woken(ctx, onUpRows, shards, workerID, after, limit)
 }
 
 // WokenByGone implements journal.Store.
 func (s *Store) WokenByGone(ctx context.Context, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
-	return s.woken(ctx, onGonePage, shards, workerID, after, limit)
+	return s.woken(ctx, onGoneRows, shards, workerID, after, limit)
 }
 
 func (s *Store) woken(ctx context.Context, page string, shards []int, workerID, after string, limit int) ([]journal.Record, error) {
@@ -155,48 +157,32 @@ func (s *Store) woken(ctx context.Context, page string, shards []int, workerID, 
 func (s *Store) records(ctx context.Context, what, page string, shards any, after string, limit int, more ...any) (out []journal.Record, err error) {
 	args := append([]any{shards, storable(after), max(limit, 0)}, more...)
 	err = s.read(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
-		var queries pgx.Batch
-		queries.Queue(within(rowsOf, page), args...)
-		queries.Queue(within(entriesOf, page), args...)
-		results := conn.SendBatch(ctx, &queries)
-		defer results.Close() // its error is that of the queries
-		rows, err := query(results, scanRows)
+		out = nil
+		rows, err := conn.Query(ctx, within(recordsOf, page), args...)
 		if err != nil {
 			return err
 		}
-		out = make([]journal.Record, len(rows))
-		for i := range rows {
-			out[i].Row = rows[i]
+		defer rows.Close()
+		for rows.Next() {
+			var entry []byte
+			row, err := scanRow(rows, &entry)
+			if err != nil {
+				return err
+			}
+			if len(out) == 0 || out[len(out)-1].Row.RunID != row.RunID {
+				out = append(out, journal.Record{Row: row})
+			}
+			if entry != nil {
+				last := &out[len(out)-1]
+				last.Entries = append(last.Entries, entry)
+			}
 		}
-		if _, err := query(results, func(rows pgx.Rows) (struct{}, error) { return struct{}{}, scanEntries(rows, out) }); err != nil {
-			return err
-		}
-		return results.Close()
+		return rows.Err()
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-// scanEntries adds entries, which come in the order of the records.
-func scanEntries(rows pgx.Rows, records []journal.Record) error {
-	defer rows.Close()
-	at := 0
-	for rows.Next() {
-		var id string
-		var entry []byte
-		if err := rows.Scan(&id, &entry); err != nil {
-			return err
-		}
-		for at < len(records) && records[at].Row.RunID != id {
-			at++
-		}
-		if at < len(records) {
-			records[at].Entries = append(records[at].Entries, entry)
-		}
-	}
-	return rows.Err()
 }
 
 // Heads implements journal.Store.
@@ -269,7 +255,7 @@ func (s *Store) WatchedWorkers(ctx context.Context, shards []int) (out []string,
 
 // InLine implements journal.Store.
 func (s *Store) InLine(ctx context.Context, shards []int, line int64, after journal.Place, limit int) ([]journal.Record, error) {
-	records, err := s.records(ctx, "read runs in a line", inLinePage, shardBits(shards), after.RunID, limit, line, journal.Micros(after.Since))
+	records, err := s.records(ctx, "read runs in a line", inLineRows, shardBits(shards), after.RunID, limit, line, journal.Micros(after.Since))
 	slices.SortFunc(records, func(a, b journal.Record) int {
 		return cmp.Or(a.Row.LineSince.Compare(b.Row.LineSince), cmp.Compare(a.Row.RunID, b.Row.RunID))
 	})
