@@ -23,9 +23,10 @@ import (
 //	of the process, Drain      The worker stops as soon as nothing is held, at the
 //	                           deadline at the latest. Nothing ends it.
 //
-// Nothing is held when no function runs but those whose attempts are over, nothing is queued, every result is
-// acknowledged and no local state is being handed off. The worker then waits a
-// little more for what may be on its way:
+// Nothing is held when no function runs but those whose attempts are over, nothing
+// is queued for a slot that may come free, every result is acknowledged and no local
+// state is being handed off. The worker then waits a little more for what may be on
+// its way:
 //
 //	SOFT runs bound that hand state off   HandOffLinger: they hear of the drain,
 //	                                      and ask for their state
@@ -235,7 +236,7 @@ func (c *Core) settle(now time.Time) {
 	if !d.ending {
 		return
 	}
-	if len(c.byID) > len(c.held.functions) || c.queue.Len() > 0 || c.unacked > 0 || d.handing > 0 {
+	if len(c.byID) > len(c.held.functions) || c.queue.Len() > 0 && !c.allHeld() || c.unacked > 0 || d.handing > 0 {
 		d.quietSince = time.Time{}
 	} else if d.quietSince.IsZero() {
 		d.quietSince = now

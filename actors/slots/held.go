@@ -65,10 +65,13 @@ func (c *Core) returned(now time.Time, a *attempt) {
 	c.out = append(c.out, Action{Kind: SlotFreed, Held: a.held(now)})
 }
 
+// allHeld says that no slot comes free unless a function returns after all.
+func (c *Core) allHeld() bool { return len(c.held.functions) == c.slots }
+
 // noteHeld tells those that are queued whether all slots are held: their runs may
 // go elsewhere. And it says when a slot was held for too long.
 func (c *Core) noteHeld(now time.Time) {
-	if all := len(c.held.functions) == c.slots; all != c.held.told && !c.stopped {
+	if all := c.allHeld(); all != c.held.told && !c.stopped {
 		c.held.told = all
 		for _, a := range c.queue.Items() {
 			if a.phase == phaseQueued {

@@ -43,7 +43,7 @@ var scripted = []mutation{
 	{"run: leave what is not sticky behind functions that do not return", []change{{attemptsGo,
 		"	if c.queued && c.allHeld() &&", "	if c.queued && c.allHeld() && m.s.hard() &&"}}},
 	{"slots: do not tell those that are queued that all slots are held", []change{{heldGo,
-		"len(c.held.functions) == c.slots; all", "len(c.held.functions) > c.slots; all"}}},
+		"all := c.allHeld(); all", "all := false; all"}}},
 	{"slots: let a drain wait for what does not return", []change{{slotsDrainGo,
 		"	if len(c.byID) > len(c.held.functions) ||", "	if len(c.byID) > 0 ||"}}},
 	{"slots: never say that a slot is held for too long", []change{{heldGo,
