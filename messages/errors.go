@@ -35,6 +35,7 @@ const (
 	CodeSpawnKeyReused       Code = "SPAWN_KEY_REUSED"
 	CodeCallNeedsKey         Code = "CALL_NEEDS_KEY"
 	CodeCallMismatch         Code = "CALL_MISMATCH"
+	CodeWaitTimeout          Code = "WAIT_TIMEOUT"
 	CodeStickyNeedsLongLived Code = "STICKY_NEEDS_LONG_LIVED_WORKER"
 	CodeStaleAttempt         Code = "STALE_ATTEMPT"
 	CodeUserError            Code = "USER_ERROR"
@@ -118,6 +119,7 @@ var catalogue = map[Code]entry{
 	CodeSpawnKeyReused:       {KindAlreadyExists, false, "spawn each child of a step under a key of its own, and with the same input in every attempt: what may differ between two, such as the time, belongs into the child or into an earlier step"},
 	CodeCallNeedsKey:         {KindFailedPrecondition, false, "give each of the calls of one name that are under way at once a key of its own, the same in every attempt"},
 	CodeCallMismatch:         {KindFailedPrecondition, false, "give the changed call another name, or put the old code back, then `limpet run replay` with the step's name: it goes on with what is recorded; without a name all begins anew"},
+	CodeWaitTimeout:          {KindDeadlineExceeded, false, "what the step waited for did not come in time: give the wait a longer Timeout, or have the step go on without it"},
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
 	CodeInvalidOutput:        {KindAborted, false, "the step returned what JSON cannot express, such as NaN or a channel: return another type or value"},

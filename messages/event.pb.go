@@ -322,6 +322,8 @@ const (
 	CallKind_CALL_KIND_UNSPECIFIED CallKind = 0
 	// A function that is called once and for all.
 	CallKind_CALL_KIND_DO CallKind = 1
+	// A message of the run's mailbox is taken, or waited for.
+	CallKind_CALL_KIND_RECEIVE CallKind = 2
 )
 
 // Enum value maps for CallKind.
@@ -329,10 +331,12 @@ var (
 	CallKind_name = map[int32]string{
 		0: "CALL_KIND_UNSPECIFIED",
 		1: "CALL_KIND_DO",
+		2: "CALL_KIND_RECEIVE",
 	}
 	CallKind_value = map[string]int32{
 		"CALL_KIND_UNSPECIFIED": 0,
 		"CALL_KIND_DO":          1,
+		"CALL_KIND_RECEIVE":     2,
 	}
 )
 
@@ -506,6 +510,8 @@ type Event struct {
 	//	*Event_StepRebuilt
 	//	*Event_NotOffered
 	//	*Event_CallRecorded
+	//	*Event_Signaled
+	//	*Event_CallWaits
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -773,6 +779,24 @@ func (x *Event) GetCallRecorded() *CallRecorded {
 	return nil
 }
 
+func (x *Event) GetSignaled() *Signaled {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Signaled); ok {
+			return x.Signaled
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetCallWaits() *CallWaits {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_CallWaits); ok {
+			return x.CallWaits
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -877,6 +901,14 @@ type Event_CallRecorded struct {
 	CallRecorded *CallRecorded `protobuf:"bytes,25,opt,name=call_recorded,json=callRecorded,proto3,oneof"`
 }
 
+type Event_Signaled struct {
+	Signaled *Signaled `protobuf:"bytes,26,opt,name=signaled,proto3,oneof"`
+}
+
+type Event_CallWaits struct {
+	CallWaits *CallWaits `protobuf:"bytes,27,opt,name=call_waits,json=callWaits,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -926,6 +958,10 @@ func (*Event_StepRebuilt) isEvent_Kind() {}
 func (*Event_NotOffered) isEvent_Kind() {}
 
 func (*Event_CallRecorded) isEvent_Kind() {}
+
+func (*Event_Signaled) isEvent_Kind() {}
+
+func (*Event_CallWaits) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -2461,6 +2497,157 @@ func (x *ChildSpawned) GetInsteadOf() string {
 	return ""
 }
 
+// Signaled is a message in the run's mailbox, whether or not anybody waits for it.
+// It stays there until a call has received it.
+type Signaled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The same id again is the same message.
+	MessageId string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// JSON.
+	Payload       []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signaled) Reset() {
+	*x = Signaled{}
+	mi := &file_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signaled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signaled) ProtoMessage() {}
+
+func (x *Signaled) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signaled.ProtoReflect.Descriptor instead.
+func (*Signaled) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Signaled) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Signaled) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *Signaled) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+// CallWaits says that a call of an attempt waits. A later attempt that makes the
+// call waits on, until the same time.
+type CallWaits struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Kind    CallKind               `protobuf:"varint,3,opt,name=kind,proto3,enum=limpet.v1.CallKind" json:"kind,omitempty"`
+	Name    string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Key     string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// When the wait is over, whatever comes.
+	DeadlineUs    int64 `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallWaits) Reset() {
+	*x = CallWaits{}
+	mi := &file_event_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallWaits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallWaits) ProtoMessage() {}
+
+func (x *CallWaits) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallWaits.ProtoReflect.Descriptor instead.
+func (*CallWaits) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CallWaits) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CallWaits) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CallWaits) GetKind() CallKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CallKind_CALL_KIND_UNSPECIFIED
+}
+
+func (x *CallWaits) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CallWaits) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CallWaits) GetDeadlineUs() int64 {
+	if x != nil {
+		return x.DeadlineUs
+	}
+	return 0
+}
+
 // CallRecorded is how a call of a step came out, whatever its kind. No later
 // execution of the step makes the call again: it gets this. A step has one for
 // each name and key, until it is replayed.
@@ -2479,15 +2666,19 @@ type CallRecorded struct {
 	//	*CallRecorded_Failure
 	Outcome isCallRecorded_Outcome `protobuf_oneof:"outcome"`
 	// DO: how often the function was called for it, and how long it all took.
-	Tries         int32 `protobuf:"varint,8,opt,name=tries,proto3" json:"tries,omitempty"`
-	TookUs        int64 `protobuf:"varint,9,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
+	Tries  int32 `protobuf:"varint,8,opt,name=tries,proto3" json:"tries,omitempty"`
+	TookMs int64 `protobuf:"varint,9,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`
+	// RECEIVE: the message, and the number of the entry that has its payload, which
+	// is not repeated here.
+	MessageId     string `protobuf:"bytes,10,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	SignalEntry   uint64 `protobuf:"varint,11,opt,name=signal_entry,json=signalEntry,proto3" json:"signal_entry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallRecorded) Reset() {
 	*x = CallRecorded{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2690,7 @@ func (x *CallRecorded) String() string {
 func (*CallRecorded) ProtoMessage() {}
 
 func (x *CallRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2703,7 @@ func (x *CallRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRecorded.ProtoReflect.Descriptor instead.
 func (*CallRecorded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CallRecorded) GetStep() string {
@@ -2582,9 +2773,23 @@ func (x *CallRecorded) GetTries() int32 {
 	return 0
 }
 
-func (x *CallRecorded) GetTookUs() int64 {
+func (x *CallRecorded) GetTookMs() int64 {
 	if x != nil {
-		return x.TookUs
+		return x.TookMs
+	}
+	return 0
+}
+
+func (x *CallRecorded) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *CallRecorded) GetSignalEntry() uint64 {
+	if x != nil {
+		return x.SignalEntry
 	}
 	return 0
 }
@@ -2617,7 +2822,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2834,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2847,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -2672,7 +2877,7 @@ type ResultRefused struct {
 
 func (x *ResultRefused) Reset() {
 	*x = ResultRefused{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2889,7 @@ func (x *ResultRefused) String() string {
 func (*ResultRefused) ProtoMessage() {}
 
 func (x *ResultRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2902,7 @@ func (x *ResultRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultRefused.ProtoReflect.Descriptor instead.
 func (*ResultRefused) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResultRefused) GetStep() string {
@@ -2775,7 +2980,7 @@ type RunDormant struct {
 
 func (x *RunDormant) Reset() {
 	*x = RunDormant{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2992,7 @@ func (x *RunDormant) String() string {
 func (*RunDormant) ProtoMessage() {}
 
 func (x *RunDormant) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +3005,7 @@ func (x *RunDormant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunDormant.ProtoReflect.Descriptor instead.
 func (*RunDormant) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RunDormant) GetWakeAtUs() int64 {
@@ -2848,7 +3053,7 @@ type RunWoken struct {
 
 func (x *RunWoken) Reset() {
 	*x = RunWoken{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3065,7 @@ func (x *RunWoken) String() string {
 func (*RunWoken) ProtoMessage() {}
 
 func (x *RunWoken) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,20 +3078,22 @@ func (x *RunWoken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWoken.ProtoReflect.Descriptor instead.
 func (*RunWoken) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{29}
 }
 
 type RunEnded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Status        RunStatus              `protobuf:"varint,1,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
-	Failure       *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Status  RunStatus              `protobuf:"varint,1,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	Failure *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// How many messages of the mailbox were not received, by name.
+	UnreadSignals map[string]int32 `protobuf:"bytes,3,rep,name=unread_signals,json=unreadSignals,proto3" json:"unread_signals,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3105,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3118,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -2924,6 +3131,13 @@ func (x *RunEnded) GetStatus() RunStatus {
 func (x *RunEnded) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *RunEnded) GetUnreadSignals() map[string]int32 {
+	if x != nil {
+		return x.UnreadSignals
 	}
 	return nil
 }
@@ -2941,7 +3155,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3167,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3180,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -2990,7 +3204,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xa5\f\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\x8f\r\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -3021,7 +3235,10 @@ const file_event_proto_rawDesc = "" +
 	"\fstep_rebuilt\x18\x17 \x01(\v2\x16.limpet.v1.StepRebuiltH\x00R\vstepRebuilt\x128\n" +
 	"\vnot_offered\x18\x18 \x01(\v2\x15.limpet.v1.NotOfferedH\x00R\n" +
 	"notOffered\x12>\n" +
-	"\rcall_recorded\x18\x19 \x01(\v2\x17.limpet.v1.CallRecordedH\x00R\fcallRecordedB\x06\n" +
+	"\rcall_recorded\x18\x19 \x01(\v2\x17.limpet.v1.CallRecordedH\x00R\fcallRecorded\x121\n" +
+	"\bsignaled\x18\x1a \x01(\v2\x13.limpet.v1.SignaledH\x00R\bsignaled\x125\n" +
+	"\n" +
+	"call_waits\x18\x1b \x01(\v2\x14.limpet.v1.CallWaitsH\x00R\tcallWaitsB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -3154,7 +3371,20 @@ const file_event_proto_rawDesc = "" +
 	"\ron_parent_end\x18\n" +
 	" \x01(\x0e2\x14.limpet.v1.ParentEndR\vonParentEnd\x12\x1d\n" +
 	"\n" +
-	"instead_of\x18\v \x01(\tR\tinsteadOf\"\x8f\x02\n" +
+	"instead_of\x18\v \x01(\tR\tinsteadOf\"W\n" +
+	"\bSignaled\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\xa9\x01\n" +
+	"\tCallWaits\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x13.limpet.v1.CallKindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x1f\n" +
+	"\vdeadline_us\x18\x06 \x01(\x03R\n" +
+	"deadlineUs\"\xd1\x02\n" +
 	"\fCallRecorded\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
@@ -3164,7 +3394,11 @@ const file_event_proto_rawDesc = "" +
 	"\x06output\x18\x06 \x01(\fH\x00R\x06output\x12.\n" +
 	"\afailure\x18\a \x01(\v2\x12.limpet.v1.FailureH\x00R\afailure\x12\x14\n" +
 	"\x05tries\x18\b \x01(\x05R\x05tries\x12\x17\n" +
-	"\atook_us\x18\t \x01(\x03R\x06tookUsB\t\n" +
+	"\atook_ms\x18\t \x01(\x03R\x06tookMs\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\n" +
+	" \x01(\tR\tmessageId\x12!\n" +
+	"\fsignal_entry\x18\v \x01(\x04R\vsignalEntryB\t\n" +
 	"\aoutcome\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfe\x01\n" +
@@ -3188,10 +3422,14 @@ const file_event_proto_rawDesc = "" +
 	"\x04line\x18\x04 \x01(\x10R\x04line\x12\"\n" +
 	"\rline_since_us\x18\x05 \x01(\x03R\vlineSinceUs\"\n" +
 	"\n" +
-	"\bRunWoken\"f\n" +
+	"\bRunWoken\"\xf7\x01\n" +
 	"\bRunEnded\x12,\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12,\n" +
-	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"B\n" +
+	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\x12M\n" +
+	"\x0eunread_signals\x18\x03 \x03(\v2&.limpet.v1.RunEnded.UnreadSignalsEntryR\runreadSignals\x1a@\n" +
+	"\x12UnreadSignalsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"B\n" +
 	"\vRunReplayed\x12\x14\n" +
 	"\x05steps\x18\x01 \x03(\tR\x05steps\x12\x1d\n" +
 	"\n" +
@@ -3250,10 +3488,11 @@ const file_event_proto_rawDesc = "" +
 	"\tParentEnd\x12\x1a\n" +
 	"\x16PARENT_END_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PARENT_END_CANCEL\x10\x01\x12\x14\n" +
-	"\x10PARENT_END_LEAVE\x10\x02*7\n" +
+	"\x10PARENT_END_LEAVE\x10\x02*N\n" +
 	"\bCallKind\x12\x19\n" +
 	"\x15CALL_KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\fCALL_KIND_DO\x10\x01*\xa3\x01\n" +
+	"\fCALL_KIND_DO\x10\x01\x12\x15\n" +
+	"\x11CALL_KIND_RECEIVE\x10\x02*\xa3\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +
@@ -3275,7 +3514,7 @@ func file_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_event_proto_goTypes = []any{
 	(Reason)(0),             // 0: limpet.v1.Reason
 	(WaitReason)(0),         // 1: limpet.v1.WaitReason
@@ -3305,16 +3544,19 @@ var file_event_proto_goTypes = []any{
 	(*StepSkipped)(nil),     // 25: limpet.v1.StepSkipped
 	(*StepCanceled)(nil),    // 26: limpet.v1.StepCanceled
 	(*ChildSpawned)(nil),    // 27: limpet.v1.ChildSpawned
-	(*CallRecorded)(nil),    // 28: limpet.v1.CallRecorded
-	(*CancelRequested)(nil), // 29: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 30: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 31: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 32: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 33: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 34: limpet.v1.RunReplayed
-	nil,                     // 35: limpet.v1.RunStarted.MetadataEntry
-	nil,                     // 36: limpet.v1.RunStarted.LocalKeysEntry
-	(Sticky)(0),             // 37: limpet.v1.Sticky
+	(*Signaled)(nil),        // 28: limpet.v1.Signaled
+	(*CallWaits)(nil),       // 29: limpet.v1.CallWaits
+	(*CallRecorded)(nil),    // 30: limpet.v1.CallRecorded
+	(*CancelRequested)(nil), // 31: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),   // 32: limpet.v1.ResultRefused
+	(*RunDormant)(nil),      // 33: limpet.v1.RunDormant
+	(*RunWoken)(nil),        // 34: limpet.v1.RunWoken
+	(*RunEnded)(nil),        // 35: limpet.v1.RunEnded
+	(*RunReplayed)(nil),     // 36: limpet.v1.RunReplayed
+	nil,                     // 37: limpet.v1.RunStarted.MetadataEntry
+	nil,                     // 38: limpet.v1.RunStarted.LocalKeysEntry
+	nil,                     // 39: limpet.v1.RunEnded.UnreadSignalsEntry
+	(Sticky)(0),             // 40: limpet.v1.Sticky
 }
 var file_event_proto_depIdxs = []int32{
 	6,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
@@ -3331,47 +3573,51 @@ var file_event_proto_depIdxs = []int32{
 	25, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
 	26, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
 	27, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	29, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	30, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	31, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	33, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	34, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	31, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	32, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	33, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	35, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	36, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
 	16, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	32, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	34, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
 	13, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
 	14, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
 	15, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
 	18, // 24: limpet.v1.Event.not_offered:type_name -> limpet.v1.NotOffered
-	28, // 25: limpet.v1.Event.call_recorded:type_name -> limpet.v1.CallRecorded
-	37, // 26: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	8,  // 27: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	35, // 28: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	36, // 29: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
-	8,  // 30: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	0,  // 31: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
-	0,  // 32: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
-	10, // 33: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
-	7,  // 34: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
-	0,  // 35: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
-	8,  // 36: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	1,  // 37: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
-	7,  // 38: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 39: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
-	0,  // 40: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
-	7,  // 41: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 42: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
-	0,  // 43: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
-	2,  // 44: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
-	3,  // 45: limpet.v1.CallRecorded.kind:type_name -> limpet.v1.CallKind
-	7,  // 46: limpet.v1.CallRecorded.failure:type_name -> limpet.v1.Failure
-	0,  // 47: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
-	4,  // 48: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	7,  // 49: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	30, // 25: limpet.v1.Event.call_recorded:type_name -> limpet.v1.CallRecorded
+	28, // 26: limpet.v1.Event.signaled:type_name -> limpet.v1.Signaled
+	29, // 27: limpet.v1.Event.call_waits:type_name -> limpet.v1.CallWaits
+	40, // 28: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	8,  // 29: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	37, // 30: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	38, // 31: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	8,  // 32: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	0,  // 33: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
+	0,  // 34: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
+	10, // 35: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	7,  // 36: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	0,  // 37: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
+	8,  // 38: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 39: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
+	7,  // 40: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 41: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
+	0,  // 42: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
+	7,  // 43: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 44: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
+	0,  // 45: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
+	2,  // 46: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
+	3,  // 47: limpet.v1.CallWaits.kind:type_name -> limpet.v1.CallKind
+	3,  // 48: limpet.v1.CallRecorded.kind:type_name -> limpet.v1.CallKind
+	7,  // 49: limpet.v1.CallRecorded.failure:type_name -> limpet.v1.Failure
+	0,  // 50: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
+	4,  // 51: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	7,  // 52: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	39, // 53: limpet.v1.RunEnded.unread_signals:type_name -> limpet.v1.RunEnded.UnreadSignalsEntry
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -3406,8 +3652,10 @@ func file_event_proto_init() {
 		(*Event_StepRebuilt)(nil),
 		(*Event_NotOffered)(nil),
 		(*Event_CallRecorded)(nil),
+		(*Event_Signaled)(nil),
+		(*Event_CallWaits)(nil),
 	}
-	file_event_proto_msgTypes[23].OneofWrappers = []any{
+	file_event_proto_msgTypes[25].OneofWrappers = []any{
 		(*CallRecorded_Output)(nil),
 		(*CallRecorded_Failure)(nil),
 	}
@@ -3417,7 +3665,7 @@ func file_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

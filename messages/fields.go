@@ -48,6 +48,9 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.WatchRunRequest.run_id":          {"run id", required(CheckName)},
 	"limpet.api.v1.CancelRunRequest.run_id":         {"run id", required(CheckName)},
 	"limpet.api.v1.CancelRunRequest.reason":         {"the reason", plainText("ReasonBytesMax", ReasonBytesMax)},
+	"limpet.api.v1.SignalRunRequest.run_id":         {"run id", required(CheckName)},
+	"limpet.api.v1.SignalRunRequest.name":           {"the name of a signal", required(CheckName)},
+	"limpet.api.v1.SignalRunRequest.message_id":     {"message id", optional(CheckKey)},
 	"limpet.api.v1.ReplayRunRequest.run_id":         {"run id", required(CheckName)},
 	"limpet.api.v1.ReplayRunRequest.steps":          {"step", each(required(CheckName))},
 	"limpet.api.v1.ReplayRunRequest.request_id":     {"request id", optional(CheckName)},
@@ -74,11 +77,17 @@ var fieldRules = map[string]FieldRule{
 	"limpet.v1.SpawnChild.priority": {"priority", checkPriority},
 	"limpet.v1.SpawnChild.metadata": {"metadata", checkMetadata},
 
-	"limpet.v1.CallRecorded.kind":  {"kind of call", checkCallKind},
-	"limpet.v1.CallRecorded.name":  {"the name of a call", required(CheckName)},
-	"limpet.v1.CallRecorded.key":   {"the key of a call", required(CheckKey)},
-	"limpet.v1.RecordedCalls.name": {"the name of a call", required(CheckName)},
-	"limpet.v1.RecordedCalls.key":  {"the key of a call", required(CheckKey)},
+	"limpet.v1.CallRecorded.kind":    {"kind of call", checkCallKind},
+	"limpet.v1.CallRecorded.name":    {"the name of a call", required(CheckName)},
+	"limpet.v1.CallRecorded.key":     {"the key of a call", required(CheckKey)},
+	"limpet.v1.AwaitCall.kind":       {"kind of call", checkCallKind},
+	"limpet.v1.AwaitCall.name":       {"the name of a call", required(CheckName)},
+	"limpet.v1.AwaitCall.key":        {"the key of a call", required(CheckKey)},
+	"limpet.v1.AwaitCall.timeout_ms": {"the timeout of a wait", checkWait},
+	"limpet.v1.SignalRun.name":       {"the name of a signal", required(CheckName)},
+	"limpet.v1.SignalRun.message_id": {"message id", required(CheckKey)},
+	"limpet.v1.RecordedCalls.name":   {"the name of a call", required(CheckName)},
+	"limpet.v1.RecordedCalls.key":    {"the key of a call", required(CheckKey)},
 }
 
 // CheckFields checks the fields of a request, or of a message between nodes, those
@@ -167,6 +176,13 @@ func each(check rule) rule {
 
 func checkPriority(words string, v reflect.Value) error {
 	return validatePriority(words, int32(v.Int()))
+}
+
+func checkWait(words string, v reflect.Value) error {
+	if ms := v.Int(); ms < 0 || ms > WaitMsMax {
+		return Errorf(CodeLimitExceeded, "%s is %d ms, not 0 to WaitMsMax = %d", words, ms, WaitMsMax)
+	}
+	return nil
 }
 
 func checkCallKind(words string, v reflect.Value) error {

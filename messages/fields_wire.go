@@ -35,6 +35,7 @@ var wireRules = map[protoreflect.Name]FieldRule{
 	"stack":           {"the stack", plainText("PayloadBytesMax", PayloadBytesMax)},
 	"steps":           {"step", each(required(CheckName))},
 	"input":           {"input", checkJSON},
+	"payload":         {"the payload", checkJSON},
 	"inputs":          {"input", each(checkJSON)},
 	"output":          {"output", checkJSON},
 	"metadata":        {"metadata", checkMetadata},

@@ -8,8 +8,8 @@ import (
 
 // Limits. Each is named, with its value, in the error that it causes.
 const (
-	// PayloadBytesMax limits the input of a run, the input and output of a step
-	// and the result of a call, each in bytes of JSON.
+	// PayloadBytesMax limits the input of a run, the input and output of a step,
+	// the result of a call and a signal, each in bytes of JSON.
 	PayloadBytesMax = 1 << 20
 	// StepsMax limits the steps of a workflow.
 	StepsMax = 1000
@@ -17,6 +17,10 @@ const (
 	AttemptsMax = 10_000
 	// CallsMax limits the durable calls of a step, over all its attempts.
 	CallsMax = 10_000
+	// SignalsMax limits the messages of a run that were not received.
+	SignalsMax = 10_000
+	// WaitMsMax limits a wait of a call: a year of 365 days, in milliseconds.
+	WaitMsMax int64 = 365 * 24 * 3600 * 1000
 	// NameBytesMax limits names of workflows, steps, workers, pools, labels
 	// and event keys.
 	NameBytesMax = 128
@@ -80,8 +84,8 @@ const (
 	MetadataMax = 64
 	// MetadataBytesMax limits the metadata of a run, keys and values together.
 	MetadataBytesMax = 16 << 10
-	// KeyBytesMax limits an idempotency key, an event id and the key of a spawn or of
-	// a call.
+	// KeyBytesMax limits an idempotency key, an event id, the id of a message and
+	// the key of a spawn or of a call.
 	KeyBytesMax = 256
 	// LocalsMax limits the kinds of local state that a workflow declares.
 	LocalsMax = 32

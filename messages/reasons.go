@@ -52,6 +52,7 @@ var releaseWords = map[ReleaseReason]string{
 var callKindWords = map[CallKind]string{
 	CallKind_CALL_KIND_UNSPECIFIED: "",
 	CallKind_CALL_KIND_DO:          "Do",
+	CallKind_CALL_KIND_RECEIVE:     "Receive",
 }
 
 // Words is the kind as people read it; empty for none.

@@ -1830,6 +1830,120 @@ func (x *RecordedCallsReply) GetError() *Failure {
 	return nil
 }
 
+// AwaitCall says that a live attempt waits in a call. RecordedCallsReply has how it
+// came out, or nothing yet: then a Dispatch with take_up says when to ask again. The
+// wait is the same however often that is.
+type AwaitCall struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Kind    CallKind               `protobuf:"varint,5,opt,name=kind,proto3,enum=limpet.v1.CallKind" json:"kind,omitempty"`
+	Name    string                 `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	Key     string                 `protobuf:"bytes,7,opt,name=key,proto3" json:"key,omitempty"`
+	// How long it waits at most, from the first time that the step makes the call; 0:
+	// what is there is taken, and nothing waited for.
+	TimeoutMs int64 `protobuf:"varint,8,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// The step waits no longer: the call comes out as canceled, if not otherwise yet.
+	Withdrawn     bool `protobuf:"varint,9,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitCall) Reset() {
+	*x = AwaitCall{}
+	mi := &file_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitCall) ProtoMessage() {}
+
+func (x *AwaitCall) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitCall.ProtoReflect.Descriptor instead.
+func (*AwaitCall) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AwaitCall) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *AwaitCall) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *AwaitCall) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *AwaitCall) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AwaitCall) GetKind() CallKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CallKind_CALL_KIND_UNSPECIFIED
+}
+
+func (x *AwaitCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AwaitCall) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *AwaitCall) GetTimeoutMs() int64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *AwaitCall) GetWithdrawn() bool {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return false
+}
+
 // Place asks for a worker. The answer is Placed or PlaceWaiting at once, and
 // Placed later. Asking again with the same question is harmless. The newest
 // question of a run and step replaces its older ones.
@@ -1868,7 +1982,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +1994,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2007,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Place) GetRunId() string {
@@ -2021,7 +2135,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2147,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2160,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Placed) GetRunId() string {
@@ -2103,7 +2217,7 @@ type PlaceWaiting struct {
 
 func (x *PlaceWaiting) Reset() {
 	*x = PlaceWaiting{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2229,7 @@ func (x *PlaceWaiting) String() string {
 func (*PlaceWaiting) ProtoMessage() {}
 
 func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2242,7 @@ func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceWaiting.ProtoReflect.Descriptor instead.
 func (*PlaceWaiting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PlaceWaiting) GetRunId() string {
@@ -2196,7 +2310,7 @@ type WithdrawPlace struct {
 
 func (x *WithdrawPlace) Reset() {
 	*x = WithdrawPlace{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2322,7 @@ func (x *WithdrawPlace) String() string {
 func (*WithdrawPlace) ProtoMessage() {}
 
 func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2335,7 @@ func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawPlace.ProtoReflect.Descriptor instead.
 func (*WithdrawPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WithdrawPlace) GetRunId() string {
@@ -2278,7 +2392,7 @@ type RunUnbound struct {
 
 func (x *RunUnbound) Reset() {
 	*x = RunUnbound{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2404,7 @@ func (x *RunUnbound) String() string {
 func (*RunUnbound) ProtoMessage() {}
 
 func (x *RunUnbound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2417,7 @@ func (x *RunUnbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunUnbound.ProtoReflect.Descriptor instead.
 func (*RunUnbound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RunUnbound) GetRunId() string {
@@ -2337,7 +2451,7 @@ type PlacementStarted struct {
 
 func (x *PlacementStarted) Reset() {
 	*x = PlacementStarted{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2463,7 @@ func (x *PlacementStarted) String() string {
 func (*PlacementStarted) ProtoMessage() {}
 
 func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2476,7 @@ func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementStarted.ProtoReflect.Descriptor instead.
 func (*PlacementStarted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PlacementStarted) GetPool() string {
@@ -2385,7 +2499,7 @@ type Register struct {
 
 func (x *Register) Reset() {
 	*x = Register{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2511,7 @@ func (x *Register) String() string {
 func (*Register) ProtoMessage() {}
 
 func (x *Register) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2524,7 @@ func (x *Register) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Register.ProtoReflect.Descriptor instead.
 func (*Register) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Register) GetWorker() *WorkerInfo {
@@ -2443,7 +2557,7 @@ type RegisterReply struct {
 
 func (x *RegisterReply) Reset() {
 	*x = RegisterReply{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2569,7 @@ func (x *RegisterReply) String() string {
 func (*RegisterReply) ProtoMessage() {}
 
 func (x *RegisterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2582,7 @@ func (x *RegisterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterReply.ProtoReflect.Descriptor instead.
 func (*RegisterReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RegisterReply) GetAdmitted() bool {
@@ -2541,7 +2655,7 @@ type LoadReport struct {
 
 func (x *LoadReport) Reset() {
 	*x = LoadReport{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2667,7 @@ func (x *LoadReport) String() string {
 func (*LoadReport) ProtoMessage() {}
 
 func (x *LoadReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2680,7 @@ func (x *LoadReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadReport.ProtoReflect.Descriptor instead.
 func (*LoadReport) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LoadReport) GetWorkerId() string {
@@ -2699,7 +2813,7 @@ type LoadsOf struct {
 
 func (x *LoadsOf) Reset() {
 	*x = LoadsOf{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2711,7 +2825,7 @@ func (x *LoadsOf) String() string {
 func (*LoadsOf) ProtoMessage() {}
 
 func (x *LoadsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2724,7 +2838,7 @@ func (x *LoadsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadsOf.ProtoReflect.Descriptor instead.
 func (*LoadsOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LoadsOf) GetPool() string {
@@ -2743,7 +2857,7 @@ type LoadsReply struct {
 
 func (x *LoadsReply) Reset() {
 	*x = LoadsReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +2869,7 @@ func (x *LoadsReply) String() string {
 func (*LoadsReply) ProtoMessage() {}
 
 func (x *LoadsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +2882,7 @@ func (x *LoadsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadsReply.ProtoReflect.Descriptor instead.
 func (*LoadsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LoadsReply) GetLoads() []*WorkerLoad {
@@ -2792,7 +2906,7 @@ type BoundRunsOf struct {
 
 func (x *BoundRunsOf) Reset() {
 	*x = BoundRunsOf{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2918,7 @@ func (x *BoundRunsOf) String() string {
 func (*BoundRunsOf) ProtoMessage() {}
 
 func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2931,7 @@ func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRunsOf.ProtoReflect.Descriptor instead.
 func (*BoundRunsOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BoundRunsOf) GetWorkerId() string {
@@ -2846,7 +2960,7 @@ type BoundRunsReply struct {
 
 func (x *BoundRunsReply) Reset() {
 	*x = BoundRunsReply{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +2972,7 @@ func (x *BoundRunsReply) String() string {
 func (*BoundRunsReply) ProtoMessage() {}
 
 func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +2985,7 @@ func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRunsReply.ProtoReflect.Descriptor instead.
 func (*BoundRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BoundRunsReply) GetRuns() []string {
@@ -2906,7 +3020,7 @@ type WorkerLoad struct {
 
 func (x *WorkerLoad) Reset() {
 	*x = WorkerLoad{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3032,7 @@ func (x *WorkerLoad) String() string {
 func (*WorkerLoad) ProtoMessage() {}
 
 func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3045,7 @@ func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerLoad.ProtoReflect.Descriptor instead.
 func (*WorkerLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WorkerLoad) GetLoad() *LoadReport {
@@ -2970,7 +3084,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3096,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3109,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LocalUse) GetName() string {
@@ -3080,7 +3194,7 @@ type LocalKeysOf struct {
 
 func (x *LocalKeysOf) Reset() {
 	*x = LocalKeysOf{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3092,7 +3206,7 @@ func (x *LocalKeysOf) String() string {
 func (*LocalKeysOf) ProtoMessage() {}
 
 func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3105,7 +3219,7 @@ func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysOf.ProtoReflect.Descriptor instead.
 func (*LocalKeysOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LocalKeysOf) GetWorkflow() string {
@@ -3133,7 +3247,7 @@ type LocalKeysReply struct {
 
 func (x *LocalKeysReply) Reset() {
 	*x = LocalKeysReply{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3145,7 +3259,7 @@ func (x *LocalKeysReply) String() string {
 func (*LocalKeysReply) ProtoMessage() {}
 
 func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3158,7 +3272,7 @@ func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysReply.ProtoReflect.Descriptor instead.
 func (*LocalKeysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LocalKeysReply) GetKeys() []*LocalKeys {
@@ -3178,7 +3292,7 @@ type LocalKeys struct {
 
 func (x *LocalKeys) Reset() {
 	*x = LocalKeys{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3304,7 @@ func (x *LocalKeys) String() string {
 func (*LocalKeys) ProtoMessage() {}
 
 func (x *LocalKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3317,7 @@ func (x *LocalKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeys.ProtoReflect.Descriptor instead.
 func (*LocalKeys) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LocalKeys) GetKeys() map[string][]byte {
@@ -3228,7 +3342,7 @@ type DrainWorker struct {
 
 func (x *DrainWorker) Reset() {
 	*x = DrainWorker{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3354,7 @@ func (x *DrainWorker) String() string {
 func (*DrainWorker) ProtoMessage() {}
 
 func (x *DrainWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3367,7 @@ func (x *DrainWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
 func (*DrainWorker) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrainWorker) GetWorkerId() string {
@@ -3293,7 +3407,7 @@ type DrainWorkerReply struct {
 
 func (x *DrainWorkerReply) Reset() {
 	*x = DrainWorkerReply{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3419,7 @@ func (x *DrainWorkerReply) String() string {
 func (*DrainWorkerReply) ProtoMessage() {}
 
 func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3432,7 @@ func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerReply.ProtoReflect.Descriptor instead.
 func (*DrainWorkerReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DrainWorkerReply) GetError() *Failure {
@@ -3343,7 +3457,7 @@ type StillBound struct {
 
 func (x *StillBound) Reset() {
 	*x = StillBound{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3469,7 @@ func (x *StillBound) String() string {
 func (*StillBound) ProtoMessage() {}
 
 func (x *StillBound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3482,7 @@ func (x *StillBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StillBound.ProtoReflect.Descriptor instead.
 func (*StillBound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StillBound) GetWorkerId() string {
@@ -3416,7 +3530,7 @@ type BoundRun struct {
 
 func (x *BoundRun) Reset() {
 	*x = BoundRun{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3542,7 @@ func (x *BoundRun) String() string {
 func (*BoundRun) ProtoMessage() {}
 
 func (x *BoundRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3555,7 @@ func (x *BoundRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRun.ProtoReflect.Descriptor instead.
 func (*BoundRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BoundRun) GetRunId() string {
@@ -3469,7 +3583,7 @@ type ReportLoad struct {
 
 func (x *ReportLoad) Reset() {
 	*x = ReportLoad{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3595,7 @@ func (x *ReportLoad) String() string {
 func (*ReportLoad) ProtoMessage() {}
 
 func (x *ReportLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3608,7 @@ func (x *ReportLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
 func (*ReportLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 // Describe asks a worker actor for its WorkerInfo.
@@ -3506,7 +3620,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3632,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3645,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 type DescribeReply struct {
@@ -3546,7 +3660,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3558,7 +3672,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3571,7 +3685,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -3608,7 +3722,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3620,7 +3734,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3633,7 +3747,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -3678,7 +3792,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3690,7 +3804,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3703,7 +3817,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -3737,7 +3851,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3749,7 +3863,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3762,7 +3876,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -3782,7 +3896,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +3908,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +3921,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -3828,7 +3942,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +3954,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +3967,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -3880,7 +3994,7 @@ type CancelRun struct {
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +4006,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +4019,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -3922,6 +4036,76 @@ func (x *CancelRun) GetReason() string {
 	return ""
 }
 
+// SignalRun puts a message into the mailbox of a run.
+type SignalRun struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RunId     string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	MessageId string                 `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// JSON.
+	Payload       []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalRun) Reset() {
+	*x = SignalRun{}
+	mi := &file_wire_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRun) ProtoMessage() {}
+
+func (x *SignalRun) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRun.ProtoReflect.Descriptor instead.
+func (*SignalRun) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SignalRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *SignalRun) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SignalRun) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *SignalRun) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
 type ReplayRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -3934,7 +4118,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3946,7 +4130,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3959,7 +4143,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -3983,7 +4167,7 @@ func (x *ReplayRun) GetRequestId() string {
 	return ""
 }
 
-// CommandReply answers CancelRun and ReplayRun once the command is durable.
+// CommandReply answers CancelRun, SignalRun and ReplayRun once the command is durable.
 type CommandReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
@@ -3993,7 +4177,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4005,7 +4189,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4018,7 +4202,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CommandReply) GetError() *Failure {
@@ -4045,7 +4229,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4241,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4254,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -4120,7 +4304,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4316,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4329,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -4186,7 +4370,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4198,7 +4382,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4211,7 +4395,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -4248,7 +4432,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4260,7 +4444,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4273,7 +4457,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -4323,7 +4507,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4335,7 +4519,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4348,7 +4532,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Activate) GetKind() string {
@@ -4379,7 +4563,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4391,7 +4575,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4404,7 +4588,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -4450,7 +4634,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4462,7 +4646,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4475,7 +4659,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -4511,7 +4695,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4707,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4720,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Ping) GetName() string {
@@ -4569,7 +4753,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4581,7 +4765,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4594,7 +4778,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -4648,7 +4832,7 @@ type LeaseAsk struct {
 
 func (x *LeaseAsk) Reset() {
 	*x = LeaseAsk{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4660,7 +4844,7 @@ func (x *LeaseAsk) String() string {
 func (*LeaseAsk) ProtoMessage() {}
 
 func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4673,7 +4857,7 @@ func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAsk.ProtoReflect.Descriptor instead.
 func (*LeaseAsk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *LeaseAsk) GetName() string {
@@ -4739,7 +4923,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4751,7 +4935,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4764,7 +4948,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *LeaseGrant) GetName() string {
@@ -4818,7 +5002,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4830,7 +5014,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4843,7 +5027,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Heartbeat) GetServers() []string {
@@ -4900,7 +5084,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4912,7 +5096,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4925,7 +5109,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -4943,7 +5127,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4955,7 +5139,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4968,7 +5152,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -5140,7 +5324,18 @@ const file_wire_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\tR\x03key\"m\n" +
 	"\x12RecordedCallsReply\x12-\n" +
 	"\x05calls\x18\x01 \x03(\v2\x17.limpet.v1.CallRecordedR\x05calls\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xee\x03\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xf2\x01\n" +
+	"\tAwaitCall\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12'\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x13.limpet.v1.CallKindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\a \x01(\tR\x03key\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\b \x01(\x03R\ttimeoutMs\x12\x1c\n" +
+	"\twithdrawn\x18\t \x01(\bR\twithdrawn\"\xee\x03\n" +
 	"\x05Place\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
@@ -5307,7 +5502,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\":\n" +
 	"\tCancelRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"W\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"o\n" +
+	"\tSignalRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\"W\n" +
 	"\tReplayRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1d\n" +
@@ -5402,7 +5603,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_wire_proto_goTypes = []any{
 	(ReleaseReason)(0),         // 0: limpet.v1.ReleaseReason
 	(*Dispatch)(nil),           // 1: limpet.v1.Dispatch
@@ -5424,123 +5625,127 @@ var file_wire_proto_goTypes = []any{
 	(*RecordCallReply)(nil),    // 17: limpet.v1.RecordCallReply
 	(*RecordedCalls)(nil),      // 18: limpet.v1.RecordedCalls
 	(*RecordedCallsReply)(nil), // 19: limpet.v1.RecordedCallsReply
-	(*Place)(nil),              // 20: limpet.v1.Place
-	(*Placed)(nil),             // 21: limpet.v1.Placed
-	(*PlaceWaiting)(nil),       // 22: limpet.v1.PlaceWaiting
-	(*WithdrawPlace)(nil),      // 23: limpet.v1.WithdrawPlace
-	(*RunUnbound)(nil),         // 24: limpet.v1.RunUnbound
-	(*PlacementStarted)(nil),   // 25: limpet.v1.PlacementStarted
-	(*Register)(nil),           // 26: limpet.v1.Register
-	(*RegisterReply)(nil),      // 27: limpet.v1.RegisterReply
-	(*LoadReport)(nil),         // 28: limpet.v1.LoadReport
-	(*LoadsOf)(nil),            // 29: limpet.v1.LoadsOf
-	(*LoadsReply)(nil),         // 30: limpet.v1.LoadsReply
-	(*BoundRunsOf)(nil),        // 31: limpet.v1.BoundRunsOf
-	(*BoundRunsReply)(nil),     // 32: limpet.v1.BoundRunsReply
-	(*WorkerLoad)(nil),         // 33: limpet.v1.WorkerLoad
-	(*LocalUse)(nil),           // 34: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),        // 35: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),     // 36: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),          // 37: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),        // 38: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil),   // 39: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),         // 40: limpet.v1.StillBound
-	(*BoundRun)(nil),           // 41: limpet.v1.BoundRun
-	(*ReportLoad)(nil),         // 42: limpet.v1.ReportLoad
-	(*Describe)(nil),           // 43: limpet.v1.Describe
-	(*DescribeReply)(nil),      // 44: limpet.v1.DescribeReply
-	(*Superseded)(nil),         // 45: limpet.v1.Superseded
-	(*StartRun)(nil),           // 46: limpet.v1.StartRun
-	(*StartRuns)(nil),          // 47: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),     // 48: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),      // 49: limpet.v1.StartRunReply
-	(*CancelRun)(nil),          // 50: limpet.v1.CancelRun
-	(*ReplayRun)(nil),          // 51: limpet.v1.ReplayRun
-	(*CommandReply)(nil),       // 52: limpet.v1.CommandReply
-	(*WatchRun)(nil),           // 53: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),      // 54: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),      // 55: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),         // 56: limpet.v1.MemberMeta
-	(*Activate)(nil),           // 57: limpet.v1.Activate
-	(*ActivateReply)(nil),      // 58: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),       // 59: limpet.v1.DeclaredGone
-	(*Ping)(nil),               // 60: limpet.v1.Ping
-	(*Pong)(nil),               // 61: limpet.v1.Pong
-	(*LeaseAsk)(nil),           // 62: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),         // 63: limpet.v1.LeaseGrant
-	(*Heartbeat)(nil),          // 64: limpet.v1.Heartbeat
-	(*ShardsReleased)(nil),     // 65: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),        // 66: limpet.v1.ShardsTaken
-	nil,                        // 67: limpet.v1.Dispatch.ParentsEntry
-	nil,                        // 68: limpet.v1.Dispatch.MetadataEntry
-	nil,                        // 69: limpet.v1.SpawnChild.MetadataEntry
-	nil,                        // 70: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),                // 71: limpet.v1.Sticky
-	(Reason)(0),                // 72: limpet.v1.Reason
-	(*HandedState)(nil),        // 73: limpet.v1.HandedState
-	(*Failure)(nil),            // 74: limpet.v1.Failure
-	(ParentEnd)(0),             // 75: limpet.v1.ParentEnd
-	(*CallRecorded)(nil),       // 76: limpet.v1.CallRecorded
-	(*LabelRule)(nil),          // 77: limpet.v1.LabelRule
-	(*WorkerRef)(nil),          // 78: limpet.v1.WorkerRef
-	(WaitReason)(0),            // 79: limpet.v1.WaitReason
-	(*WorkerInfo)(nil),         // 80: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),         // 81: limpet.v1.RunStarted
-	(*CancelRequested)(nil),    // 82: limpet.v1.CancelRequested
-	(RunStatus)(0),             // 83: limpet.v1.RunStatus
-	(*Entry)(nil),              // 84: limpet.v1.Entry
+	(*AwaitCall)(nil),          // 20: limpet.v1.AwaitCall
+	(*Place)(nil),              // 21: limpet.v1.Place
+	(*Placed)(nil),             // 22: limpet.v1.Placed
+	(*PlaceWaiting)(nil),       // 23: limpet.v1.PlaceWaiting
+	(*WithdrawPlace)(nil),      // 24: limpet.v1.WithdrawPlace
+	(*RunUnbound)(nil),         // 25: limpet.v1.RunUnbound
+	(*PlacementStarted)(nil),   // 26: limpet.v1.PlacementStarted
+	(*Register)(nil),           // 27: limpet.v1.Register
+	(*RegisterReply)(nil),      // 28: limpet.v1.RegisterReply
+	(*LoadReport)(nil),         // 29: limpet.v1.LoadReport
+	(*LoadsOf)(nil),            // 30: limpet.v1.LoadsOf
+	(*LoadsReply)(nil),         // 31: limpet.v1.LoadsReply
+	(*BoundRunsOf)(nil),        // 32: limpet.v1.BoundRunsOf
+	(*BoundRunsReply)(nil),     // 33: limpet.v1.BoundRunsReply
+	(*WorkerLoad)(nil),         // 34: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),           // 35: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),        // 36: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),     // 37: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),          // 38: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),        // 39: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil),   // 40: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),         // 41: limpet.v1.StillBound
+	(*BoundRun)(nil),           // 42: limpet.v1.BoundRun
+	(*ReportLoad)(nil),         // 43: limpet.v1.ReportLoad
+	(*Describe)(nil),           // 44: limpet.v1.Describe
+	(*DescribeReply)(nil),      // 45: limpet.v1.DescribeReply
+	(*Superseded)(nil),         // 46: limpet.v1.Superseded
+	(*StartRun)(nil),           // 47: limpet.v1.StartRun
+	(*StartRuns)(nil),          // 48: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),     // 49: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),      // 50: limpet.v1.StartRunReply
+	(*CancelRun)(nil),          // 51: limpet.v1.CancelRun
+	(*SignalRun)(nil),          // 52: limpet.v1.SignalRun
+	(*ReplayRun)(nil),          // 53: limpet.v1.ReplayRun
+	(*CommandReply)(nil),       // 54: limpet.v1.CommandReply
+	(*WatchRun)(nil),           // 55: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),      // 56: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),      // 57: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),         // 58: limpet.v1.MemberMeta
+	(*Activate)(nil),           // 59: limpet.v1.Activate
+	(*ActivateReply)(nil),      // 60: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),       // 61: limpet.v1.DeclaredGone
+	(*Ping)(nil),               // 62: limpet.v1.Ping
+	(*Pong)(nil),               // 63: limpet.v1.Pong
+	(*LeaseAsk)(nil),           // 64: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),         // 65: limpet.v1.LeaseGrant
+	(*Heartbeat)(nil),          // 66: limpet.v1.Heartbeat
+	(*ShardsReleased)(nil),     // 67: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),        // 68: limpet.v1.ShardsTaken
+	nil,                        // 69: limpet.v1.Dispatch.ParentsEntry
+	nil,                        // 70: limpet.v1.Dispatch.MetadataEntry
+	nil,                        // 71: limpet.v1.SpawnChild.MetadataEntry
+	nil,                        // 72: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),                // 73: limpet.v1.Sticky
+	(Reason)(0),                // 74: limpet.v1.Reason
+	(*HandedState)(nil),        // 75: limpet.v1.HandedState
+	(*Failure)(nil),            // 76: limpet.v1.Failure
+	(ParentEnd)(0),             // 77: limpet.v1.ParentEnd
+	(*CallRecorded)(nil),       // 78: limpet.v1.CallRecorded
+	(CallKind)(0),              // 79: limpet.v1.CallKind
+	(*LabelRule)(nil),          // 80: limpet.v1.LabelRule
+	(*WorkerRef)(nil),          // 81: limpet.v1.WorkerRef
+	(WaitReason)(0),            // 82: limpet.v1.WaitReason
+	(*WorkerInfo)(nil),         // 83: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),         // 84: limpet.v1.RunStarted
+	(*CancelRequested)(nil),    // 85: limpet.v1.CancelRequested
+	(RunStatus)(0),             // 86: limpet.v1.RunStatus
+	(*Entry)(nil),              // 87: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	71, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	67, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	72, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
-	68, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	73, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	72, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	72, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	73, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	69, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	74, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	70, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	75, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	74, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	74, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
 	0,  // 7: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	74, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	72, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	73, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	74, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	69, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	75, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
-	74, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	76, // 15: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
-	74, // 16: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
-	76, // 17: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
-	74, // 18: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
-	71, // 19: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	77, // 20: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	78, // 21: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	79, // 22: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	80, // 23: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	74, // 24: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	34, // 25: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	33, // 26: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	74, // 27: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
-	28, // 28: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	37, // 29: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	70, // 30: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	74, // 31: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	41, // 32: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	80, // 33: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	81, // 34: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	82, // 35: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	46, // 36: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	49, // 37: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	74, // 38: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	74, // 39: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	55, // 40: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	83, // 41: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	74, // 42: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	84, // 43: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	74, // 44: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	76, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	74, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	75, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	76, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	71, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	77, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	76, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	78, // 15: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
+	76, // 16: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
+	78, // 17: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
+	76, // 18: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
+	79, // 19: limpet.v1.AwaitCall.kind:type_name -> limpet.v1.CallKind
+	73, // 20: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	80, // 21: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	81, // 22: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	82, // 23: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	83, // 24: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	76, // 25: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	35, // 26: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	34, // 27: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	76, // 28: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
+	29, // 29: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	38, // 30: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	72, // 31: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	76, // 32: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	42, // 33: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	83, // 34: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	84, // 35: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	85, // 36: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	47, // 37: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	50, // 38: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	76, // 39: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	76, // 40: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	57, // 41: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	86, // 42: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	76, // 43: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	87, // 44: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	76, // 45: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5560,7 +5765,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   70,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"time"
@@ -179,6 +180,37 @@ func (r *Run) Ended(ctx context.Context) (*api.GetRunResponse, error) {
 // have been an earlier try of this very call that ended it.
 func (r *Run) Cancel(ctx context.Context, reason string) error {
 	_, err := r.client.cancelRun(ctx, &api.CancelRunRequest{RunId: r.id, Reason: reason})
+	return err
+}
+
+// SignalOptions describe a message. The zero value, and nil, is one with an id that
+// is drawn.
+type SignalOptions struct {
+	// ID names the message: the run has it once, however often it is sent. With
+	// another name or payload it is ErrIdempotencyMismatch.
+	ID string
+}
+
+// Signal puts a message into the run's mailbox, where Receive takes it; nil once it
+// is durable, whether or not a step waits for it. The payload is anything that
+// encoding/json can encode. At most one SignalOptions may be given.
+//
+// Errors: ErrUnknownRun; ErrRunFinished for a run that has ended; ErrLimitExceeded
+// for more than SignalsMax messages that were not received; ErrPayloadTooLarge;
+// ErrIdempotencyMismatch; ErrInvalidArgument.
+func (r *Run) Signal(ctx context.Context, name string, payload any, options ...*SignalOptions) error {
+	opts, err := onlyOptions(options)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(payload)
+	if err != nil {
+		return messages.Errorf(messages.CodeInvalidInput, "the payload of signal %q does not encode as JSON: %w", name, err)
+	}
+	if err := messages.CheckPayload("the payload of signal "+name, data); err != nil {
+		return err
+	}
+	_, err = r.client.signalRun(ctx, &api.SignalRunRequest{RunId: r.id, Name: name, Payload: data, MessageId: opts.ID})
 	return err
 }
 

@@ -140,6 +140,18 @@ func (c *Client) replayRun(ctx context.Context, req *api.ReplayRunRequest) (*api
 	return call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ReplayRun, req)
 }
 
+func (s service) SignalRun(ctx context.Context, req *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error) {
+	return wrapped(s.client.signalRun(ctx, req.Msg))
+}
+
+// signalRun names the message, so that it can be sent again.
+func (c *Client) signalRun(ctx context.Context, req *api.SignalRunRequest) (*api.SignalRunResponse, error) {
+	if req.GetMessageId() == "" {
+		req.MessageId = messages.NewRequestID()
+	}
+	return call(ctx, c, shortCall, apiconnect.LimpetServiceClient.SignalRun, req)
+}
+
 func (s service) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
 	return wrapped(s.client.pushEvent(ctx, req.Msg))
 }

@@ -207,7 +207,7 @@ func (c *stepContext) make(ctx context.Context, call *messages.CallRecorded, opt
 			return context.Cause(ctx)
 		}
 	}
-	call.TookUs = time.Since(began).Microseconds()
+	call.TookMs = time.Since(began).Milliseconds()
 	return c.attempt.Calls.RecordCall(ctx, call)
 }
 

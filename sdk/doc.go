@@ -38,11 +38,15 @@
 //		}
 //	})
 //
+// A run has a mailbox. Run.Signal, or `limpet run signal`, puts a message into it
+// that Receive takes, whether it was sent before or after the step asked. A step that
+// waits holds no slot.
+//
 // # Limits
 //
 // Each is named, with its value, in the error that it causes.
 //
-//	PayloadBytesMax             1 MiB       input of a run, input and output of a step, result of a call, payload of an event
+//	PayloadBytesMax             1 MiB       input of a run, input and output of a step, result of a call, payload of an event or a signal
 //	StepInputBytesMax           16 MiB      input of a run and outputs of a step's parents together
 //	DocumentDepthMax            1,000       arrays and objects within each other in an input
 //	CheckCostMax                10,000,000  work of checking an input against its schema
@@ -57,9 +61,11 @@
 //	BulkRunsMax                 10,000      runs of one StartRuns call
 //	AttemptsMax                 10,000      attempts of a run
 //	CallsMax                    10,000      durable calls of a step, over all its attempts
+//	SignalsMax                  10,000      messages of a run that were not received
+//	WaitMsMax                   31,536,000,000  milliseconds of a wait of a call: a year
 //	MetadataMax                 64          entries of a run's metadata
 //	MetadataBytesMax            16 KiB      keys and values of a run's metadata
-//	KeyBytesMax                 256 bytes   idempotency key, event id, key of a spawn or of a call: printable UTF-8
+//	KeyBytesMax                 256 bytes   idempotency key, event id, message id, key of a spawn or of a call: printable UTF-8
 //	NameBytesMax                128 bytes   names: A-Z a-z 0-9 . _ : / -
 //	ReasonBytesMax              1 KiB       reason of a cancel
 //	PageSizeMax                 1,000       runs of a page of a listing

@@ -43,6 +43,7 @@ var (
 	ErrSpawnKeyReused      = sentinel(messages.CodeSpawnKeyReused)
 	ErrCallNeedsKey        = sentinel(messages.CodeCallNeedsKey)
 	ErrCallMismatch        = sentinel(messages.CodeCallMismatch)
+	ErrWaitTimeout         = sentinel(messages.CodeWaitTimeout)
 	ErrStaleAttempt        = sentinel(messages.CodeStaleAttempt)
 	ErrUser                = sentinel(messages.CodeUserError)
 	ErrStepPanicked        = sentinel(messages.CodeStepPanicked)
@@ -94,6 +95,7 @@ var kept = map[Code]bool{
 	messages.CodeSpawnKeyReused:   true,
 	messages.CodeCallNeedsKey:     true,
 	messages.CodeCallMismatch:     true,
+	messages.CodeWaitTimeout:      true,
 	messages.CodeUnknownWorkflow:  true,
 	messages.CodeWorkflowRetired:  true,
 	messages.CodeInvalidInput:     true,

@@ -25,10 +25,24 @@ type fakeCalls struct {
 	// records are calls by name and key; recording is called for each new one.
 	records   map[string]*messages.CallRecorded
 	recording func(*messages.CallRecorded) error
+	// outcomes are how waits come out, and awaits those that there were.
+	outcomes []*messages.CallRecorded
+	awaits   []*messages.AwaitCall
 }
 
 func (e *fakeCalls) RecordedCall(_ context.Context, name, key string) (*messages.CallRecorded, error) {
 	return e.records[name+" "+key], nil
+}
+
+func (e *fakeCalls) AwaitCall(_ context.Context, w *messages.AwaitCall) (*messages.CallRecorded, error) {
+	e.awaits = append(e.awaits, w)
+	if len(e.outcomes) == 0 {
+		return nil, messages.Errorf(messages.CodeUnavailable, "nothing comes")
+	}
+	call := e.outcomes[0]
+	e.outcomes = e.outcomes[1:]
+	call.Kind, call.Name, call.Key = w.Kind, w.Name, w.Key
+	return call, nil
 }
 
 func (e *fakeCalls) RecordCall(_ context.Context, call *messages.CallRecorded) error {

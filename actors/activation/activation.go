@@ -190,6 +190,10 @@ func (a *Activation) route(e envelope, now time.Time) {
 		a.act(Resolve{Message: msg, Sender: e.sender, Earlier: a.m.MayReplace(msg)})
 	case *SpawnResolved:
 		a.handle(a.spawn(msg), now)
+	case *messages.SignalRun:
+		a.handle(run.Signal{Message: msg, Token: commander{e.sender}}, now)
+	case *messages.AwaitCall:
+		a.handle(run.AwaitCall{Message: msg, Token: finder{e.sender}}, now)
 	case *messages.RecordCall:
 		a.handle(run.RecordCall{Message: msg, Token: recorder{e.sender}}, now)
 	case *messages.RecordedCalls:

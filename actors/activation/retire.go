@@ -86,13 +86,13 @@ func (a *Activation) refuse(e envelope, err error) {
 	switch msg := e.message.(type) {
 	case run.Start:
 		a.act(run.Reply{Token: msg.Token, Err: err})
-	case *messages.CancelRun, *messages.ReplayRun:
+	case *messages.CancelRun, *messages.ReplayRun, *messages.SignalRun:
 		a.respond(e.sender, &messages.CommandReply{Error: messages.ToFailure(err)})
 	case *messages.SpawnChild:
 		a.respond(e.sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
 	case *messages.RecordCall:
 		a.respond(e.sender, &messages.RecordCallReply{Error: messages.ToFailure(err)})
-	case *messages.RecordedCalls:
+	case *messages.RecordedCalls, *messages.AwaitCall:
 		a.respond(e.sender, &messages.RecordedCallsReply{Error: messages.ToFailure(err)})
 	case *SpawnResolved:
 		a.respond(msg.Sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})

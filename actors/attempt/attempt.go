@@ -53,6 +53,11 @@ type Calls interface {
 	// It goes on for some seconds when ctx has ended, for the call has been made.
 	// Errors: STALE_ATTEMPT, LIMIT_EXCEEDED, PAYLOAD_TOO_LARGE.
 	RecordCall(ctx context.Context, call *messages.CallRecorded) error
+	// AwaitCall returns how a call came out that waits; run, step and attempt are
+	// filled in. The slot of the attempt is free while it waits and taken again before
+	// it returns. If ctx ends first the call comes out as CANCELED, if not otherwise.
+	// Errors: STALE_ATTEMPT, LIMIT_EXCEEDED, and why the attempt's context has ended.
+	AwaitCall(ctx context.Context, wait *messages.AwaitCall) (*messages.CallRecorded, error)
 	// LocalValue returns the value of local state that the run has in this
 	// worker, built if it is not there. It is not released before the function
 	// has returned. Errors: INVALID_ARGUMENT if the attempt's workflow does not

@@ -21,6 +21,9 @@ type Backend interface {
 	StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*messages.StartRunReply, error)
 	// CancelRun records the wish to cancel. UNKNOWN_RUN, RUN_FINISHED.
 	CancelRun(ctx context.Context, runID, reason string) error
+	// SignalRun records a message in the run's mailbox. UNKNOWN_RUN, RUN_FINISHED,
+	// LIMIT_EXCEEDED, IDEMPOTENCY_MISMATCH.
+	SignalRun(ctx context.Context, msg *messages.SignalRun) error
 	// ReplayRun runs steps of a finished run again; none means all.
 	// UNKNOWN_RUN, UNKNOWN_STEP, RUN_NOT_FINISHED.
 	ReplayRun(ctx context.Context, runID string, steps []string, requestID string) error

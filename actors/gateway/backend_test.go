@@ -149,6 +149,10 @@ func (e *fakeBackend) CancelRun(_ context.Context, runID, reason string) error {
 	return e.command("cancel", runID, reason)
 }
 
+func (e *fakeBackend) SignalRun(_ context.Context, msg *messages.SignalRun) error {
+	return e.command("signal", msg.RunId, fmt.Sprintf("%s %s %s", msg.Name, msg.MessageId, msg.Payload))
+}
+
 func (e *fakeBackend) ReplayRun(_ context.Context, runID string, steps []string, _ string) error {
 	return e.command("replay", runID, fmt.Sprint(steps))
 }

@@ -20,7 +20,7 @@ func FuzzJSONCodec(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, empty := range []proto.Message{&api.StartRunRequest{}, &api.StartRunsRequest{}, &api.PushEventRequest{}} {
+		for _, empty := range []proto.Message{&api.StartRunRequest{}, &api.StartRunsRequest{}, &api.PushEventRequest{}, &api.SignalRunRequest{}} {
 			want, got := proto.Clone(empty), proto.Clone(empty)
 			plain := protojson.Unmarshal(data, want)
 			ours := jsonCodec{"json"}.Unmarshal(data, got)

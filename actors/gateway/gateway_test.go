@@ -441,7 +441,9 @@ func TestCommands(t *testing.T) {
 	e.runs["r1"], e.runs["r2"], e.ended["r2"] = &messages.RunStarted{}, &messages.RunStarted{}, true
 	_, cancel := c.CancelRun(ctx, connect.NewRequest(&api.CancelRunRequest{RunId: "r1", Reason: "enough"}))
 	_, replay := c.ReplayRun(ctx, connect.NewRequest(&api.ReplayRunRequest{RunId: "r2", Steps: []string{"load"}}))
-	if err := errors.Join(cancel, replay); err != nil || fmt.Sprint(e.commands) != "[cancel enough replay [load]]" {
+	_, signal := c.SignalRun(ctx, connect.NewRequest(&api.SignalRunRequest{RunId: "r1", Name: "ok", MessageId: "m1", Payload: []byte("{ }")}))
+	_, empty := c.SignalRun(ctx, connect.NewRequest(&api.SignalRunRequest{RunId: "r1", Name: "ok", MessageId: "m2"}))
+	if err := errors.Join(cancel, replay, signal, empty); err != nil || fmt.Sprint(e.commands) != "[cancel enough replay [load] signal ok m1 {} signal ok m2 null]" {
 		t.Errorf("commands %v: %v", e.commands, err)
 	}
 	_, unknown := c.CancelRun(ctx, connect.NewRequest(&api.CancelRunRequest{RunId: "none"}))
@@ -454,6 +456,14 @@ func TestCommands(t *testing.T) {
 	} {
 		if codeOf(err) != want {
 			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	for want, req := range map[messages.Code]*api.SignalRunRequest{
+		messages.CodeUnknownRun: {RunId: "none", Name: "ok"}, messages.CodeInvalidArgument: {RunId: "r1"}, messages.CodeInvalidInput: {RunId: "r1", Name: "ok", Payload: []byte("{")},
+		messages.CodePayloadTooLarge: {RunId: "r1", Name: "ok", Payload: []byte(`"` + strings.Repeat("x", messages.PayloadBytesMax) + `"`)},
+	} {
+		if _, err := c.SignalRun(ctx, connect.NewRequest(req)); codeOf(err) != want {
+			t.Errorf("signal: got %v, want %s", err, want)
 		}
 	}
 	if codeOf(badStep) != messages.CodeInvalidArgument {

@@ -216,6 +216,26 @@ func (g *gateway) CancelRun(ctx context.Context, req *connect.Request[api.Cancel
 	return connect.NewResponse(&api.CancelRunResponse{}), nil
 }
 
+// SignalRun puts a message into a run's mailbox.
+func (g *gateway) SignalRun(ctx context.Context, req *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error) {
+	r := req.Msg
+	if err := messages.CheckFields(r); err != nil {
+		return nil, err
+	}
+	payload, err := checkedInput(r.GetPayload(), anyJSON)
+	if err != nil {
+		return nil, err
+	}
+	id := r.GetMessageId()
+	if id == "" {
+		id = messages.NewRequestID() // the backend may have to ask a second server
+	}
+	if err := g.backend.SignalRun(ctx, &messages.SignalRun{RunId: r.GetRunId(), Name: r.GetName(), MessageId: id, Payload: payload}); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&api.SignalRunResponse{}), nil
+}
+
 // ReplayRun runs steps of a finished run again.
 func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
 	if err := messages.CheckFields(req.Msg); err != nil {

@@ -358,6 +358,8 @@ func (s *shape) putPayloads(m proto.Message) {
 			m.Runs[p.run].Input = value
 		case *api.PushEventRequest:
 			m.Payload = value
+		case *api.SignalRunRequest:
+			m.Payload = value
 		}
 	}
 }

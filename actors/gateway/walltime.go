@@ -68,7 +68,7 @@ func (c wallConn) Send(m any) error {
 
 // microseconds are the fields of events that hold a moment as a number.
 var microseconds = map[protoreflect.Name]bool{
-	"at_us": true, "line_since_us": true, "retry_at_us": true, "since_us": true, "started_us": true, "wake_at_us": true,
+	"at_us": true, "deadline_us": true, "line_since_us": true, "retry_at_us": true, "since_us": true, "started_us": true, "wake_at_us": true,
 }
 
 // mapTimes replaces each moment in a message; a nil function leaves it.

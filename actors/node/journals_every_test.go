@@ -38,6 +38,9 @@ func (s *stage) tellEvery(store journal.Store) {
 	e.append(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
 		Step: "ask", Attempt: 1, Key: "a child", ChildRun: "a child's run", Workflow: "another", DefinitionHash: "hash", Sticky: true, KeepOnCancel: true}}})
 	e.append(called("#0", &messages.CallRecorded{Outcome: &messages.CallRecorded_Output{Output: []byte(`"hm"`)}}),
+		&messages.Event{Kind: &messages.Event_Signaled{Signaled: &messages.Signaled{Name: "approval", MessageId: "m1", Payload: []byte(`{"ok":true}`)}}},
+		&messages.Event{Kind: &messages.Event_CallWaits{CallWaits: &messages.CallWaits{
+			Step: "ask", Attempt: 1, Kind: messages.CallKind_CALL_KIND_RECEIVE, Name: "approval", Key: "#0", DeadlineUs: e.us() + 1000}}},
 		called("a key", &messages.CallRecorded{Outcome: &messages.CallRecorded_Failure{Failure: failure}}))
 	e.append(&messages.Event{Kind: &messages.Event_AttemptRevoked{AttemptRevoked: &messages.AttemptRevoked{
 		Step: "ask", Attempt: 1, Reason: messages.Reason_REASON_WORKER_BUSY}}})
@@ -52,7 +55,7 @@ func (s *stage) tellEvery(store journal.Store) {
 		WorkerId: "e2", Incarnation: "i2", Reason: messages.Reason_REASON_ATTEMPT_LOST, Succeeded: true, NewestEpoch: 2}}})
 	e.append(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: "ask", Failure: failure}}},
 		&messages.Event{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "tell", Reason: messages.Reason_REASON_PARENT_FAILED, Parent: "ask"}}},
-		&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_FAILED, Failure: failure}}})
+		&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_FAILED, Failure: failure, UnreadSignals: map[string]int32{"approval": 1}}}})
 
 	e = s.every(store, messages.Sticky_STICKY_HARD, "every-hard")
 	e.append(e.started(), bound(1, w1, nil, messages.Reason_REASON_CHILD), dispatched("load", 1, 1, w1))
@@ -151,6 +154,6 @@ func canceled(step string) *messages.Event {
 }
 
 func called(key string, call *messages.CallRecorded) *messages.Event {
-	call.Step, call.Attempt, call.Kind, call.Name, call.Key, call.Tries, call.TookUs = "ask", 1, messages.CallKind_CALL_KIND_DO, "think", key, 2, 1000
+	call.Step, call.Attempt, call.Kind, call.Name, call.Key, call.Tries, call.TookMs = "ask", 1, messages.CallKind_CALL_KIND_DO, "think", key, 2, 1000
 	return &messages.Event{Kind: &messages.Event_CallRecorded{CallRecorded: call}}
 }

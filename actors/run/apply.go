@@ -113,6 +113,8 @@ func stepOf(ev *messages.Event) (string, bool) {
 		return k.StepRebuilt.Step, true
 	case *messages.Event_CallRecorded:
 		return k.CallRecorded.Step, true
+	case *messages.Event_CallWaits:
+		return k.CallWaits.Step, true
 	}
 	return "", false
 }
@@ -169,6 +171,8 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 		s.Cancel, s.CancelAt = k.CancelRequested, at
 	case *messages.Event_ResultRefused:
 		s.Step(k.ResultRefused.Step).forgetLost(k.ResultRefused.Attempt)
+	case *messages.Event_Signaled:
+		s.applySignaled(k.Signaled)
 	case *messages.Event_RunDormant:
 		s.Dormant = k.RunDormant
 	case *messages.Event_RunWoken:
@@ -234,6 +238,8 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		s.endStep(st, Canceled, nil, at)
 	case *messages.Event_CallRecorded:
 		s.applyCall(st, k.CallRecorded)
+	case *messages.Event_CallWaits:
+		s.applyWaits(st, k.CallWaits)
 	case *messages.Event_RebuildBegan:
 		st.beginRebuild(k.RebuildBegan, at)
 	case *messages.Event_StepRebuilt:

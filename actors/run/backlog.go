@@ -72,6 +72,10 @@ func BytesOf(message any) int {
 		return BytesOf(m.Message)
 	case FindCall:
 		return BytesOf(m.Message)
+	case Signal:
+		return BytesOf(m.Message)
+	case AwaitCall:
+		return BytesOf(m.Message)
 	case Cancel, Replay:
 		return messageBytes
 	case interface{ SizeVT() int }:

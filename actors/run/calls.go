@@ -39,6 +39,8 @@ func (s *State) applyCall(st *Step, k *messages.CallRecorded) {
 		st.calls = map[callKey]recordedCall{}
 	}
 	st.calls[callKey{k.Name, k.Key}] = recordedCall{s.Number + 1, k.Attempt}
+	delete(st.waits, callKey{k.Name, k.Key})
+	s.applyReceived(k)
 	st.recorded++
 	st.lastCall = k.Name + " " + k.Key
 }
@@ -47,6 +49,7 @@ func (s *State) applyCall(st *Step, k *messages.CallRecorded) {
 // will be none without a replay, but for its local state, or if the code was at
 // fault and is mended.
 func (st *Step) forgetCalls() {
+	st.waits = nil
 	if !st.Def.BuildsState && !st.keepsCalls() {
 		st.calls = nil
 	}
@@ -154,12 +157,39 @@ func (p *CallPage) Add(entry []byte) (more bool, err error) {
 			continue
 		case len(p.calls) == 0 && (call.Name != p.find.Name || call.Key != p.find.Key):
 			continue
-		case len(p.calls) > 0 && p.bytes+call.SizeVT() > callPageBytes:
+		case len(p.calls) > 0 && (p.bytes+call.SizeVT() > callPageBytes || call.SignalEntry != 0):
 			return false, nil
 		}
 		p.calls, p.bytes = append(p.calls, call), p.bytes+call.SizeVT()
+		if call.SignalEntry != 0 {
+			return false, nil
+		}
 	}
 	return true, nil
+}
+
+// Signal is the number of the entry that has the payload of the first record, which
+// is alone in its page then; 0 for none.
+func (p *CallPage) Signal() uint64 {
+	if len(p.calls) == 0 {
+		return 0
+	}
+	return p.calls[0].SignalEntry
+}
+
+// AddSignal takes that from the entry.
+func (p *CallPage) AddSignal(entry []byte) error {
+	e, err := DecodeEntry(entry)
+	if err != nil {
+		return err
+	}
+	for _, ev := range e.Events {
+		if s := ev.GetSignaled(); s != nil && s.MessageId == p.calls[0].MessageId {
+			p.calls[0].Outcome = &messages.CallRecorded_Output{Output: s.Payload}
+			return nil
+		}
+	}
+	return messages.Errorf(messages.CodeJournalCorrupt, "entry %d has no message %q", p.Signal(), p.calls[0].MessageId)
 }
 
 // Calls are those that were gathered.

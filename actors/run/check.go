@@ -79,6 +79,25 @@ type transition struct {
 	replayed      bool
 }
 
+// checkI13: a mailbox loses its oldest message of a name, and to a call.
+func (t transition) checkI13() error {
+	for name, from := range t.before.mailbox {
+		to := t.after.mailbox[name]
+		switch {
+		case len(to) >= len(from):
+			from, to = to[:len(from)], from
+		case len(to) == len(from)-1:
+			from = from[1:]
+		default:
+			return fmt.Errorf("I13: %d messages %q, then %d", len(from), name, len(to))
+		}
+		if !slices.Equal(from, to) {
+			return fmt.Errorf("I13: messages %q are in another order", name)
+		}
+	}
+	return nil
+}
+
 // stepTransition is what one event made of a step.
 type stepTransition struct {
 	transition
@@ -89,7 +108,7 @@ type stepTransition struct {
 func (t stepTransition) sent() bool { return t.to.Attempt != t.from.Attempt }
 
 var (
-	transitionInvariants = []func(transition) error{transition.checkI1, transition.checkI11, transition.checkI4, transition.checkI5}
+	transitionInvariants = []func(transition) error{transition.checkI1, transition.checkI11, transition.checkI4, transition.checkI5, transition.checkI13}
 	stepInvariants       = []func(stepTransition) error{
 		stepTransition.checkI2, stepTransition.checkI1, stepTransition.checkI9, stepTransition.checkI6, stepTransition.checkI11, stepTransition.checkI10,
 		stepTransition.checkI12,
@@ -263,9 +282,14 @@ func (s *State) Clone() *State {
 	for i := range c.Steps {
 		c.Steps[i].lost = slices.Clone(c.Steps[i].lost)
 		c.Steps[i].calls = maps.Clone(c.Steps[i].calls)
+		c.Steps[i].waits = maps.Clone(c.Steps[i].waits)
 	}
 	c.Children = slices.Clone(s.Children)
 	c.childAt = maps.Clone(s.childAt)
+	c.mailbox, c.signaled = maps.Clone(s.mailbox), maps.Clone(s.signaled)
+	for name, box := range c.mailbox {
+		c.mailbox[name] = slices.Clone(box)
+	}
 	return &c
 }
 

@@ -19,7 +19,8 @@
 //	state.go apply.go check.go     the state, how events fold into it, invariants
 //	input.go machine.go turn.go    what comes in, what goes out, and one turn
 //	backlog.go                     what waits for the append in flight
-//	calls.go                       durable calls of steps
+//	calls.go mailbox.go            durable calls of steps; messages, and who waits for
+//	                               them
 //	commands.go children.go        start, take-up, cancel, replay, spawn; how a run
 //	                               parts with its children at its end
 //	placing.go questions.go        bindings and dispatches; what placement is asked
@@ -53,6 +54,7 @@
 //	    epoch any more
 //	I12 a call of a step is recorded once, for a live attempt, and stays recorded
 //	    until the step has ended for good or is replayed
+//	I13 a message is received by one call at most, in the order of those of its name
 //
 // Imports only messages.
 package run

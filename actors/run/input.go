@@ -164,6 +164,19 @@ type (
 	}
 )
 
+// Signal puts a message into the mailbox; AwaitCall is a live attempt that waits in
+// a call. See mailbox.go.
+type (
+	Signal struct {
+		Message *messages.SignalRun
+		Token   any
+	}
+	AwaitCall struct {
+		Message *messages.AwaitCall
+		Token   any
+	}
+)
+
 // ChildStarted says that a child is durable, or was refused.
 type ChildStarted struct {
 	ChildRun string
@@ -198,6 +211,8 @@ func (Replay) input()         {}
 func (Spawn) input()          {}
 func (RecordCall) input()     {}
 func (FindCall) input()       {}
+func (Signal) input()         {}
+func (AwaitCall) input()      {}
 func (ChildStarted) input()   {}
 func (ChildCanceled) input()  {}
 func (ChildrenListed) input() {}
@@ -253,7 +268,7 @@ type CancelChild struct {
 }
 
 // ReadCalls reads the record of a call from the journal, and those after it that
-// fit a CallPage, and answers the FindCall with the token.
+// fit a CallPage, and answers the FindCall or AwaitCall with the token.
 type ReadCalls struct {
 	Token any
 	// From is the number of the entry that has it.

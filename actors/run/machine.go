@@ -243,6 +243,10 @@ func (m *Machine) refuseDead(in Input) {
 		token = in.Token
 	case FindCall:
 		token = in.Token
+	case Signal:
+		token = in.Token
+	case AwaitCall:
+		token = in.Token
 	}
 	if token != nil {
 		m.out = append(m.out, Reply{Token: token, Err: err})
@@ -348,6 +352,10 @@ func (m *Machine) decideOne(in Input) {
 		m.recordCall(in)
 	case FindCall:
 		m.findCall(in)
+	case Signal:
+		m.signal(in)
+	case AwaitCall:
+		m.awaitCall(in)
 	case ChildStarted:
 		m.childStarted(in)
 	case ChildCanceled:
@@ -445,7 +453,7 @@ func (m *Machine) skipIfDoomed(st *Step) {
 func (m *Machine) endRun(status messages.RunStatus, f *messages.Failure) {
 	worker := m.s.Binding.Worker
 	counted := m.s.BoundWorker()
-	m.emit(&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status, Failure: f}}})
+	m.emit(&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status, Failure: f, UnreadSignals: m.s.Unread()}}})
 	m.withdrawAll()
 	if worker != nil && !(m.s.Binding.Lost && m.s.soft()) {
 		m.later(SendWorker{worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_RUN_ENDED}})

@@ -71,6 +71,10 @@ func (s *script) input(w words) Input {
 	case "find":
 		step, n := stepAndNumber(w.at(1))
 		return FindCall{Token: "find " + w.at(2), Message: &messages.RecordedCalls{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Name: w.at(2), Key: w.at(3)}}
+	case "signal":
+		return Signal{Token: "signal " + w.at(1), Message: &messages.SignalRun{RunId: scriptRun, Name: w.at(1), MessageId: w.at(2), Payload: []byte(w.named["payload"])}}
+	case "await":
+		return s.await(w)
 	case "children":
 		return s.listed(w)
 	case "child":
@@ -97,6 +101,17 @@ func (s *script) record(w words) Input {
 		call.Outcome = &messages.CallRecorded_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: true}}
 	}
 	return RecordCall{Token: "record " + w.at(2), Message: &messages.RecordCall{RunId: scriptRun, Epoch: s.epochOf(w, step), Call: call}}
+}
+
+// await a#1 NAME KEY [timeout=…] [withdrawn]
+func (s *script) await(w words) Input {
+	step, n := stepAndNumber(w.at(1))
+	msg := &messages.AwaitCall{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Kind: messages.CallKind_CALL_KIND_RECEIVE,
+		Name: w.at(2), Key: w.at(3), Withdrawn: w.has("withdrawn"), TimeoutMs: messages.WaitMsMax}
+	if d := w.named["timeout"]; d != "" {
+		msg.TimeoutMs = s.millis(d)
+	}
+	return AwaitCall{Token: "await " + w.at(2) + " " + w.at(3), Message: msg}
 }
 
 func stepAndNumber(name string) (step string, n int32) {

@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -204,6 +205,14 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 			states = append(states, v.List().Get(i).Message().Interface().(*messages.HandedState))
 		}
 		return handed(states)
+	case f.IsMap():
+		var items []string
+		v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+			items = append(items, fmt.Sprintf("%s:%s", k.String(), v.String()))
+			return true
+		})
+		slices.Sort(items)
+		return strings.Join(items, ",")
 	case f.IsList():
 		var items []string
 		for i := range v.List().Len() {

@@ -70,6 +70,8 @@ type Step struct {
 	calls    map[callKey]recordedCall
 	recorded int
 	lastCall string
+	// waits are the calls that wait.
+	waits map[callKey]callWait
 	// lost holds numbers of attempts whose late result is still to be refused.
 	lost []int32
 }
@@ -146,6 +148,14 @@ type State struct {
 	// Handed is what the worker of an earlier epoch gave away, until a step has
 	// ended under a later one; nil if there is nothing.
 	Handed *messages.StateHandedOff
+
+	// mailbox has the messages that were not received, by name, the oldest first;
+	// unread counts them. signaled has a hash of each that ever came, by its id.
+	mailbox  map[string][]letter
+	unread   int
+	signaled map[string]string
+	// waitTurns counts the waits of calls.
+	waitTurns uint64
 
 	// builders has, for each step, those of its ancestors that build state; nil
 	// for a run whose steps keep none.

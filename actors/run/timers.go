@@ -13,6 +13,7 @@ func (m *Machine) expire() {
 		if c := &m.contacts[i]; c.startedUs != 0 && st.Phase == Live && m.due(c.recordAt) {
 			m.recordStart(i)
 		}
+		m.expireWaits(i)
 		if at, ok := m.scheduleDeadline(i); ok && m.due(at) && m.due(m.triedBy(i)) {
 			m.scheduleExpired(i)
 			continue
@@ -244,6 +245,7 @@ func (m *Machine) stateDeadline() time.Time {
 			next.add(later(at, m.triedBy(i)))
 		}
 		next.addIf(m.executionDeadline(i))
+		st.waitTimers(&next)
 	}
 	if m.s.pending() {
 		next.addIf(m.notOfferedAt())

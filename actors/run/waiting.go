@@ -111,6 +111,9 @@ func (m *Machine) WaitingFor() string {
 			return m.waitingFor(i) + m.notOfferedSince(i)
 		}
 	}
+	if words := m.s.AwaitedSignals(); words != "" {
+		return words
+	}
 	if n := len(m.children.left); n > 0 {
 		return fmt.Sprintf("%d children that end with it to take note", n)
 	}

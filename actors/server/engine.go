@@ -205,6 +205,13 @@ func (e *Engine) CancelRun(ctx context.Context, runID, reason string) error {
 	return e.command(ctx, runID, &messages.CancelRun{RunId: runID, Reason: reason})
 }
 
+// SignalRun returns when the message is durable; the same message again does
+// nothing. Errors: UNKNOWN_RUN, RUN_FINISHED, LIMIT_EXCEEDED,
+// IDEMPOTENCY_MISMATCH.
+func (e *Engine) SignalRun(ctx context.Context, msg *messages.SignalRun) error {
+	return e.command(ctx, msg.RunId, msg)
+}
+
 // ReplayRun returns when the request is durable; the same request id again does
 // nothing. Errors: UNKNOWN_RUN,
 // RUN_NOT_FINISHED, UNKNOWN_STEP, INVALID_ARGUMENT.

@@ -92,7 +92,22 @@ func (h *Host) recordedCalls(runID string, act run.ReadCalls) ([]*messages.CallR
 	if len(page.Calls()) == 0 {
 		return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d has no record of call %q %s of step %q", runID, act.From, act.Find.Name, act.Find.Key, act.Find.Step)
 	}
-	return page.Calls(), nil
+	return page.Calls(), h.addSignal(runID, page)
+}
+
+// addSignal reads the message that a record is of.
+func (h *Host) addSignal(runID string, page *run.CallPage) error {
+	if page.Signal() == 0 {
+		return nil
+	}
+	entries, _, err := h.cfg.Store.Entries(h.ctx, runID, page.Signal()-1, 1)
+	if err == nil && len(entries) == 0 {
+		err = messages.Errorf(messages.CodeJournalCorrupt, "run %s has no entry %d", runID, page.Signal())
+	}
+	if err != nil {
+		return err
+	}
+	return page.AddSignal(entries[0])
 }
 
 func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {

@@ -1,9 +1,9 @@
 package sim
 
 import (
-	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -19,7 +19,10 @@ func (s *Sim) drawCalls(d dice) {
 	}
 	for _, def := range s.work.order {
 		for _, st := range def.Def.Steps {
-			def.steps[st.Name].calls = pick(d, []int{0, 1, 1, 3})
+			b := def.steps[st.Name]
+			b.calls = pick(d, []int{0, 1, 1, 3})
+			b.receives, b.patience = pick(d, []int{0, 0, 1, 2}), d.between(100*time.Millisecond, 20*time.Second)
+			s.work.receives = s.work.receives || b.receives > 0
 		}
 	}
 }
@@ -37,7 +40,7 @@ func (f *function) call(i int) {
 	case f.over || f.canceled:
 		return
 	case i == f.plan.calls:
-		f.afterCalls()
+		f.receive(0)
 		return
 	}
 	key := fmt.Sprintf("#%d", i)
@@ -104,14 +107,21 @@ func (a *actor) readCalls(act run.ReadCalls) {
 	s := a.sv.sim
 	a.sv.later(tiny, func() {
 		answer := &messages.RecordedCallsReply{}
-		entries, _, err := s.store.Entries(context.Background(), a.id(), act.From-1, 2)
+		entries, _, err := s.store.Entries(background, a.id(), act.From-1, 2)
 		if s.journalDown() {
 			err = unavailable
 		}
 		page := run.NewCallPage(act.Find)
 		for _, data := range entries {
-			if _, err := page.Add(data); err != nil {
-				s.fail("run %s: %v", a.id(), err)
+			more, err := page.Add(data)
+			if s.must(err); !more {
+				break
+			}
+		}
+		if page.Signal() != 0 {
+			signal, _, err := s.store.Entries(background, a.id(), page.Signal()-1, 1)
+			if s.must(err); err == nil {
+				s.must(page.AddSignal(signal[0]))
 			}
 		}
 		if answer.Calls, answer.Error = page.Calls(), messages.ToFailure(err); err != nil {
@@ -160,10 +170,17 @@ func (m *monitor) callRefused(f *function, err error) error {
 // callRecorded notes a call that is on record.
 func (m *monitor) callRecorded(runID string, k *messages.CallRecorded) error {
 	key := callOf(runID, k.Step, k.Key)
+	output := string(k.GetOutput())
+	if k.Kind == messages.CallKind_CALL_KIND_RECEIVE {
+		key, output = callOf(runID, k.Step, signalName+k.Key), k.MessageId
+		if err := m.waited(runID, k); err != nil {
+			return err
+		}
+	}
 	if had, ok := m.calls[key]; ok {
 		return fmt.Errorf("call %s was recorded by attempt %d, and again by %d", key, had.attempt, k.Attempt)
 	}
-	m.calls[key] = madeCall{k.Attempt, string(k.GetOutput())}
+	m.calls[key] = madeCall{k.Attempt, output}
 	return nil
 }
 
@@ -183,7 +200,8 @@ func (m *monitor) callsCleared(st *run.State) {
 
 // allCalls checks that a step that succeeded has made all its calls.
 func (m *monitor) allCalls(st *run.State, step string) error {
-	want := m.sim.work.byName[st.Def.Name].steps[step].calls
+	b := m.sim.work.byName[st.Def.Name].steps[step]
+	want := b.calls + b.receives
 	if n, _ := st.Step(step).Calls(); n != want {
 		return fmt.Errorf("step %s succeeded with %d calls on record, it makes %d", step, n, want)
 	}

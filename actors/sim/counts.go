@@ -4,7 +4,7 @@ package sim
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Calls, CallsTaken                                                                                                                                                                       int
+	Calls, CallsTaken, Signals, Received, WaitsOver                                                                                                                                         int
 	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared, SlotsHeld, Overheld, MovesHeld                      int
 }
 
@@ -44,6 +44,9 @@ func (c *counts) add(d counts) {
 	c.Parked += d.Parked
 	c.Calls += d.Calls
 	c.CallsTaken += d.CallsTaken
+	c.Signals += d.Signals
+	c.Received += d.Received
+	c.WaitsOver += d.WaitsOver
 	c.Suspects += d.Suspects
 	c.Spared += d.Spared
 	c.SlotsHeld += d.SlotsHeld

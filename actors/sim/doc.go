@@ -17,7 +17,7 @@
 //
 // Checked after every event:
 //
-//   - the invariants of the cores: run I1 to I12 at every durable event, slots W1
+//   - the invariants of the cores: run I1 to I13 at every durable event, slots W1
 //     to W9, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
 //     H1 to H3
 //
@@ -43,6 +43,9 @@
 //
 //   - a call that is recorded is never called again by a later attempt: the step goes
 //     on with what is on record, and has made all its calls when it succeeds
+//
+//   - a message that was acknowledged is in the journal, and is received by one call
+//     at most, in order; a run that ends says how many were not
 //
 //   - a result is acknowledged only once nobody needs it any more
 //

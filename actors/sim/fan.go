@@ -28,11 +28,12 @@ func (s *Sim) drawFan(d dice) {
 }
 
 // hasRoom checks that a sticky run has no more attempts on its worker than that has
-// slots. Those that may wait for a child do not count.
+// slots. Those that may wait for a child or a message do not count.
 func (m *monitor) hasRoom(st *run.State, worker *messages.WorkerRef) error {
 	live, slots := 0, max(1, int(m.sim.world.slots[worker.WorkerId]))
 	for i := range st.Steps {
-		if step := &st.Steps[i]; step.Phase == run.Live && len(m.sim.work.byName[st.Def.Name].steps[step.Def.Name].children) == 0 {
+		step := &st.Steps[i]
+		if b := m.sim.work.byName[st.Def.Name].steps[step.Def.Name]; step.Phase == run.Live && len(b.children) == 0 && b.receives == 0 {
 			live++
 		}
 	}

@@ -42,6 +42,10 @@ type monitor struct {
 	suspects map[string]bool
 	// calls are those on record, by run, step and key.
 	calls map[string]madeCall
+	// letters are the messages on record, by run and id; boxes those that no call
+	// has received, the oldest first.
+	letters map[string]bool
+	boxes   map[string][]string
 	// lapsed are what functions return whose lease ended before.
 	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
@@ -67,7 +71,7 @@ func newMonitor(s *Sim) *monitor {
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, suspects: map[string]bool{}, lossRecorded: map[string]int{},
 		lapsed: map[string]bool{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{},
-		calls: map[string]madeCall{}}
+		calls: map[string]madeCall{}, letters: map[string]bool{}, boxes: map[string][]string{}}
 }
 
 func attemptKey(runID, step string, attempt int32) string {
@@ -121,6 +125,9 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		m.counts.Rebinds += min(1, int(k.Bound.Epoch-1))
 		return m.bound(before, after, k.Bound)
 	case *messages.Event_RunEnded:
+		if err := m.unread(after, k.RunEnded); err != nil {
+			return err
+		}
 		return m.partedWithChildren(after)
 	case *messages.Event_StepFailed:
 		if f := k.StepFailed; isScheduleTimeout(f.Failure) && before.Step(f.Step).Rebuild == nil && after.Step(f.Step).Failure == f.Failure {
@@ -140,6 +147,8 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 			return fmt.Errorf("spawn %s: %w", key, err)
 		}
 		m.spawned[key] = k.ChildSpawned
+	case *messages.Event_Signaled:
+		return m.signaled(after.RunID, k.Signaled)
 	case *messages.Event_CallRecorded:
 		return m.callRecorded(after.RunID, k.CallRecorded)
 	default:

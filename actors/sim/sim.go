@@ -64,13 +64,15 @@ const (
 
 // extraSeeds is where the seeds of the extra dice begin, and straySeeds, clockSeeds,
 // fanSeeds and callSeeds where those of strays, clocks, fans and calls do: far enough
-// for the regressions to have none.
+// for the regressions to have none. Signals are sent where steps receive them alone.
 const (
 	extraSeeds = 1 << 40
 	straySeeds = 13 << 40
 	clockSeeds = 19 << 40
 	fanSeeds   = 23 << 40
 	callSeeds  = 76 << 40
+
+	signalSeeds = 77 << 40
 )
 
 // Result says what a simulation did.
@@ -111,6 +113,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s.drawCalls(newDice(seed + callSeeds))
 	s.drawClocks(newDice(seed + clockSeeds))
 	s.begin()
+	s.drawSignals(newDice(seed + signalSeeds))
 	s.drawStrays(newDice(seed + straySeeds))
 	s.drawOutages(newDice(seed + outageSeeds))
 	for s.failure == nil && !s.over {

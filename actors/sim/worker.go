@@ -111,6 +111,9 @@ func (w *worker) receive(msg proto.Message) {
 	switch m := msg.(type) {
 	case *messages.Dispatch:
 		w.do(w.core.Dispatch(w.clock(), m))
+		if m.TakeUp {
+			w.newsOf(m)
+		}
 	case *messages.Revoke:
 		w.do(w.core.Revoke(w.clock(), m))
 	case *messages.CancelAttempt:
@@ -286,6 +289,9 @@ type function struct {
 	waiting  bool
 	over     bool
 	onResume func()
+	// news counts how often the waiting calls were to ask again.
+	news   int
+	onNews func()
 }
 
 func (w *worker) startFunction(a slots.Action) {
@@ -308,7 +314,7 @@ func (w *worker) startFunction(a slots.Action) {
 			}
 		})
 	}
-	if len(f.plan.children) == 0 && f.plan.calls == 0 {
+	if len(f.plan.children) == 0 && f.plan.calls == 0 && f.plan.receives == 0 {
 		w.later(f.plan.takes, f.returns)
 		return
 	}
@@ -360,7 +366,7 @@ func (f *function) end(output []byte, failure *messages.Failure) {
 func (f *function) cancel() {
 	s := f.w.sim
 	f.canceled = true
-	if f.plan.stubborn && len(f.plan.children) == 0 && f.plan.calls == 0 {
+	if f.plan.stubborn && len(f.plan.children) == 0 && f.plan.calls == 0 && f.plan.receives == 0 {
 		return
 	}
 	f.w.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {

@@ -16,6 +16,8 @@ type workload struct {
 	byHash map[string]*definition
 	order  []*definition
 	starts []string // workflows that clients start
+	// receives: there are steps that wait for messages.
+	receives bool
 }
 
 type definition struct {
@@ -34,6 +36,8 @@ type behaviour struct {
 	loses       float64
 	children    []child
 	calls       int
+	receives    int
+	patience    time.Duration
 }
 
 type child struct {
@@ -49,12 +53,13 @@ type plan struct {
 	takes                                time.Duration
 	fails, final, kills, stubborn, loses bool
 	children                             []child
-	calls                                int
+	calls, receives                      int
+	patience                             time.Duration
 }
 
 func (s *Sim) planOf(d *messages.Dispatch) plan {
 	b := s.work.byName[d.Workflow].steps[d.Step]
-	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls}
+	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls, receives: b.receives, patience: b.patience}
 	if s.faulty() {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)

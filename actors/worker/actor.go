@@ -83,6 +83,9 @@ func (a *workerActor) heardFromRun(ctx actor.Context, now time.Time, msg any) bo
 	switch m := msg.(type) {
 	case *messages.Dispatch:
 		a.do(ctx, a.core.Dispatch(now, m))
+		if m.TakeUp {
+			a.worker.news.came(attemptIDOf(m))
+		}
 	case *messages.ResultAck:
 		a.do(ctx, a.core.ResultAck(now, m))
 	case *messages.Revoke:

@@ -69,6 +69,7 @@ func (a *attemptActor) run() {
 		unlabelled()
 		ctx.end(context.Canceled)
 		a.calls.ended()
+		w.news.came(attemptIDOf(a.dispatch))
 		a.logEnd(end.failure)
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
 		// Before the run hears of it: what it sends next may ask for the state.

@@ -80,6 +80,7 @@ type Worker struct {
 	reporter *reporter
 	lease    leaseContext
 	locals   *localShell
+	news     news
 
 	life       context.Context // of everything that serves the worker
 	end        context.CancelFunc

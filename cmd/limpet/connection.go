@@ -89,6 +89,7 @@ var flags = map[string]string{
 	"limpet.api.v1.ListRunsRequest.parent_run":      "--parent",
 	"limpet.api.v1.ListRunsRequest.metadata":        "--meta",
 	"limpet.api.v1.ListRunsRequest.page_token":      "--page-token",
+	"limpet.api.v1.SignalRunRequest.message_id":     "--id",
 	"limpet.api.v1.PushEventRequest.event_id":       "--id",
 	"limpet.api.v1.PushEventRequest.metadata":       "--meta",
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +53,10 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 		return childText(k.ChildSpawned), ""
 	case *messages.Event_CallRecorded:
 		return callText(k.CallRecorded)
+	case *messages.Event_Signaled:
+		return fmt.Sprintf("signal %s, message %s: %s", k.Signaled.GetName(), k.Signaled.GetMessageId(), brief(string(k.Signaled.GetPayload()), 60)), ""
+	case *messages.Event_CallWaits:
+		return fmt.Sprintf("step %s waits for signal %s, call %s, until %s", k.CallWaits.GetStep(), k.CallWaits.GetName(), k.CallWaits.GetKey(), w.moment(k.CallWaits.GetDeadlineUs())), dim
 	}
 	if text, color, ok := stateText(e); ok {
 		return text, color
@@ -147,7 +153,10 @@ func callText(c *messages.CallRecorded) (text, color string) {
 		text += fmt.Sprintf(", at the %d. try", n)
 	}
 	if f := c.GetFailure(); f != nil {
-		return text + " failed for good: " + failureText(f), yellow
+		return text + " came to nothing: " + failureText(f), yellow
+	}
+	if id := c.GetMessageId(); id != "" {
+		return text + " received message " + id, ""
 	}
 	return text + ": " + brief(string(c.GetOutput()), 60), ""
 }
@@ -156,6 +165,9 @@ func runEndedText(e *messages.RunEnded) (text, color string) {
 	text = "run " + statusName(e.GetStatus())
 	if e.GetFailure() != nil {
 		text += ": " + failureText(e.GetFailure())
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.GetUnreadSignals())) {
+		text += fmt.Sprintf("; %d of signal %s were not received", e.GetUnreadSignals()[name], name)
 	}
 	return text, phaseColor(statusName(e.GetStatus()))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -209,6 +210,16 @@ func (f *fakeAPI) CancelRun(_ context.Context, req *connect.Request[api.CancelRu
 		return nil, api.ToConnect(messages.Errorf(messages.CodeRunFinished, "run good has succeeded"))
 	}
 	return connect.NewResponse(&api.CancelRunResponse{}), nil
+}
+
+func (f *fakeAPI) SignalRun(_ context.Context, req *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error) {
+	if err := f.note(req.Header(), fmt.Sprintf("signal %s %s %s", req.Msg.GetName(), req.Msg.GetMessageId(), req.Msg.GetPayload())); err != nil {
+		return nil, err
+	}
+	if req.Msg.GetRunId() == "good" {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeRunFinished, "run good has succeeded"))
+	}
+	return connect.NewResponse(&api.SignalRunResponse{}), nil
 }
 
 func (f *fakeAPI) ReplayRun(_ context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {

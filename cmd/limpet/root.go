@@ -128,6 +128,21 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
+// twoArgs is oneArg for two.
+func twoArgs(first, second string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return errors.New("missing arguments: " + first + ", and " + second)
+		case 1:
+			return errors.New("missing argument: " + second)
+		case 2:
+			return nil
+		}
+		return errors.New("too many arguments: want two, " + first + " and " + second)
+	}
+}
+
 func orDefault(s, otherwise string) string {
 	if s == "" {
 		return otherwise

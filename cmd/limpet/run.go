@@ -16,7 +16,7 @@ import (
 func (c *cli) runCommand() *cobra.Command {
 	return group("run", "Start, look at and steer runs",
 		c.runStartCommand(), c.runGetCommand(), c.runListCommand(), c.runWatchCommand(),
-		c.runCancelCommand(), c.runReplayCommand())
+		c.runSignalCommand(), c.runCancelCommand(), c.runReplayCommand())
 }
 
 // waitFlags are shared by the commands that may wait for the end of a run.

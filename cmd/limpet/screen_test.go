@@ -161,7 +161,7 @@ var ours = regexp.MustCompile(`\x1b\[(31|32|33|36|2|1|0)m|\r\x1b\[K`)
 func TestNothingSteersTheTerminal(t *testing.T) {
 	arguments := map[string][]string{
 		"limpet run start": {nasty, "--input", "{}", "--wait"}, "limpet run get": {nasty}, "limpet run watch": {nasty},
-		"limpet run cancel": {nasty}, "limpet run replay": {nasty, "--step", nasty}, "limpet run list": {},
+		"limpet run cancel": {nasty}, "limpet run signal": {nasty, nasty, "--payload", "{}"}, "limpet run replay": {nasty, "--step", nasty}, "limpet run list": {},
 		"limpet event push": {nasty}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker drain": {nasty},
 		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty},
 		"limpet workflow retire": {nasty}, "limpet workflow restore": {nasty}, "limpet config": {"--id", nasty},

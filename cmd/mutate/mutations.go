@@ -24,6 +24,7 @@ const (
 	commandsGo   = "actors/run/commands.go"
 	childrenGo   = "actors/run/children.go"
 	callsGo      = "actors/run/calls.go"
+	mailboxGo    = "actors/run/mailbox.go"
 	rebuildGo    = "actors/run/rebuild.go"
 	handoffGo    = "actors/run/handoff.go"
 	drainGo      = "actors/run/drain.go"
@@ -99,6 +100,10 @@ var mutations = []mutation{
 		"	case st == nil || st.Phase != Live || st.Attempt != attempt || st.Epoch != epoch:", "	case st == nil || st.Phase != Live:"}}},
 	{"calls: forget them when the attempt fails", []change{{applyGo,
 		"	st.Failures++\n", "	st.Failures++\n	st.calls, st.recorded = nil, 0\n"}}},
+	{"mailbox: record a message again that comes again", []change{{mailboxGo,
+		"_, again := m.s.signaled[in.Message.MessageId]; err == nil && !again {", "err == nil {"}}},
+	{"mailbox: give a message to a wait whose attempt is over", []change{{mailboxGo,
+		"return st.Phase == Live && w.attempt == st.Attempt }", "return !st.Phase.Ended() }"}}},
 	{"children: spawn anew for each spawn of an attempt", []change{{commandsGo,
 		"c == nil || c.attempt >= msg.Attempt {", "c == nil || c.attempt > msg.Attempt {"}}},
 	{"children: spawn anew although the earlier one goes on", []change{{commandsGo,

@@ -1947,6 +1947,113 @@ func (*CancelRunResponse) Descriptor() ([]byte, []int) {
 	return file_api_api_proto_rawDescGZIP(), []int{21}
 }
 
+type SignalRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// JSON; empty means null.
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Names the message, so that it may be sent again: the run has it once. Empty
+	// lets the server name it.
+	MessageId     string `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalRunRequest) Reset() {
+	*x = SignalRunRequest{}
+	mi := &file_api_api_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRunRequest) ProtoMessage() {}
+
+func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
+func (*SignalRunRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SignalRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *SignalRunRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SignalRunRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SignalRunRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+type SignalRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalRunResponse) Reset() {
+	*x = SignalRunResponse{}
+	mi := &file_api_api_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRunResponse) ProtoMessage() {}
+
+func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
+func (*SignalRunResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{23}
+}
+
 type ReplayRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -1961,7 +2068,7 @@ type ReplayRunRequest struct {
 
 func (x *ReplayRunRequest) Reset() {
 	*x = ReplayRunRequest{}
-	mi := &file_api_api_proto_msgTypes[22]
+	mi := &file_api_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2080,7 @@ func (x *ReplayRunRequest) String() string {
 func (*ReplayRunRequest) ProtoMessage() {}
 
 func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[22]
+	mi := &file_api_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2093,7 @@ func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{22}
+	return file_api_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReplayRunRequest) GetRunId() string {
@@ -2018,7 +2125,7 @@ type ReplayRunResponse struct {
 
 func (x *ReplayRunResponse) Reset() {
 	*x = ReplayRunResponse{}
-	mi := &file_api_api_proto_msgTypes[23]
+	mi := &file_api_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2137,7 @@ func (x *ReplayRunResponse) String() string {
 func (*ReplayRunResponse) ProtoMessage() {}
 
 func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[23]
+	mi := &file_api_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2150,7 @@ func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunResponse.ProtoReflect.Descriptor instead.
 func (*ReplayRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{23}
+	return file_api_api_proto_rawDescGZIP(), []int{25}
 }
 
 type PushEventRequest struct {
@@ -2060,7 +2167,7 @@ type PushEventRequest struct {
 
 func (x *PushEventRequest) Reset() {
 	*x = PushEventRequest{}
-	mi := &file_api_api_proto_msgTypes[24]
+	mi := &file_api_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2179,7 @@ func (x *PushEventRequest) String() string {
 func (*PushEventRequest) ProtoMessage() {}
 
 func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[24]
+	mi := &file_api_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2192,7 @@ func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventRequest.ProtoReflect.Descriptor instead.
 func (*PushEventRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{24}
+	return file_api_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PushEventRequest) GetKey() string {
@@ -2130,7 +2237,7 @@ type PushEventResponse struct {
 
 func (x *PushEventResponse) Reset() {
 	*x = PushEventResponse{}
-	mi := &file_api_api_proto_msgTypes[25]
+	mi := &file_api_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2249,7 @@ func (x *PushEventResponse) String() string {
 func (*PushEventResponse) ProtoMessage() {}
 
 func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[25]
+	mi := &file_api_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2262,7 @@ func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventResponse.ProtoReflect.Descriptor instead.
 func (*PushEventResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{25}
+	return file_api_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PushEventResponse) GetEventId() string {
@@ -2190,7 +2297,7 @@ type RefusingWorkflow struct {
 
 func (x *RefusingWorkflow) Reset() {
 	*x = RefusingWorkflow{}
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2309,7 @@ func (x *RefusingWorkflow) String() string {
 func (*RefusingWorkflow) ProtoMessage() {}
 
 func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2322,7 @@ func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusingWorkflow.ProtoReflect.Descriptor instead.
 func (*RefusingWorkflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{26}
+	return file_api_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RefusingWorkflow) GetWorkflow() string {
@@ -2243,7 +2350,7 @@ type TriggeredRun struct {
 
 func (x *TriggeredRun) Reset() {
 	*x = TriggeredRun{}
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2362,7 @@ func (x *TriggeredRun) String() string {
 func (*TriggeredRun) ProtoMessage() {}
 
 func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2375,7 @@ func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggeredRun.ProtoReflect.Descriptor instead.
 func (*TriggeredRun) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{27}
+	return file_api_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TriggeredRun) GetRunId() string {
@@ -2300,7 +2407,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2419,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2432,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{28}
+	return file_api_api_proto_rawDescGZIP(), []int{30}
 }
 
 type ListWorkersResponse struct {
@@ -2337,7 +2444,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2456,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2469,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{29}
+	return file_api_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2381,7 +2488,7 @@ type GetWorkerRequest struct {
 
 func (x *GetWorkerRequest) Reset() {
 	*x = GetWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2500,7 @@ func (x *GetWorkerRequest) String() string {
 func (*GetWorkerRequest) ProtoMessage() {}
 
 func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2513,7 @@ func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{30}
+	return file_api_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetWorkerRequest) GetWorkerId() string {
@@ -2425,7 +2532,7 @@ type GetWorkerResponse struct {
 
 func (x *GetWorkerResponse) Reset() {
 	*x = GetWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2544,7 @@ func (x *GetWorkerResponse) String() string {
 func (*GetWorkerResponse) ProtoMessage() {}
 
 func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2557,7 @@ func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{31}
+	return file_api_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetWorkerResponse) GetWorker() *Worker {
@@ -2472,7 +2579,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2591,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2604,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{32}
+	return file_api_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -2524,7 +2631,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2643,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2656,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{33}
+	return file_api_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DrainWorkerResponse) GetWorker() *Worker {
@@ -2568,7 +2675,7 @@ type UndrainWorkerRequest struct {
 
 func (x *UndrainWorkerRequest) Reset() {
 	*x = UndrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2687,7 @@ func (x *UndrainWorkerRequest) String() string {
 func (*UndrainWorkerRequest) ProtoMessage() {}
 
 func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2700,7 @@ func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{34}
+	return file_api_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UndrainWorkerRequest) GetWorkerId() string {
@@ -2612,7 +2719,7 @@ type UndrainWorkerResponse struct {
 
 func (x *UndrainWorkerResponse) Reset() {
 	*x = UndrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2624,7 +2731,7 @@ func (x *UndrainWorkerResponse) String() string {
 func (*UndrainWorkerResponse) ProtoMessage() {}
 
 func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2637,7 +2744,7 @@ func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{35}
+	return file_api_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UndrainWorkerResponse) GetWorker() *Worker {
@@ -2693,7 +2800,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2812,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2825,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{36}
+	return file_api_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Worker) GetWorkerId() string {
@@ -2926,7 +3033,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3045,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3058,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{37}
+	return file_api_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LocalUse) GetName() string {
@@ -3032,7 +3139,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3151,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3164,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{38}
+	return file_api_api_proto_rawDescGZIP(), []int{40}
 }
 
 type ListMembersResponse struct {
@@ -3069,7 +3176,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3188,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3201,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{39}
+	return file_api_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -3119,7 +3226,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3238,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3251,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{40}
+	return file_api_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Member) GetName() string {
@@ -3204,7 +3311,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3323,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3336,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{41}
+	return file_api_api_proto_rawDescGZIP(), []int{43}
 }
 
 type ListWorkflowsResponse struct {
@@ -3241,7 +3348,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3360,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3373,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{42}
+	return file_api_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -3300,7 +3407,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_api_proto_msgTypes[43]
+	mi := &file_api_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3419,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[43]
+	mi := &file_api_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3432,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{43}
+	return file_api_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Workflow) GetDefinition() *messages.WorkflowDefinition {
@@ -3393,7 +3500,7 @@ type RetireWorkflowRequest struct {
 
 func (x *RetireWorkflowRequest) Reset() {
 	*x = RetireWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3405,7 +3512,7 @@ func (x *RetireWorkflowRequest) String() string {
 func (*RetireWorkflowRequest) ProtoMessage() {}
 
 func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3418,7 +3525,7 @@ func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{44}
+	return file_api_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RetireWorkflowRequest) GetWorkflow() string {
@@ -3437,7 +3544,7 @@ type RetireWorkflowResponse struct {
 
 func (x *RetireWorkflowResponse) Reset() {
 	*x = RetireWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3449,7 +3556,7 @@ func (x *RetireWorkflowResponse) String() string {
 func (*RetireWorkflowResponse) ProtoMessage() {}
 
 func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3462,7 +3569,7 @@ func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{45}
+	return file_api_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RetireWorkflowResponse) GetWorkflow() *Workflow {
@@ -3481,7 +3588,7 @@ type RestoreWorkflowRequest struct {
 
 func (x *RestoreWorkflowRequest) Reset() {
 	*x = RestoreWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3493,7 +3600,7 @@ func (x *RestoreWorkflowRequest) String() string {
 func (*RestoreWorkflowRequest) ProtoMessage() {}
 
 func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3506,7 +3613,7 @@ func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{46}
+	return file_api_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RestoreWorkflowRequest) GetWorkflow() string {
@@ -3525,7 +3632,7 @@ type RestoreWorkflowResponse struct {
 
 func (x *RestoreWorkflowResponse) Reset() {
 	*x = RestoreWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3644,7 @@ func (x *RestoreWorkflowResponse) String() string {
 func (*RestoreWorkflowResponse) ProtoMessage() {}
 
 func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3657,7 @@ func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{47}
+	return file_api_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RestoreWorkflowResponse) GetWorkflow() *Workflow {
@@ -3569,7 +3676,7 @@ type ListWorkflowVersionsRequest struct {
 
 func (x *ListWorkflowVersionsRequest) Reset() {
 	*x = ListWorkflowVersionsRequest{}
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3581,7 +3688,7 @@ func (x *ListWorkflowVersionsRequest) String() string {
 func (*ListWorkflowVersionsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3594,7 +3701,7 @@ func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{48}
+	return file_api_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListWorkflowVersionsRequest) GetWorkflow() string {
@@ -3614,7 +3721,7 @@ type ListWorkflowVersionsResponse struct {
 
 func (x *ListWorkflowVersionsResponse) Reset() {
 	*x = ListWorkflowVersionsResponse{}
-	mi := &file_api_api_proto_msgTypes[49]
+	mi := &file_api_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3733,7 @@ func (x *ListWorkflowVersionsResponse) String() string {
 func (*ListWorkflowVersionsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[49]
+	mi := &file_api_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3746,7 @@ func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{49}
+	return file_api_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListWorkflowVersionsResponse) GetVersions() []*WorkflowVersion {
@@ -3665,7 +3772,7 @@ type WorkflowVersion struct {
 
 func (x *WorkflowVersion) Reset() {
 	*x = WorkflowVersion{}
-	mi := &file_api_api_proto_msgTypes[50]
+	mi := &file_api_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3677,7 +3784,7 @@ func (x *WorkflowVersion) String() string {
 func (*WorkflowVersion) ProtoMessage() {}
 
 func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[50]
+	mi := &file_api_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3690,7 +3797,7 @@ func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowVersion.ProtoReflect.Descriptor instead.
 func (*WorkflowVersion) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{50}
+	return file_api_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WorkflowVersion) GetHash() string {
@@ -3739,7 +3846,7 @@ type UseWorkflowVersionRequest struct {
 
 func (x *UseWorkflowVersionRequest) Reset() {
 	*x = UseWorkflowVersionRequest{}
-	mi := &file_api_api_proto_msgTypes[51]
+	mi := &file_api_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3751,7 +3858,7 @@ func (x *UseWorkflowVersionRequest) String() string {
 func (*UseWorkflowVersionRequest) ProtoMessage() {}
 
 func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[51]
+	mi := &file_api_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3764,7 +3871,7 @@ func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{51}
+	return file_api_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *UseWorkflowVersionRequest) GetWorkflow() string {
@@ -3790,7 +3897,7 @@ type UseWorkflowVersionResponse struct {
 
 func (x *UseWorkflowVersionResponse) Reset() {
 	*x = UseWorkflowVersionResponse{}
-	mi := &file_api_api_proto_msgTypes[52]
+	mi := &file_api_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3802,7 +3909,7 @@ func (x *UseWorkflowVersionResponse) String() string {
 func (*UseWorkflowVersionResponse) ProtoMessage() {}
 
 func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[52]
+	mi := &file_api_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3815,7 +3922,7 @@ func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{52}
+	return file_api_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
@@ -3983,7 +4090,14 @@ const file_api_api_proto_rawDesc = "" +
 	"\x10CancelRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x13\n" +
-	"\x11CancelRunResponse\"^\n" +
+	"\x11CancelRunResponse\"v\n" +
+	"\x10SignalRunRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\x13\n" +
+	"\x11SignalRunResponse\"^\n" +
 	"\x10ReplayRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1d\n" +
@@ -4156,7 +4270,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x16\n" +
 	"\x12MEMBER_STATE_READY\x10\x02\x12\x19\n" +
 	"\x15MEMBER_STATE_DRAINING\x10\x03\x12\x18\n" +
-	"\x14MEMBER_STATE_LEAVING\x10\x042\x96\r\n" +
+	"\x14MEMBER_STATE_LEAVING\x10\x042\xe8\r\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -4165,6 +4279,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\aWaitRun\x12\x1d.limpet.api.v1.WaitRunRequest\x1a\x1e.limpet.api.v1.WaitRunResponse\"\x00\x12O\n" +
 	"\bWatchRun\x12\x1e.limpet.api.v1.WatchRunRequest\x1a\x1f.limpet.api.v1.WatchRunResponse\"\x000\x01\x12P\n" +
 	"\tCancelRun\x12\x1f.limpet.api.v1.CancelRunRequest\x1a .limpet.api.v1.CancelRunResponse\"\x00\x12P\n" +
+	"\tSignalRun\x12\x1f.limpet.api.v1.SignalRunRequest\x1a .limpet.api.v1.SignalRunResponse\"\x00\x12P\n" +
 	"\tReplayRun\x12\x1f.limpet.api.v1.ReplayRunRequest\x1a .limpet.api.v1.ReplayRunResponse\"\x00\x12P\n" +
 	"\tPushEvent\x12\x1f.limpet.api.v1.PushEventRequest\x1a .limpet.api.v1.PushEventResponse\"\x00\x12V\n" +
 	"\vListWorkers\x12!.limpet.api.v1.ListWorkersRequest\x1a\".limpet.api.v1.ListWorkersResponse\"\x00\x12P\n" +
@@ -4191,7 +4306,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 }
 
 var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_api_api_proto_goTypes = []any{
 	(StepPhase)(0),                       // 0: limpet.api.v1.StepPhase
 	(WorkerState)(0),                     // 1: limpet.api.v1.WorkerState
@@ -4219,127 +4334,129 @@ var file_api_api_proto_goTypes = []any{
 	(*WatchRunResponse)(nil),             // 23: limpet.api.v1.WatchRunResponse
 	(*CancelRunRequest)(nil),             // 24: limpet.api.v1.CancelRunRequest
 	(*CancelRunResponse)(nil),            // 25: limpet.api.v1.CancelRunResponse
-	(*ReplayRunRequest)(nil),             // 26: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),            // 27: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),             // 28: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),            // 29: limpet.api.v1.PushEventResponse
-	(*RefusingWorkflow)(nil),             // 30: limpet.api.v1.RefusingWorkflow
-	(*TriggeredRun)(nil),                 // 31: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),           // 32: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),          // 33: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),             // 34: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),            // 35: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),           // 36: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),          // 37: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),         // 38: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),        // 39: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                       // 40: limpet.api.v1.Worker
-	(*LocalUse)(nil),                     // 41: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),           // 42: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 43: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                       // 44: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),         // 45: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),        // 46: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                     // 47: limpet.api.v1.Workflow
-	(*RetireWorkflowRequest)(nil),        // 48: limpet.api.v1.RetireWorkflowRequest
-	(*RetireWorkflowResponse)(nil),       // 49: limpet.api.v1.RetireWorkflowResponse
-	(*RestoreWorkflowRequest)(nil),       // 50: limpet.api.v1.RestoreWorkflowRequest
-	(*RestoreWorkflowResponse)(nil),      // 51: limpet.api.v1.RestoreWorkflowResponse
-	(*ListWorkflowVersionsRequest)(nil),  // 52: limpet.api.v1.ListWorkflowVersionsRequest
-	(*ListWorkflowVersionsResponse)(nil), // 53: limpet.api.v1.ListWorkflowVersionsResponse
-	(*WorkflowVersion)(nil),              // 54: limpet.api.v1.WorkflowVersion
-	(*UseWorkflowVersionRequest)(nil),    // 55: limpet.api.v1.UseWorkflowVersionRequest
-	(*UseWorkflowVersionResponse)(nil),   // 56: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 57: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 58: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 59: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 60: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 61: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 62: google.protobuf.Duration
-	(messages.RunStatus)(0),              // 63: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 64: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),        // 65: google.protobuf.Timestamp
-	(*messages.Failure)(nil),             // 66: limpet.v1.Failure
-	(messages.Reason)(0),                 // 67: limpet.v1.Reason
-	(*messages.Event)(nil),               // 68: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil),  // 69: limpet.v1.WorkflowDefinition
+	(*SignalRunRequest)(nil),             // 26: limpet.api.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),            // 27: limpet.api.v1.SignalRunResponse
+	(*ReplayRunRequest)(nil),             // 28: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),            // 29: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),             // 30: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),            // 31: limpet.api.v1.PushEventResponse
+	(*RefusingWorkflow)(nil),             // 32: limpet.api.v1.RefusingWorkflow
+	(*TriggeredRun)(nil),                 // 33: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),           // 34: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),          // 35: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),             // 36: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),            // 37: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),           // 38: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),          // 39: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),         // 40: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),        // 41: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                       // 42: limpet.api.v1.Worker
+	(*LocalUse)(nil),                     // 43: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),           // 44: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 45: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                       // 46: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),         // 47: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),        // 48: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                     // 49: limpet.api.v1.Workflow
+	(*RetireWorkflowRequest)(nil),        // 50: limpet.api.v1.RetireWorkflowRequest
+	(*RetireWorkflowResponse)(nil),       // 51: limpet.api.v1.RetireWorkflowResponse
+	(*RestoreWorkflowRequest)(nil),       // 52: limpet.api.v1.RestoreWorkflowRequest
+	(*RestoreWorkflowResponse)(nil),      // 53: limpet.api.v1.RestoreWorkflowResponse
+	(*ListWorkflowVersionsRequest)(nil),  // 54: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 55: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 56: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 57: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 58: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 59: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 60: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 61: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 62: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 63: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 64: google.protobuf.Duration
+	(messages.RunStatus)(0),              // 65: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 66: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),        // 67: google.protobuf.Timestamp
+	(*messages.Failure)(nil),             // 68: limpet.v1.Failure
+	(messages.Reason)(0),                 // 69: limpet.v1.Reason
+	(*messages.Event)(nil),               // 70: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil),  // 71: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	62, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	57, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	64, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	59, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	11, // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	63, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	64, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	65, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	65, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	66, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	58, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	65, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	65, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	66, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	67, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	67, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	68, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	60, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	67, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
 	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	65, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	65, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	65, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	66, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	67, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	65, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	65, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	65, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	67, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	67, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	67, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	67, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	68, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	69, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	67, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	67, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	67, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	69, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	67, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	65, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	65, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	65, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	69, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	67, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	67, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	67, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	66, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	63, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	63, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	65, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	65, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	59, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	68, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	65, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	65, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	67, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	67, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	61, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	11, // 38: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	62, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	64, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	10, // 40: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	65, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	68, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	60, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	31, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	30, // 45: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	66, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
-	40, // 47: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	40, // 48: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	62, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	40, // 50: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	40, // 51: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	67, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	70, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	62, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	33, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	32, // 45: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
+	68, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	42, // 47: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	42, // 48: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	64, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	42, // 50: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	42, // 51: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	1,  // 52: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	61, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	65, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	62, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	67, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	41, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	62, // 58: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
-	44, // 59: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	63, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	67, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	64, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	69, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	43, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	64, // 58: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	46, // 59: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
 	2,  // 60: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
 	3,  // 61: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
-	47, // 62: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	69, // 63: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	65, // 64: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	65, // 65: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	65, // 66: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	65, // 67: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	65, // 68: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
-	47, // 69: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	47, // 70: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	54, // 71: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	65, // 72: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	65, // 73: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	47, // 74: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	49, // 62: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	71, // 63: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	67, // 64: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	67, // 65: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	67, // 66: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	67, // 67: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	67, // 68: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	49, // 69: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	49, // 70: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	56, // 71: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	67, // 72: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	67, // 73: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	49, // 74: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
 	5,  // 75: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
 	7,  // 76: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
 	9,  // 77: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
@@ -4347,39 +4464,41 @@ var file_api_api_proto_depIdxs = []int32{
 	20, // 79: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
 	22, // 80: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
 	24, // 81: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 82: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	28, // 83: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	32, // 84: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	34, // 85: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	36, // 86: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	38, // 87: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	42, // 88: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	45, // 89: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	52, // 90: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	55, // 91: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	48, // 92: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	50, // 93: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	6,  // 94: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 95: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 96: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 97: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 98: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 99: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 100: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 101: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	29, // 102: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	33, // 103: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	35, // 104: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	37, // 105: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	39, // 106: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	43, // 107: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	46, // 108: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	53, // 109: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	56, // 110: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	49, // 111: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	51, // 112: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	94, // [94:113] is the sub-list for method output_type
-	75, // [75:94] is the sub-list for method input_type
+	26, // 82: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	28, // 83: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	30, // 84: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	34, // 85: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	36, // 86: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	38, // 87: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	40, // 88: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	44, // 89: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	47, // 90: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	54, // 91: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	57, // 92: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	50, // 93: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	52, // 94: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	6,  // 95: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	8,  // 96: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	10, // 97: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	19, // 98: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	21, // 99: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	23, // 100: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	25, // 101: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	27, // 102: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	29, // 103: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	31, // 104: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	35, // 105: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	37, // 106: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	39, // 107: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	41, // 108: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	45, // 109: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	48, // 110: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	55, // 111: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	58, // 112: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	51, // 113: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	53, // 114: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	95, // [95:115] is the sub-list for method output_type
+	75, // [75:95] is the sub-list for method input_type
 	75, // [75:75] is the sub-list for extension type_name
 	75, // [75:75] is the sub-list for extension extendee
 	0,  // [0:75] is the sub-list for field type_name
@@ -4396,7 +4515,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   58,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

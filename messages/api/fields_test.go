@@ -34,6 +34,7 @@ func TestEveryTextOfARequestHasARule(t *testing.T) {
 	for _, name := range []protoreflect.FullName{
 		"SpawnChild.key", "SpawnChild.workflow", "SpawnChild.priority", "SpawnChild.metadata",
 		"CallRecorded.kind", "CallRecorded.name", "CallRecorded.key", "RecordedCalls.name", "RecordedCalls.key",
+		"AwaitCall.kind", "AwaitCall.name", "AwaitCall.key", "AwaitCall.timeout_ms", "SignalRun.name", "SignalRun.message_id",
 	} {
 		field, err := protoregistry.GlobalFiles.FindDescriptorByName("limpet.v1." + name)
 		if err != nil {

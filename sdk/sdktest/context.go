@@ -103,6 +103,10 @@ func (e noCalls) RecordedCall(_ context.Context, name, key string) (*messages.Ca
 	return e.recorded[callID{name, key}], nil
 }
 
+func (noCalls) AwaitCall(context.Context, *messages.AwaitCall) (*messages.CallRecorded, error) {
+	return nil, messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that wait")
+}
+
 func (noCalls) RecordCall(context.Context, *messages.CallRecorded) error { return nil }
 
 func (noCalls) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {

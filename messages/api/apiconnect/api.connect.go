@@ -47,6 +47,8 @@ const (
 	LimpetServiceWatchRunProcedure = "/limpet.api.v1.LimpetService/WatchRun"
 	// LimpetServiceCancelRunProcedure is the fully-qualified name of the LimpetService's CancelRun RPC.
 	LimpetServiceCancelRunProcedure = "/limpet.api.v1.LimpetService/CancelRun"
+	// LimpetServiceSignalRunProcedure is the fully-qualified name of the LimpetService's SignalRun RPC.
+	LimpetServiceSignalRunProcedure = "/limpet.api.v1.LimpetService/SignalRun"
 	// LimpetServiceReplayRunProcedure is the fully-qualified name of the LimpetService's ReplayRun RPC.
 	LimpetServiceReplayRunProcedure = "/limpet.api.v1.LimpetService/ReplayRun"
 	// LimpetServicePushEventProcedure is the fully-qualified name of the LimpetService's PushEvent RPC.
@@ -95,6 +97,8 @@ type LimpetServiceClient interface {
 	// entry) until the run has ended.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error)
 	CancelRun(context.Context, *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error)
+	// SignalRun puts a message into the run's mailbox, where a step receives it.
+	SignalRun(context.Context, *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error)
 	ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error)
 	PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error)
 	ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error)
@@ -167,6 +171,12 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+LimpetServiceCancelRunProcedure,
 			connect.WithSchema(limpetServiceMethods.ByName("CancelRun")),
+			connect.WithClientOptions(opts...),
+		),
+		signalRun: connect.NewClient[api.SignalRunRequest, api.SignalRunResponse](
+			httpClient,
+			baseURL+LimpetServiceSignalRunProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("SignalRun")),
 			connect.WithClientOptions(opts...),
 		),
 		replayRun: connect.NewClient[api.ReplayRunRequest, api.ReplayRunResponse](
@@ -253,6 +263,7 @@ type limpetServiceClient struct {
 	waitRun              *connect.Client[api.WaitRunRequest, api.WaitRunResponse]
 	watchRun             *connect.Client[api.WatchRunRequest, api.WatchRunResponse]
 	cancelRun            *connect.Client[api.CancelRunRequest, api.CancelRunResponse]
+	signalRun            *connect.Client[api.SignalRunRequest, api.SignalRunResponse]
 	replayRun            *connect.Client[api.ReplayRunRequest, api.ReplayRunResponse]
 	pushEvent            *connect.Client[api.PushEventRequest, api.PushEventResponse]
 	listWorkers          *connect.Client[api.ListWorkersRequest, api.ListWorkersResponse]
@@ -300,6 +311,11 @@ func (c *limpetServiceClient) WatchRun(ctx context.Context, req *connect.Request
 // CancelRun calls limpet.api.v1.LimpetService.CancelRun.
 func (c *limpetServiceClient) CancelRun(ctx context.Context, req *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
 	return c.cancelRun.CallUnary(ctx, req)
+}
+
+// SignalRun calls limpet.api.v1.LimpetService.SignalRun.
+func (c *limpetServiceClient) SignalRun(ctx context.Context, req *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error) {
+	return c.signalRun.CallUnary(ctx, req)
 }
 
 // ReplayRun calls limpet.api.v1.LimpetService.ReplayRun.
@@ -375,6 +391,8 @@ type LimpetServiceHandler interface {
 	// entry) until the run has ended.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest], *connect.ServerStream[api.WatchRunResponse]) error
 	CancelRun(context.Context, *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error)
+	// SignalRun puts a message into the run's mailbox, where a step receives it.
+	SignalRun(context.Context, *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error)
 	ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error)
 	PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error)
 	ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error)
@@ -443,6 +461,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		LimpetServiceCancelRunProcedure,
 		svc.CancelRun,
 		connect.WithSchema(limpetServiceMethods.ByName("CancelRun")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceSignalRunHandler := connect.NewUnaryHandler(
+		LimpetServiceSignalRunProcedure,
+		svc.SignalRun,
+		connect.WithSchema(limpetServiceMethods.ByName("SignalRun")),
 		connect.WithHandlerOptions(opts...),
 	)
 	limpetServiceReplayRunHandler := connect.NewUnaryHandler(
@@ -533,6 +557,8 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceWatchRunHandler.ServeHTTP(w, r)
 		case LimpetServiceCancelRunProcedure:
 			limpetServiceCancelRunHandler.ServeHTTP(w, r)
+		case LimpetServiceSignalRunProcedure:
+			limpetServiceSignalRunHandler.ServeHTTP(w, r)
 		case LimpetServiceReplayRunProcedure:
 			limpetServiceReplayRunHandler.ServeHTTP(w, r)
 		case LimpetServicePushEventProcedure:
@@ -592,6 +618,10 @@ func (UnimplementedLimpetServiceHandler) WatchRun(context.Context, *connect.Requ
 
 func (UnimplementedLimpetServiceHandler) CancelRun(context.Context, *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.CancelRun is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) SignalRun(context.Context, *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.SignalRun is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {

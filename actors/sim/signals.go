@@ -1,0 +1,174 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/messages"
+)
+
+// Messages that clients send to runs, and steps that receive them.
+
+// signalName is that of all messages.
+const signalName = "s"
+
+// drawSignals has clients send messages.
+func (s *Sim) drawSignals(d dice) {
+	if !s.work.receives {
+		return
+	}
+	for _, c := range s.clients {
+		for i := range d.upTo(4) {
+			id := fmt.Sprintf("m%d", i)
+			s.after(d.between(0, s.world.trouble), func() { c.signal(id, 20) })
+		}
+	}
+}
+
+// signal sends a message, and again if it is not known to be stored.
+func (c *client) signal(id string, tries int) {
+	s := c.sim
+	p := s.door()
+	if tries == 0 || p == nil || !c.acked {
+		if tries > 0 && s.faulty() {
+			s.after(time.Second, func() { c.signal(id, tries-1) })
+		}
+		return
+	}
+	msg := &messages.SignalRun{RunId: c.runID, Name: signalName, MessageId: id, Payload: []byte(`"` + id + `"`)}
+	p.call(c.runID, 5*time.Second, func(sv *server, reply func(any)) {
+		sv.deliver(c.runID, msg, asker(func(answer any) {
+			if code := codeIn(answer); !code.Retryable() {
+				reply(code)
+			}
+		}))
+	}, func(answer any) {
+		switch code, ok := answer.(messages.Code); {
+		case !ok:
+			c.signal(id, tries-1)
+		case code == "":
+			s.must(s.monitor.signalAcknowledged(c.runID, id))
+		case code != messages.CodeRunFinished:
+			s.fail("signal %s of %s: %s", id, c.runID, code)
+		}
+	})
+}
+
+// receive takes messages, one after the other, without a slot while it waits.
+func (f *function) receive(i int) {
+	switch {
+	case f.over || f.canceled:
+		return
+	case i == f.plan.receives:
+		f.afterCalls()
+		return
+	}
+	key := fmt.Sprintf("#%d", i)
+	f.ask(&messages.RecordedCalls{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch, Name: signalName, Key: key}, func(answer callAnswer) {
+		if calls := answer.(*messages.RecordedCallsReply).Calls; len(calls) > 0 {
+			f.received(i, key, calls[0])
+			return
+		}
+		f.awaitMessage(i, key)
+	})
+}
+
+// awaitMessage asks for a message until the wait has come out.
+func (f *function) awaitMessage(i int, key string) {
+	seen := f.news
+	f.onNews = nil
+	f.ask(&messages.AwaitCall{RunId: f.d.RunId, Step: f.d.Step, Attempt: f.d.Attempt, Epoch: f.d.Epoch, Kind: messages.CallKind_CALL_KIND_RECEIVE,
+		Name: signalName, Key: key, TimeoutMs: f.plan.patience.Milliseconds()}, func(answer callAnswer) {
+		calls := answer.(*messages.RecordedCallsReply).Calls
+		switch {
+		case f.canceled:
+		case len(calls) > 0 && f.waiting:
+			f.onResume = func() { f.received(i, key, calls[0]) }
+			f.w.do(f.w.core.ChildWaitEnded(f.w.clock(), f.id))
+		case len(calls) > 0:
+			f.received(i, key, calls[0])
+		case f.news != seen:
+			f.awaitMessage(i, key)
+		default:
+			if f.onNews = func() { f.awaitMessage(i, key) }; !f.waiting {
+				f.waiting = true
+				f.w.do(f.w.core.ChildWaitBegan(f.w.clock(), f.id))
+			}
+		}
+	})
+}
+
+func (f *function) received(i int, key string, call *messages.CallRecorded) {
+	f.w.sim.must(f.w.sim.monitor.waitReturned(f, key, call))
+	f.receive(i + 1)
+}
+
+// newsOf has the waiting calls of an attempt ask again.
+func (w *worker) newsOf(d *messages.Dispatch) {
+	for _, f := range w.functions {
+		if f.d.RunId == d.RunId && f.d.Step == d.Step && f.d.Attempt == d.Attempt {
+			if f.news++; f.onNews != nil {
+				w.later(0, f.onNews)
+				f.onNews = nil
+			}
+		}
+	}
+}
+
+// ---- what is checked -------------------------------------------------------------
+
+// signaled notes a message that is on record.
+func (m *monitor) signaled(runID string, k *messages.Signaled) error {
+	m.counts.Signals++
+	key := runID + "/" + k.MessageId
+	if m.letters[key] {
+		return fmt.Errorf("message %s is recorded twice", key)
+	}
+	m.letters[key] = true
+	m.boxes[runID] = append(m.boxes[runID], k.MessageId)
+	return nil
+}
+
+// signalAcknowledged checks that a message that a client was told about is stored.
+func (m *monitor) signalAcknowledged(runID, id string) error {
+	if !m.letters[runID+"/"+id] {
+		return fmt.Errorf("message %s of %s is acknowledged and not durable", id, runID)
+	}
+	return nil
+}
+
+// waited checks how a wait came out: the oldest message is received, by one call.
+func (m *monitor) waited(runID string, k *messages.CallRecorded) error {
+	box := m.boxes[runID]
+	switch {
+	case k.MessageId == "":
+		m.counts.WaitsOver++
+		return nil
+	case len(box) == 0 || box[0] != k.MessageId:
+		return fmt.Errorf("call %s of step %s receives message %s, the mailbox has %q", k.Key, k.Step, k.MessageId, box)
+	}
+	m.counts.Received++
+	m.boxes[runID] = box[1:]
+	return nil
+}
+
+// waitReturned checks that a step goes on with what is on record.
+func (m *monitor) waitReturned(f *function, key string, call *messages.CallRecorded) error {
+	want := ""
+	if call.MessageId != "" {
+		want = `"` + call.MessageId + `"`
+	}
+	if got := string(call.GetOutput()); got != want {
+		return fmt.Errorf("%s received %s as message %s", f.key(), got, call.MessageId)
+	}
+	return m.callReturned(f, signalName+key, call.MessageId)
+}
+
+// unread checks that a run that ends says how much it did not receive.
+func (m *monitor) unread(st *run.State, k *messages.RunEnded) error {
+	if n := int(k.UnreadSignals[signalName]); n != len(m.boxes[st.RunID]) {
+		return fmt.Errorf("the run ends with %d messages that were not received, the mailbox has %q", n, m.boxes[st.RunID])
+	}
+	return nil
+}
