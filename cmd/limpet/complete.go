@@ -110,16 +110,49 @@ func workerIDs(states ...api.WorkerState) offer {
 	}
 }
 
-func workflowNames(ctx context.Context, server apiconnect.LimpetServiceClient, _ []string) ([]cobra.Completion, error) {
-	list, err := server.ListWorkflows(ctx, connect.NewRequest(&api.ListWorkflowsRequest{}))
-	if err != nil {
-		return nil, err
+// workflowNames are those of workflows that are chosen.
+func workflowNames(chosen func(*api.Workflow) bool) offer {
+	return func(ctx context.Context, server apiconnect.LimpetServiceClient, _ []string) ([]cobra.Completion, error) {
+		list, err := server.ListWorkflows(ctx, connect.NewRequest(&api.ListWorkflowsRequest{}))
+		if err != nil {
+			return nil, err
+		}
+		var names []cobra.Completion
+		for _, w := range list.Msg.GetWorkflows() {
+			if chosen(w) {
+				names = append(names, described(w.GetDefinition().GetName(), stickyName(w.GetDefinition().GetSticky())))
+			}
+		}
+		return names, nil
 	}
-	var names []cobra.Completion
-	for _, w := range list.Msg.GetWorkflows() {
-		names = append(names, described(w.GetDefinition().GetName(), stickyName(w.GetDefinition().GetSticky())))
+}
+
+func anyWorkflow(*api.Workflow) bool    { return true }
+func startsRuns(w *api.Workflow) bool   { return w.GetRetiredAt() == nil }
+func startsNoRuns(w *api.Workflow) bool { return w.GetRetiredAt() != nil }
+
+// workflowVersions are the workflows, and then the versions of the one that was
+// given.
+func workflowVersions(ctx context.Context, server apiconnect.LimpetServiceClient, args []string) ([]cobra.Completion, error) {
+	switch len(args) {
+	case 0:
+		return workflowNames(anyWorkflow)(ctx, server, args)
+	case 1:
+		list, err := server.ListWorkflowVersions(ctx, connect.NewRequest(&api.ListWorkflowVersionsRequest{Workflow: args[0]}))
+		if err != nil {
+			return nil, err
+		}
+		var hashes []cobra.Completion
+		for _, v := range list.Msg.GetVersions() {
+			said := v.GetRegisteredAt().AsTime().Format(time.DateTime)
+			if v.GetCurrent() {
+				said += " current"
+			}
+			hashes = append(hashes, described(v.GetHash(), said))
+		}
+		return hashes, nil
 	}
-	return names, nil
+	return nil, nil
 }
 
 // stepNames are those of the run that the command is about.

@@ -71,7 +71,7 @@ func (c *cli) runListCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&since, "since", 0, "only runs created within this time, such as 90m or 24h")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most")
 	cmd.Flags().StringVar(&req.PageToken, "page-token", "", "go on where an earlier listing ended")
-	c.completesFlag(cmd, "workflow", workflowNames)
+	c.completesFlag(cmd, "workflow", workflowNames(anyWorkflow))
 	c.completesFlag(cmd, "worker", workerIDs())
 	c.completesFlag(cmd, "parent", runIDs())
 	c.completesFlag(cmd, "status", statusNames)

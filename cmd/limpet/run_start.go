@@ -25,7 +25,7 @@ func (c *cli) runStartCommand() *cobra.Command {
   limpet run start index-and-ask --input-file corpus.json --wait --timeout 5m
   limpet run start charge --input '{"order":7}' --key order-7   # once, however often it is called`,
 		Args:              oneArg("the name of a workflow"),
-		ValidArgsFunction: c.completesArg(workflowNames),
+		ValidArgsFunction: c.completesArg(workflowNames(startsRuns)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			if err := wait.check(); err != nil {
 				return err

@@ -111,7 +111,8 @@ that was chosen with ` + "`limpet workflow use`" + `. A version is as new as the
 first: an old process that comes back does not bring its version back.`,
 		Example: `  limpet workflow versions index
   limpet workflow versions index --json     # with whole hashes`,
-		Args: oneArg("the name of a workflow"),
+		Args:              oneArg("the name of a workflow"),
+		ValidArgsFunction: c.completesArg(workflowNames(anyWorkflow)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {

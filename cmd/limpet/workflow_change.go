@@ -23,6 +23,7 @@ that runs it, and any worker with a step of that name may: to go back to old cod
 workers and stop the others.`,
 		Example: `  limpet workflow versions index
   limpet workflow use index 3f0c9a`,
+		ValidArgsFunction: c.completes(workflowVersions),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return errors.New("want two arguments: the name of a workflow and the hash of a version, or how that begins")
@@ -52,7 +53,8 @@ Starts and spawns are refused with WORKFLOW_RETIRED, events start none of it and
 that there are go on, and may be replayed. Other servers know of it within a second.`,
 		Example: `  limpet workflow retire index
   limpet workflow restore index`,
-		Args: oneArg("the name of a workflow"),
+		Args:              oneArg("the name of a workflow"),
+		ValidArgsFunction: c.completesArg(workflowNames(startsRuns)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {
@@ -69,10 +71,11 @@ that there are go on, and may be replayed. Other servers know of it within a sec
 
 func (c *cli) workflowRestoreCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "restore WORKFLOW",
-		Short:   "Let a workflow that was retired start new runs again",
-		Example: "  limpet workflow restore index",
-		Args:    oneArg("the name of a workflow"),
+		Use:               "restore WORKFLOW",
+		Short:             "Let a workflow that was retired start new runs again",
+		Example:           "  limpet workflow restore index",
+		Args:              oneArg("the name of a workflow"),
+		ValidArgsFunction: c.completesArg(workflowNames(startsNoRuns)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {
