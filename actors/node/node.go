@@ -183,7 +183,7 @@ func (s *Server) clusterConfig(c Config) cluster.Config {
 // prepare makes the parts of the server and returns the kind that places runs.
 func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c.Store), Hooks: s.journal.hooks(c.Logger)})
-	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: s.clock})
+	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: s.clock, Logger: c.Logger})
 	known := definitions.New(c.Store)
 	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: known,
@@ -213,7 +213,13 @@ const leaveWithin = 8 * time.Second
 // the membership.
 func (s *Server) Stop(ctx context.Context) error {
 	var first error
-	keep := func(err error) {
+	up := s.api != nil // else there is nothing to tell of
+	phase := func(what string, stop func() error) {
+		began := time.Now()
+		err := stop()
+		if up {
+			s.log.Info(what, "took", time.Since(began).Round(time.Millisecond), "complete", err == nil)
+		}
 		if first == nil {
 			first = err
 		}
@@ -223,24 +229,22 @@ func (s *Server) Stop(ctx context.Context) error {
 		leave, cancel := context.WithTimeout(ctx, leaveWithin)
 		s.host.Leave(leave)
 		cancel()
-	}
-	if s.api != nil {
-		keep(s.api.Stop(ctx))
+		phase("the API has ended", func() error { return s.api.Stop(ctx) })
 	}
 	if s.rest != nil {
 		s.rest()
 	}
 	if s.host != nil {
-		s.host.Stop()
+		phase("no run is in memory any more", func() error { s.host.Stop(); return nil })
 	}
 	if s.committer != nil {
-		keep(s.committer.Close(ctx))
+		phase("the last entries are in the journal", func() error { return s.committer.Close(ctx) })
 	}
 	if s.roster != nil {
 		s.roster.Stop()
 	}
 	if s.node != nil {
-		keep(s.node.Stop(ctx))
+		phase("the server has left the cluster", func() error { return s.node.Stop(ctx) })
 	}
 	return first
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ type RosterConfig struct {
 	Node *cluster.Node
 	// Clock for the times at which workers started. Defaults to the local one.
 	Clock *clock.Clock
+	// Logger is told what becomes of workers. Defaults to none.
+	Logger *slog.Logger
 }
 
 // Roster is a server's one watcher of workers, a shell around the core of package
@@ -30,6 +33,7 @@ type Roster struct {
 	cfg     RosterConfig
 	root    *actor.RootContext
 	news    *notifier
+	log     *workerLog
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
@@ -50,6 +54,11 @@ func NewRoster(c RosterConfig) *Roster {
 	r.core = roster.New[*actor.PID](roster.Config{Ended: c.Node.HasEnded, Left: c.Node.HasLeft})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.news = &notifier{send: func(to *actor.PID, n *run.WorkerChanged) { r.root.Send(to, n) }}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	r.log = newWorkerLog(c.Logger)
+	r.news.changed.Add(r.log.changed)
 	r.work.Go(func() { r.news.run(r.ctx) })
 	r.unwatch = c.Node.Subscribe(r.viewChanged)
 	r.viewChanged(c.Node.View())
@@ -67,6 +76,7 @@ func (r *Roster) Stop() {
 	r.mu.Unlock()
 	r.cancel()
 	r.work.Wait()
+	r.log.stop()
 	r.news.close()
 }
 

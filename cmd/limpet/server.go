@@ -91,7 +91,7 @@ func (c *cli) serve(ctx context.Context, f config.Values, up func(runningServer)
 	c.tellSystemd(ctx, log, notifyReady)
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
+		log.Info("the server was told to stop", "by", context.Cause(ctx))
 	case err = <-server.Done():
 		log.Error("the server ended", "error", err)
 	}
