@@ -17,6 +17,9 @@ const outageSeeds = 17 << 40
 // and then in some of the clusters. It has dice of its own.
 func (s *Sim) drawOutages(d dice) {
 	p := 0.1
+	if s.world.paired {
+		return
+	}
 	if s.world.calm {
 		p = 0.6
 	}

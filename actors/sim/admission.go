@@ -147,7 +147,7 @@ func (p *placer) probe(act placement.Probe) {
 	s := p.sv.sim
 	rival := s.byRef[act.WorkerID+"~"+act.Rival.Incarnation]
 	p.sv.ask(rival, probeWithin, func(answered, draining bool) {
-		refused := !rival.alive && !s.cut(p.sv.proc, rival.proc) && !s.cut(rival.proc, p.sv.proc)
+		refused := !rival.alive && !s.cut(p.sv.proc, rival.proc) && s.severed[linkOf(p.sv.id, rival.id)] == nil
 		p.then(func() []placement.Action {
 			if answered {
 				return p.core.ProbeAnswered(act, rival.info, draining)

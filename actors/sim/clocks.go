@@ -33,7 +33,7 @@ const paceMost = 2000
 // drawClocks lets clocks go wrong in some of the clusters. They have dice of their
 // own, so that the seeds without it stay as they are.
 func (s *Sim) drawClocks(d dice) {
-	if !d.chance(0.3) {
+	if s.world.paired || !d.chance(0.3) {
 		return
 	}
 	s.clocks = &clocks{dice: d, decided: map[string]map[uint64]time.Time{}, waits: map[string]time.Time{}}

@@ -5,7 +5,7 @@ type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
 	Calls, CallsTaken, Signals, Received, WaitsOver                                                                                                                                         int
-	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared, SlotsHeld, Overheld, MovesHeld                      int
+	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, Severed, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared, SlotsHeld, Overheld, MovesHeld             int
 }
 
 func (c *counts) add(d counts) {
@@ -38,6 +38,7 @@ func (c *counts) add(d counts) {
 	c.NotDelivered += d.NotDelivered
 	c.StillBound += d.StillBound
 	c.Strays += d.Strays
+	c.Severed += d.Severed
 	c.Absences += d.Absences
 	c.NotOffered += d.NotOffered
 	c.ClockSteps += d.ClockSteps

@@ -11,7 +11,8 @@
 // at once, and taken back; a journal that fails before and after it has written,
 // or is lost for seconds; all servers away at once, for longer than steps may
 // wait; servers that leave, join and are rolled; clocks that
-// differ, go at paces of their own and are set; servers that are suspended; links that are deaf one way; second processes of a worker id, also
+// differ, go at paces of their own and are set; servers that are suspended; links that are deaf one way;
+// pairs of nodes that do not reach each other but all others, one way or both; second processes of a worker id, also
 // while the first one drains; local state that steps find lost, functions that do not return, hand-offs that
 // fail or are not answered) → all faults heal → every run must end.
 //
@@ -71,6 +72,10 @@
 // nothing to do, what was sent is known to its worker, nobody has overslept, and
 // of each worker id there is one process, which every server knows. Where nothing
 // goes wrong but that servers crash, their runs are in memory elsewhere in 3 s.
+//
+// Where nothing goes wrong but that pairs do not reach each other, no lease ends, no
+// attempt is lost, and no run stands still for longer than 3 s while a worker has
+// nothing to do.
 //
 // Checked at the end: every run has ended, no worker holds a result, no slot or
 // grant is taken, no run counts as bound, and nothing is left in memory.

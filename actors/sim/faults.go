@@ -23,6 +23,8 @@ type world struct {
 	// calm: nothing goes wrong but that servers crash, perhaps for longer than
 	// steps may take. No step may be executed again then.
 	calm bool
+	// paired: the same, but that pairs are severed instead.
+	paired bool
 	// downMost is how long a crashed server stays away.
 	downMost time.Duration
 	// skewMost is by how much the clocks of servers are off; those of workers by
@@ -316,6 +318,7 @@ func (s *Sim) heal() {
 	s.healed, s.settledAt, s.awayUntil = true, s.now, time.Time{}
 	clear(s.cuts)
 	clear(s.deaf)
+	clear(s.severed)
 	for _, p := range s.procs {
 		p.steadySince = s.now
 		s.thaw(p)

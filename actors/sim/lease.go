@@ -58,7 +58,7 @@ func (w *worker) askLease() {
 func (w *worker) look(p *proc, began time.Time) {
 	s := w.sim
 	w.later(s.latency(), func() {
-		refused := !p.alive && !s.cut(w.proc, p) && !s.deaf[[2]string{w.id, p.id}] && !s.deaf[[2]string{p.id, w.id}]
+		refused := !p.alive && !s.apart(w.proc, p)
 		w.later(s.latency(), func() {
 			w.lease.Looked(p.address, began, refused)
 			w.checkLease()
@@ -85,6 +85,9 @@ func (w *worker) checkLease() {
 	default:
 		w.sim.tracef("the lease of %s has expired", w.address)
 		w.sim.monitor.counts.Lapses++
+		if w.sim.world.paired {
+			w.sim.fail("the lease of %s has expired, and nothing happened but that pairs were severed", w.address)
+		}
 		w.lapsed = true
 		w.lapses++
 		w.do(w.core.LeaseEnded(w.clock(), w.lease.Term(), messages.Errorf(messages.CodeLeaseExpired, "of %s", w.address)))

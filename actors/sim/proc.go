@@ -99,6 +99,10 @@ func (s *Sim) send(from, to *proc, what string, do func()) {
 				s.tracef("cut: %s → %s %s", from.address, to.address, what)
 				return
 			}
+			if v := s.severed[linkOf(from.id, to.id)]; v != nil {
+				s.detour(v, from, to, what, do)
+				return
+			}
 			to.now(do)
 		})
 	}

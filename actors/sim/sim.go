@@ -27,6 +27,8 @@ type Sim struct {
 	cuts         map[[2]string]bool
 	// deaf: what one says does not reach the other, which nobody notices.
 	deaf map[[2]string]bool
+	// severed are pairs that do not reach each other directly.
+	severed map[[2]string]*severed
 	// heartbeats of the servers, by their addresses.
 	heartbeats map[string]heartbeat
 	// admitted is the newest admitted process of each worker id.
@@ -92,7 +94,7 @@ type Result struct {
 // lines of what happened; watch, if it is not nil, gets each of them.
 func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s := &Sim{dice: newDice(seed), extra: newDice(seed + extraSeeds), runConfig: run.Config{ShareFrom: 1}, byRef: map[string]*worker{}, incarnations: map[string]int{}, cuts: map[[2]string]bool{},
-		deaf: map[[2]string]bool{}, heartbeats: map[string]heartbeat{}, storelessUntil: map[string]time.Time{}, admitted: map[string]int{},
+		deaf: map[[2]string]bool{}, severed: map[[2]string]*severed{}, heartbeats: map[string]heartbeat{}, storelessUntil: map[string]time.Time{}, admitted: map[string]int{},
 		trace: trace{on: traced}, watch: watch}
 	s.clock = newClock()
 	s.monitor = newMonitor(s)
@@ -107,6 +109,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 		}
 	}()
 	s.drawWorld()
+	s.drawPairs(newDice(seed + pairSeeds))
 	s.drawHolding(newDice(seed + heldSeeds))
 	s.drawWorkload()
 	s.drawFan(newDice(seed + fanSeeds))
