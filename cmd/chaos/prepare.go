@@ -51,11 +51,12 @@ func (o options) run(ctx context.Context) error {
 		cannot = ground.CanEnter()
 	}
 	if cannot != nil {
-		if o.faults != "" && slices.Contains(groups, schedule.Partition) {
+		cuts := func(g schedule.Group) bool { return g == schedule.Partition || g == schedule.Cut }
+		if o.faults != "" && slices.ContainsFunc(groups, cuts) {
 			return fmt.Errorf("no partitions are possible here, and --faults asks for them: %w", cannot)
 		}
 		fmt.Fprintf(os.Stderr, "chaos: NO PARTITIONS in this run: all nodes share loopback (%v)\n", cannot)
-		groups = slices.DeleteFunc(groups, func(g schedule.Group) bool { return g == schedule.Partition })
+		groups = slices.DeleteFunc(groups, cuts)
 	}
 	p, err := o.prepare(ctx)
 	if err != nil {

@@ -338,8 +338,10 @@ func (i injection) drops() ([]drop, verdict.Fault) {
 			drops = append(drops, drop{from: targets[0], to: id}, drop{from: id, to: targets[0]})
 		}
 		return drops, verdict.Fault{Kind: verdict.PartitionServers, Target: targets[0]}
-	case schedule.WorkerLink:
-		return []drop{{from: targets[0], to: targets[1]}, {from: targets[1], to: targets[0]}}, verdict.Fault{Kind: verdict.PartitionLink, Target: targets[0]}
+	case schedule.LinkCut:
+		return []drop{{from: targets[0], to: targets[1]}, {from: targets[1], to: targets[0]}}, verdict.Fault{Kind: verdict.Cut, Nodes: targets}
+	case schedule.LinkOneWay:
+		return []drop{{from: targets[0], to: targets[1]}}, verdict.Fault{Kind: verdict.Cut, Nodes: targets}
 	case schedule.PartitionLoss:
 		return []drop{{percent: i.f.Percent}}, verdict.Fault{Kind: verdict.Loss, Nodes: i.g.ids(nil)}
 	default:

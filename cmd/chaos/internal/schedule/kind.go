@@ -18,6 +18,8 @@ const (
 	PG        Group = "pg"
 	Restart   Group = "restart"
 	Join      Group = "join"
+	// Cut cuts two nodes from each other that both reach the rest.
+	Cut Group = "cut"
 	// Outage takes all servers away at once. Drain empties workers, SameID starts a second process of a worker id,
 	// Lease keeps workers from acting for longer than their leases last.
 	Outage Group = "outage"
@@ -29,7 +31,7 @@ const (
 )
 
 // Groups lists all groups.
-var Groups = []Group{Kill, Stop, Partition, PG, Restart, Join, Drain, SameID, Lease, Outage, Foreign}
+var Groups = []Group{Kill, Stop, Partition, Cut, PG, Restart, Join, Drain, SameID, Lease, Outage, Foreign}
 
 // ParseGroups reads a list between commas; an empty one is all groups.
 func ParseGroups(list string) ([]Group, error) {
@@ -133,10 +135,13 @@ const (
 
 	// WorkerFreeze is SIGSTOP for several times as long as a lease lasts.
 	WorkerFreeze Kind = "worker_freeze"
-	// WorkerCut cuts a worker off all servers, not off other workers; WorkerLink
-	// off the server that is the second target.
-	WorkerCut  Kind = "worker_cut"
-	WorkerLink Kind = "worker_link"
+	// WorkerCut cuts a worker off all servers, not off other workers.
+	WorkerCut Kind = "worker_cut"
+
+	// LinkCut cuts a worker and a server, or two servers, from each other.
+	// LinkOneWay drops what the first target sends to the second.
+	LinkCut    Kind = "link_cut"
+	LinkOneWay Kind = "link_one_way"
 )
 
 // trait is what the plan knows of a kind.
@@ -167,10 +172,10 @@ const (
 	newServer
 	newWorker
 	someWorkers
-	// workerFromServers hurts the network of a worker, workerFromServer its link
-	// to one server.
+	// workerFromServers hurts the network of a worker, aLink the way between two
+	// nodes while each has another one.
 	workerFromServers
-	workerFromServer
+	aLink
 )
 
 const ms = time.Millisecond
@@ -210,11 +215,12 @@ var traits = []trait{
 	{DoubleFrozen, SameID, 1, aWorker, 7000 * ms, 9000 * ms},
 	{WorkerFreeze, Lease, 1, aWorker, 8000 * ms, 15000 * ms},
 	{WorkerCut, Lease, 2, workerFromServers, 2000 * ms, 9000 * ms},
-	{WorkerLink, Lease, 1, workerFromServer, 2000 * ms, 9000 * ms},
+	{LinkCut, Cut, 1, aLink, 4000 * ms, 6000 * ms},
+	{LinkOneWay, Cut, 1, aLink, 4000 * ms, 6000 * ms},
 	{ServersKill, Outage, 1, allServers, 16000 * ms, 20000 * ms},
 }
 
 // cuts says that a kind is about the network.
 func (t trait) cuts() bool {
-	return t.group == Partition || t.on == workerFromServers || t.on == workerFromServer
+	return t.group == Partition || t.on == workerFromServers || t.on == aLink
 }

@@ -47,8 +47,8 @@ type Fault struct {
 	Kind   Kind
 	// Targets are ids of nodes: one, or several for RollingRestart,
 	// PartitionSplit (one side; the rest is the other), PartitionPG, WorkersDrain
-	// and WorkersRestart; a worker and a server for WorkerLink; none for
-	// PartitionLoss and those of PostgreSQL.
+	// and WorkersRestart; the two ends for those of Cut; none for PartitionLoss
+	// and those of PostgreSQL.
 	Targets []string
 	// Extra is the id of a node that lives only as long as the fault.
 	Extra string
@@ -190,8 +190,10 @@ func (p *planner) possible(on area) bool {
 		return len(p.Workers) > 1
 	case aServer, allServers, serversOffDatabase, someNodes:
 		return len(p.Servers) > 1
-	case aNode, workerFromServers, workerFromServer:
+	case aNode, workerFromServers:
 		return len(p.Servers) > 1 && len(p.Workers) > 1
+	case aLink:
+		return len(p.Servers) > 2 && len(p.Workers) > 1
 	case someWorkers:
 		return len(p.Workers) > 3
 	default:
@@ -241,8 +243,13 @@ func (p *planner) targets(on area, servers, workers []string) []string {
 			return p.pick(servers, 1)
 		}
 		return p.pick(workers, 1)
-	case workerFromServer:
-		return slices.Concat(p.pick(workers, 1), p.pick(servers, 1))
+	case aLink:
+		ends := slices.Concat(p.pick(servers, 1), p.pick(workers, 1))
+		if p.random.IntN(4) == 0 {
+			ends = p.pick(servers, 2)
+		}
+		p.random.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
+		return ends
 	case someWorkers:
 		// One is left to go to, and one to be hurt otherwise.
 		return p.pick(workers, 2+p.random.IntN(len(p.Workers)-3))
@@ -274,6 +281,7 @@ func without(ids, gone []string) []string {
 //   - they are not of one kind, and not both of PostgreSQL or of the network;
 //   - each has what it strikes, and they share no target;
 //   - none is besides a server with another store: that meets the others;
+//   - the ends of a cut are both there;
 //   - a worker that neither touches is left;
 //   - a server that neither touches is left, or, while all servers are
 //     restarted, none of them is hurt otherwise.
@@ -298,7 +306,10 @@ func compatible(a, b Fault, servers, workers []string) bool {
 }
 
 // complete says that the fault has what its kind strikes.
-func (f Fault) complete() bool { return len(f.Targets) > 0 || !needsTarget(traitOf(f.Kind).on) }
+func (f Fault) complete() bool {
+	on := traitOf(f.Kind).on
+	return on == aLink && len(f.Targets) == 2 || on != aLink && (len(f.Targets) > 0 || !needsTarget(on))
+}
 
 func shared(a, b []string) bool {
 	return slices.ContainsFunc(a, func(id string) bool { return slices.Contains(b, id) })

@@ -56,12 +56,12 @@ func TestAPlanStays(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%.1f s: %v", f.At.Seconds(), f))
 	}
 	want = []string{
-		"4.0 s: worker_cut w1 for 2.5 s",
-		"10.4 s: worker_drain w4 by 1.3 s for 4.3 s",
-		"17.9 s: double_leaving w4 for 7.9 s",
-		"29.5 s: workers_restart w4+w5 for 2.6 s",
-		"35.1 s: double_frozen w5 for 7.7 s",
-		"44.8 s: worker_freeze w4 for 13.1 s",
+		"4.0 s: worker_cut w1 for 7.3 s",
+		"13.4 s: double_live w4 for 4.6 s",
+		"14.2 s: workers_restart w1+w3 for 1.7 s",
+		"22.5 s: worker_freeze w3 for 10.7 s",
+		"28.2 s: worker_drain w1 for 4.7 s",
+		"35.7 s: double_drained w3 for 6.6 s",
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("seed 1 begins with\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))

@@ -23,7 +23,7 @@ func TestSilentAboutEverythingLegitimate(t *testing.T) {
 		t.Fatalf("\n%s", table.String())
 	}
 	for kind, want := range map[Kind]float64{
-		WorkerKill: 2, WorkerStop: 2, HardReturn: 0.5, ServerKill: 2, PostgresRestart: 0.4, Partition: 2.5,
+		WorkerKill: 2, WorkerStop: 2, HardReturn: 0.5, ServerKill: 2, PostgresRestart: 0.4, Partition: 2.5, Cut: 1.2,
 	} {
 		got, ok := r.Recovery[kind].Median()
 		if !ok || math.Abs(got-want) > 0.2 {

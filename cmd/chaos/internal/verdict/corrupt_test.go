@@ -279,6 +279,13 @@ var corruptions = []corruption{
 			}
 		}
 	}},
+	{RuleFalseLoss, "a worker is lost by a cut that leaves it other ways", func(d *drawn) {
+		for i := range d.faults {
+			if f := &d.faults[i]; f.Kind == WorkerStop {
+				f.Kind, f.Target, f.Nodes = Cut, "", []string{f.Target, "server-1"}
+			}
+		}
+	}},
 	{RuleFalseLoss, "another process of the worker was struck", func(d *drawn) {
 		for i := range d.faults {
 			if f := &d.faults[i]; f.Kind == WorkerStop {

@@ -18,6 +18,8 @@
 //     after their function returned, which it did until the fault was undone. A
 //     fault that held up nothing is no sample.
 //   - partition: the longer one of both, over the nodes cut off, from the cut.
+//   - cut: the longest time by which, while two nodes did not reach each other, a
+//     result was held up, or a step that had been sent.
 //   - pg_restart, pg_kill, pg_freeze: from the database being up again until the
 //     first entry of any history after it.
 //

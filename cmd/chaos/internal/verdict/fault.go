@@ -19,6 +19,9 @@ const (
 	ServerLeave Kind = "server_leave"
 	// Partition cuts Nodes off from the others, in both directions.
 	Partition Kind = "partition"
+	// Cut cuts two Nodes from each other, one way or both, that reach all others.
+	// Nobody may be given up for it.
+	Cut Kind = "cut"
 	// PostgresRestart and PostgresKill take the database away until it is up
 	// again.
 	PostgresRestart Kind = "pg_restart"
@@ -48,10 +51,8 @@ const (
 	Loss   Kind = "loss"
 	// WorkerDrain is a drain of a worker by the API, and its end.
 	WorkerDrain Kind = "worker_drain"
-	// PartitionServers cuts a worker off all servers, not off other workers;
-	// PartitionLink off one server.
+	// PartitionServers cuts a worker off all servers, not off other workers.
 	PartitionServers Kind = "partition_servers"
-	PartitionLink    Kind = "partition_link"
 	// WorkerJoin and ServerJoin bring a node that was not there before.
 	WorkerJoin Kind = "worker_join"
 	ServerJoin Kind = "server_join"

@@ -93,10 +93,10 @@ func (c *checker) excused(w *messages.WorkerRef, reason messages.Reason, at time
 	case messages.Reason_REASON_WORKER_SUPERSEDED, messages.Reason_REASON_WORKER_RESTARTED:
 		return c.succeededBy(w, at)
 	case messages.Reason_REASON_WORKER_LOST, messages.Reason_REASON_CANCELED_BY_WORKER:
-		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, PartitionSplit, OneWay, Loss, PartitionServers, PartitionLink) ||
+		return kinds(WorkerKill, WorkerStop, WorkerLeave, WorkerDouble, Partition, PartitionSplit, OneWay, Loss, PartitionServers) ||
 			reason == messages.Reason_REASON_CANCELED_BY_WORKER && kinds(WorkerDrain) || c.succeededBy(w, at)
 	case messages.Reason_REASON_LEASE_EXPIRED:
-		return kinds(WorkerStop, WorkerPause, Partition, PartitionSplit, OneWay, Loss, PartitionServers, PartitionLink) || c.serversStruck(at)
+		return kinds(WorkerStop, WorkerPause, Partition, PartitionSplit, OneWay, Loss, PartitionServers) || c.serversStruck(at)
 	}
 	return false
 }

@@ -49,6 +49,8 @@ func (c *checker) recovery() {
 				c.movedAfter(f, id, &m)
 			}
 			c.sample(f, Partition, m)
+		case Cut:
+			c.sample(f, Cut, c.stalled(f))
 		case PostgresRestart, PostgresKill, PostgresFreeze:
 			c.sample(f, f.Kind, c.firstEntry(f))
 		}
@@ -75,6 +77,9 @@ func (c *checker) sample(f *Fault, kind Kind, m measure) {
 		return
 	}
 	end := f.At.Add(m.took)
+	if kind == Cut {
+		end = f.Until
+	}
 	if kind == HardReturn || kind == PostgresRestart || kind == PostgresKill || kind == PostgresFreeze {
 		end = f.Until.Add(m.took)
 	}
@@ -188,6 +193,27 @@ func (c *checker) heldUpUntil(f *Fault, m *measure) {
 			}
 		}
 	}
+}
+
+// stalled measures what is held up longest while the fault lasts: a result until it
+// is recorded, or a step that was sent until it begins.
+func (c *checker) stalled(f *Fault) (m measure) {
+	meanwhile := func(at time.Time) bool { return at.After(f.At.Add(-slack)) && at.Before(f.Until) }
+	for _, h := range c.order {
+		for _, a := range h.attempts {
+			e := a.execution()
+			if e == nil {
+				continue
+			}
+			if took := e.Begin.Sub(a.at); meanwhile(a.at) && took > heldUpAfter {
+				m.add(took, e.Worker)
+			}
+			if took := a.endAt.Sub(e.End); meanwhile(e.End) && took > heldUpAfter && (a.ending == succeeded || a.ending == failed) {
+				m.add(took, e.Worker)
+			}
+		}
+	}
+	return m
 }
 
 // firstEntry measures how long after the database was back the first entry of

@@ -90,7 +90,7 @@ func (r Report) OK() bool { return len(r.All) == 0 }
 
 // reported are the kinds whose figures are in the line for machines, whether
 // there are samples or not.
-var reported = []Kind{WorkerKill, WorkerStop, ServerKill, ServerStop, ServerLeave, Partition, PostgresRestart, PostgresKill, PostgresFreeze, HardReturn}
+var reported = []Kind{WorkerKill, WorkerStop, ServerKill, ServerStop, ServerLeave, Partition, Cut, PostgresRestart, PostgresKill, PostgresFreeze, HardReturn}
 
 // MarshalJSON is the line for machines. A recovery without a sample is null.
 func (r Report) MarshalJSON() ([]byte, error) {

@@ -19,7 +19,7 @@ func everything() *scene {
 	for _, story := range []func(*scene){
 		plain, retried, leftByOtherDoors, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
 		canceledRun, canceledParent, stickyChild, childOnItsOwn,
-		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, slotsHeld, workerCutOff, superseded, serverKilled, databaseRestarted,
+		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, slotsHeld, workerCutOff, superseded, serverKilled, linkCut, databaseRestarted,
 		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack, handedOn,
 	} {
 		story(s)
@@ -483,6 +483,24 @@ func serverKilled(s *scene) {
 	f.Until = s.pass(time.Second)
 	t.step("b", 1, "")
 	t.step("c", 1, "")
+	t.finish()
+}
+
+// linkCut: what was sent, and its result, wait for another way.
+func linkCut(s *scene) {
+	t := s.begin("link-cut", soft)
+	t.bind("w1", messages.Reason_REASON_FIRST)
+	f := s.strike(Cut, "")
+	f.Nodes = []string{"w1", "server-1"}
+	t.dispatch("a", 1, "")
+	s.pass(1200 * time.Millisecond)
+	t.execute("a", 1)
+	out := t.returns("a", 1, "")
+	s.pass(800 * time.Millisecond)
+	t.tell(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{Step: "a", Attempt: 1, Output: out}}})
+	t.step("b", 1, "")
+	t.step("c", 1, "")
+	f.Until = s.pass(20 * time.Second)
 	t.finish()
 }
 
