@@ -33,7 +33,8 @@ type WaitOptions struct {
 // that wait for one name, each with a key, get messages in the order in which they
 // began to wait. A replay does not give messages again that were received.
 //
-// While it waits the step holds no slot, and its ExecutionTimeout stands still.
+// While it waits the step holds no slot, and its ExecutionTimeout stands still; of one
+// whose goroutines wait see Child.Wait.
 //
 // If ctx ends first while the step's own context goes on, the call comes out as
 // ErrCanceled for good, and the message goes to the next one that asks. A message whose

@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-// Who works while a goroutine of a step waits for a child.
+// Who works while a goroutine of a step waits.
 //
-// A function that waits for a child gives its slot back. It may also have goroutines
-// of its own wait, and go on: then it keeps the slot, until it has nothing to do but
-// to wait for them. It does not say when that is, so it is looked at.
+// A function that waits for a child or for a signal gives its slot back. It may also
+// have goroutines of its own wait, and go on: then it keeps the slot, until it has
+// nothing to do but to wait for them. It does not say when that is, so it is looked
+// at.
 //
-//	the function     It works, unless it waits for a child, or is blocked on a
-//	                 channel, a lock or a group. A sleep counts as work, and so does a
-//	                 wait for the network, for local state or for the run.
+//	the function     It works, unless it waits so itself, or is blocked on a channel,
+//	                 a lock or a group. A sleep counts as work, and so does a wait
+//	                 for the network, for local state or for an answer of its run.
 //	its goroutines   They work while they compute. What they wait for does not
 //	                 matter: many sleep, or read from a connection, to no end.
 //
@@ -125,13 +126,13 @@ func (l *looker) all() (calls []*attemptCalls) {
 // ---- goroutines ----------------------------------------------------------------
 
 // The frames by which goroutines are known: runFrame is below a function, the name
-// of one above it that asks for something begins with callFrame, of one that waits for a
-// child it is awaitFrame.
+// of one above it that asks for something begins with callFrame, of one that gives its
+// slot back for it with awaitFrame.
 var (
 	thisPackage = reflect.TypeFor[attemptActor]().PkgPath()
 	runFrame    = thisPackage + ".(*attemptActor).run"
 	callFrame   = thisPackage + ".(*attemptCalls)."
-	awaitFrame  = callFrame + "AwaitRun"
+	awaitFrame  = callFrame + "Await"
 )
 
 // inFunction says that the caller is the goroutine of a function, and not one that
@@ -207,16 +208,20 @@ func readGoroutine(group string) (id uint64, g goroutine) {
 	return id, g
 }
 
+// has says that the name of a frame begins so.
+func (g goroutine) has(prefix string) bool {
+	return slices.ContainsFunc(g.frames, func(name string) bool { return strings.HasPrefix(name, prefix) })
+}
+
 // works says that a goroutine of a function is at work.
 func (g goroutine) works() bool {
-	if len(g.frames) == 0 || slices.Contains(g.frames, awaitFrame) {
+	if len(g.frames) == 0 || g.has(awaitFrame) {
 		return false
 	}
 	innermost := g.frames[0]
-	if slices.Contains(g.frames, runFrame) {
+	if g.has(runFrame) {
 		// Not parked, or by what will wake it without its goroutines.
-		return g.leaf != "runtime.gopark" || innermost == "time.Sleep" || innermost == "internal/poll.runtime_pollWait" ||
-			slices.ContainsFunc(g.frames, func(name string) bool { return strings.HasPrefix(name, callFrame) })
+		return g.leaf != "runtime.gopark" || innermost == "time.Sleep" || innermost == "internal/poll.runtime_pollWait" || g.has(callFrame)
 	}
 	// In code of its own: what is in the runtime waits, unless it was just stopped
 	// there. So does what is in a call of the system.

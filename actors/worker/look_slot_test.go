@@ -93,6 +93,28 @@ func TestAFunctionThatWorksKeepsItsSlot(t *testing.T) {
 	})
 }
 
+// The same while it waits for a signal.
+func TestAFunctionThatWorksWhileAGoroutineReceivesKeepsItsSlot(t *testing.T) {
+	withOneSlot(t, func(o *oneSlot) {
+		o.runs(func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
+			id := o.spawn(ctx, a, "child")
+			var group sync.WaitGroup
+			group.Go(func() {
+				if _, err := a.Calls.AwaitCall(ctx, &messages.AwaitCall{Kind: messages.CallKind_CALL_KIND_RECEIVE, Name: "go", Key: "k", TimeoutMs: 20_000}); err != nil {
+					o.T.Error(err)
+				}
+			})
+			o.work("parent", 10*time.Second)
+			group.Wait()
+			if len(o.order) != 2 {
+				o.T.Errorf("the child should have had the slot while the function waited: %v", o.order)
+			}
+			o.await(ctx, a, id)
+			return []byte("1"), nil
+		}, o.child("child", 5*time.Second))
+	})
+}
+
 // The goroutines of a function wait for several children, on the one slot.
 func TestAFunctionThatWaitsForItsGoroutinesHoldsNoSlot(t *testing.T) {
 	withOneSlot(t, func(o *oneSlot) {
