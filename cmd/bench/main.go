@@ -47,6 +47,9 @@ Workloads:
   handoff  half of the workers drain under load: how soon their runs go on
            elsewhere with state that is built anew, and with state that is handed
            off
+  workers  300 workers that start at once in three processes, beside a busy loop on
+           each core: how long until all are up, and the CPU time and memory of one
+           that has nothing to do
 
 Failovers, each measured in several trials:
   worker-kill   from SIGKILL of a worker until the last of its lost SOFT steps
@@ -88,6 +91,7 @@ func command() *cobra.Command {
   bench --workload queued --store postgres
   bench --workload keyed --json
   bench --workload handoff --json
+  bench --workload workers --workers 300
   bench --runs 50000 --cpuprofile-server server.prof --cpuprofile-worker worker.prof
   bench --against .bin/bench-before --rounds 5 --runs 20000`,
 		Args: cobra.NoArgs,
@@ -139,14 +143,14 @@ func against(cmd *cobra.Command, other string, rounds int) (bench.Result, error)
 }
 
 func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
-	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, queued, keyed or handoff")
+	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, queued, keyed, handoff or workers")
 	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
 	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
 	flags.StringVar(&config.Sticky, "sticky", "soft", "none, soft or hard")
 	flags.StringVar(&config.Store, "store", "sqlite", "the journal: sqlite (in a file, every commit synced), postgres or memory")
 	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting, 100,000 for queued, 4,000 for keyed, 200 for handoff)")
 	flags.IntVar(&config.Servers, "servers", 1, "server processes; several share --store postgres")
-	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs; 4 for keyed and handoff)")
+	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs; 4 for keyed and handoff; 300 for workers, all in three processes)")
 	flags.IntVar(&config.Slots, "slots", 0, "slots of each worker (default 100; for --failover, waiting and handoff enough for all runs; 10 for keyed)")
 	flags.BoolVar(&config.Sequential, "sequential", false, "start a run when the one before has ended, instead of all in bulk")
 	flags.IntVar(&config.Warmup, "warmup", 200, "runs before those that are measured")

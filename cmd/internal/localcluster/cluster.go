@@ -157,6 +157,9 @@ func (c *Cluster) StartServer(name string) error {
 	}, &up, func() { c.addresses[name] = up })
 }
 
+// GossipAddresses of the servers that run.
+func (c *Cluster) GossipAddresses() []string { return c.seeds("") }
+
 // seeds are the gossip addresses of the servers that run, but for one of them.
 func (c *Cluster) seeds(but string) []string {
 	c.mu.Lock()

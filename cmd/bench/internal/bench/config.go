@@ -26,9 +26,11 @@ const (
 	WaitingRuns = "waiting"
 	// QueuedRuns wait to be placed while there is no worker: see queued.
 	QueuedRuns = "queued"
+	// CrowdOfWorkers starts many workers at once and no run: see crowd.
+	CrowdOfWorkers = "workers"
 )
 
-var workloads = []string{Noop1, Chain3, Fan, WaitingRuns, QueuedRuns, KeyedRuns, HandoffRuns}
+var workloads = []string{Noop1, Chain3, Fan, WaitingRuns, QueuedRuns, KeyedRuns, HandoffRuns, CrowdOfWorkers}
 
 // Faults that a recovery is measured of.
 const (
@@ -62,6 +64,8 @@ var stores = []string{localcluster.StoreSQLite, localcluster.StorePostgres, loca
 const (
 	runsMax    = 10_000_000
 	workersMax = 64
+	// crowdMax is how many workers of CrowdOfWorkers one machine has ports for.
+	crowdMax   = 2000
 	serversMax = 16
 	warmupMax  = 10_000
 	trialsMax  = 1000
@@ -85,13 +89,14 @@ type Config struct {
 	Trials int
 	// Runs to measure, or those of each trial. Default 20,000; of a Failover
 	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns, 100,000
-	// of QueuedRuns, 4,000 of KeyedRuns and 200 of HandoffRuns.
+	// of QueuedRuns, 4,000 of KeyedRuns and 200 of HandoffRuns; CrowdOfWorkers has none.
 	Runs int
 	// Servers on one database. Default 1.
 	Servers int
 	// Workers, and Slots of each. Default 2 with 100; of a Failover and of
 	// WaitingRuns as many slots as there are runs for a worker; 4 workers of
-	// KeyedRuns, with 10, and of HandoffRuns, with one for each run.
+	// KeyedRuns, with 10, and of HandoffRuns, with one for each run; 300 of
+	// CrowdOfWorkers.
 	Workers, Slots int
 	// Sequential starts a run when the one before has ended.
 	Sequential bool
@@ -143,6 +148,8 @@ func (c Config) withDefaults() Config {
 		set(&c.Workers, ceil(c.Runs, waitingPerWorker))
 	case c.Workload == QueuedRuns:
 		set(&c.Runs, 100_000)
+	case c.Workload == CrowdOfWorkers:
+		set(&c.Workers, 300)
 	case c.Workload == KeyedRuns:
 		set(&c.Runs, 4000)
 		set(&c.Workers, 4)
@@ -186,7 +193,11 @@ func (c Config) Validate() error {
 	}
 	between("runs", c.Runs, 1, runsMax)
 	between("servers", c.Servers, 1, serversMax)
-	between("workers", c.Workers, 1, workersMax)
+	most := workersMax
+	if c.Workload == CrowdOfWorkers {
+		most = crowdMax
+	}
+	between("workers", c.Workers, 1, most)
 	between("slots", c.Slots, 1, messages.SlotsMax)
 	between("warmup", c.Warmup, 0, warmupMax)
 	between("trials", c.Trials, 1, trialsMax)
@@ -199,6 +210,9 @@ func (c Config) Validate() error {
 	}
 	if c.Workload == WaitingRuns {
 		c.waitingFaults(fault)
+	}
+	if c.Workload == CrowdOfWorkers && c.Failover != "" {
+		fault("--failover %s and --workload %s are two measurements: take one of them", c.Failover, c.Workload)
 	}
 	if c.Workload == KeyedRuns || c.Workload == HandoffRuns {
 		c.localFaults(fault)

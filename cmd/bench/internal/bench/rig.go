@@ -42,6 +42,8 @@ func Run(ctx context.Context, config Config) (Result, error) {
 		return Waiting(ctx, config)
 	case config.Workload == QueuedRuns:
 		return Queued(ctx, config)
+	case config.Workload == CrowdOfWorkers:
+		return Workers(ctx, config)
 	case config.Workload == KeyedRuns:
 		return Keyed(ctx, config)
 	case config.Workload == HandoffRuns:
@@ -341,6 +343,7 @@ type workerChild struct {
 func Roles() procs.Roles {
 	roles := localcluster.Roles(newWorkerChild)
 	roles[rolePeer] = newPeerChild
+	roles[roleCrowd], roles[roleBusy] = newCrowdChild, newBusyChild
 	return roles
 }
 
