@@ -94,6 +94,19 @@
 // with WANConfig for 20 s. It takes a server that both reach: two servers that do
 // not reach each other have none if there is no third.
 //
+// # Many workers
+//
+// A worker knows servers and itself, no other worker: there is nothing that it would
+// tell one. Its memberlist is as small, so that neither its probes nor its news grow
+// with the number of workers. What follows from that is in package gossip:
+//
+//   - A server hears each worker by its questions for leases, and not only when it
+//     comes to probe it (M6).
+//   - Each answer says which servers there are, as a digest. A worker that has heard
+//     of others visits the server.
+//   - Who gets no answer asks, joins, registers and looks the seldomer, not the more
+//     often: servers may have too much to do.
+//
 // # Leases
 //
 // A worker acts only while it has a lease. It asks every server for one some times a

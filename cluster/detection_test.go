@@ -209,6 +209,11 @@ type member struct {
 	read             chan struct{}
 }
 
+// knows: workers know servers and themselves.
+func (m *member) knows(other *member) bool {
+	return m == other || m.role == cluster.RoleServer || other.role == cluster.RoleServer
+}
+
 // sight is what one member said of another.
 type sight struct {
 	by   *member
@@ -306,7 +311,9 @@ func (r *rig) complete() {
 	missing := map[[2]string]bool{}
 	for _, a := range r.members {
 		for _, b := range r.members {
-			missing[[2]string{a.name, b.name}] = true
+			if a.knows(b) {
+				missing[[2]string{a.name, b.name}] = true
+			}
 		}
 	}
 	for late := time.After(2 * time.Minute); len(missing) > 0; {
@@ -350,7 +357,7 @@ func (r *rig) fail(signal syscall.Signal, victims []*member) (took []time.Durati
 			r.t.Fatal(err)
 		}
 		for _, m := range r.members {
-			if !slices.Contains(victims, m) {
+			if !slices.Contains(victims, m) && m.knows(v) {
 				waiting[[2]string{m.name, v.name}] = true
 			}
 		}
@@ -384,7 +391,9 @@ func (r *rig) fail(signal syscall.Signal, victims []*member) (took []time.Durati
 	missing := map[[2]string]bool{}
 	for _, v := range victims {
 		for _, m := range r.members {
-			missing[[2]string{m.name, v.name}] = true
+			if m.knows(v) {
+				missing[[2]string{m.name, v.name}] = true
+			}
 		}
 	}
 	for late := time.After(2 * time.Minute); len(missing) > 0; {

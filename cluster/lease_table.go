@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cluster/lease"
 )
 
@@ -33,13 +34,23 @@ type leaseTable struct {
 	// misheard are members whose state was another than that in the view when they
 	// asked last: the news is on its way, or has missed this server.
 	misheard map[string]State
+	// toldServers are the digests that servers told a worker, of servers that it has
+	// not heard of so, and visitAt is when it may ask for all again, visits the pauses.
+	toldServers map[string]uint64
+	visitAt     time.Time
+	visits      backoff.Pauses
 	// cut: the server is cut off.
 	cut bool
 }
 
+// visitPauses are those between two visits of a worker that has heard of other
+// servers than it is told of: they may differ for as long as a server is in doubt.
+var visitPauses = backoff.Pauses{First: 500 * time.Millisecond, Most: 15 * time.Second}
+
 func newLeaseTable(c lease.Config, worker bool) *leaseTable {
 	t := &leaseTable{cfg: c, servers: map[string]Member{}, looking: map[string]bool{}, ended: map[string]time.Time{},
-		cleared: map[string]bool{}, kept: map[string]bool{}, misheard: map[string]State{}}
+		cleared: map[string]bool{}, kept: map[string]bool{}, misheard: map[string]State{},
+		toldServers: map[string]uint64{}, visits: visitPauses}
 	if worker {
 		t.holder = lease.NewHolder(c)
 	}
@@ -128,6 +139,7 @@ func (t *leaseTable) noteServers(at time.Time, self Member, view *View) {
 	for name := range t.servers {
 		if _, there := view.Member(name); !there && !slices.Contains(known, name) {
 			delete(t.servers, name)
+			delete(t.toldServers, name)
 		}
 	}
 }
@@ -172,6 +184,13 @@ func (t *leaseTable) grant(at time.Time, name string, term uint64, worker, fit b
 	return t.granter.Stand(at, name)
 }
 
+// stands says that this server may grant leases.
+func (t *leaseTable) stands(at time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.granter != nil && t.granter.Standing(at).After(at)
+}
+
 // mishears notes the state that a member says it is in, and whether the view says
 // otherwise. It returns true if it did so for that state the last time too.
 func (t *leaseTable) mishears(name string, state State, misheard bool) (again bool) {
@@ -186,8 +205,31 @@ func (t *leaseTable) mishears(name string, state State, misheard bool) (again bo
 	return again
 }
 
-// granted takes an answer to a question.
-func (t *leaseTable) granted(from string, seq uint64, valid time.Duration) {
+// missesServers takes the digest of the servers that one of them has heard of, and
+// that of those that this worker has heard of. If they differed the last time too,
+// the news is not on its way: the worker visits the server, whose address it returns.
+func (t *leaseTable) missesServers(at time.Time, from string, theirs, mine uint64) (address string, visits bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if theirs == mine {
+		delete(t.toldServers, from)
+		if len(t.toldServers) == 0 {
+			t.visitAt = time.Time{}
+			t.visits.Reset()
+		}
+		return "", false
+	}
+	again := t.toldServers[from] == theirs
+	t.toldServers[from] = theirs
+	if !again || at.Before(t.visitAt) {
+		return "", false
+	}
+	t.visitAt = at.Add(t.visits.Next())
+	return t.servers[from].GossipAddress, true
+}
+
+// granted takes an answer to a question. It returns where the server gossips.
+func (t *leaseTable) granted(from string, seq uint64, valid time.Duration) (address string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder != nil {
@@ -195,6 +237,7 @@ func (t *leaseTable) granted(from string, seq uint64, valid time.Duration) {
 	} else if t.granter != nil {
 		t.granter.Answered(from, seq)
 	}
+	return t.servers[from].GossipAddress
 }
 
 // looked takes the end of a look at a server.

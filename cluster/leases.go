@@ -3,6 +3,8 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"hash/fnv"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +37,9 @@ type leases struct {
 	// without one.
 	until atomic.Int64
 	base  time.Time
+
+	// servers is the digest of those that gossip has heard of.
+	servers atomic.Uint64
 
 	// telling is held from a check until its change was told, so that changes are
 	// told in order. The table's lock is inside of it.
@@ -156,15 +161,25 @@ func (l *leases) heard(packet []byte) {
 func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 	self := l.m.gossip.Self()
 	if ask.To != self.Name {
+		if id, _, _ := gossip.SplitName(ask.To); id == self.WorkerID && ask.Worker {
+			// It was meant for an earlier process at this address.
+			l.visit(ask.GossipAddress)
+		}
 		return nil
 	}
+	outranked := ask.Worker && l.outranked(ask.Name)
+	if ask.Worker {
+		// One that would get a lease and says that it has none hears nobody.
+		hears := lease.Held(ask.Term) || outranked || !l.table.stands(now())
+		l.m.gossip.Heard(ask.Name, ask.GossipAddress, hears)
+	}
 	l.compare(ask)
-	fit := !ask.Worker || l.m.gossip.IsWell(ask.Name) && !l.outranked(ask.Name)
+	fit := !ask.Worker || l.m.gossip.IsWell(ask.Name) && !outranked
 	valid := l.table.grant(now(), ask.Name, ask.Term, ask.Worker, fit)
 	if valid <= 0 {
 		return nil
 	}
-	return &messages.LeaseGrant{Name: self.Name, To: ask.Name, Seq: ask.Seq, ValidUs: valid.Microseconds()}
+	return &messages.LeaseGrant{Name: self.Name, To: ask.Name, Seq: ask.Seq, ValidUs: valid.Microseconds(), Servers: l.servers.Load()}
 }
 
 // compare sees to it that this server hears from a member itself what state it
@@ -195,8 +210,39 @@ func (l *leases) granted(grant *messages.LeaseGrant) {
 	if grant.To != l.m.gossip.Self().Name {
 		return
 	}
-	l.table.granted(grant.Name, grant.Seq, time.Duration(grant.ValidUs)*time.Microsecond)
+	if address := l.table.granted(grant.Name, grant.Seq, time.Duration(grant.ValidUs)*time.Microsecond); address != "" {
+		l.m.gossip.Answered(grant.Name, address, true)
+	}
+	l.compareServers(grant)
 	l.check()
+}
+
+// compareServers sees to it that a worker hears from a server what servers there
+// are if gossip has not told.
+func (l *leases) compareServers(grant *messages.LeaseGrant) {
+	if grant.Servers == 0 || l.m.config.Role != RoleWorker {
+		return
+	}
+	from, visits := l.table.missesServers(now(), grant.Name, grant.Servers, l.servers.Load())
+	if visits {
+		l.visit(from)
+	}
+}
+
+// heardOf takes in the members that gossip has heard of.
+func (l *leases) heardOf(heard []Member) { l.servers.Store(serversDigest(heard)) }
+
+// serversDigest tells sets of servers and their states apart. It does not depend on
+// their order.
+func serversDigest(members []Member) (digest uint64) {
+	for _, m := range members {
+		if m.Role == RoleServer {
+			h := fnv.New64a()
+			_, _ = io.WriteString(h, m.Name+" "+string(m.State))
+			digest += h.Sum64()
+		}
+	}
+	return digest
 }
 
 // look finds out whether the process of a server has ended.

@@ -100,6 +100,7 @@ func (m *members) flush() {
 func (m *members) refresh() {
 	news, heard, returned := m.gossip.Take()
 	m.takeNews(news)
+	m.leases.heardOf(heard)
 	old := m.views.Get()
 	// A verdict that was held back has cost the member nothing.
 	returned = slices.DeleteFunc(returned, func(member Member) bool { return m.leases.table.keeps(member.Name) })

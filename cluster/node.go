@@ -117,6 +117,9 @@ func (n *Node) startMember(ctx context.Context) error {
 	n.running.Go(func() { n.told.Run(loops) })
 	n.members.leases.listens()
 	n.running.Go(func() { n.members.leases.loop(loops) })
+	if n.config.Role == RoleServer {
+		n.running.Go(func() { n.members.gossip.KeepHearing(loops) })
+	}
 	err := n.members.checkID(ctx)
 	if err == nil {
 		err = n.members.join(ctx)

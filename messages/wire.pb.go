@@ -4916,7 +4916,10 @@ type LeaseGrant struct {
 	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	Seq  uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Counted from when the asker sent the question, by its own clock.
-	ValidUs       int64 `protobuf:"varint,4,opt,name=valid_us,json=validUs,proto3" json:"valid_us,omitempty"`
+	ValidUs int64 `protobuf:"varint,4,opt,name=valid_us,json=validUs,proto3" json:"valid_us,omitempty"`
+	// Which servers are there and in which states, by what the server has heard: a
+	// worker that has heard something else has missed it.
+	Servers       uint64 `protobuf:"varint,5,opt,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4975,6 +4978,13 @@ func (x *LeaseGrant) GetSeq() uint64 {
 func (x *LeaseGrant) GetValidUs() int64 {
 	if x != nil {
 		return x.ValidUs
+	}
+	return 0
+}
+
+func (x *LeaseGrant) GetServers() uint64 {
+	if x != nil {
+		return x.Servers
 	}
 	return 0
 }
@@ -5565,13 +5575,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06worker\x18\x06 \x01(\bR\x06worker\x12\x14\n" +
-	"\x05state\x18\a \x01(\tR\x05state\"]\n" +
+	"\x05state\x18\a \x01(\tR\x05state\"w\n" +
 	"\n" +
 	"LeaseGrant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x19\n" +
-	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\"\xb1\x01\n" +
+	"\bvalid_us\x18\x04 \x01(\x03R\avalidUs\x12\x18\n" +
+	"\aservers\x18\x05 \x01(\x04R\aservers\"\xb1\x01\n" +
 	"\tHeartbeat\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x18\n" +

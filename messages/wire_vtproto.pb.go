@@ -4351,6 +4351,11 @@ func (m *LeaseGrant) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Servers != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Servers))
+		i--
+		dAtA[i] = 0x28
+	}
 	if m.ValidUs != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ValidUs))
 		i--
@@ -6311,6 +6316,9 @@ func (m *LeaseGrant) SizeVT() (n int) {
 	}
 	if m.ValidUs != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.ValidUs))
+	}
+	if m.Servers != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Servers))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -18059,6 +18067,25 @@ func (m *LeaseGrant) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.ValidUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Servers", wireType)
+			}
+			m.Servers = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Servers |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

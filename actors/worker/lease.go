@@ -53,7 +53,10 @@ func (w *Worker) leaseChanged(c cluster.LeaseChange) {
 	if c.Held {
 		w.root.Send(w.pid, leaseBegan{c.Term, w.lease.begin(w.life)})
 		if c.Term > 0 {
-			w.cfg.Logger.Info("the worker has a lease again")
+			// While it had none the id may have gone to another process. A process that
+			// was paused and kept its lease has nothing to ask.
+			w.cfg.Logger.Info("the worker has a lease again; asking whether its worker id still belongs to it")
+			w.reporter.registerAgain()
 		}
 		return
 	}

@@ -52,8 +52,9 @@ func TestWorkerAdmission(t *testing.T) {
 	// So does one that gets a report of a worker that it does not know.
 	s.node.System().Root.Send(w.remote(), &messages.RegisterReply{Wait: true})
 	<-admitted
-	// Its process stood still, and may have been given up.
-	w.paused(time.Second)
+	// Its process was without a lease, and may have been given up.
+	w.leaseChanged(cluster.LeaseChange{Term: 1})
+	w.leaseChanged(cluster.LeaseChange{Held: true, Term: 2})
 	<-admitted
 	// A server asks who it is: that is all.
 	reply, err := s.node.Request(t.Context(), w.remote(), &messages.Describe{})

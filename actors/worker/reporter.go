@@ -228,6 +228,8 @@ func (r *reporter) register(ctx context.Context) error {
 	w := r.worker
 	// Said seldomer and seldomer: it may take as long as somebody else's work.
 	sayAt, pauses := time.Now(), backoff.Pauses{First: time.Second, Most: time.Minute}
+	// A placement that does not answer has too much to do.
+	unanswered := backoff.Pauses{First: admissionRetry, Most: admissionRetryMost}
 	wait := func(message string) {
 		w.cfg.Hooks.waiting(message)
 		if now := time.Now(); !now.Before(sayAt) {
@@ -246,6 +248,7 @@ func (r *reporter) register(ctx context.Context) error {
 			return w.notAdmitted(ctx)
 		case err != nil:
 			wait(err.Error())
+			_ = backoff.Sleep(ctx, unanswered.Next())
 		case reply.Refused != nil:
 			if !messages.Code(reply.Refused.Code).Retryable() {
 				return messages.FromFailure(reply.Refused)

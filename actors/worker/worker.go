@@ -24,8 +24,10 @@ import (
 const (
 	// DefaultGrace is how long a worker that is told to stop lets attempts run.
 	DefaultGrace = 30 * time.Second
-	// admissionRetry is the pause between two questions to be admitted.
-	admissionRetry = 200 * time.Millisecond
+	// admissionRetry is the pause between two questions to be admitted; those that
+	// nobody answered have another one before it, of at most admissionRetryMost.
+	admissionRetry     = 200 * time.Millisecond
+	admissionRetryMost = 3 * time.Second
 	// functionsLinger is how long a stopping worker waits for functions to
 	// return whose contexts it has canceled.
 	functionsLinger = time.Second
@@ -133,7 +135,6 @@ func (w *Worker) join(ctx context.Context) error {
 	}
 	w.node.SetState(cluster.StateReady)
 	w.reporter.admitted()
-	context.AfterFunc(w.life, w.node.OnPause(w.paused))
 	context.AfterFunc(w.life, w.node.OnDeclaredGone(w.declaredGone))
 	return nil
 }
@@ -262,13 +263,6 @@ func (w *Worker) Done() <-chan error { return w.done }
 
 // abandon ends the worker without waiting for its attempts.
 func (w *Worker) abandon(cause error) { w.root.Send(w.pid, supersede{cause}) }
-
-// paused: this process did not run for a while, and others may have given it
-// up. Placement says whether it is still the worker of its id.
-func (w *Worker) paused(d time.Duration) {
-	w.cfg.Logger.Warn("the process was paused; asking whether its worker id still belongs to it", "for", d)
-	w.reporter.registerAgain()
-}
 
 // declaredGone: runs of a server that may go elsewhere have left, by its word.
 func (w *Worker) declaredGone(by cluster.Member) {

@@ -21,6 +21,18 @@
 //     knows whatever the members show.
 //   - M5. memberlist calls its delegate under its own lock. The table's methods call
 //     nobody, so the delegate waits for nothing.
+//   - M6. A worker asks each server for a lease some times a second. A server that
+//     has heard it so, and hears nothing of it for its patience, marks it silent:
+//     it is taken out as by a verdict. What another server has heard counts too. A
+//     worker that says that it has got no lease, though leases are given, does not hear
+//     the server, and does not count as heard. A worker that asks and is called silent
+//     or dead is told, and makes itself known: so it is back, as another appearance,
+//     when it has heard the server. Until then it refutes a verdict of memberlist by
+//     asking.
+//   - M7. A worker knows servers and itself, no other worker. Workers do not probe,
+//     accuse or tell each other anything, so what a worker costs does not grow with
+//     their number. That a server probes one member after the other, and comes to
+//     each the later the more there are, does not matter: M6 does not depend on it.
 //
 // Imports only backoff, inquire and messages.
 package gossip

@@ -2,6 +2,9 @@ package gossip
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -31,6 +34,10 @@ type Gossip struct {
 	lost    lostServers
 	stores  stores
 	list    *memberlist.Memberlist
+	hearing hearing
+	// making: makeKnown is under way; updating has something while update is.
+	making   atomic.Bool
+	updating chan struct{}
 	// listening: list is there. Packets come before memberlist has said so.
 	listening atomic.Bool
 	// visits are gossip addresses to contact.
@@ -39,7 +46,7 @@ type Gossip struct {
 
 // New makes one that others may read at once. It does not listen yet.
 func New(c Config) *Gossip {
-	g := &Gossip{config: c, table: newTable(), visits: make(chan string, visitsMax), stores: stores{mine: c.Store}}
+	g := &Gossip{config: c, table: newTable(), visits: make(chan string, visitsMax), updating: make(chan struct{}, 1), stores: stores{mine: c.Store}}
 	g.self.Store(&c.Self)
 	g.lookout = newLookout(g)
 	return g
@@ -62,7 +69,7 @@ func (g *Gossip) Start(self Member) error {
 	if err != nil {
 		return err
 	}
-	list, err := memberlist.Create(mc)
+	list, err := createList(mc, g.config.Logger)
 	if err != nil {
 		if strings.Contains(err.Error(), "address already in use") {
 			return messages.Errorf(messages.CodeAddressInUse, "gossip address %s is in use by another process", g.config.Address)
@@ -86,10 +93,10 @@ func (g *Gossip) listConfig() (*memberlist.Config, error) {
 	if err != nil {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "gossip address %s: %w", c.Address, err)
 	}
-	mc := c.Preset.memberlist()
+	mc := c.Preset.memberlist(g.Self().Role)
 	mc.Name = g.Self().Name
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = delegate{g}, delegate{g}, delegate{g}, delegate{g}
-	mc.Logger = log.New(listWriter{c.Logger}, "", 0)
+	mc.Logger = listLogger(c.Logger)
 	mc.Transport = c.Transport
 	mc.SecretKey = c.Key
 	mc.BindAddr = host
@@ -105,6 +112,23 @@ func (g *Gossip) listConfig() (*memberlist.Config, error) {
 		mc.AdvertiseAddr = ip.String()
 	}
 	return mc, nil
+}
+
+// createList listens, unless there is a transport, and makes the member list.
+func createList(mc *memberlist.Config, logger *slog.Logger) (*memberlist.Memberlist, error) {
+	if mc.Transport != nil {
+		return memberlist.Create(mc)
+	}
+	t, err := listenNet(mc.BindAddr, mc.BindPort, logger)
+	if err != nil {
+		return nil, err
+	}
+	mc.Transport, mc.BindPort = t, t.port()
+	list, err := memberlist.Create(mc)
+	if err != nil {
+		return nil, errors.Join(err, t.Shutdown())
+	}
+	return list, nil
 }
 
 // Self returns this node as it describes itself now; its ID is empty.
@@ -156,7 +180,7 @@ func (g *Gossip) Show(s State, timeout time.Duration) {
 	g.self.Store(&self)
 	// A timeout says only that no packet with the news was sent yet; it goes
 	// out with the next exchange at the latest.
-	if err := g.list.UpdateNode(timeout); err != nil {
+	if err := g.update(timeout); err != nil {
 		g.config.Logger.Debug("the new state is not gossiped yet", "error", err)
 	}
 }
@@ -240,10 +264,24 @@ func (d delegate) NotifyMsg(packet []byte) {
 	if !d.g.listening.Load() {
 		return
 	}
-	if name, ok := bytes.CutPrefix(packet, []byte(leavePrefix)); ok {
-		d.g.table.expectLeaving(string(name))
-	} else if name, ok := bytes.CutPrefix(packet, []byte(lookPrefix)); ok {
-		d.g.lookout.at(string(name))
+	said := func(prefix string) (name string, ok bool) {
+		rest, ok := bytes.CutPrefix(packet, []byte(prefix))
+		return string(rest), ok
+	}
+	if name, ok := said(leavePrefix); ok {
+		d.g.table.expectLeaving(name)
+	} else if name, ok := said(lookPrefix); ok {
+		d.g.lookout.at(name)
+	} else if name, ok := said(hearPrefix); ok {
+		d.g.askedWhetherHeard(name)
+	} else if name, ok := said(heardPrefix); ok {
+		d.g.hearing.heardElsewhere(name)
+	} else if name, ok := said(herePrefix); ok {
+		d.g.table.isHere(name)
+	} else if name, ok := said(refutePrefix); ok {
+		if name == d.g.Self().Name {
+			d.g.makeKnown()
+		}
 	} else {
 		d.g.config.OnPacket(packet)
 	}
@@ -256,6 +294,15 @@ func (d delegate) MergeRemoteState([]byte, bool)   {}
 // hostPort is an address of memberlist's.
 func hostPort(host net.IP, port uint16) string {
 	return net.JoinHostPort(host.String(), strconv.Itoa(int(port)))
+}
+
+// listLogger is memberlist's logger. Where its lines would be dropped they are not
+// made: a worker has one for each other worker that it hears of.
+func listLogger(to *slog.Logger) *log.Logger {
+	if !to.Enabled(context.Background(), slog.LevelDebug) {
+		return log.New(io.Discard, "", 0)
+	}
+	return log.New(listWriter{to}, "", 0)
 }
 
 // listWriter passes memberlist's log lines on as debug records: what matters of

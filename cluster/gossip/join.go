@@ -19,6 +19,7 @@ import (
 const (
 	rejoinInterval      = 10 * time.Second
 	rejoinIntervalAlone = 200 * time.Millisecond
+	rejoinAloneMost     = 2 * time.Second
 	// sayAgainAfter is how long a cause is not said again that keeps from joining.
 	sayAgainAfter = time.Minute
 	lostMax       = 16
@@ -118,11 +119,12 @@ type Company interface {
 // while all is well, often while this node is lonely. It makes the visits.
 func (g *Gossip) KeepJoined(ctx context.Context, c Company) {
 	last := time.Now()
+	alone := aloneFor(rejoinIntervalAlone)
 	for {
 		lonely, changed := c.Lonely()
 		interval := rejoinInterval
 		if lonely {
-			interval = rejoinIntervalAlone
+			interval = time.Duration(alone)
 		}
 		t := time.NewTimer(interval - time.Since(last))
 		select {
@@ -141,24 +143,46 @@ func (g *Gossip) KeepJoined(ctx context.Context, c Company) {
 		case <-t.C:
 		}
 		last = time.Now()
-		g.rejoin(ctx, c.Unreached())
+		alone = alone.next(g.rejoin(ctx, c.Unreached(), lonely))
 		g.among(lonely)
 	}
 }
 
+// aloneFor is how long a lonely node waits before it contacts its seeds again. It
+// waits the longer the more often one has answered: who answers and is not in view
+// has enough to do.
+type aloneFor time.Duration
+
+func (a aloneFor) next(answered bool) aloneFor {
+	if !answered {
+		return aloneFor(rejoinIntervalAlone)
+	}
+	return min(2*a, aloneFor(rejoinAloneMost))
+}
+
 // rejoin contacts the seeds and the servers that are not reached at the same time:
-// who does not answer takes a whole timeout.
-func (g *Gossip) rejoin(ctx context.Context, unreached map[string]string) {
+// who does not answer takes a whole timeout. A worker leaves out the seeds that it
+// hears: all that they know would be sent to each worker again and again. It returns
+// whether a seed answered.
+func (g *Gossip) rejoin(ctx context.Context, unreached map[string]string, lonely bool) (answered bool) {
 	var seeds sync.WaitGroup
 	seeds.Go(func() {
-		self := g.Self().GossipAddress
-		others := slices.DeleteFunc(slices.Clone(g.config.Seeds), func(seed string) bool { return seed == self })
-		if cause := g.contact(ctx, others); cause != "" {
+		self := g.Self()
+		known := map[string]bool{self.GossipAddress: true}
+		if self.Role == RoleWorker && !lonely {
+			for _, m := range g.Members() {
+				known[m.GossipAddress] = true
+			}
+		}
+		others := slices.DeleteFunc(slices.Clone(g.config.Seeds), func(seed string) bool { return known[seed] })
+		cause := g.contact(ctx, others)
+		if answered = cause == "" && len(others) > 0; !answered {
 			g.config.Logger.Debug("rejoin " + cause)
 		}
 	})
 	g.ContactLost(ctx, unreached)
 	seeds.Wait()
+	return answered
 }
 
 // Introduce exchanges all news with a process of which this node has not heard, if

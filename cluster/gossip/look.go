@@ -154,10 +154,13 @@ func (l *lookout) refuses(address string) bool {
 }
 
 // AskToLook asks the other servers to look at a member.
-func (g *Gossip) AskToLook(name string) {
+func (g *Gossip) AskToLook(name string) { g.toOtherServers(name, lookPrefix+name) }
+
+// toOtherServers sends a packet about a member to all servers that are not it.
+func (g *Gossip) toOtherServers(about, packet string) {
 	for _, m := range g.Members() {
-		if m.Role == RoleServer && m.Name != name && m.Name != g.Self().Name {
-			g.Packet(m.Name, m.GossipAddress, []byte(lookPrefix+name))
+		if m.Role == RoleServer && m.Name != about && m.Name != g.Self().Name {
+			g.Packet(m.Name, m.GossipAddress, []byte(packet))
 		}
 	}
 }

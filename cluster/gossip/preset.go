@@ -50,7 +50,9 @@ type Preset struct {
 	// GossipToTheDead goes on to tell the dead the news, so that a healed
 	// partition of less than this merges at once.
 	GossipToTheDead time.Duration
-	// PushPullInterval between exchanges of the whole state.
+	// PushPullInterval between exchanges of the whole state. A worker makes them
+	// workerPushPull times as seldom: it finds out by its questions for leases when it
+	// has missed something.
 	PushPullInterval time.Duration
 	// TCPTimeout of an exchange and of the fallback probe.
 	TCPTimeout time.Duration
@@ -71,13 +73,19 @@ func (p Preset) Lease() time.Duration {
 	return p.Suspicion(1) + p.RefuteTime
 }
 
-func (p Preset) memberlist() *memberlist.Config {
+// workerPushPull is that of Preset.PushPullInterval.
+const workerPushPull = 4
+
+func (p Preset) memberlist(role Role) *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.ProbeInterval, c.ProbeTimeout = p.ProbeInterval, p.ProbeTimeout
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = p.SuspicionMult, p.SuspicionMaxTimeoutMult
 	c.AwarenessMaxMultiplier, c.IndirectChecks = p.AwarenessMaxMultiplier, p.IndirectChecks
 	c.GossipInterval, c.GossipNodes, c.GossipToTheDeadTime = p.GossipInterval, p.GossipNodes, p.GossipToTheDead
 	c.PushPullInterval, c.TCPTimeout = p.PushPullInterval, p.TCPTimeout
+	if role == RoleWorker {
+		c.PushPullInterval *= workerPushPull
+	}
 	// Packets are small, and each would cost some 100 kB of tables.
 	c.EnableCompression = false
 	return c

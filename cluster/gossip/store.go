@@ -167,7 +167,7 @@ func (g *Gossip) among(lonely bool) {
 		g.config.Foreign(g.mismatch(*ready))
 	case forgot:
 		g.config.Logger.Warn("the store that this worker belonged to was in memory and is gone: it goes over to another one", "was", mine, "store", ready.Store)
-		_ = g.list.UpdateNode(ShowFor) // so that the others let it in
+		_ = g.update(ShowFor) // so that the others let it in
 	}
 }
 
@@ -176,8 +176,23 @@ var (
 	_ memberlist.MergeDelegate = delegate{}
 )
 
+// errNoUse refuses a worker at a worker.
+var errNoUse = errors.New("a worker has no use for other workers")
+
+// hasUseFor says whether this node wants to know a member (M7).
+func (g *Gossip) hasUseFor(m Member) bool {
+	self := g.Self()
+	return self.Role != RoleWorker || m.Role != RoleWorker || m.Name == self.Name
+}
+
 // NotifyAlive is called under memberlist's lock (M5).
-func (d delegate) NotifyAlive(n *memberlist.Node) error { return d.g.stores.meet(memberOf(n)) }
+func (d delegate) NotifyAlive(n *memberlist.Node) error {
+	m := memberOf(n)
+	if !d.g.hasUseFor(m) {
+		return errNoUse
+	}
+	return d.g.stores.meet(m)
+}
 
 // NotifyMerge refuses all that another node knows if one of its servers is of
 // another store.
@@ -187,7 +202,7 @@ func (d delegate) NotifyMerge(peers []*memberlist.Node) error {
 		if n.State != memberlist.StateAlive && n.State != memberlist.StateSuspect {
 			continue
 		}
-		if m := memberOf(n); d.g.stores.meet(m) != nil {
+		if m := memberOf(n); d.g.hasUseFor(m) && d.g.stores.meet(m) != nil {
 			refused = d.g.mismatch(m)
 		}
 	}

@@ -40,12 +40,16 @@ type entry struct {
 	appearance int
 	// returned: the name had been declared gone here.
 	returned bool
+	// silent: it was marked dead because nothing was heard from it (M6).
+	silent bool
 }
 
 // suspect is a member that has been declared dead a moment ago.
 type suspect struct {
 	since time.Time
 	timer *time.Timer
+	// heard: the member itself was, since then.
+	heard bool
 }
 
 // News is something that happened to a member.
@@ -162,7 +166,9 @@ func (t *table) updated(name, address string, meta []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e, dead := t.dead[name]; dead {
-		t.dead[name] = t.hear(name, address, meta, e.appearance)
+		said := t.hear(name, address, meta, e.appearance)
+		said.silent = e.silent
+		t.dead[name] = said
 		return
 	}
 	t.renew(name, address, meta)
@@ -196,6 +202,11 @@ func (t *table) expire(name string, s *suspect, due time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.suspects[name] != s {
+		return
+	}
+	if s.heard {
+		s.heard, s.since = false, time.Now()
+		s.timer.Reset(due)
 		return
 	}
 	if left := due - time.Since(s.since); left > 0 {
@@ -252,6 +263,22 @@ func (t *table) expectLeaving(name string) {
 func (t *table) markDead(name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.takeOut(name, false) {
+		return false
+	}
+	t.news = append(t.news, News{Name: name, What: Ended})
+	return true
+}
+
+// markSilent takes a worker out from which nothing is heard; false if it is out.
+func (t *table) markSilent(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.takeOut(name, true)
+}
+
+// takeOut marks a member dead.
+func (t *table) takeOut(name string, silent bool) bool {
 	e, live := t.live[name]
 	if !live {
 		return false
@@ -259,13 +286,38 @@ func (t *table) markDead(name string) bool {
 	if s, suspected := t.suspects[name]; suspected {
 		s.timer.Stop()
 	} else {
+		e.silent = silent
 		t.dead[name] = e
 		t.anyDead.Store(true)
 	}
-	t.news = append(t.news, News{Name: name, What: Ended})
 	_, leaving := t.leaving[name]
 	t.leave(name, leaving)
 	return true
+}
+
+// heard takes in that a member itself was heard, beside memberlist, and whether it
+// hears this node: then it refutes a verdict. It returns whether the member has to make
+// itself known: it is called dead or silent, or is not known.
+func (t *table) heard(name string, hears bool) (unknown bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s, suspected := t.suspects[name]; suspected {
+		s.heard = s.heard || hears
+		return true
+	}
+	_, live := t.live[name]
+	e, marked := t.dead[name]
+	return !live && (!marked || e.silent)
+}
+
+// isHere takes in that a member has heard that it is not known here. One that was
+// silent is back.
+func (t *table) isHere(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dead[name].silent {
+		t.bringBack(name)
+	}
 }
 
 func (t *table) forgetDead(name string) {
@@ -278,19 +330,24 @@ func (t *table) forgetDead(name string) {
 func (t *table) revive(name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, ok := t.dead[name]
-	if !ok {
+	if _, ok := t.dead[name]; !ok {
 		return false
 	}
+	t.bringBack(name)
+	return true
+}
+
+// bringBack makes a member live that was marked dead.
+func (t *table) bringBack(name string) {
+	e := t.dead[name]
 	t.forgetDead(name)
 	delete(t.gone, name)
 	t.appearances++
-	e.appearance, e.returned = t.appearances, true
+	e.appearance, e.returned, e.silent = t.appearances, true, false
 	e.member.ID = appearanceID(name, e.appearance)
 	t.live[name] = e
 	t.news = append(t.news, News{Name: name, What: Appeared})
 	t.wake()
-	return true
 }
 
 // isLive says whether a member is live, suspects included.

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// soonMax is how many questions of a worker without a lease come at four times the
+// usual pace.
+const soonMax = 8
+
 // Holder is a worker's side. Its methods are not safe for concurrent use; the
 // times that they take are of one monotonic clock.
 type Holder struct {
@@ -18,6 +22,8 @@ type Holder struct {
 	// time without one.
 	held bool
 	term uint64
+	// without are the questions since the last lease ended.
+	without int
 }
 
 // source is a server that may give leases.
@@ -33,6 +39,9 @@ type source struct {
 	// refused is the beginning of the newest look that found that nobody listens
 	// there; zero if it was found otherwise since.
 	refused time.Time
+	// lookAt is when the next look may begin, after pause: somebody listens there.
+	lookAt time.Time
+	pause  time.Duration
 }
 
 // NewHolder makes a Holder without a lease.
@@ -77,6 +86,9 @@ func (h *Holder) Replaced(server string) {
 // number.
 func (h *Holder) Ask(now time.Time) uint64 {
 	h.asked = now
+	if !h.held {
+		h.without++
+	}
 	return h.rounds.begin(now)
 }
 
@@ -90,9 +102,11 @@ func (h *Holder) Known() []string {
 	return out
 }
 
-// NextAsk is when the next question is due: soon without a lease.
+// NextAsk is when the next question is due: soon after a lease has ended. Servers
+// that have left some questions unanswered may have too many to answer, and are
+// asked at the usual pace.
 func (h *Holder) NextAsk() time.Time {
-	if h.held {
+	if h.held || h.without >= soonMax {
 		return h.asked.Add(h.cfg.Every())
 	}
 	return h.asked.Add(h.cfg.Every() / 4)
@@ -106,6 +120,7 @@ func (h *Holder) Granted(server string, seq uint64, valid time.Duration) {
 		return
 	}
 	s.until, s.heard = later(s.until, sent.Add(Discount(valid))), later(s.heard, sent)
+	s.lookAt, s.pause = time.Time{}, 0
 	if sent.After(s.refused) {
 		s.refused = time.Time{}
 	}
@@ -113,7 +128,9 @@ func (h *Holder) Granted(server string, seq uint64, valid time.Duration) {
 
 // Looks are servers that have left two questions unanswered, or never answered
 // one, while the end of the lease comes near: whether their processes have ended
-// is to be found out. When it is very near, one question is enough.
+// is to be found out. When it is very near, one question is enough. Looks at one
+// where somebody listens become seldomer: it may have too much to do, and each look
+// is a connection that it has to accept.
 func (h *Holder) Looks(now time.Time) []string {
 	left := h.Until().Sub(now)
 	if left > h.cfg.For/2 {
@@ -125,7 +142,7 @@ func (h *Holder) Looks(now time.Time) []string {
 	}
 	var out []string
 	for _, name := range h.Known() {
-		if now.Sub(h.servers[name].heard) > silent {
+		if s := h.servers[name]; now.Sub(s.heard) > silent && !now.Before(s.lookAt) {
 			out = append(out, name)
 		}
 	}
@@ -140,8 +157,11 @@ func (h *Holder) Looked(server string, began time.Time, refused bool) {
 	case s == nil:
 	case refused && began.After(s.heard):
 		s.refused = later(s.refused, began)
+		s.lookAt, s.pause = time.Time{}, 0
 	case !refused && began.After(s.refused):
 		s.refused = time.Time{}
+		s.pause = min(max(2*s.pause, h.cfg.Every()), h.cfg.For)
+		s.lookAt = began.Add(s.pause)
 	}
 }
 
@@ -174,6 +194,9 @@ func (h *Holder) Until() time.Time {
 func (h *Holder) Check(now time.Time) (held, changed bool) {
 	held = now.Before(h.Until())
 	changed = held != h.held
+	if held {
+		h.without = 0
+	}
 	if changed && (!held || h.term > 0) {
 		h.term++
 		// The servers are told at once: what they send under the term before is
@@ -189,3 +212,7 @@ func (h *Holder) Check(now time.Time) (held, changed bool) {
 // does not hear them know the term of the time without a lease, and what they
 // sent under it may have been on its way while its run went elsewhere.
 func (h *Holder) Term() uint64 { return h.term }
+
+// Held says that a term is of a lease, or of the time before the first one, and not
+// of a time without one.
+func Held(term uint64) bool { return term%2 == 0 }

@@ -53,7 +53,7 @@ func run(ctx context.Context, seeds int, only string) error {
 		return fmt.Errorf("the simulation fails with no rule broken: %s %w", failed, err)
 	}
 	var survived []string
-	for i, m := range slices.Concat(mutations, activationMutations, remoteMutations, scripted, quorumMutations) {
+	for i, m := range slices.Concat(mutations, activationMutations, remoteMutations, gossipMutations, scripted, quorumMutations) {
 		if !strings.Contains(m.name, only) {
 			continue
 		}
@@ -63,6 +63,8 @@ func run(ctx context.Context, seeds int, only string) error {
 			by = simulation(seeds)
 		case i < simulated+len(remoteMutations):
 			by = nodes
+		case i < simulated+len(remoteMutations)+len(gossipMutations):
+			by = crowds
 		}
 		caught, err := m.try(ctx, dir, by)
 		switch {
@@ -156,6 +158,9 @@ func simulation(seeds int) check {
 
 // nodes are tests of nodes on a network in memory.
 var nodes = check{[]string{"./cluster", "-run", "^(TestACutBetweenTwoNodes|TestNothingIsLostByACut|TestTheServerOfADetourDies|TestWhatIsNotPassedOn)$"}, failedTest}
+
+// crowds are tests of who hears whom, and of many workers on a network in memory.
+var crowds = check{[]string{"./cluster/gossip", "./cluster/lease", "./cluster", "-run", "^Test(Worker|Silent|Suspect|Server|Others|ManyWorkers|Questions|Looks).*"}, failedTest}
 
 func scripts(m mutation) check {
 	return check{[]string{"./" + filepath.Dir(m.changes[0].file), "-run", "^TestScripts$"}, failedScript}

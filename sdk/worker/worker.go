@@ -40,6 +40,11 @@ import (
 const stopSlack = 10 * time.Second
 
 // Worker serves workflows. Make it with New; each is run once.
+//
+// One that has nothing to do costs about 1 ms of CPU time a second, and 0.4 ms a
+// second at each server; and some 4 MB of memory where a hundred of them share a
+// process. A process may have many, each with an ID of its own. What one costs does
+// not grow with the number of workers in the cluster.
 type Worker struct {
 	config Config
 	// incarnation is a ULID: those of one id sort by the time of their start.
