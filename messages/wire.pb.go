@@ -772,7 +772,7 @@ type Queued struct {
 	// Attempts ahead of it and slots of the worker, for whoever asks why it waits.
 	Ahead int32 `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	Slots int32 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
-	// It waits for its turn: another suspect has it.
+	// It waits for its turn: suspects keep it from beginning.
 	Aside bool `protobuf:"varint,6,opt,name=aside,proto3" json:"aside,omitempty"`
 	// Slots that are held by functions which have not returned although their
 	// attempts are over, and how long the first of these has held its own.

@@ -40,9 +40,10 @@ type StepConfig struct {
 	// LostAttemptsMax is how often the step's worker may be lost under it until
 	// the step fails with ErrWorkerLost. Defaults to 5. A step that has lost
 	// half as many worker processes may be what ends them: a worker executes one
-	// such step at a time, calls it 200 ms after it has said so, and a further
-	// loss counts only if that was said. So a step that was merely at
-	// work beside the one to blame is not charged for it again and again.
+	// such step at a time, 2 s after the last start of another step and 10 s
+	// before the next, calls it 200 ms after it has said so, and a further loss
+	// counts only if that was said. So a step that was merely at work beside the
+	// one to blame is not charged for it again and again.
 	LostAttemptsMax int
 	// Labels of the step, beside those of the workflow. All rules of all steps
 	// apply when a sticky run is bound.

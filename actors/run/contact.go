@@ -23,7 +23,7 @@ type contact struct {
 	// queued at the worker, with so many ahead of so many slots.
 	queued       bool
 	ahead, slots int32
-	// aside: it waits for the turn of a suspect, not for a slot.
+	// aside: it waits for suspects, not for a slot.
 	aside bool
 	// held slots of these, by functions that do not return, since heldAt.
 	held   int32

@@ -75,7 +75,7 @@ func (m *Machine) busyUntil() (at time.Time, wants bool) {
 		if !m.contacts[i].queued || !st.StartedAt.IsZero() {
 			return at, false
 		}
-		if until := st.DispatchedAt.Add(patience); !wants || until.Before(at) {
+		if until := st.DispatchedAt.Add(m.patienceAt(i, patience)); !wants || until.Before(at) {
 			at, wants = until, true
 		}
 	}
@@ -83,6 +83,15 @@ func (m *Machine) busyUntil() (at time.Time, wants bool) {
 		at = m.leaving.moveRetryAt
 	}
 	return at, wants
+}
+
+// patienceAt is the patience with which an attempt waits. What waits for suspects, and
+// not for a slot, would only meet others elsewhere, and go round.
+func (m *Machine) patienceAt(i int, patience time.Duration) time.Duration {
+	if c := &m.contacts[i]; c.aside && !c.allHeld() {
+		return max(patience, messages.DefaultBusyPatience)
+	}
+	return patience
 }
 
 // slotsHeld says that the bound worker holds all its slots for functions that do

@@ -13,7 +13,8 @@ import (
 //	                    is not known that they were not
 //	from then on        the step is a suspect. Its worker executes one of these at a
 //	                    time, and says so before it calls the function. A loss counts
-//	                    if that was said: then it was the only suspect at work.
+//	                    if that was said: then it was the only suspect at work, and
+//	                    nothing else had just begun.
 //
 // So whoever ends its processes is soon alone in it, and what went down with it is
 // not charged again.
@@ -45,7 +46,10 @@ func (m *Machine) hadBegun(i int) bool {
 	return !c.queued && !st.suspect()
 }
 
-// awaitsTurn says what a suspect waits for that stands aside at its worker.
+// awaitsTurn says what an attempt waits for that suspects keep from beginning.
 func awaitsTurn(st *Step) string {
-	return fmt.Sprintf("its turn on worker %q: it has lost %d workers, and of such steps a worker executes one at a time", st.Worker.WorkerId, st.Downs)
+	if !st.suspect() {
+		return fmt.Sprintf("its turn on worker %q, which begins nothing beside a step that has lost workers and has just begun", st.Worker.WorkerId)
+	}
+	return fmt.Sprintf("its turn on worker %q: it has lost %d workers, and a worker executes one such step at a time, apart from what has just begun", st.Worker.WorkerId, st.Downs)
 }

@@ -83,6 +83,9 @@ func (c *Core) start(now time.Time, a *attempt) {
 	a.phase, a.started, a.newsAt = phaseRunning, now, now
 	c.takeSlot(a)
 	c.byID[a.id] = a
+	if !a.dispatch.Suspect {
+		c.suspects.lastStart = now
+	}
 	if timeout := executionTimeout(a.dispatch.ExecutionTimeoutMs); timeout > 0 {
 		a.limit, a.deadline = timeout, now.Add(timeout)
 	}
@@ -365,7 +368,7 @@ func (c *Core) mayGoOn(a *attempt) bool {
 // serve gives free slots to the queue.
 func (c *Core) serve(now time.Time) {
 	c.passTurn()
-	for c.taken < c.slots && c.queue.Len() > 0 && c.mayGoOn(c.queue.First()) {
+	for c.taken < c.slots && c.queue.Len() > 0 && c.mayGoOn(c.queue.First()) && !now.Before(c.suspects.apartUntil(c.queue.First())) {
 		a := c.queue.First()
 		c.dequeue(a)
 		if a.phase == phaseReturning {
@@ -399,7 +402,7 @@ func (a *attempt) running(now time.Time) int64 { return max(1, now.Sub(a.started
 func (c *Core) sendQueued(now time.Time, a *attempt) {
 	c.send(a.run.reply, a.run.id, &messages.Queued{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
-		Ahead: int32(c.ahead(a)), Slots: int32(c.slots), Aside: a.queueClass == classAside,
+		Ahead: int32(c.ahead(a)), Slots: int32(c.slots), Aside: a.queueClass == classAside || now.Before(c.suspects.apartUntil(a)),
 		HeldSlots: int32(len(c.held.functions)), HeldMs: c.held.longest(now).Milliseconds(),
 	})
 }

@@ -51,7 +51,7 @@ func (c *Core) checkW3() error {
 
 // checkW4: nothing is queued while a slot is free, and may be given away.
 func (c *Core) checkW4() error {
-	if c.queue.Len() > 0 && c.taken < c.slots && c.mayGoOn(c.queue.First()) {
+	if c.queue.Len() > 0 && c.taken < c.slots && c.mayGoOn(c.queue.First()) && c.apartDue().IsZero() {
 		return fmt.Errorf("W4: %d queued while %d of %d slots are taken", c.queue.Len(), c.taken, c.slots)
 	}
 	return nil

@@ -136,6 +136,7 @@ type Core struct {
 	lastOrder uint64
 	queue     heap.Heap[*attempt]
 	suspects  suspects
+	at        time.Time // of the newest input
 	held      heldSlots
 	taken     int // slots
 	unacked   int // ended attempts that are still sent
@@ -261,7 +262,7 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 			c.abandon(now, older, staleError(older, d))
 		}
 	}
-	if c.taken < c.slots && c.mayStart() && c.suspects.mayBegin(a) {
+	if c.taken < c.slots && c.mayStart() && c.mayBegin(now, a) {
 		c.start(now, a)
 		return
 	}
@@ -459,6 +460,7 @@ func (c *Core) begin() bool {
 }
 
 func (c *Core) end(now time.Time) []Action {
+	c.at = now
 	c.serve(now)
 	c.noteHeld(now)
 	c.settle(now)

@@ -27,7 +27,7 @@
 //	W3  a result is kept and sent again until it is acknowledged
 //	W4  nothing is queued while a slot is free, unless the results that are kept
 //	    are above ResultsBytesMax: then only what has begun goes on; or it is a
-//	    suspect, and it is not its turn
+//	    suspect, and it is not its turn; or it is kept apart from a suspect
 //	W5  the queue is served in order: steps that come back from waiting for a
 //	    child, then steps of runs bound here, then new runs; within the last
 //	    two by priority, then by the time they became ready

@@ -302,13 +302,14 @@ func (w *watched) check(t *rapid.T) {
 // finish lets every function return and every result be acknowledged: then
 // nothing may be left, and a drain ends.
 func (w *watched) finish() {
-	for len(w.functions) > 0 || len(w.results) > 0 {
+	for rounds := 0; len(w.functions) > 0 || len(w.results) > 0 || w.core.queue.Len() > 0 && rounds < 100; rounds++ {
 		for id := range w.functions {
 			w.ended(id, false)
 		}
 		for id := range w.results {
 			w.acked(id)
 		}
+		w.pass(SuspectApart)
 	}
 	w.check(w.t)
 	if n := w.core.queue.Len() + w.core.taken + w.core.Running() + w.core.Unacknowledged(); n > 0 {

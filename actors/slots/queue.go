@@ -72,7 +72,7 @@ func (c *Core) enqueue(a *attempt) {
 	switch {
 	case a.phase == phaseReturning:
 		a.queueClass = classReturning
-	case !c.suspects.mayBegin(a):
+	case !c.suspects.hasTurn(a):
 		a.queueClass = classAside
 		c.suspects.aside++
 	case a.dispatch.Bound:
@@ -163,7 +163,8 @@ func (c *Core) Next() time.Time {
 	if c.timers.Len() > 0 {
 		next = minTime(next, c.timers.First().due)
 	}
-	return minTime(minTime(minTime(next, c.drainDue()), c.askDue()), c.overheldDue())
+	next = minTime(minTime(next, c.drainDue()), c.askDue())
+	return minTime(minTime(next, c.overheldDue()), c.apartDue())
 }
 
 // minTime returns the earlier time; zero means none.

@@ -161,7 +161,7 @@ var mutations = []mutation{
 	{"worker: send a result only once", []change{{slotsGo,
 		"	c.send(Address{}, a.run.id, a.result)\n	a.resends++", "	a.resends++"}}},
 	{"worker: run more than the slots", []change{{slotsCoreGo,
-		"	if c.taken < c.slots && c.mayStart() && c.suspects", "	if c.taken <= c.slots && c.mayStart() && c.suspects"}}},
+		"	if c.taken < c.slots && c.mayStart() && c.mayBegin(", "	if c.taken <= c.slots && c.mayStart() && c.mayBegin("}}},
 	{"worker: start an attempt that was revoked", []change{{slotsGo,
 		"		r.setMark(step, number, 0, markWithdrawn)\n", ""}}},
 	{"placement: grant more than the slots", []change{{placeGo,
