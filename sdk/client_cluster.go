@@ -27,12 +27,14 @@ type Event struct {
 	ID string
 	// Runs that the event started, one for each workflow that it matches.
 	Runs []TriggeredRun
-	// Refused are the workflows that it matches and whose input schema its payload
-	// does not fit, by name. They start nothing; the others are not affected.
+	// Refused are the workflows that it matches and that start nothing, by name:
+	// its payload does not fit their input schema (ErrInvalidInput), they are
+	// retired (ErrWorkflowRetired), or no worker has served them for long
+	// (ErrWorkflowUnserved). The others are not affected.
 	Refused []RefusingWorkflow
 }
 
-// RefusingWorkflow is a workflow that refused the payload of an event.
+// RefusingWorkflow is a workflow that an event matches and starts nothing of.
 type RefusingWorkflow struct {
 	Workflow string
 	// Err says why, with a code.
