@@ -108,10 +108,6 @@ func FromContext(ctx context.Context) (Context, bool) {
 	return c, ok
 }
 
-// NewContext makes the Context of an attempt. Workers call it, and so may tests
-// of step functions.
-func NewContext(ctx context.Context, a *attempt.Attempt) Context { return newStepContext(ctx, a) }
-
 func newStepContext(ctx context.Context, a *attempt.Attempt) *stepContext {
 	return &stepContext{Context: ctx, attempt: a, spawned: make(map[string]int), calls: make(map[string]*callsOfName)}
 }

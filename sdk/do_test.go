@@ -12,11 +12,12 @@ import (
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 // stepWith is the context of an attempt that knows these records.
 func stepWith(ctx context.Context, e *fakeCalls) sdk.Context {
-	return sdk.NewContext(ctx, attemptOf("s", "", e))
+	return parts.NewContext(ctx, attemptOf("s", "", e)).(sdk.Context)
 }
 
 func TestDoCallsOnceAndForAll(t *testing.T) {
@@ -98,7 +99,7 @@ func TestDoRecordsAnErrorOnlyIfItIsFinal(t *testing.T) {
 // failureOf runs a step and returns its failure.
 func failureOf(t *testing.T, w *sdk.Workflow[int], step string) *messages.Failure {
 	t.Helper()
-	_, err := w.Functions()[step](t.Context(), attemptOf(step, "1", &fakeCalls{}))
+	_, err := parts.Functions(w)[step](t.Context(), attemptOf(step, "1", &fakeCalls{}))
 	return messages.ToFailure(err)
 }
 

@@ -90,6 +90,8 @@
 //	HeldKeysMax                 4,096       keys of shared local values that placement knows of a worker
 //	HandoffBytesMax             1 MiB       what the local state of a run is handed off as
 //
+// # Inside
+//
 // Data flow: Workflow → Definition (what the cluster keeps) and Functions (what
 // the worker actor calls) · Dispatch → input and parents' outputs decoded →
 // step function → output encoded → Result · Client → Connect API → Run.
@@ -102,6 +104,6 @@
 // on the order of spawns in the step alone; a call of the client is sent again
 // only if that cannot do its work twice.
 //
-// Imports only messages, messages/api, actors/attempt, actors/usercode and
-// cluster/backoff.
+// Imports only messages, messages/api, actors/attempt, actors/usercode,
+// cluster/backoff, cluster/inquire and sdk/internal/parts.
 package sdk

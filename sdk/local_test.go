@@ -10,6 +10,7 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 func bindNothing[In any](sdk.BindContext, In) (nothing, error) { return nothing{}, nil }
@@ -31,8 +32,8 @@ func TestDefinitionCarriesLocalState(t *testing.T) {
 	if !d.Steps[0].BuildsState || d.Steps[0].NeedsState || d.Steps[1].BuildsState || !d.Steps[1].NeedsState {
 		t.Errorf("steps %v", d.Steps)
 	}
-	if shared.Name() != "model" || len(w.Locals()) != 2 {
-		t.Errorf("locals %v", w.Locals())
+	if shared.Name() != "model" || len(parts.Locals(w)) != 2 {
+		t.Errorf("locals %v", parts.Locals(w))
 	}
 }
 
@@ -104,7 +105,7 @@ func TestLocalFunctionsHaveTheirTypes(t *testing.T) {
 		Release: func(p *point, why sdk.Why) error { return fmt.Errorf("%d %s", p.X, why) },
 		Handoff: func(_ context.Context, p *point) ([]byte, error) { return fmt.Append(nil, p.X), nil },
 	})
-	l := w.Locals()[0]
+	l := parts.Locals(w)[0]
 	d := attemptOf("s", `{"x":4}`, nil)
 	v, err := l.Bind(t.Context(), &attempt.Build{Dispatch: d.Dispatch, Worker: d.Worker, Key: "k", HandedOff: &messages.HandedState{Data: []byte("state")}})
 	if err != nil || said != "run1 gpu-1 k gpu-0 true state" {
@@ -126,11 +127,11 @@ func TestLocalFunctionsHaveTheirTypes(t *testing.T) {
 func TestLocalGetReturnsNil(t *testing.T) {
 	w := sdk.NewWorkflow[int]("w", sdk.WorkflowConfig{Sticky: sdk.Soft})
 	l := sdk.NewLocal(w, sdk.LocalConfig[error, int]{Bind: func(sdk.BindContext, int) (error, error) { return nil, nil }})
-	v, err := w.Locals()[0].Bind(t.Context(), &attempt.Build{Dispatch: &messages.Dispatch{}})
+	v, err := parts.Locals(w)[0].Bind(t.Context(), &attempt.Build{Dispatch: &messages.Dispatch{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := sdk.NewContext(t.Context(), attemptOf("s", "1", &fakeCalls{locals: map[string]any{"local": v}}))
+	ctx := parts.NewContext(t.Context(), attemptOf("s", "1", &fakeCalls{locals: map[string]any{"local": v}})).(sdk.Context)
 	if got, err := l.Get(ctx); got != nil || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -145,7 +146,7 @@ func (unreadable) Error() string { panic("no words") }
 func TestErrorThatCannotBeRead(t *testing.T) {
 	w := sdk.NewWorkflow[any]("w")
 	sdk.AddStep(w, "s", func(sdk.Context, any) (int, error) { return 0, unreadable{} })
-	_, err := w.Functions()["s"](t.Context(), attemptOf("s", "", nil))
+	_, err := parts.Functions(w)["s"](t.Context(), attemptOf("s", "", nil))
 	var got *messages.Error
 	const want = "a method of the error, a sdk_test.unreadable, panicked: no words"
 	if !errors.As(err, &got) || got.Code != messages.CodeUserError || got.Message != want || got.Stack == "" {
@@ -168,7 +169,7 @@ func TestStateErrorsKeepTheirCodes(t *testing.T) {
 	} {
 		w := sdk.NewWorkflow[any]("w")
 		sdk.AddStep(w, "s", func(sdk.Context, any) (int, error) { return 0, tc.err })
-		_, err := w.Functions()["s"](t.Context(), attemptOf("s", "", nil))
+		_, err := parts.Functions(w)["s"](t.Context(), attemptOf("s", "", nil))
 		var got *messages.Error
 		if !errors.As(err, &got) || got.Code != tc.want.Code || tc.want.Message != "" && got.Message != tc.want.Message ||
 			got.Stack != tc.want.Stack || got.Final != tc.want.Final {

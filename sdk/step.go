@@ -84,7 +84,7 @@ func AddStep[In, Out any](w *Workflow[In], name string, fn func(ctx Context, in 
 		wf.faultf("step %q: the function is nil", name)
 	} else {
 		s.function = func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
-			return execute(NewContext(ctx, a), a.Dispatch.GetInput(), fn)
+			return execute(newStepContext(ctx, a), a.Dispatch.GetInput(), fn)
 		}
 	}
 	out := reflect.TypeFor[Out]()

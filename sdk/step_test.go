@@ -12,6 +12,7 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 // fakeCalls answers spawns by key and waits by id.
@@ -95,7 +96,7 @@ type point struct {
 func TestStepFunctionDecodesAndEncodes(t *testing.T) {
 	w := sdk.NewWorkflow[point]("w")
 	sdk.AddStep(w, "double", func(_ sdk.Context, in point) (point, error) { return point{2 * in.X}, nil })
-	out, err := w.Functions()["double"](t.Context(), attemptOf("double", `{"x":21}`, nil))
+	out, err := parts.Functions(w)["double"](t.Context(), attemptOf("double", `{"x":21}`, nil))
 	if err != nil || string(out) != `{"x":42}` {
 		t.Errorf("%s, %v", out, err)
 	}
@@ -117,7 +118,7 @@ func TestStepContext(t *testing.T) {
 		return fmt.Sprint(ctx.RunID(), ctx.Workflow(), ctx.Step(), ctx.Attempt(), ctx.WorkerID(), ctx.WorkerLabels(), ctx.Metadata(), ctx.ParentRun(), ctx.Binding()), nil
 	})
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	out, err := w.Functions()["look"](sdk.WithLogger(t.Context(), logger), attemptOf("look", "", nil))
+	out, err := parts.Functions(w)["look"](sdk.WithLogger(t.Context(), logger), attemptOf("look", "", nil))
 	want := `"run1wlook2gpu-1map[gpu:a100] map[user:ada]run0{3 true worker lost gpu-0 false false}"`
 	if err != nil || string(out) != want {
 		t.Errorf("%s, %v", out, err)
@@ -150,7 +151,7 @@ func TestErrorsOfSteps(t *testing.T) {
 	} {
 		w := sdk.NewWorkflow[int]("w")
 		sdk.AddStep(w, "fail", func(sdk.Context, int) (int, error) { return 0, tc.err })
-		_, err := w.Functions()["fail"](t.Context(), attemptOf("fail", "1", nil))
+		_, err := parts.Functions(w)["fail"](t.Context(), attemptOf("fail", "1", nil))
 		f := messages.ToFailure(err)
 		if f.GetCode() != string(tc.code) || f.GetFinal() != tc.final || f.GetMessage() != tc.err.Error() || !errors.Is(err, tc.err) {
 			t.Errorf("%s: %v", tc.name, f)
@@ -165,7 +166,7 @@ func TestInputAndOutputThatDoNotFitAreFinal(t *testing.T) {
 	w := sdk.NewWorkflow[point]("w")
 	sdk.AddStep(w, "s", func(_ sdk.Context, in point) (any, error) { return func() {}, nil })
 	for input, code := range map[string]messages.Code{`{"x":"no"}`: messages.CodeInvalidInput, `{"x":1}`: messages.CodeInvalidOutput} {
-		_, err := w.Functions()["s"](t.Context(), attemptOf("s", input, nil))
+		_, err := parts.Functions(w)["s"](t.Context(), attemptOf("s", input, nil))
 		if f := messages.ToFailure(err); f.GetCode() != string(code) || !f.GetFinal() {
 			t.Errorf("input %s: %v", input, f)
 		}
@@ -194,7 +195,7 @@ func TestOutputOfParents(t *testing.T) {
 	}, sdk.StepConfig{Parents: sdk.Steps(load)})
 	a := attemptOf("use", "1", nil)
 	a.Dispatch.Parents = map[string][]byte{"load": []byte(`{"x":7}`)}
-	out, err := w.Functions()["use"](t.Context(), a)
+	out, err := parts.Functions(w)["use"](t.Context(), a)
 	if err != nil || string(out) != "7" {
 		t.Errorf("%s, %v", out, err)
 	}
@@ -202,7 +203,7 @@ func TestOutputOfParents(t *testing.T) {
 		t.Errorf("outside of a step: %v", err)
 	}
 	a.Dispatch.Parents["load"] = []byte(`"text"`)
-	if _, err := w.Functions()["use"](t.Context(), a); err == nil || !strings.Contains(err.Error(), `the output of step "load"`) {
+	if _, err := parts.Functions(w)["use"](t.Context(), a); err == nil || !strings.Contains(err.Error(), `the output of step "load"`) {
 		t.Errorf("an output of another type: %v", err)
 	}
 }
@@ -216,7 +217,7 @@ func TestSpawn(t *testing.T) {
 		ended:   &messages.RunEnded{Status: sdk.Succeeded},
 		outputs: map[string][]byte{"first": []byte(`{}`), "last": []byte(`{"x":5}`)},
 	}
-	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
+	ctx := parts.NewContext(t.Context(), attemptOf("spawner", "", e)).(sdk.Context)
 	a, err := child.Spawn(ctx, point{1}, &sdk.SpawnOptions{Sticky: true, OnParentEnd: sdk.LeaveChild, AnewIfFailed: true, Priority: sdk.High, Metadata: map[string]string{"a": "b"}})
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +256,7 @@ func TestSpawn(t *testing.T) {
 func TestSpawnRefused(t *testing.T) {
 	child := sdk.NewWorkflow[any]("child")
 	e := &fakeCalls{refuse: messages.Errorf(messages.CodeChildNotSticky, "workflow child is not sticky")}
-	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
+	ctx := parts.NewContext(t.Context(), attemptOf("spawner", "", e)).(sdk.Context)
 	if _, err := child.Spawn(ctx, 1, &sdk.SpawnOptions{Sticky: true}); !errors.Is(err, sdk.ErrChildNotSticky) {
 		t.Error(err)
 	}
@@ -288,7 +289,7 @@ func TestFailedChild(t *testing.T) {
 			Code: string(messages.CodeScheduleTimeout), Message: `step "right": no worker`}},
 		outputs: map[string][]byte{"left": []byte("9")},
 	}
-	ctx := sdk.NewContext(t.Context(), attemptOf("spawner", "", e))
+	ctx := parts.NewContext(t.Context(), attemptOf("spawner", "", e)).(sdk.Context)
 	ref, err := child.Spawn(ctx, 1)
 	if err != nil {
 		t.Fatal(err)

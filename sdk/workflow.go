@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 // Sticky is the affinity of a workflow's runs to the worker that holds their
@@ -96,10 +98,14 @@ type AnyWorkflow interface {
 	Validate() error
 	// Definition returns what the cluster keeps, or the error of Validate.
 	Definition() (*messages.WorkflowDefinition, error)
-	// Functions returns the step functions by name.
-	Functions() map[string]attempt.Function
-	// Locals returns the local state that was declared for the workflow.
-	Locals() []*attempt.Local
+	functions() map[string]attempt.Function
+	locals() []*attempt.Local
+}
+
+func init() {
+	parts.Functions = func(w any) map[string]attempt.Function { return w.(AnyWorkflow).functions() }
+	parts.Locals = func(w any) []*attempt.Local { return w.(AnyWorkflow).locals() }
+	parts.NewContext = func(ctx context.Context, a *attempt.Attempt) context.Context { return newStepContext(ctx, a) }
 }
 
 // NewWorkflow starts the definition of a workflow. In is anything that
@@ -132,8 +138,7 @@ func (w *Workflow[In]) Definition() (*messages.WorkflowDefinition, error) {
 	return w.erased().definition()
 }
 
-// Functions returns the step functions by name, as the worker actor calls them.
-func (w *Workflow[In]) Functions() map[string]attempt.Function {
+func (w *Workflow[In]) functions() map[string]attempt.Function {
 	functions := make(map[string]attempt.Function, len(w.erased().steps))
 	for _, s := range w.erased().steps {
 		if s.function != nil {
@@ -143,9 +148,7 @@ func (w *Workflow[In]) Functions() map[string]attempt.Function {
 	return functions
 }
 
-// Locals returns the local state that was declared for the workflow, as the
-// worker keeps it.
-func (w *Workflow[In]) Locals() []*attempt.Local { return slices.Clone(w.erased().locals) }
+func (w *Workflow[In]) locals() []*attempt.Local { return slices.Clone(w.erased().locals) }
 
 // erased returns the definition without its type; for a workflow that
 // NewWorkflow did not make, one that does not validate.

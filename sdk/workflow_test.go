@@ -10,6 +10,7 @@ import (
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 type nothing = struct{}
@@ -54,8 +55,8 @@ func TestDefinitionCarriesTheConfig(t *testing.T) {
 	if messages.HashDefinition(d) != messages.HashDefinition(again) {
 		t.Error("the same workflow has two hashes")
 	}
-	if len(w.Functions()) != 2 {
-		t.Errorf("functions: %v", w.Functions())
+	if len(parts.Functions(w)) != 2 {
+		t.Errorf("functions: %v", parts.Functions(w))
 	}
 }
 
@@ -101,7 +102,7 @@ func TestWorkflowsThatWereNotMadeDoNotPanic(t *testing.T) {
 		if err := w.Validate(); err == nil || !strings.Contains(err.Error(), "was not made by NewWorkflow") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if w.Name() != "" || len(w.Functions()) != 0 {
+		if w.Name() != "" || len(parts.Functions(w)) != 0 {
 			t.Errorf("%s: has a name or functions", name)
 		}
 	}

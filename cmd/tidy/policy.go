@@ -76,8 +76,9 @@ var policy = []layer{
 	{"actors/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
 
 	// What users write against.
-	{"sdk", []string{"cluster/inquire", "messages/...", "actors/attempt", "actors/usercode"}, shell},
-	{"sdk/worker", []string{"sdk", "actors/...", "cluster", "messages/..."}, shell},
+	{"sdk/internal/parts", []string{"actors/attempt"}, shell},
+	{"sdk", []string{"sdk/internal/parts", "cluster/inquire", "messages/...", "actors/attempt", "actors/usercode"}, shell},
+	{"sdk/worker", []string{"sdk", "sdk/internal/parts", "actors/...", "cluster", "messages/..."}, shell},
 	{"sdk/sdktest", []string{"sdk/...", "actors/...", "cluster/...", "messages/..."}, shell},
 
 	// The product; the laboratory is all other commands.

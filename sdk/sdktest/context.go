@@ -8,6 +8,7 @@ import (
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 // Attempt describes the execution of a step that a test makes up. The zero
@@ -69,9 +70,10 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sdk.NewContext(ctx, &attempt.Attempt{
+	made := parts.NewContext(ctx, &attempt.Attempt{
 		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Calls: noCalls{a.Locals, recorded},
-	}), nil
+	})
+	return made.(sdk.Context), nil
 }
 
 // callID names a call within a step.

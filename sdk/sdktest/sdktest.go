@@ -12,6 +12,8 @@
 //
 // Context is for the test of a step function alone, without an engine.
 //
+// # Inside
+//
 // Data flow: Config → node.Start on free ports of loopback → workers join →
 // client.
 //

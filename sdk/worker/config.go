@@ -17,6 +17,7 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
 // Hooks is told what happens at a worker.
@@ -224,8 +225,8 @@ func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefin
 			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is of pool %q, the worker of pool %q", d.GetName(), pool, c.Pool))
 		}
 		definitions = append(definitions, d)
-		functions[d.GetName()] = c.withLogger(w.Functions())
-		if kept := w.Locals(); len(kept) > 0 {
+		functions[d.GetName()] = c.withLogger(parts.Functions(w))
+		if kept := parts.Locals(w); len(kept) > 0 {
 			locals[d.GetName()] = c.localsWithLogger(kept)
 		}
 	}

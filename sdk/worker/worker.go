@@ -2,6 +2,8 @@
 // member, registers its workflows, and calls the step functions of the attempts
 // that runs send to it.
 //
+// # Inside
+//
 // Data flow: Config, by hand or from ConfigFromEnv, and workflows → New → Run:
 // cluster.Node joins → the worker actor is admitted by placement → attempts →
 // results, kept until their runs have them → drain when the context ends →
