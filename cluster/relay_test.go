@@ -19,9 +19,9 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// detourWithin is the longest that messages wait for another way: for 0.1 s it is
-// not asked, for 0.6 s not answered, then the direct way has 0.3 s, and so has that
-// of the other side back.
+// detourWithin is the longest that messages wait for another way: for 0.6 s nothing
+// is answered, then the direct way has 0.3 s, and the way back may be sought as long
+// in part.
 const detourWithin = 1500 * time.Millisecond
 
 // quartet is a worker and three servers.

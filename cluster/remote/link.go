@@ -208,16 +208,12 @@ func (l *link) listen() {
 // another one is used.
 const directTries = 3
 
-// mind looks for another way when this one is silent, or suspected to be cut.
+// mind looks for another way when this one is silent.
 func (l *link) mind() {
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-l.peer.doubted:
-			if l.by != "" {
-				continue
-			}
 		case <-l.silence.C:
 			if !l.waiting.Load() {
 				continue

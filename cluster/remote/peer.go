@@ -25,9 +25,8 @@ type peer struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
-	// anew asks for another try of a connection that is being made, doubted for
-	// another way unless the direct one leads there.
-	anew, doubted chan struct{}
+	// anew asks for another try of a connection that is being made.
+	anew chan struct{}
 
 	box outbox
 	// unanswered and by, the server that passes on, are the goroutine's.
@@ -36,7 +35,7 @@ type peer struct {
 }
 
 func newPeer(r *Remote, address string) *peer {
-	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), doubted: make(chan struct{}, 1), box: newOutbox()}
+	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), box: newOutbox()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	go p.run()
 	return p
@@ -95,14 +94,9 @@ func (p *peer) converse() (connected bool, _ error) {
 }
 
 // connectAnew drops the try to connect that is under way, if one is, for another.
-func (p *peer) connectAnew() { poke(p.anew) }
-
-// doubt has another way sought unless the direct one leads there.
-func (p *peer) doubt() { poke(p.doubted) }
-
-func poke(signal chan struct{}) {
+func (p *peer) connectAnew() {
 	select {
-	case signal <- struct{}{}:
+	case p.anew <- struct{}{}:
 	default:
 	}
 }

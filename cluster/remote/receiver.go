@@ -59,9 +59,7 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 // greet tells the peer the name of this process, and whether it has heard of the
 // peer.
 func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
-	if header(stream, relayedByHeader) != "" {
-		s.r.doubt(of.GetAddress())
-	} else {
+	if header(stream, relayedByHeader) == "" {
 		s.r.Reached(of.GetAddress())
 	}
 	if !s.r.known.Knows(of.GetSystemId()) {

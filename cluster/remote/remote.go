@@ -17,8 +17,9 @@
 //   - W4. Nothing that a peer sends ends the process. Each message is checked by
 //     messages.CheckFields before an actor sees it.
 //   - W5. Each peer's queue is bounded in bytes.
-//   - W6. A cut between two nodes holds up what they send to each other for 5 times
-//     Config.Patience at most, if both reach one other server.
+//   - W6. A cut between two nodes holds up what one sends to the other for 3 times
+//     Config.Patience at most, if both reach one other server; a question and its
+//     answer for twice as long.
 //
 // # Cuts
 //
@@ -27,9 +28,9 @@
 //
 //   - A peer asks the other side for a sign that it has what was sent, a third of the
 //     patience after it was sent. A link that is idle carries no questions.
-//   - A link that gives no sign for twice the patience is suspected. So is the direct
-//     one to a node whose messages come by a server: a cut breaks connections both
-//     ways, also if it loses packets only one way.
+//   - A link that gives no sign for twice the patience is suspected. A cut breaks
+//     connections both ways, also if it loses packets only one way, so each side
+//     finds it out by itself.
 //   - A suspected link is compared with a new direct one. If that does not lead there
 //     within the patience either, other servers are asked to pass on, and the first
 //     by which the other side itself answers is used. None does for a process that
@@ -307,17 +308,6 @@ func (r *Remote) Detours() int { return int(r.detours.Load()) }
 
 // Relaying is how many streams between others this node passes on.
 func (r *Remote) Relaying() int { return int(r.relaying.Load()) }
-
-// doubt says that the process at an address does not reach this one directly. A
-// connection that is cut is so both ways.
-func (r *Remote) doubt(address string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.refused, address)
-	if p, ok := r.peers[address]; ok {
-		p.doubt()
-	}
-}
 
 // Reached says that something came from an address: a connection to it that is
 // still being made is made anew, for its packets may be lost, and the next ones

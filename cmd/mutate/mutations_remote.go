@@ -1,11 +1,10 @@
 package main
 
 const (
-	peerGo     = "cluster/remote/peer.go"
-	linkGo     = "cluster/remote/link.go"
-	searchGo   = "cluster/remote/search.go"
-	relayGo    = "cluster/remote/relay.go"
-	receiverGo = "cluster/remote/receiver.go"
+	peerGo   = "cluster/remote/peer.go"
+	linkGo   = "cluster/remote/link.go"
+	searchGo = "cluster/remote/search.go"
+	relayGo  = "cluster/remote/relay.go"
 )
 
 // remoteMutations break rules of messages between nodes. The simulation has a model
@@ -21,8 +20,6 @@ var remoteMutations = []mutation{
 		"	if l.by == \"\" || p.ctx.Err() != nil ", "	if l.by != p.address || p.ctx.Err() != nil "}}},
 	{"remote: seek no other way before the direct one has failed", []change{{searchGo,
 		"detours: time.NewTimer(p.r.patience)", "detours: time.NewTimer(connectTime)"}}},
-	{"remote: trust the direct way to who comes by a server", []change{{receiverGo,
-		"		s.r.doubt(of.GetAddress())\n", "		s.r.Reached(of.GetAddress())\n"}}},
 	{"remote: pass on to who is no member", []change{{relayGo,
 		" || !r.known.PassesOn(to) {", " {"}}},
 	{"remote: pass on what was passed on", []change{{relayGo,
