@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
@@ -207,25 +208,29 @@ func (p *peer) tellWay(by string) {
 // encodeBatch names each type and actor of the batch once. It returns the bytes of
 // the messages too.
 func encodeBatch(batch []outgoing) (_ *remote.RemoteMessage, size int) {
-	b := &remote.MessageBatch{Envelopes: make([]*remote.MessageEnvelope, 0, len(batch))}
-	types, targets, senders := map[string]int32{}, map[string]int32{}, map[string]int32{}
-	for _, o := range batch {
+	type process struct{ address, id string }
+	b := &remote.MessageBatch{Envelopes: make([]*remote.MessageEnvelope, len(batch))}
+	envelopes := make([]remote.MessageEnvelope, len(batch))
+	targets, senders := map[string]int32{}, map[process]int32{}
+	for i, o := range batch {
 		size += len(o.data)
-		typeID, ok := types[o.typeName]
-		if !ok {
-			typeID = int32(len(b.TypeNames))
-			types[o.typeName] = typeID
+		e := &envelopes[i]
+		b.Envelopes[i], e.MessageData, e.TargetRequestId = e, o.data, o.target.RequestId
+		// There are few types.
+		typeID := slices.Index(b.TypeNames, o.typeName)
+		if typeID < 0 {
+			typeID = len(b.TypeNames)
 			b.TypeNames = append(b.TypeNames, o.typeName)
 		}
-		target, ok := targets[o.target.Id]
-		if !ok {
-			target = int32(len(b.Targets))
-			targets[o.target.Id] = target
+		e.TypeId = int32(typeID)
+		var ok bool
+		if e.Target, ok = targets[o.target.Id]; !ok {
+			e.Target = int32(len(b.Targets))
+			targets[o.target.Id] = e.Target
 			b.Targets = append(b.Targets, &actor.PID{Address: o.target.Address, Id: o.target.Id})
 		}
-		e := &remote.MessageEnvelope{TypeId: typeID, MessageData: o.data, Target: target, TargetRequestId: o.target.RequestId}
 		if o.sender != nil {
-			key := o.sender.Address + "/" + o.sender.Id
+			key := process{o.sender.Address, o.sender.Id}
 			// Counted from 1: 0 is no sender.
 			if e.Sender, ok = senders[key]; !ok {
 				b.Senders = append(b.Senders, &actor.PID{Address: o.sender.Address, Id: o.sender.Id})
@@ -237,7 +242,6 @@ func encodeBatch(batch []outgoing) (_ *remote.RemoteMessage, size int) {
 		if o.header != nil {
 			e.MessageHeader = &remote.MessageHeader{HeaderData: o.header}
 		}
-		b.Envelopes = append(b.Envelopes, e)
 	}
 	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: b}}, size
 }
