@@ -3785,7 +3785,11 @@ type StartRun struct {
 	// The run was canceled before its start came, which may still come, however
 	// late, and without which its input is not known: one that is there is
 	// canceled, one that is not is recorded as canceled before its first step.
-	Cancel        *CancelRequested `protobuf:"bytes,3,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	Cancel *CancelRequested `protobuf:"bytes,3,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	// A message that the run has either way: it is started with it, or gets it as by
+	// SignalRun. Then the start is for a run that is not there alone: its input is not
+	// compared.
+	Signal        *SignalRun `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3837,6 +3841,13 @@ func (x *StartRun) GetStart() *RunStarted {
 func (x *StartRun) GetCancel() *CancelRequested {
 	if x != nil {
 		return x.Cancel
+	}
+	return nil
+}
+
+func (x *StartRun) GetSignal() *SignalRun {
+	if x != nil {
+		return x.Signal
 	}
 	return nil
 }
@@ -5498,11 +5509,12 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12%\n" +
 	"\x0eby_incarnation\x18\x03 \x01(\tR\rbyIncarnation\x12\x1d\n" +
 	"\n" +
-	"by_address\x18\x04 \x01(\tR\tbyAddress\"\x82\x01\n" +
+	"by_address\x18\x04 \x01(\tR\tbyAddress\"\xb0\x01\n" +
 	"\bStartRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12+\n" +
 	"\x05start\x18\x02 \x01(\v2\x15.limpet.v1.RunStartedR\x05start\x122\n" +
-	"\x06cancel\x18\x03 \x01(\v2\x1a.limpet.v1.CancelRequestedR\x06cancel\"4\n" +
+	"\x06cancel\x18\x03 \x01(\v2\x1a.limpet.v1.CancelRequestedR\x06cancel\x12,\n" +
+	"\x06signal\x18\x04 \x01(\v2\x14.limpet.v1.SignalRunR\x06signal\"4\n" +
 	"\tStartRuns\x12'\n" +
 	"\x04runs\x18\x01 \x03(\v2\x13.limpet.v1.StartRunR\x04runs\">\n" +
 	"\x0eStartRunsReply\x12,\n" +
@@ -5743,20 +5755,21 @@ var file_wire_proto_depIdxs = []int32{
 	83, // 34: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
 	84, // 35: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
 	85, // 36: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	47, // 37: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	50, // 38: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	76, // 39: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	76, // 40: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	57, // 41: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	86, // 42: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	76, // 43: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	87, // 44: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	76, // 45: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	52, // 37: limpet.v1.StartRun.signal:type_name -> limpet.v1.SignalRun
+	47, // 38: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	50, // 39: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	76, // 40: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	76, // 41: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	57, // 42: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	86, // 43: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	76, // 44: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	87, // 45: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	76, // 46: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }

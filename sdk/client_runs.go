@@ -35,6 +35,20 @@ type StartOptions struct {
 	// Metadata is kept with the run and shown to its steps: at most 64 entries,
 	// 16 KiB together; the keys are names, the values UTF-8.
 	Metadata map[string]string
+	// Signal is a message that the run has either way: a run that is there under the
+	// IdempotencyKey gets it, as by Run.Signal, and its input is not compared; else
+	// the run is started with it. Either is one entry of the history: no run ends in
+	// between. Needs an IdempotencyKey. ErrRunFinished if the run under the key has
+	// ended, unless it has the message already.
+	Signal *Signal
+}
+
+// Signal is a message for the mailbox of a run.
+type Signal struct {
+	Name string
+	// Payload is anything that encoding/json can encode.
+	Payload any
+	SignalOptions
 }
 
 // Run is a run as its client knows it.
@@ -129,10 +143,20 @@ func (c *Client) Start(ctx context.Context, workflow string, input any, options 
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.startRun(ctx, &api.StartRunRequest{
+	req := &api.StartRunRequest{
 		Workflow: workflow, Input: data, IdempotencyKey: opts.IdempotencyKey,
 		Priority: int32(opts.Priority), Metadata: opts.Metadata,
-	})
+	}
+	if s := opts.Signal; s != nil {
+		req.SignalName, req.SignalMessageId = s.Name, s.ID
+		if err := messages.CheckName("the name of a signal", s.Name); err != nil {
+			return nil, err
+		}
+		if req.SignalPayload, err = encodeSignal(s.Name, s.Payload); err != nil {
+			return nil, err
+		}
+	}
+	res, err := c.startRun(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -203,15 +227,20 @@ func (r *Run) Signal(ctx context.Context, name string, payload any, options ...*
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(payload)
+	data, err := encodeSignal(name, payload)
 	if err != nil {
-		return messages.Errorf(messages.CodeInvalidInput, "the payload of signal %q does not encode as JSON: %w", name, err)
-	}
-	if err := messages.CheckPayload("the payload of signal "+name, data); err != nil {
 		return err
 	}
 	_, err = r.client.signalRun(ctx, &api.SignalRunRequest{RunId: r.id, Name: name, Payload: data, MessageId: opts.ID})
 	return err
+}
+
+func encodeSignal(name string, payload any) ([]byte, error) {
+	data, err := json.Marshal(payload)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInvalidInput, "the payload of signal %q does not encode as JSON: %w", name, err)
+	}
+	return data, messages.CheckPayload("the payload of signal "+name, data)
 }
 
 // Replay runs the named steps of an ended run, and what descends from them,

@@ -45,6 +45,9 @@ func (s service) StartRun(ctx context.Context, req *connect.Request[api.StartRun
 
 func (c *Client) startRun(ctx context.Context, req *api.StartRunRequest) (*api.StartRunResponse, error) {
 	drawn := drawRunID(req)
+	if req.GetSignalName() != "" && req.GetSignalMessageId() == "" {
+		req.SignalMessageId = messages.NewRequestID()
+	}
 	res, err := call(ctx, c, shortCall, apiconnect.LimpetServiceClient.StartRun, req)
 	if drawn && res != nil {
 		// It was this very call that started it.

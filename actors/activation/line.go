@@ -51,7 +51,7 @@ func (h *Host) lineNamed(name int64) *line {
 // lineOfStart is the line of a run that is about to be started, and as far as is
 // known was not; nil if it stands in none.
 func (h *Host) lineOfStart(s *Starting) *line {
-	if s.stored || s.Message.Cancel != nil {
+	if s.stored || s.Message.Cancel != nil || s.Message.Signal != nil {
 		return nil
 	}
 	name := run.LineOf(s.Def, s.Message.Start)

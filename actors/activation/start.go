@@ -52,7 +52,7 @@ func (h *Host) start(s *Starting, now time.Time) {
 			h.join(a, l)
 		}
 	}
-	h.tell(a, run.Start{Started: s.Message.Start, Cancel: s.Message.Cancel, Token: s}, nil)
+	h.tell(a, run.Start{Started: s.Message.Start, Cancel: s.Message.Cancel, Signal: s.Message.Signal, Token: s}, nil)
 }
 
 // Answered turns the machine's reply into that of the start; nil if the start is

@@ -466,6 +466,26 @@ func TestCommands(t *testing.T) {
 			t.Errorf("signal: got %v, want %s", err, want)
 		}
 	}
+	withSignal := func(change func(*api.StartRunRequest)) *api.StartRunRequest {
+		r := &api.StartRunRequest{Workflow: "free", IdempotencyKey: "k", SignalName: "ok", SignalPayload: []byte("1")}
+		change(r)
+		return r
+	}
+	for want, req := range map[messages.Code]*api.StartRunRequest{
+		"":                           withSignal(func(*api.StartRunRequest) {}),
+		messages.CodeInvalidArgument: withSignal(func(r *api.StartRunRequest) { r.IdempotencyKey = "" }),
+		messages.CodeInvalidInput:    withSignal(func(r *api.StartRunRequest) { r.SignalPayload = []byte("{") }),
+	} {
+		if _, err := c.StartRun(ctx, connect.NewRequest(req)); codeOf(err) != want {
+			t.Errorf("start with a signal: got %v, want %q", err, want)
+		}
+	}
+	if _, err := c.StartRun(ctx, connect.NewRequest(withSignal(func(r *api.StartRunRequest) { r.SignalName = "" }))); codeOf(err) != messages.CodeInvalidArgument {
+		t.Errorf("a signal without a name: %v", err)
+	}
+	if _, err := c.StartRuns(ctx, connect.NewRequest(&api.StartRunsRequest{Runs: []*api.StartRunRequest{withSignal(func(*api.StartRunRequest) {})}})); codeOf(err) != messages.CodeInvalidArgument {
+		t.Errorf("a signal in a bulk call: %v", err)
+	}
 	if codeOf(badStep) != messages.CodeInvalidArgument {
 		t.Errorf("empty step: %v", badStep)
 	}

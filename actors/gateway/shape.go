@@ -77,7 +77,10 @@ type shape struct {
 
 // payload is JSON in the place of a bytes field, of the run with the number if
 // the request is of several.
-type payload struct{ run, start, end int }
+type payload struct {
+	run, start, end int
+	field           protoreflect.Name
+}
 
 // shapeOf checks JSON before it is decoded: names of fields, and the entries of
 // lists and maps. It allocates only for payloads.
@@ -278,12 +281,12 @@ func (r *shapeReader) given(field protoreflect.FieldDescriptor, path string) err
 	if c == '"' || c == 'n' {
 		return nil
 	}
-	for _, p := range r.payloads[max(0, len(r.payloads)-1):] {
-		if p.run == r.run {
+	for _, p := range r.payloads[max(0, len(r.payloads)-2):] {
+		if p.run == r.run && p.field == field.Name() {
 			return messages.Errorf(messages.CodeInvalidArgument, "%s%s is given twice", path, field.Name())
 		}
 	}
-	r.payloads = append(r.payloads, payload{r.run, start, r.at})
+	r.payloads = append(r.payloads, payload{r.run, start, r.at, field.Name()})
 	return nil
 }
 
@@ -353,15 +356,23 @@ func (s *shape) putPayloads(m proto.Message) {
 		value := compact(bytes.Clone(s.data[p.start:p.end]))
 		switch m := m.(type) {
 		case *api.StartRunRequest:
-			m.Input = value
+			putStart(m, p.field, value)
 		case *api.StartRunsRequest:
-			m.Runs[p.run].Input = value
+			putStart(m.Runs[p.run], p.field, value)
 		case *api.PushEventRequest:
 			m.Payload = value
 		case *api.SignalRunRequest:
 			m.Payload = value
 		}
 	}
+}
+
+func putStart(m *api.StartRunRequest, field protoreflect.Name, value []byte) {
+	if field == "signal_payload" {
+		m.SignalPayload = value
+		return
+	}
+	m.Input = value
 }
 
 // unknownField is the error for a name that no field has, with the nearest one

@@ -73,6 +73,9 @@ func (g *gateway) start(ctx context.Context, requests []*api.StartRunRequest, pr
 	seen := map[string]definitions.Workflow{}
 	for i, r := range requests {
 		run, err := g.checked(ctx, seen, r)
+		if err == nil && prefix != "" && run.Signal != nil {
+			err = messages.Errorf(messages.CodeInvalidArgument, "signal_name %q: runs that are started together take none", r.GetSignalName())
+		}
 		if err == nil {
 			err = all.add(run)
 		}
@@ -162,7 +165,29 @@ func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workf
 	}
 	start := started(d, "api", input, r.GetPriority(), r.GetMetadata())
 	start.IdempotencyKey = r.GetIdempotencyKey()
-	return &messages.StartRun{RunId: id, Start: start}, nil
+	signal, err := signalOf(id, r)
+	return &messages.StartRun{RunId: id, Start: start, Signal: signal}, err
+}
+
+// signalOf is the message that a start comes with; nil for none.
+func signalOf(runID string, r *api.StartRunRequest) (*messages.SignalRun, error) {
+	switch {
+	case r.GetSignalName() == "" && (r.GetSignalMessageId() != "" || len(r.GetSignalPayload()) > 0):
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "signal_payload and signal_message_id are given without a signal_name")
+	case r.GetSignalName() == "":
+		return nil, nil
+	case r.GetIdempotencyKey() == "":
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "signal_name %q without an idempotency_key: that says which run is to have it", r.GetSignalName())
+	}
+	payload, err := checkedInput(r.GetSignalPayload(), anyJSON)
+	if err != nil {
+		return nil, err
+	}
+	id := r.GetSignalMessageId()
+	if id == "" {
+		id = messages.NewRequestID()
+	}
+	return &messages.SignalRun{RunId: runID, Name: r.GetSignalName(), MessageId: id, Payload: payload}, nil
 }
 
 // accepted returns the input of a run that a workflow starts, or the reason why it

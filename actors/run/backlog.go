@@ -65,7 +65,7 @@ func BytesOf(message any) int {
 	case FromWorker:
 		return BytesOf(m.Message)
 	case Start:
-		return BytesOf(m.Started)
+		return BytesOf(m.Started) + m.Signal.SizeVT()
 	case Spawn:
 		return BytesOf(m.Message)
 	case RecordCall:

@@ -15,7 +15,13 @@ func (m *Machine) start(in Start) {
 		if in.Cancel != nil {
 			m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: in.Cancel}})
 		}
-		m.later(Reply{Token: in.Token})
+		err := m.takeSignal(in.Signal)
+		m.later(Reply{Token: in.Token, Err: err})
+		return
+	}
+	if in.Signal != nil {
+		err := m.takeSignal(in.Signal)
+		m.later(Reply{Token: in.Token, Existed: err == nil, Err: err})
 		return
 	}
 	if in.Cancel != nil {

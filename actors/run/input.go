@@ -16,9 +16,13 @@ type Input interface{ input() }
 //
 // With Cancel the run is canceled in the same turn: one that was there is
 // canceled like any other, whatever its input is.
+//
+// With Signal the run has the message either way: one that was there gets it, and
+// its input is not compared.
 type Start struct {
 	Started *messages.RunStarted
 	Cancel  *messages.CancelRequested
+	Signal  *messages.SignalRun
 	Token   any
 }
 

@@ -92,14 +92,23 @@ func (s *State) Unread() map[string]int32 {
 // ---- deciding ------------------------------------------------------------------
 
 func (m *Machine) signal(in Signal) {
-	err := m.signalFault(in.Message)
-	if _, again := m.s.signaled[in.Message.MessageId]; err == nil && !again {
-		m.turn.bytes += len(in.Message.Payload)
-		m.emit(&messages.Event{Kind: &messages.Event_Signaled{Signaled: &messages.Signaled{
-			Name: in.Message.Name, MessageId: in.Message.MessageId, Payload: in.Message.Payload}}})
-		m.deliver(in.Message.Name)
-	}
+	err := m.takeSignal(in.Message)
 	m.later(Reply{Token: in.Token, Err: err})
+}
+
+// takeSignal records a message, if there is one and it is not on record.
+func (m *Machine) takeSignal(msg *messages.SignalRun) error {
+	if msg == nil {
+		return nil
+	}
+	err := m.signalFault(msg)
+	if _, again := m.s.signaled[msg.MessageId]; err == nil && !again {
+		m.turn.bytes += len(msg.Payload)
+		m.emit(&messages.Event{Kind: &messages.Event_Signaled{Signaled: &messages.Signaled{
+			Name: msg.Name, MessageId: msg.MessageId, Payload: msg.Payload}}})
+		m.deliver(msg.Name)
+	}
+	return err
 }
 
 func (m *Machine) signalFault(msg *messages.SignalRun) error {

@@ -184,6 +184,9 @@ func (s *script) start(w words) Input {
 		started.BindTo = workerRef(name)
 	}
 	in := Start{Started: started, Token: "start"}
+	if id := w.named["message"]; id != "" {
+		in.Signal = &messages.SignalRun{RunId: scriptRun, Name: "ok", MessageId: id, Payload: []byte(w.named["payload"])}
+	}
 	if w.has("canceled") {
 		in.Cancel = &messages.CancelRequested{Reason: "parent canceled"}
 	}

@@ -19,6 +19,7 @@ func (s *Sim) drawSignals(d dice) {
 		return
 	}
 	for _, c := range s.clients {
+		c.signals = d.chance(0.4)
 		for i := range d.upTo(4) {
 			id := fmt.Sprintf("m%d", i)
 			s.after(d.between(0, s.world.trouble), func() { c.signal(id, 20) })

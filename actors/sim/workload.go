@@ -185,6 +185,8 @@ type client struct {
 	acked   bool
 	replays int
 	busy    bool
+	// signals: the run is started with a message.
+	signals bool
 }
 
 func (s *Sim) drawClients() {
@@ -225,6 +227,9 @@ func (c *client) start() {
 	if p := s.door(); p != nil {
 		msg := &messages.StartRun{RunId: c.runID, Start: &messages.RunStarted{Workflow: c.def.Def.Name, DefinitionHash: c.def.hash,
 			Input: []byte("1"), Sticky: c.def.Def.Sticky, Trigger: "api", LocalKeys: s.keysOf(c.runID)}}
+		if c.signals {
+			msg.Signal = &messages.SignalRun{RunId: c.runID, Name: signalName, MessageId: "m", Payload: []byte(`"m"`)}
+		}
 		p.call(c.runID, 2*time.Second, func(sv *server, reply func(any)) {
 			sv.start(msg, func(err error) { reply(messages.CodeOf(err)) })
 		}, func(answer any) {
@@ -232,6 +237,9 @@ func (c *client) start() {
 				s.tracef("%s is acknowledged", c.runID)
 				c.acked = true
 				s.must(s.monitor.acknowledged(c.runID))
+				if c.signals {
+					s.must(s.monitor.signalAcknowledged(c.runID, "m"))
+				}
 			}
 		})
 	}

@@ -79,19 +79,21 @@ func call[Req, Resp any](ctx context.Context, conn *connection, method func(cont
 
 // flags are those that fill in a field of a request, by the field's full name.
 var flags = map[string]string{
-	"limpet.api.v1.StartRunRequest.idempotency_key": "--key",
-	"limpet.api.v1.StartRunRequest.priority":        "--priority",
-	"limpet.api.v1.StartRunRequest.metadata":        "--meta",
-	"limpet.api.v1.CancelRunRequest.reason":         "--reason",
-	"limpet.api.v1.ReplayRunRequest.steps":          "--step",
-	"limpet.api.v1.ListRunsRequest.workflow":        "--workflow",
-	"limpet.api.v1.ListRunsRequest.worker_id":       "--worker",
-	"limpet.api.v1.ListRunsRequest.parent_run":      "--parent",
-	"limpet.api.v1.ListRunsRequest.metadata":        "--meta",
-	"limpet.api.v1.ListRunsRequest.page_token":      "--page-token",
-	"limpet.api.v1.SignalRunRequest.message_id":     "--id",
-	"limpet.api.v1.PushEventRequest.event_id":       "--id",
-	"limpet.api.v1.PushEventRequest.metadata":       "--meta",
+	"limpet.api.v1.StartRunRequest.idempotency_key":   "--key",
+	"limpet.api.v1.StartRunRequest.priority":          "--priority",
+	"limpet.api.v1.StartRunRequest.metadata":          "--meta",
+	"limpet.api.v1.StartRunRequest.signal_name":       "--signal",
+	"limpet.api.v1.StartRunRequest.signal_message_id": "--signal-id",
+	"limpet.api.v1.CancelRunRequest.reason":           "--reason",
+	"limpet.api.v1.ReplayRunRequest.steps":            "--step",
+	"limpet.api.v1.ListRunsRequest.workflow":          "--workflow",
+	"limpet.api.v1.ListRunsRequest.worker_id":         "--worker",
+	"limpet.api.v1.ListRunsRequest.parent_run":        "--parent",
+	"limpet.api.v1.ListRunsRequest.metadata":          "--meta",
+	"limpet.api.v1.ListRunsRequest.page_token":        "--page-token",
+	"limpet.api.v1.SignalRunRequest.message_id":       "--id",
+	"limpet.api.v1.PushEventRequest.event_id":         "--id",
+	"limpet.api.v1.PushEventRequest.metadata":         "--meta",
 }
 
 // flagOf names a field as the command line does; other fields are arguments.

@@ -14,16 +14,18 @@ import (
 
 func (c *cli) runStartCommand() *cobra.Command {
 	var (
-		input inputFlags
-		wait  waitFlags
-		req   api.StartRunRequest
+		input  inputFlags
+		signal inputFlags
+		wait   waitFlags
+		req    api.StartRunRequest
 	)
 	cmd := &cobra.Command{
 		Use:   "start WORKFLOW",
 		Short: "Start a run; it is durable when the command returns",
 		Example: `  limpet run start index-and-ask --input '{"dir":"/src"}'
   limpet run start index-and-ask --input-file corpus.json --wait --timeout 5m
-  limpet run start charge --input '{"order":7}' --key order-7   # once, however often it is called`,
+  limpet run start charge --input '{"order":7}' --key order-7   # once, however often it is called
+  limpet run start chat --key user-7 --signal said --signal-payload '"hi"'   # the run of that key has the message either way`,
 		Args:              oneArg("the name of a workflow"),
 		ValidArgsFunction: c.completesArg(workflowNames(startsRuns)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
@@ -32,6 +34,9 @@ func (c *cli) runStartCommand() *cobra.Command {
 			}
 			payload, err := input.read(c.in)
 			if err != nil {
+				return err
+			}
+			if req.SignalPayload, err = signal.read(c.in); err != nil {
 				return err
 			}
 			conn, err := c.connect()
@@ -50,6 +55,9 @@ func (c *cli) runStartCommand() *cobra.Command {
 		}),
 	}
 	input.add(cmd, "input")
+	signal.add(cmd, "signal-payload")
+	cmd.Flags().StringVar(&req.SignalName, "signal", "", "a message of this name: the run of the key gets it if it is there, else it is started with it; needs --key")
+	cmd.Flags().StringVar(&req.SignalMessageId, "signal-id", "", "message id: sent again with the same id the run has it once")
 	wait.add(cmd)
 	cmd.Flags().StringVar(&req.IdempotencyKey, "key", "", "idempotency key: a second start with the same key returns the first run")
 	cmd.Flags().Int32Var(&req.Priority, "priority", 0, "1 (high) to 3 (low); 0 means the workflow's")

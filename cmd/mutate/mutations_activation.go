@@ -38,6 +38,8 @@ var activationMutations = []mutation{
 // scripted are rules whose breaking a cluster makes up for: the scripts of their
 // package must notice.
 var scripted = []mutation{
+	{"calls: record for an attempt that is not live any more", []change{{callsGo,
+		"	case st == nil || st.Phase != Live || st.Attempt != attempt || st.Epoch != epoch:", "	case st == nil || st.Phase != Live:"}}},
 	{"run: move as soon as one of several slots is held", []change{{contactGo,
 		"c.held > 0 && c.held >= c.slots }", "c.held > 0 }"}}},
 	{"run: leave what is not sticky behind functions that do not return", []change{{attemptsGo,

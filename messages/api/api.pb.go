@@ -345,9 +345,18 @@ type StartRunRequest struct {
 	// may be sent again: a second start with the same id returns the first run.
 	// Not together with an idempotency key, which has an id derived from it.
 	// Empty: the server draws one.
-	RunId         string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RunId string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The name of a signal: a run that is there under the idempotency key gets it, as
+	// by SignalRun, whatever its input is; else the run is started with it. Needs an
+	// idempotency key; not in StartRuns. Empty for none.
+	SignalName string `protobuf:"bytes,7,opt,name=signal_name,json=signalName,proto3" json:"signal_name,omitempty"`
+	// JSON; empty means null.
+	SignalPayload []byte `protobuf:"bytes,8,opt,name=signal_payload,json=signalPayload,proto3" json:"signal_payload,omitempty"`
+	// Names the message, so that it may be sent again: the run has it once. Empty
+	// lets the server name it.
+	SignalMessageId string `protobuf:"bytes,9,opt,name=signal_message_id,json=signalMessageId,proto3" json:"signal_message_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StartRunRequest) Reset() {
@@ -418,6 +427,27 @@ func (x *StartRunRequest) GetMetadata() map[string]string {
 func (x *StartRunRequest) GetRunId() string {
 	if x != nil {
 		return x.RunId
+	}
+	return ""
+}
+
+func (x *StartRunRequest) GetSignalName() string {
+	if x != nil {
+		return x.SignalName
+	}
+	return ""
+}
+
+func (x *StartRunRequest) GetSignalPayload() []byte {
+	if x != nil {
+		return x.SignalPayload
+	}
+	return nil
+}
+
+func (x *StartRunRequest) GetSignalMessageId() string {
+	if x != nil {
+		return x.SignalMessageId
 	}
 	return ""
 }
@@ -3942,14 +3972,18 @@ const file_api_api_proto_rawDesc = "" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x1c\n" +
 	"\tretryable\x18\x03 \x01(\bR\tretryable\x12:\n" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter\"\xa6\x02\n" +
+	"retryAfter\"\x9a\x03\n" +
 	"\x0fStartRunRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\fR\x05input\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\x12\x1a\n" +
 	"\bpriority\x18\x04 \x01(\x05R\bpriority\x12H\n" +
 	"\bmetadata\x18\x05 \x03(\v2,.limpet.api.v1.StartRunRequest.MetadataEntryR\bmetadata\x12\x15\n" +
-	"\x06run_id\x18\x06 \x01(\tR\x05runId\x1a;\n" +
+	"\x06run_id\x18\x06 \x01(\tR\x05runId\x12\x1f\n" +
+	"\vsignal_name\x18\a \x01(\tR\n" +
+	"signalName\x12%\n" +
+	"\x0esignal_payload\x18\b \x01(\fR\rsignalPayload\x12*\n" +
+	"\x11signal_message_id\x18\t \x01(\tR\x0fsignalMessageId\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"C\n" +

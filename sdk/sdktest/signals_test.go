@@ -221,8 +221,9 @@ func TestWaitsAtOnce(t *testing.T) {
 // the step comes out as an error.
 func TestSignalsAreChecked(t *testing.T) {
 	e, run, step := receiver(t, sdk.None, func(ctx sdk.Context) (bool, error) {
-		_, err := sdk.Receive[int](ctx, "n")
-		return errors.Is(err, sdk.ErrInvalidInput), nil
+		_, none := sdk.Receive[int](ctx, "n")
+		_, err := sdk.Receive[any](ctx, "end")
+		return errors.Is(none, sdk.ErrInvalidInput), err
 	})
 	large := strings.Repeat("x", messages.PayloadBytesMax)
 	for what, c := range map[string]struct{ got, want error }{
@@ -240,13 +241,80 @@ func TestSignalsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, c.got, c.want)
 		}
 	}
-	if err := run.Signal(t.Context(), "n", "other", &sdk.SignalOptions{ID: "m2"}); !errors.Is(err, sdk.ErrIdempotencyMismatch) && !errors.Is(err, sdk.ErrRunFinished) {
+	if err := run.Signal(t.Context(), "n", "other", &sdk.SignalOptions{ID: "m2"}); !errors.Is(err, sdk.ErrIdempotencyMismatch) {
 		t.Error(err)
 	}
+	signal(t, run, "end", nil)
 	if ok, err := step.Result(t.Context(), run); err != nil || !ok {
 		t.Error(ok, err)
 	}
 	if err := run.Signal(t.Context(), "n", "text", &sdk.SignalOptions{ID: "m1"}); err != nil {
 		t.Errorf("the same message again: %v", err)
+	}
+}
+
+// TestStartOrSignal: the run of a key has the message either way, however often and
+// by however many it is sent at once.
+func TestStartOrSignal(t *testing.T) {
+	w := sdk.NewWorkflow[int]("chat")
+	step := sdk.AddStep(w, "talk", func(ctx sdk.Context, in int) (string, error) {
+		first, err := sdk.Receive[string](ctx, "said", &sdk.WaitOptions{Timeout: sdk.AtOnce})
+		if err != nil {
+			return "", err
+		}
+		seen := map[string]bool{first: true}
+		for len(seen) < 8 {
+			next, err := sdk.Receive[string](ctx, "said")
+			if err != nil {
+				return "", err
+			}
+			if seen[next] {
+				return "", fmt.Errorf("%s came twice", next)
+			}
+			seen[next] = true
+		}
+		return fmt.Sprintf("%d messages", len(seen)), nil
+	})
+	e := sdktest.Start(t, one("w1"), w)
+	send := func(in, n int) (*sdk.Run, error) {
+		id := fmt.Sprintf("m%d", n)
+		return w.Start(t.Context(), e.Client(), in, &sdk.StartOptions{IdempotencyKey: "user-7",
+			Signal: &sdk.Signal{Name: "said", Payload: id, SignalOptions: sdk.SignalOptions{ID: id}}})
+	}
+	runs, errs := make([]*sdk.Run, 16), make([]error, 16)
+	var wait sync.WaitGroup
+	for i := range runs {
+		wait.Go(func() { runs[i], errs[i] = send(i, i/2) })
+	}
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	fresh := 0
+	for _, r := range runs {
+		if r.ID() != runs[0].ID() {
+			t.Errorf("runs %s and %s", r.ID(), runs[0].ID())
+		}
+		if !r.Existed {
+			fresh++
+		}
+	}
+	if got, err := step.Result(t.Context(), runs[0]); err != nil || got != "8 messages" || fresh != 1 {
+		t.Errorf("%q, started %d times: %v", got, fresh, err)
+	}
+	// The run has ended: what it has it has, and it takes nothing new.
+	if r, err := send(1, 3); err != nil || r.ID() != runs[0].ID() || !r.Existed {
+		t.Error(r, err)
+	}
+	if _, err := send(1, 99); !errors.Is(err, sdk.ErrRunFinished) {
+		t.Error(err)
+	}
+	for what, opts := range map[string]*sdk.StartOptions{
+		"no key":  {Signal: &sdk.Signal{Name: "said"}},
+		"no name": {IdempotencyKey: "k", Signal: &sdk.Signal{Payload: 1}},
+	} {
+		if _, err := w.Start(t.Context(), e.Client(), 1, opts); !errors.Is(err, sdk.ErrInvalidArgument) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
