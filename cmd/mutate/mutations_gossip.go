@@ -30,7 +30,7 @@ var gossipMutations = []mutation{
 	{"leases: hear a worker that hears nobody", []change{{leasesGo,
 		"		hears := lease.Held(ask.Term) || outranked ||", "		hears := true ||"}}},
 	{"leases: do not ask for servers that were missed", []change{{leaseTabs,
-		"	if !again || at.Before(t.visitAt) {\n", "	if again || at.Before(t.visitAt) {\n"}}},
+		"	return t.servers[from].GossipAddress, true\n", "	return t.servers[from].GossipAddress, false\n"}}},
 	{"lease: ask the sooner the less is answered", []change{{holderGo,
 		"	if h.held || h.without >= soonMax {\n", "	if h.held {\n"}}},
 	{"lease: look at a server that is slow again and again", []change{{holderGo,

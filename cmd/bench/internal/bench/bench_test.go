@@ -236,3 +236,19 @@ func TestDatabaseOfOthers(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestWorkers: many workers come up at once, and what an idle one costs is measured.
+func TestWorkers(t *testing.T) {
+	c := small(t, Config{Store: "memory"})
+	c.Workload, c.Workers = CrowdOfWorkers, 12
+	f, err := Workers(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.AllUpS <= 0 || f.HalfUpS > f.AllUpS || f.Admissions < 12 || f.IdleMB <= 0 || f.IdleHeapMB <= 0 || f.ProcessesDied != 0 {
+		t.Errorf("%+v", f)
+	}
+	if !strings.Contains(f.Table(), "12 workers in 3 processes") {
+		t.Error(f.Table())
+	}
+}
