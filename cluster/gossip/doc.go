@@ -22,7 +22,7 @@
 //   - M5. memberlist calls its delegate under its own lock. The table's methods call
 //     nobody, so the delegate waits for nothing.
 //   - M6. A worker asks each server for a lease some times a second. A server that
-//     has heard it so, and hears nothing of it for its patience, marks it silent:
+//     has heard one so that serves, and hears nothing of it for its patience, marks it silent:
 //     it is taken out as by a verdict. What another server has heard counts too. A
 //     worker that says that it has got no lease, though leases are given, does not hear
 //     the server, and does not count as heard. A worker that asks and is called silent

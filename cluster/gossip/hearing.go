@@ -70,8 +70,8 @@ func (h *hearing) hears(name string, within time.Duration) bool {
 	return e != nil && h.clock-e.here < within
 }
 
-// look returns the live workers that are silent for so long, and those that others
-// are to be asked about: silent for half of it. It forgets those that are not live,
+// look returns the workers that are silent for so long, and those that others are
+// to be asked about: silent for half of it. It forgets those that are not live,
 // and those that are silent: they count again when they ask again.
 func (h *hearing) look(now time.Time, patience time.Duration, live func(name string) bool) (silent, doubtful []string) {
 	h.mu.Lock()
@@ -83,10 +83,10 @@ func (h *hearing) look(now time.Time, patience time.Duration, live func(name str
 	for name, e := range h.workers {
 		quiet := h.clock - e.anywhere
 		switch {
+		case !live(name):
+			delete(h.workers, name)
 		case quiet >= patience:
 			silent = append(silent, name)
-			delete(h.workers, name)
-		case !live(name):
 			delete(h.workers, name)
 		case quiet >= patience/2 && (e.asked < e.anywhere || h.clock-e.asked >= hearAgain):
 			e.asked = h.clock
@@ -135,7 +135,7 @@ func (g *Gossip) KeepHearing(ctx context.Context) {
 }
 
 func (g *Gossip) hearOnce(now time.Time) {
-	silent, doubtful := g.hearing.look(now, g.patience(), g.table.isLive)
+	silent, doubtful := g.hearing.look(now, g.patience(), g.table.serves)
 	for _, name := range doubtful {
 		g.toOtherServers(name, hearPrefix+name)
 	}

@@ -205,3 +205,18 @@ func TestWorkersHaveNoUseForWorkers(t *testing.T) {
 		}
 	}
 }
+
+// A worker that joins is not called silent: many that join at once keep each other
+// waiting.
+func TestWorkerThatJoinsServesNobody(t *testing.T) {
+	tab, meta := tabled(t)
+	for state, serves := range map[State]bool{StateJoining: false, StateReady: true, StateDraining: true} {
+		tab.updated("w~1", "10.0.0.1:2", meta(state))
+		if tab.serves("w~1") != serves {
+			t.Errorf("a worker that is %s serves: %v", state, !serves)
+		}
+	}
+	if tab.serves("nobody~1") {
+		t.Error("a member that is not there serves")
+	}
+}

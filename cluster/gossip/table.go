@@ -358,6 +358,15 @@ func (t *table) isLive(name string) bool {
 	return live
 }
 
+// serves says whether a member is live and serves: nothing has to be taken from one
+// that joins, and many that join at once keep each other waiting.
+func (t *table) serves(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, live := t.live[name]
+	return live && e.member.refutes()
+}
+
 // isWell says whether a member is live and nobody says otherwise.
 func (t *table) isWell(name string) bool {
 	t.mu.Lock()
