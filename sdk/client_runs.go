@@ -327,7 +327,7 @@ func (r *Run) outcome(ctx context.Context) (*outcome, error) {
 		}
 	}
 	for _, s := range got.GetSteps() {
-		if s.GetPhase() == api.StepPhase_STEP_PHASE_SUCCEEDED {
+		if s.GetPhase() == api.PhaseSucceeded {
 			o.outputs[s.GetName()] = s.GetOutput()
 		}
 		if !isParent[s.GetName()] {

@@ -238,8 +238,8 @@ func TestResultOfARun(t *testing.T) {
 	f.run = &api.GetRunResponse{
 		Run: &api.Run{RunId: "r1", Workflow: "w", Status: sdk.Succeeded},
 		Steps: []*api.Step{
-			{Name: "load", Phase: api.StepPhase_STEP_PHASE_SUCCEEDED, Output: []byte("{}")},
-			{Name: "ask", Phase: api.StepPhase_STEP_PHASE_SUCCEEDED, Output: []byte(`{"x":4}`), Parents: []string{"load"}},
+			{Name: "load", Phase: api.PhaseSucceeded, Output: []byte("{}")},
+			{Name: "ask", Phase: api.PhaseSucceeded, Output: []byte(`{"x":4}`), Parents: []string{"load"}},
 		},
 	}
 	out, err := ask.Result(t.Context(), run)
@@ -253,7 +253,7 @@ func TestResultOfARun(t *testing.T) {
 
 	f.run.Run.Status = sdk.Failed
 	f.run.Run.Failure = &messages.Failure{Code: string(messages.CodeWorkerLost), Message: `step "ask": lost 5 times`}
-	f.run.Steps[1].Phase, f.run.Steps[1].Output = api.StepPhase_STEP_PHASE_FAILED, nil
+	f.run.Steps[1].Phase, f.run.Steps[1].Output = api.PhaseFailed, nil
 	if err := run.Wait(t.Context()); !errors.Is(err, sdk.ErrWorkerLost) {
 		t.Error(err)
 	}

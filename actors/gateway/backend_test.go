@@ -230,7 +230,7 @@ func (e *fakeBackend) change(name string, f func(*definitions.Served)) (definiti
 }
 
 func (e *fakeBackend) Workers(context.Context) []*api.Worker {
-	return []*api.Worker{{WorkerId: "gpu-1", State: api.WorkerState_WORKER_STATE_UP}}
+	return []*api.Worker{{WorkerId: "gpu-1", State: api.WorkerUp}}
 }
 
 func (e *fakeBackend) DrainWorker(_ context.Context, id string, deadline time.Duration) (*api.Worker, error) {
@@ -238,7 +238,7 @@ func (e *fakeBackend) DrainWorker(_ context.Context, id string, deadline time.Du
 		return nil, messages.Errorf(messages.CodeUnknownWorker, "no worker %q", id)
 	}
 	e.commands = append(e.commands, fmt.Sprintf("drain %s %v", id, deadline))
-	return &api.Worker{WorkerId: id, State: api.WorkerState_WORKER_STATE_DRAINING}, nil
+	return &api.Worker{WorkerId: id, State: api.WorkerDraining}, nil
 }
 
 func (e *fakeBackend) UndrainWorker(_ context.Context, id string) (*api.Worker, error) {
@@ -246,9 +246,9 @@ func (e *fakeBackend) UndrainWorker(_ context.Context, id string) (*api.Worker, 
 		return nil, messages.Errorf(messages.CodeWorkerEnding, "worker %q is about to end", id)
 	}
 	e.commands = append(e.commands, "undrain "+id)
-	return &api.Worker{WorkerId: id, State: api.WorkerState_WORKER_STATE_UP}, nil
+	return &api.Worker{WorkerId: id, State: api.WorkerUp}, nil
 }
 
 func (e *fakeBackend) Members(context.Context) []*api.Member {
-	return []*api.Member{{Name: "server~1", Role: api.MemberRole_MEMBER_ROLE_SERVER, ThisServer: true}}
+	return []*api.Member{{Name: "server~1", Role: api.RoleServer, ThisServer: true}}
 }

@@ -14,15 +14,10 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// Requests that people write by hand, with curl for example. Generated clients of
-// Connect say which version of the protocol they speak; who does not, and asks
-// in JSON, is answered with inputs and outputs as the JSON that they are.
-const (
-	protocolHeader = "Connect-Protocol-Version"
-	// readableJSON is the name of the codec for it. A client may ask for it by the
-	// content type, too.
-	readableJSON = "json; payloads=json"
-)
+// readableJSON is the name of the codec for people who write requests by hand, with
+// curl for example, and ask for it by the content type: inputs and outputs are the
+// JSON that they are. Programs are answered with them in base64, as Connect has it.
+const readableJSON = "json; payloads=json"
 
 // handwritten stands before the service.
 type handwritten struct {
@@ -48,7 +43,7 @@ func (h handwritten) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Accept-Post", "application/json")
 		refuseByHand(w, http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is %q: say Content-Type: application/json, and send a %s as JSON", kind, procedures.ByName(protoreflect.Name(name)).Input().Name()))
 		return
-	case asJSON && r.Header.Get(protocolHeader) == "" && (params["charset"] == "" || strings.EqualFold(params["charset"], "utf-8")):
+	case asJSON && params["payloads"] == "json":
 		r.Header.Set("Content-Type", "application/"+readableJSON)
 	}
 	h.service.ServeHTTP(w, r)

@@ -24,7 +24,7 @@ func TestWorkersAreDrained(t *testing.T) {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
-	if a, b, c := got.Msg.GetWorker().GetState(), drained.Msg.GetWorker().GetState(), undrained.Msg.GetWorker().GetState(); a.Word() != "up" || b.Word() != "draining" || c.Word() != "up" {
+	if a, b, c := got.Msg.GetWorker().GetState(), drained.Msg.GetWorker().GetState(), undrained.Msg.GetWorker().GetState(); a != "up" || b != "draining" || c != "up" {
 		t.Errorf("it is %s, then %s, then %s", a, b, c)
 	}
 	if want := []string{"drain gpu-1 5m0s", "drain gpu-1 0s", "undrain gpu-1"}; !slices.Equal(e.commands, want) {

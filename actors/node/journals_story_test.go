@@ -343,7 +343,7 @@ func (s *stage) tell() {
 
 	handed, backoff := s.start("handed", 41), s.start("backoff", 1)
 	s.untilRun(handed, "it is in back-off", func(v *api.GetRunResponse) bool {
-		return v.GetSteps()[1].GetPhase() == api.StepPhase_STEP_PHASE_BACKOFF
+		return v.GetSteps()[1].GetPhase() == api.PhaseBackoff
 	})
 	_, err := s.client.DrainWorker(s.Context(), "d1")
 	must(s.T, err)

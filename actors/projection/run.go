@@ -23,7 +23,7 @@ func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
 	for i := range s.Steps {
 		v := step(&s.Steps[i])
 		if s.Away(&s.Steps[i]) {
-			v.Phase = api.StepPhase_STEP_PHASE_AWAY
+			v.Phase = api.PhaseAway
 		}
 		view.Steps = append(view.Steps, v)
 	}
@@ -88,24 +88,24 @@ func step(st *run.Step) *api.Step {
 }
 
 // phases as the API names them, but for those of a live attempt.
-var phases = map[run.Phase]api.StepPhase{
-	run.Waiting:   api.StepPhase_STEP_PHASE_WAITING,
-	run.Ready:     api.StepPhase_STEP_PHASE_READY,
-	run.Backoff:   api.StepPhase_STEP_PHASE_BACKOFF,
-	run.Succeeded: api.StepPhase_STEP_PHASE_SUCCEEDED,
-	run.Failed:    api.StepPhase_STEP_PHASE_FAILED,
-	run.Skipped:   api.StepPhase_STEP_PHASE_SKIPPED,
-	run.Canceled:  api.StepPhase_STEP_PHASE_CANCELED,
+var phases = map[run.Phase]string{
+	run.Waiting:   api.PhaseWaiting,
+	run.Ready:     api.PhaseReady,
+	run.Backoff:   api.PhaseBackoff,
+	run.Succeeded: api.PhaseSucceeded,
+	run.Failed:    api.PhaseFailed,
+	run.Skipped:   api.PhaseSkipped,
+	run.Canceled:  api.PhaseCanceled,
 }
 
-func phase(st *run.Step) api.StepPhase {
+func phase(st *run.Step) string {
 	switch {
 	case st.Rebuild != nil:
-		return api.StepPhase_STEP_PHASE_REBUILDING
+		return api.PhaseRebuilding
 	case st.Phase != run.Live:
 		return phases[st.Phase]
 	case st.StartedAt.IsZero():
-		return api.StepPhase_STEP_PHASE_DISPATCHED
+		return api.PhaseDispatched
 	}
-	return api.StepPhase_STEP_PHASE_RUNNING
+	return api.PhaseRunning
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-var workerStates = map[run.WorkerState]api.WorkerState{
-	run.WorkerUp:       api.WorkerState_WORKER_STATE_UP,
-	run.WorkerDraining: api.WorkerState_WORKER_STATE_DRAINING,
-	run.WorkerGone:     api.WorkerState_WORKER_STATE_GONE,
+var workerStates = map[run.WorkerState]string{
+	run.WorkerUp:       api.WorkerUp,
+	run.WorkerDraining: api.WorkerDraining,
+	run.WorkerGone:     api.WorkerGone,
 }
 
 // Worker is a worker of a listing.
@@ -60,7 +60,7 @@ func showLoad(v *api.Worker, l *messages.LoadReport, age time.Duration) {
 	if v.HeldSlots = l.GetHeldSlots(); v.HeldSlots > 0 {
 		v.HeldFor = durationpb.New((time.Duration(l.GetHeldMs())*time.Millisecond + age).Truncate(time.Millisecond))
 	}
-	if l.GetDraining() && v.State == api.WorkerState_WORKER_STATE_DRAINING {
+	if l.GetDraining() && v.State == api.WorkerDraining {
 		left := time.Duration(l.GetDrainLeftMs())*time.Millisecond - age
 		v.DrainLeft = durationpb.New(max(0, left).Truncate(time.Millisecond))
 	}

@@ -461,15 +461,15 @@ func (e *Engine) addWait(ctx context.Context, r *api.Run, stored func() (*run.Ma
 }
 
 var (
-	memberRoles = map[cluster.Role]api.MemberRole{
-		cluster.RoleServer: api.MemberRole_MEMBER_ROLE_SERVER,
-		cluster.RoleWorker: api.MemberRole_MEMBER_ROLE_WORKER,
+	memberRoles = map[cluster.Role]string{
+		cluster.RoleServer: api.RoleServer,
+		cluster.RoleWorker: api.RoleWorker,
 	}
-	memberStates = map[cluster.State]api.MemberState{
-		cluster.StateJoining:  api.MemberState_MEMBER_STATE_JOINING,
-		cluster.StateReady:    api.MemberState_MEMBER_STATE_READY,
-		cluster.StateDraining: api.MemberState_MEMBER_STATE_DRAINING,
-		cluster.StateLeaving:  api.MemberState_MEMBER_STATE_LEAVING,
+	memberStates = map[cluster.State]string{
+		cluster.StateJoining:  api.MemberJoining,
+		cluster.StateReady:    api.MemberReady,
+		cluster.StateDraining: api.MemberDraining,
+		cluster.StateLeaving:  api.MemberLeaving,
 	}
 )
 

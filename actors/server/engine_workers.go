@@ -51,7 +51,7 @@ func (e *Engine) Workers(ctx context.Context) []*api.Worker {
 	}
 	for pool, left := range counts {
 		for id, n := range left {
-			out = append(out, &api.Worker{WorkerId: id, Pool: pool, State: api.WorkerState_WORKER_STATE_GONE, BoundRuns: int32(n)})
+			out = append(out, &api.Worker{WorkerId: id, Pool: pool, State: api.WorkerGone, BoundRuns: int32(n)})
 		}
 	}
 	slices.SortFunc(out, func(a, b *api.Worker) int { return strings.Compare(a.WorkerId, b.WorkerId) })

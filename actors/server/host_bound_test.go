@@ -137,17 +137,17 @@ func TestHostDrainsAWorker(t *testing.T) {
 		w.Start(servers[0], "r1", def)
 		time.Sleep(1500 * time.Millisecond)
 		for _, s := range servers {
-			if v := shown(s, "w1"); !v.Reported || v.Running != 1 || v.BoundSoft != 1 || v.BoundRuns != 1 || v.State != api.WorkerState_WORKER_STATE_UP || v.DrainLeft != nil {
+			if v := shown(s, "w1"); !v.Reported || v.Running != 1 || v.BoundSoft != 1 || v.BoundRuns != 1 || v.State != api.WorkerUp || v.DrainLeft != nil {
 				w.T.Errorf("%s shows %v", s.Node.Self().Name, v)
 			}
 		}
 		v, err := servers[1].Host.Engine().DrainWorker(w.T.Context(), "w1", time.Minute)
-		if err != nil || v.State != api.WorkerState_WORKER_STATE_DRAINING || v.Ending || v.StateReason != messages.Reason_REASON_WORKER_DRAINING {
+		if err != nil || v.State != api.WorkerDraining || v.Ending || v.StateReason != messages.Reason_REASON_WORKER_DRAINING {
 			w.T.Fatalf("drained: %v, %v", v, err)
 		}
 		time.Sleep(1500 * time.Millisecond)
 		for _, s := range servers {
-			if v := shown(s, "w1"); v.State != api.WorkerState_WORKER_STATE_DRAINING || v.DrainLeft.AsDuration() < 50*time.Second || v.DrainLeft.AsDuration() > time.Minute {
+			if v := shown(s, "w1"); v.State != api.WorkerDraining || v.DrainLeft.AsDuration() < 50*time.Second || v.DrainLeft.AsDuration() > time.Minute {
 				w.T.Errorf("%s shows %v", s.Node.Self().Name, v)
 			}
 		}
@@ -157,7 +157,7 @@ func TestHostDrainsAWorker(t *testing.T) {
 		if running != 1 {
 			w.T.Errorf("%d runs ran on a draining worker", running-1)
 		}
-		if v, err = servers[0].Host.Engine().UndrainWorker(w.T.Context(), "w1"); err != nil || v.State != api.WorkerState_WORKER_STATE_UP {
+		if v, err = servers[0].Host.Engine().UndrainWorker(w.T.Context(), "w1"); err != nil || v.State != api.WorkerUp {
 			w.T.Fatalf("undrained: %v, %v", v, err)
 		}
 		w.Ends(servers[0], "r2", time.Minute, succeeded)

@@ -94,7 +94,7 @@ func runIDs(statuses ...messages.RunStatus) offer {
 }
 
 // workerIDs are those of workers in one of the states, any if none is named.
-func workerIDs(states ...api.WorkerState) offer {
+func workerIDs(states ...string) offer {
 	return func(ctx context.Context, server apiconnect.LimpetServiceClient, _ []string) ([]cobra.Completion, error) {
 		list, err := server.ListWorkers(ctx, connect.NewRequest(&api.ListWorkersRequest{}))
 		if err != nil {
@@ -103,7 +103,7 @@ func workerIDs(states ...api.WorkerState) offer {
 		var ids []cobra.Completion
 		for _, w := range list.Msg.GetWorkers() {
 			if len(states) == 0 || slices.Contains(states, w.GetState()) {
-				ids = append(ids, described(w.GetWorkerId(), w.GetState().Word()))
+				ids = append(ids, described(w.GetWorkerId(), w.GetState()))
 			}
 		}
 		return ids, nil
@@ -166,7 +166,7 @@ func stepNames(ctx context.Context, server apiconnect.LimpetServiceClient, args 
 	}
 	var names []cobra.Completion
 	for _, s := range run.Msg.GetSteps() {
-		names = append(names, described(s.GetName(), s.GetPhase().Word()))
+		names = append(names, described(s.GetName(), s.GetPhase()))
 	}
 	return names, nil
 }

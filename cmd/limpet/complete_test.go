@@ -98,7 +98,7 @@ func TestCompletionIsSilent(t *testing.T) {
 func TestCompletionIsBounded(t *testing.T) {
 	f := &fakeAPI{}
 	for n := range 3 * completionsMax {
-		f.workers = append(f.workers, &api.Worker{WorkerId: fmt.Sprintf("w\x1b%03d", n), State: api.WorkerState_WORKER_STATE_UP})
+		f.workers = append(f.workers, &api.Worker{WorkerId: fmt.Sprintf("w\x1b%03d", n), State: api.WorkerUp})
 	}
 	env := map[string]string{"LIMPET_ADDRESS": f.serve(t)}
 	got := offered(t, env, "worker get w")

@@ -327,7 +327,7 @@ func (p *process) ready() (incarnation string) {
 			p.r.t.Fatal(err)
 		}
 		for _, w := range workers {
-			if w.GetIncarnation() == up.Incarnation && w.GetState() == api.WorkerState_WORKER_STATE_UP && w.GetReported() {
+			if w.GetIncarnation() == up.Incarnation && w.GetState() == api.WorkerUp && w.GetReported() {
 				return true
 			}
 		}

@@ -33,7 +33,7 @@ func (r *rig) inState(worker, state string) {
 	r.t.Helper()
 	r.look(fmt.Sprintf("worker %s to be %s", worker, state), func() bool {
 		w, err := r.client.Worker(r.ctx, worker)
-		return err == nil && w.GetState().Word() == state
+		return err == nil && w.GetState() == state
 	})
 }
 
@@ -98,7 +98,7 @@ func TestFailureWorkerIsDrainedAndBack(t *testing.T) {
 	}
 	got := <-waited
 	var w api.Worker
-	if err := protojson.Unmarshal([]byte(got.out), &w); err != nil || got.code != exitOK || w.GetState() != api.WorkerState_WORKER_STATE_DRAINING || w.GetBoundSoft()+w.GetBoundHard() != 0 {
+	if err := protojson.Unmarshal([]byte(got.out), &w); err != nil || got.code != exitOK || w.GetState() != api.WorkerDraining || w.GetBoundSoft()+w.GetBoundHard() != 0 {
 		t.Errorf("the wait for the drain: %+v", got)
 	}
 	if out := r.done("run get " + soft[0].ID()); !strings.Contains(out, "worker draining") {

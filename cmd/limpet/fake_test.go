@@ -70,8 +70,8 @@ func run(id string) (*api.GetRunResponse, error) {
 			Input: []byte(`{"dir":"/src"}`), Metadata: map[string]string{"by": "me", "a": "b"},
 		},
 		Steps: []*api.Step{
-			{Name: "load", Phase: api.StepPhase_STEP_PHASE_SUCCEEDED, Attempts: 2, Lost: 1, WorkerId: "gpu-2", StartedAt: at(1), EndedAt: at(3), Output: []byte(`{"files":7}`)},
-			{Name: "ask", Phase: api.StepPhase_STEP_PHASE_SUCCEEDED, Attempts: 1, WorkerId: "gpu-2", StartedAt: at(3), EndedAt: at(4.25), Output: []byte(`"yes"`), Parents: []string{"load"}},
+			{Name: "load", Phase: api.PhaseSucceeded, Attempts: 2, Lost: 1, WorkerId: "gpu-2", StartedAt: at(1), EndedAt: at(3), Output: []byte(`{"files":7}`)},
+			{Name: "ask", Phase: api.PhaseSucceeded, Attempts: 1, WorkerId: "gpu-2", StartedAt: at(3), EndedAt: at(4.25), Output: []byte(`"yes"`), Parents: []string{"load"}},
 		},
 		Bindings: []*api.BindingRecord{
 			{Epoch: 1, WorkerId: "gpu-1", Incarnation: "i1", Address: "127.0.0.1:1", Reason: messages.Reason_REASON_FIRST, At: at(0),
@@ -93,12 +93,12 @@ func run(id string) (*api.GetRunResponse, error) {
 	case "pending":
 		r.Run.Status, r.Run.FinishedAt, r.Run.Sticky = messages.RunStatus_RUN_STATUS_RUNNING, nil, messages.Sticky_STICKY_HARD
 		r.Run.WaitingFor, r.Run.Dormant = "worker gpu-2 to come back", true
-		r.Steps[1] = &api.Step{Name: "ask", Phase: api.StepPhase_STEP_PHASE_READY, Parents: []string{"load"}}
+		r.Steps[1] = &api.Step{Name: "ask", Phase: api.PhaseReady, Parents: []string{"load"}}
 		r.Children = nil
 	case "bad":
 		failure := &messages.Failure{Code: "STEP_FAILED", Message: `step "ask" failed: no such file`}
 		r.Run.Status, r.Run.Failure = messages.RunStatus_RUN_STATUS_FAILED, failure
-		r.Steps[1].Phase, r.Steps[1].Output, r.Steps[1].Failures = api.StepPhase_STEP_PHASE_FAILED, nil, 3
+		r.Steps[1].Phase, r.Steps[1].Output, r.Steps[1].Failures = api.PhaseFailed, nil, 3
 		r.Steps[1].Failure = &messages.Failure{Code: "USER_ERROR", Message: "no such file\nsecond line"}
 	default:
 		return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownRun, "there is no run %q", id))
@@ -251,8 +251,8 @@ func (f *fakeAPI) PushEvent(_ context.Context, req *connect.Request[api.PushEven
 
 func (f *fakeAPI) ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
 	return connect.NewResponse(&api.ListMembersResponse{Members: []*api.Member{
-		{Name: "server/a~01k", Role: api.MemberRole_MEMBER_ROLE_SERVER, State: api.MemberState_MEMBER_STATE_READY, Address: "127.0.0.1:5001", GossipAddress: "127.0.0.1:7946", Shards: 1024, ThisServer: true},
-		{Name: "gpu-1~01k", Role: api.MemberRole_MEMBER_ROLE_WORKER, State: api.MemberState_MEMBER_STATE_JOINING, Address: "127.0.0.1:4001", GossipAddress: "127.0.0.1:7947"},
+		{Name: "server/a~01k", Role: api.RoleServer, State: api.MemberReady, Address: "127.0.0.1:5001", GossipAddress: "127.0.0.1:7946", Shards: 1024, ThisServer: true},
+		{Name: "gpu-1~01k", Role: api.RoleWorker, State: api.MemberJoining, Address: "127.0.0.1:4001", GossipAddress: "127.0.0.1:7947"},
 	}}), nil
 }
 

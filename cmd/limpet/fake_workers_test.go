@@ -14,18 +14,18 @@ import (
 
 func fakeWorkers() []*api.Worker {
 	return []*api.Worker{
-		{WorkerId: "gpu-1", State: api.WorkerState_WORKER_STATE_UP, Pool: "default", Slots: 8, Running: 3, BoundRuns: 4, BoundSoft: 3, BoundHard: 1, StickyRunsMax: 10,
+		{WorkerId: "gpu-1", State: api.WorkerUp, Pool: "default", Slots: 8, Running: 3, BoundRuns: 4, BoundSoft: 3, BoundHard: 1, StickyRunsMax: 10,
 			Address: "127.0.0.1:4001", Incarnation: "01k", Host: "node-7", ProcessId: 4711, SdkVersion: "v1.2.3", Reported: true, SharedKeys: 2,
 			Labels: map[string]string{"gpu": "a100", "zone": "b"}, Workflows: []string{"ask", "index"}, StartedAt: at(-3600),
 			Locals: []*api.LocalUse{
 				{Name: "model", Shared: true, Values: 2, InUse: 1, Bytes: 3 << 30, Hits: 40, Builds: 5, Failures: 1, Releases: 3, Evictions: 2},
 				{Name: "scratch", Values: 3, InUse: 3, Bytes: 1000, Builds: 9, Releases: 6},
 			}},
-		{WorkerId: "host/längst", State: api.WorkerState_WORKER_STATE_DRAINING, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, Running: 1, Queued: 2, HeldSlots: 1, HeldFor: durationpb.New(75 * time.Second),
+		{WorkerId: "host/längst", State: api.WorkerDraining, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, Running: 1, Queued: 2, HeldSlots: 1, HeldFor: durationpb.New(75 * time.Second),
 			Address: "127.0.0.1:4002", StartedAt: at(0), Reported: true, DrainLeft: durationpb.New(250 * time.Second)},
-		{WorkerId: "off", State: api.WorkerState_WORKER_STATE_DRAINING, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, StartedAt: at(0), Reported: true, Ending: true,
+		{WorkerId: "off", State: api.WorkerDraining, StateReason: messages.Reason_REASON_WORKER_DRAINING, Pool: "default", Slots: 1, StartedAt: at(0), Reported: true, Ending: true,
 			BoundHard: 1, DrainLeft: durationpb.New(0)},
-		{WorkerId: "old", State: api.WorkerState_WORKER_STATE_GONE, StateReason: messages.Reason_REASON_WORKER_LOST, Pool: "default", Slots: 1, BoundRuns: 1},
+		{WorkerId: "old", State: api.WorkerGone, StateReason: messages.Reason_REASON_WORKER_LOST, Pool: "default", Slots: 1, BoundRuns: 1},
 	}
 }
 
@@ -42,11 +42,11 @@ func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersR
 // afterDrain is what the looks at a worker that was told to drain show, by its
 // id; the last one stays.
 var afterDrain = map[string][]*api.Worker{
-	"empties":  {{State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, Running: 2, BoundSoft: 3, DrainLeft: durationpb.New(9 * time.Second)}, {State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, DrainLeft: durationpb.New(8 * time.Second)}},
-	"keeps":    {{State: api.WorkerState_WORKER_STATE_DRAINING}, {State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, BoundHard: 2, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, BoundHard: 2, DrainLeft: durationpb.New(0)}},
-	"leaves":   {{State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerState_WORKER_STATE_GONE, StateReason: messages.Reason_REASON_WORKER_LEFT}},
-	"dies":     {{State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerState_WORKER_STATE_GONE, StateReason: messages.Reason_REASON_WORKER_LOST}},
-	"returned": {{State: api.WorkerState_WORKER_STATE_DRAINING, Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerState_WORKER_STATE_UP, Reported: true, Running: 1}},
+	"empties":  {{State: api.WorkerDraining, Reported: true, Running: 2, BoundSoft: 3, DrainLeft: durationpb.New(9 * time.Second)}, {State: api.WorkerDraining, Reported: true, DrainLeft: durationpb.New(8 * time.Second)}},
+	"keeps":    {{State: api.WorkerDraining}, {State: api.WorkerDraining, Reported: true, BoundHard: 2, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerDraining, Reported: true, BoundHard: 2, DrainLeft: durationpb.New(0)}},
+	"leaves":   {{State: api.WorkerDraining, Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerGone, StateReason: messages.Reason_REASON_WORKER_LEFT}},
+	"dies":     {{State: api.WorkerDraining, Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerGone, StateReason: messages.Reason_REASON_WORKER_LOST}},
+	"returned": {{State: api.WorkerDraining, Reported: true, Running: 1, DrainLeft: durationpb.New(time.Second)}, {State: api.WorkerUp, Reported: true, Running: 1}},
 }
 
 func (f *fakeAPI) look(id string) *api.Worker {

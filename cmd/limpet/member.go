@@ -39,7 +39,7 @@ GOSSIP address of any of them.`,
 				if m.GetThisServer() {
 					note = "answers this"
 				}
-				t.add(plain(m.GetName()), plain(m.GetRole().Word()), cell{m.GetState().Word(), phaseColor(m.GetState().Word())},
+				t.add(plain(m.GetName()), plain(m.GetRole()), cell{m.GetState(), phaseColor(m.GetState())},
 					plain(m.GetAddress()), plain(m.GetGossipAddress()), nonZero(m.GetShards()), plain(note))
 			}
 			c.printTable(t)

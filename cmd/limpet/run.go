@@ -90,7 +90,7 @@ func (c *cli) awaitRun(ctx context.Context, conn *connection, runID string, time
 func (c *cli) progressText(r *api.GetRunResponse, waited time.Duration) string {
 	done := 0
 	for _, s := range r.GetSteps() {
-		if s.GetPhase().Ended() {
+		if api.PhaseEnded(s.GetPhase()) {
 			done++
 		}
 	}

@@ -63,10 +63,10 @@ func (c *cli) printOutput(run *api.GetRunResponse, step string) error {
 
 // noOutput says why a step has none.
 func noOutput(s *api.Step) error {
-	if !s.GetPhase().Ended() {
-		return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output yet", s.GetName(), s.GetPhase().Word())
+	if !api.PhaseEnded(s.GetPhase()) {
+		return messages.Errorf(messages.CodeRunNotFinished, "step %q is %s and has no output yet", s.GetName(), s.GetPhase())
 	}
-	text := fmt.Sprintf("step %q is %s and has no output", s.GetName(), s.GetPhase().Word())
+	text := fmt.Sprintf("step %q is %s and has no output", s.GetName(), s.GetPhase())
 	if s.GetFailure() != nil {
 		text += ": " + failureText(s.GetFailure())
 	}
@@ -175,7 +175,7 @@ func (c *cli) printSteps(steps []*api.Step) {
 		if s.GetFailure() != nil {
 			outcome = failureText(s.GetFailure())
 		}
-		t.add(plain(s.GetName()), cell{s.GetPhase().Word(), phaseColor(s.GetPhase().Word())}, plain(s.GetWorkerId()),
+		t.add(plain(s.GetName()), cell{s.GetPhase(), phaseColor(s.GetPhase())}, plain(s.GetWorkerId()),
 			number(s.GetAttempts()), nonZero(s.GetFailures()), nonZero(s.GetLost()),
 			nonZero(s.GetCalls()), plain(s.GetLastCall()),
 			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(brief(outcome, 60)))

@@ -73,7 +73,7 @@ func heldSlots(w *api.Worker) string {
 // workerState is a worker's state, with what is left until the deadline of a
 // drain. "leaving" is one that drains because its process is to end.
 func workerState(w *api.Worker) cell {
-	text, color := w.GetState().Word(), phaseColor(w.GetState().Word())
+	text, color := w.GetState(), phaseColor(w.GetState())
 	if w.GetEnding() {
 		text = "leaving"
 	}
@@ -132,7 +132,7 @@ func (c *cli) printWorker(w *api.Worker) {
 			c.field("held", held+": functions that have not returned although their attempts are over")
 		}
 		c.field("queued", fmt.Sprint(w.GetQueued()))
-	case w.GetState() != api.WorkerState_WORKER_STATE_GONE:
+	case w.GetState() != api.WorkerGone:
 		c.field("running", "not reported")
 	}
 	c.field("bound runs", fmt.Sprintf("%s, here %d SOFT and %d HARD", boundRuns(w), w.GetBoundSoft(), w.GetBoundHard()))

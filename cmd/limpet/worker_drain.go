@@ -44,7 +44,7 @@ With --wait the command ends with exit code
   limpet worker drain gpu-1 --deadline 30m
   limpet worker undrain gpu-1`,
 		Args:              oneArg("the id of a worker"),
-		ValidArgsFunction: c.completesArg(workerIDs(api.WorkerState_WORKER_STATE_UP)),
+		ValidArgsFunction: c.completesArg(workerIDs(api.WorkerUp)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {
@@ -78,16 +78,16 @@ func (c *cli) awaitDrain(ctx context.Context, conn *connection, w *api.Worker) (
 	defer line.clear()
 	// The worker has said yes; the server that is asked may see it later.
 	for unseen := time.Now().Add(drainUnseen); ; {
-		if w.GetState() != api.WorkerState_WORKER_STATE_UP {
+		if w.GetState() != api.WorkerUp {
 			unseen = time.Time{}
 		}
 		switch {
-		case w.GetState() == api.WorkerState_WORKER_STATE_GONE && w.GetStateReason() != messages.Reason_REASON_WORKER_LEFT:
+		case w.GetState() == api.WorkerGone && w.GetStateReason() != messages.Reason_REASON_WORKER_LEFT:
 			return w, &hinted{messages.Errorf(messages.CodeWorkerLost, "worker %s did not come to the end of its drain", w.GetWorkerId()),
 				"SOFT runs go on elsewhere; HARD runs wait until the worker is started again"}
-		case w.GetState() == api.WorkerState_WORKER_STATE_GONE, w.GetDrainLeft() != nil && isEmpty(w):
+		case w.GetState() == api.WorkerGone, w.GetDrainLeft() != nil && isEmpty(w):
 			return w, nil
-		case w.GetState() == api.WorkerState_WORKER_STATE_UP && time.Now().After(unseen):
+		case w.GetState() == api.WorkerUp && time.Now().After(unseen):
 			return w, fmt.Errorf("worker %s was undrained before it was empty", w.GetWorkerId())
 		case w.GetDrainLeft() != nil && w.GetDrainLeft().AsDuration() <= 0:
 			return w, &hinted{messages.Errorf(messages.CodeDeadline, "the deadline of the drain has passed, and worker %s is not empty", w.GetWorkerId()),
@@ -121,9 +121,9 @@ func holds(w *api.Worker) string {
 
 func drainText(w *api.Worker) string {
 	switch {
-	case w.GetState() == api.WorkerState_WORKER_STATE_GONE:
+	case w.GetState() == api.WorkerGone:
 		return fmt.Sprintf("worker %s is gone: %s", w.GetWorkerId(), w.GetStateReason().Words())
-	case w.GetState() == api.WorkerState_WORKER_STATE_UP:
+	case w.GetState() == api.WorkerUp:
 		return fmt.Sprintf("worker %s is up: %s", w.GetWorkerId(), holds(w))
 	case w.GetDrainLeft() != nil && isEmpty(w):
 		return fmt.Sprintf("worker %s drains and is empty", w.GetWorkerId())
@@ -154,7 +154,7 @@ func (c *cli) workerUndrainCommand() *cobra.Command {
 		Example: `  limpet worker undrain gpu-1
   limpet worker undrain gpu-1 --json`,
 		Args:              oneArg("the id of a worker"),
-		ValidArgsFunction: c.completesArg(workerIDs(api.WorkerState_WORKER_STATE_DRAINING)),
+		ValidArgsFunction: c.completesArg(workerIDs(api.WorkerDraining)),
 		RunE: c.does(func(ctx context.Context, args []string) error {
 			conn, err := c.connect()
 			if err != nil {

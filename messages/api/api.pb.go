@@ -24,242 +24,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type StepPhase int32
-
-const (
-	StepPhase_STEP_PHASE_UNSPECIFIED StepPhase = 0
-	StepPhase_STEP_PHASE_WAITING     StepPhase = 1
-	StepPhase_STEP_PHASE_READY       StepPhase = 2
-	StepPhase_STEP_PHASE_BACKOFF     StepPhase = 3
-	StepPhase_STEP_PHASE_DISPATCHED  StepPhase = 4
-	StepPhase_STEP_PHASE_RUNNING     StepPhase = 5
-	// It had succeeded, and runs again for the local state that it builds.
-	StepPhase_STEP_PHASE_REBUILDING StepPhase = 6
-	StepPhase_STEP_PHASE_SUCCEEDED  StepPhase = 7
-	StepPhase_STEP_PHASE_FAILED     StepPhase = 8
-	StepPhase_STEP_PHASE_SKIPPED    StepPhase = 9
-	StepPhase_STEP_PHASE_CANCELED   StepPhase = 10
-	// It was begun on the worker of a HARD run, which is out of reach: it may run
-	// there, or be made again when the worker is back.
-	StepPhase_STEP_PHASE_AWAY StepPhase = 11
-)
-
-// Enum value maps for StepPhase.
-var (
-	StepPhase_name = map[int32]string{
-		0:  "STEP_PHASE_UNSPECIFIED",
-		1:  "STEP_PHASE_WAITING",
-		2:  "STEP_PHASE_READY",
-		3:  "STEP_PHASE_BACKOFF",
-		4:  "STEP_PHASE_DISPATCHED",
-		5:  "STEP_PHASE_RUNNING",
-		6:  "STEP_PHASE_REBUILDING",
-		7:  "STEP_PHASE_SUCCEEDED",
-		8:  "STEP_PHASE_FAILED",
-		9:  "STEP_PHASE_SKIPPED",
-		10: "STEP_PHASE_CANCELED",
-		11: "STEP_PHASE_AWAY",
-	}
-	StepPhase_value = map[string]int32{
-		"STEP_PHASE_UNSPECIFIED": 0,
-		"STEP_PHASE_WAITING":     1,
-		"STEP_PHASE_READY":       2,
-		"STEP_PHASE_BACKOFF":     3,
-		"STEP_PHASE_DISPATCHED":  4,
-		"STEP_PHASE_RUNNING":     5,
-		"STEP_PHASE_REBUILDING":  6,
-		"STEP_PHASE_SUCCEEDED":   7,
-		"STEP_PHASE_FAILED":      8,
-		"STEP_PHASE_SKIPPED":     9,
-		"STEP_PHASE_CANCELED":    10,
-		"STEP_PHASE_AWAY":        11,
-	}
-)
-
-func (x StepPhase) Enum() *StepPhase {
-	p := new(StepPhase)
-	*p = x
-	return p
-}
-
-func (x StepPhase) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (StepPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_api_proto_enumTypes[0].Descriptor()
-}
-
-func (StepPhase) Type() protoreflect.EnumType {
-	return &file_api_api_proto_enumTypes[0]
-}
-
-func (x StepPhase) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use StepPhase.Descriptor instead.
-func (StepPhase) EnumDescriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{0}
-}
-
-type WorkerState int32
-
-const (
-	WorkerState_WORKER_STATE_UNSPECIFIED WorkerState = 0
-	WorkerState_WORKER_STATE_UP          WorkerState = 1
-	WorkerState_WORKER_STATE_DRAINING    WorkerState = 2
-	WorkerState_WORKER_STATE_GONE        WorkerState = 3
-)
-
-// Enum value maps for WorkerState.
-var (
-	WorkerState_name = map[int32]string{
-		0: "WORKER_STATE_UNSPECIFIED",
-		1: "WORKER_STATE_UP",
-		2: "WORKER_STATE_DRAINING",
-		3: "WORKER_STATE_GONE",
-	}
-	WorkerState_value = map[string]int32{
-		"WORKER_STATE_UNSPECIFIED": 0,
-		"WORKER_STATE_UP":          1,
-		"WORKER_STATE_DRAINING":    2,
-		"WORKER_STATE_GONE":        3,
-	}
-)
-
-func (x WorkerState) Enum() *WorkerState {
-	p := new(WorkerState)
-	*p = x
-	return p
-}
-
-func (x WorkerState) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (WorkerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_api_proto_enumTypes[1].Descriptor()
-}
-
-func (WorkerState) Type() protoreflect.EnumType {
-	return &file_api_api_proto_enumTypes[1]
-}
-
-func (x WorkerState) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use WorkerState.Descriptor instead.
-func (WorkerState) EnumDescriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{1}
-}
-
-type MemberRole int32
-
-const (
-	MemberRole_MEMBER_ROLE_UNSPECIFIED MemberRole = 0
-	MemberRole_MEMBER_ROLE_SERVER      MemberRole = 1
-	MemberRole_MEMBER_ROLE_WORKER      MemberRole = 2
-)
-
-// Enum value maps for MemberRole.
-var (
-	MemberRole_name = map[int32]string{
-		0: "MEMBER_ROLE_UNSPECIFIED",
-		1: "MEMBER_ROLE_SERVER",
-		2: "MEMBER_ROLE_WORKER",
-	}
-	MemberRole_value = map[string]int32{
-		"MEMBER_ROLE_UNSPECIFIED": 0,
-		"MEMBER_ROLE_SERVER":      1,
-		"MEMBER_ROLE_WORKER":      2,
-	}
-)
-
-func (x MemberRole) Enum() *MemberRole {
-	p := new(MemberRole)
-	*p = x
-	return p
-}
-
-func (x MemberRole) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (MemberRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_api_proto_enumTypes[2].Descriptor()
-}
-
-func (MemberRole) Type() protoreflect.EnumType {
-	return &file_api_api_proto_enumTypes[2]
-}
-
-func (x MemberRole) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use MemberRole.Descriptor instead.
-func (MemberRole) EnumDescriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{2}
-}
-
-type MemberState int32
-
-const (
-	MemberState_MEMBER_STATE_UNSPECIFIED MemberState = 0
-	MemberState_MEMBER_STATE_JOINING     MemberState = 1
-	MemberState_MEMBER_STATE_READY       MemberState = 2
-	MemberState_MEMBER_STATE_DRAINING    MemberState = 3
-	// A worker whose process is to end.
-	MemberState_MEMBER_STATE_LEAVING MemberState = 4
-)
-
-// Enum value maps for MemberState.
-var (
-	MemberState_name = map[int32]string{
-		0: "MEMBER_STATE_UNSPECIFIED",
-		1: "MEMBER_STATE_JOINING",
-		2: "MEMBER_STATE_READY",
-		3: "MEMBER_STATE_DRAINING",
-		4: "MEMBER_STATE_LEAVING",
-	}
-	MemberState_value = map[string]int32{
-		"MEMBER_STATE_UNSPECIFIED": 0,
-		"MEMBER_STATE_JOINING":     1,
-		"MEMBER_STATE_READY":       2,
-		"MEMBER_STATE_DRAINING":    3,
-		"MEMBER_STATE_LEAVING":     4,
-	}
-)
-
-func (x MemberState) Enum() *MemberState {
-	p := new(MemberState)
-	*p = x
-	return p
-}
-
-func (x MemberState) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (MemberState) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_api_proto_enumTypes[3].Descriptor()
-}
-
-func (MemberState) Type() protoreflect.EnumType {
-	return &file_api_api_proto_enumTypes[3]
-}
-
-func (x MemberState) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use MemberState.Descriptor instead.
-func (MemberState) EnumDescriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{3}
-}
-
 // ErrorDetail is attached to every error.
 type ErrorDetail struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -897,9 +661,11 @@ func (x *Run) GetReplayedAt() *timestamppb.Timestamp {
 }
 
 type Step struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Phase     StepPhase              `protobuf:"varint,2,opt,name=phase,proto3,enum=limpet.api.v1.StepPhase" json:"phase,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// waiting, ready, backoff, dispatched, running, rebuilding, away, succeeded, failed,
+	// skipped, canceled
+	Phase     string                 `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
 	Attempts  int32                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	Failures  int32                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
 	Lost      int32                  `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
@@ -954,11 +720,11 @@ func (x *Step) GetName() string {
 	return ""
 }
 
-func (x *Step) GetPhase() StepPhase {
+func (x *Step) GetPhase() string {
 	if x != nil {
 		return x.Phase
 	}
-	return StepPhase_STEP_PHASE_UNSPECIFIED
+	return ""
 }
 
 func (x *Step) GetAttempts() int32 {
@@ -2785,12 +2551,13 @@ func (x *UndrainWorkerResponse) GetWorker() *Worker {
 }
 
 type Worker struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	Incarnation   string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Pool          string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
-	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	State         WorkerState            `protobuf:"varint,5,opt,name=state,proto3,enum=limpet.api.v1.WorkerState" json:"state,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId    string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Pool        string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Address     string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// up, draining, gone
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	Slots         int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
 	Running       int32                  `protobuf:"varint,7,opt,name=running,proto3" json:"running,omitempty"`
 	Queued        int32                  `protobuf:"varint,8,opt,name=queued,proto3" json:"queued,omitempty"`
@@ -2886,11 +2653,11 @@ func (x *Worker) GetAddress() string {
 	return ""
 }
 
-func (x *Worker) GetState() WorkerState {
+func (x *Worker) GetState() string {
 	if x != nil {
 		return x.State
 	}
-	return WorkerState_WORKER_STATE_UNSPECIFIED
+	return ""
 }
 
 func (x *Worker) GetSlots() int32 {
@@ -3242,14 +3009,16 @@ func (x *ListMembersResponse) GetMembers() []*Member {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Role          MemberRole             `protobuf:"varint,2,opt,name=role,proto3,enum=limpet.api.v1.MemberRole" json:"role,omitempty"`
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	GossipAddress string                 `protobuf:"bytes,4,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
-	State         MemberState            `protobuf:"varint,5,opt,name=state,proto3,enum=limpet.api.v1.MemberState" json:"state,omitempty"`
-	Shards        int32                  `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
-	ThisServer    bool                   `protobuf:"varint,7,opt,name=this_server,json=thisServer,proto3" json:"this_server,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// server, worker
+	Role          string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	GossipAddress string `protobuf:"bytes,4,opt,name=gossip_address,json=gossipAddress,proto3" json:"gossip_address,omitempty"`
+	// joining, ready, draining, leaving: a worker whose process is to end
+	State         string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Shards        int32  `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
+	ThisServer    bool   `protobuf:"varint,7,opt,name=this_server,json=thisServer,proto3" json:"this_server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3291,11 +3060,11 @@ func (x *Member) GetName() string {
 	return ""
 }
 
-func (x *Member) GetRole() MemberRole {
+func (x *Member) GetRole() string {
 	if x != nil {
 		return x.Role
 	}
-	return MemberRole_MEMBER_ROLE_UNSPECIFIED
+	return ""
 }
 
 func (x *Member) GetAddress() string {
@@ -3312,11 +3081,11 @@ func (x *Member) GetGossipAddress() string {
 	return ""
 }
 
-func (x *Member) GetState() MemberState {
+func (x *Member) GetState() string {
 	if x != nil {
 		return x.State
 	}
-	return MemberState_MEMBER_STATE_UNSPECIFIED
+	return ""
 }
 
 func (x *Member) GetShards() int32 {
@@ -4029,10 +3798,10 @@ const file_api_api_proto_rawDesc = "" +
 	"replayedAt\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd5\x03\n" +
 	"\x04Step\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
-	"\x05phase\x18\x02 \x01(\x0e2\x18.limpet.api.v1.StepPhaseR\x05phase\x12\x1a\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x12\x1a\n" +
 	"\bfailures\x18\x04 \x01(\x05R\bfailures\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\x05R\x04lost\x12\x1b\n" +
@@ -4172,13 +3941,13 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14UndrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"F\n" +
 	"\x15UndrainWorkerResponse\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xe2\a\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xc6\a\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\x120\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1a.limpet.api.v1.WorkerStateR\x05state\x12\x14\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x14\n" +
 	"\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x18\n" +
 	"\arunning\x18\a \x01(\x05R\arunning\x12\x16\n" +
 	"\x06queued\x18\b \x01(\x05R\x06queued\x12\x1d\n" +
@@ -4227,13 +3996,13 @@ const file_api_api_proto_rawDesc = "" +
 	" \x01(\x03R\tevictions\"\x14\n" +
 	"\x12ListMembersRequest\"F\n" +
 	"\x13ListMembersResponse\x12/\n" +
-	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\"\xf7\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\"\xc0\x01\n" +
 	"\x06Member\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
-	"\x04role\x18\x02 \x01(\x0e2\x19.limpet.api.v1.MemberRoleR\x04role\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12%\n" +
-	"\x0egossip_address\x18\x04 \x01(\tR\rgossipAddress\x120\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1a.limpet.api.v1.MemberStateR\x05state\x12\x16\n" +
+	"\x0egossip_address\x18\x04 \x01(\tR\rgossipAddress\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x16\n" +
 	"\x06shards\x18\x06 \x01(\x05R\x06shards\x12\x1f\n" +
 	"\vthis_server\x18\a \x01(\bR\n" +
 	"thisServer\"\x16\n" +
@@ -4274,37 +4043,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\"Q\n" +
 	"\x1aUseWorkflowVersionResponse\x123\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow*\xb2\x02\n" +
-	"\tStepPhase\x12\x1a\n" +
-	"\x16STEP_PHASE_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12STEP_PHASE_WAITING\x10\x01\x12\x14\n" +
-	"\x10STEP_PHASE_READY\x10\x02\x12\x16\n" +
-	"\x12STEP_PHASE_BACKOFF\x10\x03\x12\x19\n" +
-	"\x15STEP_PHASE_DISPATCHED\x10\x04\x12\x16\n" +
-	"\x12STEP_PHASE_RUNNING\x10\x05\x12\x19\n" +
-	"\x15STEP_PHASE_REBUILDING\x10\x06\x12\x18\n" +
-	"\x14STEP_PHASE_SUCCEEDED\x10\a\x12\x15\n" +
-	"\x11STEP_PHASE_FAILED\x10\b\x12\x16\n" +
-	"\x12STEP_PHASE_SKIPPED\x10\t\x12\x17\n" +
-	"\x13STEP_PHASE_CANCELED\x10\n" +
-	"\x12\x13\n" +
-	"\x0fSTEP_PHASE_AWAY\x10\v*r\n" +
-	"\vWorkerState\x12\x1c\n" +
-	"\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
-	"\x0fWORKER_STATE_UP\x10\x01\x12\x19\n" +
-	"\x15WORKER_STATE_DRAINING\x10\x02\x12\x15\n" +
-	"\x11WORKER_STATE_GONE\x10\x03*Y\n" +
-	"\n" +
-	"MemberRole\x12\x1b\n" +
-	"\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12MEMBER_ROLE_SERVER\x10\x01\x12\x16\n" +
-	"\x12MEMBER_ROLE_WORKER\x10\x02*\x92\x01\n" +
-	"\vMemberState\x12\x1c\n" +
-	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
-	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x16\n" +
-	"\x12MEMBER_STATE_READY\x10\x02\x12\x19\n" +
-	"\x15MEMBER_STATE_DRAINING\x10\x03\x12\x18\n" +
-	"\x14MEMBER_STATE_LEAVING\x10\x042\xe8\r\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow2\xe8\r\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -4339,203 +4078,194 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_api_api_proto_goTypes = []any{
-	(StepPhase)(0),                       // 0: limpet.api.v1.StepPhase
-	(WorkerState)(0),                     // 1: limpet.api.v1.WorkerState
-	(MemberRole)(0),                      // 2: limpet.api.v1.MemberRole
-	(MemberState)(0),                     // 3: limpet.api.v1.MemberState
-	(*ErrorDetail)(nil),                  // 4: limpet.api.v1.ErrorDetail
-	(*StartRunRequest)(nil),              // 5: limpet.api.v1.StartRunRequest
-	(*StartRunResponse)(nil),             // 6: limpet.api.v1.StartRunResponse
-	(*StartRunsRequest)(nil),             // 7: limpet.api.v1.StartRunsRequest
-	(*StartRunsResponse)(nil),            // 8: limpet.api.v1.StartRunsResponse
-	(*GetRunRequest)(nil),                // 9: limpet.api.v1.GetRunRequest
-	(*GetRunResponse)(nil),               // 10: limpet.api.v1.GetRunResponse
-	(*Run)(nil),                          // 11: limpet.api.v1.Run
-	(*Step)(nil),                         // 12: limpet.api.v1.Step
-	(*BindingRecord)(nil),                // 13: limpet.api.v1.BindingRecord
-	(*Rebuild)(nil),                      // 14: limpet.api.v1.Rebuild
-	(*HandOff)(nil),                      // 15: limpet.api.v1.HandOff
-	(*HandedLocal)(nil),                  // 16: limpet.api.v1.HandedLocal
-	(*Child)(nil),                        // 17: limpet.api.v1.Child
-	(*ListRunsRequest)(nil),              // 18: limpet.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),             // 19: limpet.api.v1.ListRunsResponse
-	(*WaitRunRequest)(nil),               // 20: limpet.api.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),              // 21: limpet.api.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),              // 22: limpet.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),             // 23: limpet.api.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),             // 24: limpet.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),            // 25: limpet.api.v1.CancelRunResponse
-	(*SignalRunRequest)(nil),             // 26: limpet.api.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),            // 27: limpet.api.v1.SignalRunResponse
-	(*ReplayRunRequest)(nil),             // 28: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),            // 29: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),             // 30: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),            // 31: limpet.api.v1.PushEventResponse
-	(*RefusingWorkflow)(nil),             // 32: limpet.api.v1.RefusingWorkflow
-	(*TriggeredRun)(nil),                 // 33: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),           // 34: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),          // 35: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),             // 36: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),            // 37: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),           // 38: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),          // 39: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),         // 40: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),        // 41: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                       // 42: limpet.api.v1.Worker
-	(*LocalUse)(nil),                     // 43: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),           // 44: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 45: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                       // 46: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),         // 47: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),        // 48: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                     // 49: limpet.api.v1.Workflow
-	(*RetireWorkflowRequest)(nil),        // 50: limpet.api.v1.RetireWorkflowRequest
-	(*RetireWorkflowResponse)(nil),       // 51: limpet.api.v1.RetireWorkflowResponse
-	(*RestoreWorkflowRequest)(nil),       // 52: limpet.api.v1.RestoreWorkflowRequest
-	(*RestoreWorkflowResponse)(nil),      // 53: limpet.api.v1.RestoreWorkflowResponse
-	(*ListWorkflowVersionsRequest)(nil),  // 54: limpet.api.v1.ListWorkflowVersionsRequest
-	(*ListWorkflowVersionsResponse)(nil), // 55: limpet.api.v1.ListWorkflowVersionsResponse
-	(*WorkflowVersion)(nil),              // 56: limpet.api.v1.WorkflowVersion
-	(*UseWorkflowVersionRequest)(nil),    // 57: limpet.api.v1.UseWorkflowVersionRequest
-	(*UseWorkflowVersionResponse)(nil),   // 58: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 59: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 60: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 61: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 62: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 63: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 64: google.protobuf.Duration
-	(messages.RunStatus)(0),              // 65: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 66: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),        // 67: google.protobuf.Timestamp
-	(*messages.Failure)(nil),             // 68: limpet.v1.Failure
-	(messages.Reason)(0),                 // 69: limpet.v1.Reason
-	(*messages.Event)(nil),               // 70: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil),  // 71: limpet.v1.WorkflowDefinition
+	(*ErrorDetail)(nil),                  // 0: limpet.api.v1.ErrorDetail
+	(*StartRunRequest)(nil),              // 1: limpet.api.v1.StartRunRequest
+	(*StartRunResponse)(nil),             // 2: limpet.api.v1.StartRunResponse
+	(*StartRunsRequest)(nil),             // 3: limpet.api.v1.StartRunsRequest
+	(*StartRunsResponse)(nil),            // 4: limpet.api.v1.StartRunsResponse
+	(*GetRunRequest)(nil),                // 5: limpet.api.v1.GetRunRequest
+	(*GetRunResponse)(nil),               // 6: limpet.api.v1.GetRunResponse
+	(*Run)(nil),                          // 7: limpet.api.v1.Run
+	(*Step)(nil),                         // 8: limpet.api.v1.Step
+	(*BindingRecord)(nil),                // 9: limpet.api.v1.BindingRecord
+	(*Rebuild)(nil),                      // 10: limpet.api.v1.Rebuild
+	(*HandOff)(nil),                      // 11: limpet.api.v1.HandOff
+	(*HandedLocal)(nil),                  // 12: limpet.api.v1.HandedLocal
+	(*Child)(nil),                        // 13: limpet.api.v1.Child
+	(*ListRunsRequest)(nil),              // 14: limpet.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),             // 15: limpet.api.v1.ListRunsResponse
+	(*WaitRunRequest)(nil),               // 16: limpet.api.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),              // 17: limpet.api.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),              // 18: limpet.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),             // 19: limpet.api.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),             // 20: limpet.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),            // 21: limpet.api.v1.CancelRunResponse
+	(*SignalRunRequest)(nil),             // 22: limpet.api.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),            // 23: limpet.api.v1.SignalRunResponse
+	(*ReplayRunRequest)(nil),             // 24: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),            // 25: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),             // 26: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),            // 27: limpet.api.v1.PushEventResponse
+	(*RefusingWorkflow)(nil),             // 28: limpet.api.v1.RefusingWorkflow
+	(*TriggeredRun)(nil),                 // 29: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),           // 30: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),          // 31: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),             // 32: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),            // 33: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),           // 34: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),          // 35: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),         // 36: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),        // 37: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                       // 38: limpet.api.v1.Worker
+	(*LocalUse)(nil),                     // 39: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),           // 40: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 41: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                       // 42: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),         // 43: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),        // 44: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                     // 45: limpet.api.v1.Workflow
+	(*RetireWorkflowRequest)(nil),        // 46: limpet.api.v1.RetireWorkflowRequest
+	(*RetireWorkflowResponse)(nil),       // 47: limpet.api.v1.RetireWorkflowResponse
+	(*RestoreWorkflowRequest)(nil),       // 48: limpet.api.v1.RestoreWorkflowRequest
+	(*RestoreWorkflowResponse)(nil),      // 49: limpet.api.v1.RestoreWorkflowResponse
+	(*ListWorkflowVersionsRequest)(nil),  // 50: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 51: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 52: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 53: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 54: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 55: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 56: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 57: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 58: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 59: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 60: google.protobuf.Duration
+	(messages.RunStatus)(0),              // 61: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 62: limpet.v1.Sticky
+	(*timestamppb.Timestamp)(nil),        // 63: google.protobuf.Timestamp
+	(*messages.Failure)(nil),             // 64: limpet.v1.Failure
+	(messages.Reason)(0),                 // 65: limpet.v1.Reason
+	(*messages.Event)(nil),               // 66: limpet.v1.Event
+	(*messages.WorkflowDefinition)(nil),  // 67: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	64, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	59, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
-	5,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
-	6,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
-	11, // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
-	12, // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
-	13, // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
-	17, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	65, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	66, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	67, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	67, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	68, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	60, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	67, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
-	0,  // 15: limpet.api.v1.Step.phase:type_name -> limpet.api.v1.StepPhase
-	67, // 16: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	67, // 17: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	67, // 18: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	68, // 19: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	69, // 20: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	67, // 21: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	67, // 22: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	67, // 23: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	69, // 24: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
-	14, // 25: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
-	15, // 26: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	69, // 27: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	67, // 28: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	67, // 29: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	67, // 30: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
-	16, // 31: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	68, // 32: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	65, // 33: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	65, // 34: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	67, // 35: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	67, // 36: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	61, // 37: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
-	11, // 38: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	64, // 39: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	10, // 40: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	67, // 41: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	70, // 42: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	62, // 43: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	33, // 44: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	32, // 45: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	68, // 46: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
-	42, // 47: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	42, // 48: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	64, // 49: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	42, // 50: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	42, // 51: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	1,  // 52: limpet.api.v1.Worker.state:type_name -> limpet.api.v1.WorkerState
-	63, // 53: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	67, // 54: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	64, // 55: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	69, // 56: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	43, // 57: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	64, // 58: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
-	46, // 59: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	2,  // 60: limpet.api.v1.Member.role:type_name -> limpet.api.v1.MemberRole
-	3,  // 61: limpet.api.v1.Member.state:type_name -> limpet.api.v1.MemberState
-	49, // 62: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	71, // 63: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	67, // 64: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	67, // 65: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	67, // 66: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	67, // 67: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	67, // 68: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
-	49, // 69: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	49, // 70: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	56, // 71: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	67, // 72: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	67, // 73: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	49, // 74: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	5,  // 75: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	7,  // 76: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	9,  // 77: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	18, // 78: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	20, // 79: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	22, // 80: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	24, // 81: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	26, // 82: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
-	28, // 83: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	30, // 84: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	34, // 85: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	36, // 86: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	38, // 87: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	40, // 88: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	44, // 89: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	47, // 90: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	54, // 91: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	57, // 92: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	50, // 93: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	52, // 94: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	6,  // 95: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	8,  // 96: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	10, // 97: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	19, // 98: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	21, // 99: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	23, // 100: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	25, // 101: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	27, // 102: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
-	29, // 103: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	31, // 104: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	35, // 105: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	37, // 106: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	39, // 107: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	41, // 108: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	45, // 109: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	48, // 110: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	55, // 111: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	58, // 112: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	51, // 113: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	53, // 114: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	95, // [95:115] is the sub-list for method output_type
-	75, // [75:95] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	60, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	55, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	1,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
+	2,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
+	7,  // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
+	8,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
+	9,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
+	13, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
+	61, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	62, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	63, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	63, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	64, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	56, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	63, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	63, // 15: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	63, // 16: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	63, // 17: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	64, // 18: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	65, // 19: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	63, // 20: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	63, // 21: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	63, // 22: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	65, // 23: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	10, // 24: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
+	11, // 25: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
+	65, // 26: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	63, // 27: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	63, // 28: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	63, // 29: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	12, // 30: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
+	64, // 31: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	61, // 32: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	61, // 33: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	63, // 34: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	63, // 35: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	57, // 36: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	7,  // 37: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	60, // 38: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	6,  // 39: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	63, // 40: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	66, // 41: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	58, // 42: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	29, // 43: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	28, // 44: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
+	64, // 45: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	38, // 46: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	38, // 47: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	60, // 48: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	38, // 49: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	38, // 50: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	59, // 51: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	63, // 52: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	60, // 53: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	65, // 54: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	39, // 55: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	60, // 56: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	42, // 57: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	45, // 58: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	67, // 59: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	63, // 60: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	63, // 61: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	63, // 62: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	63, // 63: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	63, // 64: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	45, // 65: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	45, // 66: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	52, // 67: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	63, // 68: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	63, // 69: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	45, // 70: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	1,  // 71: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,  // 72: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,  // 73: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	14, // 74: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	16, // 75: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	18, // 76: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	20, // 77: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	22, // 78: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	24, // 79: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	26, // 80: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	30, // 81: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	32, // 82: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	34, // 83: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	36, // 84: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	40, // 85: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	43, // 86: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	50, // 87: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	53, // 88: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	46, // 89: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	48, // 90: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	2,  // 91: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,  // 92: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,  // 93: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	15, // 94: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	17, // 95: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	19, // 96: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	21, // 97: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	23, // 98: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	25, // 99: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	27, // 100: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	31, // 101: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	33, // 102: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	35, // 103: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	37, // 104: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	41, // 105: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	44, // 106: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	51, // 107: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	54, // 108: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	47, // 109: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	49, // 110: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	91, // [91:111] is the sub-list for method output_type
+	71, // [71:91] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -4548,14 +4278,13 @@ func file_api_api_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      0,
 			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_api_api_proto_goTypes,
 		DependencyIndexes: file_api_api_proto_depIdxs,
-		EnumInfos:         file_api_api_proto_enumTypes,
 		MessageInfos:      file_api_api_proto_msgTypes,
 	}.Build()
 	File_api_api_proto = out.File

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,25 +14,48 @@ func Moment(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// Word is the phase as people read it: "running".
-func (p StepPhase) Word() string { return word(p.String(), "STEP_PHASE_") }
+// Phases of a step, as JSON and clients of all versions have them.
+const (
+	PhaseWaiting    = "waiting"
+	PhaseReady      = "ready"
+	PhaseBackoff    = "backoff"
+	PhaseDispatched = "dispatched"
+	PhaseRunning    = "running"
+	// PhaseRebuilding: it had succeeded, and runs again for the local state that it
+	// builds.
+	PhaseRebuilding = "rebuilding"
+	// PhaseAway: it was begun on the worker of a HARD run, which is out of reach. It may
+	// run there, or be made again when the worker is back.
+	PhaseAway      = "away"
+	PhaseSucceeded = "succeeded"
+	PhaseFailed    = "failed"
+	PhaseSkipped   = "skipped"
+	PhaseCanceled  = "canceled"
+)
 
-// Ended says that no attempt of the step will follow.
-func (p StepPhase) Ended() bool {
-	switch p {
-	case StepPhase_STEP_PHASE_SUCCEEDED, StepPhase_STEP_PHASE_FAILED, StepPhase_STEP_PHASE_SKIPPED, StepPhase_STEP_PHASE_CANCELED:
+// PhaseEnded says that no attempt of a step in this phase will follow.
+func PhaseEnded(phase string) bool {
+	switch phase {
+	case PhaseSucceeded, PhaseFailed, PhaseSkipped, PhaseCanceled:
 		return true
 	}
 	return false
 }
 
-// Word is the state as people read it: "up".
-func (s WorkerState) Word() string { return word(s.String(), "WORKER_STATE_") }
+// States of a worker.
+const (
+	WorkerUp       = "up"
+	WorkerDraining = "draining"
+	WorkerGone     = "gone"
+)
 
-// Word is the role as people read it: "server".
-func (r MemberRole) Word() string { return word(r.String(), "MEMBER_ROLE_") }
-
-// Word is the state as people read it: "ready".
-func (s MemberState) Word() string { return word(s.String(), "MEMBER_STATE_") }
-
-func word(name, prefix string) string { return strings.ToLower(strings.TrimPrefix(name, prefix)) }
+// Roles and states of a member of the cluster.
+const (
+	RoleServer     = "server"
+	RoleWorker     = "worker"
+	MemberJoining  = "joining"
+	MemberReady    = "ready"
+	MemberDraining = "draining"
+	// MemberLeaving is a worker whose process is to end.
+	MemberLeaving = "leaving"
+)

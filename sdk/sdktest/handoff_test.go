@@ -108,7 +108,7 @@ func untilDrains(t *testing.T, e *sdktest.Engine, id string) {
 			t.Fatal(err)
 		}
 		for _, w := range workers {
-			if w.GetWorkerId() == id && w.GetState() != api.WorkerState_WORKER_STATE_UP {
+			if w.GetWorkerId() == id && w.GetState() != api.WorkerUp {
 				return
 			}
 		}

@@ -286,7 +286,7 @@ func (e *Engine) untilUp(ctx context.Context, m *member) error {
 			return err
 		}
 		for _, w := range workers {
-			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == api.WorkerState_WORKER_STATE_UP && w.GetReported() {
+			if w.GetIncarnation() == m.worker.Incarnation() && w.GetState() == api.WorkerUp && w.GetReported() {
 				return nil
 			}
 		}

@@ -169,7 +169,7 @@ func TestStepsOfAWorkerThatIsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if phase := got.GetSteps()[0].GetPhase(); phase != api.StepPhase_STEP_PHASE_AWAY {
+	if phase := got.GetSteps()[0].GetPhase(); phase != api.PhaseAway {
 		t.Errorf("the step is %v", phase)
 	}
 	_, err = e.Client().Service().DrainWorker(t.Context(), connect.NewRequest(&api.DrainWorkerRequest{WorkerId: "worker-1"}))

@@ -107,7 +107,7 @@ func (w *waiting) lose(ctx context.Context, name string) error {
 				return false, err
 			}
 			for _, one := range workers {
-				if one.GetWorkerId() == name && one.GetState() != api.WorkerState_WORKER_STATE_GONE {
+				if one.GetWorkerId() == name && one.GetState() != api.WorkerGone {
 					return false, nil
 				}
 			}

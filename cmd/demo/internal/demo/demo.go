@@ -299,7 +299,7 @@ func (s *stage) explain() {
 			continue
 		}
 		for _, step := range got.GetSteps() {
-			if p := step.GetPhase(); p != api.StepPhase_STEP_PHASE_SUCCEEDED && p != api.StepPhase_STEP_PHASE_WAITING {
+			if p := step.GetPhase(); p != api.PhaseSucceeded && p != api.PhaseWaiting {
 				s.screen.Line("%s is not over: %s is %s on %q (attempt %d); it waits for %q", v.name, step.GetName(), p, step.GetWorkerId(), step.GetAttempts(), got.GetRun().GetWaitingFor())
 			}
 		}
