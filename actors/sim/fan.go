@@ -37,7 +37,7 @@ func (m *monitor) hasRoom(st *run.State, worker *messages.WorkerRef) error {
 			live++
 		}
 	}
-	if st.Def.Sticky == messages.Sticky_STICKY_NONE || live <= slots {
+	if st.Def.Sticky == messages.Sticky_STICKY_NONE || live <= slots+1 {
 		return nil
 	}
 	return fmt.Errorf("%d attempts are sent to %s, which has %d slots", live, processKey(worker), slots)

@@ -27,6 +27,8 @@ var wrongSettings = []struct {
 	{"retention", "soon", nil, messages.CodeInvalidArgument, `invalid duration "soon"`},
 	{"retention", "2000000h", nil, messages.CodeInvalidArgument, "retention 2000000h0m0s is neither"},
 	{"store-wait", "-2m", nil, messages.CodeInvalidArgument, "store-wait -2m0s is neither -1s nor from 0s to 876000h0m0s"},
+	{"unserved-after", "-1s", nil, messages.CodeInvalidArgument, "unserved-after -1s is neither 0s nor from 1s to 876000h0m0s"},
+	{"unserved-after", "500ms", nil, messages.CodeInvalidArgument, "unserved-after 500ms is neither 0s nor from 1s"},
 	{"moves-per-second", "-7", nil, messages.CodeInvalidArgument, "moves-per-second -7 is neither -1 nor from 1 to 1e+06"},
 	{"held-load-bound", "0.5", nil, messages.CodeInvalidArgument, "held-load-bound 0.5 is neither -1 nor from 1 to 1000"},
 	{"held-load-free", "NaN", nil, messages.CodeInvalidArgument, "held-load-free NaN is neither -1 nor"},

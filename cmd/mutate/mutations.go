@@ -65,7 +65,7 @@ var mutations = []mutation{
 	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
 		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
 	{"room: send more than the worker has slots", []change{{roomGo,
-		"		r.slots = max(1, ", "		r.slots = max(1000, "}}},
+		"		r.slots = 1 + max(1, ", "		r.slots = 1 + max(1000, "}}},
 	{"run: rebind a HARD run", []change{{placingGo,
 		"case b.Lost && m.s.soft():", "case b.Lost:"}}},
 	{"run: keep the epoch at a rebind", []change{{placingGo,
