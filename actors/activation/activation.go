@@ -52,6 +52,10 @@ type Activation struct {
 	// mark is when the activation was last shown to be the newest, appendMark
 	// when the append in flight began.
 	mark, appendMark uint64
+	// unproven are those who get an answer once the activation is shown to be the
+	// newest; asked counts them from the first on.
+	unproven []any
+	asked    uint64
 
 	out []Action
 }
@@ -122,6 +126,9 @@ func (a *Activation) Receive(message, sender any, now time.Time) []Action {
 func (a *Activation) act(action Action) { a.out = append(a.out, action) }
 
 func (a *Activation) taken() []Action {
+	if a.retired {
+		a.proven(a.asked, messages.Errorf(messages.CodeUnavailable, "run %s is going on in another activation", a.RunID))
+	}
 	out := a.out
 	a.out = nil
 	return out
@@ -252,12 +259,41 @@ func (a *Activation) storedUpTo(stored uint64, now time.Time) {
 	}
 }
 
+// compare asks for more entries. That in flight may turn out to be another's.
 func (a *Activation) compare() Compare {
-	return Compare{After: a.m.State().Number, mark: a.facts.LeaseMark()}
+	after := a.m.State().Number
+	if a.m.Appending() {
+		after--
+	}
+	return Compare{After: after, mark: a.facts.LeaseMark(), asked: a.asked}
+}
+
+// prove compares before it answers that there is no news.
+func (a *Activation) prove(sender any) Action {
+	if sender == nil {
+		return nil
+	}
+	a.unproven = append(a.unproven, sender)
+	a.asked++
+	return a.compare()
+}
+
+// proven answers those that had asked by then: there is no news, or they are to ask
+// again.
+func (a *Activation) proven(asked uint64, err error) {
+	for first := a.asked - uint64(len(a.unproven)); first < asked; first++ {
+		a.respond(a.unproven[0], &messages.RecordedCallsReply{Error: messages.ToFailure(err)})
+		a.unproven = a.unproven[1:]
+	}
 }
 
 // compared shows the activation to be the newest, or behind.
 func (a *Activation) compared(msg Compared, now time.Time) {
+	err := msg.Err
+	if msg.More {
+		err = messages.Errorf(messages.CodeJournalConflict, "run %s has gone on after entry %d", a.RunID, msg.Of.After)
+	}
+	a.proven(msg.Of.asked, err)
 	switch {
 	case msg.Err != nil:
 	case msg.More:

@@ -15,8 +15,8 @@ func (a *Activation) Check() error {
 		return fmt.Errorf("A1: run %s holds %d messages and does not leave", a.RunID, a.held.Len())
 	case a.leaving && (a.m == nil || !a.m.Appending()):
 		return fmt.Errorf("A2: run %s leaves, and no append is in flight", a.RunID)
-	case a.retired && (a.held.Len() > 0 || a.leaving):
-		return fmt.Errorf("A3: run %s has retired and holds %d messages", a.RunID, a.held.Len())
+	case a.retired && (a.held.Len() > 0 || a.leaving || len(a.unproven) > 0):
+		return fmt.Errorf("A3: run %s has retired and holds %d messages, and the answers of %d", a.RunID, a.held.Len(), len(a.unproven))
 	}
 	return a.checkState()
 }

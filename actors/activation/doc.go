@@ -38,6 +38,9 @@
 //	    that doubles, unless the run is unknown or cannot be read
 //	A7  what waits for the journal is counted, one copy of what a worker repeats,
 //	    and never above RunQueueBytesMax for a run and ServerQueueBytesMax in all
+//	A8  a call that asks again is told that there is no news only when the journal,
+//	    read after that, shows the activation to be the newest; else it is refused
+//	    and asks the next one
 //
 // Invariants of a host, the first three and H8 checked by Host.Check:
 //

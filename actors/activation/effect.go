@@ -62,6 +62,9 @@ func (a *Activation) effect(action Action) Action {
 		case recorder:
 			return answer(to.sender, &messages.RecordCallReply{Error: messages.ToFailure(act.Err)})
 		case finder:
+			if act.Unproven {
+				return a.prove(to.sender)
+			}
 			return answer(to.sender, &messages.RecordedCallsReply{Error: messages.ToFailure(act.Err)})
 		}
 	case run.ReadCalls:

@@ -132,8 +132,9 @@ type (
 	Compare struct {
 		run.Extra
 		After uint64
-		// mark is of before the reading.
-		mark uint64
+		// mark is of before the reading, and so is asked: how many have asked what
+		// the answer proves.
+		mark, asked uint64
 	}
 	// LoadAgain makes the host load the run after a pause. Failures counts the
 	// activations in a row that failed before.

@@ -269,6 +269,9 @@ func (s *script) command(words []string) {
 		s.deliver(id, word(2) == "late", &messages.RecordCall{RunId: id, Epoch: 1, Call: &messages.CallRecorded{Step: "a", Attempt: 1, Kind: messages.CallKind_CALL_KIND_DO, Name: "think", Key: "#0"}})
 	case "find":
 		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.RecordedCalls{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Name: "think", Key: "#0"}})
+	case "await":
+		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.AwaitCall{RunId: id, Step: "a", Attempt: 1, Epoch: 1,
+			Kind: messages.CallKind_CALL_KIND_RECEIVE, Name: "ok", Key: "#0", TimeoutMs: 60_000}})
 	case "children-listed":
 		s.deliver(id, false, run.ChildrenListed{})
 	case "child-answers", "child-started":

@@ -286,6 +286,9 @@ type Reply struct {
 	Existed  bool
 	ChildRun string
 	Err      error
+	// Unproven: it says that nothing has changed, which no entry shows. It is given
+	// once the journal shows the activation to be the newest.
+	Unproven bool
 }
 
 // InLine says in which line the run asks placement from now on; 0: it does not

@@ -17,6 +17,9 @@ import (
 //	AwaitCall    A call of a live attempt takes the oldest message of its name, or
 //	             waits: that is recorded too, with the time when the wait is over. A
 //	             later attempt that makes the call waits on until the same time.
+//	asked again  A call that waits asks for news. That there is none is true only if the
+//	             journal shows the activation to be the newest: another one may have
+//	             decided the wait, and have told the worker already.
 //	one entry    decides a wait: a message, the time, or that the step does not want
 //	             it any more. Only the wait of a live attempt is decided: a message
 //	             that comes meanwhile stays in the mailbox for whoever asks next.
@@ -180,6 +183,7 @@ func (m *Machine) tellCalls(i int) {
 // awaitCall decides a call, or has it wait.
 func (m *Machine) awaitCall(in AwaitCall) {
 	msg := in.Message
+	events := len(m.turn.events)
 	st, err := m.calling(msg.Step, msg.Attempt, msg.Epoch)
 	if err == nil {
 		err = m.await(st, callKey{msg.Name, msg.Key}, msg)
@@ -188,7 +192,7 @@ func (m *Machine) awaitCall(in AwaitCall) {
 		m.later(ReadCalls{Token: in.Token, From: c.entry, Find: &messages.RecordedCalls{Step: msg.Step, Attempt: msg.Attempt, Name: msg.Name, Key: msg.Key}})
 		return
 	}
-	m.later(Reply{Token: in.Token, Err: err})
+	m.later(Reply{Token: in.Token, Err: err, Unproven: err == nil && len(m.turn.events) == events})
 	m.dieBehind(err)
 }
 

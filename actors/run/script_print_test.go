@@ -94,6 +94,8 @@ func (s *script) reply(a Reply) {
 		s.printf("reply to %v: %s", a.Token, a.ChildRun)
 	case a.Existed:
 		s.printf("reply to %v: existed", a.Token)
+	case a.Unproven:
+		s.printf("reply to %v: done, once it is shown that no other activation went on", a.Token)
 	default:
 		s.printf("reply to %v: done", a.Token)
 	}

@@ -102,6 +102,8 @@ var mutations = []mutation{
 		"_, again := m.s.signaled[msg.MessageId]; err == nil && !again {", "err == nil {"}}},
 	{"mailbox: give a message to a wait whose attempt is over", []change{{mailboxGo,
 		"return st.Phase == Live && w.attempt == st.Attempt }", "return !st.Phase.Ended() }"}}},
+	{"mailbox: say that there is no news without having looked", []change{{mailboxGo,
+		"len(m.turn.events) == events", "len(m.turn.events) < events"}}},
 	{"children: spawn anew for each spawn of an attempt", []change{{commandsGo,
 		"c == nil || c.attempt >= msg.Attempt {", "c == nil || c.attempt > msg.Attempt {"}}},
 	{"children: spawn anew although the earlier one goes on", []change{{commandsGo,
