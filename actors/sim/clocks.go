@@ -101,7 +101,8 @@ func (sv *server) engine() time.Time {
 	return sv.line.Now(sv.monotonic())
 }
 
-// followClock begins to read the store's clock. No server begins before it has.
+// followClock begins to read the store's clock. No server begins before it has, nor
+// opens its ports.
 func (sv *server) followClock() {
 	if c := sv.sim.clocks; c != nil {
 		sv.line = timeline.New(sv.sim.now.Add(c.wallAhead), 0)
@@ -111,7 +112,9 @@ func (sv *server) followClock() {
 	}
 	if sv.frozen {
 		sv.sim.after(timeline.OthersWithin/3, sv.beginClock)
+		return
 	}
+	sv.listens()
 }
 
 // beginClock lets the server begin once it knows the time.
@@ -123,6 +126,7 @@ func (sv *server) beginClock() {
 	case !sv.alive:
 	case sv.line.Known():
 		sv.frozenAt = sv.sim.now
+		sv.listens()
 		sv.sim.thaw(sv.proc)
 	default:
 		sv.sim.after(timeline.OthersWithin/3, sv.beginClock)

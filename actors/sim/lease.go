@@ -58,7 +58,7 @@ func (w *worker) askLease() {
 func (w *worker) look(p *proc, began time.Time) {
 	s := w.sim
 	w.later(s.latency(), func() {
-		refused := !p.alive && !s.apart(w.proc, p)
+		refused := !s.listensAt(p.id) && !s.apart(w.proc, p)
 		w.later(s.latency(), func() {
 			w.lease.Looked(p.address, began, refused)
 			w.checkLease()
@@ -101,6 +101,16 @@ func (f *function) acts() bool {
 }
 
 // ---- a server's side -------------------------------------------------------------
+
+// listens opens the ports of a server.
+func (sv *server) listens() { sv.lease = lease.NewGranter(leaseConfig, sv.clock()) }
+
+// listensAt says that connections to the ports of a server are taken, by whichever
+// process of it: one that starts again has the same ports. The system takes them for
+// a frozen one too. Of one that starts again elsewhere, package lease says what is left.
+func (s *Sim) listensAt(id string) bool {
+	return slices.ContainsFunc(s.procs, func(p *proc) bool { return p.id == id && p.alive && p.server.lease != nil })
+}
 
 func (sv *server) leaseLoop() {
 	s := sv.sim

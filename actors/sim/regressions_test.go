@@ -20,6 +20,7 @@ var regressions = []struct {
 	{"a child that is not there, and is canceled while others ask for it", 21058},
 	{"an attempt sent again under a new term by an activation of which no entry tells", 201},
 	{"a silent holder of a worker id that was only frozen", 5047},
+	{"a lease that lasts while all servers are away, and a server that takes long to listen", 3110},
 }
 
 func TestRegressions(t *testing.T) {

@@ -19,7 +19,8 @@ type server struct {
 	placeOwner *proc
 
 	// line is engine time; nil while that is the server's own.
-	line  *timeline.Line
+	line *timeline.Line
+	// lease is nil until the server listens.
 	lease *lease.Granter
 	// verdicts are those on members that the server misses.
 	verdicts *verdicts
@@ -38,7 +39,7 @@ type server struct {
 func (s *Sim) startServer(id string) *server {
 	p := s.newProc(id)
 	p.member, s.bornAt = memberJoining, s.now
-	sv := &server{proc: p, lease: lease.NewGranter(leaseConfig, p.clock())}
+	sv := &server{proc: p}
 	sv.roster, sv.host = newWatcher(sv), newHost(sv)
 	sv.verdicts = newVerdicts(sv)
 	p.server = sv
