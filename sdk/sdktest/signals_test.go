@@ -132,7 +132,7 @@ func TestWaitsComeOutOnce(t *testing.T) {
 		_, late := sdk.Receive[string](ctx, "go", &sdk.WaitOptions{Timeout: time.Millisecond})
 		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		defer cancel()
-		canceled := error(sdk.ErrCanceled)
+		var canceled error
 		if ctx.Attempt() == 1 {
 			_, canceled = sdk.Receive[string](short, "go")
 		} else {

@@ -23,7 +23,7 @@ const (
 	ratePerSecond = 30
 	// underWayMost limits the operations that are under way at once, so that an
 	// outage does not pile up more than the cluster can work off.
-	underWayMost = 600
+	underWayMost = 100
 	// retryFor is how long the client of an operation tries by itself; then the
 	// operation notes an ambiguous call and makes a new one.
 	retryFor = 15 * time.Second
