@@ -18,6 +18,10 @@ const (
 	PresenceGap   = 2 * PresenceEvery
 )
 
+// Unread is what stands for the absences while a server could not read them yet: all
+// time until now, so that nothing expires for want of knowing.
+func Unread(now time.Time) []run.Absence { return []run.Absence{{To: now}} }
+
 // Absences are the times between stretches in which servers were there.
 func Absences(list []journal.Presence) []run.Absence {
 	var gaps []run.Absence

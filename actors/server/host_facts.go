@@ -56,7 +56,7 @@ func (f facts) Absences() []run.Absence {
 	if list := f.h.absences.Load(); list != nil {
 		return *list
 	}
-	return nil
+	return activation.Unread(f.h.clock.Now())
 }
 
 func (f facts) Backlog() int { return f.h.committer.Waiting() + f.h.dispatcher.Backlog() }

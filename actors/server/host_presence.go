@@ -20,11 +20,11 @@ func (h *Host) notePresence() {
 	}
 	gaps := activation.Absences(list)
 	before := h.absences.Swap(&gaps)
-	if len(gaps) == 0 || before != nil && len(*before) > 0 && (*before)[len(*before)-1] == gaps[len(gaps)-1] {
+	if before != nil && len(gaps) == len(*before) && (len(gaps) == 0 || (*before)[len(*before)-1] == gaps[len(gaps)-1]) {
 		return
 	}
-	if last := gaps[len(gaps)-1]; now.Sub(last.To) < activation.PresenceEvery {
-		h.log.Info("no server was there for a while, which does not count towards what steps may wait", "for", last.To.Sub(last.From).Round(time.Second))
+	if n := len(gaps); n > 0 && now.Sub(gaps[n-1].To) < activation.PresenceEvery {
+		h.log.Info("no server was there for a while, which does not count towards what steps may wait", "for", gaps[n-1].To.Sub(gaps[n-1].From).Round(time.Second))
 	}
 	h.handle(activation.Absent{})
 }

@@ -122,11 +122,7 @@ func (h *Host) served(w definitions.Workflow, workers map[string]int) definition
 	if s.UnservedSince.IsZero() || h.cfg.UnservedAfter <= 0 {
 		return s
 	}
-	var absences []run.Absence
-	if known := h.absences.Load(); known != nil {
-		absences = *known
-	}
-	if at := run.Passed(absences, s.UnservedSince, h.cfg.UnservedAfter); !h.clock.Now().Before(at) {
+	if at := run.Passed(facts{h}.Absences(), s.UnservedSince, h.cfg.UnservedAfter); !h.clock.Now().Before(at) {
 		s.LeftOutSince, s.LeftOutAfter = at, h.cfg.UnservedAfter
 	}
 	return s

@@ -56,9 +56,9 @@ func (sv *server) notePresence() {
 	if err != nil {
 		panic(err)
 	}
-	before := len(sv.absences)
-	sv.absences = activation.Absences(list)
-	if len(sv.absences) > before {
+	before, first := len(sv.absences), !sv.absencesRead
+	sv.absences, sv.absencesRead = activation.Absences(list), true
+	if first || len(sv.absences) > before {
 		sv.handle(activation.Absent{})
 	}
 }

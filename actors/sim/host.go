@@ -80,7 +80,12 @@ func (f facts) UpWorkers() []string {
 	return ids
 }
 
-func (f facts) Absences() []run.Absence { return f.sv.absences }
+func (f facts) Absences() []run.Absence {
+	if !f.sv.absencesRead {
+		return activation.Unread(f.sv.engine())
+	}
+	return f.sv.absences
+}
 
 func (f facts) Backlog() int { return f.sv.appending }
 

@@ -28,6 +28,8 @@ type server struct {
 	host *activation.Host
 	// absences are the times without any server that this one knows of.
 	absences []run.Absence
+	// absencesRead: once at least.
+	absencesRead bool
 	// views counts the views that the host was given; appending are the appends
 	// in flight.
 	views     uint64

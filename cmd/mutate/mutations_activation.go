@@ -2,6 +2,7 @@ package main
 
 const (
 	activationGo = "actors/activation/activation.go"
+	absenceGo    = "actors/activation/absence.go"
 	effectGo     = "actors/activation/effect.go"
 	backlogGo    = "actors/activation/backlog.go"
 	runBacklogGo = "actors/run/backlog.go"
@@ -113,6 +114,8 @@ var scripted = []mutation{
 		"	early := a.early.Take()\n", "	early := a.early.Take()[:0]\n"}}},
 	{"activation: keep all that comes while the journal is out of reach", []change{{activationGo,
 		"	case a.turnedAway(", "	case a.retired && a.turnedAway("}}},
+	{"presence: judge before it is known when servers were away", []change{{absenceGo,
+		"{ return []run.Absence{{To: now}} }", "{ return nil }"}}},
 	{"room: send all inputs at once", []change{{roomGo,
 		"return r.slots > 0 && r.bytes > 0 }", "return r.slots > 0 }"}}},
 	{"room: take what was answered for unread", []change{{contactGo,
