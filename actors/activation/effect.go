@@ -54,19 +54,7 @@ func (a *Activation) effect(action Action) Action {
 	case run.Unwatch:
 		a.watched = slices.DeleteFunc(a.watched, func(id string) bool { return id == act.WorkerID })
 	case run.Reply:
-		switch to := act.Token.(type) {
-		case commander:
-			return answer(to.sender, &messages.CommandReply{Error: messages.ToFailure(act.Err)})
-		case spawner:
-			return answer(to.sender, &messages.SpawnChildReply{ChildRun: act.ChildRun, Error: messages.ToFailure(act.Err)})
-		case recorder:
-			return answer(to.sender, &messages.RecordCallReply{Error: messages.ToFailure(act.Err)})
-		case finder:
-			if act.Unproven {
-				return a.prove(to.sender)
-			}
-			return answer(to.sender, &messages.RecordedCallsReply{Error: messages.ToFailure(act.Err)})
-		}
+		return a.reply(act)
 	case run.ReadCalls:
 		if act.Token = act.Token.(finder).sender; act.Token == nil {
 			return nil
@@ -79,6 +67,25 @@ func (a *Activation) effect(action Action) Action {
 		a.retired = true
 	}
 	return action
+}
+
+// reply is what goes to who asked for something.
+func (a *Activation) reply(act run.Reply) Action {
+	failure := messages.ToFailure(act.Err)
+	switch to := act.Token.(type) {
+	case commander:
+		return answer(to.sender, &messages.CommandReply{Error: failure})
+	case spawner:
+		return answer(to.sender, &messages.SpawnChildReply{ChildRun: act.ChildRun, Error: failure})
+	case recorder:
+		return answer(to.sender, &messages.RecordCallReply{Error: failure})
+	case finder:
+		if act.Unproven {
+			return a.prove(to.sender)
+		}
+		return answer(to.sender, &messages.RecordedCallsReply{Error: failure})
+	}
+	return act
 }
 
 // underTerm adds the lease term that the activation may use. An attempt whose

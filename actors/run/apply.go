@@ -83,6 +83,9 @@ func (s *State) complete(ev *messages.Event) error {
 	return nil
 }
 
+// stepOf is a list: one line for each kind of event that is about a step.
+//
+//gocyclo:ignore
 func stepOf(ev *messages.Event) (string, bool) {
 	switch k := ev.Kind.(type) {
 	case *messages.Event_StepDispatched:
@@ -199,6 +202,9 @@ func (s *State) applySpawned(c *messages.ChildSpawned) {
 	})
 }
 
+// applyStep is a list: one case for each kind of event that is about a step.
+//
+//gocyclo:ignore
 func (s *State) applyStep(ev *messages.Event, at time.Time) {
 	name, _ := stepOf(ev)
 	st := s.Step(name)

@@ -10,7 +10,10 @@ import (
 
 // What a step waits for is said as it is now, whatever was waited for before.
 
-// waitingFor says in words what a step waits for.
+// waitingFor says in words what a step waits for. It is a list: one case for each
+// thing.
+//
+//gocyclo:ignore
 func (m *Machine) waitingFor(i int) string {
 	st, c, b := &m.s.Steps[i], &m.contacts[i], m.s.Binding
 	builder, awaits := m.s.awaitsRebuild(i)

@@ -272,7 +272,10 @@ func (m *monitor) succeeded(runID string, ev *messages.StepSucceeded) error {
 	return nil
 }
 
-// lost checks that an attempt is given up only with its process.
+// lost checks that an attempt is given up only with its process. It is a list: one
+// case for each cause.
+//
+//gocyclo:ignore
 func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 	key := attemptKey(st.RunID, ev.Step, ev.Attempt)
 	by := m.dispatched[key]

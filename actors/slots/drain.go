@@ -236,7 +236,7 @@ func (c *Core) settle(now time.Time) {
 	if !d.ending {
 		return
 	}
-	if len(c.byID) > len(c.held.functions) || c.queue.Len() > 0 && !c.allHeld() || c.unacked > 0 || d.handing > 0 {
+	if c.hasToDo() {
 		d.quietSince = time.Time{}
 	} else if d.quietSince.IsZero() {
 		d.quietSince = now
@@ -246,6 +246,12 @@ func (c *Core) settle(now time.Time) {
 	} else if !now.Before(d.endBy) {
 		c.stop(messages.Errorf(messages.CodeWorkerLost, "worker %q stops: its grace period is over", c.cfg.WorkerID))
 	}
+}
+
+// hasToDo says that there is something to wait for: but not functions that do not
+// return, nor what is queued behind them alone.
+func (c *Core) hasToDo() bool {
+	return len(c.byID) > len(c.held.functions) || c.queue.Len() > 0 && !c.allHeld() || c.unacked > 0 || c.drain.handing > 0
 }
 
 // cutShort ends all that runs at the deadline of an operator's drain.

@@ -48,7 +48,7 @@ var scripted = []mutation{
 	{"slots: do not tell those that are queued that all slots are held", []change{{heldGo,
 		"all := c.allHeld(); all", "all := false; all"}}},
 	{"slots: let a drain wait for what does not return", []change{{slotsDrainGo,
-		"	if len(c.byID) > len(c.held.functions) ||", "	if len(c.byID) > 0 ||"}}},
+		"return len(c.byID) > len(c.held.functions) ||", "return len(c.byID) > 0 ||"}}},
 	{"slots: never say that a slot is held for too long", []change{{heldGo,
 		"	if c.cfg.EndIfHeldFor <= 0 ||", "	if c.cfg.EndIfHeldFor >= 0 ||"}}},
 	{"mailbox: let a wait begin anew in each attempt", []change{{mailboxGo,

@@ -85,6 +85,10 @@ func detailOf(err error) *ErrorDetail {
 // reached a handler gets the code that fits: UNAVAILABLE when there was no
 // connection, DEADLINE_EXCEEDED when the context's time was over; a canceled
 // context stays context.Canceled. Any other error is returned as it is.
+//
+// It is a list: one case for each code of Connect.
+//
+//gocyclo:ignore
 func FromConnect(err error) error {
 	var e *connect.Error
 	if err == nil || !errors.As(err, &e) {
