@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/limpetrun/limpet/actors/definitions"
@@ -33,7 +34,13 @@ const (
 // servedLoop returns what notes until the host stops.
 func (h *Host) servedLoop() func() {
 	changed := make(chan struct{}, 1)
-	h.stop = append(h.stop, h.roster.OnChange(func(run.WorkerChanged) {
+	// seen has the workflows that were served since the server began: a worker may
+	// come back without one, before it was looked at.
+	var seen sync.Map
+	h.stop = append(h.stop, h.roster.OnChange(func(c run.WorkerChanged) {
+		for _, d := range c.Info.GetWorkflows() {
+			seen.Store(d.GetName(), nil)
+		}
 		select {
 		case changed <- struct{}{}:
 		default:
@@ -42,7 +49,7 @@ func (h *Host) servedLoop() func() {
 	return func() {
 		for began := time.Now(); backoff.Sleep(h.ctx, servedPause) == nil; {
 			left := servedSettle - time.Since(began)
-			if err := h.guard.Do(func() error { return h.noteServed(left <= 0) }); err != nil && h.ctx.Err() == nil {
+			if err := h.guard.Do(func() error { return h.noteServed(&seen, left <= 0) }); err != nil && h.ctx.Err() == nil {
 				h.log.Warn("which workflows no worker serves could not be noted, trying again", "error", err)
 			}
 			if left <= 0 {
@@ -58,7 +65,7 @@ func (h *Host) servedLoop() func() {
 }
 
 // noteServed notes what is not as it was noted.
-func (h *Host) noteServed(settled bool) error {
+func (h *Host) noteServed(seen *sync.Map, settled bool) error {
 	if owner, ok := h.cfg.Node.View().OwnerOf(servedKind, servedKind); !ok || owner.Name != h.cfg.Node.Self().Name {
 		return nil
 	}
@@ -72,8 +79,10 @@ func (h *Host) noteServed(settled bool) error {
 	var gone, back []string
 	for _, w := range all {
 		name := w.Def.GetName()
-		switch n, seen := workers[name]; {
-		case n == 0 && w.UnservedSince.IsZero() && (seen || settled):
+		n := workers[name]
+		_, was := seen.Load(name)
+		switch {
+		case n == 0 && w.UnservedSince.IsZero() && (was || settled):
 			gone = append(gone, name)
 		case n > 0 && !w.UnservedSince.IsZero():
 			back = append(back, name)

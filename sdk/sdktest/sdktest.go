@@ -27,6 +27,7 @@
 package sdktest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -62,7 +63,8 @@ type Config struct {
 	// Defaults to cluster.LocalConfig, 1.2 to 1.8 s.
 	Preset cluster.Preset
 	// UnservedAfter is how long no worker may serve a workflow until events start
-	// none of its runs. Defaults to 24 h; negative: for ever.
+	// none of its runs. Defaults to 1 s, for a test does not wait for the 24 h of a
+	// server; negative: for ever.
 	UnservedAfter time.Duration
 	// Logger of server and workers. Defaults to none.
 	Logger *slog.Logger
@@ -162,9 +164,12 @@ func (e *Engine) start(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// unservedAfter is the default of Config.UnservedAfter.
+const unservedAfter = time.Second
+
 func (e *Engine) startServer(ctx context.Context, c node.Config) error {
 	c.ID, c.Store, c.Preset, c.Logger = "server", e.config.Store, e.config.Preset, e.config.Logger
-	c.UnservedAfter = e.config.UnservedAfter
+	c.UnservedAfter = cmp.Or(e.config.UnservedAfter, unservedAfter)
 	server, err := node.Start(ctx, c)
 	if err != nil {
 		return err
