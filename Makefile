@@ -8,14 +8,14 @@ SEEDS ?= 10000
 BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
 TESTFLAGS ?= -timeout 12m
 DURATION ?= 2m
-# All groups that are possible: kill,stop,partition,pg,restart,join
+# Groups of faults between commas; none is all that are possible here.
 FAULTS ?=
 
 # The race detector needs a C compiler; without one the tests run, and say so.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim sims mutate chaos bench lint generate journals fresh verify move-module
+.PHONY: help build demo dev test sim sims mutate chaos bench lint screenshots generate journals fresh verify move-module
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,15 +23,16 @@ help: ## List the targets
 build: ## Build the limpet command into .bin/limpet
 	$(GO) build -o .bin/limpet ./cmd/limpet
 
-demo: ## The main job on real input: a server, three workers, one killed on the way
-	$(GO) run ./cmd/demo
+demo: ## The main job on real input: a server, three workers, one killed on the way; make demo DEMOFLAGS=--keep leaves it up
+	$(GO) run ./cmd/demo $(DEMOFLAGS)
 
 dev: ## A server with a throw-away store, on loopback
 	$(GO) run ./cmd/limpet dev
 
-test: ## All tests, with the race detector (PostgreSQL is installed if need be); without it thousands of simulated clusters, and what requests cost
+test: ## All tests, with the race detector (PostgreSQL and Chromium are installed if need be); without it thousands of simulated clusters, and what requests cost
 	@if [ -z "$(RACE)" ]; then echo "make test: no C compiler here, so the tests run WITHOUT the race detector" >&2; fi
 	@.tools/postgres
+	@.tools/chromium
 	$(GO) test $(RACE) $(TESTFLAGS) ./...
 	$(GO) test $(TESTFLAGS) ./actors/sim ./actors/gateway -run '^(TestSim|TestRequestsCostNoMoreThanTheirBytes)$$' -count=1 -v
 
@@ -60,6 +61,11 @@ lint: ## gofmt, go vet, staticcheck, gocyclo and the house rules
 	$(TOOL) staticcheck ./...
 	$(TOOL) gocyclo -over 15 -ignore '_test\.go|\.pb\.go|\.connect\.go' .
 	$(GO) run ./cmd/tidy
+
+screenshots: ## Pictures of the dashboard, in both themes and two sizes, into .bin/screenshots
+	@.tools/chromium
+	@mkdir -p .bin/screenshots
+	$(GO) test ./cmd/internal/browser -run '^TestInABrowser$$' -count=1 -args -screenshots "$(CURDIR)/.bin/screenshots"
 
 generate: ## Generate Go from the .proto files
 	GO=$(GO) .tools/generate

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/cluster/remote"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -28,7 +29,7 @@ var (
 // Call asks the actor of an identity and returns its answer. It resolves the
 // identity and asks again, with jittered pauses of milliseconds, whenever the
 // owner changes, the actor is gone or no answer comes, until ctx ends:
-// UNAVAILABLE then, with the last cause. So the actor may get msg more than
+// UNAVAILABLE then, with the last cause. PAYLOAD_TOO_LARGE for what can never be sent. So the actor may get msg more than
 // once, and msg has to be harmless when repeated. It is for goroutines outside
 // of actors: inside one it would stall the mailbox.
 //
@@ -46,8 +47,8 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 		view, changed := n.members.views.Watch()
 		owner, _ := view.OwnerOf(kind, id)
 		reply, err := n.try(ctx, identity{kind, id}, owner, pid, msg, length)
-		if err == nil {
-			return reply, nil
+		if err == nil || messages.CodeOf(err) == messages.CodePayloadTooLarge {
+			return reply, err
 		}
 		if cause == nil || ctx.Err() == nil { // The end of ctx says less than why it came to that.
 			cause = err
@@ -65,6 +66,9 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 // try asks once, for at most d, and gives up when the view gives the identity
 // another owner, or when the node stops.
 func (n *Node) try(ctx context.Context, id identity, owner Member, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
+	if err := n.fits(pid, msg); err != nil {
+		return nil, err
+	}
 	a := n.send(pid, msg)
 	defer a.close()
 	t := time.NewTimer(d)
@@ -93,6 +97,9 @@ func (n *Node) try(ctx context.Context, id identity, owner Member, pid *actor.PI
 // actor is not there, ctx's own cause as DEADLINE_EXCEEDED or CANCELED. It is
 // for goroutines outside of actors: inside one it would stall the mailbox.
 func (n *Node) Request(ctx context.Context, pid *actor.PID, msg proto.Message) (proto.Message, error) {
+	if err := n.fits(pid, msg); err != nil {
+		return nil, err
+	}
 	a := n.send(pid, msg)
 	defer a.close()
 	select {
@@ -132,6 +139,18 @@ type answer struct {
 }
 
 var _ actor.Process = (*answer)(nil)
+
+// fits returns PAYLOAD_TOO_LARGE for a message that cannot be sent to another node,
+// however often it is tried.
+func (n *Node) fits(pid *actor.PID, msg proto.Message) error {
+	if pid.Address == n.system.Address() {
+		return nil
+	}
+	if size := proto.Size(msg); size > remote.MessageBytesMax {
+		return messages.Errorf(messages.CodePayloadTooLarge, "a %s of %d bytes cannot be sent to another node: at most %d", proto.MessageName(msg), size, remote.MessageBytesMax)
+	}
+	return nil
+}
 
 func (n *Node) send(pid *actor.PID, msg proto.Message) *answer {
 	a := &answer{system: n.system, reply: make(chan any, 1)}

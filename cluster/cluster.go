@@ -46,6 +46,7 @@
 //
 //	the newest View                   Value: View, Await, Subscribe
 //	lease began or ended              Hooks: OnLease
+//	a worker's lease had ended        Hooks: OnLapse
 //	this process was paused           Hooks: OnPause
 //	this process was declared gone    Hooks: OnDeclaredGone
 //
@@ -91,8 +92,9 @@
 // and most servers answer each other. Nothing moves. What the two send to each other
 // goes by another server, one hop, until they reach each other again; see package
 // remote. With LocalConfig it is held up for 0.9 s at most, with LANConfig for 3 s,
-// with WANConfig for 12 s; a question and its answer for twice as long. It takes a server that both reach: two servers that do
-// not reach each other have none if there is no third.
+// with WANConfig for 12 s; a question and its answer for a third longer. It takes a
+// server that both reach: two servers that do not reach each other have none if there
+// is no third.
 //
 // # Many workers
 //
@@ -105,7 +107,8 @@
 //   - Each answer says which servers there are, as a digest. A worker that has heard
 //     of others visits the server.
 //   - Who gets no answer asks, joins, registers and looks the seldomer, not the more
-//     often: servers may have too much to do.
+//     often: servers may have too much to do. For the same reason nobody seeks a way
+//     by another server to a process whose system still accepts connections.
 //
 // # Leases
 //
@@ -144,6 +147,15 @@
 //	stopped process leaves the view     1.4 to 2.7 s after (LocalConfig)
 //	Terminated after a kill             2 ms
 //	Stop                                0.2 s
+//
+// 300 workers that start at once in three processes, beside a busy loop on each of 2
+// cores (limpet-bench --workload workers):
+//
+//	                                one server    three
+//	all are up                      4 s           13 s; 48 s beside twice that load
+//	CPU of one that is idle         1.0 ms/s      1.2 ms/s
+//	and of all servers for it       0.5 ms/s      0.8 ms/s
+//	memory of one                   3.9 MB        4.5 MB
 //
 // Imports only backoff, gossip, lease, notify, quorum, remote and messages.
 package cluster

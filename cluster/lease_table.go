@@ -172,16 +172,17 @@ func (t *leaseTable) replaceEarlier(at time.Time, m Member) {
 
 // grant answers a question: for how long the lease of a worker, or the standing of
 // a server, lasts by this server; 0 for not. A worker may get one only if it is fit.
-func (t *leaseTable) grant(at time.Time, name string, term uint64, worker, fit bool) time.Duration {
+func (t *leaseTable) grant(at time.Time, name string, term uint64, worker, fit bool) (valid time.Duration, lapsed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.granter == nil || worker && !fit:
-		return 0
+		return 0, false
 	case worker:
-		return t.granter.Grant(at, name, term)
+		lapsed = t.granter.Lapsed(name, term)
+		return t.granter.Grant(at, name, term), lapsed
 	}
-	return t.granter.Stand(at, name)
+	return t.granter.Stand(at, name), false
 }
 
 // stands says that this server may grant leases.

@@ -45,6 +45,7 @@ type leases struct {
 	// told in order. The table's lock is inside of it.
 	telling sync.Mutex
 	changed notify.Hooks[LeaseChange]
+	lapsed  notify.Hooks[Lapse]
 	expiry  *time.Timer
 
 	// again has the view made anew when a silent worker may leave it; of the
@@ -175,7 +176,11 @@ func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 	}
 	l.compare(ask)
 	fit := !ask.Worker || l.m.gossip.IsWell(ask.Name) && !outranked
-	valid := l.table.grant(now(), ask.Name, ask.Term, ask.Worker, fit)
+	valid, lapsed := l.table.grant(now(), ask.Name, ask.Term, ask.Worker, fit)
+	if lapsed {
+		id, incarnation, _ := gossip.SplitName(ask.Name)
+		l.lapsed.Call(Lapse{WorkerID: id, Incarnation: incarnation})
+	}
 	if valid <= 0 {
 		return nil
 	}

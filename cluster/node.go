@@ -171,9 +171,11 @@ func (n *Node) Stop(ctx context.Context) error {
 // only repeated should not be sent now.
 func (n *Node) Congested(address string) bool { return n.remote.Congested(address) }
 
-// Kill stops the node as a crash would: nobody is told. It is for tests.
+// Kill stops the node as a crash would: nobody is told, not even what comes of calls
+// that the stopping ends. It is for tests.
 func (n *Node) Kill() {
 	n.stopOnce.Do(func() {
+		n.remote.Cut()
 		n.stop()
 		n.members.shutdown()
 		n.close()

@@ -27,6 +27,13 @@ func (n *Node) OnLease(f func(LeaseChange)) (cancel func()) {
 	return n.members.leases.onChange(f)
 }
 
+// Lapse is a worker's process whose lease had ended: it has canceled what ran.
+type Lapse struct{ WorkerID, Incarnation string }
+
+// OnLapse calls f when a worker asks this server for a lease and an earlier one of
+// the same process has ended. f must be quick.
+func (n *Node) OnLapse(f func(Lapse)) (cancel func()) { return n.members.leases.lapsed.Add(f) }
+
 // LeaseMark is this moment, for LeaseTermOf.
 func (n *Node) LeaseMark() uint64 { return n.members.leases.table.mark() }
 

@@ -19,10 +19,10 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// detourWithin is the longest that messages wait for another way: for 0.6 s nothing
-// is answered, then the direct way has 0.3 s, and the way back may be sought as long
-// in part.
-const detourWithin = 1500 * time.Millisecond
+// detourWithin is the longest that a question and its answer wait for another way (W6):
+// for 0.6 s nothing is answered, then the direct way has 0.3 s, and so has that of the
+// answer. What is more is for the way itself.
+const detourWithin = (600+300+300)*time.Millisecond + 10*time.Millisecond
 
 // quartet is a worker and three servers.
 type quartet struct {
@@ -71,12 +71,12 @@ func TestACutBetweenTwoNodes(t *testing.T) {
 	}
 	for what, of := range pairs {
 		for _, ways := range []string{"both", "there", "back"} {
-			for _, met := range []string{"connected", "strangers"} {
+			for _, met := range []string{"connected", "idle", "strangers"} {
 				t.Run(what+", "+ways+", "+met, func(t *testing.T) {
 					onFakeTime(t, func(t *testing.T, w *world) {
 						q := newQuartet(w)
 						a, b := of(q)
-						q.rideOut(a, b, ways, met == "connected")
+						q.rideOut(a, b, ways, met)
 					})
 				})
 			}
@@ -84,12 +84,16 @@ func TestACutBetweenTwoNodes(t *testing.T) {
 	}
 }
 
-func (q *quartet) rideOut(a, b *cluster.Node, ways string, connected bool) {
+func (q *quartet) rideOut(a, b *cluster.Node, ways, met string) {
 	q.t.Helper()
 	onA, onB := spawn(q.t, a, "echo", echo(a)), spawn(q.t, b, "echo", echo(b))
-	if connected {
+	if met != "strangers" {
 		q.asks(a, onB)
 		q.asks(b, onA)
+	}
+	if met == "idle" {
+		// All is answered, so that nothing is to be asked about.
+		time.Sleep(2 * time.Second)
 	}
 	var lost []bool
 	q.worker.OnLease(func(is cluster.LeaseChange) { lost = append(lost, !is.Held) })
@@ -192,9 +196,18 @@ func TestWhatIsFrozenHasNoDetour(t *testing.T) {
 		send := func(serial uint64) { q.owner.System().Root.Send(pid, &messages.LoadReport{Serial: serial}) }
 		send(0)
 		synctest.Wait()
+		late, _ := w.server("late", q.owner.Self().GossipAddress)
+		w.sees(late, 2*time.Second, "late", "other", "owner", "third", "worker")
 		q.hosts[q.worker].Freeze()
 		send(1)
-		time.Sleep(1300 * time.Millisecond)
+		// By a connection that is there, and by one that is to be made.
+		late.System().Root.Send(actor.NewPID(q.worker.Self().Address, "none"), &messages.Activate{})
+		for range 130 {
+			time.Sleep(10 * time.Millisecond)
+			if n := q.owner.Relaying() + q.other.Relaying() + q.third.Relaying(); n > 0 {
+				t.Fatalf("%d servers are asked to pass on to a process that has too much to do", n)
+			}
+		}
 		send(2)
 		if q.owner.Detours() != 0 {
 			t.Error("there is a detour")

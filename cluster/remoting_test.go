@@ -53,6 +53,37 @@ func TestRequestAcrossNodes(t *testing.T) {
 	})
 }
 
+// What ends with a node that is killed tells nobody: a crash would not either.
+func TestAKilledNodeDeliversNothing(t *testing.T) {
+	onFakeTime(t, func(t *testing.T, w *world) {
+		a, _ := w.server("a")
+		b, _ := w.server("b")
+		heard := make(chan string, 2)
+		mute := remotely(spawn(t, b, "mute", func(ctx actor.Context) {
+			if m, ok := ctx.Message().(*messages.Activate); ok {
+				heard <- m.Identity
+			}
+		}))
+		told := make(chan error)
+		go func() {
+			_, err := a.Request(context.WithoutCancel(t.Context()), mute, &messages.Activate{Identity: "asked"})
+			a.System().Root.Send(mute, &messages.Activate{Identity: "told"})
+			told <- err
+		}()
+		if got := <-heard; got != "asked" {
+			t.Fatal(got)
+		}
+		a.Kill()
+		if err := <-told; err == nil {
+			t.Error("a killed node was answered")
+		}
+		time.Sleep(time.Second) // of fake time
+		if len(heard) > 0 {
+			t.Errorf("a killed node has said %q", <-heard)
+		}
+	})
+}
+
 func TestRequestToWhatIsNotThere(t *testing.T) {
 	onFakeTime(t, func(t *testing.T, w *world) {
 		a, _ := w.server("a")
@@ -234,7 +265,7 @@ func TestLargeMessages(t *testing.T) {
 		}
 		<-done
 		tooLarge := &messages.HandedOff{RunId: "r", States: []*messages.HandedState{{Data: make([]byte, 40<<20)}}}
-		if _, err := a.Request(t.Context(), remotely(pid), tooLarge); messages.CodeOf(err) != messages.CodeUnavailable {
+		if _, err := a.Request(t.Context(), remotely(pid), tooLarge); messages.CodeOf(err) != messages.CodePayloadTooLarge {
 			t.Fatalf("a message over the limit: %v", err)
 		}
 	})

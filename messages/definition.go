@@ -17,6 +17,10 @@ const (
 	BusyPatienceNeverMs int64 = -1
 	// BusyPatienceAtOnceMs: a SOFT run leaves a busy worker at once.
 	BusyPatienceAtOnceMs int64 = -2
+	// KeepWhileWaitingMs: a step that waits stays in its worker for as long as it does.
+	KeepWhileWaitingMs int64 = -1
+	// KeepNotAtAllMs: it does not stay there.
+	KeepNotAtAllMs int64 = -2
 	// TimeoutNeverMs: the schedule or execution timeout never passes.
 	TimeoutNeverMs int64 = -1
 )
@@ -26,11 +30,17 @@ const (
 	DefaultPool             = "default"
 	DefaultPriority         = int32(2)
 	DefaultBusyPatience     = 30 * time.Second
+	DefaultKeepFor          = 10 * time.Minute
+	DefaultKeptMax          = 10_000
 	DefaultBackoff          = time.Second
 	DefaultBackoffMax       = 60 * time.Second
 	DefaultScheduleTimeout  = 24 * time.Hour
 	DefaultExecutionTimeout = time.Hour
 	DefaultLostAttemptsMax  = 5
+
+	// Of end steps: until they are over the run has not ended for those who wait for it.
+	DefaultEndScheduleTimeout  = time.Hour
+	DefaultEndExecutionTimeout = 10 * time.Minute
 )
 
 // Patience says how a SOFT run waits for its busy worker.
@@ -65,6 +75,18 @@ func (d *WorkflowDefinition) BusyPatience() (time.Duration, Patience) {
 	default:
 		return millisOr(ms, DefaultBusyPatience), PatienceFor
 	}
+}
+
+// KeepFor is how long a step that waits stays in its worker; false if that is for as
+// long as it waits. 0 milliseconds are DefaultKeepFor.
+func KeepFor(ms int64) (time.Duration, bool) {
+	switch ms {
+	case KeepWhileWaitingMs:
+		return 0, false
+	case KeepNotAtAllMs:
+		return 0, true
+	}
+	return millisOr(ms, DefaultKeepFor), true
 }
 
 // EffectivePool is the pool that serves the workflow: DefaultPool if the
@@ -112,8 +134,24 @@ func (d *WorkflowDefinition) StepNames() []string {
 	return names
 }
 
+// IsEndStep says that the step is executed once the outcome of a run is decided.
+func (s *StepDefinition) IsEndStep() bool { return len(s.GetOnEnd()) > 0 }
+
+// IsRoot says that the step is ready as soon as the run begins.
+func (s *StepDefinition) IsRoot() bool { return len(s.GetParents()) == 0 && !s.IsEndStep() }
+
+// EndStep returns the end step of the workflow; nil if it has none.
+func (d *WorkflowDefinition) EndStep() *StepDefinition {
+	for _, s := range d.GetSteps() {
+		if s.IsEndStep() {
+			return s
+		}
+	}
+	return nil
+}
+
 // Terminals returns the steps that are nobody's parents, in the order of
-// declaration. The output of the only one is what the workflow returns.
+// declaration, without the end step. The output of the only one is what the workflow returns.
 func (d *WorkflowDefinition) Terminals() []*StepDefinition {
 	parents := make(map[string]bool, len(d.GetSteps()))
 	for _, s := range d.GetSteps() {
@@ -123,7 +161,7 @@ func (d *WorkflowDefinition) Terminals() []*StepDefinition {
 	}
 	var out []*StepDefinition
 	for _, s := range d.GetSteps() {
-		if !parents[s.GetName()] {
+		if !parents[s.GetName()] && !s.IsEndStep() {
 			out = append(out, s)
 		}
 	}
@@ -151,19 +189,27 @@ func (d *WorkflowDefinition) LabelsOfRun() []*LabelRule {
 }
 
 // ScheduleTimeout is the time from ready to started after which the step fails
-// SCHEDULE_TIMEOUT, by default DefaultScheduleTimeout; false means never.
+// SCHEDULE_TIMEOUT, by default DefaultScheduleTimeout, of an end step
+// DefaultEndScheduleTimeout; false means never.
 func (s *StepDefinition) ScheduleTimeout() (time.Duration, bool) {
-	if s.GetScheduleTimeoutMs() == TimeoutNeverMs {
+	switch {
+	case s.GetScheduleTimeoutMs() == TimeoutNeverMs:
 		return 0, false
+	case s.IsEndStep():
+		return millisOr(s.GetScheduleTimeoutMs(), DefaultEndScheduleTimeout), true
 	}
 	return millisOr(s.GetScheduleTimeoutMs(), DefaultScheduleTimeout), true
 }
 
 // ExecutionTimeout is the time from started to ended after which an attempt
-// fails EXECUTION_TIMEOUT, by default DefaultExecutionTimeout; false means never.
+// fails EXECUTION_TIMEOUT, by default DefaultExecutionTimeout, of an end step
+// DefaultEndExecutionTimeout; false means never.
 func (s *StepDefinition) ExecutionTimeout() (time.Duration, bool) {
-	if s.GetExecutionTimeoutMs() == TimeoutNeverMs {
+	switch {
+	case s.GetExecutionTimeoutMs() == TimeoutNeverMs:
 		return 0, false
+	case s.IsEndStep():
+		return millisOr(s.GetExecutionTimeoutMs(), DefaultEndExecutionTimeout), true
 	}
 	return millisOr(s.GetExecutionTimeoutMs(), DefaultExecutionTimeout), true
 }

@@ -71,6 +71,65 @@ func (Sticky) EnumDescriptor() ([]byte, []int) {
 	return file_definition_proto_rawDescGZIP(), []int{0}
 }
 
+type RunStatus int32
+
+const (
+	RunStatus_RUN_STATUS_UNSPECIFIED RunStatus = 0
+	RunStatus_RUN_STATUS_RUNNING     RunStatus = 1
+	RunStatus_RUN_STATUS_SUCCEEDED   RunStatus = 2
+	RunStatus_RUN_STATUS_FAILED      RunStatus = 3
+	RunStatus_RUN_STATUS_CANCELED    RunStatus = 4
+	// Holds an event that this version does not know, or does not fold.
+	RunStatus_RUN_STATUS_SET_ASIDE RunStatus = 5
+)
+
+// Enum value maps for RunStatus.
+var (
+	RunStatus_name = map[int32]string{
+		0: "RUN_STATUS_UNSPECIFIED",
+		1: "RUN_STATUS_RUNNING",
+		2: "RUN_STATUS_SUCCEEDED",
+		3: "RUN_STATUS_FAILED",
+		4: "RUN_STATUS_CANCELED",
+		5: "RUN_STATUS_SET_ASIDE",
+	}
+	RunStatus_value = map[string]int32{
+		"RUN_STATUS_UNSPECIFIED": 0,
+		"RUN_STATUS_RUNNING":     1,
+		"RUN_STATUS_SUCCEEDED":   2,
+		"RUN_STATUS_FAILED":      3,
+		"RUN_STATUS_CANCELED":    4,
+		"RUN_STATUS_SET_ASIDE":   5,
+	}
+)
+
+func (x RunStatus) Enum() *RunStatus {
+	p := new(RunStatus)
+	*p = x
+	return p
+}
+
+func (x RunStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RunStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_definition_proto_enumTypes[1].Descriptor()
+}
+
+func (RunStatus) Type() protoreflect.EnumType {
+	return &file_definition_proto_enumTypes[1]
+}
+
+func (x RunStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RunStatus.Descriptor instead.
+func (RunStatus) EnumDescriptor() ([]byte, []int) {
+	return file_definition_proto_rawDescGZIP(), []int{1}
+}
+
 type LabelRule_Op int32
 
 const (
@@ -113,11 +172,11 @@ func (x LabelRule_Op) String() string {
 }
 
 func (LabelRule_Op) Descriptor() protoreflect.EnumDescriptor {
-	return file_definition_proto_enumTypes[1].Descriptor()
+	return file_definition_proto_enumTypes[2].Descriptor()
 }
 
 func (LabelRule_Op) Type() protoreflect.EnumType {
-	return &file_definition_proto_enumTypes[1]
+	return &file_definition_proto_enumTypes[2]
 }
 
 func (x LabelRule_Op) Number() protoreflect.EnumNumber {
@@ -151,7 +210,11 @@ type WorkflowDefinition struct {
 	// JSON Schema of the run's input; empty accepts any JSON.
 	InputSchema string `protobuf:"bytes,9,opt,name=input_schema,json=inputSchema,proto3" json:"input_schema,omitempty"`
 	// Local state that the steps keep in their worker.
-	Locals        []*LocalDefinition `protobuf:"bytes,10,rep,name=locals,proto3" json:"locals,omitempty"`
+	Locals []*LocalDefinition `protobuf:"bytes,10,rep,name=locals,proto3" json:"locals,omitempty"`
+	// Milliseconds that a step which waits in a call stays in its worker, with its
+	// goroutine and the run's local state, before it is suspended. 0: the default of
+	// 10 min. -1: as long as it waits. -2: not at all.
+	KeepForMs     int64 `protobuf:"varint,11,opt,name=keep_for_ms,json=keepForMs,proto3" json:"keep_for_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +319,13 @@ func (x *WorkflowDefinition) GetLocals() []*LocalDefinition {
 	return nil
 }
 
+func (x *WorkflowDefinition) GetKeepForMs() int64 {
+	if x != nil {
+		return x.KeepForMs
+	}
+	return 0
+}
+
 // LocalDefinition is local state that a worker keeps for the runs of a workflow.
 type LocalDefinition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -342,7 +412,14 @@ type StepDefinition struct {
 	// moves to before a step that needs that state.
 	BuildsState bool `protobuf:"varint,10,opt,name=builds_state,json=buildsState,proto3" json:"builds_state,omitempty"`
 	// The step needs what those of its ancestors that build state have built.
-	NeedsState    bool `protobuf:"varint,11,opt,name=needs_state,json=needsState,proto3" json:"needs_state,omitempty"`
+	NeedsState bool `protobuf:"varint,11,opt,name=needs_state,json=needsState,proto3" json:"needs_state,omitempty"`
+	// It is the end step of its workflow: executed once the outcome of a run is decided,
+	// if that is one of these, before the run has ended. SUCCEEDED, FAILED, CANCELED;
+	// empty for any other step. An end step has no parents and is nobody's.
+	OnEnd []RunStatus `protobuf:"varint,12,rep,packed,name=on_end,json=onEnd,proto3,enum=limpet.v1.RunStatus" json:"on_end,omitempty"`
+	// An attempt that tells no progress for so long while it works fails
+	// HEARTBEAT_TIMEOUT; 0 is for ever.
+	HeartbeatMs   int64 `protobuf:"varint,20,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +531,20 @@ func (x *StepDefinition) GetNeedsState() bool {
 	return false
 }
 
+func (x *StepDefinition) GetOnEnd() []RunStatus {
+	if x != nil {
+		return x.OnEnd
+	}
+	return nil
+}
+
+func (x *StepDefinition) GetHeartbeatMs() int64 {
+	if x != nil {
+		return x.HeartbeatMs
+	}
+	return 0
+}
+
 // LabelRule compares a worker's label with a value.
 type LabelRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -557,7 +648,9 @@ type WorkerInfo struct {
 	// Its steps are served by an HTTP endpoint, so no state stays with it.
 	Webhook bool `protobuf:"varint,14,opt,name=webhook,proto3" json:"webhook,omitempty"`
 	// It understands Dispatch.input_shared.
-	SharesInputs  bool `protobuf:"varint,15,opt,name=shares_inputs,json=sharesInputs,proto3" json:"shares_inputs,omitempty"`
+	SharesInputs bool `protobuf:"varint,15,opt,name=shares_inputs,json=sharesInputs,proto3" json:"shares_inputs,omitempty"`
+	// Attempts that wait in calls which it keeps at most.
+	KeptMax       int32 `protobuf:"varint,16,opt,name=kept_max,json=keptMax,proto3" json:"kept_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -697,11 +790,18 @@ func (x *WorkerInfo) GetSharesInputs() bool {
 	return false
 }
 
+func (x *WorkerInfo) GetKeptMax() int32 {
+	if x != nil {
+		return x.KeptMax
+	}
+	return 0
+}
+
 var File_definition_proto protoreflect.FileDescriptor
 
 const file_definition_proto_rawDesc = "" +
 	"\n" +
-	"\x10definition.proto\x12\tlimpet.v1\"\x80\x03\n" +
+	"\x10definition.proto\x12\tlimpet.v1\"\xa0\x03\n" +
 	"\x12WorkflowDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06sticky\x18\x02 \x01(\x0e2\x11.limpet.v1.StickyR\x06sticky\x12/\n" +
@@ -713,11 +813,12 @@ const file_definition_proto_rawDesc = "" +
 	"\x04pool\x18\b \x01(\tR\x04pool\x12!\n" +
 	"\finput_schema\x18\t \x01(\tR\vinputSchema\x122\n" +
 	"\x06locals\x18\n" +
-	" \x03(\v2\x1a.limpet.v1.LocalDefinitionR\x06locals\"W\n" +
+	" \x03(\v2\x1a.limpet.v1.LocalDefinitionR\x06locals\x12\x1e\n" +
+	"\vkeep_for_ms\x18\v \x01(\x03R\tkeepForMs\"W\n" +
 	"\x0fLocalDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x18\n" +
-	"\ahandoff\x18\x03 \x01(\bR\ahandoff\"\x9d\x03\n" +
+	"\ahandoff\x18\x03 \x01(\bR\ahandoff\"\xed\x03\n" +
 	"\x0eStepDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aparents\x18\x02 \x03(\tR\aparents\x12\x18\n" +
@@ -732,7 +833,9 @@ const file_definition_proto_rawDesc = "" +
 	"\fbuilds_state\x18\n" +
 	" \x01(\bR\vbuildsState\x12\x1f\n" +
 	"\vneeds_state\x18\v \x01(\bR\n" +
-	"needsState\"\xf0\x01\n" +
+	"needsState\x12+\n" +
+	"\x06on_end\x18\f \x03(\x0e2\x14.limpet.v1.RunStatusR\x05onEnd\x12!\n" +
+	"\fheartbeat_ms\x18\x14 \x01(\x03R\vheartbeatMs\"\xf0\x01\n" +
 	"\tLabelRule\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x02op\x18\x02 \x01(\x0e2\x17.limpet.v1.LabelRule.OpR\x02op\x12\x14\n" +
@@ -745,7 +848,7 @@ const file_definition_proto_rawDesc = "" +
 	"\x04LESS\x10\x02\x12\x11\n" +
 	"\rLESS_OR_EQUAL\x10\x03\x12\v\n" +
 	"\aGREATER\x10\x04\x12\x14\n" +
-	"\x10GREATER_OR_EQUAL\x10\x05\"\xb7\x04\n" +
+	"\x10GREATER_OR_EQUAL\x10\x05\"\xd2\x04\n" +
 	"\n" +
 	"WorkerInfo\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
@@ -766,14 +869,22 @@ const file_definition_proto_rawDesc = "" +
 	"\n" +
 	"process_id\x18\r \x01(\x05R\tprocessId\x12\x18\n" +
 	"\awebhook\x18\x0e \x01(\bR\awebhook\x12#\n" +
-	"\rshares_inputs\x18\x0f \x01(\bR\fsharesInputs\x1a9\n" +
+	"\rshares_inputs\x18\x0f \x01(\bR\fsharesInputs\x12\x19\n" +
+	"\bkept_max\x18\x10 \x01(\x05R\akeptMax\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*;\n" +
 	"\x06Sticky\x12\x0f\n" +
 	"\vSTICKY_NONE\x10\x00\x12\x0f\n" +
 	"\vSTICKY_SOFT\x10\x01\x12\x0f\n" +
-	"\vSTICKY_HARD\x10\x02B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\vSTICKY_HARD\x10\x02*\xa3\x01\n" +
+	"\tRunStatus\x12\x1a\n" +
+	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +
+	"\x14RUN_STATUS_SUCCEEDED\x10\x02\x12\x15\n" +
+	"\x11RUN_STATUS_FAILED\x10\x03\x12\x17\n" +
+	"\x13RUN_STATUS_CANCELED\x10\x04\x12\x18\n" +
+	"\x14RUN_STATUS_SET_ASIDE\x10\x05B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_definition_proto_rawDescOnce sync.Once
@@ -787,32 +898,34 @@ func file_definition_proto_rawDescGZIP() []byte {
 	return file_definition_proto_rawDescData
 }
 
-var file_definition_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_definition_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_definition_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_definition_proto_goTypes = []any{
 	(Sticky)(0),                // 0: limpet.v1.Sticky
-	(LabelRule_Op)(0),          // 1: limpet.v1.LabelRule.Op
-	(*WorkflowDefinition)(nil), // 2: limpet.v1.WorkflowDefinition
-	(*LocalDefinition)(nil),    // 3: limpet.v1.LocalDefinition
-	(*StepDefinition)(nil),     // 4: limpet.v1.StepDefinition
-	(*LabelRule)(nil),          // 5: limpet.v1.LabelRule
-	(*WorkerInfo)(nil),         // 6: limpet.v1.WorkerInfo
-	nil,                        // 7: limpet.v1.WorkerInfo.LabelsEntry
+	(RunStatus)(0),             // 1: limpet.v1.RunStatus
+	(LabelRule_Op)(0),          // 2: limpet.v1.LabelRule.Op
+	(*WorkflowDefinition)(nil), // 3: limpet.v1.WorkflowDefinition
+	(*LocalDefinition)(nil),    // 4: limpet.v1.LocalDefinition
+	(*StepDefinition)(nil),     // 5: limpet.v1.StepDefinition
+	(*LabelRule)(nil),          // 6: limpet.v1.LabelRule
+	(*WorkerInfo)(nil),         // 7: limpet.v1.WorkerInfo
+	nil,                        // 8: limpet.v1.WorkerInfo.LabelsEntry
 }
 var file_definition_proto_depIdxs = []int32{
 	0, // 0: limpet.v1.WorkflowDefinition.sticky:type_name -> limpet.v1.Sticky
-	4, // 1: limpet.v1.WorkflowDefinition.steps:type_name -> limpet.v1.StepDefinition
-	5, // 2: limpet.v1.WorkflowDefinition.labels:type_name -> limpet.v1.LabelRule
-	3, // 3: limpet.v1.WorkflowDefinition.locals:type_name -> limpet.v1.LocalDefinition
-	5, // 4: limpet.v1.StepDefinition.labels:type_name -> limpet.v1.LabelRule
-	1, // 5: limpet.v1.LabelRule.op:type_name -> limpet.v1.LabelRule.Op
-	7, // 6: limpet.v1.WorkerInfo.labels:type_name -> limpet.v1.WorkerInfo.LabelsEntry
-	2, // 7: limpet.v1.WorkerInfo.workflows:type_name -> limpet.v1.WorkflowDefinition
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	5, // 1: limpet.v1.WorkflowDefinition.steps:type_name -> limpet.v1.StepDefinition
+	6, // 2: limpet.v1.WorkflowDefinition.labels:type_name -> limpet.v1.LabelRule
+	4, // 3: limpet.v1.WorkflowDefinition.locals:type_name -> limpet.v1.LocalDefinition
+	6, // 4: limpet.v1.StepDefinition.labels:type_name -> limpet.v1.LabelRule
+	1, // 5: limpet.v1.StepDefinition.on_end:type_name -> limpet.v1.RunStatus
+	2, // 6: limpet.v1.LabelRule.op:type_name -> limpet.v1.LabelRule.Op
+	8, // 7: limpet.v1.WorkerInfo.labels:type_name -> limpet.v1.WorkerInfo.LabelsEntry
+	3, // 8: limpet.v1.WorkerInfo.workflows:type_name -> limpet.v1.WorkflowDefinition
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_definition_proto_init() }
@@ -825,7 +938,7 @@ func file_definition_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_definition_proto_rawDesc), len(file_definition_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -25,7 +25,7 @@ func chain(names ...string) *WorkflowDefinition {
 
 func TestValidateDefinitionReportsEveryFaultAtOnce(t *testing.T) {
 	d := &WorkflowDefinition{
-		Name: "bad name", Sticky: 7, BusyPatienceMs: -3, Priority: 4, Pool: "p q",
+		Name: "bad name", Sticky: 7, BusyPatienceMs: -3, KeepForMs: -3, Priority: 4, Pool: "p q",
 		OnEvents:    []string{"user:*", "user:*", "a*b", "*", "x y"},
 		InputSchema: `{"type": 3}`,
 		Labels: []*LabelRule{
@@ -50,7 +50,7 @@ func TestValidateDefinitionReportsEveryFaultAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`workflow "bad name":`, `workflow name "bad name": character ' '`, "sticky 7", "busy patience -3 ms", "priority 4",
+		`workflow "bad name":`, `workflow name "bad name": character ' '`, "sticky 7", "busy patience -3 ms", "keep for -3 ms: must be 0 (default) to", "priority 4",
 		`pool name "p q"`, `event key "user:*": named more than once`, `event key "a*b": character '*'`, `event key "x y"`,
 		"input schema", "workflow: label key is empty", `"much" is not a number`, "weight 0: must be 1 to 1000",
 		"a required rule has no weight", "comparison 17 is not known", `"NaN" is not a number`,
@@ -73,6 +73,7 @@ func TestValidateDefinitionAccepts(t *testing.T) {
 	d := chain("load", "ask", "report")
 	d.OnEvents = []string{"*", "user:create", "corpus:*"}
 	d.BusyPatienceMs = BusyPatienceAtOnceMs
+	d.KeepForMs = KeepNotAtAllMs
 	d.InputSchema = `{"type":"object"}`
 	d.Labels = []*LabelRule{{Key: "gpu", Value: "a100", Required: true}, {Key: "mem", Op: LabelRule_LESS, Value: "1e3", Weight: 1}}
 	d.Steps[0].ScheduleTimeoutMs, d.Steps[0].ExecutionTimeoutMs = TimeoutNeverMs, TimeoutNeverMs
@@ -291,6 +292,58 @@ func TestValidateDefinitionOfLocalState(t *testing.T) {
 		err := ValidateDefinition(&WorkflowDefinition{Name: "w", Sticky: tc.sticky, Locals: tc.locals, Steps: []*StepDefinition{tc.step}})
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v, want %q", err, tc.want)
+		}
+	}
+}
+
+func TestValidateEndSteps(t *testing.T) {
+	end := func(on ...RunStatus) *StepDefinition { return &StepDefinition{Name: "end", OnEnd: on} }
+	failed, succeeded := RunStatus_RUN_STATUS_FAILED, RunStatus_RUN_STATUS_SUCCEEDED
+	for _, tc := range []struct {
+		want  string // empty for none
+		steps []*StepDefinition
+	}{
+		{"", []*StepDefinition{{Name: "s"}, end(failed, succeeded, RunStatus_RUN_STATUS_CANCELED)}},
+		{`step "end": a workflow has another step beside its end step`, []*StepDefinition{end(failed)}},
+		{"2 end steps (end, other): at most one", []*StepDefinition{{Name: "s"}, end(failed), {Name: "other", OnEnd: []RunStatus{failed}}}},
+		{`step "s": parent "end": an end step has no parents, and is nobody's`, []*StepDefinition{{Name: "s", Parents: []string{"end"}}, end(failed)}},
+		{`step "end": parent "s": an end step has no parents`, []*StepDefinition{{Name: "s"}, {Name: "end", OnEnd: []RunStatus{failed}, Parents: []string{"s"}}}},
+		{`outcome RUN_STATUS_RUNNING: an end step is for SUCCEEDED, FAILED and CANCELED`, []*StepDefinition{{Name: "s"}, end(RunStatus_RUN_STATUS_RUNNING)}},
+		{`outcome RUN_STATUS_FAILED is named more than once`, []*StepDefinition{{Name: "s"}, end(failed, failed)}},
+		{`an end step neither builds state nor needs it`, []*StepDefinition{{Name: "s"}, {Name: "end", OnEnd: []RunStatus{failed}, NeedsState: true}}},
+	} {
+		d := &WorkflowDefinition{Name: "w", Sticky: Sticky_STICKY_SOFT, Steps: tc.steps}
+		err := ValidateDefinition(d)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v, want %q", err, tc.want)
+		}
+		if last := d.Terminals(); tc.want == "" && (len(last) != 1 || last[0].GetName() != "s" || d.EndStep().GetName() != "end") {
+			t.Errorf("last steps %v, end step %v", last, d.EndStep())
+		}
+	}
+}
+
+// A worker's workflows are bounded in number, and in bytes together: they travel in
+// one message.
+func TestWorkflowsOfAWorker(t *testing.T) {
+	of := func(n, bytes int) []*WorkflowDefinition {
+		list := make([]*WorkflowDefinition, n)
+		for i := range list {
+			list[i] = &WorkflowDefinition{InputSchema: string(make([]byte, bytes))}
+		}
+		return list
+	}
+	for _, c := range []struct {
+		workflows []*WorkflowDefinition
+		want      string
+	}{
+		{of(1, 10), ""}, {of(80, 200<<10), ""},
+		{nil, "must be 1 to WorkflowsMax = 1000"}, {of(1001, 1), "must be 1 to WorkflowsMax = 1000"},
+		{of(200, 200<<10), "at most WorkflowsBytesMax = 16777216"},
+	} {
+		err := CheckWorkflows(c.workflows)
+		if c.want == "" && err != nil || c.want != "" && (CodeOf(err) != CodeInvalidArgument || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%d workflows: %v", len(c.workflows), err)
 		}
 	}
 }

@@ -48,6 +48,11 @@ func (m *WorkflowDefinition) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.KeepForMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.KeepForMs))
+		i--
+		dAtA[i] = 0x58
+	}
 	if len(m.Locals) > 0 {
 		for iNdEx := len(m.Locals) - 1; iNdEx >= 0; iNdEx-- {
 			size, err := m.Locals[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
@@ -221,6 +226,34 @@ func (m *StepDefinition) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.HeartbeatMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.HeartbeatMs))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
+	}
+	if len(m.OnEnd) > 0 {
+		var pksize2 int
+		for _, num := range m.OnEnd {
+			pksize2 += protohelpers.SizeOfVarint(uint64(num))
+		}
+		i -= pksize2
+		j1 := i
+		for _, num1 := range m.OnEnd {
+			num := uint64(num1)
+			for num >= 1<<7 {
+				dAtA[j1] = uint8(uint64(num)&0x7f | 0x80)
+				num >>= 7
+				j1++
+			}
+			dAtA[j1] = uint8(num)
+			j1++
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(pksize2))
+		i--
+		dAtA[i] = 0x62
 	}
 	if m.NeedsState {
 		i--
@@ -400,6 +433,13 @@ func (m *WorkerInfo) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.KeptMax != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.KeptMax))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
 	if m.SharesInputs {
 		i--
 		if m.SharesInputs {
@@ -574,6 +614,9 @@ func (m *WorkflowDefinition) SizeVT() (n int) {
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
 	}
+	if m.KeepForMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.KeepForMs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -643,6 +686,16 @@ func (m *StepDefinition) SizeVT() (n int) {
 	}
 	if m.NeedsState {
 		n += 2
+	}
+	if len(m.OnEnd) > 0 {
+		l = 0
+		for _, e := range m.OnEnd {
+			l += protohelpers.SizeOfVarint(uint64(e))
+		}
+		n += 1 + protohelpers.SizeOfVarint(uint64(l)) + l
+	}
+	if m.HeartbeatMs != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.HeartbeatMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -740,6 +793,9 @@ func (m *WorkerInfo) SizeVT() (n int) {
 	}
 	if m.SharesInputs {
 		n += 2
+	}
+	if m.KeptMax != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.KeptMax))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1061,6 +1117,25 @@ func (m *WorkflowDefinition) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KeepForMs", wireType)
+			}
+			m.KeepForMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KeepForMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -1487,6 +1562,94 @@ func (m *StepDefinition) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.NeedsState = bool(v != 0)
+		case 12:
+			if wireType == 0 {
+				var v RunStatus
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					v |= RunStatus(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				m.OnEnd = append(m.OnEnd, v)
+			} else if wireType == 2 {
+				var packedLen int
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					packedLen |= int(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				if packedLen < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				postIndex := iNdEx + packedLen
+				if postIndex < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				if postIndex > l {
+					return io.ErrUnexpectedEOF
+				}
+				var elementCount int
+				if elementCount != 0 && len(m.OnEnd) == 0 {
+					m.OnEnd = make([]RunStatus, 0, elementCount)
+				}
+				for iNdEx < postIndex {
+					var v RunStatus
+					for shift := uint(0); ; shift += 7 {
+						if shift >= 64 {
+							return protohelpers.ErrIntOverflow
+						}
+						if iNdEx >= l {
+							return io.ErrUnexpectedEOF
+						}
+						b := dAtA[iNdEx]
+						iNdEx++
+						v |= RunStatus(b&0x7F) << shift
+						if b < 0x80 {
+							break
+						}
+					}
+					m.OnEnd = append(m.OnEnd, v)
+				}
+			} else {
+				return fmt.Errorf("proto: wrong wireType = %d for field OnEnd", wireType)
+			}
+		case 20:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field HeartbeatMs", wireType)
+			}
+			m.HeartbeatMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.HeartbeatMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -2212,6 +2375,25 @@ func (m *WorkerInfo) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.SharesInputs = bool(v != 0)
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KeptMax", wireType)
+			}
+			m.KeptMax = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KeptMax |= int32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

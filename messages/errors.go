@@ -26,6 +26,7 @@ const (
 	CodeLimitExceeded        Code = "LIMIT_EXCEEDED"
 	CodeIdempotencyMismatch  Code = "IDEMPOTENCY_MISMATCH"
 	CodeRunFinished          Code = "RUN_FINISHED"
+	CodeRunEnding            Code = "RUN_ENDING"
 	CodeRunNotFinished       Code = "RUN_NOT_FINISHED"
 	CodeRunSetAside          Code = "RUN_SET_ASIDE"
 	CodeWorkerIDTaken        Code = "WORKER_ID_TAKEN"
@@ -36,6 +37,7 @@ const (
 	CodeCallNeedsKey         Code = "CALL_NEEDS_KEY"
 	CodeCallMismatch         Code = "CALL_MISMATCH"
 	CodeWaitTimeout          Code = "WAIT_TIMEOUT"
+	CodeSuspended            Code = "SUSPENDED"
 	CodeStickyNeedsLongLived Code = "STICKY_NEEDS_LONG_LIVED_WORKER"
 	CodeStaleAttempt         Code = "STALE_ATTEMPT"
 	CodeUserError            Code = "USER_ERROR"
@@ -43,11 +45,21 @@ const (
 	CodeStepPanicked         Code = "STEP_PANICKED"
 	CodeScheduleTimeout      Code = "SCHEDULE_TIMEOUT"
 	CodeExecutionTimeout     Code = "EXECUTION_TIMEOUT"
+	CodeHeartbeatTimeout     Code = "HEARTBEAT_TIMEOUT"
 	CodeWorkerLost           Code = "WORKER_LOST"
 	CodeLeaseExpired         Code = "LEASE_EXPIRED"
 	CodeStateLost            Code = "STATE_LOST"
 	CodeStateNotBuilt        Code = "STATE_NOT_BUILT"
 	CodeSlotHeld             Code = "SLOT_HELD"
+	CodeUnknownQuery         Code = "UNKNOWN_QUERY"
+	CodeNotBound             Code = "NOT_BOUND"
+	CodeWorkerAway           Code = "WORKER_AWAY"
+	CodeStateNotThere        Code = "STATE_NOT_THERE"
+	CodeQueryTimedOut        Code = "QUERY_TIMED_OUT"
+	CodeQueryPanicked        Code = "QUERY_PANICKED"
+	CodeQueryFailed          Code = "QUERY_FAILED"
+	CodeUnknownStream        Code = "UNKNOWN_STREAM"
+	CodeStreamInUse          Code = "STREAM_IN_USE"
 	CodeUnknownWorker        Code = "UNKNOWN_WORKER"
 	CodeWorkerEnding         Code = "WORKER_ENDING"
 	CodeWorkerGone           Code = "WORKER_GONE"
@@ -104,11 +116,12 @@ var catalogue = map[Code]entry{
 	CodeUnknownRun:           {KindNotFound, false, "check the id with `limpet run list`; finished runs are deleted after the retention time"},
 	CodeUnknownStep:          {KindNotFound, false, "check the step names with `limpet run get`"},
 	CodeInvalidArgument:      {KindInvalidArgument, false, "correct the argument that the message names"},
-	CodeInvalidInput:         {KindInvalidArgument, false, "send JSON that fits the workflow's input type"},
+	CodeInvalidInput:         {KindInvalidArgument, false, "send JSON; an input has to fit the workflow's input type"},
 	CodeInvalidDefinition:    {KindInvalidArgument, false, "correct every fault that the message lists, then register again"},
 	CodePayloadTooLarge:      {KindResourceExhausted, false, "store the data elsewhere and pass a reference, or keep it in the worker: that is what a sticky run is for"},
 	CodeLimitExceeded:        {KindResourceExhausted, false, "stay below the limit that the message names"},
-	CodeIdempotencyMismatch:  {KindAlreadyExists, false, "use a new idempotency key, or event id, for a different workflow or input"},
+	CodeIdempotencyMismatch:  {KindAlreadyExists, false, "use a new idempotency key, event id or message id for a different workflow, input or payload"},
+	CodeRunEnding:            {KindFailedPrecondition, false, "how the run ends is decided; cancel it without its end step to end that step"},
 	CodeRunFinished:          {KindFailedPrecondition, false, "the run has ended; `limpet run replay` runs it again"},
 	CodeRunNotFinished:       {KindFailedPrecondition, false, "wait for the end of the run, or cancel it first"},
 	CodeRunSetAside:          {KindDataLoss, false, "the history holds what this version cannot read; upgrade the server"},
@@ -120,18 +133,29 @@ var catalogue = map[Code]entry{
 	CodeCallNeedsKey:         {KindFailedPrecondition, false, "give each of the calls of one name that are under way at once a key of its own, the same in every attempt"},
 	CodeCallMismatch:         {KindFailedPrecondition, false, "give the changed call another name, or put the old code back, then `limpet run replay` with the step's name: it goes on with what is recorded; without a name all begins anew"},
 	CodeWaitTimeout:          {KindDeadlineExceeded, false, "what the step waited for did not come in time: give the wait a longer Timeout, or have the step go on without it"},
+	CodeSuspended:            {KindAborted, false, "the attempt is let go while its step waits: return; the step runs again, with what is recorded, when the wait is over"},
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
-	CodeInvalidOutput:        {KindAborted, false, "the step returned what JSON cannot express, such as NaN or a channel: return another type or value"},
+	CodeInvalidOutput:        {KindAborted, false, "the function returned what JSON cannot express, such as NaN or a channel: return another type or value"},
 	CodeUserError:            {KindAborted, true, "the step function returned this error"},
 	CodeStepPanicked:         {KindAborted, true, "the step function panicked; the stack is in the failure"},
 	CodeScheduleTimeout:      {KindDeadlineExceeded, false, "start a worker that fits, free slots, or raise the step's schedule timeout"},
 	CodeExecutionTimeout:     {KindDeadlineExceeded, true, "make the step honour its context, or raise its execution timeout"},
+	CodeHeartbeatTimeout:     {KindDeadlineExceeded, true, "have the step call Progress more often, or raise its Heartbeat"},
 	CodeWorkerLost:           {KindAborted, false, "the step may be what kills its workers: look at their exits, then replay the run"},
 	CodeLeaseExpired:         {KindAborted, true, "the worker reached no server for longer than LeaseFor, or got no processor: look at its log and its network"},
 	CodeStateLost:            {KindAborted, true, "the step found its local state gone again and again: look at what releases it"},
 	CodeSlotHeld:             {KindAborted, false, "a step function goes on although its context has ended: let it return when ctx.Done() is closed; a supervisor is to start the process again"},
 	CodeStateNotBuilt:        {KindAborted, true, "the Bind function of the local state failed; its error is in the message"},
+	CodeUnknownQuery:         {KindNotFound, false, "add the query to the workflow with sdk.AddQuery, and start its workers with that code"},
+	CodeNotBound:             {KindFailedPrecondition, true, "ask again once `limpet run get` says where the run is bound; only a run of a sticky workflow is bound at all"},
+	CodeWorkerAway:           {KindFailedPrecondition, true, "ask again when the worker is back, or when the run has moved: `limpet run get` says where it is bound"},
+	CodeStateNotThere:        {KindFailedPrecondition, true, "neither a query nor an end step builds state: ask again once a step has built it, or take it that the run has none"},
+	CodeQueryTimedOut:        {KindDeadlineExceeded, true, "ask with a longer timeout, or have the query honour its context"},
+	CodeQueryPanicked:        {KindAborted, false, "correct the query function; the stack is in the worker's log"},
+	CodeQueryFailed:          {KindAborted, false, "the query function returned this error"},
+	CodeUnknownStream:        {KindNotFound, false, "`limpet run get` lists the streams of a run; a stream is there once a step has written to it, and with --follow it is waited for"},
+	CodeStreamInUse:          {KindFailedPrecondition, false, "one attempt at a time writes to a stream: give each step a stream of its own name"},
 	CodeUnknownWorker:        {KindNotFound, false, "check the id with `limpet worker list`"},
 	CodeWorkerEnding:         {KindFailedPrecondition, false, "its process was told to end; start it anew once it has ended"},
 	CodeWorkerGone:           {KindFailedPrecondition, false, "there is nothing to drain: its HARD runs wait until it is started again, the others go on elsewhere"},
@@ -222,6 +246,12 @@ type Error struct {
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+}
+
+// SuspendedError is what the context of a suspended attempt ends with, and each call that
+// it still makes.
+func SuspendedError(run, step string, attempt int32) *Error {
+	return Errorf(CodeSuspended, "attempt %s/%s#%d is suspended while it waits: it may make no calls", run, step, attempt)
 }
 
 // Prefixed returns the error with words before its message, such as where it

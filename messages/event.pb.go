@@ -65,6 +65,14 @@ const (
 	Reason_REASON_RUN_CANCELED   Reason = 25
 	// The step that a rebuild was for has failed.
 	Reason_REASON_REBUILD_UNWANTED Reason = 26
+	// Why an attempt that waits is suspended, beside the loss of its worker: it has
+	// waited for longer than its workflow keeps it, or the worker keeps as many as it
+	// may. IDLE is also why a run is bound anew where it was: what it had there is let
+	// go while it waits.
+	Reason_REASON_IDLE     Reason = 28
+	Reason_REASON_KEPT_MAX Reason = 29
+	// Why an end step is skipped: it is not for how the run ended.
+	Reason_REASON_OTHER_OUTCOME Reason = 30
 )
 
 // Enum value maps for Reason.
@@ -98,6 +106,9 @@ var (
 		24: "REASON_PARENT_SKIPPED",
 		25: "REASON_RUN_CANCELED",
 		26: "REASON_REBUILD_UNWANTED",
+		28: "REASON_IDLE",
+		29: "REASON_KEPT_MAX",
+		30: "REASON_OTHER_OUTCOME",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -128,6 +139,9 @@ var (
 		"REASON_PARENT_SKIPPED":      24,
 		"REASON_RUN_CANCELED":        25,
 		"REASON_REBUILD_UNWANTED":    26,
+		"REASON_IDLE":                28,
+		"REASON_KEPT_MAX":            29,
+		"REASON_OTHER_OUTCOME":       30,
 	}
 )
 
@@ -324,19 +338,52 @@ const (
 	CallKind_CALL_KIND_DO CallKind = 1
 	// A message of the run's mailbox is taken, or waited for.
 	CallKind_CALL_KIND_RECEIVE CallKind = 2
+	// A time is waited for.
+	CallKind_CALL_KIND_SLEEP CallKind = 3
+	// The end of a child is waited for.
+	CallKind_CALL_KIND_CHILD CallKind = 4
+	// An event of the cluster is waited for.
+	CallKind_CALL_KIND_EVENT CallKind = 5
+	// Several things are waited for, and the first to come is taken.
+	CallKind_CALL_KIND_FIRST CallKind = 6
+	// Several things are waited for, each in a call of its own.
+	CallKind_CALL_KIND_ALL CallKind = 7
+	// A message is sent to another run.
+	CallKind_CALL_KIND_SIGNAL CallKind = 8
+	// A message is sent to the run of an idempotency key, which is started if it is not
+	// there. The output is the id of the run.
+	CallKind_CALL_KIND_START CallKind = 9
+	// The run is to begin anew with another input, once the step has succeeded.
+	CallKind_CALL_KIND_CONTINUE CallKind = 10
 )
 
 // Enum value maps for CallKind.
 var (
 	CallKind_name = map[int32]string{
-		0: "CALL_KIND_UNSPECIFIED",
-		1: "CALL_KIND_DO",
-		2: "CALL_KIND_RECEIVE",
+		0:  "CALL_KIND_UNSPECIFIED",
+		1:  "CALL_KIND_DO",
+		2:  "CALL_KIND_RECEIVE",
+		3:  "CALL_KIND_SLEEP",
+		4:  "CALL_KIND_CHILD",
+		5:  "CALL_KIND_EVENT",
+		6:  "CALL_KIND_FIRST",
+		7:  "CALL_KIND_ALL",
+		8:  "CALL_KIND_SIGNAL",
+		9:  "CALL_KIND_START",
+		10: "CALL_KIND_CONTINUE",
 	}
 	CallKind_value = map[string]int32{
 		"CALL_KIND_UNSPECIFIED": 0,
 		"CALL_KIND_DO":          1,
 		"CALL_KIND_RECEIVE":     2,
+		"CALL_KIND_SLEEP":       3,
+		"CALL_KIND_CHILD":       4,
+		"CALL_KIND_EVENT":       5,
+		"CALL_KIND_FIRST":       6,
+		"CALL_KIND_ALL":         7,
+		"CALL_KIND_SIGNAL":      8,
+		"CALL_KIND_START":       9,
+		"CALL_KIND_CONTINUE":    10,
 	}
 )
 
@@ -365,65 +412,6 @@ func (x CallKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use CallKind.Descriptor instead.
 func (CallKind) EnumDescriptor() ([]byte, []int) {
 	return file_event_proto_rawDescGZIP(), []int{3}
-}
-
-type RunStatus int32
-
-const (
-	RunStatus_RUN_STATUS_UNSPECIFIED RunStatus = 0
-	RunStatus_RUN_STATUS_RUNNING     RunStatus = 1
-	RunStatus_RUN_STATUS_SUCCEEDED   RunStatus = 2
-	RunStatus_RUN_STATUS_FAILED      RunStatus = 3
-	RunStatus_RUN_STATUS_CANCELED    RunStatus = 4
-	// Holds an event that this version does not know, or does not fold.
-	RunStatus_RUN_STATUS_SET_ASIDE RunStatus = 5
-)
-
-// Enum value maps for RunStatus.
-var (
-	RunStatus_name = map[int32]string{
-		0: "RUN_STATUS_UNSPECIFIED",
-		1: "RUN_STATUS_RUNNING",
-		2: "RUN_STATUS_SUCCEEDED",
-		3: "RUN_STATUS_FAILED",
-		4: "RUN_STATUS_CANCELED",
-		5: "RUN_STATUS_SET_ASIDE",
-	}
-	RunStatus_value = map[string]int32{
-		"RUN_STATUS_UNSPECIFIED": 0,
-		"RUN_STATUS_RUNNING":     1,
-		"RUN_STATUS_SUCCEEDED":   2,
-		"RUN_STATUS_FAILED":      3,
-		"RUN_STATUS_CANCELED":    4,
-		"RUN_STATUS_SET_ASIDE":   5,
-	}
-)
-
-func (x RunStatus) Enum() *RunStatus {
-	p := new(RunStatus)
-	*p = x
-	return p
-}
-
-func (x RunStatus) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (RunStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_proto_enumTypes[4].Descriptor()
-}
-
-func (RunStatus) Type() protoreflect.EnumType {
-	return &file_event_proto_enumTypes[4]
-}
-
-func (x RunStatus) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use RunStatus.Descriptor instead.
-func (RunStatus) EnumDescriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{4}
 }
 
 // Entry is one append to the history of a run: the facts of one turn, which
@@ -512,6 +500,11 @@ type Event struct {
 	//	*Event_CallRecorded
 	//	*Event_Signaled
 	//	*Event_CallWaits
+	//	*Event_AttemptSuspended
+	//	*Event_RunEnding
+	//	*Event_RunContinued
+	//	*Event_StepProgressed
+	//	*Event_StreamOpened
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -797,6 +790,51 @@ func (x *Event) GetCallWaits() *CallWaits {
 	return nil
 }
 
+func (x *Event) GetAttemptSuspended() *AttemptSuspended {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_AttemptSuspended); ok {
+			return x.AttemptSuspended
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRunEnding() *RunEnding {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_RunEnding); ok {
+			return x.RunEnding
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRunContinued() *RunContinued {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_RunContinued); ok {
+			return x.RunContinued
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetStepProgressed() *StepProgressed {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_StepProgressed); ok {
+			return x.StepProgressed
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetStreamOpened() *StreamOpened {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_StreamOpened); ok {
+			return x.StreamOpened
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -909,6 +947,26 @@ type Event_CallWaits struct {
 	CallWaits *CallWaits `protobuf:"bytes,27,opt,name=call_waits,json=callWaits,proto3,oneof"`
 }
 
+type Event_AttemptSuspended struct {
+	AttemptSuspended *AttemptSuspended `protobuf:"bytes,28,opt,name=attempt_suspended,json=attemptSuspended,proto3,oneof"`
+}
+
+type Event_RunEnding struct {
+	RunEnding *RunEnding `protobuf:"bytes,29,opt,name=run_ending,json=runEnding,proto3,oneof"`
+}
+
+type Event_RunContinued struct {
+	RunContinued *RunContinued `protobuf:"bytes,30,opt,name=run_continued,json=runContinued,proto3,oneof"`
+}
+
+type Event_StepProgressed struct {
+	StepProgressed *StepProgressed `protobuf:"bytes,40,opt,name=step_progressed,json=stepProgressed,proto3,oneof"`
+}
+
+type Event_StreamOpened struct {
+	StreamOpened *StreamOpened `protobuf:"bytes,41,opt,name=stream_opened,json=streamOpened,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_Bound) isEvent_Kind() {}
@@ -962,6 +1020,16 @@ func (*Event_CallRecorded) isEvent_Kind() {}
 func (*Event_Signaled) isEvent_Kind() {}
 
 func (*Event_CallWaits) isEvent_Kind() {}
+
+func (*Event_AttemptSuspended) isEvent_Kind() {}
+
+func (*Event_RunEnding) isEvent_Kind() {}
+
+func (*Event_RunContinued) isEvent_Kind() {}
+
+func (*Event_StepProgressed) isEvent_Kind() {}
+
+func (*Event_StreamOpened) isEvent_Kind() {}
 
 // Failure is an error as it is kept and shown: the code is from the catalogue
 // of errors.go, or USER_ERROR for what a step function returned.
@@ -1116,7 +1184,7 @@ type RunStarted struct {
 	// Set for the child of a step.
 	ParentRun  string `protobuf:"bytes,7,opt,name=parent_run,json=parentRun,proto3" json:"parent_run,omitempty"`
 	ParentStep string `protobuf:"bytes,8,opt,name=parent_step,json=parentStep,proto3" json:"parent_step,omitempty"`
-	// What started it: "api", "event:KEY", "child".
+	// What started it: "api", "event:KEY", "child", "step".
 	Trigger        string `protobuf:"bytes,9,opt,name=trigger,proto3" json:"trigger,omitempty"`
 	IdempotencyKey string `protobuf:"bytes,10,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// A sticky child starts bound to the worker of the step that spawned it.
@@ -1124,7 +1192,9 @@ type RunStarted struct {
 	Metadata map[string]string `protobuf:"bytes,12,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Keys of the shared local state that the run's input asks for, by the name
 	// of the state; empty if no worker was there to say. A key is any bytes.
-	LocalKeys     map[string][]byte `protobuf:"bytes,13,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	LocalKeys map[string][]byte `protobuf:"bytes,13,rep,name=local_keys,json=localKeys,proto3" json:"local_keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The span that started it, as in the header of that name; empty if it is not traced.
+	Traceparent   string `protobuf:"bytes,20,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1248,6 +1318,13 @@ func (x *RunStarted) GetLocalKeys() map[string][]byte {
 		return x.LocalKeys
 	}
 	return nil
+}
+
+func (x *RunStarted) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // HandedState is a value of local state on its way to another worker, in the
@@ -1881,6 +1958,149 @@ func (x *StepStarted) GetStartedUs() int64 {
 	return 0
 }
 
+// StepProgressed is the newest that an attempt has told of how far it is. What it tells
+// between two records is not kept.
+type StepProgressed struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Counts what the attempt has told, from 1.
+	Serial int64 `protobuf:"varint,3,opt,name=serial,proto3" json:"serial,omitempty"`
+	// JSON.
+	Progress      []byte `protobuf:"bytes,4,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepProgressed) Reset() {
+	*x = StepProgressed{}
+	mi := &file_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepProgressed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepProgressed) ProtoMessage() {}
+
+func (x *StepProgressed) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepProgressed.ProtoReflect.Descriptor instead.
+func (*StepProgressed) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StepProgressed) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *StepProgressed) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StepProgressed) GetSerial() int64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *StepProgressed) GetProgress() []byte {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+// StreamOpened begins a section of a stream: what one attempt writes to it. It is over
+// with the attempt. The pieces are not in the history: the store has them beside it.
+type StreamOpened struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Stream  string                 `protobuf:"bytes,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Counts the sections of the stream, from 1.
+	Section       int32 `protobuf:"varint,4,opt,name=section,proto3" json:"section,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamOpened) Reset() {
+	*x = StreamOpened{}
+	mi := &file_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamOpened) ProtoMessage() {}
+
+func (x *StreamOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamOpened.ProtoReflect.Descriptor instead.
+func (*StreamOpened) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StreamOpened) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *StreamOpened) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StreamOpened) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *StreamOpened) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
 type StepSucceeded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
@@ -1893,7 +2113,7 @@ type StepSucceeded struct {
 
 func (x *StepSucceeded) Reset() {
 	*x = StepSucceeded{}
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2125,7 @@ func (x *StepSucceeded) String() string {
 func (*StepSucceeded) ProtoMessage() {}
 
 func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[15]
+	mi := &file_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2138,7 @@ func (x *StepSucceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSucceeded.ProtoReflect.Descriptor instead.
 func (*StepSucceeded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{15}
+	return file_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StepSucceeded) GetStep() string {
@@ -1966,7 +2186,7 @@ type AttemptFailed struct {
 
 func (x *AttemptFailed) Reset() {
 	*x = AttemptFailed{}
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2198,7 @@ func (x *AttemptFailed) String() string {
 func (*AttemptFailed) ProtoMessage() {}
 
 func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[16]
+	mi := &file_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2211,7 @@ func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFailed.ProtoReflect.Descriptor instead.
 func (*AttemptFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{16}
+	return file_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AttemptFailed) GetStep() string {
@@ -2054,7 +2274,7 @@ type AttemptLost struct {
 
 func (x *AttemptLost) Reset() {
 	*x = AttemptLost{}
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2286,7 @@ func (x *AttemptLost) String() string {
 func (*AttemptLost) ProtoMessage() {}
 
 func (x *AttemptLost) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[17]
+	mi := &file_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2299,7 @@ func (x *AttemptLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptLost.ProtoReflect.Descriptor instead.
 func (*AttemptLost) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{17}
+	return file_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AttemptLost) GetStep() string {
@@ -2129,7 +2349,7 @@ type AttemptRevoked struct {
 
 func (x *AttemptRevoked) Reset() {
 	*x = AttemptRevoked{}
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2361,7 @@ func (x *AttemptRevoked) String() string {
 func (*AttemptRevoked) ProtoMessage() {}
 
 func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[18]
+	mi := &file_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2374,7 @@ func (x *AttemptRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptRevoked.ProtoReflect.Descriptor instead.
 func (*AttemptRevoked) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{18}
+	return file_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AttemptRevoked) GetStep() string {
@@ -2190,7 +2410,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2422,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[19]
+	mi := &file_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2435,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{19}
+	return file_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StepFailed) GetStep() string {
@@ -2232,7 +2452,8 @@ func (x *StepFailed) GetFailure() *Failure {
 	return nil
 }
 
-// StepSkipped ends a step that has a parent which failed or was skipped.
+// StepSkipped ends a step that has a parent which failed or was skipped, or an end
+// step that is for other outcomes.
 type StepSkipped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
@@ -2244,7 +2465,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2477,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[20]
+	mi := &file_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2490,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{20}
+	return file_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StepSkipped) GetStep() string {
@@ -2310,7 +2531,7 @@ type StepCanceled struct {
 
 func (x *StepCanceled) Reset() {
 	*x = StepCanceled{}
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2543,7 @@ func (x *StepCanceled) String() string {
 func (*StepCanceled) ProtoMessage() {}
 
 func (x *StepCanceled) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[21]
+	mi := &file_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2556,7 @@ func (x *StepCanceled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCanceled.ProtoReflect.Descriptor instead.
 func (*StepCanceled) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{21}
+	return file_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StepCanceled) GetStep() string {
@@ -2392,7 +2613,7 @@ type ChildSpawned struct {
 
 func (x *ChildSpawned) Reset() {
 	*x = ChildSpawned{}
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2625,7 @@ func (x *ChildSpawned) String() string {
 func (*ChildSpawned) ProtoMessage() {}
 
 func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[22]
+	mi := &file_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2638,7 @@ func (x *ChildSpawned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildSpawned.ProtoReflect.Descriptor instead.
 func (*ChildSpawned) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{22}
+	return file_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ChildSpawned) GetStep() string {
@@ -2497,6 +2718,200 @@ func (x *ChildSpawned) GetInsteadOf() string {
 	return ""
 }
 
+// WaitBranch is one thing that a call waits for.
+type WaitBranch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// RECEIVE, SLEEP, CHILD or EVENT.
+	Kind CallKind `protobuf:"varint,1,opt,name=kind,proto3,enum=limpet.v1.CallKind" json:"kind,omitempty"`
+	// RECEIVE: the oldest message of the name.
+	Signal string `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	// SLEEP: until so much time has passed since the wait began, or until the wall
+	// clock shows a time; in CallWaits the former is until_us.
+	SleepMs     int64 `protobuf:"varint,3,opt,name=sleep_ms,json=sleepMs,proto3" json:"sleep_ms,omitempty"`
+	UntilUs     int64 `protobuf:"varint,4,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"`
+	UntilWallUs int64 `protobuf:"varint,5,opt,name=until_wall_us,json=untilWallUs,proto3" json:"until_wall_us,omitempty"`
+	// CHILD: the end of this child of the run.
+	ChildRun string `protobuf:"bytes,6,opt,name=child_run,json=childRun,proto3" json:"child_run,omitempty"`
+	// EVENT: one with the key, or with a key that begins with it, whose payload meets
+	// the condition, from so long before the wait began.
+	EventKey      string `protobuf:"bytes,7,opt,name=event_key,json=eventKey,proto3" json:"event_key,omitempty"`
+	EventPrefix   bool   `protobuf:"varint,8,opt,name=event_prefix,json=eventPrefix,proto3" json:"event_prefix,omitempty"`
+	Condition     string `protobuf:"bytes,9,opt,name=condition,proto3" json:"condition,omitempty"`
+	SinceMs       int64  `protobuf:"varint,10,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitBranch) Reset() {
+	*x = WaitBranch{}
+	mi := &file_event_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitBranch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitBranch) ProtoMessage() {}
+
+func (x *WaitBranch) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitBranch.ProtoReflect.Descriptor instead.
+func (*WaitBranch) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WaitBranch) GetKind() CallKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CallKind_CALL_KIND_UNSPECIFIED
+}
+
+func (x *WaitBranch) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *WaitBranch) GetSleepMs() int64 {
+	if x != nil {
+		return x.SleepMs
+	}
+	return 0
+}
+
+func (x *WaitBranch) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
+func (x *WaitBranch) GetUntilWallUs() int64 {
+	if x != nil {
+		return x.UntilWallUs
+	}
+	return 0
+}
+
+func (x *WaitBranch) GetChildRun() string {
+	if x != nil {
+		return x.ChildRun
+	}
+	return ""
+}
+
+func (x *WaitBranch) GetEventKey() string {
+	if x != nil {
+		return x.EventKey
+	}
+	return ""
+}
+
+func (x *WaitBranch) GetEventPrefix() bool {
+	if x != nil {
+		return x.EventPrefix
+	}
+	return false
+}
+
+func (x *WaitBranch) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+func (x *WaitBranch) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+// ChildEnd is how a child ended. Its outputs stay in its own history.
+type ChildEnd struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	ChildRun string                 `protobuf:"bytes,1,opt,name=child_run,json=childRun,proto3" json:"child_run,omitempty"`
+	// The number of its entry that has the end.
+	Entry         uint64    `protobuf:"varint,2,opt,name=entry,proto3" json:"entry,omitempty"`
+	Status        RunStatus `protobuf:"varint,3,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	Failure       *Failure  `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChildEnd) Reset() {
+	*x = ChildEnd{}
+	mi := &file_event_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChildEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChildEnd) ProtoMessage() {}
+
+func (x *ChildEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChildEnd.ProtoReflect.Descriptor instead.
+func (*ChildEnd) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ChildEnd) GetChildRun() string {
+	if x != nil {
+		return x.ChildRun
+	}
+	return ""
+}
+
+func (x *ChildEnd) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *ChildEnd) GetStatus() RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RunStatus_RUN_STATUS_UNSPECIFIED
+}
+
+func (x *ChildEnd) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 // Signaled is a message in the run's mailbox, whether or not anybody waits for it.
 // It stays there until a call has received it.
 type Signaled struct {
@@ -2512,7 +2927,7 @@ type Signaled struct {
 
 func (x *Signaled) Reset() {
 	*x = Signaled{}
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2939,7 @@ func (x *Signaled) String() string {
 func (*Signaled) ProtoMessage() {}
 
 func (x *Signaled) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[23]
+	mi := &file_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2952,7 @@ func (x *Signaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signaled.ProtoReflect.Descriptor instead.
 func (*Signaled) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{23}
+	return file_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Signaled) GetName() string {
@@ -2571,14 +2986,20 @@ type CallWaits struct {
 	Name    string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	Key     string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
 	// When the wait is over, whatever comes.
-	DeadlineUs    int64 `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DeadlineUs int64 `protobuf:"varint,6,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	// What it waits for; empty in older versions: a message of the call's name.
+	Branches []*WaitBranch `protobuf:"bytes,7,rep,name=branches,proto3" json:"branches,omitempty"`
+	// The key of the ALL that the call is a part of; empty for none.
+	AllKey string `protobuf:"bytes,8,opt,name=all_key,json=allKey,proto3" json:"all_key,omitempty"`
+	// The wait was on record before, and has come to nothing new but this.
+	FailedCondition *FailedCondition `protobuf:"bytes,9,opt,name=failed_condition,json=failedCondition,proto3" json:"failed_condition,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *CallWaits) Reset() {
 	*x = CallWaits{}
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +3011,7 @@ func (x *CallWaits) String() string {
 func (*CallWaits) ProtoMessage() {}
 
 func (x *CallWaits) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[24]
+	mi := &file_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +3024,7 @@ func (x *CallWaits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallWaits.ProtoReflect.Descriptor instead.
 func (*CallWaits) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{24}
+	return file_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CallWaits) GetStep() string {
@@ -2648,6 +3069,155 @@ func (x *CallWaits) GetDeadlineUs() int64 {
 	return 0
 }
 
+func (x *CallWaits) GetBranches() []*WaitBranch {
+	if x != nil {
+		return x.Branches
+	}
+	return nil
+}
+
+func (x *CallWaits) GetAllKey() string {
+	if x != nil {
+		return x.AllKey
+	}
+	return ""
+}
+
+func (x *CallWaits) GetFailedCondition() *FailedCondition {
+	if x != nil {
+		return x.FailedCondition
+	}
+	return nil
+}
+
+// FailedCondition says that the condition of a branch could not be evaluated on an
+// event, which did not decide the wait therefore: the first such event.
+type FailedCondition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number among the branches of the call.
+	Branch int32      `protobuf:"varint,1,opt,name=branch,proto3" json:"branch,omitempty"`
+	Event  *CameEvent `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// Why, without anything of the payload.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedCondition) Reset() {
+	*x = FailedCondition{}
+	mi := &file_event_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedCondition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedCondition) ProtoMessage() {}
+
+func (x *FailedCondition) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedCondition.ProtoReflect.Descriptor instead.
+func (*FailedCondition) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *FailedCondition) GetBranch() int32 {
+	if x != nil {
+		return x.Branch
+	}
+	return 0
+}
+
+func (x *FailedCondition) GetEvent() *CameEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *FailedCondition) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// AttemptSuspended says that an attempt which waits lives nowhere any more. Its waits
+// go on. The record of one of them has the step run again, from its beginning; that
+// is not charged to the retries.
+type AttemptSuspended struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// IDLE, KEPT_MAX, WORKER_DRAINING, or why the worker cannot be used.
+	Reason        Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttemptSuspended) Reset() {
+	*x = AttemptSuspended{}
+	mi := &file_event_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttemptSuspended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttemptSuspended) ProtoMessage() {}
+
+func (x *AttemptSuspended) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttemptSuspended.ProtoReflect.Descriptor instead.
+func (*AttemptSuspended) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *AttemptSuspended) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *AttemptSuspended) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *AttemptSuspended) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
 // CallRecorded is how a call of a step came out, whatever its kind. No later
 // execution of the step makes the call again: it gets this. A step has one for
 // each name and key, until it is replayed.
@@ -2670,15 +3240,24 @@ type CallRecorded struct {
 	TookMs int64 `protobuf:"varint,9,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`
 	// RECEIVE: the message, and the number of the entry that has its payload, which
 	// is not repeated here.
-	MessageId     string `protobuf:"bytes,10,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	SignalEntry   uint64 `protobuf:"varint,11,opt,name=signal_entry,json=signalEntry,proto3" json:"signal_entry,omitempty"`
+	MessageId   string `protobuf:"bytes,10,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	SignalEntry uint64 `protobuf:"varint,11,opt,name=signal_entry,json=signalEntry,proto3" json:"signal_entry,omitempty"`
+	// FIRST: which of its branches came, from 0; of what came is said as in a call that
+	// waits for that alone.
+	Branch int32 `protobuf:"varint,12,opt,name=branch,proto3" json:"branch,omitempty"`
+	// CHILD: how it ended.
+	Child *ChildEnd `protobuf:"bytes,13,opt,name=child,proto3" json:"child,omitempty"`
+	// ALL: how many calls it is.
+	Calls int32 `protobuf:"varint,14,opt,name=calls,proto3" json:"calls,omitempty"`
+	// EVENT: which one came. Its payload is the output.
+	Event         *CameEvent `protobuf:"bytes,15,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallRecorded) Reset() {
 	*x = CallRecorded{}
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3269,7 @@ func (x *CallRecorded) String() string {
 func (*CallRecorded) ProtoMessage() {}
 
 func (x *CallRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[25]
+	mi := &file_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3282,7 @@ func (x *CallRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRecorded.ProtoReflect.Descriptor instead.
 func (*CallRecorded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{25}
+	return file_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CallRecorded) GetStep() string {
@@ -2794,6 +3373,34 @@ func (x *CallRecorded) GetSignalEntry() uint64 {
 	return 0
 }
 
+func (x *CallRecorded) GetBranch() int32 {
+	if x != nil {
+		return x.Branch
+	}
+	return 0
+}
+
+func (x *CallRecorded) GetChild() *ChildEnd {
+	if x != nil {
+		return x.Child
+	}
+	return nil
+}
+
+func (x *CallRecorded) GetCalls() int32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *CallRecorded) GetEvent() *CameEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
 type isCallRecorded_Outcome interface {
 	isCallRecorded_Outcome()
 }
@@ -2812,17 +3419,254 @@ func (*CallRecorded_Output) isCallRecorded_Outcome() {}
 
 func (*CallRecorded_Failure) isCallRecorded_Outcome() {}
 
-type CancelRequested struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the caller gave as the reason.
-	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+// CameEvent is an event of the cluster that came to a call. It is recorded here, for
+// the cluster keeps events for a while only.
+type CameEvent struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Key     string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	EventId string                 `protobuf:"bytes,2,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// When it was pushed.
+	AtUs          int64 `protobuf:"varint,3,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *CameEvent) Reset() {
+	*x = CameEvent{}
+	mi := &file_event_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CameEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CameEvent) ProtoMessage() {}
+
+func (x *CameEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CameEvent.ProtoReflect.Descriptor instead.
+func (*CameEvent) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CameEvent) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CameEvent) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *CameEvent) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+// LogChunk is lines of one attempt that follow each other. They are beside the history,
+// kept and deleted with it.
+type LogChunk struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Empty: the lines are of a server, about what became of the attempt.
+	WorkerId string `protobuf:"bytes,3,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	// The number of the first among the lines that are kept of the attempt, from 1. The
+	// same number again is the same chunk. LogLinesMax + 1 is for one without lines, at the
+	// end.
+	FirstLine int32      `protobuf:"varint,4,opt,name=first_line,json=firstLine,proto3" json:"first_line,omitempty"`
+	Lines     []*LogLine `protobuf:"bytes,5,rep,name=lines,proto3" json:"lines,omitempty"`
+	// How many lines of the attempt were left out so far, for they were too many.
+	LeftOut       int64 `protobuf:"varint,6,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogChunk) Reset() {
+	*x = LogChunk{}
+	mi := &file_event_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogChunk) ProtoMessage() {}
+
+func (x *LogChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogChunk.ProtoReflect.Descriptor instead.
+func (*LogChunk) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *LogChunk) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *LogChunk) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *LogChunk) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *LogChunk) GetFirstLine() int32 {
+	if x != nil {
+		return x.FirstLine
+	}
+	return 0
+}
+
+func (x *LogChunk) GetLines() []*LogLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *LogChunk) GetLeftOut() int64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
+// LogLine is what a step said at one time.
+type LogLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// On the wall clock of who said it.
+	AtWallUs int64 `protobuf:"varint,1,opt,name=at_wall_us,json=atWallUs,proto3" json:"at_wall_us,omitempty"`
+	// DEBUG, INFO, WARN, ERROR, or one between, such as INFO+2.
+	Level   string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// key=value key=value, quoted where they need it.
+	Attributes string `protobuf:"bytes,4,opt,name=attributes,proto3" json:"attributes,omitempty"`
+	// The message or its attributes were longer, and cut.
+	Cut           bool `protobuf:"varint,5,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogLine) Reset() {
+	*x = LogLine{}
+	mi := &file_event_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogLine) ProtoMessage() {}
+
+func (x *LogLine) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
+func (*LogLine) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *LogLine) GetAtWallUs() int64 {
+	if x != nil {
+		return x.AtWallUs
+	}
+	return 0
+}
+
+func (x *LogLine) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *LogLine) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *LogLine) GetAttributes() string {
+	if x != nil {
+		return x.Attributes
+	}
+	return ""
+}
+
+func (x *LogLine) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+type CancelRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the caller gave as the reason.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The end step is not executed, or not any longer.
+	WithoutEndStep bool `protobuf:"varint,2,opt,name=without_end_step,json=withoutEndStep,proto3" json:"without_end_step,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3678,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[26]
+	mi := &file_event_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3691,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{26}
+	return file_event_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -2855,6 +3699,13 @@ func (x *CancelRequested) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *CancelRequested) GetWithoutEndStep() bool {
+	if x != nil {
+		return x.WithoutEndStep
+	}
+	return false
 }
 
 // ResultRefused keeps a result that came too late: from a lost attempt or an
@@ -2877,7 +3728,7 @@ type ResultRefused struct {
 
 func (x *ResultRefused) Reset() {
 	*x = ResultRefused{}
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3740,7 @@ func (x *ResultRefused) String() string {
 func (*ResultRefused) ProtoMessage() {}
 
 func (x *ResultRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[27]
+	mi := &file_event_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3753,7 @@ func (x *ResultRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultRefused.ProtoReflect.Descriptor instead.
 func (*ResultRefused) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{27}
+	return file_event_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResultRefused) GetStep() string {
@@ -2973,14 +3824,17 @@ type RunDormant struct {
 	// The line in which the run waits for its turn to be placed; 0: for none.
 	Line int64 `protobuf:"fixed64,4,opt,name=line,proto3" json:"line,omitempty"`
 	// Since when what it waits for is ready: its place in the line.
-	LineSinceUs   int64 `protobuf:"varint,5,opt,name=line_since_us,json=lineSinceUs,proto3" json:"line_since_us,omitempty"`
+	LineSinceUs int64 `protobuf:"varint,5,opt,name=line_since_us,json=lineSinceUs,proto3" json:"line_since_us,omitempty"`
+	// Steps whose attempts did nothing but wait, by what their worker said last: should
+	// it be lost, they are suspended.
+	IdleSteps     []string `protobuf:"bytes,6,rep,name=idle_steps,json=idleSteps,proto3" json:"idle_steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunDormant) Reset() {
 	*x = RunDormant{}
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3846,7 @@ func (x *RunDormant) String() string {
 func (*RunDormant) ProtoMessage() {}
 
 func (x *RunDormant) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[28]
+	mi := &file_event_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3859,7 @@ func (x *RunDormant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunDormant.ProtoReflect.Descriptor instead.
 func (*RunDormant) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{28}
+	return file_event_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RunDormant) GetWakeAtUs() int64 {
@@ -3043,6 +3897,13 @@ func (x *RunDormant) GetLineSinceUs() int64 {
 	return 0
 }
 
+func (x *RunDormant) GetIdleSteps() []string {
+	if x != nil {
+		return x.IdleSteps
+	}
+	return nil
+}
+
 // RunWoken says that a dormant run is in memory again and waits there, for
 // placement for example.
 type RunWoken struct {
@@ -3053,7 +3914,7 @@ type RunWoken struct {
 
 func (x *RunWoken) Reset() {
 	*x = RunWoken{}
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3926,7 @@ func (x *RunWoken) String() string {
 func (*RunWoken) ProtoMessage() {}
 
 func (x *RunWoken) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[29]
+	mi := &file_event_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3939,699 @@ func (x *RunWoken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunWoken.ProtoReflect.Descriptor instead.
 func (*RunWoken) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{29}
+	return file_event_proto_rawDescGZIP(), []int{38}
+}
+
+// RunEnding decides the outcome of a run, whose end step follows: nothing else of the
+// run is executed any more, and RunEnded says the same.
+type RunEnding struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Status  RunStatus              `protobuf:"varint,1,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	Failure *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The step that failed first; empty unless FAILED.
+	FailedStep    string `protobuf:"bytes,3,opt,name=failed_step,json=failedStep,proto3" json:"failed_step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunEnding) Reset() {
+	*x = RunEnding{}
+	mi := &file_event_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunEnding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunEnding) ProtoMessage() {}
+
+func (x *RunEnding) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunEnding.ProtoReflect.Descriptor instead.
+func (*RunEnding) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RunEnding) GetStatus() RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RunStatus_RUN_STATUS_UNSPECIFIED
+}
+
+func (x *RunEnding) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *RunEnding) GetFailedStep() string {
+	if x != nil {
+		return x.FailedStep
+	}
+	return ""
+}
+
+// RunContinued begins a run anew, with another input, where it is bound: all steps
+// begin again. Its mailbox, its children and the state on its worker stay.
+type RunContinued struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The step that asked for it, and has succeeded.
+	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// JSON.
+	Input []byte `protobuf:"bytes,2,opt,name=input,proto3" json:"input,omitempty"`
+	// What stays, so that a history may begin with this entry: its events before this
+	// one, and earlier entries, need not be read. Missing in what versions before it wrote.
+	Carried       *Carried `protobuf:"bytes,3,opt,name=carried,proto3" json:"carried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunContinued) Reset() {
+	*x = RunContinued{}
+	mi := &file_event_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunContinued) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunContinued) ProtoMessage() {}
+
+func (x *RunContinued) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunContinued.ProtoReflect.Descriptor instead.
+func (*RunContinued) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RunContinued) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RunContinued) GetInput() []byte {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *RunContinued) GetCarried() *Carried {
+	if x != nil {
+		return x.Carried
+	}
+	return nil
+}
+
+// Carried is what a run that goes on as new keeps.
+type Carried struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the entry.
+	Entry uint64 `protobuf:"varint,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// How the run was started, with its first input, and when.
+	Started   *RunStarted `protobuf:"bytes,2,opt,name=started,proto3" json:"started,omitempty"`
+	CreatedUs int64       `protobuf:"varint,3,opt,name=created_us,json=createdUs,proto3" json:"created_us,omitempty"`
+	// The present binding; missing for none.
+	Binding      *CarriedBinding `protobuf:"bytes,4,opt,name=binding,proto3" json:"binding,omitempty"`
+	Epoch        uint64          `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	WorkedEpoch  uint64          `protobuf:"varint,6,opt,name=worked_epoch,json=workedEpoch,proto3" json:"worked_epoch,omitempty"`
+	WorkedWorker string          `protobuf:"bytes,7,opt,name=worked_worker,json=workedWorker,proto3" json:"worked_worker,omitempty"`
+	StateLost    bool            `protobuf:"varint,8,opt,name=state_lost,json=stateLost,proto3" json:"state_lost,omitempty"`
+	Handed       *StateHandedOff `protobuf:"bytes,9,opt,name=handed,proto3" json:"handed,omitempty"`
+	// Of the steps that have had attempts.
+	Steps []*CarriedStep `protobuf:"bytes,10,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Children that may not have ended and are to end with the run.
+	Children []*ChildSpawned `protobuf:"bytes,11,rep,name=children,proto3" json:"children,omitempty"`
+	// How often the run was replayed or went on, this time included, and the requests
+	// for replays.
+	Generation int64    `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
+	Replays    []string `protobuf:"bytes,13,rep,name=replays,proto3" json:"replays,omitempty"`
+	ReplayedUs int64    `protobuf:"varint,14,opt,name=replayed_us,json=replayedUs,proto3" json:"replayed_us,omitempty"`
+	// Messages that were not received, in order.
+	Messages []*CarriedMessage `protobuf:"bytes,15,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Calls have waited for events.
+	AwaitsEvents bool   `protobuf:"varint,16,opt,name=awaits_events,json=awaitsEvents,proto3" json:"awaits_events,omitempty"`
+	WaitTurns    uint64 `protobuf:"varint,17,opt,name=wait_turns,json=waitTurns,proto3" json:"wait_turns,omitempty"`
+	// The newest links, this one included, and the number of the last of them.
+	Links []*CarriedLink `protobuf:"bytes,18,rep,name=links,proto3" json:"links,omitempty"`
+	Link  int64          `protobuf:"varint,19,opt,name=link,proto3" json:"link,omitempty"`
+	// Streams, in the order in which they began. None is open: no attempt is live.
+	Streams       []*CarriedStream `protobuf:"bytes,20,rep,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Carried) Reset() {
+	*x = Carried{}
+	mi := &file_event_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Carried) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Carried) ProtoMessage() {}
+
+func (x *Carried) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Carried.ProtoReflect.Descriptor instead.
+func (*Carried) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Carried) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *Carried) GetStarted() *RunStarted {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *Carried) GetCreatedUs() int64 {
+	if x != nil {
+		return x.CreatedUs
+	}
+	return 0
+}
+
+func (x *Carried) GetBinding() *CarriedBinding {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+func (x *Carried) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Carried) GetWorkedEpoch() uint64 {
+	if x != nil {
+		return x.WorkedEpoch
+	}
+	return 0
+}
+
+func (x *Carried) GetWorkedWorker() string {
+	if x != nil {
+		return x.WorkedWorker
+	}
+	return ""
+}
+
+func (x *Carried) GetStateLost() bool {
+	if x != nil {
+		return x.StateLost
+	}
+	return false
+}
+
+func (x *Carried) GetHanded() *StateHandedOff {
+	if x != nil {
+		return x.Handed
+	}
+	return nil
+}
+
+func (x *Carried) GetSteps() []*CarriedStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Carried) GetChildren() []*ChildSpawned {
+	if x != nil {
+		return x.Children
+	}
+	return nil
+}
+
+func (x *Carried) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Carried) GetReplays() []string {
+	if x != nil {
+		return x.Replays
+	}
+	return nil
+}
+
+func (x *Carried) GetReplayedUs() int64 {
+	if x != nil {
+		return x.ReplayedUs
+	}
+	return 0
+}
+
+func (x *Carried) GetMessages() []*CarriedMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *Carried) GetAwaitsEvents() bool {
+	if x != nil {
+		return x.AwaitsEvents
+	}
+	return false
+}
+
+func (x *Carried) GetWaitTurns() uint64 {
+	if x != nil {
+		return x.WaitTurns
+	}
+	return 0
+}
+
+func (x *Carried) GetLinks() []*CarriedLink {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *Carried) GetLink() int64 {
+	if x != nil {
+		return x.Link
+	}
+	return 0
+}
+
+func (x *Carried) GetStreams() []*CarriedStream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+type CarriedBinding struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Worker     *WorkerRef             `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Reason     Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	SinceUs    int64                  `protobuf:"varint,3,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"`
+	Lost       bool                   `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	LostReason Reason                 `protobuf:"varint,5,opt,name=lost_reason,json=lostReason,proto3,enum=limpet.v1.Reason" json:"lost_reason,omitempty"`
+	LostUs     int64                  `protobuf:"varint,6,opt,name=lost_us,json=lostUs,proto3" json:"lost_us,omitempty"`
+	// How long the run had no worker before it.
+	AwayUs        int64 `protobuf:"varint,7,opt,name=away_us,json=awayUs,proto3" json:"away_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedBinding) Reset() {
+	*x = CarriedBinding{}
+	mi := &file_event_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedBinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedBinding) ProtoMessage() {}
+
+func (x *CarriedBinding) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedBinding.ProtoReflect.Descriptor instead.
+func (*CarriedBinding) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CarriedBinding) GetWorker() *WorkerRef {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+func (x *CarriedBinding) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *CarriedBinding) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
+}
+
+func (x *CarriedBinding) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *CarriedBinding) GetLostReason() Reason {
+	if x != nil {
+		return x.LostReason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *CarriedBinding) GetLostUs() int64 {
+	if x != nil {
+		return x.LostUs
+	}
+	return 0
+}
+
+func (x *CarriedBinding) GetAwayUs() int64 {
+	if x != nil {
+		return x.AwayUs
+	}
+	return 0
+}
+
+type CarriedStep struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Attempts whose late result is to be refused.
+	Lost          []int32 `protobuf:"varint,3,rep,packed,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedStep) Reset() {
+	*x = CarriedStep{}
+	mi := &file_event_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedStep) ProtoMessage() {}
+
+func (x *CarriedStep) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedStep.ProtoReflect.Descriptor instead.
+func (*CarriedStep) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *CarriedStep) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CarriedStep) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CarriedStep) GetLost() []int32 {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// CarriedMessage is a message of the mailbox. Its payload is in its entry, which is kept.
+type CarriedMessage struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	MessageId string                 `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Entry     uint64                 `protobuf:"varint,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Tells messages of one id from each other.
+	Hash          string `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedMessage) Reset() {
+	*x = CarriedMessage{}
+	mi := &file_event_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedMessage) ProtoMessage() {}
+
+func (x *CarriedMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedMessage.ProtoReflect.Descriptor instead.
+func (*CarriedMessage) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *CarriedMessage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CarriedMessage) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *CarriedMessage) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *CarriedMessage) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+// CarriedStream is a stream and its newest section. How much is in it, the store knows.
+type CarriedStream struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Stream  string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Section int32                  `protobuf:"varint,2,opt,name=section,proto3" json:"section,omitempty"`
+	// The attempt that wrote it.
+	Step          string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32  `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedStream) Reset() {
+	*x = CarriedStream{}
+	mi := &file_event_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedStream) ProtoMessage() {}
+
+func (x *CarriedStream) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedStream.ProtoReflect.Descriptor instead.
+func (*CarriedStream) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *CarriedStream) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *CarriedStream) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *CarriedStream) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CarriedStream) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+type CarriedLink struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Entry   uint64                 `protobuf:"varint,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	BeganUs int64                  `protobuf:"varint,2,opt,name=began_us,json=beganUs,proto3" json:"began_us,omitempty"`
+	// The step that had the run go on.
+	Step          string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarriedLink) Reset() {
+	*x = CarriedLink{}
+	mi := &file_event_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarriedLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarriedLink) ProtoMessage() {}
+
+func (x *CarriedLink) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarriedLink.ProtoReflect.Descriptor instead.
+func (*CarriedLink) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *CarriedLink) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *CarriedLink) GetBeganUs() int64 {
+	if x != nil {
+		return x.BeganUs
+	}
+	return 0
+}
+
+func (x *CarriedLink) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
 }
 
 type RunEnded struct {
@@ -3093,7 +4646,7 @@ type RunEnded struct {
 
 func (x *RunEnded) Reset() {
 	*x = RunEnded{}
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +4658,7 @@ func (x *RunEnded) String() string {
 func (*RunEnded) ProtoMessage() {}
 
 func (x *RunEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[30]
+	mi := &file_event_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +4671,7 @@ func (x *RunEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEnded.ProtoReflect.Descriptor instead.
 func (*RunEnded) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{30}
+	return file_event_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RunEnded) GetStatus() RunStatus {
@@ -3155,7 +4708,7 @@ type RunReplayed struct {
 
 func (x *RunReplayed) Reset() {
 	*x = RunReplayed{}
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +4720,7 @@ func (x *RunReplayed) String() string {
 func (*RunReplayed) ProtoMessage() {}
 
 func (x *RunReplayed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[31]
+	mi := &file_event_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,7 +4733,7 @@ func (x *RunReplayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReplayed.ProtoReflect.Descriptor instead.
 func (*RunReplayed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{31}
+	return file_event_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RunReplayed) GetSteps() []string {
@@ -3204,7 +4757,7 @@ const file_event_proto_rawDesc = "" +
 	"\vevent.proto\x12\tlimpet.v1\x1a\x10definition.proto\"F\n" +
 	"\x05Entry\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12(\n" +
-	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\x8f\r\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xd8\x0f\n" +
 	"\x05Event\x128\n" +
 	"\vrun_started\x18\x01 \x01(\v2\x15.limpet.v1.RunStartedH\x00R\n" +
 	"runStarted\x12(\n" +
@@ -3238,7 +4791,13 @@ const file_event_proto_rawDesc = "" +
 	"\rcall_recorded\x18\x19 \x01(\v2\x17.limpet.v1.CallRecordedH\x00R\fcallRecorded\x121\n" +
 	"\bsignaled\x18\x1a \x01(\v2\x13.limpet.v1.SignaledH\x00R\bsignaled\x125\n" +
 	"\n" +
-	"call_waits\x18\x1b \x01(\v2\x14.limpet.v1.CallWaitsH\x00R\tcallWaitsB\x06\n" +
+	"call_waits\x18\x1b \x01(\v2\x14.limpet.v1.CallWaitsH\x00R\tcallWaits\x12J\n" +
+	"\x11attempt_suspended\x18\x1c \x01(\v2\x1b.limpet.v1.AttemptSuspendedH\x00R\x10attemptSuspended\x125\n" +
+	"\n" +
+	"run_ending\x18\x1d \x01(\v2\x14.limpet.v1.RunEndingH\x00R\trunEnding\x12>\n" +
+	"\rrun_continued\x18\x1e \x01(\v2\x17.limpet.v1.RunContinuedH\x00R\frunContinued\x12D\n" +
+	"\x0fstep_progressed\x18( \x01(\v2\x19.limpet.v1.StepProgressedH\x00R\x0estepProgressed\x12>\n" +
+	"\rstream_opened\x18) \x01(\v2\x17.limpet.v1.StreamOpenedH\x00R\fstreamOpenedB\x06\n" +
 	"\x04kind\"c\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -3249,7 +4808,7 @@ const file_event_proto_rawDesc = "" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x19\n" +
-	"\bactor_id\x18\x04 \x01(\tR\aactorId\"\xf5\x04\n" +
+	"\bactor_id\x18\x04 \x01(\tR\aactorId\"\x97\x05\n" +
 	"\n" +
 	"RunStarted\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12'\n" +
@@ -3268,7 +4827,8 @@ const file_event_proto_rawDesc = "" +
 	"\abind_to\x18\v \x01(\v2\x14.limpet.v1.WorkerRefR\x06bindTo\x12?\n" +
 	"\bmetadata\x18\f \x03(\v2#.limpet.v1.RunStarted.MetadataEntryR\bmetadata\x12C\n" +
 	"\n" +
-	"local_keys\x18\r \x03(\v2$.limpet.v1.RunStarted.LocalKeysEntryR\tlocalKeys\x1a;\n" +
+	"local_keys\x18\r \x03(\v2$.limpet.v1.RunStarted.LocalKeysEntryR\tlocalKeys\x12 \n" +
+	"\vtraceparent\x18\x14 \x01(\tR\vtraceparent\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
@@ -3319,7 +4879,17 @@ const file_event_proto_rawDesc = "" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1d\n" +
 	"\n" +
-	"started_us\x18\x03 \x01(\x03R\tstartedUs\"t\n" +
+	"started_us\x18\x03 \x01(\x03R\tstartedUs\"r\n" +
+	"\x0eStepProgressed\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06serial\x18\x03 \x01(\x03R\x06serial\x12\x1a\n" +
+	"\bprogress\x18\x04 \x01(\fR\bprogress\"n\n" +
+	"\fStreamOpened\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06stream\x18\x03 \x01(\tR\x06stream\x12\x18\n" +
+	"\asection\x18\x04 \x01(\x05R\asection\"t\n" +
 	"\rStepSucceeded\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
@@ -3371,12 +4941,30 @@ const file_event_proto_rawDesc = "" +
 	"\ron_parent_end\x18\n" +
 	" \x01(\x0e2\x14.limpet.v1.ParentEndR\vonParentEnd\x12\x1d\n" +
 	"\n" +
-	"instead_of\x18\v \x01(\tR\tinsteadOf\"W\n" +
+	"instead_of\x18\v \x01(\tR\tinsteadOf\"\xbd\x02\n" +
+	"\n" +
+	"WaitBranch\x12'\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x13.limpet.v1.CallKindR\x04kind\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\x19\n" +
+	"\bsleep_ms\x18\x03 \x01(\x03R\asleepMs\x12\x19\n" +
+	"\buntil_us\x18\x04 \x01(\x03R\auntilUs\x12\"\n" +
+	"\runtil_wall_us\x18\x05 \x01(\x03R\vuntilWallUs\x12\x1b\n" +
+	"\tchild_run\x18\x06 \x01(\tR\bchildRun\x12\x1b\n" +
+	"\tevent_key\x18\a \x01(\tR\beventKey\x12!\n" +
+	"\fevent_prefix\x18\b \x01(\bR\veventPrefix\x12\x1c\n" +
+	"\tcondition\x18\t \x01(\tR\tcondition\x12\x19\n" +
+	"\bsince_ms\x18\n" +
+	" \x01(\x03R\asinceMs\"\x99\x01\n" +
+	"\bChildEnd\x12\x1b\n" +
+	"\tchild_run\x18\x01 \x01(\tR\bchildRun\x12\x14\n" +
+	"\x05entry\x18\x02 \x01(\x04R\x05entry\x12,\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12,\n" +
+	"\afailure\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\afailure\"W\n" +
 	"\bSignaled\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\xa9\x01\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\xbc\x02\n" +
 	"\tCallWaits\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
@@ -3384,7 +4972,18 @@ const file_event_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x1f\n" +
 	"\vdeadline_us\x18\x06 \x01(\x03R\n" +
-	"deadlineUs\"\xd1\x02\n" +
+	"deadlineUs\x121\n" +
+	"\bbranches\x18\a \x03(\v2\x15.limpet.v1.WaitBranchR\bbranches\x12\x17\n" +
+	"\aall_key\x18\b \x01(\tR\x06allKey\x12E\n" +
+	"\x10failed_condition\x18\t \x01(\v2\x1a.limpet.v1.FailedConditionR\x0ffailedCondition\"o\n" +
+	"\x0fFailedCondition\x12\x16\n" +
+	"\x06branch\x18\x01 \x01(\x05R\x06branch\x12*\n" +
+	"\x05event\x18\x02 \x01(\v2\x14.limpet.v1.CameEventR\x05event\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"k\n" +
+	"\x10AttemptSuspended\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12)\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\"\xd6\x03\n" +
 	"\fCallRecorded\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
@@ -3398,10 +4997,36 @@ const file_event_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\n" +
 	" \x01(\tR\tmessageId\x12!\n" +
-	"\fsignal_entry\x18\v \x01(\x04R\vsignalEntryB\t\n" +
-	"\aoutcome\")\n" +
+	"\fsignal_entry\x18\v \x01(\x04R\vsignalEntry\x12\x16\n" +
+	"\x06branch\x18\f \x01(\x05R\x06branch\x12)\n" +
+	"\x05child\x18\r \x01(\v2\x13.limpet.v1.ChildEndR\x05child\x12\x14\n" +
+	"\x05calls\x18\x0e \x01(\x05R\x05calls\x12*\n" +
+	"\x05event\x18\x0f \x01(\v2\x14.limpet.v1.CameEventR\x05eventB\t\n" +
+	"\aoutcome\"M\n" +
+	"\tCameEvent\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x19\n" +
+	"\bevent_id\x18\x02 \x01(\tR\aeventId\x12\x13\n" +
+	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\"\xb9\x01\n" +
+	"\bLogChunk\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1b\n" +
+	"\tworker_id\x18\x03 \x01(\tR\bworkerId\x12\x1d\n" +
+	"\n" +
+	"first_line\x18\x04 \x01(\x05R\tfirstLine\x12(\n" +
+	"\x05lines\x18\x05 \x03(\v2\x12.limpet.v1.LogLineR\x05lines\x12\x19\n" +
+	"\bleft_out\x18\x06 \x01(\x03R\aleftOut\"\x89\x01\n" +
+	"\aLogLine\x12\x1c\n" +
+	"\n" +
+	"at_wall_us\x18\x01 \x01(\x03R\batWallUs\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1e\n" +
+	"\n" +
+	"attributes\x18\x04 \x01(\tR\n" +
+	"attributes\x12\x10\n" +
+	"\x03cut\x18\x05 \x01(\bR\x03cut\"S\n" +
 	"\x0fCancelRequested\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfe\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12(\n" +
+	"\x10without_end_step\x18\x02 \x01(\bR\x0ewithoutEndStep\"\xfe\x01\n" +
 	"\rResultRefused\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
@@ -3410,7 +5035,7 @@ const file_event_proto_rawDesc = "" +
 	"\vincarnation\x18\x05 \x01(\tR\vincarnation\x12)\n" +
 	"\x06reason\x18\x06 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1c\n" +
 	"\tsucceeded\x18\a \x01(\bR\tsucceeded\x12!\n" +
-	"\fnewest_epoch\x18\b \x01(\x04R\vnewestEpoch\"\xa2\x01\n" +
+	"\fnewest_epoch\x18\b \x01(\x04R\vnewestEpoch\"\xc1\x01\n" +
 	"\n" +
 	"RunDormant\x12\x1c\n" +
 	"\n" +
@@ -3420,9 +5045,76 @@ const file_event_proto_rawDesc = "" +
 	"\fwake_on_gone\x18\x03 \x01(\tR\n" +
 	"wakeOnGone\x12\x12\n" +
 	"\x04line\x18\x04 \x01(\x10R\x04line\x12\"\n" +
-	"\rline_since_us\x18\x05 \x01(\x03R\vlineSinceUs\"\n" +
+	"\rline_since_us\x18\x05 \x01(\x03R\vlineSinceUs\x12\x1d\n" +
 	"\n" +
-	"\bRunWoken\"\xf7\x01\n" +
+	"idle_steps\x18\x06 \x03(\tR\tidleSteps\"\n" +
+	"\n" +
+	"\bRunWoken\"\x88\x01\n" +
+	"\tRunEnding\x12,\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12,\n" +
+	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x1f\n" +
+	"\vfailed_step\x18\x03 \x01(\tR\n" +
+	"failedStep\"f\n" +
+	"\fRunContinued\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
+	"\x05input\x18\x02 \x01(\fR\x05input\x12,\n" +
+	"\acarried\x18\x03 \x01(\v2\x12.limpet.v1.CarriedR\acarried\"\x83\x06\n" +
+	"\aCarried\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\x04R\x05entry\x12/\n" +
+	"\astarted\x18\x02 \x01(\v2\x15.limpet.v1.RunStartedR\astarted\x12\x1d\n" +
+	"\n" +
+	"created_us\x18\x03 \x01(\x03R\tcreatedUs\x123\n" +
+	"\abinding\x18\x04 \x01(\v2\x19.limpet.v1.CarriedBindingR\abinding\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12!\n" +
+	"\fworked_epoch\x18\x06 \x01(\x04R\vworkedEpoch\x12#\n" +
+	"\rworked_worker\x18\a \x01(\tR\fworkedWorker\x12\x1d\n" +
+	"\n" +
+	"state_lost\x18\b \x01(\bR\tstateLost\x121\n" +
+	"\x06handed\x18\t \x01(\v2\x19.limpet.v1.StateHandedOffR\x06handed\x12,\n" +
+	"\x05steps\x18\n" +
+	" \x03(\v2\x16.limpet.v1.CarriedStepR\x05steps\x123\n" +
+	"\bchildren\x18\v \x03(\v2\x17.limpet.v1.ChildSpawnedR\bchildren\x12\x1e\n" +
+	"\n" +
+	"generation\x18\f \x01(\x03R\n" +
+	"generation\x12\x18\n" +
+	"\areplays\x18\r \x03(\tR\areplays\x12\x1f\n" +
+	"\vreplayed_us\x18\x0e \x01(\x03R\n" +
+	"replayedUs\x125\n" +
+	"\bmessages\x18\x0f \x03(\v2\x19.limpet.v1.CarriedMessageR\bmessages\x12#\n" +
+	"\rawaits_events\x18\x10 \x01(\bR\fawaitsEvents\x12\x1d\n" +
+	"\n" +
+	"wait_turns\x18\x11 \x01(\x04R\twaitTurns\x12,\n" +
+	"\x05links\x18\x12 \x03(\v2\x16.limpet.v1.CarriedLinkR\x05links\x12\x12\n" +
+	"\x04link\x18\x13 \x01(\x03R\x04link\x122\n" +
+	"\astreams\x18\x14 \x03(\v2\x18.limpet.v1.CarriedStreamR\astreams\"\xfe\x01\n" +
+	"\x0eCarriedBinding\x12,\n" +
+	"\x06worker\x18\x01 \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\x12)\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x19\n" +
+	"\bsince_us\x18\x03 \x01(\x03R\asinceUs\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\x122\n" +
+	"\vlost_reason\x18\x05 \x01(\x0e2\x11.limpet.v1.ReasonR\n" +
+	"lostReason\x12\x17\n" +
+	"\alost_us\x18\x06 \x01(\x03R\x06lostUs\x12\x17\n" +
+	"\aaway_us\x18\a \x01(\x03R\x06awayUs\"O\n" +
+	"\vCarriedStep\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x12\n" +
+	"\x04lost\x18\x03 \x03(\x05R\x04lost\"m\n" +
+	"\x0eCarriedMessage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x14\n" +
+	"\x05entry\x18\x03 \x01(\x04R\x05entry\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\tR\x04hash\"o\n" +
+	"\rCarriedStream\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x18\n" +
+	"\asection\x18\x02 \x01(\x05R\asection\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\"R\n" +
+	"\vCarriedLink\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\x04R\x05entry\x12\x19\n" +
+	"\bbegan_us\x18\x02 \x01(\x03R\abeganUs\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\"\xf7\x01\n" +
 	"\bRunEnded\x12,\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12,\n" +
 	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\x12M\n" +
@@ -3433,7 +5125,7 @@ const file_event_proto_rawDesc = "" +
 	"\vRunReplayed\x12\x14\n" +
 	"\x05steps\x18\x01 \x03(\tR\x05steps\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId*\xcb\x05\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId*\x8b\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREASON_FIRST\x10\x01\x12\x10\n" +
@@ -3463,7 +5155,10 @@ const file_event_proto_rawDesc = "" +
 	"\x14REASON_PARENT_FAILED\x10\x17\x12\x19\n" +
 	"\x15REASON_PARENT_SKIPPED\x10\x18\x12\x17\n" +
 	"\x13REASON_RUN_CANCELED\x10\x19\x12\x1b\n" +
-	"\x17REASON_REBUILD_UNWANTED\x10\x1a*\xf6\x03\n" +
+	"\x17REASON_REBUILD_UNWANTED\x10\x1a\x12\x0f\n" +
+	"\vREASON_IDLE\x10\x1c\x12\x13\n" +
+	"\x0fREASON_KEPT_MAX\x10\x1d\x12\x18\n" +
+	"\x14REASON_OTHER_OUTCOME\x10\x1e*\xf6\x03\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -3488,18 +5183,20 @@ const file_event_proto_rawDesc = "" +
 	"\tParentEnd\x12\x1a\n" +
 	"\x16PARENT_END_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PARENT_END_CANCEL\x10\x01\x12\x14\n" +
-	"\x10PARENT_END_LEAVE\x10\x02*N\n" +
+	"\x10PARENT_END_LEAVE\x10\x02*\xf8\x01\n" +
 	"\bCallKind\x12\x19\n" +
 	"\x15CALL_KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCALL_KIND_DO\x10\x01\x12\x15\n" +
-	"\x11CALL_KIND_RECEIVE\x10\x02*\xa3\x01\n" +
-	"\tRunStatus\x12\x1a\n" +
-	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n" +
-	"\x14RUN_STATUS_SUCCEEDED\x10\x02\x12\x15\n" +
-	"\x11RUN_STATUS_FAILED\x10\x03\x12\x17\n" +
-	"\x13RUN_STATUS_CANCELED\x10\x04\x12\x18\n" +
-	"\x14RUN_STATUS_SET_ASIDE\x10\x05B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\x11CALL_KIND_RECEIVE\x10\x02\x12\x13\n" +
+	"\x0fCALL_KIND_SLEEP\x10\x03\x12\x13\n" +
+	"\x0fCALL_KIND_CHILD\x10\x04\x12\x13\n" +
+	"\x0fCALL_KIND_EVENT\x10\x05\x12\x13\n" +
+	"\x0fCALL_KIND_FIRST\x10\x06\x12\x11\n" +
+	"\rCALL_KIND_ALL\x10\a\x12\x14\n" +
+	"\x10CALL_KIND_SIGNAL\x10\b\x12\x13\n" +
+	"\x0fCALL_KIND_START\x10\t\x12\x16\n" +
+	"\x12CALL_KIND_CONTINUE\x10\n" +
+	"B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -3513,111 +5210,157 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_event_proto_goTypes = []any{
-	(Reason)(0),             // 0: limpet.v1.Reason
-	(WaitReason)(0),         // 1: limpet.v1.WaitReason
-	(ParentEnd)(0),          // 2: limpet.v1.ParentEnd
-	(CallKind)(0),           // 3: limpet.v1.CallKind
-	(RunStatus)(0),          // 4: limpet.v1.RunStatus
-	(*Entry)(nil),           // 5: limpet.v1.Entry
-	(*Event)(nil),           // 6: limpet.v1.Event
-	(*Failure)(nil),         // 7: limpet.v1.Failure
-	(*WorkerRef)(nil),       // 8: limpet.v1.WorkerRef
-	(*RunStarted)(nil),      // 9: limpet.v1.RunStarted
-	(*HandedState)(nil),     // 10: limpet.v1.HandedState
-	(*Bound)(nil),           // 11: limpet.v1.Bound
-	(*BindingLost)(nil),     // 12: limpet.v1.BindingLost
-	(*StateHandedOff)(nil),  // 13: limpet.v1.StateHandedOff
-	(*RebuildBegan)(nil),    // 14: limpet.v1.RebuildBegan
-	(*StepRebuilt)(nil),     // 15: limpet.v1.StepRebuilt
-	(*BindingRestored)(nil), // 16: limpet.v1.BindingRestored
-	(*StepDispatched)(nil),  // 17: limpet.v1.StepDispatched
-	(*NotOffered)(nil),      // 18: limpet.v1.NotOffered
-	(*StepStarted)(nil),     // 19: limpet.v1.StepStarted
-	(*StepSucceeded)(nil),   // 20: limpet.v1.StepSucceeded
-	(*AttemptFailed)(nil),   // 21: limpet.v1.AttemptFailed
-	(*AttemptLost)(nil),     // 22: limpet.v1.AttemptLost
-	(*AttemptRevoked)(nil),  // 23: limpet.v1.AttemptRevoked
-	(*StepFailed)(nil),      // 24: limpet.v1.StepFailed
-	(*StepSkipped)(nil),     // 25: limpet.v1.StepSkipped
-	(*StepCanceled)(nil),    // 26: limpet.v1.StepCanceled
-	(*ChildSpawned)(nil),    // 27: limpet.v1.ChildSpawned
-	(*Signaled)(nil),        // 28: limpet.v1.Signaled
-	(*CallWaits)(nil),       // 29: limpet.v1.CallWaits
-	(*CallRecorded)(nil),    // 30: limpet.v1.CallRecorded
-	(*CancelRequested)(nil), // 31: limpet.v1.CancelRequested
-	(*ResultRefused)(nil),   // 32: limpet.v1.ResultRefused
-	(*RunDormant)(nil),      // 33: limpet.v1.RunDormant
-	(*RunWoken)(nil),        // 34: limpet.v1.RunWoken
-	(*RunEnded)(nil),        // 35: limpet.v1.RunEnded
-	(*RunReplayed)(nil),     // 36: limpet.v1.RunReplayed
-	nil,                     // 37: limpet.v1.RunStarted.MetadataEntry
-	nil,                     // 38: limpet.v1.RunStarted.LocalKeysEntry
-	nil,                     // 39: limpet.v1.RunEnded.UnreadSignalsEntry
-	(Sticky)(0),             // 40: limpet.v1.Sticky
+	(Reason)(0),              // 0: limpet.v1.Reason
+	(WaitReason)(0),          // 1: limpet.v1.WaitReason
+	(ParentEnd)(0),           // 2: limpet.v1.ParentEnd
+	(CallKind)(0),            // 3: limpet.v1.CallKind
+	(*Entry)(nil),            // 4: limpet.v1.Entry
+	(*Event)(nil),            // 5: limpet.v1.Event
+	(*Failure)(nil),          // 6: limpet.v1.Failure
+	(*WorkerRef)(nil),        // 7: limpet.v1.WorkerRef
+	(*RunStarted)(nil),       // 8: limpet.v1.RunStarted
+	(*HandedState)(nil),      // 9: limpet.v1.HandedState
+	(*Bound)(nil),            // 10: limpet.v1.Bound
+	(*BindingLost)(nil),      // 11: limpet.v1.BindingLost
+	(*StateHandedOff)(nil),   // 12: limpet.v1.StateHandedOff
+	(*RebuildBegan)(nil),     // 13: limpet.v1.RebuildBegan
+	(*StepRebuilt)(nil),      // 14: limpet.v1.StepRebuilt
+	(*BindingRestored)(nil),  // 15: limpet.v1.BindingRestored
+	(*StepDispatched)(nil),   // 16: limpet.v1.StepDispatched
+	(*NotOffered)(nil),       // 17: limpet.v1.NotOffered
+	(*StepStarted)(nil),      // 18: limpet.v1.StepStarted
+	(*StepProgressed)(nil),   // 19: limpet.v1.StepProgressed
+	(*StreamOpened)(nil),     // 20: limpet.v1.StreamOpened
+	(*StepSucceeded)(nil),    // 21: limpet.v1.StepSucceeded
+	(*AttemptFailed)(nil),    // 22: limpet.v1.AttemptFailed
+	(*AttemptLost)(nil),      // 23: limpet.v1.AttemptLost
+	(*AttemptRevoked)(nil),   // 24: limpet.v1.AttemptRevoked
+	(*StepFailed)(nil),       // 25: limpet.v1.StepFailed
+	(*StepSkipped)(nil),      // 26: limpet.v1.StepSkipped
+	(*StepCanceled)(nil),     // 27: limpet.v1.StepCanceled
+	(*ChildSpawned)(nil),     // 28: limpet.v1.ChildSpawned
+	(*WaitBranch)(nil),       // 29: limpet.v1.WaitBranch
+	(*ChildEnd)(nil),         // 30: limpet.v1.ChildEnd
+	(*Signaled)(nil),         // 31: limpet.v1.Signaled
+	(*CallWaits)(nil),        // 32: limpet.v1.CallWaits
+	(*FailedCondition)(nil),  // 33: limpet.v1.FailedCondition
+	(*AttemptSuspended)(nil), // 34: limpet.v1.AttemptSuspended
+	(*CallRecorded)(nil),     // 35: limpet.v1.CallRecorded
+	(*CameEvent)(nil),        // 36: limpet.v1.CameEvent
+	(*LogChunk)(nil),         // 37: limpet.v1.LogChunk
+	(*LogLine)(nil),          // 38: limpet.v1.LogLine
+	(*CancelRequested)(nil),  // 39: limpet.v1.CancelRequested
+	(*ResultRefused)(nil),    // 40: limpet.v1.ResultRefused
+	(*RunDormant)(nil),       // 41: limpet.v1.RunDormant
+	(*RunWoken)(nil),         // 42: limpet.v1.RunWoken
+	(*RunEnding)(nil),        // 43: limpet.v1.RunEnding
+	(*RunContinued)(nil),     // 44: limpet.v1.RunContinued
+	(*Carried)(nil),          // 45: limpet.v1.Carried
+	(*CarriedBinding)(nil),   // 46: limpet.v1.CarriedBinding
+	(*CarriedStep)(nil),      // 47: limpet.v1.CarriedStep
+	(*CarriedMessage)(nil),   // 48: limpet.v1.CarriedMessage
+	(*CarriedStream)(nil),    // 49: limpet.v1.CarriedStream
+	(*CarriedLink)(nil),      // 50: limpet.v1.CarriedLink
+	(*RunEnded)(nil),         // 51: limpet.v1.RunEnded
+	(*RunReplayed)(nil),      // 52: limpet.v1.RunReplayed
+	nil,                      // 53: limpet.v1.RunStarted.MetadataEntry
+	nil,                      // 54: limpet.v1.RunStarted.LocalKeysEntry
+	nil,                      // 55: limpet.v1.RunEnded.UnreadSignalsEntry
+	(Sticky)(0),              // 56: limpet.v1.Sticky
+	(RunStatus)(0),           // 57: limpet.v1.RunStatus
 }
 var file_event_proto_depIdxs = []int32{
-	6,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
-	9,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
-	11, // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
-	12, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
-	17, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
-	19, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
-	20, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
-	21, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
-	22, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
-	23, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
-	24, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
-	25, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
-	26, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
-	27, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
-	31, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
-	32, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
-	33, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
-	35, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
-	36, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
-	16, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
-	34, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
-	13, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
-	14, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
-	15, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
-	18, // 24: limpet.v1.Event.not_offered:type_name -> limpet.v1.NotOffered
-	30, // 25: limpet.v1.Event.call_recorded:type_name -> limpet.v1.CallRecorded
-	28, // 26: limpet.v1.Event.signaled:type_name -> limpet.v1.Signaled
-	29, // 27: limpet.v1.Event.call_waits:type_name -> limpet.v1.CallWaits
-	40, // 28: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
-	8,  // 29: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
-	37, // 30: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
-	38, // 31: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
-	8,  // 32: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
-	0,  // 33: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
-	0,  // 34: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
-	10, // 35: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
-	7,  // 36: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
-	0,  // 37: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
-	8,  // 38: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
-	1,  // 39: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
-	7,  // 40: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 41: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
-	0,  // 42: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
-	7,  // 43: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
-	0,  // 44: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
-	0,  // 45: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
-	2,  // 46: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
-	3,  // 47: limpet.v1.CallWaits.kind:type_name -> limpet.v1.CallKind
-	3,  // 48: limpet.v1.CallRecorded.kind:type_name -> limpet.v1.CallKind
-	7,  // 49: limpet.v1.CallRecorded.failure:type_name -> limpet.v1.Failure
-	0,  // 50: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
-	4,  // 51: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
-	7,  // 52: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
-	39, // 53: limpet.v1.RunEnded.unread_signals:type_name -> limpet.v1.RunEnded.UnreadSignalsEntry
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	5,  // 0: limpet.v1.Entry.events:type_name -> limpet.v1.Event
+	8,  // 1: limpet.v1.Event.run_started:type_name -> limpet.v1.RunStarted
+	10, // 2: limpet.v1.Event.bound:type_name -> limpet.v1.Bound
+	11, // 3: limpet.v1.Event.binding_lost:type_name -> limpet.v1.BindingLost
+	16, // 4: limpet.v1.Event.step_dispatched:type_name -> limpet.v1.StepDispatched
+	18, // 5: limpet.v1.Event.step_started:type_name -> limpet.v1.StepStarted
+	21, // 6: limpet.v1.Event.step_succeeded:type_name -> limpet.v1.StepSucceeded
+	22, // 7: limpet.v1.Event.attempt_failed:type_name -> limpet.v1.AttemptFailed
+	23, // 8: limpet.v1.Event.attempt_lost:type_name -> limpet.v1.AttemptLost
+	24, // 9: limpet.v1.Event.attempt_revoked:type_name -> limpet.v1.AttemptRevoked
+	25, // 10: limpet.v1.Event.step_failed:type_name -> limpet.v1.StepFailed
+	26, // 11: limpet.v1.Event.step_skipped:type_name -> limpet.v1.StepSkipped
+	27, // 12: limpet.v1.Event.step_canceled:type_name -> limpet.v1.StepCanceled
+	28, // 13: limpet.v1.Event.child_spawned:type_name -> limpet.v1.ChildSpawned
+	39, // 14: limpet.v1.Event.cancel_requested:type_name -> limpet.v1.CancelRequested
+	40, // 15: limpet.v1.Event.result_refused:type_name -> limpet.v1.ResultRefused
+	41, // 16: limpet.v1.Event.run_dormant:type_name -> limpet.v1.RunDormant
+	51, // 17: limpet.v1.Event.run_ended:type_name -> limpet.v1.RunEnded
+	52, // 18: limpet.v1.Event.run_replayed:type_name -> limpet.v1.RunReplayed
+	15, // 19: limpet.v1.Event.binding_restored:type_name -> limpet.v1.BindingRestored
+	42, // 20: limpet.v1.Event.run_woken:type_name -> limpet.v1.RunWoken
+	12, // 21: limpet.v1.Event.state_handed_off:type_name -> limpet.v1.StateHandedOff
+	13, // 22: limpet.v1.Event.rebuild_began:type_name -> limpet.v1.RebuildBegan
+	14, // 23: limpet.v1.Event.step_rebuilt:type_name -> limpet.v1.StepRebuilt
+	17, // 24: limpet.v1.Event.not_offered:type_name -> limpet.v1.NotOffered
+	35, // 25: limpet.v1.Event.call_recorded:type_name -> limpet.v1.CallRecorded
+	31, // 26: limpet.v1.Event.signaled:type_name -> limpet.v1.Signaled
+	32, // 27: limpet.v1.Event.call_waits:type_name -> limpet.v1.CallWaits
+	34, // 28: limpet.v1.Event.attempt_suspended:type_name -> limpet.v1.AttemptSuspended
+	43, // 29: limpet.v1.Event.run_ending:type_name -> limpet.v1.RunEnding
+	44, // 30: limpet.v1.Event.run_continued:type_name -> limpet.v1.RunContinued
+	19, // 31: limpet.v1.Event.step_progressed:type_name -> limpet.v1.StepProgressed
+	20, // 32: limpet.v1.Event.stream_opened:type_name -> limpet.v1.StreamOpened
+	56, // 33: limpet.v1.RunStarted.sticky:type_name -> limpet.v1.Sticky
+	7,  // 34: limpet.v1.RunStarted.bind_to:type_name -> limpet.v1.WorkerRef
+	53, // 35: limpet.v1.RunStarted.metadata:type_name -> limpet.v1.RunStarted.MetadataEntry
+	54, // 36: limpet.v1.RunStarted.local_keys:type_name -> limpet.v1.RunStarted.LocalKeysEntry
+	7,  // 37: limpet.v1.Bound.worker:type_name -> limpet.v1.WorkerRef
+	0,  // 38: limpet.v1.Bound.reason:type_name -> limpet.v1.Reason
+	0,  // 39: limpet.v1.BindingLost.reason:type_name -> limpet.v1.Reason
+	9,  // 40: limpet.v1.StateHandedOff.states:type_name -> limpet.v1.HandedState
+	6,  // 41: limpet.v1.StateHandedOff.failure:type_name -> limpet.v1.Failure
+	0,  // 42: limpet.v1.RebuildBegan.reason:type_name -> limpet.v1.Reason
+	7,  // 43: limpet.v1.StepDispatched.worker:type_name -> limpet.v1.WorkerRef
+	1,  // 44: limpet.v1.NotOffered.reason:type_name -> limpet.v1.WaitReason
+	6,  // 45: limpet.v1.AttemptFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 46: limpet.v1.AttemptLost.reason:type_name -> limpet.v1.Reason
+	0,  // 47: limpet.v1.AttemptRevoked.reason:type_name -> limpet.v1.Reason
+	6,  // 48: limpet.v1.StepFailed.failure:type_name -> limpet.v1.Failure
+	0,  // 49: limpet.v1.StepSkipped.reason:type_name -> limpet.v1.Reason
+	0,  // 50: limpet.v1.StepCanceled.reason:type_name -> limpet.v1.Reason
+	2,  // 51: limpet.v1.ChildSpawned.on_parent_end:type_name -> limpet.v1.ParentEnd
+	3,  // 52: limpet.v1.WaitBranch.kind:type_name -> limpet.v1.CallKind
+	57, // 53: limpet.v1.ChildEnd.status:type_name -> limpet.v1.RunStatus
+	6,  // 54: limpet.v1.ChildEnd.failure:type_name -> limpet.v1.Failure
+	3,  // 55: limpet.v1.CallWaits.kind:type_name -> limpet.v1.CallKind
+	29, // 56: limpet.v1.CallWaits.branches:type_name -> limpet.v1.WaitBranch
+	33, // 57: limpet.v1.CallWaits.failed_condition:type_name -> limpet.v1.FailedCondition
+	36, // 58: limpet.v1.FailedCondition.event:type_name -> limpet.v1.CameEvent
+	0,  // 59: limpet.v1.AttemptSuspended.reason:type_name -> limpet.v1.Reason
+	3,  // 60: limpet.v1.CallRecorded.kind:type_name -> limpet.v1.CallKind
+	6,  // 61: limpet.v1.CallRecorded.failure:type_name -> limpet.v1.Failure
+	30, // 62: limpet.v1.CallRecorded.child:type_name -> limpet.v1.ChildEnd
+	36, // 63: limpet.v1.CallRecorded.event:type_name -> limpet.v1.CameEvent
+	38, // 64: limpet.v1.LogChunk.lines:type_name -> limpet.v1.LogLine
+	0,  // 65: limpet.v1.ResultRefused.reason:type_name -> limpet.v1.Reason
+	57, // 66: limpet.v1.RunEnding.status:type_name -> limpet.v1.RunStatus
+	6,  // 67: limpet.v1.RunEnding.failure:type_name -> limpet.v1.Failure
+	45, // 68: limpet.v1.RunContinued.carried:type_name -> limpet.v1.Carried
+	8,  // 69: limpet.v1.Carried.started:type_name -> limpet.v1.RunStarted
+	46, // 70: limpet.v1.Carried.binding:type_name -> limpet.v1.CarriedBinding
+	12, // 71: limpet.v1.Carried.handed:type_name -> limpet.v1.StateHandedOff
+	47, // 72: limpet.v1.Carried.steps:type_name -> limpet.v1.CarriedStep
+	28, // 73: limpet.v1.Carried.children:type_name -> limpet.v1.ChildSpawned
+	48, // 74: limpet.v1.Carried.messages:type_name -> limpet.v1.CarriedMessage
+	50, // 75: limpet.v1.Carried.links:type_name -> limpet.v1.CarriedLink
+	49, // 76: limpet.v1.Carried.streams:type_name -> limpet.v1.CarriedStream
+	7,  // 77: limpet.v1.CarriedBinding.worker:type_name -> limpet.v1.WorkerRef
+	0,  // 78: limpet.v1.CarriedBinding.reason:type_name -> limpet.v1.Reason
+	0,  // 79: limpet.v1.CarriedBinding.lost_reason:type_name -> limpet.v1.Reason
+	57, // 80: limpet.v1.RunEnded.status:type_name -> limpet.v1.RunStatus
+	6,  // 81: limpet.v1.RunEnded.failure:type_name -> limpet.v1.Failure
+	55, // 82: limpet.v1.RunEnded.unread_signals:type_name -> limpet.v1.RunEnded.UnreadSignalsEntry
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -3654,8 +5397,13 @@ func file_event_proto_init() {
 		(*Event_CallRecorded)(nil),
 		(*Event_Signaled)(nil),
 		(*Event_CallWaits)(nil),
+		(*Event_AttemptSuspended)(nil),
+		(*Event_RunEnding)(nil),
+		(*Event_RunContinued)(nil),
+		(*Event_StepProgressed)(nil),
+		(*Event_StreamOpened)(nil),
 	}
-	file_event_proto_msgTypes[25].OneofWrappers = []any{
+	file_event_proto_msgTypes[31].OneofWrappers = []any{
 		(*CallRecorded_Output)(nil),
 		(*CallRecorded_Failure)(nil),
 	}
@@ -3664,8 +5412,8 @@ func file_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   35,
+			NumEnums:      4,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -48,11 +48,19 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.GetRunRequest.run_id":              {"run id", required(CheckName)},
 	"limpet.api.v1.WaitRunRequest.run_id":             {"run id", required(CheckName)},
 	"limpet.api.v1.WatchRunRequest.run_id":            {"run id", required(CheckName)},
+	"limpet.api.v1.ListAttemptsRequest.run_id":        {"run id", required(CheckName)},
+	"limpet.api.v1.ReadLogRequest.run_id":             {"run id", required(CheckName)},
+	"limpet.api.v1.ReadLogRequest.step":               {"step", optional(CheckName)},
 	"limpet.api.v1.CancelRunRequest.run_id":           {"run id", required(CheckName)},
 	"limpet.api.v1.CancelRunRequest.reason":           {"the reason", plainText("ReasonBytesMax", ReasonBytesMax)},
 	"limpet.api.v1.SignalRunRequest.run_id":           {"run id", required(CheckName)},
 	"limpet.api.v1.SignalRunRequest.name":             {"the name of a signal", required(CheckName)},
 	"limpet.api.v1.SignalRunRequest.message_id":       {"message id", optional(CheckKey)},
+	"limpet.api.v1.AskRunRequest.run_id":              {"run id", required(CheckName)},
+	"limpet.api.v1.AskRunRequest.query":               {"the name of a query", required(CheckName)},
+	"limpet.api.v1.ReadStreamRequest.run_id":          {"run id", required(CheckName)},
+	"limpet.api.v1.ReadStreamRequest.stream":          {"the name of a stream", required(CheckName)},
+	"limpet.api.v1.ReadStreamRequest.section":         {"the section", checkSection},
 	"limpet.api.v1.ReplayRunRequest.run_id":           {"run id", required(CheckName)},
 	"limpet.api.v1.ReplayRunRequest.steps":            {"step", each(required(CheckName))},
 	"limpet.api.v1.ReplayRunRequest.request_id":       {"request id", optional(CheckName)},
@@ -61,9 +69,15 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.ListRunsRequest.parent_run":        {"parent_run", optional(CheckName)},
 	"limpet.api.v1.ListRunsRequest.metadata":          {"metadata", checkMetadata},
 	"limpet.api.v1.ListRunsRequest.page_token":        {"page_token", plainText("PageTokenBytesMax", PageTokenBytesMax)},
+	"limpet.api.v1.CountRunsRequest.workflow":         {"workflow", optional(CheckName)},
+	"limpet.api.v1.CountRunsRequest.worker_id":        {"worker_id", optional(CheckName)},
+	"limpet.api.v1.CountRunsRequest.parent_run":       {"parent_run", optional(CheckName)},
+	"limpet.api.v1.CountRunsRequest.metadata":         {"metadata", checkMetadata},
 	"limpet.api.v1.PushEventRequest.key":              {"event key", required(CheckName)},
 	"limpet.api.v1.PushEventRequest.event_id":         {"event_id", optional(CheckKey)},
 	"limpet.api.v1.PushEventRequest.metadata":         {"metadata", checkMetadata},
+	"limpet.api.v1.ListEventsRequest.key":             {"event key", optional(checkEventPattern)},
+	"limpet.api.v1.ListEventsRequest.page_token":      {"page_token", plainText("PageTokenBytesMax", PageTokenBytesMax)},
 	"limpet.api.v1.GetWorkerRequest.worker_id":        {"worker id", required(CheckName)},
 	"limpet.api.v1.DrainWorkerRequest.worker_id":      {"worker id", required(CheckName)},
 	"limpet.api.v1.UndrainWorkerRequest.worker_id":    {"worker id", required(CheckName)},
@@ -79,17 +93,29 @@ var fieldRules = map[string]FieldRule{
 	"limpet.v1.SpawnChild.priority": {"priority", checkPriority},
 	"limpet.v1.SpawnChild.metadata": {"metadata", checkMetadata},
 
-	"limpet.v1.CallRecorded.kind":    {"kind of call", checkCallKind},
-	"limpet.v1.CallRecorded.name":    {"the name of a call", required(CheckName)},
-	"limpet.v1.CallRecorded.key":     {"the key of a call", required(CheckKey)},
-	"limpet.v1.AwaitCall.kind":       {"kind of call", checkCallKind},
-	"limpet.v1.AwaitCall.name":       {"the name of a call", required(CheckName)},
-	"limpet.v1.AwaitCall.key":        {"the key of a call", required(CheckKey)},
-	"limpet.v1.AwaitCall.timeout_ms": {"the timeout of a wait", checkWait},
-	"limpet.v1.SignalRun.name":       {"the name of a signal", required(CheckName)},
-	"limpet.v1.SignalRun.message_id": {"message id", required(CheckKey)},
-	"limpet.v1.RecordedCalls.name":   {"the name of a call", required(CheckName)},
-	"limpet.v1.RecordedCalls.key":    {"the key of a call", required(CheckKey)},
+	"limpet.v1.CallRecorded.kind":        {"kind of call", checkCallKind},
+	"limpet.v1.CallRecorded.name":        {"the name of a call", required(CheckName)},
+	"limpet.v1.CallRecorded.key":         {"the key of a call", required(CheckKey)},
+	"limpet.v1.AwaitCall.kind":           {"kind of call", checkCallKind},
+	"limpet.v1.AwaitCall.name":           {"the name of a call", required(CheckName)},
+	"limpet.v1.AwaitCall.key":            {"the key of a call", required(CheckKey)},
+	"limpet.v1.AwaitCall.timeout_ms":     {"the timeout of a wait", checkWait},
+	"limpet.v1.WaitBranch.kind":          {"kind of wait", checkWaitKind},
+	"limpet.v1.WaitBranch.signal":        {"the name of a signal", optional(CheckName)},
+	"limpet.v1.WaitBranch.sleep_ms":      {"the time of a sleep", checkWait},
+	"limpet.v1.WaitBranch.event_key":     {"event key", optional(CheckName)},
+	"limpet.v1.WaitBranch.condition":     {"the condition of a wait", plainText("ConditionBytesMax", ConditionBytesMax)},
+	"limpet.v1.WaitBranch.since_ms":      {"how far a wait looks back", checkWait},
+	"limpet.v1.KeyedRun.idempotency_key": {"idempotency_key", required(CheckKey)},
+	"limpet.v1.SendSignal.name":          {"the name of a call", required(CheckName)},
+	"limpet.v1.SendSignal.key":           {"the key of a call", required(CheckKey)},
+	"limpet.v1.SendSignal.to_run":        {"run id", optional(CheckName)},
+	"limpet.v1.SendSignal.signal":        {"the name of a signal", required(CheckName)},
+	"limpet.v1.KeyedRun.workflow":        {"workflow", required(CheckName)},
+	"limpet.v1.SignalRun.name":           {"the name of a signal", required(CheckName)},
+	"limpet.v1.SignalRun.message_id":     {"message id", required(CheckKey)},
+	"limpet.v1.RecordedCalls.name":       {"the name of a call", required(CheckName)},
+	"limpet.v1.RecordedCalls.key":        {"the key of a call", required(CheckKey)},
 }
 
 // CheckFields checks the fields of a request, or of a message between nodes, those
@@ -187,11 +213,29 @@ func checkWait(words string, v reflect.Value) error {
 	return nil
 }
 
+// checkEventPattern is CheckName for a key that may end with *.
+func checkEventPattern(words, pattern string) error {
+	prefix, isPrefix := strings.CutSuffix(pattern, "*")
+	if isPrefix && prefix == "" {
+		return nil
+	}
+	return CheckName(words, prefix)
+}
+
 func checkCallKind(words string, v reflect.Value) error {
 	if _, ok := CallKind_name[int32(v.Int())]; !ok || v.Int() == 0 {
 		return Errorf(CodeInvalidArgument, "%s %d is not one that this version knows", words, v.Int())
 	}
 	return nil
+}
+
+// checkWaitKind is for what can be waited for by itself.
+func checkWaitKind(words string, v reflect.Value) error {
+	switch CallKind(v.Int()) {
+	case CallKind_CALL_KIND_RECEIVE, CallKind_CALL_KIND_SLEEP, CallKind_CALL_KIND_CHILD, CallKind_CALL_KIND_EVENT:
+		return nil
+	}
+	return Errorf(CodeInvalidArgument, "%s %d is not one that this version knows", words, v.Int())
 }
 
 func checkMetadata(words string, v reflect.Value) error {
@@ -223,6 +267,7 @@ var countMax = map[string]CountMax{
 	"limpet.api.v1.PushEventRequest.metadata": {"MetadataMax", MetadataMax},
 	"limpet.api.v1.ReplayRunRequest.steps":    {"StepsMax", StepsMax},
 	"limpet.api.v1.ListRunsRequest.metadata":  {"MetadataMax", MetadataMax},
+	"limpet.api.v1.CountRunsRequest.metadata": {"MetadataMax", MetadataMax},
 	"limpet.api.v1.ListRunsRequest.statuses":  {"StatusesMax", StatusesMax},
 }
 

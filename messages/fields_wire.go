@@ -25,6 +25,7 @@ var wireRules = map[protoreflect.Name]FieldRule{
 	"unbound_worker":  {"unbound_worker", optional(CheckName)},
 	"idempotency_key": {"idempotency_key", optional(CheckKey)},
 	"trigger":         {"trigger", optional(CheckKey)},
+	"traceparent":     {"traceparent", optional(CheckTraceparent)},
 	"definition_hash": {"definition_hash", optional(CheckName)},
 	"identity":        {"identity", optional(CheckName)},
 	"kind":            {"kind", optional(CheckName)},
@@ -36,6 +37,18 @@ var wireRules = map[protoreflect.Name]FieldRule{
 	"steps":           {"step", each(required(CheckName))},
 	"input":           {"input", checkJSON},
 	"payload":         {"the payload", checkJSON},
+	"progress":        {"the progress", checkProgress},
+	"last_progress":   {"the progress", checkProgress},
+	"first_line":      {"the number of the first line", checkFirstLine},
+	"level":           {"the level of a line", plainText("NameBytesMax", NameBytesMax)},
+	"attributes":      {"the attributes of a line", plainText("LogLineBytesMax", LogLineBytesMax)},
+	"chunk":           {"the chunk", present},
+	"stream":          {"the name of a stream", required(CheckName)},
+	"section":         {"the section", checkSection},
+	"pieces":          {"a piece of a stream", checkPieces},
+	"query":           {"the name of a query", required(CheckName)},
+	"arg":             {"the argument", checkJSON},
+	"answer":          {"the answer", checkJSON},
 	"inputs":          {"input", each(checkJSON)},
 	"output":          {"output", checkJSON},
 	"metadata":        {"metadata", checkMetadata},
@@ -51,7 +64,7 @@ var wireRules = map[protoreflect.Name]FieldRule{
 // wireMore are the messages beside those of wire.proto that these rules are for;
 // whatever else is in a message has checks of its own.
 var wireMore = []protoreflect.FullName{
-	"limpet.v1.RunStarted", "limpet.v1.CallRecorded", "limpet.v1.CancelRequested", "limpet.v1.Failure", "limpet.v1.WorkerRef",
+	"limpet.v1.RunStarted", "limpet.v1.CallRecorded", "limpet.v1.WaitBranch", "limpet.v1.CancelRequested", "limpet.v1.Failure", "limpet.v1.WorkerRef", "limpet.v1.LogChunk", "limpet.v1.LogLine",
 }
 
 // onWire says that a message is one that nodes send to each other, or a part.
@@ -63,7 +76,7 @@ func onWire(d protoreflect.MessageDescriptor) bool {
 // like that of a text have none.
 func wireRule(f protoreflect.FieldDescriptor) FieldRule {
 	isMessage := f.Message() != nil && !f.IsMap()
-	wantsMessage := f.Name() == "start" || f.Name() == "worker" || f.Name() == "load" || f.Name() == "call"
+	wantsMessage := f.Name() == "start" || f.Name() == "worker" || f.Name() == "load" || f.Name() == "call" || f.Name() == "chunk"
 	if isMessage != wantsMessage || f.Kind() == protoreflect.EnumKind {
 		return FieldRule{}
 	}
@@ -90,9 +103,46 @@ func checkJSON(words string, v reflect.Value) error {
 	return nil
 }
 
+// checkProgress is checkJSON for what is recorded again and again.
+func checkProgress(words string, v reflect.Value) error {
+	if err := CheckProgress(v.Bytes()); err != nil {
+		return err
+	}
+	return checkJSON(words, v)
+}
+
 func checkAttempt(words string, v reflect.Value) error {
 	if n := v.Int(); n < 1 {
 		return Errorf(CodeInvalidArgument, "%s %d: attempts count from 1", words, n)
+	}
+	return nil
+}
+
+func checkFirstLine(words string, v reflect.Value) error {
+	if n := v.Int(); n < 1 || n > LogLinesMax+1 {
+		return Errorf(CodeInvalidArgument, "%s %d: must be 1 to %d, one more than LogLinesMax", words, n, LogLinesMax+1)
+	}
+	return nil
+}
+
+func checkSection(words string, v reflect.Value) error {
+	if n := v.Int(); n < 0 {
+		return Errorf(CodeInvalidArgument, "%s %d: sections count from 1", words, n)
+	}
+	return nil
+}
+
+// checkPieces is for what is sent at once: no more than may wait to be, and a piece.
+func checkPieces(words string, v reflect.Value) error {
+	all := 0
+	for _, piece := range v.Interface().([][]byte) {
+		if err := CheckStreamPiece(piece); err != nil {
+			return err
+		}
+		all += len(piece)
+	}
+	if most := StreamBufferBytesMax + StreamPieceBytesMax; all > most {
+		return Errorf(CodePayloadTooLarge, "%s has %d bytes with those beside it, more than %d", words, all, most)
 	}
 	return nil
 }

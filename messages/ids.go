@@ -6,7 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
-	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -78,6 +78,22 @@ func RunIDForChild(parentRun, step, key string) string {
 	return id
 }
 
+// MessageIDForCall derives the id of the message that a call of a step sends, in the
+// run's generation of replays.
+func MessageIDForCall(runID string, generation int, step, name, key string) string {
+	return "s" + digest(16, "signal", runID, strconv.Itoa(generation), step, name, key)
+}
+
+// PartsOf are the calls that an ALL is: one for each branch. Their keys are no user's.
+func PartsOf(all *AwaitCall) []*AwaitCall {
+	parts := make([]*AwaitCall, len(all.Branches))
+	for i, b := range all.Branches {
+		parts[i] = &AwaitCall{RunId: all.RunId, Step: all.Step, Attempt: all.Attempt, Epoch: all.Epoch, Kind: b.Kind, Name: all.Name,
+			Key: "#" + all.Key + "/" + strconv.Itoa(i), TimeoutMs: all.TimeoutMs, Branches: []*WaitBranch{b}}
+	}
+	return parts
+}
+
 // HashInput names the input of a run where two are compared.
 func HashInput(input []byte) string { return digest(10, "input", string(input)) }
 
@@ -89,12 +105,11 @@ func WorkerActorID(workerID, incarnation string) string {
 
 // digest hashes the parts, each with its length before it, to n bytes.
 func digest(n int, parts ...string) string {
-	h := sha256.New()
-	var size [8]byte
+	var room [256]byte
+	all := room[:0]
 	for _, p := range parts {
-		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
-		h.Write(size[:])
-		_, _ = io.WriteString(h, p)
+		all = append(binary.BigEndian.AppendUint64(all, uint64(len(p))), p...)
 	}
-	return crockford32.EncodeToString(h.Sum(nil)[:n])
+	sum := sha256.Sum256(all)
+	return crockford32.EncodeToString(sum[:n])
 }

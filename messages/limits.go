@@ -2,6 +2,7 @@ package messages
 
 import (
 	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -9,7 +10,8 @@ import (
 // Limits. Each is named, with its value, in the error that it causes.
 const (
 	// PayloadBytesMax limits the input of a run, the input and output of a step,
-	// the result of a call and a signal, each in bytes of JSON.
+	// the result of a call, a signal, and the argument and answer of a query, each in
+	// bytes of JSON.
 	PayloadBytesMax = 1 << 20
 	// StepsMax limits the steps of a workflow.
 	StepsMax = 1000
@@ -17,8 +19,60 @@ const (
 	AttemptsMax = 10_000
 	// CallsMax limits the durable calls of a step, over all its attempts.
 	CallsMax = 10_000
+	// BranchesMax limits what a call waits for at once.
+	BranchesMax = 1000
+	// ConditionBytesMax limits the condition of a call that waits for an event, in
+	// bytes.
+	ConditionBytesMax = 4096
 	// SignalsMax limits the messages of a run that were not received.
 	SignalsMax = 10_000
+	// ProgressBytesMax limits a progress that a step tells, in bytes of JSON.
+	ProgressBytesMax = 64 << 10
+	// StreamsMax limits the streams of a run.
+	StreamsMax = 100
+	// StreamPieceBytesMax limits one piece of a stream, in bytes.
+	StreamPieceBytesMax = 1 << 20
+	// StreamBytesMax limits what all steps of a run write to streams, in bytes, unless
+	// the server is set otherwise, and StreamPiecesMax how many pieces that are.
+	StreamBytesMax  = 16 << 20
+	StreamPiecesMax = 1_000_000
+	// StreamBufferBytesMax limits what an attempt has written to a stream and the store
+	// has not yet, in bytes: beyond it the next Write waits. One piece is always taken.
+	StreamBufferBytesMax = 1 << 20
+	// StreamQueueBytesMax limits what a server holds of streams until it is stored, in
+	// bytes. Beyond it workers send again later.
+	StreamQueueBytesMax = 64 << 20
+	// HeartbeatMsMin is the least heartbeat of a step, in milliseconds.
+	HeartbeatMsMin int64 = 1000
+	// QueriesMax limits the queries that a worker executes at once, and
+	// QueriesOfRunMax those of one run among them: what does not return in time keeps
+	// its place until it does. Others wait for a place: at most QueriesWaitingMax, and
+	// QueriesOfRunWaitingMax of one run, those that are executed included.
+	QueriesMax             = 16
+	QueriesOfRunMax        = 4
+	QueriesWaitingMax      = 1024
+	QueriesOfRunWaitingMax = 64
+	// QueriesOfWorkflowMax limits the queries that a workflow declares.
+	QueriesOfWorkflowMax = 100
+	// QueryTimeoutMsMax limits how long a query may take, in milliseconds;
+	// DefaultQueryTimeoutMs is for one that does not say.
+	QueryTimeoutMsMax     int64 = 60_000
+	DefaultQueryTimeoutMs int64 = 5_000
+	// LogLinesMax and LogBytesMax limit what is kept of what an attempt logs, in lines,
+	// and in bytes; what is beyond that is counted. LogLineBytesMax limits one line, and
+	// its attributes: what is longer is cut.
+	LogLinesMax     = 1000
+	LogBytesMax     = 256 << 10
+	LogLineBytesMax = 8 << 10
+	// LogRunBytesMax limits what is kept of what the attempts of a run log, in bytes: what
+	// was stored first goes first, when another attempt begins to log.
+	LogRunBytesMax = 16 << 20
+	// LogQueueBytesMax limits what a worker keeps of what its steps log until it is stored,
+	// and a server until the journal has it, in bytes. A worker leaves out what is beyond
+	// that, and says it again where a server does.
+	LogQueueBytesMax = 16 << 20
+	// LogSendBytesMax limits what of this is sent at once, in bytes.
+	LogSendBytesMax = 1 << 20
 	// WaitMsMax limits a wait of a call: a year of 365 days, in milliseconds.
 	WaitMsMax int64 = 365 * 24 * 3600 * 1000
 	// NameBytesMax limits names of workflows, steps, workers, pools, labels
@@ -45,7 +99,9 @@ const (
 	// RunQueueBytesMax limits what a run that cannot go on, because the journal is
 	// out of reach, keeps of what it is told, and ServerQueueBytesMax that of all
 	// runs of a server. Beyond it a worker says it again later, and a call gets
-	// JOURNAL_UNAVAILABLE.
+	// JOURNAL_UNAVAILABLE. One copy of each message is kept. The memory of the process
+	// may grow by several times that until Go's collector has taken what was read and
+	// encoded for tries that failed: GOMEMLIMIT has it do so sooner.
 	RunQueueBytesMax    = 32 << 20
 	ServerQueueBytesMax = 256 << 20
 	// WorkerResultsBytesMax limits the results that a worker keeps until their
@@ -78,6 +134,9 @@ const (
 	DefinitionBytesMax = 256 << 10
 	// WorkflowsMax limits the workflows of a worker.
 	WorkflowsMax = 1000
+	// WorkflowsBytesMax limits the encoded definitions of a worker's workflows, all
+	// together: they are sent in one message.
+	WorkflowsBytesMax = 16 << 20
 	// SlotsMax limits the slots of a worker.
 	SlotsMax = 100_000
 	// MetadataMax limits the metadata entries of a run.
@@ -171,6 +230,31 @@ func checkMetadataOf(words string, metadata map[string]string) error {
 // PayloadBytesMax bytes.
 func CheckPayload(what string, payload []byte) error {
 	return CheckPayloadSize(what, int64(len(payload)))
+}
+
+// CheckProgress returns PAYLOAD_TOO_LARGE for more than ProgressBytesMax.
+func CheckProgress(progress []byte) error {
+	if size := len(progress); size > ProgressBytesMax {
+		return Errorf(CodePayloadTooLarge, "the progress has %d bytes, more than ProgressBytesMax = %d", size, ProgressBytesMax)
+	}
+	return nil
+}
+
+// CheckStreamPiece returns PAYLOAD_TOO_LARGE for more than StreamPieceBytesMax.
+func CheckStreamPiece(piece []byte) error {
+	if size := len(piece); size > StreamPieceBytesMax {
+		return Errorf(CodePayloadTooLarge, "a piece of a stream has %d bytes, more than StreamPieceBytesMax = %d", size, StreamPieceBytesMax)
+	}
+	return nil
+}
+
+// CutLogText returns a text of a line of a log that is not longer than LogLineBytesMax
+// and is UTF-8, and whether something was cut off.
+func CutLogText(text string) (kept string, cut bool) {
+	if cut = len(text) > LogLineBytesMax; cut {
+		text = text[:LogLineBytesMax]
+	}
+	return strings.ToValidUTF8(text, ""), cut
 }
 
 // CheckPayloadSize is CheckPayload for one that is not in memory.

@@ -36,6 +36,9 @@ var reasonWords = map[Reason]string{
 	Reason_REASON_PARENT_SKIPPED:      "parent skipped",
 	Reason_REASON_RUN_CANCELED:        "run canceled",
 	Reason_REASON_REBUILD_UNWANTED:    "rebuild not wanted",
+	Reason_REASON_IDLE:                "idle",
+	Reason_REASON_KEPT_MAX:            "worker keeps as many as it may",
+	Reason_REASON_OTHER_OUTCOME:       "for other outcomes",
 }
 
 // releaseWords is reasonWords for releases. They are the SDK's values of Why.
@@ -46,6 +49,7 @@ var releaseWords = map[ReleaseReason]string{
 	ReleaseReason_RELEASE_REASON_WORKER_STOPPING: "worker-stopping",
 	ReleaseReason_RELEASE_REASON_EVICTED:         "evicted",
 	ReleaseReason_RELEASE_REASON_STATE_LOST:      "state-lost",
+	ReleaseReason_RELEASE_REASON_IDLE:            "idle",
 }
 
 // callKindWords is reasonWords for kinds of calls: the function of the SDK.
@@ -53,6 +57,14 @@ var callKindWords = map[CallKind]string{
 	CallKind_CALL_KIND_UNSPECIFIED: "",
 	CallKind_CALL_KIND_DO:          "Do",
 	CallKind_CALL_KIND_RECEIVE:     "Receive",
+	CallKind_CALL_KIND_SLEEP:       "Sleep",
+	CallKind_CALL_KIND_CHILD:       "Child.Wait",
+	CallKind_CALL_KIND_EVENT:       "WaitEvent",
+	CallKind_CALL_KIND_FIRST:       "First",
+	CallKind_CALL_KIND_ALL:         "All",
+	CallKind_CALL_KIND_SIGNAL:      "SignalRun",
+	CallKind_CALL_KIND_START:       "StartOrSignal",
+	CallKind_CALL_KIND_CONTINUE:    "ContinueAs",
 }
 
 // Words is the kind as people read it; empty for none.
@@ -91,6 +103,9 @@ func (r ReleaseReason) Words() string {
 
 // Why says in words why the step was skipped.
 func (x *StepSkipped) Why() string {
+	if x.GetReason() == Reason_REASON_OTHER_OUTCOME {
+		return "the end step is for other outcomes of the run"
+	}
 	did := "failed"
 	if x.GetReason() == Reason_REASON_PARENT_SKIPPED {
 		did = "skipped"

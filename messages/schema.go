@@ -32,24 +32,17 @@ func CompileInputSchema(text string) (*InputSchema, error) {
 // JSON or does not fit the schema (INVALID_INPUT), or takes too long to check
 // (LIMIT_EXCEEDED). Empty input counts as null.
 func (s *InputSchema) Check(input []byte) error {
-	if err := CheckPayload("the input", input); err != nil {
-		return err
-	}
-	if len(input) == 0 {
-		input = []byte("null")
-	}
-	if !utf8.Valid(input) {
-		return Errorf(CodeInvalidInput, "the input is not JSON: it is not UTF-8")
-	}
+	const what = "the input"
 	if s == nil || s.compiled == nil {
-		if err := schema.Valid(input); err != nil {
-			return Errorf(CodeInvalidInput, "the input is not JSON: %s", jsonFault(input, err))
-		}
-		return nil
+		return CheckJSON(what, input)
+	}
+	input, err := payloadText(what, input)
+	if err != nil {
+		return err
 	}
 	document, err := schema.Parse(input)
 	if err != nil {
-		return Errorf(CodeInvalidInput, "the input is not JSON: %s", jsonFault(input, err))
+		return notJSON(what, input, err)
 	}
 	defer document.Done()
 	err = s.compiled.Check(document)
@@ -61,4 +54,35 @@ func (s *InputSchema) Check(input []byte) error {
 		return Errorf(CodeLimitExceeded, "the input cannot be checked against the workflow's input type: %w", err)
 	}
 	return Errorf(CodeInvalidInput, "the input does not fit the workflow's input type: %w", err)
+}
+
+// CheckJSON reports a payload that is over PayloadBytesMax (PAYLOAD_TOO_LARGE) or
+// is not JSON (INVALID_INPUT). What names it in the error: "the payload of event
+// \"paid\"". The empty payload counts as null.
+func CheckJSON(what string, payload []byte) error {
+	payload, err := payloadText(what, payload)
+	if err != nil {
+		return err
+	}
+	if err := schema.Valid(payload); err != nil {
+		return notJSON(what, payload, err)
+	}
+	return nil
+}
+
+// payloadText is the payload, or null for the empty one, if it can be read as text.
+func payloadText(what string, payload []byte) ([]byte, error) {
+	switch err := CheckPayload(what, payload); {
+	case err != nil:
+		return nil, err
+	case len(payload) == 0:
+		return []byte("null"), nil
+	case !utf8.Valid(payload):
+		return nil, Errorf(CodeInvalidInput, "%s is not JSON: it is not UTF-8", what)
+	}
+	return payload, nil
+}
+
+func notJSON(what string, payload []byte, err error) error {
+	return Errorf(CodeInvalidInput, "%s is not JSON: %s", what, jsonFault(payload, err))
 }

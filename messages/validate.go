@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -32,6 +33,22 @@ func ValidateLabels(labels map[string]string) error {
 		f.add(labelValueFault(fmt.Sprintf("label %q", key), value))
 	}
 	return f.err(CodeInvalidArgument, "labels")
+}
+
+// CheckWorkflows returns INVALID_ARGUMENT unless a worker may have so many workflows,
+// of so many bytes together.
+func CheckWorkflows(workflows []*WorkflowDefinition) error {
+	if n := len(workflows); n < 1 || n > WorkflowsMax {
+		return Errorf(CodeInvalidArgument, "%d workflows: must be 1 to WorkflowsMax = %d", n, WorkflowsMax)
+	}
+	size := 0
+	for _, d := range workflows {
+		size += d.SizeVT()
+	}
+	if size > WorkflowsBytesMax {
+		return Errorf(CodeInvalidArgument, "the definitions of %d workflows have %d bytes together: at most WorkflowsBytesMax = %d; let several workers serve them", len(workflows), size, WorkflowsBytesMax)
+	}
+	return nil
 }
 
 // ValidateDefinition reports every fault of a definition at once, in one
@@ -63,6 +80,9 @@ func DefinitionFaults(d *WorkflowDefinition) []error {
 	}
 	if ms := d.GetBusyPatienceMs(); ms < BusyPatienceAtOnceMs || ms > DurationMsMax {
 		f.addf("busy patience %d ms: must be 0 (default) to %d ms, %d (never) or %d (at once)", ms, DurationMsMax, BusyPatienceNeverMs, BusyPatienceAtOnceMs)
+	}
+	if ms := d.GetKeepForMs(); ms < KeepNotAtAllMs || ms > DurationMsMax {
+		f.addf("keep for %d ms: must be 0 (default) to %d ms, %d (as long as it waits) or %d (not at all)", ms, DurationMsMax, KeepWhileWaitingMs, KeepNotAtAllMs)
 	}
 	if p := d.GetPriority(); p < 0 || p > 3 {
 		f.addf("priority %d: must be 1 (high) to 3 (low), or 0 for the default", p)
@@ -124,6 +144,7 @@ func (f *faults) steps(steps []*StepDefinition) {
 	for _, s := range steps {
 		f.step(s, known)
 	}
+	f.endSteps(steps)
 	for _, cycle := range cycles(steps) {
 		f.addf("steps form a cycle: %s", strings.Join(cycle, " -> "))
 	}
@@ -150,8 +171,53 @@ func (f *faults) step(s *StepDefinition, known map[string]bool) {
 		f.addf("%s: backoff of %d ms is above its maximum of %d ms", what, first, most)
 	}
 	f.between(what, "schedule timeout ms", s.GetScheduleTimeoutMs(), TimeoutNeverMs, DurationMsMax)
+	if s.GetHeartbeatMs() != 0 {
+		f.between(what, "heartbeat ms", s.GetHeartbeatMs(), HeartbeatMsMin, DurationMsMax)
+	}
 	f.between(what, "execution timeout ms", s.GetExecutionTimeoutMs(), TimeoutNeverMs, DurationMsMax)
 	f.labels(what, s.GetLabels())
+}
+
+// endSteps checks the end step: what it is for, and that it is on its own.
+func (f *faults) endSteps(steps []*StepDefinition) {
+	var ends []string
+	for _, s := range steps {
+		if s.IsEndStep() {
+			ends = append(ends, s.GetName())
+			f.endStep(s)
+		}
+	}
+	for _, s := range steps {
+		for _, p := range s.GetParents() {
+			if slices.Contains(ends, p) || s.IsEndStep() {
+				f.addf("step %q: parent %q: an end step has no parents, and is nobody's", s.GetName(), p)
+			}
+		}
+	}
+	switch {
+	case len(ends) > 1:
+		f.addf("%d end steps (%s): at most one", len(ends), strings.Join(ends, ", "))
+	case len(ends) > 0 && len(steps) == 1:
+		f.addf("step %q: a workflow has another step beside its end step", ends[0])
+	}
+}
+
+func (f *faults) endStep(s *StepDefinition) {
+	seen := map[RunStatus]bool{}
+	for _, status := range s.GetOnEnd() {
+		switch status {
+		case RunStatus_RUN_STATUS_SUCCEEDED, RunStatus_RUN_STATUS_FAILED, RunStatus_RUN_STATUS_CANCELED:
+		default:
+			f.addf("step %q: outcome %v: an end step is for SUCCEEDED, FAILED and CANCELED", s.GetName(), status)
+		}
+		if seen[status] {
+			f.addf("step %q: outcome %v is named more than once", s.GetName(), status)
+		}
+		seen[status] = true
+	}
+	if s.GetBuildsState() || s.GetNeedsState() {
+		f.addf("step %q: an end step neither builds state nor needs it: it takes what is there", s.GetName())
+	}
 }
 
 // locals checks local state: what is of one run, or of its binding, needs a

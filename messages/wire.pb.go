@@ -36,6 +36,8 @@ const (
 	ReleaseReason_RELEASE_REASON_EVICTED ReleaseReason = 4
 	// A step said that its local state is gone.
 	ReleaseReason_RELEASE_REASON_STATE_LOST ReleaseReason = 5
+	// All attempts that the run had here are suspended.
+	ReleaseReason_RELEASE_REASON_IDLE ReleaseReason = 6
 )
 
 // Enum value maps for ReleaseReason.
@@ -47,6 +49,7 @@ var (
 		3: "RELEASE_REASON_WORKER_STOPPING",
 		4: "RELEASE_REASON_EVICTED",
 		5: "RELEASE_REASON_STATE_LOST",
+		6: "RELEASE_REASON_IDLE",
 	}
 	ReleaseReason_value = map[string]int32{
 		"RELEASE_REASON_UNSPECIFIED":     0,
@@ -55,6 +58,7 @@ var (
 		"RELEASE_REASON_WORKER_STOPPING": 3,
 		"RELEASE_REASON_EVICTED":         4,
 		"RELEASE_REASON_STATE_LOST":      5,
+		"RELEASE_REASON_IDLE":            6,
 	}
 )
 
@@ -137,7 +141,16 @@ type Dispatch struct {
 	RecordedCalls int32 `protobuf:"varint,28,opt,name=recorded_calls,json=recordedCalls,proto3" json:"recorded_calls,omitempty"`
 	// The input is left out: another attempt of the run was sent to the worker with
 	// it. A worker that holds none answers AttemptUnknown, and gets all of it.
-	InputShared   bool `protobuf:"varint,29,opt,name=input_shared,json=inputShared,proto3" json:"input_shared,omitempty"`
+	InputShared bool `protobuf:"varint,29,opt,name=input_shared,json=inputShared,proto3" json:"input_shared,omitempty"`
+	// As in the definition.
+	KeepForMs int64 `protobuf:"varint,30,opt,name=keep_for_ms,json=keepForMs,proto3" json:"keep_for_ms,omitempty"`
+	// Of an end step: how the run will end.
+	Ending      *RunEnding `protobuf:"bytes,31,opt,name=ending,proto3" json:"ending,omitempty"`
+	HeartbeatMs int64      `protobuf:"varint,40,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"`
+	// The newest progress that is recorded of the step: of an earlier attempt.
+	LastProgress []byte `protobuf:"bytes,41,opt,name=last_progress,json=lastProgress,proto3" json:"last_progress,omitempty"`
+	// The span of the attempt: see AttemptSpan. Empty if the run is not traced.
+	Traceparent   string `protobuf:"bytes,60,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -366,6 +379,41 @@ func (x *Dispatch) GetInputShared() bool {
 		return x.InputShared
 	}
 	return false
+}
+
+func (x *Dispatch) GetKeepForMs() int64 {
+	if x != nil {
+		return x.KeepForMs
+	}
+	return 0
+}
+
+func (x *Dispatch) GetEnding() *RunEnding {
+	if x != nil {
+		return x.Ending
+	}
+	return nil
+}
+
+func (x *Dispatch) GetHeartbeatMs() int64 {
+	if x != nil {
+		return x.HeartbeatMs
+	}
+	return 0
+}
+
+func (x *Dispatch) GetLastProgress() []byte {
+	if x != nil {
+		return x.LastProgress
+	}
+	return nil
+}
+
+func (x *Dispatch) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // HandOff asks a worker for the local state of a run that is about to leave it,
@@ -702,12 +750,74 @@ func (x *ResultAck) GetAttempt() int32 {
 	return 0
 }
 
-// RunReleased says that the run ended or is no longer bound here.
+// Suspended answers SuspendAttempt: the attempt lives nowhere any more, and what its
+// function returns is of no interest.
+type Suspended struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suspended) Reset() {
+	*x = Suspended{}
+	mi := &file_wire_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suspended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suspended) ProtoMessage() {}
+
+func (x *Suspended) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suspended.ProtoReflect.Descriptor instead.
+func (*Suspended) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Suspended) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Suspended) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Suspended) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// RunReleased says that the run ended or is no longer bound here under the epoch.
 type RunReleased struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// RUN_ENDED or REBOUND.
+	// RUN_ENDED, REBOUND or IDLE.
 	Reason        ReleaseReason `protobuf:"varint,3,opt,name=reason,proto3,enum=limpet.v1.ReleaseReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -715,7 +825,7 @@ type RunReleased struct {
 
 func (x *RunReleased) Reset() {
 	*x = RunReleased{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +837,7 @@ func (x *RunReleased) String() string {
 func (*RunReleased) ProtoMessage() {}
 
 func (x *RunReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +850,7 @@ func (x *RunReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunReleased.ProtoReflect.Descriptor instead.
 func (*RunReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RunReleased) GetRunId() string {
@@ -784,7 +894,7 @@ type Queued struct {
 
 func (x *Queued) Reset() {
 	*x = Queued{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +906,7 @@ func (x *Queued) String() string {
 func (*Queued) ProtoMessage() {}
 
 func (x *Queued) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +919,7 @@ func (x *Queued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queued.ProtoReflect.Descriptor instead.
 func (*Queued) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Queued) GetRunId() string {
@@ -883,14 +993,22 @@ type Started struct {
 	RunningUs       int64 `protobuf:"varint,6,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
 	// How much of that counts towards the execution timeout, at least 1: waits for
 	// children do not. 0: the worker does not say.
-	ExecutedUs    int64 `protobuf:"varint,7,opt,name=executed_us,json=executedUs,proto3" json:"executed_us,omitempty"`
+	ExecutedUs int64 `protobuf:"varint,7,opt,name=executed_us,json=executedUs,proto3" json:"executed_us,omitempty"`
+	// It does nothing but wait in calls: their WaitsHash. 0 if it does something.
+	IdleWaits uint64 `protobuf:"fixed64,8,opt,name=idle_waits,json=idleWaits,proto3" json:"idle_waits,omitempty"`
+	// What it may execute in all, if it has asked for more than its execution timeout; 0
+	// if it has not.
+	ExtendedMs int64 `protobuf:"varint,40,opt,name=extended_ms,json=extendedMs,proto3" json:"extended_ms,omitempty"`
+	// As in Progress; 0 if it has told none.
+	Progress      []byte `protobuf:"bytes,41,opt,name=progress,proto3" json:"progress,omitempty"`
+	Serial        int64  `protobuf:"varint,42,opt,name=serial,proto3" json:"serial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1020,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1033,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Started) GetRunId() string {
@@ -967,6 +1085,210 @@ func (x *Started) GetExecutedUs() int64 {
 	return 0
 }
 
+func (x *Started) GetIdleWaits() uint64 {
+	if x != nil {
+		return x.IdleWaits
+	}
+	return 0
+}
+
+func (x *Started) GetExtendedMs() int64 {
+	if x != nil {
+		return x.ExtendedMs
+	}
+	return 0
+}
+
+func (x *Started) GetProgress() []byte {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *Started) GetSerial() int64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+// Progress is the newest that an attempt has told. The same, or an older one, again
+// changes nothing.
+type Progress struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	RunId    string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step     string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt  int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Progress []byte                 `protobuf:"bytes,4,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Counts what the attempt has told, from 1.
+	Serial        int64 `protobuf:"varint,5,opt,name=serial,proto3" json:"serial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Progress) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Progress) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Progress) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Progress) GetProgress() []byte {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *Progress) GetSerial() int64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+// SuspendAttempt asks for the end of an attempt that does nothing but wait. Answer:
+// Suspended; or, if one of the waits has come out, a Dispatch with take_up.
+type SuspendAttempt struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// IDLE, KEPT_MAX or WORKER_DRAINING.
+	Reason Reason `protobuf:"varint,5,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	// WaitsHash of the calls in which it waits.
+	IdleWaits uint64 `protobuf:"fixed64,6,opt,name=idle_waits,json=idleWaits,proto3" json:"idle_waits,omitempty"`
+	// Who asks.
+	Worker        *WorkerRef `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendAttempt) Reset() {
+	*x = SuspendAttempt{}
+	mi := &file_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendAttempt) ProtoMessage() {}
+
+func (x *SuspendAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendAttempt.ProtoReflect.Descriptor instead.
+func (*SuspendAttempt) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SuspendAttempt) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *SuspendAttempt) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *SuspendAttempt) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *SuspendAttempt) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SuspendAttempt) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *SuspendAttempt) GetIdleWaits() uint64 {
+	if x != nil {
+		return x.IdleWaits
+	}
+	return 0
+}
+
+func (x *SuspendAttempt) GetWorker() *WorkerRef {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
 // Result is kept and sent again until ResultAck.
 type Result struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -985,14 +1307,17 @@ type Result struct {
 	// The attempt ended because its context was canceled on request.
 	Canceled bool `protobuf:"varint,10,opt,name=canceled,proto3" json:"canceled,omitempty"`
 	// How long the function ran; 0 if it never started, or for less than 1 µs.
-	RunningUs     int64 `protobuf:"varint,11,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
+	RunningUs int64 `protobuf:"varint,11,opt,name=running_us,json=runningUs,proto3" json:"running_us,omitempty"`
+	// As in Progress; 0 if it has told none.
+	Progress      []byte `protobuf:"bytes,40,opt,name=progress,proto3" json:"progress,omitempty"`
+	Serial        int64  `protobuf:"varint,41,opt,name=serial,proto3" json:"serial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1329,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1342,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Result) GetRunId() string {
@@ -1108,6 +1433,20 @@ func (x *Result) GetRunningUs() int64 {
 	return 0
 }
 
+func (x *Result) GetProgress() []byte {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *Result) GetSerial() int64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
 type isResult_Outcome interface {
 	isResult_Outcome()
 }
@@ -1135,7 +1474,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1486,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1499,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Revoked) GetRunId() string {
@@ -1199,7 +1538,7 @@ type DispatchRefused struct {
 
 func (x *DispatchRefused) Reset() {
 	*x = DispatchRefused{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1550,7 @@ func (x *DispatchRefused) String() string {
 func (*DispatchRefused) ProtoMessage() {}
 
 func (x *DispatchRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1563,7 @@ func (x *DispatchRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DispatchRefused.ProtoReflect.Descriptor instead.
 func (*DispatchRefused) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DispatchRefused) GetRunId() string {
@@ -1268,7 +1607,7 @@ type AttemptUnknown struct {
 
 func (x *AttemptUnknown) Reset() {
 	*x = AttemptUnknown{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1619,7 @@ func (x *AttemptUnknown) String() string {
 func (*AttemptUnknown) ProtoMessage() {}
 
 func (x *AttemptUnknown) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1632,7 @@ func (x *AttemptUnknown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptUnknown.ProtoReflect.Descriptor instead.
 func (*AttemptUnknown) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AttemptUnknown) GetRunId() string {
@@ -1331,7 +1670,7 @@ type HandedOff struct {
 
 func (x *HandedOff) Reset() {
 	*x = HandedOff{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1682,7 @@ func (x *HandedOff) String() string {
 func (*HandedOff) ProtoMessage() {}
 
 func (x *HandedOff) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1695,7 @@ func (x *HandedOff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandedOff.ProtoReflect.Descriptor instead.
 func (*HandedOff) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HandedOff) GetRunId() string {
@@ -1413,7 +1752,7 @@ type SpawnChild struct {
 
 func (x *SpawnChild) Reset() {
 	*x = SpawnChild{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1764,7 @@ func (x *SpawnChild) String() string {
 func (*SpawnChild) ProtoMessage() {}
 
 func (x *SpawnChild) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1777,7 @@ func (x *SpawnChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnChild.ProtoReflect.Descriptor instead.
 func (*SpawnChild) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SpawnChild) GetRunId() string {
@@ -1542,7 +1881,7 @@ type SpawnChildReply struct {
 
 func (x *SpawnChildReply) Reset() {
 	*x = SpawnChildReply{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1893,7 @@ func (x *SpawnChildReply) String() string {
 func (*SpawnChildReply) ProtoMessage() {}
 
 func (x *SpawnChildReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1906,7 @@ func (x *SpawnChildReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnChildReply.ProtoReflect.Descriptor instead.
 func (*SpawnChildReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SpawnChildReply) GetChildRun() string {
@@ -1597,7 +1936,7 @@ type RecordCall struct {
 
 func (x *RecordCall) Reset() {
 	*x = RecordCall{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1948,7 @@ func (x *RecordCall) String() string {
 func (*RecordCall) ProtoMessage() {}
 
 func (x *RecordCall) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1961,7 @@ func (x *RecordCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCall.ProtoReflect.Descriptor instead.
 func (*RecordCall) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RecordCall) GetRunId() string {
@@ -1655,7 +1994,7 @@ type RecordCallReply struct {
 
 func (x *RecordCallReply) Reset() {
 	*x = RecordCallReply{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +2006,7 @@ func (x *RecordCallReply) String() string {
 func (*RecordCallReply) ProtoMessage() {}
 
 func (x *RecordCallReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +2019,7 @@ func (x *RecordCallReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCallReply.ProtoReflect.Descriptor instead.
 func (*RecordCallReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RecordCallReply) GetError() *Failure {
@@ -1707,7 +2046,7 @@ type RecordedCalls struct {
 
 func (x *RecordedCalls) Reset() {
 	*x = RecordedCalls{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +2058,7 @@ func (x *RecordedCalls) String() string {
 func (*RecordedCalls) ProtoMessage() {}
 
 func (x *RecordedCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +2071,7 @@ func (x *RecordedCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCalls.ProtoReflect.Descriptor instead.
 func (*RecordedCalls) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RecordedCalls) GetRunId() string {
@@ -1788,7 +2127,7 @@ type RecordedCallsReply struct {
 
 func (x *RecordedCallsReply) Reset() {
 	*x = RecordedCallsReply{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2139,7 @@ func (x *RecordedCallsReply) String() string {
 func (*RecordedCallsReply) ProtoMessage() {}
 
 func (x *RecordedCallsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2152,7 @@ func (x *RecordedCallsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCallsReply.ProtoReflect.Descriptor instead.
 func (*RecordedCallsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RecordedCallsReply) GetCalls() []*CallRecorded {
@@ -1846,14 +2185,17 @@ type AwaitCall struct {
 	// what is there is taken, and nothing waited for.
 	TimeoutMs int64 `protobuf:"varint,8,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	// The step waits no longer: the call comes out as canceled, if not otherwise yet.
-	Withdrawn     bool `protobuf:"varint,9,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	Withdrawn bool `protobuf:"varint,9,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	// What it waits for; empty: a message of the call's name. Of ALL each is a call of
+	// its own, which AwaitCall asks for as for any other.
+	Branches      []*WaitBranch `protobuf:"bytes,10,rep,name=branches,proto3" json:"branches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AwaitCall) Reset() {
 	*x = AwaitCall{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2207,7 @@ func (x *AwaitCall) String() string {
 func (*AwaitCall) ProtoMessage() {}
 
 func (x *AwaitCall) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2220,7 @@ func (x *AwaitCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitCall.ProtoReflect.Descriptor instead.
 func (*AwaitCall) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AwaitCall) GetRunId() string {
@@ -1944,6 +2286,932 @@ func (x *AwaitCall) GetWithdrawn() bool {
 	return false
 }
 
+func (x *AwaitCall) GetBranches() []*WaitBranch {
+	if x != nil {
+		return x.Branches
+	}
+	return nil
+}
+
+// SendSignal has the run send a message to another one, for a call of a live attempt:
+// to to_run, or to the run of keyed.
+// RecordedCallsReply has how that came out, which is on record; what may come out
+// otherwise later is an error.
+type SendSignal struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Name    string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Key     string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	ToRun   string                 `protobuf:"bytes,7,opt,name=to_run,json=toRun,proto3" json:"to_run,omitempty"`
+	Signal  string                 `protobuf:"bytes,8,opt,name=signal,proto3" json:"signal,omitempty"`
+	// JSON.
+	Payload       []byte    `protobuf:"bytes,9,opt,name=payload,proto3" json:"payload,omitempty"`
+	Keyed         *KeyedRun `protobuf:"bytes,10,opt,name=keyed,proto3" json:"keyed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendSignal) Reset() {
+	*x = SendSignal{}
+	mi := &file_wire_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendSignal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendSignal) ProtoMessage() {}
+
+func (x *SendSignal) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendSignal.ProtoReflect.Descriptor instead.
+func (*SendSignal) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SendSignal) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *SendSignal) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *SendSignal) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *SendSignal) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SendSignal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SendSignal) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SendSignal) GetToRun() string {
+	if x != nil {
+		return x.ToRun
+	}
+	return ""
+}
+
+func (x *SendSignal) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *SendSignal) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SendSignal) GetKeyed() *KeyedRun {
+	if x != nil {
+		return x.Keyed
+	}
+	return nil
+}
+
+// KeyedRun is the run of an idempotency key. The rest is for one that is not there yet:
+// it is started by this.
+type KeyedRun struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Workflow       string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	IdempotencyKey string                 `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	// JSON.
+	Input         []byte            `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
+	Priority      int32             `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyedRun) Reset() {
+	*x = KeyedRun{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyedRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyedRun) ProtoMessage() {}
+
+func (x *KeyedRun) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyedRun.ProtoReflect.Descriptor instead.
+func (*KeyedRun) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *KeyedRun) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *KeyedRun) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *KeyedRun) GetInput() []byte {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *KeyedRun) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *KeyedRun) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// ChildEnded tells a run that a child of it has ended, until CommandReply says that it
+// need not be told again. The journal says how.
+type ChildEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	ChildRun      string                 `protobuf:"bytes,2,opt,name=child_run,json=childRun,proto3" json:"child_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChildEnded) Reset() {
+	*x = ChildEnded{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChildEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChildEnded) ProtoMessage() {}
+
+func (x *ChildEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChildEnded.ProtoReflect.Descriptor instead.
+func (*ChildEnded) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ChildEnded) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ChildEnded) GetChildRun() string {
+	if x != nil {
+		return x.ChildRun
+	}
+	return ""
+}
+
+// WriteLogs has lines stored that attempts have logged. WriteLogsReply comes once they
+// are durable. The same again changes nothing; lines of runs that are not there are
+// dropped.
+type WriteLogs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Logs          []*WriteLog            `protobuf:"bytes,1,rep,name=logs,proto3" json:"logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteLogs) Reset() {
+	*x = WriteLogs{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteLogs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteLogs) ProtoMessage() {}
+
+func (x *WriteLogs) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
+func (*WriteLogs) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WriteLogs) GetLogs() []*WriteLog {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+type WriteLog struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Chunk         *LogChunk              `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteLog) Reset() {
+	*x = WriteLog{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteLog) ProtoMessage() {}
+
+func (x *WriteLog) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteLog.ProtoReflect.Descriptor instead.
+func (*WriteLog) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *WriteLog) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WriteLog) GetChunk() *LogChunk {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+type WriteLogsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteLogsReply) Reset() {
+	*x = WriteLogsReply{}
+	mi := &file_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteLogsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteLogsReply) ProtoMessage() {}
+
+func (x *WriteLogsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteLogsReply.ProtoReflect.Descriptor instead.
+func (*WriteLogsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *WriteLogsReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// OpenStream lets a live attempt write to a stream of its run. OpenStreamReply comes
+// once the section is durable; the same again has the same section.
+type OpenStream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Stream        string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenStream) Reset() {
+	*x = OpenStream{}
+	mi := &file_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenStream) ProtoMessage() {}
+
+func (x *OpenStream) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenStream.ProtoReflect.Descriptor instead.
+func (*OpenStream) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *OpenStream) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *OpenStream) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *OpenStream) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *OpenStream) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *OpenStream) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+type OpenStreamReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Section       int32                  `protobuf:"varint,1,opt,name=section,proto3" json:"section,omitempty"`
+	Error         *Failure               `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenStreamReply) Reset() {
+	*x = OpenStreamReply{}
+	mi := &file_wire_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenStreamReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenStreamReply) ProtoMessage() {}
+
+func (x *OpenStreamReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenStreamReply.ProtoReflect.Descriptor instead.
+func (*OpenStreamReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *OpenStreamReply) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *OpenStreamReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// WriteStream goes to the host of the server that owns the run, which stores the pieces
+// in the section of the attempt. WriteStreamReply comes once they are durable. The same
+// again changes nothing.
+type WriteStream struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Stream  string                 `protobuf:"bytes,4,opt,name=stream,proto3" json:"stream,omitempty"`
+	Section int32                  `protobuf:"varint,5,opt,name=section,proto3" json:"section,omitempty"`
+	// The number of the first piece; they count from 1 in each section.
+	First         uint64   `protobuf:"varint,6,opt,name=first,proto3" json:"first,omitempty"`
+	Pieces        [][]byte `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteStream) Reset() {
+	*x = WriteStream{}
+	mi := &file_wire_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteStream) ProtoMessage() {}
+
+func (x *WriteStream) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteStream.ProtoReflect.Descriptor instead.
+func (*WriteStream) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WriteStream) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WriteStream) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *WriteStream) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *WriteStream) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *WriteStream) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *WriteStream) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *WriteStream) GetPieces() [][]byte {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+type WriteStreamReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many pieces the section has.
+	Stored uint64 `protobuf:"varint,1,opt,name=stored,proto3" json:"stored,omitempty"`
+	// What more the run may write, in bytes and in pieces.
+	BytesLeft     int64    `protobuf:"varint,2,opt,name=bytes_left,json=bytesLeft,proto3" json:"bytes_left,omitempty"`
+	PiecesLeft    int64    `protobuf:"varint,3,opt,name=pieces_left,json=piecesLeft,proto3" json:"pieces_left,omitempty"`
+	Error         *Failure `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteStreamReply) Reset() {
+	*x = WriteStreamReply{}
+	mi := &file_wire_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteStreamReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteStreamReply) ProtoMessage() {}
+
+func (x *WriteStreamReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteStreamReply.ProtoReflect.Descriptor instead.
+func (*WriteStreamReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *WriteStreamReply) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *WriteStreamReply) GetBytesLeft() int64 {
+	if x != nil {
+		return x.BytesLeft
+	}
+	return 0
+}
+
+func (x *WriteStreamReply) GetPiecesLeft() int64 {
+	if x != nil {
+		return x.PiecesLeft
+	}
+	return 0
+}
+
+func (x *WriteStreamReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// ReadStream asks the host of the server that owns the run for pieces of a stream from
+// a place on. With follow it waits for the next ones while the run may write more.
+type ReadStream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Stream        string                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Section       int32                  `protobuf:"varint,3,opt,name=section,proto3" json:"section,omitempty"`
+	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Follow        bool                   `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	WaitMs        int64                  `protobuf:"varint,6,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadStream) Reset() {
+	*x = ReadStream{}
+	mi := &file_wire_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadStream) ProtoMessage() {}
+
+func (x *ReadStream) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadStream.ProtoReflect.Descriptor instead.
+func (*ReadStream) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReadStream) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ReadStream) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *ReadStream) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *ReadStream) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ReadStream) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+func (x *ReadStream) GetWaitMs() int64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type ReadStreamReply struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Pieces []*StreamPieces        `protobuf:"bytes,1,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	// There are no more, and will be none without a replay; without follow, there are no
+	// more now.
+	Ended         bool     `protobuf:"varint,2,opt,name=ended,proto3" json:"ended,omitempty"`
+	Error         *Failure `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadStreamReply) Reset() {
+	*x = ReadStreamReply{}
+	mi := &file_wire_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadStreamReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadStreamReply) ProtoMessage() {}
+
+func (x *ReadStreamReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadStreamReply.ProtoReflect.Descriptor instead.
+func (*ReadStreamReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReadStreamReply) GetPieces() []*StreamPieces {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+func (x *ReadStreamReply) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *ReadStreamReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// StreamPieces are pieces of one section that follow each other.
+type StreamPieces struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Section int32                  `protobuf:"varint,1,opt,name=section,proto3" json:"section,omitempty"`
+	First   uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Pieces  [][]byte               `protobuf:"bytes,3,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	// Who wrote them.
+	Step          string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamPieces) Reset() {
+	*x = StreamPieces{}
+	mi := &file_wire_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamPieces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamPieces) ProtoMessage() {}
+
+func (x *StreamPieces) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamPieces.ProtoReflect.Descriptor instead.
+func (*StreamPieces) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *StreamPieces) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *StreamPieces) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *StreamPieces) GetPieces() [][]byte {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+func (x *StreamPieces) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *StreamPieces) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 // Place asks for a worker. The answer is Placed or PlaceWaiting at once, and
 // Placed later. Asking again with the same question is harmless. The newest
 // question of a run and step replaces its older ones.
@@ -1982,7 +3250,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +3262,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +3275,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Place) GetRunId() string {
@@ -2135,7 +3403,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +3415,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +3428,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Placed) GetRunId() string {
@@ -2217,7 +3485,7 @@ type PlaceWaiting struct {
 
 func (x *PlaceWaiting) Reset() {
 	*x = PlaceWaiting{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +3497,7 @@ func (x *PlaceWaiting) String() string {
 func (*PlaceWaiting) ProtoMessage() {}
 
 func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +3510,7 @@ func (x *PlaceWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceWaiting.ProtoReflect.Descriptor instead.
 func (*PlaceWaiting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PlaceWaiting) GetRunId() string {
@@ -2310,7 +3578,7 @@ type WithdrawPlace struct {
 
 func (x *WithdrawPlace) Reset() {
 	*x = WithdrawPlace{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +3590,7 @@ func (x *WithdrawPlace) String() string {
 func (*WithdrawPlace) ProtoMessage() {}
 
 func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +3603,7 @@ func (x *WithdrawPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawPlace.ProtoReflect.Descriptor instead.
 func (*WithdrawPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WithdrawPlace) GetRunId() string {
@@ -2392,7 +3660,7 @@ type RunUnbound struct {
 
 func (x *RunUnbound) Reset() {
 	*x = RunUnbound{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +3672,7 @@ func (x *RunUnbound) String() string {
 func (*RunUnbound) ProtoMessage() {}
 
 func (x *RunUnbound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +3685,7 @@ func (x *RunUnbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunUnbound.ProtoReflect.Descriptor instead.
 func (*RunUnbound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RunUnbound) GetRunId() string {
@@ -2451,7 +3719,7 @@ type PlacementStarted struct {
 
 func (x *PlacementStarted) Reset() {
 	*x = PlacementStarted{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +3731,7 @@ func (x *PlacementStarted) String() string {
 func (*PlacementStarted) ProtoMessage() {}
 
 func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +3744,7 @@ func (x *PlacementStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementStarted.ProtoReflect.Descriptor instead.
 func (*PlacementStarted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PlacementStarted) GetPool() string {
@@ -2499,7 +3767,7 @@ type Register struct {
 
 func (x *Register) Reset() {
 	*x = Register{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2511,7 +3779,7 @@ func (x *Register) String() string {
 func (*Register) ProtoMessage() {}
 
 func (x *Register) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +3792,7 @@ func (x *Register) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Register.ProtoReflect.Descriptor instead.
 func (*Register) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Register) GetWorker() *WorkerInfo {
@@ -2557,7 +3825,7 @@ type RegisterReply struct {
 
 func (x *RegisterReply) Reset() {
 	*x = RegisterReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +3837,7 @@ func (x *RegisterReply) String() string {
 func (*RegisterReply) ProtoMessage() {}
 
 func (x *RegisterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +3850,7 @@ func (x *RegisterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterReply.ProtoReflect.Descriptor instead.
 func (*RegisterReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RegisterReply) GetAdmitted() bool {
@@ -2647,15 +3915,20 @@ type LoadReport struct {
 	// It drains because its process is about to end; there is no way back.
 	Ending bool `protobuf:"varint,15,opt,name=ending,proto3" json:"ending,omitempty"`
 	// As in Queued. These slots count as running.
-	HeldSlots     int32 `protobuf:"varint,16,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
-	HeldMs        int64 `protobuf:"varint,17,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	HeldSlots int32 `protobuf:"varint,16,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
+	HeldMs    int64 `protobuf:"varint,17,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
+	// Attempts that wait in calls and are kept here without a slot, and how many were
+	// suspended so far: for the limit of the worker, and in all.
+	Kept           int32 `protobuf:"varint,18,opt,name=kept,proto3" json:"kept,omitempty"`
+	SuspendedEarly int64 `protobuf:"varint,19,opt,name=suspended_early,json=suspendedEarly,proto3" json:"suspended_early,omitempty"`
+	Suspended      int64 `protobuf:"varint,20,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *LoadReport) Reset() {
 	*x = LoadReport{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +3940,7 @@ func (x *LoadReport) String() string {
 func (*LoadReport) ProtoMessage() {}
 
 func (x *LoadReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +3953,7 @@ func (x *LoadReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadReport.ProtoReflect.Descriptor instead.
 func (*LoadReport) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LoadReport) GetWorkerId() string {
@@ -2802,6 +4075,27 @@ func (x *LoadReport) GetHeldMs() int64 {
 	return 0
 }
 
+func (x *LoadReport) GetKept() int32 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *LoadReport) GetSuspendedEarly() int64 {
+	if x != nil {
+		return x.SuspendedEarly
+	}
+	return 0
+}
+
+func (x *LoadReport) GetSuspended() int64 {
+	if x != nil {
+		return x.Suspended
+	}
+	return 0
+}
+
 // LoadsOf asks placement for the last load of each worker of the pool, for
 // listings on another server. Reply: LoadsReply.
 type LoadsOf struct {
@@ -2813,7 +4107,7 @@ type LoadsOf struct {
 
 func (x *LoadsOf) Reset() {
 	*x = LoadsOf{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +4119,7 @@ func (x *LoadsOf) String() string {
 func (*LoadsOf) ProtoMessage() {}
 
 func (x *LoadsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +4132,7 @@ func (x *LoadsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadsOf.ProtoReflect.Descriptor instead.
 func (*LoadsOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *LoadsOf) GetPool() string {
@@ -2857,7 +4151,7 @@ type LoadsReply struct {
 
 func (x *LoadsReply) Reset() {
 	*x = LoadsReply{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +4163,7 @@ func (x *LoadsReply) String() string {
 func (*LoadsReply) ProtoMessage() {}
 
 func (x *LoadsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +4176,7 @@ func (x *LoadsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadsReply.ProtoReflect.Descriptor instead.
 func (*LoadsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LoadsReply) GetLoads() []*WorkerLoad {
@@ -2906,7 +4200,7 @@ type BoundRunsOf struct {
 
 func (x *BoundRunsOf) Reset() {
 	*x = BoundRunsOf{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +4212,7 @@ func (x *BoundRunsOf) String() string {
 func (*BoundRunsOf) ProtoMessage() {}
 
 func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +4225,7 @@ func (x *BoundRunsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRunsOf.ProtoReflect.Descriptor instead.
 func (*BoundRunsOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *BoundRunsOf) GetWorkerId() string {
@@ -2960,7 +4254,7 @@ type BoundRunsReply struct {
 
 func (x *BoundRunsReply) Reset() {
 	*x = BoundRunsReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +4266,7 @@ func (x *BoundRunsReply) String() string {
 func (*BoundRunsReply) ProtoMessage() {}
 
 func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +4279,7 @@ func (x *BoundRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRunsReply.ProtoReflect.Descriptor instead.
 func (*BoundRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *BoundRunsReply) GetRuns() []string {
@@ -3020,7 +4314,7 @@ type WorkerLoad struct {
 
 func (x *WorkerLoad) Reset() {
 	*x = WorkerLoad{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +4326,7 @@ func (x *WorkerLoad) String() string {
 func (*WorkerLoad) ProtoMessage() {}
 
 func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +4339,7 @@ func (x *WorkerLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerLoad.ProtoReflect.Descriptor instead.
 func (*WorkerLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WorkerLoad) GetLoad() *LoadReport {
@@ -3084,7 +4378,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +4390,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +4403,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LocalUse) GetName() string {
@@ -3194,7 +4488,7 @@ type LocalKeysOf struct {
 
 func (x *LocalKeysOf) Reset() {
 	*x = LocalKeysOf{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +4500,7 @@ func (x *LocalKeysOf) String() string {
 func (*LocalKeysOf) ProtoMessage() {}
 
 func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +4513,7 @@ func (x *LocalKeysOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysOf.ProtoReflect.Descriptor instead.
 func (*LocalKeysOf) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LocalKeysOf) GetWorkflow() string {
@@ -3247,7 +4541,7 @@ type LocalKeysReply struct {
 
 func (x *LocalKeysReply) Reset() {
 	*x = LocalKeysReply{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3259,7 +4553,7 @@ func (x *LocalKeysReply) String() string {
 func (*LocalKeysReply) ProtoMessage() {}
 
 func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3272,7 +4566,7 @@ func (x *LocalKeysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeysReply.ProtoReflect.Descriptor instead.
 func (*LocalKeysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LocalKeysReply) GetKeys() []*LocalKeys {
@@ -3292,7 +4586,7 @@ type LocalKeys struct {
 
 func (x *LocalKeys) Reset() {
 	*x = LocalKeys{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +4598,7 @@ func (x *LocalKeys) String() string {
 func (*LocalKeys) ProtoMessage() {}
 
 func (x *LocalKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +4611,7 @@ func (x *LocalKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalKeys.ProtoReflect.Descriptor instead.
 func (*LocalKeys) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LocalKeys) GetKeys() map[string][]byte {
@@ -3342,7 +4636,7 @@ type DrainWorker struct {
 
 func (x *DrainWorker) Reset() {
 	*x = DrainWorker{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +4648,7 @@ func (x *DrainWorker) String() string {
 func (*DrainWorker) ProtoMessage() {}
 
 func (x *DrainWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +4661,7 @@ func (x *DrainWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
 func (*DrainWorker) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DrainWorker) GetWorkerId() string {
@@ -3407,7 +4701,7 @@ type DrainWorkerReply struct {
 
 func (x *DrainWorkerReply) Reset() {
 	*x = DrainWorkerReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3419,7 +4713,7 @@ func (x *DrainWorkerReply) String() string {
 func (*DrainWorkerReply) ProtoMessage() {}
 
 func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3432,7 +4726,7 @@ func (x *DrainWorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerReply.ProtoReflect.Descriptor instead.
 func (*DrainWorkerReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DrainWorkerReply) GetError() *Failure {
@@ -3457,7 +4751,7 @@ type StillBound struct {
 
 func (x *StillBound) Reset() {
 	*x = StillBound{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +4763,7 @@ func (x *StillBound) String() string {
 func (*StillBound) ProtoMessage() {}
 
 func (x *StillBound) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +4776,7 @@ func (x *StillBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StillBound.ProtoReflect.Descriptor instead.
 func (*StillBound) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StillBound) GetWorkerId() string {
@@ -3530,7 +4824,7 @@ type BoundRun struct {
 
 func (x *BoundRun) Reset() {
 	*x = BoundRun{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3542,7 +4836,7 @@ func (x *BoundRun) String() string {
 func (*BoundRun) ProtoMessage() {}
 
 func (x *BoundRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3555,7 +4849,7 @@ func (x *BoundRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoundRun.ProtoReflect.Descriptor instead.
 func (*BoundRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *BoundRun) GetRunId() string {
@@ -3583,7 +4877,7 @@ type ReportLoad struct {
 
 func (x *ReportLoad) Reset() {
 	*x = ReportLoad{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3595,7 +4889,7 @@ func (x *ReportLoad) String() string {
 func (*ReportLoad) ProtoMessage() {}
 
 func (x *ReportLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3608,7 +4902,7 @@ func (x *ReportLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoad.ProtoReflect.Descriptor instead.
 func (*ReportLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 // Describe asks a worker actor for its WorkerInfo.
@@ -3620,7 +4914,7 @@ type Describe struct {
 
 func (x *Describe) Reset() {
 	*x = Describe{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3632,7 +4926,7 @@ func (x *Describe) String() string {
 func (*Describe) ProtoMessage() {}
 
 func (x *Describe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3645,7 +4939,7 @@ func (x *Describe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Describe.ProtoReflect.Descriptor instead.
 func (*Describe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 type DescribeReply struct {
@@ -3660,7 +4954,7 @@ type DescribeReply struct {
 
 func (x *DescribeReply) Reset() {
 	*x = DescribeReply{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3672,7 +4966,7 @@ func (x *DescribeReply) String() string {
 func (*DescribeReply) ProtoMessage() {}
 
 func (x *DescribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3685,7 +4979,7 @@ func (x *DescribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeReply.ProtoReflect.Descriptor instead.
 func (*DescribeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DescribeReply) GetWorker() *WorkerInfo {
@@ -3722,7 +5016,7 @@ type Superseded struct {
 
 func (x *Superseded) Reset() {
 	*x = Superseded{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +5028,7 @@ func (x *Superseded) String() string {
 func (*Superseded) ProtoMessage() {}
 
 func (x *Superseded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +5041,7 @@ func (x *Superseded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Superseded.ProtoReflect.Descriptor instead.
 func (*Superseded) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Superseded) GetWorkerId() string {
@@ -3796,7 +5090,7 @@ type StartRun struct {
 
 func (x *StartRun) Reset() {
 	*x = StartRun{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +5102,7 @@ func (x *StartRun) String() string {
 func (*StartRun) ProtoMessage() {}
 
 func (x *StartRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +5115,7 @@ func (x *StartRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRun.ProtoReflect.Descriptor instead.
 func (*StartRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *StartRun) GetRunId() string {
@@ -3862,7 +5156,7 @@ type StartRuns struct {
 
 func (x *StartRuns) Reset() {
 	*x = StartRuns{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +5168,7 @@ func (x *StartRuns) String() string {
 func (*StartRuns) ProtoMessage() {}
 
 func (x *StartRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +5181,7 @@ func (x *StartRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRuns.ProtoReflect.Descriptor instead.
 func (*StartRuns) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *StartRuns) GetRuns() []*StartRun {
@@ -3907,7 +5201,7 @@ type StartRunsReply struct {
 
 func (x *StartRunsReply) Reset() {
 	*x = StartRunsReply{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3919,7 +5213,7 @@ func (x *StartRunsReply) String() string {
 func (*StartRunsReply) ProtoMessage() {}
 
 func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3932,7 +5226,7 @@ func (x *StartRunsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunsReply.ProtoReflect.Descriptor instead.
 func (*StartRunsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *StartRunsReply) GetRuns() []*StartRunReply {
@@ -3953,7 +5247,7 @@ type StartRunReply struct {
 
 func (x *StartRunReply) Reset() {
 	*x = StartRunReply{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3965,7 +5259,7 @@ func (x *StartRunReply) String() string {
 func (*StartRunReply) ProtoMessage() {}
 
 func (x *StartRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3978,7 +5272,7 @@ func (x *StartRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunReply.ProtoReflect.Descriptor instead.
 func (*StartRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *StartRunReply) GetExisted() bool {
@@ -3996,16 +5290,17 @@ func (x *StartRunReply) GetError() *Failure {
 }
 
 type CancelRun struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RunId          string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Reason         string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	WithoutEndStep bool                   `protobuf:"varint,3,opt,name=without_end_step,json=withoutEndStep,proto3" json:"without_end_step,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CancelRun) Reset() {
 	*x = CancelRun{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4017,7 +5312,7 @@ func (x *CancelRun) String() string {
 func (*CancelRun) ProtoMessage() {}
 
 func (x *CancelRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4030,7 +5325,7 @@ func (x *CancelRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRun.ProtoReflect.Descriptor instead.
 func (*CancelRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CancelRun) GetRunId() string {
@@ -4047,6 +5342,13 @@ func (x *CancelRun) GetReason() string {
 	return ""
 }
 
+func (x *CancelRun) GetWithoutEndStep() bool {
+	if x != nil {
+		return x.WithoutEndStep
+	}
+	return false
+}
+
 // SignalRun puts a message into the mailbox of a run.
 type SignalRun struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -4061,7 +5363,7 @@ type SignalRun struct {
 
 func (x *SignalRun) Reset() {
 	*x = SignalRun{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4073,7 +5375,7 @@ func (x *SignalRun) String() string {
 func (*SignalRun) ProtoMessage() {}
 
 func (x *SignalRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4086,7 +5388,7 @@ func (x *SignalRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRun.ProtoReflect.Descriptor instead.
 func (*SignalRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SignalRun) GetRunId() string {
@@ -4129,7 +5431,7 @@ type ReplayRun struct {
 
 func (x *ReplayRun) Reset() {
 	*x = ReplayRun{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4141,7 +5443,7 @@ func (x *ReplayRun) String() string {
 func (*ReplayRun) ProtoMessage() {}
 
 func (x *ReplayRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4154,7 +5456,7 @@ func (x *ReplayRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRun.ProtoReflect.Descriptor instead.
 func (*ReplayRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ReplayRun) GetRunId() string {
@@ -4178,17 +5480,154 @@ func (x *ReplayRun) GetRequestId() string {
 	return ""
 }
 
-// CommandReply answers CancelRun, SignalRun and ReplayRun once the command is durable.
-type CommandReply struct {
+// DeliverEvent tells a run of an event that fits one of its waits. It may come again,
+// or when the wait is over: then it does nothing.
+type DeliverEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The wait, by its EventWaitID.
+	WaitId string     `protobuf:"bytes,2,opt,name=wait_id,json=waitId,proto3" json:"wait_id,omitempty"`
+	Event  *CameEvent `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	// JSON.
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The event decides no wait; wait_id is empty then.
+	Failed        *FailedWait `protobuf:"bytes,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverEvent) Reset() {
+	*x = DeliverEvent{}
+	mi := &file_wire_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverEvent) ProtoMessage() {}
+
+func (x *DeliverEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverEvent.ProtoReflect.Descriptor instead.
+func (*DeliverEvent) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *DeliverEvent) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *DeliverEvent) GetWaitId() string {
+	if x != nil {
+		return x.WaitId
+	}
+	return ""
+}
+
+func (x *DeliverEvent) GetEvent() *CameEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *DeliverEvent) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *DeliverEvent) GetFailed() *FailedWait {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+// FailedWait is a wait whose condition could not be evaluated on an event.
+type FailedWait struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Error         *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	WaitId        string                 `protobuf:"bytes,1,opt,name=wait_id,json=waitId,proto3" json:"wait_id,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedWait) Reset() {
+	*x = FailedWait{}
+	mi := &file_wire_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedWait) ProtoMessage() {}
+
+func (x *FailedWait) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedWait.ProtoReflect.Descriptor instead.
+func (*FailedWait) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *FailedWait) GetWaitId() string {
+	if x != nil {
+		return x.WaitId
+	}
+	return ""
+}
+
+func (x *FailedWait) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// CommandReply answers CancelRun, SignalRun, ReplayRun, ChildEnded and DeliverEvent once
+// the command is durable.
+type CommandReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Error *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// DeliverEvent: the event decided the wait.
+	Decided       bool `protobuf:"varint,2,opt,name=decided,proto3" json:"decided,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4200,7 +5639,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4213,10 +5652,316 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *CommandReply) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *CommandReply) GetDecided() bool {
+	if x != nil {
+		return x.Decided
+	}
+	return false
+}
+
+// FindRun asks the server that owns a run where the run's local state is. It brings
+// no run into memory. Reply: FoundRun.
+type FindRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindRun) Reset() {
+	*x = FindRun{}
+	mi := &file_wire_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindRun) ProtoMessage() {}
+
+func (x *FindRun) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindRun.ProtoReflect.Descriptor instead.
+func (*FindRun) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *FindRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+type FoundRun struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Status   RunStatus              `protobuf:"varint,2,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	Sticky   Sticky                 `protobuf:"varint,3,opt,name=sticky,proto3,enum=limpet.v1.Sticky" json:"sticky,omitempty"`
+	// The process that the run is bound to, and under which epoch; unset if there is
+	// none.
+	BoundTo *WorkerRef `protobuf:"bytes,4,opt,name=bound_to,json=boundTo,proto3" json:"bound_to,omitempty"`
+	Epoch   uint64     `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// That process cannot be used, and why.
+	Lost       bool   `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
+	LostReason Reason `protobuf:"varint,7,opt,name=lost_reason,json=lostReason,proto3,enum=limpet.v1.Reason" json:"lost_reason,omitempty"`
+	// Number of the newest entry of the run's history.
+	Entry         uint64   `protobuf:"varint,8,opt,name=entry,proto3" json:"entry,omitempty"`
+	Error         *Failure `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundRun) Reset() {
+	*x = FoundRun{}
+	mi := &file_wire_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundRun) ProtoMessage() {}
+
+func (x *FoundRun) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundRun.ProtoReflect.Descriptor instead.
+func (*FoundRun) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *FoundRun) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *FoundRun) GetStatus() RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RunStatus_RUN_STATUS_UNSPECIFIED
+}
+
+func (x *FoundRun) GetSticky() Sticky {
+	if x != nil {
+		return x.Sticky
+	}
+	return Sticky_STICKY_NONE
+}
+
+func (x *FoundRun) GetBoundTo() *WorkerRef {
+	if x != nil {
+		return x.BoundTo
+	}
+	return nil
+}
+
+func (x *FoundRun) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *FoundRun) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *FoundRun) GetLostReason() Reason {
+	if x != nil {
+		return x.LostReason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *FoundRun) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *FoundRun) GetError() *Failure {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// AskWorker has a worker call a query of a workflow for a run that is bound to it.
+// Reply: AskWorkerReply. The question changes nothing, and may come again.
+type AskWorker struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	RunId    string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch    uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Workflow string                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Query    string                 `protobuf:"bytes,4,opt,name=query,proto3" json:"query,omitempty"`
+	// JSON.
+	Arg []byte `protobuf:"bytes,5,opt,name=arg,proto3" json:"arg,omitempty"`
+	// How long the answer may take.
+	WithinMs      int64 `protobuf:"varint,6,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskWorker) Reset() {
+	*x = AskWorker{}
+	mi := &file_wire_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskWorker) ProtoMessage() {}
+
+func (x *AskWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskWorker.ProtoReflect.Descriptor instead.
+func (*AskWorker) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *AskWorker) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *AskWorker) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AskWorker) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *AskWorker) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *AskWorker) GetArg() []byte {
+	if x != nil {
+		return x.Arg
+	}
+	return nil
+}
+
+func (x *AskWorker) GetWithinMs() int64 {
+	if x != nil {
+		return x.WithinMs
+	}
+	return 0
+}
+
+type AskWorkerReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON.
+	Answer        []byte   `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	Error         *Failure `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskWorkerReply) Reset() {
+	*x = AskWorkerReply{}
+	mi := &file_wire_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskWorkerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskWorkerReply) ProtoMessage() {}
+
+func (x *AskWorkerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskWorkerReply.ProtoReflect.Descriptor instead.
+func (*AskWorkerReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *AskWorkerReply) GetAnswer() []byte {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *AskWorkerReply) GetError() *Failure {
 	if x != nil {
 		return x.Error
 	}
@@ -4240,7 +5985,7 @@ type WatchRun struct {
 
 func (x *WatchRun) Reset() {
 	*x = WatchRun{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +5997,7 @@ func (x *WatchRun) String() string {
 func (*WatchRun) ProtoMessage() {}
 
 func (x *WatchRun) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +6010,7 @@ func (x *WatchRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRun.ProtoReflect.Descriptor instead.
 func (*WatchRun) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WatchRun) GetRunId() string {
@@ -4315,7 +6060,7 @@ type WatchRunReply struct {
 
 func (x *WatchRunReply) Reset() {
 	*x = WatchRunReply{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4327,7 +6072,7 @@ func (x *WatchRunReply) String() string {
 func (*WatchRunReply) ProtoMessage() {}
 
 func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4340,7 +6085,7 @@ func (x *WatchRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunReply.ProtoReflect.Descriptor instead.
 func (*WatchRunReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *WatchRunReply) GetEntries() []*NumberedEntry {
@@ -4381,7 +6126,7 @@ type NumberedEntry struct {
 
 func (x *NumberedEntry) Reset() {
 	*x = NumberedEntry{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4393,7 +6138,7 @@ func (x *NumberedEntry) String() string {
 func (*NumberedEntry) ProtoMessage() {}
 
 func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4406,7 +6151,7 @@ func (x *NumberedEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberedEntry.ProtoReflect.Descriptor instead.
 func (*NumberedEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *NumberedEntry) GetNumber() uint64 {
@@ -4443,7 +6188,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +6200,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +6213,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -4518,7 +6263,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4530,7 +6275,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4543,7 +6288,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Activate) GetKind() string {
@@ -4574,7 +6319,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4586,7 +6331,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4599,7 +6344,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -4645,7 +6390,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4657,7 +6402,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4670,7 +6415,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -4706,7 +6451,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4718,7 +6463,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4731,7 +6476,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Ping) GetName() string {
@@ -4764,7 +6509,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4776,7 +6521,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4789,7 +6534,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -4843,7 +6588,7 @@ type LeaseAsk struct {
 
 func (x *LeaseAsk) Reset() {
 	*x = LeaseAsk{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4855,7 +6600,7 @@ func (x *LeaseAsk) String() string {
 func (*LeaseAsk) ProtoMessage() {}
 
 func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4868,7 +6613,7 @@ func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAsk.ProtoReflect.Descriptor instead.
 func (*LeaseAsk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *LeaseAsk) GetName() string {
@@ -4937,7 +6682,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4949,7 +6694,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4962,7 +6707,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *LeaseGrant) GetName() string {
@@ -5023,7 +6768,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5035,7 +6780,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5048,7 +6793,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Heartbeat) GetServers() []string {
@@ -5105,7 +6850,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5117,7 +6862,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5130,7 +6875,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -5148,7 +6893,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5160,7 +6905,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5173,7 +6918,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{89}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -5181,7 +6926,8 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\xcc\b\n" +
+	"wire.proto\x12\tlimpet.v1\x1a\x10definition.proto\x1a\vevent.proto\"\x84\n" +
+	"\n" +
 	"\bDispatch\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -5214,7 +6960,12 @@ const file_wire_proto_rawDesc = "" +
 	"lease_term\x18\x1a \x01(\x04R\tleaseTerm\x12\x18\n" +
 	"\asuspect\x18\x1b \x01(\bR\asuspect\x12%\n" +
 	"\x0erecorded_calls\x18\x1c \x01(\x05R\rrecordedCalls\x12!\n" +
-	"\finput_shared\x18\x1d \x01(\bR\vinputShared\x1a:\n" +
+	"\finput_shared\x18\x1d \x01(\bR\vinputShared\x12\x1e\n" +
+	"\vkeep_for_ms\x18\x1e \x01(\x03R\tkeepForMs\x12,\n" +
+	"\x06ending\x18\x1f \x01(\v2\x14.limpet.v1.RunEndingR\x06ending\x12!\n" +
+	"\fheartbeat_ms\x18( \x01(\x03R\vheartbeatMs\x12#\n" +
+	"\rlast_progress\x18) \x01(\fR\flastProgress\x12 \n" +
+	"\vtraceparent\x18< \x01(\tR\vtraceparent\x1a:\n" +
 	"\fParentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a;\n" +
@@ -5247,6 +6998,10 @@ const file_wire_proto_rawDesc = "" +
 	"\tResultAck\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\"P\n" +
+	"\tSuspended\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\"l\n" +
 	"\vRunReleased\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
@@ -5261,7 +7016,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x05aside\x18\x06 \x01(\bR\x05aside\x12\x1d\n" +
 	"\n" +
 	"held_slots\x18\a \x01(\x05R\theldSlots\x12\x17\n" +
-	"\aheld_ms\x18\b \x01(\x03R\x06heldMs\"\xd9\x01\n" +
+	"\aheld_ms\x18\b \x01(\x03R\x06heldMs\"\xcd\x02\n" +
 	"\aStarted\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -5272,7 +7027,28 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"running_us\x18\x06 \x01(\x03R\trunningUs\x12\x1f\n" +
 	"\vexecuted_us\x18\a \x01(\x03R\n" +
-	"executedUs\"\xd1\x02\n" +
+	"executedUs\x12\x1d\n" +
+	"\n" +
+	"idle_waits\x18\b \x01(\x06R\tidleWaits\x12\x1f\n" +
+	"\vextended_ms\x18( \x01(\x03R\n" +
+	"extendedMs\x12\x1a\n" +
+	"\bprogress\x18) \x01(\fR\bprogress\x12\x16\n" +
+	"\x06serial\x18* \x01(\x03R\x06serial\"\x83\x01\n" +
+	"\bProgress\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x1a\n" +
+	"\bprogress\x18\x04 \x01(\fR\bprogress\x12\x16\n" +
+	"\x06serial\x18\x05 \x01(\x03R\x06serial\"\xe3\x01\n" +
+	"\x0eSuspendAttempt\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12)\n" +
+	"\x06reason\x18\x05 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1d\n" +
+	"\n" +
+	"idle_waits\x18\x06 \x01(\x06R\tidleWaits\x12,\n" +
+	"\x06worker\x18\a \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x85\x03\n" +
 	"\x06Result\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -5287,7 +7063,9 @@ const file_wire_proto_rawDesc = "" +
 	"\bcanceled\x18\n" +
 	" \x01(\bR\bcanceled\x12\x1d\n" +
 	"\n" +
-	"running_us\x18\v \x01(\x03R\trunningUsB\t\n" +
+	"running_us\x18\v \x01(\x03R\trunningUs\x12\x1a\n" +
+	"\bprogress\x18( \x01(\fR\bprogress\x12\x16\n" +
+	"\x06serial\x18) \x01(\x03R\x06serialB\t\n" +
 	"\aoutcome\"N\n" +
 	"\aRevoked\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -5345,7 +7123,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\tR\x03key\"m\n" +
 	"\x12RecordedCallsReply\x12-\n" +
 	"\x05calls\x18\x01 \x03(\v2\x17.limpet.v1.CallRecordedR\x05calls\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xf2\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xa5\x02\n" +
 	"\tAwaitCall\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -5356,7 +7134,85 @@ const file_wire_proto_rawDesc = "" +
 	"\x03key\x18\a \x01(\tR\x03key\x12\x1d\n" +
 	"\n" +
 	"timeout_ms\x18\b \x01(\x03R\ttimeoutMs\x12\x1c\n" +
-	"\twithdrawn\x18\t \x01(\bR\twithdrawn\"\xee\x03\n" +
+	"\twithdrawn\x18\t \x01(\bR\twithdrawn\x121\n" +
+	"\bbranches\x18\n" +
+	" \x03(\v2\x15.limpet.v1.WaitBranchR\bbranches\"\x81\x02\n" +
+	"\n" +
+	"SendSignal\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\tR\x03key\x12\x15\n" +
+	"\x06to_run\x18\a \x01(\tR\x05toRun\x12\x16\n" +
+	"\x06signal\x18\b \x01(\tR\x06signal\x12\x18\n" +
+	"\apayload\x18\t \x01(\fR\apayload\x12)\n" +
+	"\x05keyed\x18\n" +
+	" \x01(\v2\x13.limpet.v1.KeyedRunR\x05keyed\"\xfd\x01\n" +
+	"\bKeyedRun\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12\x14\n" +
+	"\x05input\x18\x03 \x01(\fR\x05input\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\x05R\bpriority\x12=\n" +
+	"\bmetadata\x18\x05 \x03(\v2!.limpet.v1.KeyedRun.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"@\n" +
+	"\n" +
+	"ChildEnded\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n" +
+	"\tchild_run\x18\x02 \x01(\tR\bchildRun\"4\n" +
+	"\tWriteLogs\x12'\n" +
+	"\x04logs\x18\x01 \x03(\v2\x13.limpet.v1.WriteLogR\x04logs\"L\n" +
+	"\bWriteLog\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12)\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x13.limpet.v1.LogChunkR\x05chunk\":\n" +
+	"\x0eWriteLogsReply\x12(\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x7f\n" +
+	"\n" +
+	"OpenStream\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06stream\x18\x05 \x01(\tR\x06stream\"U\n" +
+	"\x0fOpenStreamReply\x12\x18\n" +
+	"\asection\x18\x01 \x01(\x05R\asection\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xb2\x01\n" +
+	"\vWriteStream\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06stream\x18\x04 \x01(\tR\x06stream\x12\x18\n" +
+	"\asection\x18\x05 \x01(\x05R\asection\x12\x14\n" +
+	"\x05first\x18\x06 \x01(\x04R\x05first\x12\x16\n" +
+	"\x06pieces\x18\a \x03(\fR\x06pieces\"\x94\x01\n" +
+	"\x10WriteStreamReply\x12\x16\n" +
+	"\x06stored\x18\x01 \x01(\x04R\x06stored\x12\x1d\n" +
+	"\n" +
+	"bytes_left\x18\x02 \x01(\x03R\tbytesLeft\x12\x1f\n" +
+	"\vpieces_left\x18\x03 \x01(\x03R\n" +
+	"piecesLeft\x12(\n" +
+	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x9e\x01\n" +
+	"\n" +
+	"ReadStream\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x18\n" +
+	"\asection\x18\x03 \x01(\x05R\asection\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06follow\x18\x05 \x01(\bR\x06follow\x12\x17\n" +
+	"\await_ms\x18\x06 \x01(\x03R\x06waitMs\"\x82\x01\n" +
+	"\x0fReadStreamReply\x12/\n" +
+	"\x06pieces\x18\x01 \x03(\v2\x17.limpet.v1.StreamPiecesR\x06pieces\x12\x14\n" +
+	"\x05ended\x18\x02 \x01(\bR\x05ended\x12(\n" +
+	"\x05error\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x84\x01\n" +
+	"\fStreamPieces\x12\x18\n" +
+	"\asection\x18\x01 \x01(\x05R\asection\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x16\n" +
+	"\x06pieces\x18\x03 \x03(\fR\x06pieces\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\"\xee\x03\n" +
 	"\x05Place\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\x04R\bquestion\x12\x12\n" +
@@ -5412,7 +7268,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12,\n" +
 	"\arefused\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\arefused\x12\x18\n" +
-	"\anotices\x18\x05 \x03(\tR\anotices\"\xf8\x03\n" +
+	"\anotices\x18\x05 \x03(\tR\anotices\"\xd3\x04\n" +
 	"\n" +
 	"LoadReport\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
@@ -5436,7 +7292,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x06ending\x18\x0f \x01(\bR\x06ending\x12\x1d\n" +
 	"\n" +
 	"held_slots\x18\x10 \x01(\x05R\theldSlots\x12\x17\n" +
-	"\aheld_ms\x18\x11 \x01(\x03R\x06heldMs\"\x1d\n" +
+	"\aheld_ms\x18\x11 \x01(\x03R\x06heldMs\x12\x12\n" +
+	"\x04kept\x18\x12 \x01(\x05R\x04kept\x12'\n" +
+	"\x0fsuspended_early\x18\x13 \x01(\x03R\x0esuspendedEarly\x12\x1c\n" +
+	"\tsuspended\x18\x14 \x01(\x03R\tsuspended\"\x1d\n" +
 	"\aLoadsOf\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\"9\n" +
 	"\n" +
@@ -5521,10 +7380,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x04runs\x18\x01 \x03(\v2\x18.limpet.v1.StartRunReplyR\x04runs\"S\n" +
 	"\rStartRunReply\x12\x18\n" +
 	"\aexisted\x18\x01 \x01(\bR\aexisted\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\":\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"d\n" +
 	"\tCancelRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"o\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12(\n" +
+	"\x10without_end_step\x18\x03 \x01(\bR\x0ewithoutEndStep\"o\n" +
 	"\tSignalRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
@@ -5535,9 +7395,43 @@ const file_wire_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"8\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\xb3\x01\n" +
+	"\fDeliverEvent\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x17\n" +
+	"\await_id\x18\x02 \x01(\tR\x06waitId\x12*\n" +
+	"\x05event\x18\x03 \x01(\v2\x14.limpet.v1.CameEventR\x05event\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12-\n" +
+	"\x06failed\x18\x05 \x01(\v2\x15.limpet.v1.FailedWaitR\x06failed\"?\n" +
+	"\n" +
+	"FailedWait\x12\x17\n" +
+	"\await_id\x18\x01 \x01(\tR\x06waitId\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"R\n" +
 	"\fCommandReply\x12(\n" +
-	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x9a\x01\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\x12\x18\n" +
+	"\adecided\x18\x02 \x01(\bR\adecided\" \n" +
+	"\aFindRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\xce\x02\n" +
+	"\bFoundRun\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12,\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12)\n" +
+	"\x06sticky\x18\x03 \x01(\x0e2\x11.limpet.v1.StickyR\x06sticky\x12/\n" +
+	"\bbound_to\x18\x04 \x01(\v2\x14.limpet.v1.WorkerRefR\aboundTo\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\bR\x04lost\x122\n" +
+	"\vlost_reason\x18\a \x01(\x0e2\x11.limpet.v1.ReasonR\n" +
+	"lostReason\x12\x14\n" +
+	"\x05entry\x18\b \x01(\x04R\x05entry\x12(\n" +
+	"\x05error\x18\t \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x99\x01\n" +
+	"\tAskWorker\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x14\n" +
+	"\x05query\x18\x04 \x01(\tR\x05query\x12\x10\n" +
+	"\x03arg\x18\x05 \x01(\fR\x03arg\x12\x1b\n" +
+	"\twithin_ms\x18\x06 \x01(\x03R\bwithinMs\"R\n" +
+	"\x0eAskWorkerReply\x12\x16\n" +
+	"\x06answer\x18\x01 \x01(\fR\x06answer\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x9a\x01\n" +
 	"\bWatchRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x17\n" +
@@ -5604,14 +7498,15 @@ const file_wire_proto_rawDesc = "" +
 	"\acut_off\x18\x06 \x01(\bR\x06cutOff\"(\n" +
 	"\x0eShardsReleased\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\x05R\x06shards\"\r\n" +
-	"\vShardsTaken*\xc8\x01\n" +
+	"\vShardsTaken*\xe1\x01\n" +
 	"\rReleaseReason\x12\x1e\n" +
 	"\x1aRELEASE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18RELEASE_REASON_RUN_ENDED\x10\x01\x12\x1a\n" +
 	"\x16RELEASE_REASON_REBOUND\x10\x02\x12\"\n" +
 	"\x1eRELEASE_REASON_WORKER_STOPPING\x10\x03\x12\x1a\n" +
 	"\x16RELEASE_REASON_EVICTED\x10\x04\x12\x1d\n" +
-	"\x19RELEASE_REASON_STATE_LOST\x10\x05B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
+	"\x19RELEASE_REASON_STATE_LOST\x10\x05\x12\x17\n" +
+	"\x13RELEASE_REASON_IDLE\x10\x06B&Z$github.com/limpetrun/limpet/messagesb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -5626,7 +7521,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_wire_proto_goTypes = []any{
 	(ReleaseReason)(0),         // 0: limpet.v1.ReleaseReason
 	(*Dispatch)(nil),           // 1: limpet.v1.Dispatch
@@ -5634,142 +7529,190 @@ var file_wire_proto_goTypes = []any{
 	(*Revoke)(nil),             // 3: limpet.v1.Revoke
 	(*CancelAttempt)(nil),      // 4: limpet.v1.CancelAttempt
 	(*ResultAck)(nil),          // 5: limpet.v1.ResultAck
-	(*RunReleased)(nil),        // 6: limpet.v1.RunReleased
-	(*Queued)(nil),             // 7: limpet.v1.Queued
-	(*Started)(nil),            // 8: limpet.v1.Started
-	(*Result)(nil),             // 9: limpet.v1.Result
-	(*Revoked)(nil),            // 10: limpet.v1.Revoked
-	(*DispatchRefused)(nil),    // 11: limpet.v1.DispatchRefused
-	(*AttemptUnknown)(nil),     // 12: limpet.v1.AttemptUnknown
-	(*HandedOff)(nil),          // 13: limpet.v1.HandedOff
-	(*SpawnChild)(nil),         // 14: limpet.v1.SpawnChild
-	(*SpawnChildReply)(nil),    // 15: limpet.v1.SpawnChildReply
-	(*RecordCall)(nil),         // 16: limpet.v1.RecordCall
-	(*RecordCallReply)(nil),    // 17: limpet.v1.RecordCallReply
-	(*RecordedCalls)(nil),      // 18: limpet.v1.RecordedCalls
-	(*RecordedCallsReply)(nil), // 19: limpet.v1.RecordedCallsReply
-	(*AwaitCall)(nil),          // 20: limpet.v1.AwaitCall
-	(*Place)(nil),              // 21: limpet.v1.Place
-	(*Placed)(nil),             // 22: limpet.v1.Placed
-	(*PlaceWaiting)(nil),       // 23: limpet.v1.PlaceWaiting
-	(*WithdrawPlace)(nil),      // 24: limpet.v1.WithdrawPlace
-	(*RunUnbound)(nil),         // 25: limpet.v1.RunUnbound
-	(*PlacementStarted)(nil),   // 26: limpet.v1.PlacementStarted
-	(*Register)(nil),           // 27: limpet.v1.Register
-	(*RegisterReply)(nil),      // 28: limpet.v1.RegisterReply
-	(*LoadReport)(nil),         // 29: limpet.v1.LoadReport
-	(*LoadsOf)(nil),            // 30: limpet.v1.LoadsOf
-	(*LoadsReply)(nil),         // 31: limpet.v1.LoadsReply
-	(*BoundRunsOf)(nil),        // 32: limpet.v1.BoundRunsOf
-	(*BoundRunsReply)(nil),     // 33: limpet.v1.BoundRunsReply
-	(*WorkerLoad)(nil),         // 34: limpet.v1.WorkerLoad
-	(*LocalUse)(nil),           // 35: limpet.v1.LocalUse
-	(*LocalKeysOf)(nil),        // 36: limpet.v1.LocalKeysOf
-	(*LocalKeysReply)(nil),     // 37: limpet.v1.LocalKeysReply
-	(*LocalKeys)(nil),          // 38: limpet.v1.LocalKeys
-	(*DrainWorker)(nil),        // 39: limpet.v1.DrainWorker
-	(*DrainWorkerReply)(nil),   // 40: limpet.v1.DrainWorkerReply
-	(*StillBound)(nil),         // 41: limpet.v1.StillBound
-	(*BoundRun)(nil),           // 42: limpet.v1.BoundRun
-	(*ReportLoad)(nil),         // 43: limpet.v1.ReportLoad
-	(*Describe)(nil),           // 44: limpet.v1.Describe
-	(*DescribeReply)(nil),      // 45: limpet.v1.DescribeReply
-	(*Superseded)(nil),         // 46: limpet.v1.Superseded
-	(*StartRun)(nil),           // 47: limpet.v1.StartRun
-	(*StartRuns)(nil),          // 48: limpet.v1.StartRuns
-	(*StartRunsReply)(nil),     // 49: limpet.v1.StartRunsReply
-	(*StartRunReply)(nil),      // 50: limpet.v1.StartRunReply
-	(*CancelRun)(nil),          // 51: limpet.v1.CancelRun
-	(*SignalRun)(nil),          // 52: limpet.v1.SignalRun
-	(*ReplayRun)(nil),          // 53: limpet.v1.ReplayRun
-	(*CommandReply)(nil),       // 54: limpet.v1.CommandReply
-	(*WatchRun)(nil),           // 55: limpet.v1.WatchRun
-	(*WatchRunReply)(nil),      // 56: limpet.v1.WatchRunReply
-	(*NumberedEntry)(nil),      // 57: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),         // 58: limpet.v1.MemberMeta
-	(*Activate)(nil),           // 59: limpet.v1.Activate
-	(*ActivateReply)(nil),      // 60: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),       // 61: limpet.v1.DeclaredGone
-	(*Ping)(nil),               // 62: limpet.v1.Ping
-	(*Pong)(nil),               // 63: limpet.v1.Pong
-	(*LeaseAsk)(nil),           // 64: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),         // 65: limpet.v1.LeaseGrant
-	(*Heartbeat)(nil),          // 66: limpet.v1.Heartbeat
-	(*ShardsReleased)(nil),     // 67: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),        // 68: limpet.v1.ShardsTaken
-	nil,                        // 69: limpet.v1.Dispatch.ParentsEntry
-	nil,                        // 70: limpet.v1.Dispatch.MetadataEntry
-	nil,                        // 71: limpet.v1.SpawnChild.MetadataEntry
-	nil,                        // 72: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),                // 73: limpet.v1.Sticky
-	(Reason)(0),                // 74: limpet.v1.Reason
-	(*HandedState)(nil),        // 75: limpet.v1.HandedState
-	(*Failure)(nil),            // 76: limpet.v1.Failure
-	(ParentEnd)(0),             // 77: limpet.v1.ParentEnd
-	(*CallRecorded)(nil),       // 78: limpet.v1.CallRecorded
-	(CallKind)(0),              // 79: limpet.v1.CallKind
-	(*LabelRule)(nil),          // 80: limpet.v1.LabelRule
-	(*WorkerRef)(nil),          // 81: limpet.v1.WorkerRef
-	(WaitReason)(0),            // 82: limpet.v1.WaitReason
-	(*WorkerInfo)(nil),         // 83: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),         // 84: limpet.v1.RunStarted
-	(*CancelRequested)(nil),    // 85: limpet.v1.CancelRequested
-	(RunStatus)(0),             // 86: limpet.v1.RunStatus
-	(*Entry)(nil),              // 87: limpet.v1.Entry
+	(*Suspended)(nil),          // 6: limpet.v1.Suspended
+	(*RunReleased)(nil),        // 7: limpet.v1.RunReleased
+	(*Queued)(nil),             // 8: limpet.v1.Queued
+	(*Started)(nil),            // 9: limpet.v1.Started
+	(*Progress)(nil),           // 10: limpet.v1.Progress
+	(*SuspendAttempt)(nil),     // 11: limpet.v1.SuspendAttempt
+	(*Result)(nil),             // 12: limpet.v1.Result
+	(*Revoked)(nil),            // 13: limpet.v1.Revoked
+	(*DispatchRefused)(nil),    // 14: limpet.v1.DispatchRefused
+	(*AttemptUnknown)(nil),     // 15: limpet.v1.AttemptUnknown
+	(*HandedOff)(nil),          // 16: limpet.v1.HandedOff
+	(*SpawnChild)(nil),         // 17: limpet.v1.SpawnChild
+	(*SpawnChildReply)(nil),    // 18: limpet.v1.SpawnChildReply
+	(*RecordCall)(nil),         // 19: limpet.v1.RecordCall
+	(*RecordCallReply)(nil),    // 20: limpet.v1.RecordCallReply
+	(*RecordedCalls)(nil),      // 21: limpet.v1.RecordedCalls
+	(*RecordedCallsReply)(nil), // 22: limpet.v1.RecordedCallsReply
+	(*AwaitCall)(nil),          // 23: limpet.v1.AwaitCall
+	(*SendSignal)(nil),         // 24: limpet.v1.SendSignal
+	(*KeyedRun)(nil),           // 25: limpet.v1.KeyedRun
+	(*ChildEnded)(nil),         // 26: limpet.v1.ChildEnded
+	(*WriteLogs)(nil),          // 27: limpet.v1.WriteLogs
+	(*WriteLog)(nil),           // 28: limpet.v1.WriteLog
+	(*WriteLogsReply)(nil),     // 29: limpet.v1.WriteLogsReply
+	(*OpenStream)(nil),         // 30: limpet.v1.OpenStream
+	(*OpenStreamReply)(nil),    // 31: limpet.v1.OpenStreamReply
+	(*WriteStream)(nil),        // 32: limpet.v1.WriteStream
+	(*WriteStreamReply)(nil),   // 33: limpet.v1.WriteStreamReply
+	(*ReadStream)(nil),         // 34: limpet.v1.ReadStream
+	(*ReadStreamReply)(nil),    // 35: limpet.v1.ReadStreamReply
+	(*StreamPieces)(nil),       // 36: limpet.v1.StreamPieces
+	(*Place)(nil),              // 37: limpet.v1.Place
+	(*Placed)(nil),             // 38: limpet.v1.Placed
+	(*PlaceWaiting)(nil),       // 39: limpet.v1.PlaceWaiting
+	(*WithdrawPlace)(nil),      // 40: limpet.v1.WithdrawPlace
+	(*RunUnbound)(nil),         // 41: limpet.v1.RunUnbound
+	(*PlacementStarted)(nil),   // 42: limpet.v1.PlacementStarted
+	(*Register)(nil),           // 43: limpet.v1.Register
+	(*RegisterReply)(nil),      // 44: limpet.v1.RegisterReply
+	(*LoadReport)(nil),         // 45: limpet.v1.LoadReport
+	(*LoadsOf)(nil),            // 46: limpet.v1.LoadsOf
+	(*LoadsReply)(nil),         // 47: limpet.v1.LoadsReply
+	(*BoundRunsOf)(nil),        // 48: limpet.v1.BoundRunsOf
+	(*BoundRunsReply)(nil),     // 49: limpet.v1.BoundRunsReply
+	(*WorkerLoad)(nil),         // 50: limpet.v1.WorkerLoad
+	(*LocalUse)(nil),           // 51: limpet.v1.LocalUse
+	(*LocalKeysOf)(nil),        // 52: limpet.v1.LocalKeysOf
+	(*LocalKeysReply)(nil),     // 53: limpet.v1.LocalKeysReply
+	(*LocalKeys)(nil),          // 54: limpet.v1.LocalKeys
+	(*DrainWorker)(nil),        // 55: limpet.v1.DrainWorker
+	(*DrainWorkerReply)(nil),   // 56: limpet.v1.DrainWorkerReply
+	(*StillBound)(nil),         // 57: limpet.v1.StillBound
+	(*BoundRun)(nil),           // 58: limpet.v1.BoundRun
+	(*ReportLoad)(nil),         // 59: limpet.v1.ReportLoad
+	(*Describe)(nil),           // 60: limpet.v1.Describe
+	(*DescribeReply)(nil),      // 61: limpet.v1.DescribeReply
+	(*Superseded)(nil),         // 62: limpet.v1.Superseded
+	(*StartRun)(nil),           // 63: limpet.v1.StartRun
+	(*StartRuns)(nil),          // 64: limpet.v1.StartRuns
+	(*StartRunsReply)(nil),     // 65: limpet.v1.StartRunsReply
+	(*StartRunReply)(nil),      // 66: limpet.v1.StartRunReply
+	(*CancelRun)(nil),          // 67: limpet.v1.CancelRun
+	(*SignalRun)(nil),          // 68: limpet.v1.SignalRun
+	(*ReplayRun)(nil),          // 69: limpet.v1.ReplayRun
+	(*DeliverEvent)(nil),       // 70: limpet.v1.DeliverEvent
+	(*FailedWait)(nil),         // 71: limpet.v1.FailedWait
+	(*CommandReply)(nil),       // 72: limpet.v1.CommandReply
+	(*FindRun)(nil),            // 73: limpet.v1.FindRun
+	(*FoundRun)(nil),           // 74: limpet.v1.FoundRun
+	(*AskWorker)(nil),          // 75: limpet.v1.AskWorker
+	(*AskWorkerReply)(nil),     // 76: limpet.v1.AskWorkerReply
+	(*WatchRun)(nil),           // 77: limpet.v1.WatchRun
+	(*WatchRunReply)(nil),      // 78: limpet.v1.WatchRunReply
+	(*NumberedEntry)(nil),      // 79: limpet.v1.NumberedEntry
+	(*MemberMeta)(nil),         // 80: limpet.v1.MemberMeta
+	(*Activate)(nil),           // 81: limpet.v1.Activate
+	(*ActivateReply)(nil),      // 82: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),       // 83: limpet.v1.DeclaredGone
+	(*Ping)(nil),               // 84: limpet.v1.Ping
+	(*Pong)(nil),               // 85: limpet.v1.Pong
+	(*LeaseAsk)(nil),           // 86: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),         // 87: limpet.v1.LeaseGrant
+	(*Heartbeat)(nil),          // 88: limpet.v1.Heartbeat
+	(*ShardsReleased)(nil),     // 89: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),        // 90: limpet.v1.ShardsTaken
+	nil,                        // 91: limpet.v1.Dispatch.ParentsEntry
+	nil,                        // 92: limpet.v1.Dispatch.MetadataEntry
+	nil,                        // 93: limpet.v1.SpawnChild.MetadataEntry
+	nil,                        // 94: limpet.v1.KeyedRun.MetadataEntry
+	nil,                        // 95: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),                // 96: limpet.v1.Sticky
+	(Reason)(0),                // 97: limpet.v1.Reason
+	(*HandedState)(nil),        // 98: limpet.v1.HandedState
+	(*RunEnding)(nil),          // 99: limpet.v1.RunEnding
+	(*WorkerRef)(nil),          // 100: limpet.v1.WorkerRef
+	(*Failure)(nil),            // 101: limpet.v1.Failure
+	(ParentEnd)(0),             // 102: limpet.v1.ParentEnd
+	(*CallRecorded)(nil),       // 103: limpet.v1.CallRecorded
+	(CallKind)(0),              // 104: limpet.v1.CallKind
+	(*WaitBranch)(nil),         // 105: limpet.v1.WaitBranch
+	(*LogChunk)(nil),           // 106: limpet.v1.LogChunk
+	(*LabelRule)(nil),          // 107: limpet.v1.LabelRule
+	(WaitReason)(0),            // 108: limpet.v1.WaitReason
+	(*WorkerInfo)(nil),         // 109: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),         // 110: limpet.v1.RunStarted
+	(*CancelRequested)(nil),    // 111: limpet.v1.CancelRequested
+	(*CameEvent)(nil),          // 112: limpet.v1.CameEvent
+	(RunStatus)(0),             // 113: limpet.v1.RunStatus
+	(*Entry)(nil),              // 114: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	73, // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	69, // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	74, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
-	70, // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	75, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	74, // 5: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	74, // 6: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
-	0,  // 7: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	76, // 8: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	74, // 9: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	75, // 10: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	76, // 11: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	71, // 12: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	77, // 13: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
-	76, // 14: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	78, // 15: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
-	76, // 16: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
-	78, // 17: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
-	76, // 18: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
-	79, // 19: limpet.v1.AwaitCall.kind:type_name -> limpet.v1.CallKind
-	73, // 20: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	80, // 21: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	81, // 22: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	82, // 23: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	83, // 24: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	76, // 25: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
-	35, // 26: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
-	34, // 27: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	76, // 28: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
-	29, // 29: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
-	38, // 30: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	72, // 31: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	76, // 32: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
-	42, // 33: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	83, // 34: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	84, // 35: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	85, // 36: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
-	52, // 37: limpet.v1.StartRun.signal:type_name -> limpet.v1.SignalRun
-	47, // 38: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
-	50, // 39: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	76, // 40: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	76, // 41: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	57, // 42: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	86, // 43: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	76, // 44: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	87, // 45: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	76, // 46: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	96,  // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	91,  // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	97,  // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	92,  // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	98,  // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	99,  // 5: limpet.v1.Dispatch.ending:type_name -> limpet.v1.RunEnding
+	97,  // 6: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	97,  // 7: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	0,   // 8: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
+	97,  // 9: limpet.v1.SuspendAttempt.reason:type_name -> limpet.v1.Reason
+	100, // 10: limpet.v1.SuspendAttempt.worker:type_name -> limpet.v1.WorkerRef
+	101, // 11: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	97,  // 12: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	98,  // 13: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	101, // 14: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	93,  // 15: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	102, // 16: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	101, // 17: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	103, // 18: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
+	101, // 19: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
+	103, // 20: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
+	101, // 21: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
+	104, // 22: limpet.v1.AwaitCall.kind:type_name -> limpet.v1.CallKind
+	105, // 23: limpet.v1.AwaitCall.branches:type_name -> limpet.v1.WaitBranch
+	25,  // 24: limpet.v1.SendSignal.keyed:type_name -> limpet.v1.KeyedRun
+	94,  // 25: limpet.v1.KeyedRun.metadata:type_name -> limpet.v1.KeyedRun.MetadataEntry
+	28,  // 26: limpet.v1.WriteLogs.logs:type_name -> limpet.v1.WriteLog
+	106, // 27: limpet.v1.WriteLog.chunk:type_name -> limpet.v1.LogChunk
+	101, // 28: limpet.v1.WriteLogsReply.error:type_name -> limpet.v1.Failure
+	101, // 29: limpet.v1.OpenStreamReply.error:type_name -> limpet.v1.Failure
+	101, // 30: limpet.v1.WriteStreamReply.error:type_name -> limpet.v1.Failure
+	36,  // 31: limpet.v1.ReadStreamReply.pieces:type_name -> limpet.v1.StreamPieces
+	101, // 32: limpet.v1.ReadStreamReply.error:type_name -> limpet.v1.Failure
+	96,  // 33: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	107, // 34: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	100, // 35: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	108, // 36: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	109, // 37: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	101, // 38: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	51,  // 39: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
+	50,  // 40: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
+	101, // 41: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
+	45,  // 42: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
+	54,  // 43: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
+	95,  // 44: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	101, // 45: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	58,  // 46: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
+	109, // 47: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	110, // 48: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	111, // 49: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	68,  // 50: limpet.v1.StartRun.signal:type_name -> limpet.v1.SignalRun
+	63,  // 51: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
+	66,  // 52: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
+	101, // 53: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	112, // 54: limpet.v1.DeliverEvent.event:type_name -> limpet.v1.CameEvent
+	71,  // 55: limpet.v1.DeliverEvent.failed:type_name -> limpet.v1.FailedWait
+	101, // 56: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	113, // 57: limpet.v1.FoundRun.status:type_name -> limpet.v1.RunStatus
+	96,  // 58: limpet.v1.FoundRun.sticky:type_name -> limpet.v1.Sticky
+	100, // 59: limpet.v1.FoundRun.bound_to:type_name -> limpet.v1.WorkerRef
+	97,  // 60: limpet.v1.FoundRun.lost_reason:type_name -> limpet.v1.Reason
+	101, // 61: limpet.v1.FoundRun.error:type_name -> limpet.v1.Failure
+	101, // 62: limpet.v1.AskWorkerReply.error:type_name -> limpet.v1.Failure
+	79,  // 63: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
+	113, // 64: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	101, // 65: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	114, // 66: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	101, // 67: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	68,  // [68:68] is the sub-list for method output_type
+	68,  // [68:68] is the sub-list for method input_type
+	68,  // [68:68] is the sub-list for extension type_name
+	68,  // [68:68] is the sub-list for extension extendee
+	0,   // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5779,7 +7722,7 @@ func file_wire_proto_init() {
 	}
 	file_definition_proto_init()
 	file_event_proto_init()
-	file_wire_proto_msgTypes[8].OneofWrappers = []any{
+	file_wire_proto_msgTypes[11].OneofWrappers = []any{
 		(*Result_Output)(nil),
 		(*Result_Failure)(nil),
 	}
@@ -5789,7 +7732,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   72,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/messages"
@@ -58,7 +60,11 @@ func try[Req, Res any](ctx context.Context, s *server, options callOptions, m me
 	}
 	ctx, done := s.guard(ctx)
 	defer done()
-	res, err := m(s.service, ctx, connect.NewRequest(req))
+	request := connect.NewRequest(req)
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header()))
+	}
+	res, err := m(s.service, ctx, request)
 	if err != nil {
 		return nil, silentOr(ctx, err)
 	}

@@ -32,6 +32,12 @@ type Event struct {
 	// retired (ErrWorkflowRetired), or no worker has served them for long
 	// (ErrWorkflowUnserved). The others are not affected.
 	Refused []RefusingWorkflow
+	// Waits is how many calls of runs waited for the event, in WaitEvent or First, and
+	// have it. If there are very many, some have it later and are not counted.
+	Waits int
+	// FailedConditions are conditions of such calls that could not be evaluated on the
+	// payload, up to ten: the event does not fit them, and the calls wait on.
+	FailedConditions []*api.FailedCondition
 }
 
 // RefusingWorkflow is a workflow that an event matches and starts nothing of.
@@ -48,7 +54,8 @@ type TriggeredRun struct {
 }
 
 // PushEvent starts a run of each workflow that has the key among its OnEvents,
-// with the payload, encoded as JSON, as its input. It returns once all are
+// with the payload, encoded as JSON, as its input, and gives the event to the steps
+// that wait for it in WaitEvent. It returns once the event and all runs are
 // durable. A workflow whose schema refuses the payload is in Event.Refused and
 // is no error, even if all do: look there. At most one EventOptions may be given.
 func (c *Client) PushEvent(ctx context.Context, key string, payload any, options ...*EventOptions) (*Event, error) {
@@ -67,7 +74,7 @@ func (c *Client) PushEvent(ctx context.Context, key string, payload any, options
 	if err != nil {
 		return nil, err
 	}
-	event := &Event{ID: res.GetEventId()}
+	event := &Event{ID: res.GetEventId(), Waits: int(res.GetWaits()), FailedConditions: res.GetFailedConditions()}
 	for _, r := range res.GetRuns() {
 		run := &Run{client: c, id: r.GetRunId(), Existed: r.GetExisted()}
 		event.Runs = append(event.Runs, TriggeredRun{Run: run, Workflow: r.GetWorkflow()})
@@ -76,6 +83,15 @@ func (c *Client) PushEvent(ctx context.Context, key string, payload any, options
 		event.Refused = append(event.Refused, RefusingWorkflow{Workflow: r.GetWorkflow(), Err: messages.FromFailure(r.GetFailure())})
 	}
 	return event, nil
+}
+
+// ListEvents returns events that are kept, in the order in which they were pushed, a page
+// at a time. The zero request, and nil, is the first page of all.
+func (c *Client) ListEvents(ctx context.Context, req *api.ListEventsRequest) (*api.ListEventsResponse, error) {
+	if req == nil {
+		req = &api.ListEventsRequest{}
+	}
+	return call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ListEvents, req)
 }
 
 // ListRuns returns runs, newest first, a page at a time. The zero request, and

@@ -3,11 +3,9 @@ package sdk
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"time"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -200,10 +198,19 @@ func (r *Run) Ended(ctx context.Context) (*api.GetRunResponse, error) {
 }
 
 // Cancel asks the run to end; nil once that is durable. Steps that run see
-// their context end. ErrRunFinished if the run has ended already; nil if it may
-// have been an earlier try of this very call that ended it.
+// their context end; then the workflow's end step is executed, if it has one.
+// ErrRunFinished if the run has ended already, ErrRunEnding if it has failed or
+// succeeded and its end step is executed; nil if it may have been an earlier try of
+// this very call that ended it.
 func (r *Run) Cancel(ctx context.Context, reason string) error {
 	_, err := r.client.cancelRun(ctx, &api.CancelRunRequest{RunId: r.id, Reason: reason})
+	return err
+}
+
+// CancelWithoutEnd is Cancel for a run that is to end without its end step: one that is
+// being executed is canceled, too, and the run ends as was decided before.
+func (r *Run) CancelWithoutEnd(ctx context.Context, reason string) error {
+	_, err := r.client.cancelRun(ctx, &api.CancelRunRequest{RunId: r.id, Reason: reason, WithoutEndStep: true})
 	return err
 }
 
@@ -220,8 +227,8 @@ type SignalOptions struct {
 // encoding/json can encode. At most one SignalOptions may be given.
 //
 // Errors: ErrUnknownRun; ErrRunFinished for a run that has ended; ErrLimitExceeded
-// for more than SignalsMax messages that were not received; ErrPayloadTooLarge;
-// ErrIdempotencyMismatch; ErrInvalidArgument.
+// for more than SignalsMax messages that were not received, unless a step waits for this
+// one; ErrPayloadTooLarge; ErrIdempotencyMismatch; ErrInvalidArgument.
 func (r *Run) Signal(ctx context.Context, name string, payload any, options ...*SignalOptions) error {
 	opts, err := onlyOptions(options)
 	if err != nil {
@@ -255,60 +262,45 @@ func (r *Run) Replay(ctx context.Context, steps ...string) error {
 // all), as they become durable, until the run has ended or the loop is left. A
 // stream that breaks is gone on with at another server from the last entry on,
 // so that none is left out or comes twice; an error is the last that is
-// yielded.
+// yielded. Of a run that went on as new the entries of earlier links may be deleted:
+// then the numbers of the entries jump, to the entry that began a later link.
 func (r *Run) Watch(ctx context.Context, after uint64) iter.Seq2[*api.WatchRunResponse, error] {
-	return func(yield func(*api.WatchRunResponse, error) bool) {
-		retries := newRetryState(r.client)
-		for {
-			s := r.client.pick(retries.asked)
-			served, err := r.watch(ctx, s, &after, yield)
-			if err == nil || errors.Is(err, errLeft) {
-				return
-			}
-			if served {
-				retries = newRetryState(r.client)
-			}
-			if err := retries.failed(ctx, s, err); err != nil {
-				yield(nil, err)
-				return
-			}
-		}
-	}
+	return follow(ctx, r.client, apiconnect.LimpetServiceClient.WatchRun,
+		func() *api.WatchRunRequest { return &api.WatchRunRequest{RunId: r.id, AfterEntry: after} },
+		func(m *api.WatchRunResponse) bool {
+			fresh := m.GetEntry() > after
+			after = max(after, m.GetEntry())
+			return fresh
+		})
 }
 
-// errLeft says that the caller of Watch left its loop.
-var errLeft = errors.New("the loop was left")
+// LogOptions are options of Run.Log.
+type LogOptions struct {
+	// Step whose lines are wanted; empty for all.
+	Step string
+	// After is a place, up to which nothing is wanted.
+	After int64
+	// Follow waits for more lines until the run has ended.
+	Follow bool
+}
 
-// watch is one stream of Watch; nil when it has ended by itself. It was served
-// if the server looked at the run, although there may have been no entry to
-// tell of for hours.
-func (r *Run) watch(ctx context.Context, s *server, after *uint64, yield func(*api.WatchRunResponse, error) bool) (served bool, err error) {
-	req := &api.WatchRunRequest{RunId: r.id, AfterEntry: *after}
-	if err := messages.CheckFields(req); err != nil {
-		return false, err
-	}
-	ctx, done := s.guard(ctx)
-	defer done()
-	stream, err := s.service.WatchRun(ctx, connect.NewRequest(req))
+// Log yields what the steps of the run have logged by Context.Logger, and why attempts
+// failed, in the order in which it was stored. A stream that breaks is gone on with, as
+// by Watch. At most one options may be given. Errors: UNKNOWN_RUN, UNKNOWN_STEP.
+func (r *Run) Log(ctx context.Context, options ...*LogOptions) iter.Seq2[*api.ReadLogResponse, error] {
+	o, err := onlyOptions(options)
 	if err != nil {
-		return false, silentOr(ctx, err)
+		return func(yield func(*api.ReadLogResponse, error) bool) { yield(nil, err) }
 	}
-	defer func() { _ = stream.Close() }()
-	for stream.Receive() {
-		r.client.prefer(s)
-		if stream.Msg().GetEntry() <= *after {
-			continue
-		}
-		*after, served = stream.Msg().GetEntry(), true
-		if !yield(stream.Msg(), nil) {
-			return true, errLeft
-		}
-	}
-	if err := stream.Err(); err != nil {
-		return served || api.Served(stream.ResponseHeader()), silentOr(ctx, err)
-	}
-	r.client.prefer(s)
-	return true, nil
+	return follow(ctx, r.client, apiconnect.LimpetServiceClient.ReadLog,
+		func() *api.ReadLogRequest {
+			return &api.ReadLogRequest{RunId: r.id, Step: o.Step, After: o.After, Follow: o.Follow}
+		},
+		func(m *api.ReadLogResponse) bool {
+			fresh := m.GetPlace() > o.After
+			o.After = max(o.After, m.GetPlace())
+			return fresh
+		})
 }
 
 func (r *Run) outcome(ctx context.Context) (*outcome, error) {
@@ -330,7 +322,7 @@ func (r *Run) outcome(ctx context.Context) (*outcome, error) {
 		if s.GetPhase() == api.PhaseSucceeded {
 			o.outputs[s.GetName()] = s.GetOutput()
 		}
-		if !isParent[s.GetName()] {
+		if !isParent[s.GetName()] && !s.GetEndStep() {
 			o.lasts = append(o.lasts, s.GetName())
 		}
 	}

@@ -25,8 +25,8 @@ var shortCall = callOptions{tryTimeout: tryTimeout}
 
 // Service returns the plain API for tools. Its calls go from server to server
 // as the client's do, and return errors of the catalogue; headers are neither
-// sent nor returned. WatchRun alone is one stream of one server: Run.Watch goes
-// on where that one breaks.
+// sent nor returned. WatchRun and ReadStream alone are one stream of one server each:
+// Run.Watch and Run.ReadStream go on where that one breaks.
 func (c *Client) Service() apiconnect.LimpetServiceClient { return service{c} }
 
 type service struct{ client *Client }
@@ -90,6 +90,14 @@ func (s service) GetRun(ctx context.Context, req *connect.Request[api.GetRunRequ
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.GetRun, req.Msg))
 }
 
+func (s service) ListAttempts(ctx context.Context, req *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListAttempts, req.Msg))
+}
+
+func (s service) CountRuns(ctx context.Context, req *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.CountRuns, req.Msg))
+}
+
 func (s service) ListRuns(ctx context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListRuns, req.Msg))
 }
@@ -108,6 +116,14 @@ func (c *Client) waitRun(ctx context.Context, req *api.WaitRunRequest) (*api.Wai
 
 func (s service) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error) {
 	return s.client.pick(nil).service.WatchRun(ctx, req)
+}
+
+func (s service) ReadLog(ctx context.Context, req *connect.Request[api.ReadLogRequest]) (*connect.ServerStreamForClient[api.ReadLogResponse], error) {
+	return s.client.pick(nil).service.ReadLog(ctx, req)
+}
+
+func (s service) ReadStream(ctx context.Context, req *connect.Request[api.ReadStreamRequest]) (*connect.ServerStreamForClient[api.ReadStreamResponse], error) {
+	return s.client.pick(nil).service.ReadStream(ctx, req)
 }
 
 func (s service) CancelRun(ctx context.Context, req *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
@@ -143,6 +159,10 @@ func (c *Client) replayRun(ctx context.Context, req *api.ReplayRunRequest) (*api
 	return call(ctx, c, shortCall, apiconnect.LimpetServiceClient.ReplayRun, req)
 }
 
+func (s service) AskRun(ctx context.Context, req *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error) {
+	return wrapped(s.client.askRun(ctx, req.Msg))
+}
+
 func (s service) SignalRun(ctx context.Context, req *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error) {
 	return wrapped(s.client.signalRun(ctx, req.Msg))
 }
@@ -172,6 +192,10 @@ func (c *Client) pushEvent(ctx context.Context, req *api.PushEventRequest) (*api
 		}
 	}
 	return res, err
+}
+
+func (s service) ListEvents(ctx context.Context, req *connect.Request[api.ListEventsRequest]) (*connect.Response[api.ListEventsResponse], error) {
+	return wrapped(s.client.ListEvents(ctx, req.Msg))
 }
 
 func (s service) ListWorkers(ctx context.Context, req *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
@@ -30,12 +31,38 @@ type Context interface {
 	WorkerLabels() map[string]string
 	// Binding tells what a sticky run needs to know about local state.
 	Binding() Binding
-	// Logger adds run, step and attempt to what it logs.
+	// Logger adds run, step and attempt to what it logs, and the trace if there is one. It
+	// logs where the worker does. Beside that the first 1,000 lines of an attempt, up to
+	// 256 KiB, of INFO and above, are kept with the run: `limpet run logs` shows them.
+	// They are sent twice a second; a worker that is lost takes the last ones with it.
 	Logger() *slog.Logger
 	// Metadata that the run was started with. The caller's to keep.
 	Metadata() map[string]string
 	// ParentRun is the id of the run that spawned this one; empty for none.
 	ParentRun() string
+	// Progress tells how far the step is: anything that encoding/json can encode, up to
+	// 64 KiB. The newest is shown by `limpet run get` and `run watch`, the dashboard and
+	// the API, and the next attempt of the step gets it by LastProgress. It is a sign of
+	// life: see StepConfig.Heartbeat.
+	//
+	// It does not wait, and may be called as often as one likes: in between only the
+	// newest counts. What was told last before the step returned, failed or panicked is
+	// kept in any case, and so is what the worker had sent, twice a second, if that is
+	// lost. It is recorded when it is told first, then once a second, later once in a
+	// sixtieth of the attempt's time, at least every 10 s.
+	//
+	// Errors: INVALID_ARGUMENT for what does not encode, PAYLOAD_TOO_LARGE, and the
+	// cause of the attempt's context once that has ended.
+	Progress(value any) error
+	// Stream is what the step writes under a name, piece by piece, such as the tokens of
+	// an answer: `limpet run stream`, Run.ReadStream and the API read it while it is
+	// written. See Stream.
+	Stream(name string) *Stream
+	// Extend lets the attempt take at least d from now on, beyond its ExecutionTimeout;
+	// waits do not count. It never gets less time by that; the context's deadline moves
+	// a moment later. Errors: INVALID_ARGUMENT unless d is from 1 ms to ten years, and
+	// the cause of the attempt's context once that has ended.
+	Extend(d time.Duration) error
 
 	// Only this package makes a Context: NewContext, or sdktest for unit tests.
 	sealed()
@@ -98,6 +125,9 @@ const (
 	ReasonStepGone StateReason = "step gone"
 	// ReasonStateLost: a step of the run found its local state gone.
 	ReasonStateLost StateReason = "state lost"
+	// ReasonIdle: the worker let the state go while the run waited: see
+	// WorkflowConfig.KeepFor.
+	ReasonIdle StateReason = "idle"
 	// ReasonReplayed: the run had ended and was replayed.
 	ReasonReplayed StateReason = "replayed"
 )
@@ -109,7 +139,7 @@ func FromContext(ctx context.Context) (Context, bool) {
 }
 
 func newStepContext(ctx context.Context, a *attempt.Attempt) *stepContext {
-	return &stepContext{Context: ctx, attempt: a, spawned: make(map[string]int), calls: make(map[string]*callsOfName)}
+	return &stepContext{Context: ctx, attempt: a, spawned: make(map[string]int), waited: make(map[string]int), calls: make(map[string]*callsOfName)}
 }
 
 // WithLogger sets the logger that Context.Logger of steps below ctx derives
@@ -134,6 +164,8 @@ type stepContext struct {
 	mu sync.Mutex
 	// spawned counts spawns without a key, by workflow.
 	spawned map[string]int
+	// waited counts waits without a key, by child.
+	waited map[string]int
 	// calls are those that were made, by name.
 	calls map[string]*callsOfName
 }
@@ -171,11 +203,20 @@ func (c *stepContext) Binding() Binding {
 }
 
 func (c *stepContext) Logger() *slog.Logger {
-	return c.baseLogger().With("run", c.RunID(), "step", c.Step(), "attempt", c.Attempt())
+	l := c.baseLogger().With("run", c.RunID(), "step", c.Step(), "attempt", c.Attempt())
+	if id := messages.TraceID(c.attempt.Dispatch.GetTraceparent()); id != "" {
+		l = l.With("trace", id)
+	}
+	if c.attempt.Calls == nil {
+		return l
+	}
+	return slog.New(&lineHandler{base: l.Handler(), calls: c.attempt.Calls})
 }
 
-func (c *stepContext) baseLogger() *slog.Logger {
-	if l, ok := c.Context.Value(loggerKey{}).(*slog.Logger); ok {
+func (c *stepContext) baseLogger() *slog.Logger { return loggerOf(c.Context) }
+
+func loggerOf(ctx context.Context) *slog.Logger {
+	if l, ok := ctx.Value(loggerKey{}).(*slog.Logger); ok {
 		return l
 	}
 	return slog.Default()
@@ -192,9 +233,22 @@ func (c *stepContext) spawnKey(workflow string) string {
 	return fmt.Sprintf("#%d:%s", n, workflow)
 }
 
+// waitKey names a wait for a child without a key by its number among those for that
+// child in this attempt. Children are waited for in any order.
+func (c *stepContext) waitKey(child string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.waited[child]
+	c.waited[child]++
+	return fmt.Sprintf("%s#%d", child, n)
+}
+
 // stepOf returns the step that a context belongs to; INVALID_ARGUMENT if none.
 func stepOf(ctx context.Context, what string) (*stepContext, error) {
 	c, ok := ctx.Value(contextKey{}).(*stepContext)
+	if q, asked := ctx.Value(queryContextKey{}).(*queryContext); asked {
+		return nil, messages.Errorf(messages.CodeInvalidArgument, "%s in query %q, which changes nothing and waits for nothing: it gets local state by Peek, the rest is for steps", what, q.Query())
+	}
 	if !ok {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "%s needs the context that a step function was given, or one derived from it", what)
 	}

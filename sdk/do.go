@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -28,7 +30,7 @@ type DoOptions struct {
 	Retries int
 	// Backoff is the longest pause before the first retry; it doubles with each
 	// one up to BackoffMax. Pauses are drawn between half of that and the whole.
-	// Default to 1 s and 60 s.
+	// They default to 1 s and 60 s.
 	Backoff    time.Duration
 	BackoffMax time.Duration
 }
@@ -65,7 +67,7 @@ type DoOptions struct {
 // BuildsState that runs again for its local state gets recorded results, too: build
 // the state outside of calls.
 //
-// Within the function neither Do nor Spawn may be used. Once the run is canceled,
+// Within the function no other call may be made, nor Spawn. Once the run is canceled,
 // Do still works with a context that goes on, such as context.WithoutCancel(ctx), to
 // clean up: for 10 s at most.
 //
@@ -90,15 +92,12 @@ func Do[Out any](ctx context.Context, name string, function func(ctx Context) (O
 	if err := opts.check(name, function == nil); err != nil {
 		return none, err
 	}
-	call := &messages.CallRecorded{Step: c.Step(), Attempt: int32(c.Attempt()), Kind: messages.CallKind_CALL_KIND_DO, Name: name}
-	ends, err := c.beginCall(call, opts.Key)
+	call, ends, err := c.begin(ctx, messages.CallKind_CALL_KIND_DO, name, opts.Key)
 	if err != nil {
 		return none, err
 	}
 	defer ends()
-	if ctx.Err() != nil {
-		return none, context.Cause(ctx)
-	}
+	defer c.attempt.Calls.Works()()
 	recorded, err := c.attempt.Calls.RecordedCall(ctx, call.Name, call.Key)
 	if err != nil {
 		return none, err
@@ -115,15 +114,23 @@ func Do[Out any](ctx context.Context, name string, function func(ctx Context) (O
 
 // check returns INVALID_ARGUMENT for options that make no sense.
 func (o *DoOptions) check(name string, noFunction bool) error {
-	switch {
+	switch err := checkCallKey(name, o.Key); {
 	case noFunction:
 		return messages.Errorf(messages.CodeInvalidArgument, "call %q: the function is nil", name)
-	case strings.HasPrefix(o.Key, "#"):
-		return messages.Errorf(messages.CodeInvalidArgument, "call %q: key %q must not begin with #", name, o.Key)
+	case err != nil:
+		return err
 	case o.Retries < 0:
 		return messages.Errorf(messages.CodeInvalidArgument, "call %q: Retries is %d, must be 0 or more", name, o.Retries)
 	case o.Backoff < 0 || o.BackoffMax < 0:
 		return messages.Errorf(messages.CodeInvalidArgument, "call %q: Backoff is %v and BackoffMax %v, must be 0 or more", name, o.Backoff, o.BackoffMax)
+	}
+	return nil
+}
+
+// checkCallKey returns INVALID_ARGUMENT for a key that a step may not give a call.
+func checkCallKey(name, key string) error {
+	if strings.HasPrefix(key, "#") {
+		return messages.Errorf(messages.CodeInvalidArgument, "call %q: key %q must not begin with #", name, key)
 	}
 	return nil
 }
@@ -147,8 +154,21 @@ type callsOfName struct {
 	keys     map[string]bool
 }
 
-// beginCall gives a call its key, and returns what ends it.
-func (c *stepContext) beginCall(call *messages.CallRecorded, key string) (ends func(), err error) {
+// begin returns a call that is under way until ends is called; none if ctx has ended.
+func (c *stepContext) begin(ctx context.Context, kind messages.CallKind, name, key string) (call *messages.CallRecorded, ends func(), err error) {
+	call = &messages.CallRecorded{Step: c.Step(), Attempt: int32(c.Attempt()), Kind: kind, Name: name}
+	if ends, err = c.takeKey(call, key); err != nil {
+		return nil, nil, err
+	}
+	if ctx.Err() != nil {
+		ends()
+		return nil, nil, context.Cause(ctx)
+	}
+	return call, ends, nil
+}
+
+// takeKey gives a call its key, and returns what ends it.
+func (c *stepContext) takeKey(call *messages.CallRecorded, key string) (ends func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	of := c.calls[call.Name]
@@ -185,10 +205,9 @@ func (c *stepContext) make(ctx context.Context, call *messages.CallRecorded, opt
 	if faults := unencodable(out); len(faults) > 0 {
 		return messages.Errorf(messages.CodeInvalidArgument, "call %q: result type %v: %w", call.Name, out, faults[0])
 	}
-	within := &callContext{stepContext: c, Context: ctx, name: call.Name}
 	pauses, began := opts.pauses(), time.Now()
 	for {
-		result, err := function(within)
+		result, err := c.try(ctx, call.Name, function)
 		call.Tries++
 		if err == nil {
 			if err := setResult(call, result); err != nil {
@@ -211,6 +230,16 @@ func (c *stepContext) make(ctx context.Context, call *messages.CallRecorded, opt
 	return c.attempt.Calls.RecordCall(ctx, call)
 }
 
+// try calls the function once. If the step has a span the call gets one below it.
+func (c *stepContext) try(ctx context.Context, name string, function func(Context) (any, error)) (any, error) {
+	if step := trace.SpanFromContext(ctx); step.IsRecording() {
+		var span trace.Span
+		ctx, span = step.TracerProvider().Tracer("limpet").Start(ctx, "do "+name)
+		defer span.End()
+	}
+	return function(&callContext{stepContext: c, Context: ctx, name: name})
+}
+
 // setResult encodes what a function returned. A result that cannot be recorded is
 // a mistake of the step, however often it is tried.
 func setResult(call *messages.CallRecorded, result any) error {
@@ -225,14 +254,22 @@ func setResult(call *messages.CallRecorded, result any) error {
 	return nil
 }
 
-// outcomeOf is what a record says to a call of a kind.
-func outcomeOf(recorded *messages.CallRecorded, kind messages.CallKind, into any) error {
+// failureOf is what a record says to a call of a kind, but for its result.
+func failureOf(recorded *messages.CallRecorded, kind messages.CallKind) error {
 	if recorded.Kind != kind {
 		return messages.Errorf(messages.CodeCallMismatch, "call %q %s of step %q is recorded as %s, by attempt %d, and is %s now",
 			recorded.Name, recorded.Key, recorded.Step, recorded.Kind.Words(), recorded.Attempt, kind.Words())
 	}
 	if f := recorded.GetFailure(); f != nil {
 		return NonRetryable(messages.FromFailure(f))
+	}
+	return nil
+}
+
+// outcomeOf is what a record says to a call of a kind.
+func outcomeOf(recorded *messages.CallRecorded, kind messages.CallKind, into any) error {
+	if err := failureOf(recorded, kind); err != nil {
+		return err
 	}
 	if err := decode(recorded.GetOutput(), into); err != nil {
 		return messages.Errorf(messages.CodeCallMismatch, "call %q %s of step %q was recorded by attempt %d with a result of %d bytes that is no %v: %w",

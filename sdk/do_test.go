@@ -269,7 +269,7 @@ func TestDoResultsThatCannotBeRecorded(t *testing.T) {
 		}
 		w := sdk.NewWorkflow[int]("w")
 		sdk.AddStep(w, "s", func(sdk.Context, int) (int, error) { return 0, err })
-		if f := failureOf(t, w, "s"); !f.Final || f.Code != code {
+		if f := failureOf(t, w, "s"); !f.Final || f.Code != code || strings.Contains(f.Message, code) {
 			t.Errorf("%+v", f)
 		}
 	}

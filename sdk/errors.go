@@ -25,6 +25,15 @@ var (
 	ErrWorkflowUnserved    = sentinel(messages.CodeWorkflowUnserved)
 	ErrUnknownRun          = sentinel(messages.CodeUnknownRun)
 	ErrUnknownStep         = sentinel(messages.CodeUnknownStep)
+	ErrUnknownQuery        = sentinel(messages.CodeUnknownQuery)
+	ErrNotBound            = sentinel(messages.CodeNotBound)
+	ErrWorkerAway          = sentinel(messages.CodeWorkerAway)
+	ErrStateNotThere       = sentinel(messages.CodeStateNotThere)
+	ErrQueryTimedOut       = sentinel(messages.CodeQueryTimedOut)
+	ErrQueryPanicked       = sentinel(messages.CodeQueryPanicked)
+	ErrQueryFailed         = sentinel(messages.CodeQueryFailed)
+	ErrUnknownStream       = sentinel(messages.CodeUnknownStream)
+	ErrStreamInUse         = sentinel(messages.CodeStreamInUse)
 	ErrUnknownWorker       = sentinel(messages.CodeUnknownWorker)
 	ErrWorkerEnding        = sentinel(messages.CodeWorkerEnding)
 	ErrInvalidArgument     = sentinel(messages.CodeInvalidArgument)
@@ -34,6 +43,7 @@ var (
 	ErrLimitExceeded       = sentinel(messages.CodeLimitExceeded)
 	ErrIdempotencyMismatch = sentinel(messages.CodeIdempotencyMismatch)
 	ErrRunFinished         = sentinel(messages.CodeRunFinished)
+	ErrRunEnding           = sentinel(messages.CodeRunEnding)
 	ErrRunNotFinished      = sentinel(messages.CodeRunNotFinished)
 	ErrRunSetAside         = sentinel(messages.CodeRunSetAside)
 	ErrWorkerIDTaken       = sentinel(messages.CodeWorkerIDTaken)
@@ -44,11 +54,13 @@ var (
 	ErrCallNeedsKey        = sentinel(messages.CodeCallNeedsKey)
 	ErrCallMismatch        = sentinel(messages.CodeCallMismatch)
 	ErrWaitTimeout         = sentinel(messages.CodeWaitTimeout)
+	ErrSuspended           = sentinel(messages.CodeSuspended)
 	ErrStaleAttempt        = sentinel(messages.CodeStaleAttempt)
 	ErrUser                = sentinel(messages.CodeUserError)
 	ErrStepPanicked        = sentinel(messages.CodeStepPanicked)
 	ErrScheduleTimeout     = sentinel(messages.CodeScheduleTimeout)
 	ErrExecutionTimeout    = sentinel(messages.CodeExecutionTimeout)
+	ErrHeartbeatTimeout    = sentinel(messages.CodeHeartbeatTimeout)
 	ErrWorkerLost          = sentinel(messages.CodeWorkerLost)
 	ErrStateNotBuilt       = sentinel(messages.CodeStateNotBuilt)
 	ErrCanceled            = sentinel(messages.CodeCanceled)
@@ -141,7 +153,7 @@ func readUserError(err error) *messages.Error {
 	if code != messages.CodeUserError {
 		// The stack of a Bind that panicked.
 		out.Stack = engine.Stack
-		if err == error(engine) {
+		if marked, ok := err.(*nonRetryable); err == error(engine) || ok && marked.err == error(engine) {
 			out.Message = engine.Message
 		}
 	}

@@ -25,6 +25,9 @@ const (
 	Evicted Why = "evicted"
 	// StateLost: a step that used the value returned ErrStateLost.
 	StateLost Why = "state-lost"
+	// Idle: all that the run had under way here is suspended: see
+	// WorkflowConfig.KeepFor.
+	Idle Why = "idle"
 )
 
 // LocalConfig describes local state: a value of T that a worker keeps in memory
@@ -142,6 +145,7 @@ func (l *Local[T]) Origin() any { return l.erased() }
 // Errors, each of which a step may return as it is:
 //   - STATE_NOT_BUILT: see LocalConfig.Bind;
 //   - LIMIT_EXCEEDED: the worker has no room for another shared value;
+//   - STATE_NOT_THERE: it is the workflow's end step, and its run has no value here;
 //   - STALE_ATTEMPT: the run is not bound here any more;
 //   - UNAVAILABLE: the worker stops;
 //   - INVALID_ARGUMENT: ctx is of no step, or of one whose workflow does not have

@@ -2,7 +2,7 @@ package sdk
 
 import (
 	"context"
-	"strings"
+	"reflect"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -22,8 +22,12 @@ type WaitOptions struct {
 }
 
 // Receive takes the oldest message of a name out of the run's mailbox, or waits for
-// one. Messages come by Run.Signal or `limpet run signal`. A run that goes on keeps
-// those that nobody asks for; one that ends counts them in its history.
+// one. Messages come by Run.Signal, SignalRun, `limpet run signal`, or with the start of
+// the run: see StartOptions.Signal and StartOrSignal. A run that goes on keeps
+// those that nobody asks for; one that ends counts them in its history, by their names.
+// To end with none left, take what is there AtOnce until that is ErrWaitTimeout: a message
+// that comes after it, before the end, is counted so, and one after the end is refused.
+// There is no end that waits for an empty mailbox: somebody could keep it full.
 //
 //	ok, err := sdk.Receive[Approval](ctx, "approval", &sdk.WaitOptions{Timeout: 48 * time.Hour})
 //	if errors.Is(err, sdk.ErrWaitTimeout) { … }
@@ -57,22 +61,30 @@ func Receive[T any](ctx context.Context, name string, options ...*WaitOptions) (
 	}
 	wait.Kind = messages.CallKind_CALL_KIND_RECEIVE
 	call, err := c.await(ctx, wait, opts.Key)
+	if err == nil {
+		err = failureOf(call, wait.Kind)
+	}
+	if err == nil {
+		err = messageIn(call, name, &message)
+	}
 	if err != nil {
 		return none, err
 	}
-	if call.Kind == wait.Kind && call.GetFailure() == nil {
-		if err := decode(call.GetOutput(), &message); err != nil {
-			return none, messages.Errorf(messages.CodeInvalidInput, "message %q of signal %q is no %T: %w", call.MessageId, name, message, err)
-		}
-		return message, nil
+	return message, nil
+}
+
+// messageIn decodes the message that a call has received.
+func messageIn(call *messages.CallRecorded, signal string, into any) error {
+	if err := decode(call.GetOutput(), into); err != nil {
+		return messages.Errorf(messages.CodeInvalidInput, "message %q of signal %q is no %v: %w", call.MessageId, signal, reflect.TypeOf(into).Elem(), err)
 	}
-	return none, outcomeOf(call, wait.Kind, &message)
+	return nil
 }
 
 // wait is what the options say, or INVALID_ARGUMENT or LIMIT_EXCEEDED.
 func (o *WaitOptions) wait(name string) (*messages.AwaitCall, error) {
-	if strings.HasPrefix(o.Key, "#") {
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "call %q: key %q must not begin with #", name, o.Key)
+	if err := checkCallKey(name, o.Key); err != nil {
+		return nil, err
 	}
 	w := &messages.AwaitCall{Name: name, TimeoutMs: millis(o.Timeout)}
 	switch {
@@ -90,15 +102,11 @@ func (o *WaitOptions) wait(name string) (*messages.AwaitCall, error) {
 
 // await returns how a wait came out, in this execution or an earlier one.
 func (c *stepContext) await(ctx context.Context, wait *messages.AwaitCall, key string) (*messages.CallRecorded, error) {
-	call := &messages.CallRecorded{Step: c.Step(), Attempt: int32(c.Attempt()), Kind: wait.Kind, Name: wait.Name}
-	ends, err := c.beginCall(call, key)
+	call, ends, err := c.begin(ctx, wait.Kind, wait.Name, key)
 	if err != nil {
 		return nil, err
 	}
 	defer ends()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
 	recorded, err := c.attempt.Calls.RecordedCall(ctx, call.Name, call.Key)
 	if recorded != nil || err != nil {
 		return recorded, err

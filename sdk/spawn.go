@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 
-	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -99,7 +99,7 @@ func (w *Workflow[In]) Spawn(ctx context.Context, in In, options ...*SpawnOption
 	if err != nil {
 		return nil, err
 	}
-	return &Child{id: id, workflow: w.erased(), calls: c.attempt.Calls}, nil
+	return &Child{id: id, workflow: w.erased(), step: c}, nil
 }
 
 // parentEnd is what the options say of the end of the parent.
@@ -113,11 +113,15 @@ func (o *SpawnOptions) parentEnd() (messages.ParentEnd, error) {
 	return messages.ParentEnd_PARENT_END_CANCEL, nil
 }
 
-// Child is a run that a step has spawned.
+// Child is a run that a step has spawned. It is safe for concurrent use.
 type Child struct {
 	id       string
 	workflow *workflow
-	calls    attempt.Calls
+	step     *stepContext
+
+	mu sync.Mutex
+	// end is how it ended; nil as long as the step does not know.
+	end *messages.ChildEnd
 }
 
 // ID returns the id of the child run.
@@ -127,13 +131,28 @@ func (c *Child) ID() string { return c.id }
 // *RunError. A step that waits gives its slot back meanwhile, and its execution
 // timeout stands still; it has the slot again before Wait returns.
 //
+// It is a call as Do makes them, by the name of "child", known by the child and the
+// number of the wait for it: once the child has ended that is on record, and a later
+// execution of the step gets it at once, whatever becomes of the child by a replay.
+// WaitOptions may give it a Timeout, and a Key; at most one may be given. See First and
+// All of several children. If ctx ends first, its cause is the error.
+//
+// Errors: *RunError; ErrWaitTimeout; ErrUnknownRun for a child that was deleted; those of
+// Do.
+//
 // Goroutines of a step may wait too, for several children at once. Then the step
 // keeps its slot as long as it works: while its function does anything but to be
 // blocked on a channel, a lock or a group, or while a goroutine of it computes. A
 // sleep of another goroutine, or its wait for a connection, is no work. All this is
 // found by looking at it: after 5 ms first, later every 250 ms, and more rarely in a
 // process with thousands of steps.
-func (c *Child) Wait(ctx context.Context) error { return wait(ctx, c) }
+func (c *Child) Wait(ctx context.Context, options ...*WaitOptions) error {
+	end, err := c.await(ctx, options)
+	if err != nil {
+		return err
+	}
+	return c.result(end, nil).err()
+}
 
 // Result waits like Wait and stores the output of the last step of the child's
 // workflow in the value that into points to. A workflow with several last
@@ -141,14 +160,66 @@ func (c *Child) Wait(ctx context.Context) error { return wait(ctx, c) }
 func (c *Child) Result(ctx context.Context, into any) error { return result(ctx, c, into) }
 
 func (c *Child) outcome(ctx context.Context) (*outcome, error) {
-	ended, outputs, err := c.calls.AwaitRun(ctx, c.id)
+	end, err := c.await(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
+	outputs, err := c.step.attempt.Calls.Outputs(ctx, end)
+	if err != nil {
+		return nil, err
+	}
+	return c.result(end, outputs), nil
+}
+
+func (c *Child) result(end *messages.ChildEnd, outputs map[string][]byte) *outcome {
 	return &outcome{
-		runID: c.id, workflow: c.workflow.name, status: ended.GetStatus(), failure: ended.GetFailure(),
+		runID: c.id, workflow: c.workflow.name, status: end.GetStatus(), failure: end.GetFailure(),
 		outputs: outputs, lasts: c.workflow.lasts(),
-	}, nil
+	}
+}
+
+// await returns how the child ended.
+func (c *Child) await(ctx context.Context, options []*WaitOptions) (*messages.ChildEnd, error) {
+	opts, err := onlyOptions(options)
+	if err != nil {
+		return nil, err
+	}
+	wait, err := opts.wait("child")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	end := c.end
+	c.mu.Unlock()
+	if end != nil {
+		return end, nil
+	}
+	if opts.Key == "" {
+		opts.Key = c.step.waitKey(c.id)
+	}
+	wait.Kind, wait.Branches = messages.CallKind_CALL_KIND_CHILD, []*messages.WaitBranch{c.asks()}
+	call, err := c.step.await(ctx, wait, opts.Key)
+	if err == nil {
+		err = failureOf(call, wait.Kind)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, err
+	}
+	c.ends(call.Child)
+	return call.Child, nil
+}
+
+func (c *Child) asks() *messages.WaitBranch {
+	return &messages.WaitBranch{Kind: messages.CallKind_CALL_KIND_CHILD, ChildRun: c.id}
+}
+
+func (c *Child) ends(end *messages.ChildEnd) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end = end
 }
 
 // encodeInput encodes the input of a run; INVALID_INPUT or PAYLOAD_TOO_LARGE.

@@ -37,6 +37,11 @@ type StepConfig struct {
 	// the step waits for children, and the context's deadline moves with it.
 	// Defaults to the workflow's, and that to 1 h; Never is allowed.
 	ExecutionTimeout time.Duration
+	// Heartbeat is how long an attempt may tell nothing by Context.Progress while it
+	// works; waits, in Receive and the like, do not count. Then its context ends, and it
+	// fails with ErrHeartbeatTimeout, whatever it returns after that; it is retried as
+	// after ExecutionTimeout. At least 1 s. Defaults to none.
+	Heartbeat time.Duration
 	// LostAttemptsMax is how often the step's worker may be lost under it until
 	// the step fails with ErrWorkerLost. Defaults to 5. A step that has lost
 	// half as many worker processes may be what ends them: a worker executes one
@@ -195,6 +200,8 @@ type step struct {
 	config   StepConfig
 	parents  []string
 	function attempt.Function
+	// onEnd are the outcomes of an end step; empty for any other.
+	onEnd []RunStatus
 }
 
 func (s *step) linkParents() {
@@ -214,10 +221,11 @@ func (s *step) linkParents() {
 
 func (s *step) definition() *messages.StepDefinition {
 	schedule, execution := s.config.ScheduleTimeout, s.config.ExecutionTimeout
-	if schedule == 0 {
+	inherits := len(s.onEnd) == 0
+	if schedule == 0 && inherits {
 		schedule = s.workflow.config.ScheduleTimeout
 	}
-	if execution == 0 {
+	if execution == 0 && inherits {
 		execution = s.workflow.config.ExecutionTimeout
 	}
 	return &messages.StepDefinition{
@@ -229,8 +237,10 @@ func (s *step) definition() *messages.StepDefinition {
 		ScheduleTimeoutMs:  millis(schedule),
 		ExecutionTimeoutMs: millis(execution),
 		LostAttemptsMax:    small(s.config.LostAttemptsMax),
+		HeartbeatMs:        millis(s.config.Heartbeat),
 		Labels:             labelRules(s.config.Labels),
 		BuildsState:        s.config.BuildsState,
 		NeedsState:         s.config.NeedsState,
+		OnEnd:              s.onEnd,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
@@ -18,6 +19,7 @@ import (
 // fakeCalls answers spawns by key and waits by id.
 type fakeCalls struct {
 	spawned []*messages.SpawnChild
+	lines   []*messages.LogLine
 	refuse  error
 	ended   *messages.RunEnded
 	outputs map[string][]byte
@@ -29,6 +31,7 @@ type fakeCalls struct {
 	// outcomes are how waits come out, and awaits those that there were.
 	outcomes []*messages.CallRecorded
 	awaits   []*messages.AwaitCall
+	sent     []*messages.SendSignal
 }
 
 func (e *fakeCalls) RecordedCall(_ context.Context, name, key string) (*messages.CallRecorded, error) {
@@ -37,6 +40,10 @@ func (e *fakeCalls) RecordedCall(_ context.Context, name, key string) (*messages
 
 func (e *fakeCalls) AwaitCall(_ context.Context, w *messages.AwaitCall) (*messages.CallRecorded, error) {
 	e.awaits = append(e.awaits, w)
+	if e.ended != nil && w.Kind == messages.CallKind_CALL_KIND_CHILD {
+		e.waited = append(e.waited, w.Branches[0].ChildRun)
+		return &messages.CallRecorded{Kind: w.Kind, Name: w.Name, Key: w.Key, Child: &messages.ChildEnd{ChildRun: w.Branches[0].ChildRun, Status: e.ended.Status, Failure: e.ended.Failure}}, nil
+	}
 	if len(e.outcomes) == 0 {
 		return nil, messages.Errorf(messages.CodeUnavailable, "nothing comes")
 	}
@@ -67,10 +74,46 @@ func (e *fakeCalls) SpawnChild(_ context.Context, s *messages.SpawnChild) (strin
 	return messages.RunIDForChild(s.RunId, s.Step, s.Key), nil
 }
 
-func (e *fakeCalls) AwaitRun(_ context.Context, id string) (*messages.RunEnded, map[string][]byte, error) {
-	e.waited = append(e.waited, id)
-	return e.ended, e.outputs, nil
+func (e *fakeCalls) AwaitAll(ctx context.Context, all *messages.AwaitCall) (record *messages.CallRecorded, calls []*messages.CallRecorded, err error) {
+	if record = e.records[all.Name+" "+all.Key]; record != nil {
+		return record, nil, nil
+	}
+	for _, part := range messages.PartsOf(all) {
+		call, err := e.AwaitCall(ctx, part)
+		if err != nil {
+			return nil, nil, err
+		}
+		calls = append(calls, call)
+	}
+	return &messages.CallRecorded{Kind: all.Kind, Name: all.Name, Key: all.Key}, calls, nil
 }
+
+func (e *fakeCalls) SendSignal(_ context.Context, s *messages.SendSignal) (*messages.CallRecorded, error) {
+	e.sent = append(e.sent, s)
+	if e.refuse != nil {
+		return nil, e.refuse
+	}
+	if s.Keyed != nil {
+		return &messages.CallRecorded{Kind: messages.CallKind_CALL_KIND_START, Name: s.Name, Key: s.Key, Outcome: &messages.CallRecorded_Output{Output: []byte(`"r7"`)}}, nil
+	}
+	return &messages.CallRecorded{Kind: messages.CallKind_CALL_KIND_SIGNAL, Name: s.Name, Key: s.Key}, nil
+}
+
+func (e *fakeCalls) Outputs(context.Context, *messages.ChildEnd) (map[string][]byte, error) {
+	return e.outputs, nil
+}
+
+func (e *fakeCalls) Progress([]byte) error { return nil }
+
+func (e *fakeCalls) WriteStream(context.Context, string, []byte) error { return nil }
+
+func (e *fakeCalls) FlushStream(context.Context, string) error { return nil }
+
+func (e *fakeCalls) Extend(time.Duration) error { return nil }
+
+func (e *fakeCalls) Log(line func() *messages.LogLine) { e.lines = append(e.lines, line()) }
+
+func (e *fakeCalls) Works() func() { return func() {} }
 
 func (e *fakeCalls) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
 	return e.locals[of.Name], nil
@@ -308,11 +351,19 @@ func TestFailedChild(t *testing.T) {
 	if _, err := right.Result(ctx, ref); !errors.Is(err, sdk.ErrScheduleTimeout) {
 		t.Errorf("the step that failed: %v", err)
 	}
-	e.ended = &messages.RunEnded{Status: sdk.Canceled}
+	// Once the step knows of an end it stays.
+	again := func(ended *messages.RunEnded) (ref *sdk.Child) {
+		e.ended = ended
+		if ref, err = child.Spawn(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	ref = again(&messages.RunEnded{Status: sdk.Canceled})
 	if err := ref.Wait(ctx); !errors.Is(err, sdk.ErrCanceled) {
 		t.Errorf("a canceled child: %v", err)
 	}
-	e.ended = &messages.RunEnded{Status: sdk.Succeeded}
+	ref = again(&messages.RunEnded{Status: sdk.Succeeded})
 	var out int
 	if err := ref.Result(ctx, &out); !errors.Is(err, sdk.ErrInvalidArgument) || !strings.Contains(err.Error(), "2 last steps (left, right)") {
 		t.Errorf("a workflow with two last steps: %v", err)

@@ -13,13 +13,13 @@ import (
 func TestWordsOfTheProtocol(t *testing.T) {
 	for _, why := range []sdk.StateReason{
 		sdk.ReasonFirst, sdk.ReasonChild, sdk.ReasonWorkerLost, sdk.ReasonWorkerLeft, sdk.ReasonWorkerRestarted, sdk.ReasonWorkerSuperseded,
-		sdk.ReasonWorkerDraining, sdk.ReasonWorkerBusy, sdk.ReasonStepGone, sdk.ReasonStateLost, sdk.ReasonReplayed,
+		sdk.ReasonWorkerDraining, sdk.ReasonWorkerBusy, sdk.ReasonStepGone, sdk.ReasonStateLost, sdk.ReasonIdle, sdk.ReasonReplayed,
 	} {
 		if messages.ReasonOf(string(why)) == messages.Reason_REASON_UNSPECIFIED {
 			t.Errorf("no reason has the words %q", why)
 		}
 	}
-	whys := []sdk.Why{"", sdk.RunEnded, sdk.Rebound, sdk.WorkerStopping, sdk.Evicted, sdk.StateLost}
+	whys := []sdk.Why{"", sdk.RunEnded, sdk.Rebound, sdk.WorkerStopping, sdk.Evicted, sdk.StateLost, sdk.Idle}
 	for n, name := range messages.ReleaseReason_name {
 		if words := messages.ReleaseReason(n).Words(); !slices.Contains(whys, sdk.Why(words)) {
 			t.Errorf("%s has the words %q, which the SDK does not have", name, words)

@@ -43,8 +43,13 @@ const (
 const (
 	// Never is a timeout or a patience that does not end.
 	Never time.Duration = -1
-	// AtOnce is a BusyPatience of none: a busy worker is left at once.
+	// AtOnce is a BusyPatience of none: a busy worker is left at once. As the Timeout of
+	// a wait it takes what is there, or ends with ErrWaitTimeout.
 	AtOnce time.Duration = -2
+	// AsLongAsItWaits and NotAtAll are values of KeepFor: a step that waits is never
+	// suspended, or as soon as it does nothing but wait.
+	AsLongAsItWaits time.Duration = -1
+	NotAtAll        time.Duration = -2
 )
 
 // AnyJSON is an InputSchema that accepts whatever is JSON.
@@ -62,6 +67,33 @@ type WorkflowConfig struct {
 	// before it moves. Defaults to 30 s; Never and AtOnce are allowed. Hard and
 	// None do not use it.
 	BusyPatience time.Duration
+	// KeepFor is how long a step that does nothing but wait, in Receive and the like,
+	// stays on its worker as it is, without a slot. Then it is suspended:
+	//
+	//   - Its context ends with ErrSuspended, and so does every call that it still
+	//     makes; nothing of that is recorded, and what the function returns is
+	//     dropped. Deferred functions run, each time that this happens. Goroutines of
+	//     the step that wait return side by side, as they began: what they share is
+	//     theirs to guard. The next attempt begins when the function has returned, or
+	//     5 s later if it does not.
+	//   - If no step of the run is left on the worker, the run's local state there is
+	//     handed off, if it has Handoff, and released, as Idle.
+	//   - The wait goes on, with the time when it is over. Then the step runs again
+	//     from its beginning, on the bound worker, if that is there: what is recorded
+	//     returns at once. That is not charged to Retries.
+	//
+	// A step with a Do under way, or with goroutines that compute, is not suspended.
+	// A worker that drains, is lost or restarts does the same to a step that waits, at
+	// once.
+	//
+	// If the run is canceled meanwhile the step runs once more where it was, and its wait
+	// ends with ErrCanceled, as that of a step which is kept: it can clean up. Like the
+	// latter it has 10 s. If its worker is not there, or local state would have to be
+	// built by another step first, it ends without: what must be cleaned up in any case
+	// is for OnEnd.
+	//
+	// Defaults to 10 min; AsLongAsItWaits and NotAtAll are allowed.
+	KeepFor time.Duration
 	// Labels apply to every step.
 	Labels []Label
 	// Priority of runs that are started without one. Defaults to Normal.
@@ -100,11 +132,14 @@ type AnyWorkflow interface {
 	Definition() (*messages.WorkflowDefinition, error)
 	functions() map[string]attempt.Function
 	locals() []*attempt.Local
+	queries() map[string]attempt.Query
 }
 
 func init() {
 	parts.Functions = func(w any) map[string]attempt.Function { return w.(AnyWorkflow).functions() }
 	parts.Locals = func(w any) []*attempt.Local { return w.(AnyWorkflow).locals() }
+	parts.Queries = func(w any) map[string]attempt.Query { return w.(AnyWorkflow).queries() }
+	parts.NewQueryContext = func(ctx context.Context, q *attempt.Question) context.Context { return &queryContext{ctx, q} }
 	parts.NewContext = func(ctx context.Context, a *attempt.Attempt) context.Context { return newStepContext(ctx, a) }
 }
 
@@ -150,6 +185,16 @@ func (w *Workflow[In]) functions() map[string]attempt.Function {
 
 func (w *Workflow[In]) locals() []*attempt.Local { return slices.Clone(w.erased().locals) }
 
+func (w *Workflow[In]) queries() map[string]attempt.Query {
+	functions := make(map[string]attempt.Query, len(w.erased().queries))
+	for name, q := range w.erased().queries {
+		if q.function != nil {
+			functions[name] = q.function
+		}
+	}
+	return functions
+}
+
 // erased returns the definition without its type; for a workflow that
 // NewWorkflow did not make, one that does not validate.
 func (w *Workflow[In]) erased() *workflow {
@@ -166,6 +211,8 @@ type workflow struct {
 	input  reflect.Type
 	steps  []*step
 	locals []*attempt.Local
+	// queries by name; they are no part of the definition.
+	queries map[string]*query
 	// faults that only the Go values show.
 	faults []error
 }
@@ -180,6 +227,7 @@ func (w *workflow) definition() (*messages.WorkflowDefinition, error) {
 		Sticky:         w.config.Sticky,
 		OnEvents:       w.config.OnEvents,
 		BusyPatienceMs: millis(w.config.BusyPatience),
+		KeepForMs:      millis(w.config.KeepFor),
 		Labels:         labelRules(w.config.Labels),
 		Priority:       int32(w.config.Priority),
 		Pool:           w.config.Pool,

@@ -19,7 +19,7 @@ func noop[In any](sdk.Context, In) (nothing, error) { return nothing{}, nil }
 
 func TestDefinitionCarriesTheConfig(t *testing.T) {
 	w := sdk.NewWorkflow[string]("index", sdk.WorkflowConfig{
-		Sticky: sdk.Hard, OnEvents: []string{"corpus:*"}, BusyPatience: sdk.AtOnce, Priority: sdk.High, Pool: "gpu",
+		Sticky: sdk.Hard, OnEvents: []string{"corpus:*"}, BusyPatience: sdk.AtOnce, KeepFor: sdk.NotAtAll, Priority: sdk.High, Pool: "gpu",
 		Labels:          []sdk.Label{sdk.Require("gpu").Equal("a100")},
 		ScheduleTimeout: sdk.Never, ExecutionTimeout: 90 * time.Second,
 	})
@@ -33,7 +33,7 @@ func TestDefinitionCarriesTheConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Name != "index" || d.Sticky != sdk.Hard || d.OnEvents[0] != "corpus:*" || d.BusyPatienceMs != messages.BusyPatienceAtOnceMs ||
+	if d.Name != "index" || d.Sticky != sdk.Hard || d.OnEvents[0] != "corpus:*" || d.BusyPatienceMs != messages.BusyPatienceAtOnceMs || d.KeepForMs != messages.KeepNotAtAllMs ||
 		d.Priority != 1 || d.Pool != "gpu" || d.InputSchema != `{"type":"string"}` || d.Labels[0].Key != "gpu" || !d.Labels[0].Required {
 		t.Errorf("workflow: %v", d)
 	}
@@ -65,7 +65,7 @@ func TestValidateReportsEveryMistakeAtOnce(t *testing.T) {
 	other := sdk.NewWorkflow[bad]("other")
 	foreign := sdk.AddStep(other, "foreign", noop[bad])
 
-	w := sdk.NewWorkflow[bad]("no spaces", sdk.WorkflowConfig{BusyPatience: -time.Second}, sdk.WorkflowConfig{})
+	w := sdk.NewWorkflow[bad]("no spaces", sdk.WorkflowConfig{BusyPatience: -time.Second, KeepFor: -time.Second}, sdk.WorkflowConfig{})
 	sdk.AddStep[bad, nothing](w, "a", nil)
 	sdk.AddStep(w, "a", func(sdk.Context, bad) (func(), error) { return nil, nil })
 	var none *sdk.Step[bad, nothing]
@@ -78,7 +78,7 @@ func TestValidateReportsEveryMistakeAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`workflow name "no spaces"`, "busy patience -1000 ms", "2 configs are given", "it.C is a chan int, which JSON cannot hold",
+		`workflow name "no spaces"`, "keep for -1000 ms", "busy patience -1000 ms", "2 configs are given", "it.C is a chan int, which JSON cannot hold",
 		`step "a": the function is nil`, `step "a": declared more than once`, `step "a": output type func(): it is a func()`,
 		`step "b": parent "foreign" is a step of workflow "other"`, `step "b": a parent is nil`, `step "b": retries is -1`,
 		`step "b": schedule timeout ms is -2`, `step "b": 2 configs are given`, `step "b": label key is empty`, "weight 0",

@@ -20,16 +20,17 @@ type Activation struct {
 	Address any
 
 	facts Facts
-	cfg   run.Config
+	cfg   *run.Config
 
 	// fresh is the definition of a run that is about to be started; read is what
 	// the host has read of the run already. Without both it is loaded.
 	fresh *messages.WorkflowDefinition
 	read  *Loaded
 	// inTurn: it is activated because it is its turn. line is the one that it
-	// counts in, and the host's alone.
+	// counts in, with a weight; both are the host's alone.
 	inTurn bool
 	line   *line
+	weight int
 
 	m   *run.Machine
 	def *messages.WorkflowDefinition
@@ -52,9 +53,9 @@ type Activation struct {
 	// mark is when the activation was last shown to be the newest, appendMark
 	// when the append in flight began.
 	mark, appendMark uint64
-	// unproven are those who get an answer once the activation is shown to be the
+	// unproven are the answers that are given once the activation is shown to be the
 	// newest; asked counts them from the first on.
-	unproven []any
+	unproven []run.Reply
 	asked    uint64
 
 	out []Action
@@ -80,6 +81,14 @@ func (a *Activation) WaitingFor() string {
 	return a.m.WaitingFor()
 }
 
+// Rest is that of the run; busy while it is loaded or leaves.
+func (a *Activation) Rest() run.Rest {
+	if a.m == nil || a.leaving {
+		return run.Rest{Busy: "it is loaded, or given to another server"}
+	}
+	return a.m.Rest()
+}
+
 // Watched are the workers of which the activation wants news. Who ends it
 // unwatches them.
 func (a *Activation) Watched() []string { return a.watched }
@@ -89,7 +98,7 @@ func (a *Activation) Begin(now time.Time) []Action {
 	switch {
 	case a.fresh != nil:
 		a.def = a.fresh
-		a.m = run.New(a.RunID, a.def, a.cfg)
+		a.m = run.New(a.RunID, a.def, *a.cfg)
 	case a.read != nil:
 		read := a.read
 		a.read = nil
@@ -142,7 +151,7 @@ func (a *Activation) restore(msg *Loaded, now time.Time) {
 	err := msg.Err
 	if err == nil {
 		a.def = msg.Def
-		a.m, err = run.Restore(a.RunID, msg.Def, msg.Record.Entries, a.cfg)
+		a.m, err = run.Restore(a.RunID, msg.Def, msg.Record.Entries, *a.cfg)
 	}
 	early := a.early.Take()
 	if err != nil {
@@ -190,7 +199,7 @@ func (a *Activation) route(e envelope, now time.Time) {
 	case *messages.PlaceWaiting:
 		a.handle(run.PlaceWaiting{Message: msg}, now)
 	case *messages.CancelRun:
-		a.handle(run.Cancel{Reason: msg.Reason, Token: commander{e.sender}}, now)
+		a.handle(run.Cancel{Reason: msg.Reason, WithoutEndStep: msg.WithoutEndStep, Token: commander{e.sender}}, now)
 	case *messages.ReplayRun:
 		a.handle(run.Replay{Steps: msg.Steps, RequestID: msg.RequestId, Token: commander{e.sender}}, now)
 	case *messages.SpawnChild:
@@ -199,17 +208,34 @@ func (a *Activation) route(e envelope, now time.Time) {
 		a.handle(a.spawn(msg), now)
 	case *messages.SignalRun:
 		a.handle(run.Signal{Message: msg, Token: commander{e.sender}}, now)
-	case *messages.AwaitCall:
-		a.handle(run.AwaitCall{Message: msg, Token: finder{e.sender}}, now)
-	case *messages.RecordCall:
-		a.handle(run.RecordCall{Message: msg, Token: recorder{e.sender}}, now)
-	case *messages.RecordedCalls:
-		a.handle(run.FindCall{Message: msg, Token: finder{e.sender}}, now)
+	case *messages.ChildEnded:
+		a.handle(run.ChildEnded{ChildRun: msg.ChildRun, Token: commander{e.sender}}, now)
+	case *messages.DeliverEvent:
+		a.handle(run.EventCame{Message: msg, Token: commander{e.sender}}, now)
 	case proto.Message:
-		a.handle(run.FromWorker{Message: msg}, now)
+		a.handle(ofStep(msg, e.sender), now)
 	default:
 		a.ofHost(e, now)
 	}
+}
+
+// ofStep is what a worker says of an attempt, or a step of its calls.
+func ofStep(message proto.Message, sender any) run.Input {
+	switch msg := message.(type) {
+	case *messages.AwaitCall:
+		return run.AwaitCall{Message: msg, Token: finder{sender}}
+	case *messages.SendSignal:
+		return run.SendSignal{Message: msg, Token: finder{sender}}
+	case *messages.OpenStream:
+		return run.OpenStream{Message: msg, Token: opener{sender}}
+	case *messages.RecordCall:
+		return run.RecordCall{Message: msg, Token: recorder{sender}}
+	case *messages.RecordedCalls:
+		return run.FindCall{Message: msg, Token: finder{sender}}
+	case *messages.FindRun:
+		return run.Where{Token: locator{sender}}
+	}
+	return run.FromWorker{Message: message}
 }
 
 // ofHost handles what the host asks of the activation.
@@ -240,7 +266,7 @@ func (a *Activation) ofHost(e envelope, now time.Time) {
 // answer the machine asks again.
 func (a *Activation) childAnswered(msg ChildAnswered, now time.Time) {
 	switch messages.CodeOf(msg.Err) {
-	case "", messages.CodeRunFinished, messages.CodeRunSetAside:
+	case "", messages.CodeRunFinished, messages.CodeRunEnding, messages.CodeRunSetAside:
 		a.handle(run.ChildCanceled{ChildRun: msg.Of.RunID}, now)
 	case messages.CodeUnknownRun:
 		if !msg.Started {
@@ -268,21 +294,24 @@ func (a *Activation) compare() Compare {
 	return Compare{After: after, mark: a.facts.LeaseMark(), asked: a.asked}
 }
 
-// prove compares before it answers that there is no news.
-func (a *Activation) prove(sender any) Action {
-	if sender == nil {
-		return nil
-	}
-	a.unproven = append(a.unproven, sender)
+// prove compares before it gives an answer that no entry shows.
+func (a *Activation) prove(answer run.Reply) Action {
+	answer.Unproven = false
+	a.unproven = append(a.unproven, answer)
 	a.asked++
 	return a.compare()
 }
 
-// proven answers those that had asked by then: there is no news, or they are to ask
-// again.
+// proven answers those that had asked by then; with an error they are to ask again.
 func (a *Activation) proven(asked uint64, err error) {
 	for first := a.asked - uint64(len(a.unproven)); first < asked; first++ {
-		a.respond(a.unproven[0], &messages.RecordedCallsReply{Error: messages.ToFailure(err)})
+		answer := a.unproven[0]
+		if err != nil {
+			answer.Err = err
+		}
+		if action := a.reply(answer); action != nil {
+			a.act(action)
+		}
 		a.unproven = a.unproven[1:]
 	}
 }

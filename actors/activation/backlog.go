@@ -22,11 +22,14 @@ func (a *Activation) waiting() int {
 
 // turnedAway refuses a message for which there is no room.
 func (a *Activation) turnedAway(e envelope) bool {
+	if a.retired || a.m != nil && !a.leaving && !a.m.Appending() {
+		return false
+	}
 	size := run.BytesOf(e.message)
 	if spawn, ok := e.message.(*SpawnResolved); ok {
 		size = run.BytesOf(spawn.Message)
 	}
-	if size == 0 || a.retired || a.m != nil && !a.leaving && !a.m.Appending() {
+	if size == 0 {
 		return false
 	}
 	most, what := messages.RunQueueBytesMax, "RunQueueBytesMax"

@@ -17,7 +17,7 @@ func blocked(t *testing.T, facts *script, runID string) *Activation {
 	for i := range 60 {
 		def.Steps = append(def.Steps, &messages.StepDefinition{Name: fmt.Sprint("s", i)})
 	}
-	a := &Activation{RunID: runID, facts: facts, fresh: def}
+	a := &Activation{RunID: runID, facts: facts, cfg: &run.Config{}, fresh: def}
 	a.Begin(epoch)
 	a.Receive(run.Start{Started: &messages.RunStarted{Workflow: "wf", Input: []byte("1")}}, nil, epoch)
 	a.Receive(run.TimerDue{}, nil, epoch.Add(time.Second))

@@ -70,7 +70,7 @@ func releasedByState(s *run.State, worker *messages.WorkerRef, epoch uint64) mes
 		return 0
 	case s.Ended():
 		return messages.ReleaseReason_RELEASE_REASON_RUN_ENDED
-	case !same, b.Lost && s.Def.Sticky != messages.Sticky_STICKY_HARD:
+	case !same, b.Epoch > epoch, b.Lost && s.Def.Sticky != messages.Sticky_STICKY_HARD:
 		return messages.ReleaseReason_RELEASE_REASON_REBOUND
 	}
 	return 0

@@ -74,13 +74,13 @@ func (h *Host) checkLines() error {
 	asking := map[*line]int{}
 	for _, a := range h.active.All() {
 		if a.line != nil {
-			asking[a.line]++
+			asking[a.line] += a.weight
 		}
 	}
 	total := 0
 	for _, l := range h.lines {
 		if l.asking != asking[l] {
-			return fmt.Errorf("H8: line %x counts %d runs that ask, and has %d", l.name, l.asking, asking[l])
+			return fmt.Errorf("H8: line %x counts %d of runs that ask, and has %d", l.name, l.asking, asking[l])
 		}
 		if l.asking == 0 && !l.parked && !l.reading {
 			return fmt.Errorf("H8: line %x is kept for nothing", l.name)
@@ -89,7 +89,7 @@ func (h *Host) checkLines() error {
 		delete(asking, l)
 	}
 	if len(asking) > 0 || total != h.asking || total > 2*h.cfg.LineMax+len(h.lines)*h.cfg.LineLeast {
-		return fmt.Errorf("H8: %d runs ask, %d are counted, with %d lines; %d in lines that nobody has", total, h.asking, len(h.lines), len(asking))
+		return fmt.Errorf("H8: runs of weight %d ask, %d is counted, with %d lines; %d in lines that nobody has", total, h.asking, len(h.lines), len(asking))
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ type (
 	spawner   struct{ sender any }
 	recorder  struct{ sender any }
 	finder    struct{ sender any }
+	locator   struct{ sender any }
+	opener    struct{ sender any }
 )
 
 // handle gives an input to the machine. The machine's own slice carries the
@@ -71,19 +73,27 @@ func (a *Activation) effect(action Action) Action {
 
 // reply is what goes to who asked for something.
 func (a *Activation) reply(act run.Reply) Action {
+	if act.Unproven {
+		return a.prove(act)
+	}
 	failure := messages.ToFailure(act.Err)
 	switch to := act.Token.(type) {
 	case commander:
-		return answer(to.sender, &messages.CommandReply{Error: failure})
+		return answer(to.sender, &messages.CommandReply{Error: failure, Decided: act.Decided})
 	case spawner:
 		return answer(to.sender, &messages.SpawnChildReply{ChildRun: act.ChildRun, Error: failure})
 	case recorder:
 		return answer(to.sender, &messages.RecordCallReply{Error: failure})
 	case finder:
-		if act.Unproven {
-			return a.prove(to.sender)
-		}
 		return answer(to.sender, &messages.RecordedCallsReply{Error: failure})
+	case opener:
+		return answer(to.sender, &messages.OpenStreamReply{Section: act.Section, Error: failure})
+	case locator:
+		found := act.Found
+		if found == nil {
+			found = &messages.FoundRun{Error: failure}
+		}
+		return answer(to.sender, found)
 	}
 	return act
 }

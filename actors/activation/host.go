@@ -24,7 +24,8 @@ type HostConfig struct {
 	// that of the only server, which loses nothing in races with others.
 	SweepTurn, SweepTurnAlone time.Duration
 	// LineMax bounds the runs that ask placement at one time, shared by the lines
-	// that there are; each may have LineLeast.
+	// that there are; each may have LineLeast. A run of a large input counts as
+	// several: one more for each LineBytes of it.
 	LineMax, LineLeast int
 }
 
@@ -33,8 +34,9 @@ const (
 	PageSize       = 500
 	SweepTurn      = 20 * time.Second
 	SweepTurnAlone = 2 * time.Minute
-	LineMax        = 1000
+	LineMax        = 5000
 	LineLeast      = 32
+	LineBytes      = 16 << 10
 )
 
 // Host is the activations of a server and what the server does with the shards
@@ -103,7 +105,7 @@ func NewHost(cfg HostConfig) *Host {
 	cfg.SweepTurnAlone = cmp.Or(cfg.SweepTurnAlone, SweepTurnAlone)
 	cfg.LineMax = cmp.Or(cfg.LineMax, LineMax)
 	cfg.LineLeast = cmp.Or(cfg.LineLeast, LineLeast)
-	cfg.Run.InfoOf = cfg.Facts.InfoOf
+	cfg.Run.InfoOf, cfg.Run.ToEngine = cfg.Facts.InfoOf, cfg.Facts.ToEngine
 	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{},
 		lines: map[int64]*line{}, parking: map[string]*parking{}}
 }
@@ -219,6 +221,8 @@ func (h *Host) reading(in Input, now time.Time) bool {
 		in.job.read(h, now)
 	case searchDue:
 		h.dueSearch(in, now)
+	case Moved:
+		h.moved(now)
 	default:
 		return false
 	}
@@ -292,7 +296,7 @@ func (h *Host) activateOwned(a *Activation) bool {
 
 func (h *Host) spawn(a *Activation) *Activation {
 	h.serial++
-	a.Serial, a.facts, a.cfg = h.serial, h.facts, h.cfg.Run
+	a.Serial, a.facts, a.cfg = h.serial, h.facts, &h.cfg.Run
 	h.active.Set(a.RunID, a)
 	h.act(Spawn{Activation: a})
 	return a
@@ -312,6 +316,7 @@ func (h *Host) again(in Again) {
 	wait := againAfter
 	if messages.CodeOf(in.Err) == messages.CodeJournalConflict {
 		wait = againBehind
+		h.act(Stir{})
 	}
 	wait = min(wait<<min(in.Failures, 10), againMost)
 	h.act(LoadsAgain{RunID: in.RunID, In: wait, Err: in.Err})

@@ -30,6 +30,8 @@ type (
 	// Absent: there was a time without any server which this one was not there
 	// before, or has slept through.
 	Absent struct{}
+	// Moved: the server's clock was moved on, or has caught up with what it missed.
+	Moved struct{}
 	// News: a worker came up or went, and all runs in memory that watch
 	// it were told. A run whose dormancy is stored after the reading that this
 	// causes heard of the worker before, and does not leave memory.
@@ -174,6 +176,7 @@ func (reload) input()         {}
 func (goOn) input()           {}
 func (beginAnew) input()      {}
 func (searchDue) input()      {}
+func (Moved) input()          {}
 func (turn) input()           {}
 func (offerAgain) input()     {}
 func (giveUp) input()         {}

@@ -18,8 +18,9 @@ import (
 // line is the runs of this server that wait for the same.
 type line struct {
 	name int64
-	// asking counts the activations that ask.
-	asking int
+	// asking is the weight of the activations that ask, heavy that of the one which
+	// joined them last.
+	asking, heavy int
 	// parked: the journal may have runs of it after the place, which are not in
 	// memory.
 	parked bool
@@ -61,7 +62,10 @@ func (h *Host) lineOfStart(s *Starting) *line {
 	return h.lineNamed(name)
 }
 
-// window is how many runs of a line may ask.
+// weight is how many runs one with so many bytes counts for.
+func weight(bytes int) int { return 1 + bytes/LineBytes }
+
+// window is the weight of the runs of a line that may ask.
 func (h *Host) window() int {
 	return max(h.cfg.LineLeast, h.cfg.LineMax/max(1, len(h.lines)))
 }
@@ -77,19 +81,20 @@ func (h *Host) full(l *line) bool {
 	return l.asking >= window || h.asking >= h.cfg.LineMax && l.asking >= h.cfg.LineLeast
 }
 
-// join counts an activation in a line.
-func (h *Host) join(a *Activation, l *line) {
-	a.line = l
-	l.asking++
-	h.asking++
+// join counts an activation in a line, by the bytes that it keeps in memory.
+func (h *Host) join(a *Activation, l *line, bytes int) {
+	a.line, a.weight = l, weight(bytes)
+	l.heavy = a.weight
+	l.asking += a.weight
+	h.asking += a.weight
 }
 
 // leaveLine says that an activation does not ask any more.
 func (h *Host) leaveLine(a *Activation) {
 	if l := a.line; l != nil {
 		a.line = nil
-		l.asking--
-		h.asking--
+		l.asking -= a.weight
+		h.asking -= a.weight
 		h.fill(l)
 	}
 }
@@ -123,14 +128,14 @@ func (h *Host) lined(in Lined) {
 		h.tell(a, run.Park{}, nil)
 		return
 	}
-	h.join(a, l)
+	h.join(a, l, in.Bytes)
 }
 
 // startParked starts a run in the journal alone.
 func (h *Host) startParked(s *Starting, now time.Time) {
 	p := &parking{starting: s}
 	var entry *messages.Entry
-	p.state, entry = run.StartParked(s.Message.RunId, s.Def, s.Message.Start, h.cfg.Run, now)
+	p.state, entry = run.StartParked(s.Message.RunId, s.Def, s.Message.Start, now)
 	h.parking[s.Message.RunId] = p
 	h.act(AppendParked{State: p.state, Entry: entry, of: p})
 }
@@ -205,21 +210,25 @@ func (h *Host) fill(l *line) {
 
 func (l *line) read(h *Host, _ time.Time) {
 	h.ask(Read{Query: ReadInLine, Shards: h.ownedShards(), Line: l.name, Place: l.place,
-		Limit: max(1, min(h.cfg.PageSize, h.window()-l.asking))}, l)
+		Limit: max(1, min(h.cfg.PageSize, (h.window()-l.asking)/max(1, l.heavy)))}, l)
 }
 
 // record admits a run whose turn it is.
 func (l *line) record(h *Host, in Record) {
 	row := &in.Loaded.Record.Row
+	bytes := 0
+	for _, entry := range in.Loaded.Record.Entries {
+		bytes += len(entry)
+	}
 	l.place = row.Place()
 	a := h.active.Get(row.RunID)
 	switch {
 	case h.lines[l.name] != l || !h.owned[h.cfg.ShardOf(row.RunID)]:
 	case a == nil:
-		h.join(h.spawn(&Activation{RunID: row.RunID, read: &in.Loaded, mark: in.Of.mark, inTurn: true}), l)
+		h.join(h.spawn(&Activation{RunID: row.RunID, read: &in.Loaded, mark: in.Of.mark, inTurn: true}), l, bytes)
 	case a.line == nil:
 		h.tell(a, run.Admit{}, nil)
-		h.join(a, l)
+		h.join(a, l, bytes)
 	}
 }
 

@@ -1,6 +1,8 @@
 package activation
 
 import (
+	"time"
+
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
@@ -26,6 +28,8 @@ type Facts interface {
 	UpWorkers() []string
 	// Absences are the times without any server, as far as they are known.
 	Absences() []run.Absence
+	// ToEngine is when the wall clock shows a time, in the server's time.
+	ToEngine(wall time.Time) time.Time
 	// Backlog counts the appends and mailboxes that wait.
 	Backlog() int
 	// Waits changes the number of bytes that all activations keep until they can

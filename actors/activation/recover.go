@@ -40,7 +40,7 @@ func (h *Host) readAgain(in Page, j job) {
 func (h *Host) takeUp(in Record) {
 	id := in.Loaded.Record.Row.RunID
 	if a := h.active.Get(id); a != nil {
-		h.tell(a, StoredUpTo{uint64(len(in.Loaded.Record.Entries))}, nil)
+		h.tell(a, StoredUpTo{in.Loaded.Record.Last()}, nil)
 		return
 	}
 	h.activateOwned(&Activation{RunID: id, read: &in.Loaded, mark: in.Of.mark})
@@ -104,6 +104,8 @@ func (t *taking) page(h *Host, in Page, now time.Time) {
 	default:
 		if t.of.parts--; t.of.parts == 0 {
 			h.taking--
+			// What their former owner stored meanwhile was told to nobody here.
+			h.act(Stir{})
 			h.serveClaims(now)
 			t.of.read(h, now)
 			(&lineSearch{shards: t.of.shards}).read(h, now)

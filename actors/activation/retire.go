@@ -56,7 +56,11 @@ func (a *Activation) retire() {
 func (a *Activation) pass(e envelope) {
 	owned := a.facts.Owns(a.RunID)
 	switch msg := e.message.(type) {
-	case run.TimerDue, run.Appended, *messages.Placed, *messages.PlaceWaiting, run.PlacementReset, run.Park, run.Admit, Drop, StoredUpTo, CompareStored, Compared, *Bound:
+	case run.TimerDue, run.Appended, run.ChildAsked, run.ParentTold, run.EventsSought, run.SignalSent, *messages.Placed, *messages.PlaceWaiting, run.PlacementReset, run.Park, run.Admit, Drop, StoredUpTo, CompareStored, Compared, *Bound:
+		return
+	case *messages.FindRun:
+		// It brings no run into memory: what is stored answers it.
+		a.refuse(e, messages.Errorf(messages.CodeUnavailable, "run %s is leaving memory", a.RunID))
 		return
 	case *run.WorkerChanged:
 		// It may be what the run, dormant since a moment ago, waits for. The
@@ -86,18 +90,22 @@ func (a *Activation) refuse(e envelope, err error) {
 	switch msg := e.message.(type) {
 	case run.Start:
 		a.act(run.Reply{Token: msg.Token, Err: err})
-	case *messages.CancelRun, *messages.ReplayRun, *messages.SignalRun:
+	case *messages.CancelRun, *messages.ReplayRun, *messages.SignalRun, *messages.ChildEnded, *messages.DeliverEvent:
 		a.respond(e.sender, &messages.CommandReply{Error: messages.ToFailure(err)})
 	case *messages.SpawnChild:
 		a.respond(e.sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
 	case *messages.RecordCall:
 		a.respond(e.sender, &messages.RecordCallReply{Error: messages.ToFailure(err)})
-	case *messages.RecordedCalls, *messages.AwaitCall:
+	case *messages.RecordedCalls, *messages.AwaitCall, *messages.SendSignal:
 		a.respond(e.sender, &messages.RecordedCallsReply{Error: messages.ToFailure(err)})
+	case *messages.OpenStream:
+		a.respond(e.sender, &messages.OpenStreamReply{Error: messages.ToFailure(err)})
 	case *SpawnResolved:
 		a.respond(msg.Sender, &messages.SpawnChildReply{Error: messages.ToFailure(err)})
 	case AskWaitingFor:
 		a.respond(e.sender, WaitingFor(""))
+	case *messages.FindRun:
+		a.respond(e.sender, &messages.FoundRun{Error: messages.ToFailure(err)})
 	case *messages.Result:
 		if messages.CodeOf(err) == messages.CodeUnknownRun {
 			// Deleted after its retention: nobody will ever want the result.

@@ -53,8 +53,8 @@ func (s *script) hostAction(action Action) {
 	case AppendParked:
 		s.parked(act)
 	case ReadRow:
-		_, row, err := s.store.Entries(context.Background(), act.RunID, journal.EntriesMax, 1)
-		s.handle(RowRead{Of: act, Row: row, Err: err})
+		rec, err := s.store.Entries(context.Background(), act.RunID, 0, 0)
+		s.handle(RowRead{Of: act, Row: rec.Row, Err: err})
 	case Later:
 		s.timers = append(s.timers, timer{s.now.Add(act.After), act.Input})
 	case Offer:
@@ -68,6 +68,7 @@ func (s *script) hostAction(action Action) {
 		s.printf("  the result of %s goes to its new owner", act.RunID)
 		s.handle(PassedOver{})
 	case Stir:
+		s.printf("  who waits for news of runs reads the journal")
 	case Respond:
 		s.printf("  answer to %v: %s", act.To, describe(act.Message))
 	case LoadsAgain:
@@ -199,8 +200,8 @@ func (s *script) ownAction(a *Activation, action Action) {
 	case Compare:
 		s.line(a, "compare with the journal")
 		s.later(func(err error) {
-			entries, _, _ := s.store.Entries(context.Background(), a.RunID, act.After, 1)
-			s.mailboxes = append(s.mailboxes, mail{a, Compared{Of: act, More: len(entries) > 0, Err: err}, nil})
+			rec, _ := s.store.Entries(context.Background(), a.RunID, act.After, 1)
+			s.mailboxes = append(s.mailboxes, mail{a, Compared{Of: act, More: len(rec.Entries) > 0, Err: err}, nil})
 		})
 	case LoadAgain:
 		s.handle(Again{a.RunID, act})

@@ -200,10 +200,11 @@ func (s *script) OwnerOf(shard int) string {
 	}
 	return s.other
 }
-func (s *script) Alone() bool         { return s.other == "" }
-func (s *script) LeaseMark() uint64   { return s.mark }
-func (s *script) UpWorkers() []string { return []string{"w1"} }
-func (s *script) Backlog() int        { return s.backlog }
+func (s *script) Alone() bool                       { return s.other == "" }
+func (s *script) LeaseMark() uint64                 { return s.mark }
+func (s *script) UpWorkers() []string               { return []string{"w1"} }
+func (s *script) Backlog() int                      { return s.backlog }
+func (s *script) ToEngine(wall time.Time) time.Time { return wall }
 func (s *script) Waits(change int) int {
 	s.waits += change
 	return s.waits
@@ -248,6 +249,9 @@ func (s *script) command(words []string) {
 	switch words[0] {
 	case "start":
 		start := s.startOf(id, named("input", "1"))
+		if kib := number(named("kib", "0")); kib > 0 {
+			start.Start.Input = fmt.Appendf(nil, "%q", strings.Repeat("x", int(kib)<<10))
+		}
 		start.Start.Priority = int32(number(named("priority", "0")))
 		s.handle(Start{&Starting{Message: start, Def: s.def}})
 	case "cancel":
@@ -315,6 +319,8 @@ func (s *script) command(words []string) {
 		s.backlog = int(number(word(1)))
 	case "pass":
 		s.pass(word(1))
+	case "moved":
+		s.moved(word(1))
 	case "panic":
 		a := s.host.Active(id)
 		delete(s.runTimers, a)
@@ -520,6 +526,17 @@ func (s *script) pass(span string) {
 			return
 		}
 	}
+}
+
+// moved moves the server's clock on: what sleeps does so for as long as it would have.
+func (s *script) moved(span string) {
+	d, err := time.ParseDuration(span)
+	s.must(err)
+	s.now = s.now.Add(d)
+	for i := range s.timers {
+		s.timers[i].at = s.timers[i].at.Add(d)
+	}
+	s.handle(Moved{})
 }
 
 func maxTime(a, b time.Time) time.Time {

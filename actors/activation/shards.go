@@ -200,6 +200,7 @@ func (h *Host) serveClaims(now time.Time) {
 		if slices.ContainsFunc(c.Shards, func(shard int) bool { return shard < 0 || shard >= len(h.owned) || !h.owned[shard] }) {
 			return false
 		}
+		h.act(Stir{})
 		(&sweep{shards: c.Shards, claim: c}).read(h, now)
 		return true
 	})

@@ -49,7 +49,7 @@ func (h *Host) start(s *Starting, now time.Time) {
 		}
 		h.spawn(a)
 		if l != nil {
-			h.join(a, l)
+			h.join(a, l, len(s.Message.Start.Input))
 		}
 	}
 	h.tell(a, run.Start{Started: s.Message.Start, Cancel: s.Message.Cancel, Signal: s.Message.Signal, Token: s}, nil)

@@ -121,6 +121,22 @@ func (a *Activation) wakeAt() time.Time {
 	return time.UnixMicro(a.m.State().Dormant.WakeAtUs)
 }
 
+// Searches says that dormant runs whose time has come are being woken.
+func (h *Host) Searches(now time.Time) bool {
+	return h.searching || !h.searchAt.IsZero() && !now.Before(h.searchAt)
+}
+
+// moved: timers sleep for too long, and are not late.
+func (h *Host) moved(now time.Time) {
+	for _, a := range h.All() {
+		h.tell(a, run.TimerDue{Moved: true}, nil)
+	}
+	if at := h.searchAt; !at.IsZero() && !h.searching {
+		h.searchAt = time.Time{}
+		h.kick(at, now)
+	}
+}
+
 // kick has dormant runs searched for at a time. A search before a row is stored
 // would not find it, and forget it.
 func (h *Host) kick(at, now time.Time) {

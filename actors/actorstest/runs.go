@@ -204,3 +204,9 @@ func (w *World) Dormant(s *Server, id string) journal.Row {
 	w.T.Fatalf("run %s does not become dormant: %s", id, w.History(id))
 	return journal.Row{}
 }
+
+// ForChild is a call that waits for the end of a child.
+func ForChild(id string) *messages.AwaitCall {
+	return &messages.AwaitCall{Kind: messages.CallKind_CALL_KIND_CHILD, Name: "child", Key: id + "#0", TimeoutMs: messages.WaitMsMax,
+		Branches: []*messages.WaitBranch{{Kind: messages.CallKind_CALL_KIND_CHILD, ChildRun: id}}}
+}

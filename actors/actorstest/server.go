@@ -23,6 +23,7 @@ type Server struct {
 	committer *journal.Committer
 	Roster    *server.Roster
 	Host      *server.Host
+	Places    *places.Places
 	// Recovered gets the number of runs that the host has brought back, each time.
 	Recovered chan int
 	// Store is the server's way to the store of all.
@@ -47,16 +48,15 @@ func (w *World) Server(id string) *Server {
 func (w *World) StartServer(id string, on *clustertest.Host, c server.HostConfig) *Server {
 	w.T.Helper()
 	s := &Server{Network: on, Recovered: make(chan int, 100), Store: &HookedStore{Store: w.Store}}
-	var placement cluster.Kind
 	config := cluster.Config{
 		Role: cluster.RoleServer, ID: id, Logger: slog.New(slog.DiscardHandler), Heartbeats: s.Store,
 		Kinds: []cluster.Kind{
 			{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.Host.Activate(id) }},
-			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placement.Activate(pool) }},
+			{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return s.Places.Activate(pool) }},
 		},
 		Prepare: func(node *cluster.Node) error {
 			s.Node = node
-			placement = w.prepare(s, c)
+			w.prepare(s, c)
 			return s.Host.Start()
 		},
 	}
@@ -73,8 +73,8 @@ func (w *World) StartServer(id string, on *clustertest.Host, c server.HostConfig
 	return s
 }
 
-// prepare makes the parts of the server and returns the kind that places runs.
-func (w *World) prepare(s *Server, c server.HostConfig) cluster.Kind {
+// prepare makes the parts of the server.
+func (w *World) prepare(s *Server, c server.HostConfig) {
 	log := slog.New(slog.DiscardHandler)
 	s.committer = journal.NewCommitter(s.Store, w.Committer)
 	s.Roster = server.NewRoster(server.RosterConfig{Node: s.Node})
@@ -82,7 +82,7 @@ func (w *World) prepare(s *Server, c server.HostConfig) cluster.Kind {
 	c.Node, c.Store, c.Committer, c.Roster, c.Definitions, c.Logger = s.Node, s.Store, s.committer, s.Roster, known, log
 	c.Hooks.Recovered = func(runs int, _ time.Duration) { s.Recovered <- runs }
 	s.Host = server.NewHost(c)
-	return places.NewKind(places.Deps{Node: s.Node, Roster: s.Roster, Store: s.Store, Definitions: known, Logger: log})
+	s.Places = places.New(places.Deps{Node: s.Node, Roster: s.Roster, Store: s.Store, Definitions: known, Logger: log})
 }
 
 // CutStore says whether this server alone reaches no store.

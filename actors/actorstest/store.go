@@ -128,3 +128,34 @@ func (s *HookedStore) NoteUnserved(ctx context.Context, names []string, since ti
 	}
 	return s.Store.NoteUnserved(ctx, names, since)
 }
+
+func (s *HookedStore) Publish(ctx context.Context, batch []journal.Event) []error {
+	for i := range batch {
+		if err := s.call("Publish", batch[i].Key); err != nil {
+			errs := make([]error, len(batch))
+			for i := range errs {
+				errs[i] = err
+			}
+			return errs
+		}
+	}
+	errs := s.Store.Publish(ctx, batch)
+	for i := range batch {
+		_ = s.call("Published", batch[i].Key)
+	}
+	return errs
+}
+
+func (s *HookedStore) EventWaits(ctx context.Context, patterns []string, after journal.EventWaitPlace, limit int) ([]journal.EventWait, error) {
+	if err := s.call("EventWaits", strings.Join(patterns, " ")); err != nil {
+		return nil, err
+	}
+	return s.Store.EventWaits(ctx, patterns, after, limit)
+}
+
+func (s *HookedStore) EventWaitsOf(ctx context.Context, runID string) ([]journal.EventWait, error) {
+	if err := s.call("EventWaitsOf", runID); err != nil {
+		return nil, err
+	}
+	return s.Store.EventWaitsOf(ctx, runID)
+}

@@ -8,6 +8,7 @@ package attempt
 
 import (
 	"context"
+	"time"
 
 	"github.com/limpetrun/limpet/messages"
 )
@@ -41,10 +42,9 @@ type Calls interface {
 	// Errors: CHILD_NOT_STICKY, CHILD_NOT_ON_WORKER, UNKNOWN_WORKFLOW,
 	// INVALID_INPUT, PAYLOAD_TOO_LARGE, STALE_ATTEMPT.
 	SpawnChild(ctx context.Context, s *messages.SpawnChild) (childRun string, err error)
-	// AwaitRun returns when the run has ended: its end, and the outputs of its
-	// succeeded steps by name. The slot of the attempt is free while it waits
-	// and taken again, ahead of the queue, before it returns.
-	AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error)
+	// Outputs returns those of a child's succeeded steps, by name, at an end that a
+	// call has recorded.
+	Outputs(ctx context.Context, end *messages.ChildEnd) (map[string][]byte, error)
 	// RecordedCall returns the record of a call that an earlier attempt made; nil
 	// if there is none, and the call is to be made. Errors: LIMIT_EXCEEDED if there
 	// may be no more, STALE_ATTEMPT.
@@ -58,6 +58,33 @@ type Calls interface {
 	// it returns. If ctx ends first the call comes out as CANCELED, if not otherwise.
 	// Errors: STALE_ATTEMPT, LIMIT_EXCEEDED, and why the attempt's context has ended.
 	AwaitCall(ctx context.Context, wait *messages.AwaitCall) (*messages.CallRecorded, error)
+	// AwaitAll is AwaitCall for an ALL: it returns the record of the call, and those of
+	// its parts once each has come out, in order. A record of another kind has none.
+	AwaitAll(ctx context.Context, all *messages.AwaitCall) (*messages.CallRecorded, []*messages.CallRecorded, error)
+	// SendSignal returns the record of a call that sends a message to another run; run,
+	// step and attempt are filled in. Errors: those of a mailbox that may take it later,
+	// and of a start; STALE_ATTEMPT, LIMIT_EXCEEDED.
+	SendSignal(ctx context.Context, send *messages.SendSignal) (*messages.CallRecorded, error)
+	// Progress tells the run how far the step is, in JSON; the newest counts. It does not
+	// wait. Errors: PAYLOAD_TOO_LARGE, and why the attempt's context has ended.
+	Progress(progress []byte) error
+	// WriteStream adds a piece to a stream of the run. It returns once the worker has it,
+	// which is when there is room, or ctx ends. It copies the piece. Errors:
+	// PAYLOAD_TOO_LARGE, LIMIT_EXCEEDED, STREAM_IN_USE, STALE_ATTEMPT, and why the
+	// attempt's context has ended.
+	WriteStream(ctx context.Context, stream string, piece []byte) error
+	// FlushStream returns once what was written to the stream is durable. Errors: those of
+	// WriteStream.
+	FlushStream(ctx context.Context, stream string) error
+	// Extend lets the attempt execute for at least so long from now on, waits not
+	// counted. Errors: why the attempt's context has ended.
+	Extend(more time.Duration) error
+	// Log takes a line of the step's log. It does not wait, and asks for the line only if
+	// it may be kept. The line is the receiver's.
+	Log(line func() *messages.LogLine)
+	// Works says that the function does what nobody else can bring to an end, until over
+	// is called: the attempt is not suspended meanwhile.
+	Works() (over func())
 	// LocalValue returns the value of local state that the run has in this
 	// worker, built if it is not there. It is not released before the function
 	// has returned. Errors: INVALID_ARGUMENT if the attempt's workflow does not

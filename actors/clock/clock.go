@@ -6,7 +6,7 @@
 //
 // Rules: those of package timeline. A step is logged and counted by each server.
 //
-// Imports only journal, messages and timeline.
+// Imports only cluster/backoff, cluster/notify, journal, messages and timeline.
 package clock
 
 import (
@@ -19,8 +19,12 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/timeline"
 	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
 )
+
+// StepSaid is what the log says of each step.
+const StepSaid = "the wall clock of the journal's machine was set, or the machine was suspended; what waits does not count that"
 
 // Config configures a Clock. Zero fields take their defaults.
 type Config struct {
@@ -45,14 +49,21 @@ type Clock struct {
 	mu    sync.Mutex
 	line  *timeline.Line
 	steps int
+
+	moved notify.Hooks[struct{}]
 }
 
 const (
-	// tries is how many readings make a measurement: the quickest counts.
-	tries = 3
+	// tries is how many readings make a measurement at most: the quickest counts.
+	tries = 8
+	// quick is an answer that needs no better one: it is wrong by half of it at most.
+	// On a busy machine one reading may take a second, and the next one a millisecond.
+	quick = 5 * time.Millisecond
 	// within is how long the store may take to say its time: half of it
 	// is how wrong the answer may be.
 	within = time.Second
+	// measureWithin is how long a measurement may take.
+	measureWithin = 3 * within / 2
 )
 
 // New makes a clock that shows the local time until it has seen the
@@ -88,6 +99,18 @@ func (c *Clock) Until(t time.Time) time.Duration {
 	}
 	return t.Sub(c.Now())
 }
+
+// OnMoved adds a function that is called after the clock went on by more than time
+// did: who sleeps until some engine time sleeps too long then.
+func (c *Clock) OnMoved(f func()) (cancel func()) {
+	if c == nil {
+		return func() {}
+	}
+	return c.moved.Add(func(struct{}) { f() })
+}
+
+// Moved says that Config.Local was moved on.
+func (c *Clock) Moved() { c.moved.Call(struct{}{}) }
 
 // Steps is how many steps of the store's wall clock this server has seen.
 func (c *Clock) Steps() int {
@@ -134,7 +157,7 @@ const beginWithin = 10 * time.Second
 func (c *Clock) Begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beginWithin)
 	defer cancel()
-	for c.measure(ctx, tries); !c.known(); c.measure(ctx, tries) {
+	for c.measure(ctx); !c.known(); c.measure(ctx) {
 		if backoff.Sleep(ctx, timeline.OthersWithin/3) != nil {
 			return messages.Errorf(messages.CodeJournalUnavailable, "the journal has not said its time within %s; is it out of reach, or slow?", beginWithin)
 		}
@@ -149,12 +172,12 @@ func (c *Clock) Follow(ctx context.Context) (wait func()) {
 	if c == nil || c.cfg.Store == nil {
 		return func() {}
 	}
-	c.measure(ctx, tries)
+	c.measure(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for backoff.Sleep(ctx, timeline.Every) == nil {
-			c.measure(ctx, 1)
+			c.measure(ctx)
 		}
 		c.keepLast(context.WithoutCancel(ctx))
 	}()
@@ -167,12 +190,12 @@ func (c *Clock) known() bool {
 	return c.line.Known()
 }
 
-// measure asks the store, and takes the quickest of some answers.
-func (c *Clock) measure(ctx context.Context, times int) {
-	ctx, cancel := context.WithTimeout(ctx, tries*within/2)
+// measure asks the store until it answers quickly, and takes the quickest answer.
+func (c *Clock) measure(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, measureWithin)
 	defer cancel()
 	var best *timeline.Reading
-	for range times {
+	for i := 0; i < tries && (best == nil || best.Trip > quick); i++ {
 		r, err := c.read(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -213,6 +236,7 @@ func (c *Clock) take(ctx context.Context, r timeline.Reading) {
 	c.mu.Unlock()
 	if found.Behind > 0 {
 		c.cfg.Logger.Warn("the clock of this server stood still, and takes over that of another one", "for", found.Behind.Round(time.Millisecond))
+		c.Moved()
 	}
 	if found.Keep != nil {
 		c.keep(ctx, r.Version, found.Keep)
@@ -222,7 +246,7 @@ func (c *Clock) take(ctx context.Context, r timeline.Reading) {
 		ahead = before[n-1].Ahead
 	}
 	for _, s := range found.Steps {
-		c.cfg.Logger.Warn("the wall clock of the journal's machine was set, or the machine was suspended; what waits does not count that",
+		c.cfg.Logger.Warn(StepSaid,
 			"by", (s.Ahead - ahead).Round(time.Millisecond), "steps", count)
 		ahead = s.Ahead
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +20,10 @@ type storeClock struct {
 	mu         sync.Mutex
 	off        time.Duration
 	there, way time.Duration
-	err        error
+	// slow is how many of the next answers take their way only after stalls.
+	slow   int
+	stalls time.Duration
+	err    error
 }
 
 func newStoreClock(off time.Duration) *storeClock {
@@ -36,6 +40,10 @@ func (s *storeClock) Time(ctx context.Context) (time.Time, journal.KeptTime, err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	time.Sleep(s.there)
+	if s.slow > 0 {
+		s.slow--
+		time.Sleep(s.stalls)
+	}
 	now := time.Now().Add(s.off)
 	_, kept, _ := s.Memory.Time(ctx)
 	time.Sleep(s.way)
@@ -65,6 +73,29 @@ func TestClockBeginsWithTheStoresTime(t *testing.T) {
 		differsBy(t, c, 7*time.Second, 2*time.Millisecond)
 		time.Sleep(time.Minute)
 		differsBy(t, c, 7*time.Second, 5*time.Millisecond)
+	})
+}
+
+// On a busy machine some answers take long: they say little of when the store said
+// its time, so the clock asks on until one comes quickly.
+func TestASlowAnswerIsNotTaken(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s := newStoreClock(7 * time.Second)
+		s.way, s.slow, s.stalls = time.Millisecond, 4, 300*time.Millisecond
+		c, stop := s.follow(t, nil)
+		defer stop()
+		differsBy(t, c, 7*time.Second, time.Millisecond)
+		// Nor is it kept: the next server begins by what this one keeps.
+		s.mu.Lock()
+		s.slow = 4
+		s.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		stop()
+		time.Sleep(time.Minute)
+		c, stop = s.follow(t, nil)
+		defer stop()
+		time.Sleep(3 * time.Second)
+		differsBy(t, c, 7*time.Second, 2*time.Millisecond)
 	})
 }
 
@@ -136,5 +167,35 @@ func TestClockGoesOnWithoutItsStore(t *testing.T) {
 		s.set(time.Hour, errors.New("down again"))
 		time.Sleep(time.Hour)
 		differsBy(t, c, 2*time.Second, time.Millisecond)
+	})
+}
+
+// A server that stood still takes over another one's time: who sleeps until some
+// time is told.
+func TestWhoSleepsIsToldWhenTheClockCatchesUp(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s, stands := newStoreClock(0), atomic.Pointer[time.Time]{}
+		_, stop := s.follow(t, nil)
+		defer stop()
+		c, stopSleeper := s.follow(t, func() time.Time {
+			if at := stands.Load(); at != nil {
+				return *at
+			}
+			return time.Now()
+		})
+		defer stopSleeper()
+		told := make(chan time.Time, 10)
+		defer c.OnMoved(func() { told <- c.Now() })()
+		time.Sleep(5 * time.Second)
+		select {
+		case at := <-told:
+			t.Errorf("told at %v of nothing", at)
+		default:
+		}
+		now := time.Now()
+		stands.Store(&now)
+		if at := <-told; time.Until(at).Abs() > 2*time.Second {
+			t.Errorf("told with the clock off by %v", time.Until(at))
+		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,12 +36,29 @@ type fakeBackend struct {
 	limit     int
 	// goesOn is how often a run that has ended is read as one that goes on.
 	goesOn int
+	events journal.EventStore
+	// logs are by run; each reading has one more of them.
+	logs map[string][]*api.ReadLogResponse
+}
+
+func (e *fakeBackend) ReadLog(_ context.Context, runID string, after int64) ([]*api.ReadLogResponse, bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.runs[runID]; !ok {
+		return nil, false, messages.Errorf(messages.CodeUnknownRun, "no run %q", runID)
+	}
+	for _, c := range e.logs[runID] {
+		if c.GetPlace() > after {
+			return []*api.ReadLogResponse{c}, e.ended[runID], nil
+		}
+	}
+	return nil, e.ended[runID], nil
 }
 
 func newFakeBackend(defs ...*messages.WorkflowDefinition) *fakeBackend {
 	e := &fakeBackend{
 		runs: map[string]*messages.RunStarted{}, entries: map[string][]*messages.NumberedEntry{},
-		ended: map[string]bool{}, changed: make(chan struct{}),
+		ended: map[string]bool{}, changed: make(chan struct{}), events: journal.NewMemory(),
 	}
 	for _, d := range defs {
 		ready, err := definitions.NewDefinition(messages.HashDefinition(d), d)
@@ -127,6 +145,27 @@ func (e *fakeBackend) WatchRun(ctx context.Context, w *messages.WatchRun) (*mess
 	}
 }
 
+// CountRuns counts one run that has failed, and more than can be counted that run.
+func (e *fakeBackend) CountRuns(_ context.Context, f journal.Filter, limit int) (int, bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.filter, e.limit = f, limit
+	switch f.Statuses[0] {
+	case messages.RunStatus_RUN_STATUS_RUNNING:
+		return limit, true, nil
+	case messages.RunStatus_RUN_STATUS_FAILED:
+		return 1, false, nil
+	}
+	return 0, false, nil
+}
+
+func (e *fakeBackend) Attempts(ctx context.Context, runID string) (*api.ListAttemptsResponse, error) {
+	if _, err := e.LoadRun(ctx, runID); err != nil {
+		return nil, err
+	}
+	return &api.ListAttemptsResponse{Attempts: []*api.Attempt{{Step: "a", Number: 1}}}, nil
+}
+
 func (e *fakeBackend) LoadRun(_ context.Context, runID string) (*api.GetRunResponse, error) {
 	if e.panics {
 		panic("the engine broke")
@@ -145,12 +184,33 @@ func (e *fakeBackend) LoadRun(_ context.Context, runID string) (*api.GetRunRespo
 	return &api.GetRunResponse{Run: &api.Run{RunId: runID, Workflow: start.GetWorkflow(), Input: start.GetInput(), Status: status}}, nil
 }
 
-func (e *fakeBackend) CancelRun(_ context.Context, runID, reason string) error {
-	return e.command("cancel", runID, reason)
+func (e *fakeBackend) CancelRun(_ context.Context, msg *messages.CancelRun) error {
+	return e.command("cancel", msg.RunId, msg.Reason)
 }
 
 func (e *fakeBackend) SignalRun(_ context.Context, msg *messages.SignalRun) error {
 	return e.command("signal", msg.RunId, fmt.Sprintf("%s %s %s", msg.Name, msg.MessageId, msg.Payload))
+}
+
+func (e *fakeBackend) AskRun(_ context.Context, runID, query string, arg []byte, within time.Duration) (*api.AskRunResponse, error) {
+	if err := e.command("ask", runID, fmt.Sprintf("%s %s %v", query, arg, within)); err != nil {
+		return nil, err
+	}
+	return &api.AskRunResponse{Answer: []byte(`{"page":3}`), WorkerId: "w1", Epoch: 1, Entry: 2}, nil
+}
+
+func (e *fakeBackend) ReadStream(_ context.Context, m *messages.ReadStream) (*messages.ReadStreamReply, error) {
+	if err := e.command("stream", m.RunId, fmt.Sprintf("%s %d.%d %v", m.Stream, m.Section, m.Number, m.Follow)); err != nil {
+		return nil, err
+	}
+	if m.Section > 2 {
+		return &messages.ReadStreamReply{Ended: true}, nil
+	}
+	if m.Section == 2 {
+		return &messages.ReadStreamReply{Pieces: []*messages.StreamPieces{{Section: 3, First: 1, Pieces: [][]byte{{0}}, Step: "a", Attempt: 2}}}, nil
+	}
+	return &messages.ReadStreamReply{Pieces: []*messages.StreamPieces{
+		{Section: 1, First: 1, Pieces: [][]byte{[]byte("x"), []byte("y")}, Step: "a", Attempt: 1}, {Section: 2, First: 1, Pieces: [][]byte{[]byte("z")}, Step: "a", Attempt: 2}}}, nil
 }
 
 func (e *fakeBackend) ReplayRun(_ context.Context, runID string, steps []string, _ string) error {
@@ -251,4 +311,23 @@ func (e *fakeBackend) UndrainWorker(_ context.Context, id string) (*api.Worker, 
 
 func (e *fakeBackend) Members(context.Context) []*api.Member {
 	return []*api.Member{{Name: "server~1", Role: api.RoleServer, ThisServer: true}}
+}
+
+// PublishEvent keeps events in a store in memory. An event with a key that ends with
+// ":awaited" decides two waits.
+func (e *fakeBackend) PublishEvent(ctx context.Context, event journal.Event) (func(context.Context) (int, []*api.FailedCondition), error) {
+	event.At = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := e.events.Publish(ctx, []journal.Event{event})[0]; err != nil {
+		return nil, err
+	}
+	return func(context.Context) (int, []*api.FailedCondition) {
+		if !strings.HasSuffix(event.Key, ":awaited") {
+			return 0, nil
+		}
+		return 2, []*api.FailedCondition{{RunId: "r1", Step: "s", Call: "c #0", Condition: "payload.x", Message: "no such key: x"}}
+	}, nil
+}
+
+func (e *fakeBackend) Events(ctx context.Context, f journal.EventFilter, after uint64, limit int) ([]journal.Event, error) {
+	return e.events.Events(ctx, f, after, limit)
 }

@@ -62,8 +62,9 @@ func (protoCodec) Unmarshal(data []byte, message any) error {
 // jsonCodec is Connect's JSON with two differences. A field that is not known is
 // refused. And inputs and payloads, which protobuf wants as base64 in a string,
 // may also stand in the request as the JSON that they are, unless that is a
-// string itself; in the answer they do, if the codec is named readableJSON.
-// Generated clients notice no difference, and a request can be written by hand:
+// string itself: that is base64. If the codec is named readableJSON a string is one
+// there, too, and in the answer all are as they are. Generated clients notice no
+// difference, and a request can be written by hand:
 //
 //	curl -H 'Content-Type: application/json' -d '{"workflow":"ask","input":{"dir":"/src"}}' \
 //	    http://127.0.0.1:7080/limpet.api.v1.LimpetService/StartRun
@@ -90,14 +91,14 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 	if err != nil {
 		return err
 	}
-	if err := decodeJSON(data, m); err != nil {
+	if err := decodeJSON(data, m, c.name == readableJSON); err != nil {
 		refuse(m, err)
 	}
 	return nil
 }
 
-func decodeJSON(data []byte, m proto.Message) error {
-	shape, err := shapeOf(data, m.ProtoReflect().Descriptor())
+func decodeJSON(data []byte, m proto.Message, asItIs bool) error {
+	shape, err := shapeOf(data, m.ProtoReflect().Descriptor(), asItIs)
 	if err != nil {
 		return err
 	}

@@ -15,13 +15,15 @@
 //	G5: a request costs at most four times RequestBytesMax of memory, and a
 //	    connection whose request does not go on is ended.
 //
-// Imports only definitions, journal (filters), cluster/backoff, messages,
+// Imports only definitions, journal (filters), tracing, cluster/backoff, messages,
 // messages/api and the Connect library.
 package gateway
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -29,6 +31,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -65,12 +68,29 @@ type Config struct {
 	Journal func(context.Context) error
 	// Times of what is stored. nil: they are those of the wall clock.
 	Times Times
+	// Metrics answers GET /metrics, for who may call the API; nil: there is none.
+	Metrics http.Handler
+	// Called is told of each call that has ended, by the name of its method; the
+	// code is empty for success. nil: nobody is.
+	Called func(method string, code messages.Code, took time.Duration)
+	// Pages returns the handler of PagesPath and what is below it, which takes all
+	// that it shows from the API by the client; nil: there is none. Who may see them
+	// is for it to say: it gets requests for this server from no other web page, with
+	// or without the secret. Its streams end when stopping does, for Server.Stop waits
+	// for them.
+	Pages func(stopping context.Context, client apiconnect.LimpetServiceClient) http.Handler
+	// Tracer makes spans of calls that start runs; nil: none. The caller's span is kept
+	// either way.
+	Tracer trace.Tracer
 	// Logger gets internal errors and panics. Defaults to slog.Default().
 	Logger *slog.Logger
 
 	// bodyStall is bodyStallMax, but for tests.
 	bodyStall time.Duration
 }
+
+// PagesPath is where the pages for people are.
+const PagesPath = "/ui/"
 
 // gateway implements apiconnect.LimpetServiceHandler.
 type gateway struct {
@@ -86,18 +106,25 @@ type gateway struct {
 
 var _ apiconnect.LimpetServiceHandler = (*gateway)(nil)
 
+// fastGzip costs a third of gzip's default level: what a long answer is made of repeats.
+func fastGzip() connect.Compressor {
+	w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
+	return w
+}
+
 // handler returns all routes. local says that only this machine can connect.
 func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
-		connect.WithInterceptors(refused{}, coded{g}, wallTime{g.config.Times}),
+		connect.WithInterceptors(outcomes{}, refused{}, coded{g}, traced{g.config.Tracer}, wallTime{g.config.Times}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(messages.RequestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
 		connect.WithCompressMinBytes(compressBytesMin),
+		connect.WithCompression("gzip", func() connect.Decompressor { return new(gzip.Reader) }, fastGzip),
 		codecs(),
 	)
 	routes := http.NewServeMux()
-	routes.Handle(path, newGuard(g.config.Secret, local, address, handwritten{service, path}))
+	routes.Handle(path, counted(g.config.Called, path, newGuard(g.config.Secret, local, address, handwritten{service, path})))
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		alive := map[string]any{"alive": true}
 		if g.config.Times != nil {
@@ -106,6 +133,13 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		writeJSON(w, http.StatusOK, alive)
 	})
 	routes.HandleFunc("GET /readyz", g.serveReady)
+	if g.config.Pages != nil {
+		pages := g.config.Pages(g.stopping, apiconnect.NewLimpetServiceClient(inProcess{service}, "http://this.server"))
+		routes.Handle(PagesPath, newGuard("", local, address, pages))
+	}
+	if g.config.Metrics != nil {
+		routes.Handle("GET /metrics", newGuard(g.config.Secret, local, address, g.config.Metrics))
+	}
 	return bodyDeadline(g.config.bodyStall, routes)
 }
 

@@ -266,6 +266,23 @@ func TestPushEventIsCheckedBeforeAnythingStarts(t *testing.T) {
 	}
 }
 
+// TestABadPayloadIsNamed at each door that takes one: it is no input.
+func TestABadPayloadIsNamed(t *testing.T) {
+	c := client(t, serve(t, newFakeBackend(free), Config{}))
+	large := []byte(`"` + strings.Repeat("x", messages.PayloadBytesMax) + `"`)
+	for text, payload := range map[string][]byte{" is not JSON: line 1 column 1: ": []byte("{"), " is not JSON: it is not UTF-8": []byte("\"\xff\""), " has 1048578 bytes": large} {
+		_, signal := c.SignalRun(t.Context(), connect.NewRequest(&api.SignalRunRequest{RunId: "r1", Name: "ok", Payload: payload}))
+		_, start := c.StartRun(t.Context(), connect.NewRequest(&api.StartRunRequest{Workflow: "free", IdempotencyKey: "k", SignalName: "ok", SignalPayload: payload}))
+		_, event := c.PushEvent(t.Context(), connect.NewRequest(&api.PushEventRequest{Key: "user:x", Payload: payload}))
+		_, query := c.AskRun(t.Context(), connect.NewRequest(&api.AskRunRequest{RunId: "r1", Query: "look", Arg: payload}))
+		for err, what := range map[error]string{query: `the argument of query "look"`, signal: `the payload of signal "ok"`, start: `the payload of signal "ok"`, event: `the payload of event "user:x"`} {
+			if err == nil || !strings.Contains(err.Error(), what+text) {
+				t.Errorf("got %v, want %q", err, what+text)
+			}
+		}
+	}
+}
+
 func TestWatchStreamsUntilTheEnd(t *testing.T) {
 	e := newFakeBackend(free)
 	s := serve(t, e, Config{})
@@ -426,6 +443,7 @@ func TestListRuns(t *testing.T) {
 	}
 	for _, bad := range []*api.ListRunsRequest{
 		{PageSize: 1001}, {PageSize: -1}, {Workflow: "a b"}, {Statuses: []messages.RunStatus{0}}, {Statuses: []messages.RunStatus{99}},
+		{WorkerId: "gpu-1", Statuses: []messages.RunStatus{messages.RunStatus_RUN_STATUS_RUNNING, messages.RunStatus_RUN_STATUS_FAILED}},
 		{PageToken: "x"}, {Roots: true, ParentRun: "r"}, {Metadata: map[string]string{"a b": "c"}}, {CreatedAfter: &timestamppb.Timestamp{Nanos: -1}},
 	} {
 		if _, err := c.ListRuns(ctx, connect.NewRequest(bad)); codeOf(err) != messages.CodeInvalidArgument {
@@ -464,6 +482,24 @@ func TestCommands(t *testing.T) {
 	} {
 		if _, err := c.SignalRun(ctx, connect.NewRequest(req)); codeOf(err) != want {
 			t.Errorf("signal: got %v, want %s", err, want)
+		}
+	}
+	within := func(d time.Duration) *api.AskRunRequest {
+		return &api.AskRunRequest{RunId: "r1", Query: "look", Arg: []byte("{ }"), Timeout: durationpb.New(d)}
+	}
+	e.commands = nil
+	answer, err := c.AskRun(ctx, connect.NewRequest(within(0)))
+	_, longer := c.AskRun(ctx, connect.NewRequest(within(time.Minute)))
+	_, unset := c.AskRun(ctx, connect.NewRequest(&api.AskRunRequest{RunId: "r1", Query: "look"}))
+	if err := errors.Join(err, longer, unset); err != nil || fmt.Sprint(e.commands) != "[ask look {} 5s ask look {} 1m0s ask look null 5s]" {
+		t.Errorf("asked %v: %v", e.commands, err)
+	}
+	if string(answer.Msg.GetAnswer()) != `{"page":3}` || answer.Msg.GetEntry() != 2 {
+		t.Errorf("answer %v", answer.Msg)
+	}
+	for _, bad := range []*api.AskRunRequest{{Query: "look"}, {RunId: "r1"}, {RunId: "r1", Query: "a b"}, within(-1), within(time.Microsecond), within(61 * time.Second)} {
+		if _, err := c.AskRun(ctx, connect.NewRequest(bad)); codeOf(err) != messages.CodeInvalidArgument {
+			t.Errorf("ask %v: %v", bad, err)
 		}
 	}
 	withSignal := func(change func(*api.StartRunRequest)) *api.StartRunRequest {

@@ -43,6 +43,7 @@ func newGuard(secret string, local bool, address string, next http.Handler) *gua
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := g.check(r); err != nil {
+		noteOutcome(r.Context(), err)
 		if g.writer.IsSupported(r) {
 			_ = g.writer.Write(w, r, api.ToConnect(err)) // the caller has gone
 			return

@@ -15,8 +15,9 @@ import (
 )
 
 // readableJSON is the name of the codec for people who write requests by hand, with
-// curl for example, and ask for it by the content type: inputs and outputs are the
-// JSON that they are. Programs are answered with them in base64, as Connect has it.
+// curl for example, and ask for it by the content type: inputs, payloads and outputs are
+// the JSON that they are, in the request and in the answer. Programs are answered with
+// them in base64, as Connect has it.
 const readableJSON = "json; payloads=json"
 
 // handwritten stands before the service.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -82,6 +84,20 @@ func TestReadableAnswers(t *testing.T) {
 	}
 }
 
+// payloadFields are the fields of requests that hold payloads.
+func payloadFields() (all []string) {
+	methods := api.File_api_api_proto.Services().ByName("LimpetService").Methods()
+	for i := range methods.Len() {
+		fields := methods.Get(i).Input().Fields()
+		for j := range fields.Len() {
+			if fields.Get(j).Kind() == protoreflect.BytesKind {
+				all = append(all, string(fields.Get(j).FullName()))
+			}
+		}
+	}
+	return all
+}
+
 // What is asked for in a way that nothing answers is told how to ask.
 func TestRequestsThatNothingAnswers(t *testing.T) {
 	s := serve(t, newFakeBackend(ask), Config{})
@@ -112,5 +128,57 @@ func TestRequestsThatNothingAnswers(t *testing.T) {
 		if err != nil || resp.StatusCode != c.status || !strings.Contains(string(body), c.want) {
 			t.Errorf("%+v: %d %s %v", c, resp.StatusCode, body, err)
 		}
+	}
+}
+
+// Who asks for payloads as JSON has every JSON value mean itself, in each request that
+// has one; who does not has a string as base64.
+func TestPayloadsByHandMeanThemselves(t *testing.T) {
+	values := map[string]string{
+		`"abc"`: `"abc"`, `"YWJj"`: `"YWJj"`, `"e30="`: `"e30="`, `""`: `""`, `"é\n\u00e9"`: `"é\n\u00e9"`,
+		`7`: `7`, `-1.50e3`: `-1.50e3`, `null`: `null`, `true`: `true`, `false`: `false`,
+		`{"a": [1, "x y"]}`: `{"a":[1,"x y"]}`, `{}`: `{}`, `[]`: `[]`, `[ null ]`: `[null]`,
+	}
+	requests := map[string]struct {
+		text string
+		m    proto.Message
+		got  func(proto.Message) []byte
+	}{
+		"StartRun":  {`{"workflow":"w","input":%s}`, &api.StartRunRequest{}, func(m proto.Message) []byte { return m.(*api.StartRunRequest).Input }},
+		"signal":    {`{"input":7,"signalPayload":%s,"signal_name":"s"}`, &api.StartRunRequest{}, func(m proto.Message) []byte { return m.(*api.StartRunRequest).SignalPayload }},
+		"StartRuns": {`{"runs":[{"input":7},{"workflow":"w","input":%s}]}`, &api.StartRunsRequest{}, func(m proto.Message) []byte { return m.(*api.StartRunsRequest).Runs[1].Input }},
+		"SignalRun": {`{"payload":%s,"name":"s"}`, &api.SignalRunRequest{}, func(m proto.Message) []byte { return m.(*api.SignalRunRequest).Payload }},
+		"AskRun":    {`{"arg":%s,"query":"q"}`, &api.AskRunRequest{}, func(m proto.Message) []byte { return m.(*api.AskRunRequest).Arg }},
+		"PushEvent": {`{"key":"k","payload":%s}`, &api.PushEventRequest{}, func(m proto.Message) []byte { return m.(*api.PushEventRequest).Payload }},
+	}
+	if all := payloadFields(); len(all) != len(requests)-1 { // a run of StartRuns is a StartRunRequest
+		t.Errorf("%d requests are tried, the API has payloads in %v", len(requests), all)
+	}
+	for name, r := range requests {
+		for value, want := range values {
+			for codec, meant := range map[string]bool{readableJSON: true, "json": false} {
+				proto.Reset(r.m)
+				if err := (jsonCodec{codec}).Unmarshal(fmt.Appendf(nil, r.text, value), r.m); err != nil {
+					t.Fatal(err)
+				}
+				want := want
+				switch {
+				case !meant && value == `"YWJj"`:
+					want = "abc"
+				case !meant && (value[0] == '"' || value == "null"):
+					continue
+				}
+				if err := refusal(r.m); err != nil {
+					t.Errorf("%s, %s: %s: %v", name, codec, value, err)
+				} else if got := string(r.got(r.m)); got != want {
+					t.Errorf("%s, %s: %s is %q, want %q", name, codec, value, got, want)
+				}
+			}
+		}
+	}
+	s := serve(t, newFakeBackend(ask), Config{})
+	by := map[string]string{"Content-Type": "application/json; payloads=json"}
+	if status, body := post(t, s, "SignalRun", `{"runId":"r","name":"n","payload":"a","payload":"b"}`, by); status != 400 || !strings.Contains(body, "payload is given twice") {
+		t.Error(status, body)
 	}
 }

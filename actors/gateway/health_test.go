@@ -131,7 +131,7 @@ func (e *stuckBackend) StartRuns(ctx context.Context, runs []*messages.StartRun)
 	return e.fakeBackend.StartRuns(ctx, runs)
 }
 
-func (e *stuckBackend) CancelRun(ctx context.Context, _, _ string) error {
+func (e *stuckBackend) CancelRun(ctx context.Context, _ *messages.CancelRun) error {
 	if e.stuck.Load() {
 		<-ctx.Done()
 	}

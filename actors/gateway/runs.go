@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/limpetrun/limpet/actors/journal"
@@ -26,6 +28,18 @@ func (g *gateway) GetRun(ctx context.Context, req *connect.Request[api.GetRunReq
 	return connect.NewResponse(run), nil
 }
 
+// ListAttempts returns the attempts of a run, and when its steps waited.
+func (g *gateway) ListAttempts(ctx context.Context, req *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+	if err := messages.CheckFields(req.Msg); err != nil {
+		return nil, err
+	}
+	attempts, err := g.backend.Attempts(ctx, req.Msg.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(attempts), nil
+}
+
 // ListRuns returns a page of runs, newest first.
 func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
 	r := req.Msg
@@ -33,18 +47,52 @@ func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRun
 	if err != nil {
 		return nil, err
 	}
-	size := int(r.GetPageSize())
-	switch {
-	case size == 0:
-		size = pageSizeDefault
-	case size < 0 || size > messages.PageSizeMax:
-		return nil, messages.Errorf(messages.CodeInvalidArgument, "page_size is %d, not 1 to PageSizeMax = %d", size, messages.PageSizeMax)
+	size, err := pageSize(r.GetPageSize())
+	if err != nil {
+		return nil, err
 	}
 	runs, next, err := g.backend.ListRuns(ctx, filter, size, r.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&api.ListRunsResponse{Runs: runs, NextPageToken: next}), nil
+}
+
+// CountRuns counts runs by their status. It reads a page of each: what a page costs does
+// not grow with the number of runs.
+func (g *gateway) CountRuns(ctx context.Context, req *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+	r := req.Msg
+	resp := &api.CountRunsResponse{}
+	for number := range len(messages.RunStatus_name) {
+		status := messages.RunStatus(number)
+		if status == messages.RunStatus_RUN_STATUS_UNSPECIFIED || r.GetWorkerId() != "" && journal.Finished(status) {
+			continue
+		}
+		filter, err := filterOf(&api.ListRunsRequest{Workflow: r.GetWorkflow(), WorkerId: r.GetWorkerId(), ParentRun: r.GetParentRun(), Roots: r.GetRoots(), Metadata: r.GetMetadata(),
+			Statuses: []messages.RunStatus{status}})
+		if err != nil {
+			return nil, err
+		}
+		runs, more, err := g.backend.CountRuns(ctx, filter, messages.PageSizeMax)
+		if err != nil {
+			return nil, err
+		}
+		if runs > 0 || more {
+			resp.Counts = append(resp.Counts, &api.StatusCount{Status: status, Runs: int32(runs), More: more})
+		}
+	}
+	return connect.NewResponse(resp), nil
+}
+
+func pageSize(asked int32) (int, error) {
+	switch size := int(asked); {
+	case size == 0:
+		return pageSizeDefault, nil
+	case size < 0 || size > messages.PageSizeMax:
+		return 0, messages.Errorf(messages.CodeInvalidArgument, "page_size is %d, not 1 to PageSizeMax = %d", size, messages.PageSizeMax)
+	default:
+		return size, nil
+	}
 }
 
 func filterOf(r *api.ListRunsRequest) (journal.Filter, error) {
@@ -61,6 +109,9 @@ func filterOf(r *api.ListRunsRequest) (journal.Filter, error) {
 	for _, s := range f.Statuses {
 		if _, ok := messages.RunStatus_name[int32(s)]; !ok || s == messages.RunStatus_RUN_STATUS_UNSPECIFIED {
 			return f, messages.Errorf(messages.CodeInvalidArgument, "status %d is not one that a run can have", s)
+		}
+		if f.BoundWorker != "" && journal.Finished(s) {
+			return f, messages.Errorf(messages.CodeInvalidArgument, "worker_id %q with status %s: a run that has ended is bound to no worker any more: leave one of the two out; a run, and a listing of runs, says where it was bound last", f.BoundWorker, s)
 		}
 	}
 	var err error
@@ -210,7 +261,7 @@ func (g *gateway) CancelRun(ctx context.Context, req *connect.Request[api.Cancel
 	if err := messages.CheckFields(req.Msg); err != nil {
 		return nil, err
 	}
-	if err := g.backend.CancelRun(ctx, req.Msg.GetRunId(), req.Msg.GetReason()); err != nil {
+	if err := g.backend.CancelRun(ctx, &messages.CancelRun{RunId: req.Msg.GetRunId(), Reason: req.Msg.GetReason(), WithoutEndStep: req.Msg.GetWithoutEndStep()}); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&api.CancelRunResponse{}), nil
@@ -222,7 +273,7 @@ func (g *gateway) SignalRun(ctx context.Context, req *connect.Request[api.Signal
 	if err := messages.CheckFields(r); err != nil {
 		return nil, err
 	}
-	payload, err := checkedInput(r.GetPayload(), anyJSON)
+	payload, err := checkedPayload("signal", r.GetName(), r.GetPayload())
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +285,47 @@ func (g *gateway) SignalRun(ctx context.Context, req *connect.Request[api.Signal
 		return nil, err
 	}
 	return connect.NewResponse(&api.SignalRunResponse{}), nil
+}
+
+// AskRun asks the live state of a run.
+func (g *gateway) AskRun(ctx context.Context, req *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error) {
+	r := req.Msg
+	if err := messages.CheckFields(r); err != nil {
+		return nil, err
+	}
+	arg, err := checkedInput(r.GetArg(), func(raw []byte) error {
+		return messages.CheckJSON(fmt.Sprintf("the argument of query %q", r.GetQuery()), raw)
+	})
+	if err != nil {
+		return nil, err
+	}
+	within, err := queryTimeout(r.GetTimeout())
+	if err != nil {
+		return nil, err
+	}
+	answer, err := g.backend.AskRun(ctx, r.GetRunId(), r.GetQuery(), arg, within)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(answer), nil
+}
+
+func queryTimeout(asked *durationpb.Duration) (time.Duration, error) {
+	const most = time.Duration(messages.QueryTimeoutMsMax) * time.Millisecond
+	if asked == nil {
+		return time.Duration(messages.DefaultQueryTimeoutMs) * time.Millisecond, nil
+	}
+	if err := asked.CheckValid(); err != nil {
+		return 0, messages.Errorf(messages.CodeInvalidArgument, "timeout: %w", err)
+	}
+	switch d := asked.AsDuration(); {
+	case d == 0:
+		return time.Duration(messages.DefaultQueryTimeoutMs) * time.Millisecond, nil
+	case d < time.Millisecond || d > most:
+		return 0, messages.Errorf(messages.CodeInvalidArgument, "timeout is %v, not 1ms to %v (QueryTimeoutMsMax)", d, most)
+	default:
+		return d, nil
+	}
 }
 
 // ReplayRun runs steps of a finished run again.

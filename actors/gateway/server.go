@@ -39,11 +39,14 @@ func Start(ctx context.Context, backend Backend, c Config) (*Server, error) {
 // without a secret that is long enough, and INVALID_ARGUMENT for what is no
 // address. Empty is the default.
 func CheckListen(address, secret string) error {
-	address = cmp.Or(address, DefaultListen)
-	if err := cluster.CheckAddress("API address", address); err != nil {
+	return checkListen("API address", cmp.Or(address, DefaultListen), secret)
+}
+
+func checkListen(what, address, secret string) error {
+	if err := cluster.CheckAddress(what, address); err != nil {
 		return err
 	}
-	return cluster.CheckSecret("API address", address, secret)
+	return cluster.CheckSecret(what, address, secret)
 }
 
 // Listen takes the address; connections wait until Serve is called. It returns
@@ -52,10 +55,13 @@ func Listen(ctx context.Context, address, secret string) (net.Listener, error) {
 	if err := CheckListen(address, secret); err != nil {
 		return nil, err
 	}
-	address = cmp.Or(address, DefaultListen)
+	return listen(ctx, "API address", cmp.Or(address, DefaultListen))
+}
+
+func listen(ctx context.Context, what, address string) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, listenError(address, err)
+		return nil, listenError(what, address, err)
 	}
 	return listener, nil
 }
@@ -99,14 +105,14 @@ func protocols() *http.Protocols {
 	return p
 }
 
-func listenError(address string, err error) error {
+func listenError(what, address string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return messages.Errorf(messages.CodeAddressInUse, "API address %s: another process listens there", address)
+		return messages.Errorf(messages.CodeAddressInUse, "%s %s: another process listens there", what, address)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return messages.Errorf(messages.CodeInvalidArgument, "API address %s: %w", address, err)
+	return messages.Errorf(messages.CodeInvalidArgument, "%s %s: %w", what, address, err)
 }
 
 // Address is the host:port that the API listens on.

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/limpetrun/limpet/messages"
-	"github.com/limpetrun/limpet/messages/api"
 )
 
 // countWire counts the entries of lists and maps in an encoded message. It
@@ -75,20 +74,22 @@ type shape struct {
 	payloads []payload
 }
 
-// payload is JSON in the place of a bytes field, of the run with the number if
-// the request is of several.
+// payload is JSON in the place of a bytes field: of the request, or of the entry with
+// the number in a list of it.
 type payload struct {
-	run, start, end int
-	field           protoreflect.Name
+	list              protoreflect.FieldDescriptor
+	entry, start, end int
+	field             protoreflect.FieldDescriptor
 }
 
 // shapeOf checks JSON before it is decoded: names of fields, and the entries of
-// lists and maps. It allocates only for payloads.
-func shapeOf(data []byte, of protoreflect.MessageDescriptor) (*shape, error) {
+// lists and maps. It allocates only for payloads. If all JSON is meant as it is, strings
+// and null are payloads, too.
+func shapeOf(data []byte, of protoreflect.MessageDescriptor, asItIs bool) (*shape, error) {
 	if !json.Valid(data) {
 		return nil, notJSON(data)
 	}
-	r := &shapeReader{shape: &shape{data: data}}
+	r := &shapeReader{shape: &shape{data: data}, asItIs: asItIs}
 	r.payload = r.given
 	if err := r.message(of, ""); err != nil {
 		return nil, err
@@ -119,8 +120,11 @@ func positionOf(data []byte, at int) (line, column int) {
 // shapeReader goes through a text that is known to be JSON.
 type shapeReader struct {
 	*shape
-	at  int
-	run int
+	at     int
+	asItIs bool
+	// list and entry are where the reader is, if in a list of messages.
+	list  protoreflect.FieldDescriptor
+	entry int
 	// payload goes past the value of a bytes field.
 	payload func(field protoreflect.FieldDescriptor, path string) error
 }
@@ -243,7 +247,7 @@ func (r *shapeReader) field(field protoreflect.FieldDescriptor, path string) err
 			if field.Message() == nil || field.IsMap() {
 				return r.value(field, place)
 			}
-			r.run = n - 1
+			r.list, r.entry = field, n-1
 			return r.message(field.Message(), place+".")
 		})
 	case field.Message() != nil && !field.IsMap():
@@ -278,15 +282,15 @@ func (r *shapeReader) value(field protoreflect.FieldDescriptor, place string) er
 func (r *shapeReader) given(field protoreflect.FieldDescriptor, path string) error {
 	c, start := r.peek(), r.at
 	r.skip()
-	if c == '"' || c == 'n' {
+	if !r.asItIs && (c == '"' || c == 'n') {
 		return nil
 	}
 	for _, p := range r.payloads[max(0, len(r.payloads)-2):] {
-		if p.run == r.run && p.field == field.Name() {
+		if p.entry == r.entry && p.field == field {
 			return messages.Errorf(messages.CodeInvalidArgument, "%s%s is given twice", path, field.Name())
 		}
 	}
-	r.payloads = append(r.payloads, payload{r.run, start, r.at, field.Name()})
+	r.payloads = append(r.payloads, payload{r.list, r.entry, start, r.at, field})
 	return nil
 }
 
@@ -354,25 +358,12 @@ func (s *shape) putPayloads(m proto.Message) {
 	for _, p := range s.payloads {
 		// The text is in a buffer that is used again.
 		value := compact(bytes.Clone(s.data[p.start:p.end]))
-		switch m := m.(type) {
-		case *api.StartRunRequest:
-			putStart(m, p.field, value)
-		case *api.StartRunsRequest:
-			putStart(m.Runs[p.run], p.field, value)
-		case *api.PushEventRequest:
-			m.Payload = value
-		case *api.SignalRunRequest:
-			m.Payload = value
+		to := m.ProtoReflect()
+		if p.list != nil {
+			to = to.Get(p.list).List().Get(p.entry).Message()
 		}
+		to.Set(p.field, protoreflect.ValueOfBytes(value))
 	}
-}
-
-func putStart(m *api.StartRunRequest, field protoreflect.Name, value []byte) {
-	if field == "signal_payload" {
-		m.SignalPayload = value
-		return
-	}
-	m.Input = value
 }
 
 // unknownField is the error for a name that no field has, with the nearest one

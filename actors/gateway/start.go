@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/limpetrun/limpet/actors/definitions"
+	"github.com/limpetrun/limpet/actors/tracing"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -163,7 +164,7 @@ func (g *gateway) checked(ctx context.Context, seen map[string]definitions.Workf
 	if err != nil {
 		return nil, err
 	}
-	start := started(d, "api", input, r.GetPriority(), r.GetMetadata())
+	start := started(ctx, d, "api", input, r.GetPriority(), r.GetMetadata())
 	start.IdempotencyKey = r.GetIdempotencyKey()
 	signal, err := signalOf(id, r)
 	return &messages.StartRun{RunId: id, Start: start, Signal: signal}, err
@@ -179,7 +180,7 @@ func signalOf(runID string, r *api.StartRunRequest) (*messages.SignalRun, error)
 	case r.GetIdempotencyKey() == "":
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "signal_name %q without an idempotency_key: that says which run is to have it", r.GetSignalName())
 	}
-	payload, err := checkedInput(r.GetSignalPayload(), anyJSON)
+	payload, err := checkedPayload("signal", r.GetSignalName(), r.GetSignalPayload())
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func checkStart(r *api.StartRunRequest) error {
 }
 
 // started makes the first event of a run of the workflow.
-func started(d definitions.Workflow, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
+func started(ctx context.Context, d definitions.Workflow, trigger string, input []byte, priority int32, metadata map[string]string) *messages.RunStarted {
 	return &messages.RunStarted{
 		Workflow:       d.Def.GetName(),
 		DefinitionHash: d.Hash,
@@ -224,11 +225,9 @@ func started(d definitions.Workflow, trigger string, input []byte, priority int3
 		Sticky:         d.Def.GetSticky(),
 		Trigger:        trigger,
 		Metadata:       metadata,
+		Traceparent:    tracing.Traceparent(ctx),
 	}
 }
-
-// anyJSON is the check of an input that no schema is given for.
-var anyJSON = new(messages.InputSchema).Check
 
 // checkedInput checks the input of a run and returns it without needless white
 // space: two inputs that differ only there are the same to an idempotency key.
@@ -243,6 +242,12 @@ func checkedInput(raw []byte, check func([]byte) error) ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return compact(raw), nil
+}
+
+// checkedPayload is checkedInput for the payload of something named, which no schema
+// is given for.
+func checkedPayload(of, name string, raw []byte) ([]byte, error) {
+	return checkedInput(raw, func(raw []byte) error { return messages.CheckJSON(fmt.Sprintf("the payload of %s %q", of, name), raw) })
 }
 
 // compact leaves white space out of JSON; where there is none it is the same

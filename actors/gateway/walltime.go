@@ -66,9 +66,11 @@ func (c wallConn) Send(m any) error {
 	return c.StreamingHandlerConn.Send(m)
 }
 
-// microseconds are the fields of events that hold a moment as a number.
+// microseconds are the fields of events that hold a moment of engine time as a number;
+// those that end in _wall_us hold one of the wall clock.
 var microseconds = map[protoreflect.Name]bool{
-	"at_us": true, "deadline_us": true, "line_since_us": true, "retry_at_us": true, "since_us": true, "started_us": true, "wake_at_us": true,
+	"at_us": true, "away_us": true, "began_us": true, "created_us": true, "deadline_us": true, "line_since_us": true, "lost_us": true,
+	"replayed_us": true, "retry_at_us": true, "since_us": true, "started_us": true, "until_us": true, "wake_at_us": true,
 }
 
 // mapTimes replaces each moment in a message; a nil function leaves it.

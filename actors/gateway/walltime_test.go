@@ -20,11 +20,13 @@ func TestTimesOfTheWallClock(t *testing.T) {
 	answer := &api.WatchRunResponse{At: timestamppb.New(at), Events: []*messages.Event{
 		{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{Step: "s", StartedUs: us, RetryAtUs: us}}},
 		{Kind: &messages.Event_RunDormant{RunDormant: &messages.RunDormant{WakeAtUs: us}}},
+		{Kind: &messages.Event_CallWaits{CallWaits: &messages.CallWaits{DeadlineUs: us, Branches: []*messages.WaitBranch{{UntilUs: us}, {UntilWallUs: us}}}}},
 	}}
 	us += time.Hour.Microseconds()
 	want := &api.WatchRunResponse{At: timestamppb.New(at.Add(time.Hour)), Events: []*messages.Event{
 		{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{Step: "s", StartedUs: us, RetryAtUs: us}}},
 		{Kind: &messages.Event_RunDormant{RunDormant: &messages.RunDormant{WakeAtUs: us}}},
+		{Kind: &messages.Event_CallWaits{CallWaits: &messages.CallWaits{DeadlineUs: us, Branches: []*messages.WaitBranch{{UntilUs: us}, {UntilWallUs: at.UnixMicro()}}}}},
 	}}
 	if mapTimes(answer, hourLater); !proto.Equal(answer, want) {
 		t.Errorf("%v, want %v", answer, want)
@@ -34,7 +36,8 @@ func TestTimesOfTheWallClock(t *testing.T) {
 	}
 }
 
-// Each number of microseconds in what the API answers is a moment that is mapped.
+// Each number of microseconds in what the API answers is a moment that is mapped, unless
+// it is one of the wall clock.
 func TestMomentsOfTheAPIAreMapped(t *testing.T) {
 	seen := map[protoreflect.FullName]bool{}
 	var walk func(protoreflect.MessageDescriptor)
@@ -45,8 +48,9 @@ func TestMomentsOfTheAPIAreMapped(t *testing.T) {
 		seen[of.FullName()] = true
 		for i := range of.Fields().Len() {
 			field := of.Fields().Get(i)
-			if strings.HasSuffix(string(field.Name()), "_us") && !microseconds[field.Name()] {
-				t.Errorf("%s is not mapped", field.FullName())
+			name := string(field.Name())
+			if want := strings.HasSuffix(name, "_us") && !strings.HasSuffix(name, "_wall_us"); microseconds[field.Name()] != want {
+				t.Errorf("%s is mapped: %v, want %v", field.FullName(), !want, want)
 			}
 			if field.Message() != nil {
 				walk(field.Message())

@@ -26,9 +26,11 @@ type CommitterConfig struct {
 	// append beyond it is refused with JOURNAL_UNAVAILABLE, unless nothing
 	// waits. Defaults to 256 MiB.
 	QueueBytesMax int
-	// InFlight is the number of commits under way at one time. Appends of one
-	// run are never in two of them. Defaults to what a store with a method
-	// Commits asks for, else to 1.
+	// InFlight is the most commits under way at one time. Another one begins
+	// beside them once a quarter as many appends wait as are in them: a commit
+	// has a price of its own, so few large ones cost less than many small ones.
+	// Appends of one run are never in two of them. Defaults to what a store with
+	// a method Commits asks for, else to 1.
 	InFlight int
 	// RetryMin and RetryMax bound the wait before a failed commit is tried
 	// again; it doubles from one to the other, with jitter. Default to 10 ms
@@ -95,10 +97,12 @@ type Committer struct {
 	// stopped is closed when every committing goroutine has returned.
 	stopped chan struct{}
 
-	mu     sync.Mutex
-	wake   sync.Cond
-	queue  queue
-	closed bool
+	mu    sync.Mutex
+	wake  sync.Cond
+	queue queue
+	// committing counts the appends of the commits under way.
+	committing int
+	closed     bool
 	// lost counts the appends that were given up by Close.
 	lost int
 }
@@ -164,7 +168,9 @@ func (c *Committer) enqueue(p pending) error {
 		return messages.Errorf(messages.CodeJournalUnavailable, "append to run %q: %d bytes wait for the journal, the limit is %d", p.append.RunID, q.bytes, c.cfg.QueueBytesMax)
 	}
 	q.push(p)
-	c.wake.Signal()
+	if c.worthwhile() {
+		c.wake.Signal()
+	}
 	return nil
 }
 
@@ -223,8 +229,11 @@ func (c *Committer) next(b *batch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		c.queue.take(b, c.cfg.MaxBatch, c.cfg.MaxBytes)
-		if len(b.appends) > 0 {
+		if c.worthwhile() {
+			c.queue.take(b, c.cfg.MaxBatch, c.cfg.MaxBytes)
+		}
+		if n := len(b.appends); n > 0 {
+			c.committing += n
 			return true
 		}
 		if c.closed && c.queue.count == 0 {
@@ -234,9 +243,15 @@ func (c *Committer) next(b *batch) bool {
 	}
 }
 
+// worthwhile says that enough waits for one more commit.
+func (c *Committer) worthwhile() bool {
+	return c.queue.count > 0 && c.queue.count >= min(c.committing/4, c.cfg.MaxBatch)
+}
+
 func (c *Committer) release(b *batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.committing -= len(b.appends)
 	c.lost += b.lost
 	c.queue.release(b)
 	b.reset()
@@ -280,13 +295,13 @@ func (c *Committer) commit(b *batch) {
 // settle decides about a conflict of an append that an earlier try may have
 // stored: it is stored if its very bytes are.
 func (c *Committer) settle(a *Append, conflict error) error {
-	entries, _, err := c.store.Entries(c.ctx, a.RunID, a.Number-1, 1)
+	stored, err := c.store.Entry(c.ctx, a.RunID, a.Number)
 	switch {
 	case messages.CodeOf(err) == messages.CodeUnknownRun:
 		return conflict
 	case err != nil:
 		return messages.Errorf(messages.CodeJournalUnavailable, "run %q, entry %d: find out whether it was stored: %w", a.RunID, a.Number, err)
-	case len(entries) == 1 && string(entries[0]) == string(a.Entry):
+	case string(stored) == string(a.Entry):
 		return nil
 	}
 	return conflict

@@ -137,6 +137,49 @@ func TestCommitterGathersWhileACommitIsInFlight(t *testing.T) {
 	})
 }
 
+// A commit begins beside another one once a quarter as much waits as that has.
+func TestCommitterBeginsNoSmallCommitBesideALargeOne(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		store := &scripted{Memory: journal.NewMemory()}
+		release := make(chan struct{})
+		store.append = func(ctx context.Context, n int, batch []journal.Append) []error {
+			<-release
+			return store.Memory.Append(ctx, batch)
+		}
+		c := journal.NewCommitter(store, journal.CommitterConfig{InFlight: 2})
+		defer mustClose(t, c)
+		var got results
+		began := func(runs int, want ...int) {
+			t.Helper()
+			for range runs {
+				got.append(c, entry(fmt.Sprint("r", c.Waiting()+sum(store.sizes())), 1))
+			}
+			synctest.Wait()
+			if sizes := store.sizes(); !slices.Equal(sizes, want) {
+				t.Errorf("batches of %v, want %v", sizes, want)
+			}
+		}
+		began(1, 1)
+		began(1, 1, 1) // a single one waits for nobody while there is room
+		began(8, 1, 1)
+		release <- struct{}{}
+		synctest.Wait()
+		began(0, 1, 1, 8)
+		release <- struct{}{}
+		synctest.Wait()
+		began(1, 1, 1, 8)
+		began(1, 1, 1, 8, 2)
+		close(release)
+	})
+}
+
+func sum(sizes []int) (n int) {
+	for _, size := range sizes {
+		n += size
+	}
+	return n
+}
+
 func TestCommitterBoundsABatchByBytes(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		store := &scripted{Memory: journal.NewMemory()}

@@ -1,7 +1,8 @@
 // Package journal is the contract of the append-only, compare-and-swap history
 // of runs, the only source of truth of a cluster.
 //
-// A run's history is a list of entries, numbered from 1. An entry holds the
+// A run's history is a list of entries, numbered from 1. An append may cut those before
+// it that its run can do without. An entry holds the
 // events of one turn of the run and becomes durable as a whole. Beside the
 // history stands a row, the projection of a run that listings, recovery and
 // wake-ups are answered from; it changes in the same commit as the entry that
@@ -19,6 +20,7 @@ package journal
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -93,6 +95,17 @@ type Append struct {
 	// Metadata of the run, which comes with every Row and never changes.
 	// Listings choose by it; the store does not return it.
 	Metadata map[string]string
+	// Waits are what the entry changes of the waits for events of its run. One that
+	// begins and is there already stays as it is.
+	Waits []EventWaitChange
+	// Streams are sections of the run's streams that begin with the entry, or are over
+	// with it.
+	Streams []StreamChange
+	// Cut, if not 0, deletes the entries up to that number, but for those of Kept, which
+	// are in order. These and others that were kept before are found by Entry alone, and
+	// only as long as each later Cut keeps them, too.
+	Cut  uint64
+	Kept []uint64
 }
 
 // Limits of an append, each LIMIT_EXCEEDED or INVALID_ARGUMENT beyond it.
@@ -100,8 +113,8 @@ const (
 	// EntryBytesMax is the largest entry, in bytes. One turn may gather many
 	// step results, so it is far above the payload limit of a step.
 	EntryBytesMax = 256 << 20
-	// EntriesMax is the largest number of entries of a run.
-	EntriesMax = 1<<20 - 1
+	// EntriesMax is the largest number of an entry.
+	EntriesMax = 1<<31 - 1
 	// RunIDBytesMax is the longest run id, in bytes. Ids of children grow with
 	// the depth of the nesting.
 	RunIDBytesMax = 1024
@@ -112,7 +125,7 @@ const (
 
 // Validate reports what is wrong with an append whatever is stored:
 // INVALID_ARGUMENT for a run id that is empty or too long, a Number of 0, an
-// empty entry, a missing row for Number 1 and a row of another run or outside
+// empty entry, a Cut that leaves none before it or does not fit Kept, a missing row for Number 1 and a row of another run or outside
 // the shards; LIMIT_EXCEEDED for an entry or a Number that is too large.
 func (a *Append) Validate() error {
 	switch {
@@ -126,6 +139,8 @@ func (a *Append) Validate() error {
 		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: entry %d is empty", a.RunID, a.Number)
 	case len(a.Entry) > EntryBytesMax:
 		return messages.Errorf(messages.CodeLimitExceeded, "append to run %q: entry %d has %d bytes, the limit is %d", a.RunID, a.Number, len(a.Entry), EntryBytesMax)
+	case !a.cutFits():
+		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: entry %d cuts those up to %d and keeps %d of them; the entry before it must stay", a.RunID, a.Number, a.Cut, len(a.Kept))
 	case a.Row == nil && a.Number == 1:
 		return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: the first entry comes without a row", a.RunID)
 	case a.Row == nil:
@@ -138,12 +153,25 @@ func (a *Append) Validate() error {
 	return nil
 }
 
+// cutFits says that the entry before this one stays, and that what is kept is cut.
+func (a *Append) cutFits() bool {
+	if a.Cut == 0 {
+		return len(a.Kept) == 0
+	}
+	return a.Cut < a.Number-1 && slices.IsSorted(a.Kept) && (len(a.Kept) == 0 || a.Kept[len(a.Kept)-1] <= a.Cut)
+}
+
 // Record is a run as stored.
 type Record struct {
 	Row Row
-	// Entries in order; Entries[i] is number i+1.
+	// Entries in order; Entries[i] is number After+i+1.
 	Entries [][]byte
+	// After is how many entries come before: more than were asked for if these were cut.
+	After uint64
 }
+
+// Last is the number of the newest of its entries.
+func (r *Record) Last() uint64 { return r.After + uint64(len(r.Entries)) }
 
 // Place is one in a line: those of one time come in the order of their ids. The
 // zero value is before all.
@@ -264,10 +292,14 @@ type Store interface {
 	// Load returns a run; UNKNOWN_RUN if there is none.
 	Load(ctx context.Context, runID string) (Record, error)
 
-	// Entries returns the entries of a run after a number, at most limit, and
-	// the run's row; UNKNOWN_RUN if there is none. Here and below a limit that
-	// is not positive returns nothing.
-	Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, Row, error)
+	// Entries returns a run with its entries after a number, at most limit; UNKNOWN_RUN
+	// if there is none. Where some after the number were cut it begins after these.
+	// Here and below a limit that is not positive returns nothing.
+	Entries(ctx context.Context, runID string, after uint64, limit int) (Record, error)
+
+	// Entry returns one entry of a run, also one that was kept when others were cut; nil
+	// if there is none, UNKNOWN_RUN if there is no such run.
+	Entry(ctx context.Context, runID string, number uint64) ([]byte, error)
 
 	// Active returns unfinished runs that are not dormant, of the given
 	// shards (nil means all), in the order of run ids after the given one, at
@@ -300,6 +332,12 @@ type Store interface {
 
 	// Lines returns the distinct lines of dormant runs, ordered.
 	Lines(ctx context.Context, shards []int) ([]int64, error)
+
+	// CountInLine and CountWokenByUp count the dormant runs of a line, and those
+	// that wait for any worker to come up, up to limit: for who watches. They read
+	// an index only.
+	CountInLine(ctx context.Context, shards []int, line int64, limit int) (int, error)
+	CountWokenByUp(ctx context.Context, shards []int, limit int) (int, error)
 
 	// BoundCounts returns how many unfinished runs of a pool are bound to each
 	// worker id.
@@ -353,6 +391,10 @@ type Store interface {
 	// asks about twice a second: one round trip, and nothing has to outlive a
 	// crash of the store.
 	Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error)
+
+	EventStore
+	LogStore
+	StreamStore
 
 	// NotePresence notes that a server is there at a time, durably, and returns the
 	// stretches in which servers noted so, in order. Notes no further apart than

@@ -38,6 +38,8 @@ type Memory struct {
 	heartbeats  Heartbeats
 	presences   []Presence
 	keptTime    KeptTime
+	events      memoryEvents
+	logPlace    int64
 }
 
 var _ Store = (*Memory)(nil)
@@ -51,9 +53,14 @@ type memoryRun struct {
 	row      Row
 	metadata map[string]string
 	entries  [][]byte
+	// cut counts entries that were cut; aside are those of them that were kept.
+	cut   uint64
+	aside map[uint64][]byte
 	// kept: the run has finished longer ago than the retention, and stays for the
 	// run above.
-	kept bool
+	kept    bool
+	log     memoryLog
+	streams memoryStreams
 }
 
 // NewMemory returns an empty store.
@@ -79,6 +86,7 @@ func NewMemory() *Memory {
 		bound:       make(map[boundKey]int),
 		definitions: make(map[string]Definition),
 		names:       make(map[string]memoryName),
+		events:      newMemoryEvents(),
 	}
 }
 
@@ -136,7 +144,7 @@ func (m *Memory) append(a *Append) error {
 	run := m.runs[a.RunID]
 	var has uint64
 	if run != nil {
-		has = uint64(len(run.entries))
+		has = run.last()
 	}
 	if a.Number != has+1 {
 		return Conflict(a.RunID, a.Number, has)
@@ -146,6 +154,9 @@ func (m *Memory) append(a *Append) error {
 		m.runs[a.RunID] = run
 	}
 	run.entries = append(run.entries, slices.Clone(a.Entry))
+	run.cutTo(a.Cut, a.Kept)
+	m.events.changeWaits(a.RunID, a.Waits)
+	run.changeStreams(a.Streams)
 	if a.Row != nil {
 		if has > 0 {
 			m.unlink(run)
@@ -238,7 +249,7 @@ func (m *Memory) Load(ctx context.Context, runID string) (Record, error) {
 }
 
 func (r *memoryRun) record() Record {
-	return Record{Row: r.row, Entries: cloneAll(r.entries)}
+	return Record{Row: r.row, Entries: cloneAll(r.entries), After: r.cut}
 }
 
 func cloneAll(entries [][]byte) [][]byte {
@@ -250,18 +261,35 @@ func cloneAll(entries [][]byte) [][]byte {
 }
 
 // Entries implements Store.
-func (m *Memory) Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, Row, error) {
+func (m *Memory) Entries(ctx context.Context, runID string, after uint64, limit int) (Record, error) {
 	if err := m.read(ctx); err != nil {
-		return nil, Row{}, err
+		return Record{}, err
 	}
 	defer m.mu.RUnlock()
 	run := m.runs[runID]
 	if run == nil {
-		return nil, Row{}, UnknownRun(runID)
+		return Record{}, UnknownRun(runID)
 	}
-	from := min(after, uint64(len(run.entries)))
-	left := run.entries[from:]
-	return cloneAll(left[:min(len(left), max(limit, 0))]), run.row, nil
+	from := max(after, run.cut)
+	left := run.entries[min(from, run.last())-run.cut:]
+	rec := Record{Row: run.row, Entries: cloneAll(left[:min(len(left), max(limit, 0))]), After: after}
+	if len(rec.Entries) > 0 {
+		rec.After = from
+	}
+	return rec, nil
+}
+
+// Entry implements Store.
+func (m *Memory) Entry(ctx context.Context, runID string, number uint64) ([]byte, error) {
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	run := m.runs[runID]
+	if run == nil {
+		return nil, UnknownRun(runID)
+	}
+	return slices.Clone(run.entry(number)), nil
 }
 
 // Active implements Store.
@@ -271,7 +299,7 @@ func (m *Memory) Active(ctx context.Context, shards []int, after string, limit i
 
 // Heads implements Store.
 func (m *Memory) Heads(ctx context.Context, shards []int, after string, limit int) ([]Head, error) {
-	return ofActive(ctx, m, shards, after, limit, func(r *memoryRun) Head { return Head{r.row.RunID, uint64(len(r.entries))} })
+	return ofActive(ctx, m, shards, after, limit, func(r *memoryRun) Head { return Head{r.row.RunID, r.last()} })
 }
 
 func ofActive[T any](ctx context.Context, m *Memory, shards []int, after string, limit int, take func(*memoryRun) T) ([]T, error) {

@@ -25,6 +25,7 @@ func (m *Memory) DeleteFinished(ctx context.Context, before time.Time, limit int
 		m.release(run.row.RunID)
 		m.unlink(run)
 		delete(m.runs, run.row.RunID)
+		m.events.forget(run.row.RunID)
 		n++
 	}
 	return n, nil

@@ -5,14 +5,15 @@
 //
 // Data flow: an input → Keeper → actions.
 //
-//	inputs    AttemptBegan, Get, Built, AttemptEnded, Released, HandOff, Tick, Stop
+//	inputs    AttemptBegan, Get, Peek, Built, AttemptEnded, Released, HandOff, Tick, Stop
 //	actions   Build and CancelBuild for the user's Bind, Give and Fail for the
 //	          functions that asked, Release for the user's Release, HandOff for the
 //	          user's hooks
 //
 // A private value belongs to a run under one epoch of its binding. A shared value
 // belongs to a key. The runs bound here that have asked for it hold it; an attempt
-// of a run that is not bound holds it while the attempt runs.
+// of a run that is not bound holds it while the attempt runs. A query of a run is an
+// attempt that is not bound and only peeks: it uses what is there until it returns.
 //
 // A value passes through these phases:
 //
@@ -20,6 +21,9 @@
 //	building   the user's Bind runs
 //	there      it may be used
 //	releasing  the user's Release runs; then it is gone
+//
+// An end step takes a private value that is there, or that was handed to it, and has
+// none built.
 //
 // It is dropped when nobody may ask for it any more. A dropped value is released
 // when the last function that got it has returned.

@@ -100,6 +100,8 @@ type Ask struct {
 	Key    string
 	// Handoff: the state can be handed off.
 	Handoff bool
+	// Takes: a value of the run's own is taken if it is there, and not built.
+	Takes bool
 }
 
 // Keeper is the state of a worker's local state. Its methods are not safe for
@@ -237,6 +239,10 @@ func (k *Keeper) getPrivate(now time.Time, w *wait) {
 	case v != nil && v.epoch < a.Epoch:
 		k.drop(now, v, messages.ReleaseReason_RELEASE_REASON_REBOUND)
 		v = nil
+	}
+	if v == nil && w.ask.Takes {
+		k.fail(w, messages.Errorf(messages.CodeStateNotThere, "local %q: run %s has no value of it on worker %q under epoch %d, and an end step builds none", w.ask.Local, a.RunID, k.cfg.WorkerID, a.Epoch))
+		return
 	}
 	if v == nil {
 		v = k.make(w, false)

@@ -22,6 +22,7 @@ func TestProperties(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"begin":    w.begin,
 			"get":      w.get,
+			"peek":     w.peek,
 			"give up":  w.giveUp,
 			"built":    w.built,
 			"end":      w.end,
@@ -165,6 +166,22 @@ func (w *watched) get(t *rapid.T) {
 	}
 	w.asks[ask.ID] = number
 	w.observe(w.keeper.Get(w.now, ask))
+}
+
+// peek is answered at once, and nothing is built for it.
+func (w *watched) peek(t *rapid.T) {
+	number := pick(t, w.functions, "function")
+	w.lastID++
+	ask := Ask{ID: w.lastID, Attempt: number, Local: "x"}
+	if rapid.Bool().Draw(t, "shared") {
+		ask = Ask{ID: w.lastID, Attempt: number, Local: "m", Shared: true}
+	}
+	building := len(w.building)
+	w.asks[ask.ID] = number
+	w.observe(w.keeper.Peek(w.now, ask))
+	if _, waits := w.asks[ask.ID]; waits || len(w.building) != building {
+		t.Fatalf("peek of %q: waits %v, %d are built, %d before", ask.Local, waits, len(w.building), building)
+	}
 }
 
 func (w *watched) giveUp(t *rapid.T) {

@@ -40,6 +40,16 @@ func (r *run) empty() bool {
 	return len(r.attempts) == 0 && len(r.private) == 0 && len(r.shared) == 0 && r.handed == nil
 }
 
+// RunBytes is what the values that a run has for itself declare.
+func (k *Keeper) RunBytes(runID string) (bytes int64) {
+	if r := k.runs[runID]; r != nil {
+		for _, v := range r.private {
+			bytes += v.bytes
+		}
+	}
+	return bytes
+}
+
 // hold makes the run of an attempt a holder of a shared value.
 func (k *Keeper) hold(v *value, a *Attempt) {
 	r := k.touch(a.RunID)

@@ -20,6 +20,7 @@ import (
 //	keeper max=N bytes=N idle=1m     a new keeper
 //	begins #1 r1 epoch=1             a function of a run; without an epoch the run is not sticky
 //	get ?1 #1 x key=k handoff        it asks for the value of x; shared with a key
+//	get ?1 #1 x takes                if it is there
 //	gave-up ?1
 //	built v1 bytes=N | error=text
 //	ends #1 state-lost               the function returns
@@ -120,12 +121,14 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 	k, now := s.keeper, s.now
 	switch d.Cmd {
 	case "begins":
-		k.AttemptBegan(Attempt{Number: number(t, d, 0), RunID: d.CmdArgs[1].Key, Epoch: epoch, Sticky: epoch > 0})
+		k.AttemptBegan(Attempt{Number: number(t, d, 0), RunID: d.CmdArgs[1].Key, Epoch: epoch, Sticky: epoch > 0 && !d.HasArg("query")})
 		return nil
 	case "get":
-		ask := Ask{ID: number(t, d, 0), Attempt: number(t, d, 1), Local: d.CmdArgs[2].Key, Handoff: d.HasArg("handoff")}
+		ask := Ask{ID: number(t, d, 0), Attempt: number(t, d, 1), Local: d.CmdArgs[2].Key, Handoff: d.HasArg("handoff"), Takes: d.HasArg("takes")}
 		ask.Shared = d.MaybeScanArgs(t, "key", &ask.Key)
 		return k.Get(now, ask)
+	case "peek":
+		return k.Peek(now, Ask{ID: number(t, d, 0), Attempt: number(t, d, 1), Local: d.CmdArgs[2].Key, Shared: d.HasArg("shared")})
 	case "gave-up":
 		return k.GaveUp(now, number(t, d, 0))
 	case "built":

@@ -29,6 +29,7 @@ type pair struct {
 	client  *sdk.Client
 	api     []string
 	w       *sdk.Workflow[int]
+	double  *sdk.Query[int, int]
 	gate    chan struct{}
 }
 
@@ -64,6 +65,7 @@ func startPair(t *testing.T, store journal.Store) *pair {
 			return 0, ctx.Err()
 		}
 	}, sdk.StepConfig{Parents: []sdk.AnyStep{prev}})
+	p.double = sdk.AddQuery(p.w, "double", func(_ sdk.QueryContext, n int) (int, error) { return 2 * n, nil })
 	p.work(join)
 	return p
 }

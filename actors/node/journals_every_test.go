@@ -20,9 +20,10 @@ type every struct {
 	at    time.Time
 }
 
-// tellEvery stores two such runs. One is SOFT: it fails, is busy, moves without
-// its state, builds it anew, loses it again, and ends as failed. The other one is
-// HARD: its worker is out of reach and comes back, then it is canceled.
+// tellEvery stores four such runs. One is SOFT: it fails, is busy, moves without
+// its state, builds it anew, loses it again, and ends as failed. One is HARD: its
+// worker is out of reach and comes back, then it is canceled. The third waits in
+// calls of every kind: see tellWaits. The fourth goes on as new: see tellEnds.
 func (s *stage) tellEvery(store journal.Store) {
 	w1 := &messages.WorkerRef{WorkerId: "e1", Incarnation: "i1", Address: "127.0.0.1:1", ActorId: "worker/e1/i1"}
 	w2 := &messages.WorkerRef{WorkerId: "e2", Incarnation: "i2", Address: "127.0.0.1:2", ActorId: "worker/e2/i2"}
@@ -31,6 +32,8 @@ func (s *stage) tellEvery(store journal.Store) {
 	e := s.every(store, messages.Sticky_STICKY_SOFT, "every-soft")
 	e.append(e.started(), bound(1, w1, nil, messages.Reason_REASON_FIRST), dispatched("load", 1, 1, w1))
 	e.append(&messages.Event{Kind: &messages.Event_StepStarted{StepStarted: &messages.StepStarted{Step: "load", Attempt: 1, StartedUs: e.us()}}})
+	e.append(&messages.Event{Kind: &messages.Event_StepProgressed{StepProgressed: &messages.StepProgressed{Step: "load", Attempt: 1, Serial: 3, Progress: []byte(`{"files":7}`)}}})
+	e.append(&messages.Event{Kind: &messages.Event_StreamOpened{StreamOpened: &messages.StreamOpened{Step: "load", Attempt: 1, Stream: "tokens", Section: 1}}})
 	e.append(&messages.Event{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{
 		Step: "load", Attempt: 1, Failure: failure, StartedUs: e.us(), RetryAtUs: e.us() + 1000, Abandoned: true}}})
 	e.append(dispatched("load", 2, 1, w1))
@@ -74,17 +77,87 @@ func (s *stage) tellEvery(store journal.Store) {
 	e.append(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{Reason: "enough"}}})
 	e.append(canceled("load"), canceled("ask"), canceled("tell"),
 		&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_CANCELED, Failure: failure}}})
+
+	s.tellWaits(store, w1, w2)
+	s.tellEnds(store, w1)
 }
 
-func (s *stage) every(store journal.Store, sticky messages.Sticky, name string) *every {
+// tellWaits stores a run that is suspended twice while it waits: for it was idle, and
+// for its worker was lost. An event, a time and the end of a child come.
+func (s *stage) tellWaits(store journal.Store, w1, w2 *messages.WorkerRef) {
+	const child = "a child's run"
+	e := s.every(store, messages.Sticky_STICKY_SOFT, "every-waits")
+	e.append(e.started(), bound(1, w1, nil, messages.Reason_REASON_FIRST), dispatched("load", 1, 1, w1))
+	e.append(e.succeeded("load", 1), dispatched("ask", 1, 1, w1))
+	e.append(&messages.Event{Kind: &messages.Event_ChildSpawned{ChildSpawned: &messages.ChildSpawned{
+		Step: "ask", Attempt: 1, Key: "a child", ChildRun: child, Workflow: "another", DefinitionHash: "hash", OnParentEnd: messages.ParentEnd_PARENT_END_LEAVE}}})
+	e.append(e.waits(1, messages.CallKind_CALL_KIND_FIRST, "first",
+		&messages.WaitBranch{Kind: messages.CallKind_CALL_KIND_RECEIVE, Signal: "approval"},
+		&messages.WaitBranch{Kind: messages.CallKind_CALL_KIND_SLEEP, UntilWallUs: e.us() + 3_600_000_000},
+		&messages.WaitBranch{Kind: messages.CallKind_CALL_KIND_EVENT, EventKey: "user:", EventPrefix: true, Condition: "payload.n > 1", SinceMs: 1000}))
+	e.append(suspended(1, messages.Reason_REASON_IDLE), bound(2, w1, w1, messages.Reason_REASON_IDLE))
+	e.append(e.came("first", &messages.CallRecorded{Kind: messages.CallKind_CALL_KIND_FIRST, Attempt: 1, Branch: 2, Outcome: &messages.CallRecorded_Output{Output: []byte(`{"n":2}`)},
+		Event: &messages.CameEvent{Key: "user:1", EventId: "e1", AtUs: e.us()}}), rebuild(2, messages.Reason_REASON_IDLE), dispatched("load", 2, 2, w1))
+	e.append(e.rebuilt(2), dispatched("ask", 2, 2, w1))
+	e.append(e.waits(2, messages.CallKind_CALL_KIND_CHILD, "child", &messages.WaitBranch{Kind: messages.CallKind_CALL_KIND_CHILD, ChildRun: child}),
+		e.waits(2, messages.CallKind_CALL_KIND_SLEEP, "sleep", &messages.WaitBranch{Kind: messages.CallKind_CALL_KIND_SLEEP, UntilUs: e.us() + 1000}))
+	e.append(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: &messages.RunDormant{WakeAtUs: e.us() + 1000, WakeOnGone: "e1", IdleSteps: []string{"ask"}}}})
+	e.append(lost(2, messages.Reason_REASON_WORKER_LOST), suspended(2, messages.Reason_REASON_WORKER_LOST))
+	e.append(e.came("sleep", &messages.CallRecorded{Kind: messages.CallKind_CALL_KIND_SLEEP, Attempt: 2}),
+		e.came("child", &messages.CallRecorded{Kind: messages.CallKind_CALL_KIND_CHILD, Attempt: 2, Child: &messages.ChildEnd{ChildRun: child, Entry: 3, Status: messages.RunStatus_RUN_STATUS_SUCCEEDED}}),
+		bound(3, w2, w1, messages.Reason_REASON_WORKER_LOST), rebuild(3, messages.Reason_REASON_WORKER_LOST), dispatched("load", 3, 3, w2))
+	e.append(e.rebuilt(3), dispatched("ask", 3, 3, w2))
+	e.append(e.succeeded("ask", 3), dispatched("tell", 1, 3, w2))
+	e.append(e.succeeded("tell", 1), &messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: messages.RunStatus_RUN_STATUS_SUCCEEDED}}})
+}
+
+// tellEnds stores a run that goes on as new once, and whose end step is executed when
+// a step has failed.
+func (s *stage) tellEnds(store journal.Store, w1 *messages.WorkerRef) {
+	failure := &messages.Failure{Code: string(messages.CodeUserError), Message: "no more", Final: true}
+	e := s.every(store, messages.Sticky_STICKY_SOFT, "every-ends",
+		&messages.StepDefinition{Name: "tidy", OnEnd: []messages.RunStatus{messages.RunStatus_RUN_STATUS_FAILED, messages.RunStatus_RUN_STATUS_CANCELED}})
+	e.append(e.started(), bound(1, w1, nil, messages.Reason_REASON_FIRST), dispatched("load", 1, 1, w1))
+	e.append(e.succeeded("load", 1), dispatched("ask", 1, 1, w1))
+	e.append(&messages.Event{Kind: &messages.Event_Signaled{Signaled: &messages.Signaled{Name: "approval", MessageId: "m1", Payload: []byte(`{"ok":true}`)}}})
+	e.append(e.came("continue", &messages.CallRecorded{Attempt: 1, Kind: messages.CallKind_CALL_KIND_CONTINUE,
+		Outcome: &messages.CallRecorded_Output{Output: []byte(`{"n":2}`)}}))
+	e.append(e.succeeded("ask", 1), dispatched("tell", 1, 1, w1))
+	e.append(e.succeeded("tell", 1),
+		&messages.Event{Kind: &messages.Event_RunContinued{RunContinued: &messages.RunContinued{Step: "ask", Input: []byte(`{"n":2}`)}}},
+		dispatched("load", 2, 1, w1))
+	e.append(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: "load", Failure: failure}}},
+		&messages.Event{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "ask", Reason: messages.Reason_REASON_PARENT_FAILED, Parent: "load"}}},
+		&messages.Event{Kind: &messages.Event_StepSkipped{StepSkipped: &messages.StepSkipped{Step: "tell", Reason: messages.Reason_REASON_PARENT_SKIPPED, Parent: "ask"}}},
+		&messages.Event{Kind: &messages.Event_RunEnding{RunEnding: &messages.RunEnding{Status: messages.RunStatus_RUN_STATUS_FAILED, Failure: failure, FailedStep: "load"}}},
+		dispatched("tidy", 1, 1, w1))
+	e.append(e.succeeded("tidy", 1), &messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{
+		Status: messages.RunStatus_RUN_STATUS_FAILED, Failure: failure, UnreadSignals: map[string]int32{"approval": 1}}}})
+}
+
+func (e *every) waits(attempt int32, kind messages.CallKind, name string, branches ...*messages.WaitBranch) *messages.Event {
+	return &messages.Event{Kind: &messages.Event_CallWaits{CallWaits: &messages.CallWaits{
+		Step: "ask", Attempt: attempt, Kind: kind, Name: name, Key: "#0", DeadlineUs: e.us() + 3_600_000_000, Branches: branches}}}
+}
+
+func (e *every) came(name string, call *messages.CallRecorded) *messages.Event {
+	call.Step, call.Name, call.Key = "ask", name, "#0"
+	return &messages.Event{Kind: &messages.Event_CallRecorded{CallRecorded: call}}
+}
+
+func suspended(attempt int32, reason messages.Reason) *messages.Event {
+	return &messages.Event{Kind: &messages.Event_AttemptSuspended{AttemptSuspended: &messages.AttemptSuspended{Step: "ask", Attempt: attempt, Reason: reason}}}
+}
+
+func (s *stage) every(store journal.Store, sticky messages.Sticky, name string, more ...*messages.StepDefinition) *every {
 	def := &messages.WorkflowDefinition{Name: name, Sticky: sticky, OnEvents: []string{"a:*"}, BusyPatienceMs: 1, Priority: 1, Pool: "default", InputSchema: "true",
 		Labels: []*messages.LabelRule{{Key: "gpu", Op: messages.LabelRule_GREATER, Value: "1", Required: true}, {Key: "zone", Value: "a", Weight: 2}},
 		Locals: []*messages.LocalDefinition{{Name: "index", Handoff: true}, {Name: "model", Shared: true}},
-		Steps: []*messages.StepDefinition{
+		Steps: append([]*messages.StepDefinition{
 			{Name: "load", Retries: 2, BackoffMs: 1, BackoffMaxMs: 2, ScheduleTimeoutMs: -1, ExecutionTimeoutMs: 5, LostAttemptsMax: 3, BuildsState: true},
 			{Name: "ask", Parents: []string{"load"}, NeedsState: true},
 			{Name: "tell", Parents: []string{"ask"}},
-		}}
+		}, more...)}
 	data, err := proto.Marshal(def)
 	must(s.T, err)
 	at := time.Now().Add(-time.Hour).Truncate(time.Microsecond)

@@ -4,13 +4,14 @@
 // Data flow: Config → Start → Server; Stop takes the parts down in the
 // opposite order.
 //
-// Imports server, places, gateway, definitions, clock, journal, placement, cluster,
-// messages.
+// Imports server, places, gateway, metrics, tracing, definitions, clock, journal, placement,
+// cluster, messages.
 package node
 
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -20,11 +21,15 @@ import (
 	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/gateway"
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/metrics"
 	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/actors/server/places"
+	"github.com/limpetrun/limpet/actors/tracing"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
 )
 
 // DefaultRetention is how long finished runs are kept.
@@ -63,8 +68,25 @@ type Config struct {
 	// none of its runs, while a server is there; the same on all servers. Default
 	// DefaultUnservedAfter; negative: for ever.
 	UnservedAfter time.Duration
+	// EventsKept is how long events are kept for calls that look back, the same on all
+	// servers. Default server.DefaultEventsKept; negative keeps them for ever.
+	EventsKept time.Duration
+	// StreamBytesMax is how much the steps of a run may write to streams, in bytes, the
+	// same on all servers. Default messages.StreamBytesMax; negative is no limit.
+	StreamBytesMax int64
 	// Placement holds the rules of placement, the same on all servers.
 	Placement placement.Config
+	// Local is the clock of this machine. Defaults to time.Now. A test may move it on,
+	// and then calls Server.ClockMoved.
+	Local func() time.Time
+	// Pages makes the pages for people, at /ui/ of the API: see gateway.Config. nil:
+	// there are none.
+	Pages func(context.Context, apiconnect.LimpetServiceClient) http.Handler
+	// Profiles is the address at which net/http/pprof serves, of loopback; empty:
+	// nowhere.
+	Profiles string
+	// Traces makes the spans of runs; the caller stops it after Stop. nil: none.
+	Traces *tracing.Provider
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -96,6 +118,11 @@ func (c Config) Validate() error {
 	if err := gateway.CheckListen(c.APIListen, c.Secret); err != nil {
 		return err
 	}
+	if c.Profiles != "" {
+		if err := gateway.CheckProfiles(c.Profiles); err != nil {
+			return err
+		}
+	}
 	return c.membership().Validate()
 }
 
@@ -116,6 +143,8 @@ type Server struct {
 	api       *gateway.Server
 	journal   *journalHealth
 	clock     *clock.Clock
+	metrics   *metrics.Server
+	profiles  *gateway.Beside
 	log       *slog.Logger
 	// rest ends the giving back of memory, and returns when it has ended.
 	rest func()
@@ -132,7 +161,8 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{log: c.Logger, journal: &journalHealth{store: c.Store}}
+	counts := metrics.NewServer()
+	s := &Server{log: c.Logger, metrics: counts, journal: &journalHealth{store: c.Store, metrics: counts}}
 	defer func() {
 		if err != nil {
 			stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -145,7 +175,14 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.clock = clock.New(clock.Config{Store: c.Store, Logger: c.Logger})
+	if c.Profiles != "" {
+		if s.profiles, err = gateway.StartProfiles(ctx, c.Profiles); err != nil {
+			_ = listener.Close()
+			return nil, err
+		}
+		c.Logger.Info("profiles are served", "at", "http://"+s.profiles.Address()+"/debug/pprof/")
+	}
+	s.clock = clock.New(clock.Config{Store: c.Store, Local: c.Local, Logger: c.Logger})
 	if err := s.clock.Begin(ctx); err != nil {
 		_ = listener.Close()
 		return nil, err
@@ -156,6 +193,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	s.api = gateway.Serve(listener, s.host.Engine(), gateway.Config{
 		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Times: s.clock, Logger: c.Logger,
+		Metrics: s.metrics.Handler(), Called: s.metrics.Called, Pages: c.Pages, Tracer: c.Traces.Tracer(),
 	})
 	s.givesBack()
 	c.Logger.Info("server is up", "id", c.ID, "api", s.api.Address(), "gossip", s.node.Self().GossipAddress, "actors", s.node.Self().Address)
@@ -166,30 +204,32 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 // server are made before anybody can know of the node, so that what it
 // activates is there when it is asked for.
 func (s *Server) clusterConfig(c Config) cluster.Config {
-	var places cluster.Kind
+	var placements *places.Places
 	m := c.membership()
 	m.Heartbeats, m.Store = c.Store, c.Store.Identity()
 	m.Kinds = []cluster.Kind{
 		{Name: cluster.KindRun, Activate: func(id string) (*actor.PID, error) { return s.host.Activate(id) }},
-		{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return places.Activate(pool) }},
+		{Name: cluster.KindPlacement, Activate: func(pool string) (*actor.PID, error) { return placements.Activate(pool) }},
 	}
 	m.Prepare = func(node *cluster.Node) error {
-		places = s.prepare(c, node)
+		placements = s.prepare(c, node)
+		s.measure(node, placements, c.Traces)
 		return s.host.Start()
 	}
 	return m
 }
 
-// prepare makes the parts of the server and returns the kind that places runs.
-func (s *Server) prepare(c Config, node *cluster.Node) cluster.Kind {
+// prepare makes the parts of the server and returns what places runs.
+func (s *Server) prepare(c Config, node *cluster.Node) *places.Places {
 	s.committer = journal.NewCommitter(c.Store, journal.CommitterConfig{InFlight: commitsInFlight(c.Store), Hooks: s.journal.hooks(c.Logger)})
 	s.roster = server.NewRoster(server.RosterConfig{Node: node, Clock: s.clock, Logger: c.Logger})
 	known := definitions.New(c.Store)
 	s.host = server.NewHost(server.HostConfig{
 		Node: node, Store: c.Store, Committer: s.committer, Roster: s.roster, Definitions: known,
-		Retention: c.Retention, UnservedAfter: c.UnservedAfter, Clock: s.clock, Logger: c.Logger,
+		Retention: c.Retention, UnservedAfter: c.UnservedAfter, EventsKept: c.EventsKept, StreamBytesMax: c.StreamBytesMax, Clock: s.clock, Logger: c.Logger,
+		Hooks: server.HostHooks{Committed: s.committed(c.Traces), Recovered: s.metrics.TakenUp},
 	})
-	return places.NewKind(places.Deps{
+	return places.New(places.Deps{
 		Node: node, Roster: s.roster, Store: c.Store, Definitions: known, Clock: s.clock, Config: c.Placement, Logger: c.Logger,
 	})
 }
@@ -212,6 +252,7 @@ const leaveWithin = 8 * time.Second
 // new comes in, then the runs, which go on elsewhere or at the next start, then
 // the membership.
 func (s *Server) Stop(ctx context.Context) error {
+	s.profiles.Stop()
 	var first error
 	up := s.api != nil // else there is nothing to tell of
 	phase := func(what string, stop func() error) {
@@ -248,6 +289,16 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	return first
 }
+
+// ClockMoved says that Config.Local was moved on.
+func (s *Server) ClockMoved() { s.clock.Moved() }
+
+// Now is the time by which runs wait.
+func (s *Server) Now() time.Time { return s.clock.Now() }
+
+// Rest says whether nothing but time goes on with this server's runs: see
+// server.Host.Rest.
+func (s *Server) Rest() (run.Rest, error) { return s.host.Rest() }
 
 // APIAddress is where the API listens, host:port.
 func (s *Server) APIAddress() string { return s.api.Address() }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/metrics"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -18,7 +19,8 @@ const commitGrace = 2 * time.Second
 
 // journalHealth knows whether the journal can be read and written.
 type journalHealth struct {
-	store journal.Store
+	store   journal.Store
+	metrics *metrics.Server
 	// failing is the last failed commit since one succeeded.
 	failing atomic.Pointer[commitFailure]
 }
@@ -28,14 +30,18 @@ type commitFailure struct {
 	until time.Time
 }
 
-// hooks note failed commits, and log them.
+// hooks note and count commits, and log those that failed.
 func (j *journalHealth) hooks(log *slog.Logger) journal.CommitterHooks {
 	return journal.CommitterHooks{
 		Retrying: func(err error, try int, wait time.Duration) {
+			j.metrics.CommitRetried()
 			j.failing.Store(&commitFailure{err, time.Now().Add(wait + commitGrace)})
 			log.Warn("journal is out of reach, trying again", "try", try, "wait", wait.Round(time.Millisecond), "error", err)
 		},
-		Committed: func(journal.CommitStats) { j.failing.Store(nil) },
+		Committed: func(c journal.CommitStats) {
+			j.failing.Store(nil)
+			j.metrics.Commit(c)
+		},
 	}
 }
 

@@ -275,9 +275,7 @@ func (c *Core) checkProcess(info *messages.WorkerInfo) []error {
 		fault("sticky runs max %d: must be positive, or 0 for no limit", n)
 	}
 	check(messages.ValidateLabels(info.GetLabels()))
-	if n := len(info.GetWorkflows()); n < 1 || n > messages.WorkflowsMax {
-		fault("%d workflows: must be 1 to WorkflowsMax = %d", n, messages.WorkflowsMax)
-	}
+	check(messages.CheckWorkflows(info.GetWorkflows()))
 	return faults
 }
 

@@ -225,8 +225,9 @@ func (c *Core) enqueue(q *question) {
 	l.classes = append(l.classes, q.class)
 }
 
-func (c *Core) dequeue(q *question) {
+func (c *Core) dequeue(q *question, now time.Time) {
 	c.waiting--
+	c.noteWaited(q, now)
 	queue := &q.class.queues[q.priority]
 	queue.Remove(q)
 	if queue.Len() > 0 {
@@ -260,7 +261,7 @@ func (c *Core) fill(w *worker, now time.Time) {
 			c.stay(q)
 			continue
 		}
-		c.dequeue(q)
+		c.dequeue(q, now)
 		c.grant(q, w, now)
 	}
 }

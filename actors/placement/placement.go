@@ -229,7 +229,8 @@ type Core struct {
 	expiring  fifo[*question]           // answered or withdrawn, by time
 	asked     fifo[*question]           // were waiting when they were put here
 	waiting   int
-	seq       uint64 // order of arrival
+	waited    map[messages.WaitReason]time.Duration // see Figures
+	seq       uint64                                // order of arrival
 	grantID   uint64
 
 	held                  heldIndex
@@ -253,6 +254,7 @@ func New(cfg Config) *Core {
 		entrants:  map[string]*entrant{},
 		questions: map[questionKey]*question{},
 		classes:   map[string]*class{},
+		waited:    map[messages.WaitReason]time.Duration{},
 		grantID:   cfg.GrantsAfter,
 		held:      heldIndex{by: map[uint64][]*worker{}}, boundMilli: cfg.bound(), freeMilli: max(0, milli(cfg.HeldLoadFree)),
 		moves: pacer{perSecond: cfg.MovesPerSecond},

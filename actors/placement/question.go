@@ -63,6 +63,8 @@ type question struct {
 	seen    bool
 	// When it was granted or withdrawn, last asked, and put into Core.asked.
 	doneAt, askedAt, listedAt time.Time
+	// toldAt is when it was told first that it waits for what it was told last.
+	toldAt time.Time
 }
 
 // Ask takes a question. It is answered with Placed or Waiting at once, and
@@ -209,7 +211,7 @@ func (c *Core) drop(q *question, now time.Time) {
 	}
 	switch q.state {
 	case stateWaiting:
-		c.dequeue(q)
+		c.dequeue(q, now)
 	case stateGranted:
 		c.giveBack(q, now)
 	}
@@ -318,7 +320,7 @@ func (c *Core) AskersGone(address string, now time.Time) []Action {
 		delete(c.questions, q.key)
 		switch w := q.worker; {
 		case q.state == stateWaiting:
-			c.dequeue(q)
+			c.dequeue(q, now)
 		case w != nil && !q.seen:
 			q.worker = nil
 			delete(w.unseen, q.grantID)

@@ -24,7 +24,7 @@ type why struct {
 // tell answers a waiting question with what it waits for.
 func (c *Core) tell(q *question, now time.Time) {
 	kind, text := c.reason(q.class, now)
-	q.told = kind
+	c.noteTold(q, kind, now)
 	if kind != q.class.roundKind {
 		q.class.mixed = true
 	}
@@ -48,7 +48,7 @@ func (c *Core) tellReasons(now time.Time) {
 				}
 				for _, q := range cl.queues[p].Items() {
 					if q.told != kind {
-						q.told = kind
+						c.noteTold(q, kind, now)
 						c.emit(q.waitingFor(kind, text))
 					}
 				}

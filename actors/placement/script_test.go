@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -98,6 +99,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.show(c.BoundRuns(a.first(), a.list("runs"), s.now))
 	case "bound-runs-failed":
 		return s.show(c.BoundRunsFailed(a.first(), s.now))
+	case "figures":
+		return s.figures()
 	case "wait":
 		return s.wait(a)
 	case "register":
@@ -394,4 +397,17 @@ func (a arguments) num(key string, value int64) int64 {
 		return n
 	}
 	return value
+}
+
+// figures shows what waits since how long ago, and what has waited how long.
+func (s *script) figures() string {
+	var b strings.Builder
+	f := s.core.Figures(s.now)
+	for _, w := range f.Waiting {
+		fmt.Fprintf(&b, "%d of %s wait: %s, the first since %v\n", w.Questions, w.Workflow, w.Reason, s.now.Sub(w.ReadySince))
+	}
+	for _, reason := range slices.Sorted(maps.Keys(f.Waited)) {
+		fmt.Fprintf(&b, "waited %v: %s\n", f.Waited[reason], reason)
+	}
+	return b.String()
 }

@@ -11,15 +11,19 @@ import (
 	"github.com/limpetrun/limpet/messages/api"
 )
 
-// bindings lists every binding that the run ever had, with what became of it.
+// bindings lists every binding that the run ever had, with what became of it: of a history
+// that was cut, from the one that the first entry carries on.
 func bindings(record *journal.Record) []*api.BindingRecord {
 	var h bindingHistory
-	for _, data := range record.Entries {
+	for i, data := range record.Entries {
 		e, err := run.DecodeEntry(data)
 		if err != nil {
 			continue
 		}
 		h.at = timestamppb.New(time.UnixMicro(e.AtUs))
+		if i == 0 && record.After > 0 {
+			h.carried(e)
+		}
 		for _, ev := range e.Events {
 			h.add(ev)
 		}
@@ -86,6 +90,23 @@ func (h *bindingHistory) bound(b *messages.Bound) {
 		Epoch: b.Epoch, WorkerId: b.Worker.GetWorkerId(), Incarnation: b.Worker.GetIncarnation(), Address: b.Worker.GetAddress(),
 		Reason: b.Reason, FromWorker: b.FromWorker, FromIncarnation: b.FromIncarnation, At: h.at,
 	})
+}
+
+// carried begins with the binding that a run kept when it went on as new.
+func (h *bindingHistory) carried(e *messages.Entry) {
+	for _, ev := range e.Events {
+		c := ev.GetRunContinued().GetCarried()
+		b := c.GetBinding()
+		if b == nil {
+			continue
+		}
+		h.list = []*api.BindingRecord{{Epoch: c.GetEpoch(), WorkerId: b.GetWorker().GetWorkerId(), Incarnation: b.GetWorker().GetIncarnation(),
+			Address: b.GetWorker().GetAddress(), Reason: b.GetReason(), At: timestamppb.New(time.UnixMicro(b.GetSinceUs()))}}
+		if b.GetLost() {
+			at := timestamppb.New(time.UnixMicro(b.GetLostUs()))
+			h.list[0].LostAt, h.list[0].LostReason, h.list[0].Until = at, b.GetLostReason(), at
+		}
+	}
 }
 
 func handOff(s *messages.StateHandedOff, at *timestamppb.Timestamp) *api.HandOff {

@@ -4,6 +4,7 @@
 //	from                     by      to
 //	run.State                Row     journal
 //	journal.Record, State    Run     API
+//	journal.Record           Attempts API
 //	journal.Row              Listed  API
 //	roster.WorkerStatus      Worker  API
 //

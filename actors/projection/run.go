@@ -12,19 +12,28 @@ import (
 )
 
 // Run is a stored run with its steps, bindings and children. What it waits for is
-// that of its row: who has it in memory knows better.
-func Run(record *journal.Record, s *run.State) *api.GetRunResponse {
-	view := &api.GetRunResponse{Run: Listed(&record.Row), Bindings: bindings(record)}
+// that of its row: who has it in memory knows better. toEngine is when the wall clock
+// shows a time; nil while it shows engine time.
+func Run(record *journal.Record, s *run.State, toEngine func(wall time.Time) time.Time) *api.GetRunResponse {
+	view := &api.GetRunResponse{Run: Listed(&record.Row), Bindings: bindings(record), UnreadSignals: s.Unread(), Ending: s.Ending}
 	view.Run.Input, view.Run.Metadata = s.Start.GetInput(), s.Start.GetMetadata()
+	view.Run.Continued, view.Run.ContinuedAt = int32(s.Continued), api.Moment(s.ContinuedAt)
+	number, chain := s.Links()
+	for i, l := range chain {
+		view.Links = append(view.Links, &api.Link{Number: int32(number + i), BeganAt: api.Moment(l.At), Entry: l.Entry, Step: l.Step})
+	}
 	view.Run.Failure, view.Run.ReplayedAt = s.Failure, api.Moment(s.ReplayedAt)
 	if w := s.Binding.Worker; w != nil {
 		view.Run.WorkerId = w.WorkerId
 	}
+	waits := s.OpenWaits(toEngine)
 	for i := range s.Steps {
-		v := step(&s.Steps[i])
-		if s.Away(&s.Steps[i]) {
+		st := &s.Steps[i]
+		v := step(st)
+		if s.Away(st) {
 			v.Phase = api.PhaseAway
 		}
+		v.Waits = callWaits(waits[st])
 		view.Steps = append(view.Steps, v)
 	}
 	for _, c := range s.Children {
@@ -74,6 +83,10 @@ func step(st *run.Step) *api.Step {
 		Name: st.Def.Name, Phase: phase(st), Attempts: st.Attempt, Failures: st.Failures, Lost: st.Lost,
 		WorkerId: st.Worker.GetWorkerId(), ReadyAt: api.Moment(st.ReadyAt), StartedAt: api.Moment(startedAt),
 		EndedAt: api.Moment(st.EndedAt), Output: st.Output, Failure: st.Failure, Parents: st.Def.Parents,
+		EndStep: st.Def.IsEndStep(),
+	}
+	if p := st.Progress; p != nil {
+		v.Progress, v.ProgressAt, v.ProgressAttempt = p.Value, api.Moment(p.At), p.Attempt
 	}
 	calls, last := st.Calls()
 	v.Calls, v.LastCall = int32(calls), last
@@ -87,11 +100,20 @@ func step(st *run.Step) *api.Step {
 	return v
 }
 
+func callWaits(waits []run.OpenWait) []*api.CallWait {
+	var all []*api.CallWait
+	for _, w := range waits {
+		all = append(all, &api.CallWait{Kind: w.Kind, Name: w.Name, Key: w.Key, Since: api.Moment(w.Since), Until: api.Moment(w.Until), WaitingFor: w.Words, ConditionFailed: w.Failed})
+	}
+	return all
+}
+
 // phases as the API names them, but for those of a live attempt.
 var phases = map[run.Phase]string{
 	run.Waiting:   api.PhaseWaiting,
 	run.Ready:     api.PhaseReady,
 	run.Backoff:   api.PhaseBackoff,
+	run.Suspended: api.PhaseSuspended,
 	run.Succeeded: api.PhaseSucceeded,
 	run.Failed:    api.PhaseFailed,
 	run.Skipped:   api.PhaseSkipped,

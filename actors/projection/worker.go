@@ -24,7 +24,7 @@ func Worker(w *roster.WorkerStatus) *api.Worker {
 		WorkerId: w.WorkerID, Incarnation: w.Incarnation, State: workerStates[w.State], Pool: messages.EffectivePool(w.Info.GetPool()),
 		Address: w.Info.GetAddress(), Slots: w.Info.GetSlots(), StickyRunsMax: w.Info.GetStickyRunsMax(), Labels: w.Info.GetLabels(),
 		StartedAt: startedAt(w.Info), Host: w.Info.GetHost(), ProcessId: w.Info.GetProcessId(),
-		SdkVersion: w.Info.GetSdkVersion(),
+		SdkVersion: w.Info.GetSdkVersion(), KeptMax: w.Info.GetKeptMax(),
 	}
 	for _, d := range w.Info.GetWorkflows() {
 		v.Workflows = append(v.Workflows, d.Name)
@@ -60,6 +60,7 @@ func showLoad(v *api.Worker, l *messages.LoadReport, age time.Duration) {
 	if v.HeldSlots = l.GetHeldSlots(); v.HeldSlots > 0 {
 		v.HeldFor = durationpb.New((time.Duration(l.GetHeldMs())*time.Millisecond + age).Truncate(time.Millisecond))
 	}
+	v.Kept, v.Suspended, v.SuspendedEarly = l.GetKept(), l.GetSuspended(), l.GetSuspendedEarly()
 	if l.GetDraining() && v.State == api.WorkerDraining {
 		left := time.Duration(l.GetDrainLeftMs())*time.Millisecond - age
 		v.DrainLeft = durationpb.New(max(0, left).Truncate(time.Millisecond))

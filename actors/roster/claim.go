@@ -45,9 +45,6 @@ func (c *Core[W]) settleClaims(w *worker[W]) {
 			continue
 		}
 		p.claim = claim[W]{pause: askPauseMin}
-		if h := w.holder(); h != nil && !w.outranks(p, h) {
-			p.claim.first = h
-		}
 		c.askClaim(p)
 	}
 }
@@ -74,15 +71,17 @@ func (w *worker[W]) supersededBefore(p *process[W]) bool {
 	return p != w.last && w.last != nil && w.verdictOn(p.ref.Incarnation) != nil
 }
 
-// askClaim begins a round of questions: to the holder, if there is one that is
+// askClaim begins a round of questions: to the holder, if there is one by now that is
 // asked first, to the process, and about the leases of its rivals.
 func (c *Core[W]) askClaim(p *process[W]) {
-	if p.claim.first != nil {
-		p.claim.phase = asksHolder
-		c.do(Ask{c.ask(&p.waits), p.claim.first.ref})
+	h := p.worker.holder()
+	if h == nil || p.worker.outranks(p, h) {
+		p.claim.first = nil
+		c.askProcess(p)
 		return
 	}
-	c.askProcess(p)
+	p.claim.first, p.claim.phase = h, asksHolder
+	c.do(Ask{c.ask(&p.waits), h.ref})
 }
 
 func (c *Core[W]) askProcess(p *process[W]) {

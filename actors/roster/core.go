@@ -251,6 +251,8 @@ func (c *Core[W]) vanished(p *process[W]) {
 		p.reason = messages.Reason_REASON_WORKER_LEFT
 	}
 	c.tellGone(p)
+	// Some watch since it was there again, and have not heard of the holder.
+	c.tellPresent(w, w.watchers.all())
 }
 
 func (c *Core[W]) goneReason(workerID, incarnation string) messages.Reason {

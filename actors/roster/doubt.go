@@ -101,6 +101,7 @@ func (c *Core[W]) leasesOfDoubt(d *doubt[W], hold time.Duration, inView bool) {
 func (c *Core[W]) endDoubt(d *doubt[W]) {
 	c.idle(&d.waits)
 	d.worker.doubts = without(d.worker.doubts, d)
+	c.forgetUnknown(d.worker)
 }
 
 // giveUp tells watchers that a process has gone, and everybody else if that is

@@ -44,14 +44,18 @@ func (w *worker[W]) claims(incarnation string) bool {
 	return p != nil && p != h && p.told != run.WorkerGone && (h == nil || h.ref.Incarnation < incarnation)
 }
 
-// Unwatch ends the news of a worker to a watcher.
+// Unwatch ends the news of a worker to a watcher. A doubt goes on all the same: a
+// run that leaves memory is woken by what everybody is told.
 func (c *Core[W]) Unwatch(by W, workerID string) {
-	w := c.workers[workerID]
-	if w == nil {
-		return
+	if w := c.workers[workerID]; w != nil {
+		w.watchers.remove(by)
+		c.forgetUnknown(w)
 	}
-	w.watchers.remove(by)
-	if w.watchers.len() == 0 && len(w.there) == 0 && w.last == nil {
+}
+
+// forgetUnknown forgets a worker that was never here and that nobody asks about.
+func (c *Core[W]) forgetUnknown(w *worker[W]) {
+	if w.watchers.len() == 0 && len(w.there) == 0 && w.last == nil && len(w.doubts) == 0 {
 		c.forget(w)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// Fold builds the state of a run from its entries. A history with an event
+// Fold builds the state of a run from its entries: all, or those from a link on (see
+// carrying.go). A history with an event
 // that this version does not know is refused with RUN_SET_ASIDE, never half
 // read.
 func Fold(runID string, def *messages.WorkflowDefinition, entries [][]byte) (*State, error) {
@@ -17,6 +18,9 @@ func Fold(runID string, def *messages.WorkflowDefinition, entries [][]byte) (*St
 		e, err := DecodeEntry(data)
 		if err != nil {
 			return nil, messages.Errorf(messages.CodeRunSetAside, "run %s, entry %d: %w", runID, i+1, err)
+		}
+		if i == 0 {
+			e = s.begin(e)
 		}
 		if err := s.known(e); err != nil {
 			return nil, messages.Errorf(messages.CodeRunSetAside, "run %s, entry %d: %w", runID, i+1, err)
@@ -76,9 +80,11 @@ func (s *State) complete(ev *messages.Event) error {
 		missing = k.StepFailed.Failure == nil
 	case *messages.Event_RebuildBegan:
 		missing = s.builders == nil
+	case *messages.Event_RunEnding:
+		missing = s.endAt == noStep
 	}
 	if missing {
-		return fmt.Errorf("%T lacks its worker or its failure, or a step that builds state", ev.Kind)
+		return fmt.Errorf("%T lacks its worker or its failure, or a step that it is about", ev.Kind)
 	}
 	return nil
 }
@@ -92,6 +98,10 @@ func stepOf(ev *messages.Event) (string, bool) {
 		return k.StepDispatched.Step, true
 	case *messages.Event_StepStarted:
 		return k.StepStarted.Step, true
+	case *messages.Event_StepProgressed:
+		return k.StepProgressed.Step, true
+	case *messages.Event_StreamOpened:
+		return k.StreamOpened.Step, true
 	case *messages.Event_StepSucceeded:
 		return k.StepSucceeded.Step, true
 	case *messages.Event_AttemptFailed:
@@ -118,6 +128,10 @@ func stepOf(ev *messages.Event) (string, bool) {
 		return k.CallRecorded.Step, true
 	case *messages.Event_CallWaits:
 		return k.CallWaits.Step, true
+	case *messages.Event_AttemptSuspended:
+		return k.AttemptSuspended.Step, true
+	case *messages.Event_RunContinued:
+		return k.RunContinued.Step, true
 	}
 	return "", false
 }
@@ -128,6 +142,7 @@ func (s *State) ApplyEntry(e *messages.Entry) {
 	for _, ev := range e.Events {
 		s.apply(ev, at)
 	}
+	s.takeStreamChanges()
 	s.Number++
 	s.passed(at)
 }
@@ -153,7 +168,7 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 		s.readyRoots(at)
 	case *messages.Event_Bound:
 		s.Epoch = k.Bound.Epoch
-		s.Binding = Binding{Worker: k.Bound.Worker, Epoch: k.Bound.Epoch, Reason: k.Bound.Reason, Since: at}
+		s.Binding = Binding{Worker: k.Bound.Worker, Epoch: k.Bound.Epoch, Reason: k.Bound.Reason, Since: at, Away: s.Binding.awayUntil(at)}
 		s.StateLost = false
 		s.offered()
 		s.takeHanded()
@@ -165,13 +180,18 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 		}
 	case *messages.Event_BindingRestored:
 		s.offered()
+		s.Binding.Away = s.Binding.awayUntil(at)
 		s.Binding.Lost, s.Binding.LostReason, s.Binding.LostAt = false, 0, time.Time{}
 	case *messages.Event_StateHandedOff:
 		s.Handed = k.StateHandedOff
 	case *messages.Event_ChildSpawned:
 		s.applySpawned(k.ChildSpawned)
 	case *messages.Event_CancelRequested:
-		s.Cancel, s.CancelAt = k.CancelRequested, at
+		if s.Cancel == nil {
+			s.CancelAt = at
+		}
+		s.Cancel = k.CancelRequested
+		s.endSuspensions(at)
 	case *messages.Event_ResultRefused:
 		s.Step(k.ResultRefused.Step).forgetLost(k.ResultRefused.Attempt)
 	case *messages.Event_Signaled:
@@ -179,13 +199,18 @@ func (s *State) apply(ev *messages.Event, at time.Time) {
 	case *messages.Event_RunDormant:
 		s.Dormant = k.RunDormant
 	case *messages.Event_RunWoken:
+	case *messages.Event_RunEnding:
+		s.applyEnding(k.RunEnding, at)
 	case *messages.Event_RunEnded:
 		s.Status, s.Failure, s.FinishedAt = k.RunEnded.Status, k.RunEnded.Failure, at
+	case *messages.Event_RunContinued:
+		s.applyContinued(k.RunContinued, at)
 	case *messages.Event_RunReplayed:
 		s.applyReplay(k.RunReplayed, at)
 	default:
 		s.applyStep(ev, at)
 	}
+	s.closeStreams()
 }
 
 // applySpawned folds a child, which takes the place of an earlier one of its key.
@@ -194,11 +219,14 @@ func (s *State) applySpawned(c *messages.ChildSpawned) {
 	if earlier := s.child(c.Step, c.Key); earlier != nil {
 		try = earlier.try + 1
 	}
+	if s.childAt == nil {
+		s.childAt = map[childKey]int{}
+	}
 	s.childAt[childKey{c.Step, c.Key, s.Generation}] = len(s.Children)
 	s.Children = append(s.Children, Child{
 		Step: c.Step, Key: c.Key, RunID: c.ChildRun, Workflow: c.Workflow, DefinitionHash: c.DefinitionHash, InputHash: c.InputHash,
 		Sticky: c.Sticky, OnParentEnd: c.OnParentEnd, KeepOnCancel: c.KeepOnCancel,
-		generation: s.Generation, attempt: c.Attempt, try: try,
+		attempt: c.Attempt, try: try,
 	})
 }
 
@@ -208,6 +236,7 @@ func (s *State) applySpawned(c *messages.ChildSpawned) {
 func (s *State) applyStep(ev *messages.Event, at time.Time) {
 	name, _ := stepOf(ev)
 	st := s.Step(name)
+	s.noteLive(st)
 	switch k := ev.Kind.(type) {
 	case *messages.Event_StepDispatched:
 		d := k.StepDispatched
@@ -216,14 +245,23 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		}
 		st.Phase, st.Attempt, st.Worker, st.Epoch = Live, d.Attempt, d.Worker, d.Epoch
 		st.DispatchedAt, st.StartedAt, st.spoilt, st.NotOffered = at, time.Time{}, false, false
+		st.Waited, st.Queued, st.StartRecorded = 0, 0, false
 		s.attempts++
 	case *messages.Event_StepStarted:
-		st.StartedAt = time.UnixMicro(k.StepStarted.StartedUs)
+		st.StartedAt, st.StartRecorded = time.UnixMicro(k.StepStarted.StartedUs), true
+		st.waited(k.StepStarted.StartedUs)
+	case *messages.Event_StepProgressed:
+		p := k.StepProgressed
+		st.Progress = &Progress{Attempt: p.Attempt, Serial: p.Serial, Value: p.Progress, At: at}
+	case *messages.Event_StreamOpened:
+		s.applyOpened(k.StreamOpened)
 	case *messages.Event_StepSucceeded:
 		st.Output, st.StartedAt = k.StepSucceeded.Output, time.UnixMicro(k.StepSucceeded.StartedUs)
+		st.waited(k.StepSucceeded.StartedUs)
 		s.endStep(st, Succeeded, nil, at)
 		s.stepEnded(st)
 		st.built()
+		s.applyNext(st)
 		s.readyChildren(st, at)
 	case *messages.Event_AttemptFailed:
 		s.applyFailed(st, k.AttemptFailed)
@@ -231,6 +269,7 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		s.applyLost(st, k.AttemptLost, at)
 	case *messages.Event_AttemptRevoked:
 		st.Phase = Ready
+		st.leftNothing()
 	case *messages.Event_StepFailed:
 		s.dropHanded(st)
 		s.endStep(st, Failed, k.StepFailed.Failure, at)
@@ -243,18 +282,39 @@ func (s *State) applyStep(ev *messages.Event, at time.Time) {
 		}
 		s.endStep(st, Canceled, nil, at)
 	case *messages.Event_CallRecorded:
-		s.applyCall(st, k.CallRecorded)
+		s.applyCall(st, k.CallRecorded, at)
 	case *messages.Event_CallWaits:
-		s.applyWaits(st, k.CallWaits)
+		s.applyWaits(st, k.CallWaits, at)
+	case *messages.Event_AttemptSuspended:
+		s.applySuspended(st, k.AttemptSuspended, at)
 	case *messages.Event_RebuildBegan:
 		st.beginRebuild(k.RebuildBegan, at)
 	case *messages.Event_StepRebuilt:
 		st.StartedAt = time.UnixMicro(k.StepRebuilt.StartedUs)
+		st.waited(k.StepRebuilt.StartedUs)
 		s.stepEnded(st)
 		st.built()
 		s.endStep(st, Succeeded, nil, at)
 		s.awaited(st, at)
 	}
+}
+
+// waited notes how long the newest attempt waited for its start; 0 if it never
+// started.
+func (st *Step) waited(startedUs int64) {
+	if startedUs == 0 {
+		return
+	}
+	started := time.UnixMicro(startedUs)
+	st.Waited, st.Queued = max(0, started.Sub(st.ReadyAt)), max(0, started.Sub(st.DispatchedAt))
+}
+
+// awayUntil is how long the worker of a binding could not be used by then.
+func (b *Binding) awayUntil(at time.Time) time.Duration {
+	if !b.Lost {
+		return 0
+	}
+	return max(0, at.Sub(b.LostAt))
 }
 
 // offered ends the waits for what nobody offers.
@@ -268,10 +328,14 @@ func (s *State) offered() {
 func (s *State) applyFailed(st *Step, f *messages.AttemptFailed) {
 	st.Failures++
 	st.Failure = f.Failure
+	st.firstTry = st.Attempt + 1
+	st.waited(f.StartedUs)
 	if f.Abandoned {
 		st.lost = append(st.lost, f.Attempt)
 	}
-	if messages.Code(f.Failure.GetCode()) != messages.CodeStateNotBuilt {
+	if messages.Code(f.Failure.GetCode()) == messages.CodeStateNotBuilt {
+		st.leftNothing()
+	} else {
 		s.worked(st)
 	}
 	st.Phase, st.RetryAt, st.ReadyAt = Backoff, time.UnixMicro(f.RetryAtUs), time.UnixMicro(f.RetryAtUs)
@@ -284,7 +348,10 @@ func (s *State) applyFailed(st *Step, f *messages.AttemptFailed) {
 // state that it needs.
 func (s *State) applyLost(st *Step, k *messages.AttemptLost, at time.Time) {
 	st.Phase = Ready
-	if k.Started {
+	st.firstTry = st.Attempt + 1
+	if !k.Started {
+		st.leftNothing()
+	} else {
 		st.Lost++
 		st.ReadyAt = at
 		if processEnded(k.Reason) {
@@ -328,9 +395,13 @@ func (s *State) stepEnded(st *Step) {
 	s.dropHanded(st)
 }
 
+// leftNothing notes that the newest attempt has not done its work: what was handed to
+// its epoch is still to arrive, and the local state of that epoch is still new.
+func (st *Step) leftNothing() { st.Epoch = 0 }
+
 func (s *State) readyRoots(at time.Time) {
 	for i := range s.Steps {
-		if st := &s.Steps[i]; st.Phase == Waiting && s.parentsSucceeded(st) {
+		if st := &s.Steps[i]; st.Phase == Waiting && !st.isEnd() && s.parentsSucceeded(st) {
 			st.Phase, st.ReadyAt = Ready, at
 		}
 	}
@@ -364,6 +435,8 @@ func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 	s.Cancel, s.CancelAt = nil, time.Time{}
 	s.Binding = Binding{}
 	s.Handed, s.StateLost = nil, false
+	s.applyReplayOfEnd(r.Steps, at)
+	s.keepNext()
 	s.Generation++
 	if r.RequestId != "" {
 		s.replays = append(s.replays, r.RequestId)
@@ -374,14 +447,16 @@ func (s *State) applyReplay(r *messages.RunReplayed, at time.Time) {
 // reset puts a step back to the start. One that is named keeps its calls if it
 // failed for them.
 func (st *Step) reset(named bool) {
-	fresh := Step{Def: st.Def, parents: st.parents, children: st.children, Attempt: st.Attempt, lost: st.lost}
+	fresh := Step{Def: st.Def, parents: st.parents, children: st.children, Attempt: st.Attempt, firstTry: st.Attempt + 1, lost: st.lost}
+	fresh.rerun = named && !st.isEnd()
 	if named && st.keepsCalls() {
-		fresh.calls, fresh.recorded, fresh.lastCall = st.calls, st.recorded, st.lastCall
+		fresh.calls, fresh.recorded, fresh.lastCall, fresh.next = st.calls, st.recorded, st.lastCall, st.next
 	}
 	*st = fresh
 }
 
-// replayed returns the steps that a replay of the named ones runs again.
+// replayed returns the steps that a replay of the named ones runs again: each has an
+// end of its own.
 func (s *State) replayed(names []string) map[int]bool {
 	again := map[int]bool{}
 	var add func(i int)
@@ -395,7 +470,11 @@ func (s *State) replayed(names []string) map[int]bool {
 		}
 	}
 	for _, n := range names {
-		add(s.index[n])
+		i, _ := s.stepAt(n)
+		add(i)
+	}
+	if s.endAt != noStep {
+		add(s.endAt)
 	}
 	if len(names) == 0 {
 		for i := range s.Steps {

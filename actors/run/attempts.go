@@ -24,8 +24,12 @@ func (m *Machine) fromWorker(msg proto.Message) {
 		m.result(r)
 		return
 	}
-	if h, ok := msg.(*messages.HandedOff); ok {
-		m.handedOff(h)
+	switch msg := msg.(type) {
+	case *messages.HandedOff:
+		m.handedOff(msg)
+		return
+	case *messages.SuspendAttempt:
+		m.suspendAttempt(msg)
 		return
 	}
 	am, ok := msg.(attemptMessage)
@@ -43,6 +47,9 @@ func (m *Machine) fromWorker(msg proto.Message) {
 		m.queued(i, msg)
 	case *messages.Started:
 		m.started(i, msg)
+		m.progressed(i, msg.Serial, msg.Progress)
+	case *messages.Progress:
+		m.progressed(i, msg.Serial, msg.Progress)
 	case *messages.Revoked:
 		m.revoked(i)
 	case *messages.DispatchRefused:
@@ -65,7 +72,7 @@ func (m *Machine) queued(i int, msg *messages.Queued) {
 
 // live returns the step whose live attempt the message is about.
 func (m *Machine) live(msg attemptMessage) (int, bool) {
-	i, ok := m.s.index[msg.GetStep()]
+	i, ok := m.s.stepAt(msg.GetStep())
 	if !ok {
 		return 0, false
 	}
@@ -76,8 +83,12 @@ func (m *Machine) live(msg attemptMessage) (int, bool) {
 func (m *Machine) started(i int, msg *messages.Started) {
 	st, c := &m.s.Steps[i], &m.contacts[i]
 	c.queued, c.revoke, c.waitingChild = false, 0, msg.WaitingForChild
-	c.executesTo = time.Time{}
-	if limit, ok := st.Def.ExecutionTimeout(); ok && msg.ExecutedUs > 0 && !msg.WaitingForChild {
+	c.executesTo, c.idleWaits = time.Time{}, msg.IdleWaits
+	limit, ok := st.Def.ExecutionTimeout()
+	if msg.ExtendedMs > 0 {
+		limit = time.Duration(msg.ExtendedMs) * time.Millisecond
+	}
+	if ok && msg.ExecutedUs > 0 && !msg.WaitingForChild {
 		c.executesTo = m.now.Add(limit - time.Duration(msg.ExecutedUs)*time.Microsecond)
 	}
 	m.endMove()
@@ -203,8 +214,10 @@ func (m *Machine) result(r *messages.Result) {
 		return
 	}
 	worker := m.s.Steps[i].Worker
+	m.progressed(i, r.Serial, r.Progress)
+	m.recordProgress(i)
 	started := m.startOfResult(i, r)
-	m.contacts[i] = contact{}
+	m.contacts[i] = contact{idleWaits: m.contacts[i].idleWaits}
 	m.leaving.refusals = 0
 	m.endMove()
 	m.record(i, r, started)
@@ -238,6 +251,9 @@ func (m *Machine) record(i int, r *messages.Result, startedUs int64) {
 		m.emit(&messages.Event{Kind: &messages.Event_StepSucceeded{StepSucceeded: &messages.StepSucceeded{
 			Step: st.Def.Name, Attempt: st.Attempt, Output: r.GetOutput(), StartedUs: startedUs}}})
 	case m.s.Cancel != nil:
+		if startedUs == 0 {
+			m.emitRevoked(i, messages.Reason_REASON_RUN_CANCELED)
+		}
 		m.emit(&messages.Event{Kind: &messages.Event_StepCanceled{StepCanceled: &messages.StepCanceled{
 			Step: st.Def.Name, Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}}})
 	case r.Canceled:
@@ -266,6 +282,7 @@ func (m *Machine) attemptFailed(i int, f *messages.Failure, startedUs int64, aba
 	if again {
 		retryAt = m.now.Add(st.Def.Backoff(int(st.Failures) + 1)).UnixMicro()
 	}
+	m.recordProgress(i)
 	m.contacts[i] = contact{}
 	m.emit(&messages.Event{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{
 		Step: st.Def.Name, Attempt: st.Attempt, Failure: f, StartedUs: startedUs, RetryAtUs: retryAt, Abandoned: abandoned}}})
@@ -284,9 +301,15 @@ func (m *Machine) failStep(st *Step, f *messages.Failure) {
 }
 
 // attemptLost records that a live attempt went down with its worker, and whether
-// it had begun. A step that loses its worker again and again fails.
+// it had begun. A step that loses its worker again and again fails. One that did
+// nothing but wait is suspended instead.
 func (m *Machine) attemptLost(i int, started bool, reason messages.Reason) {
 	st := &m.s.Steps[i]
+	if m.s.Cancel == nil && mayOutlive(reason) && m.idle(i) {
+		m.suspend(i, reason)
+		return
+	}
+	m.recordProgress(i)
 	m.contacts[i] = contact{}
 	m.emit(&messages.Event{Kind: &messages.Event_AttemptLost{AttemptLost: &messages.AttemptLost{
 		Step: st.Def.Name, Attempt: st.Attempt, Reason: reason, Started: started}}})

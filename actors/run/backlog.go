@@ -54,6 +54,8 @@ func keyOf(message any) repeatKey {
 		return of(6, m)
 	case *messages.HandedOff:
 		return repeatKey{kind: 7, epoch: m.Epoch}
+	case *messages.SuspendAttempt:
+		return of(8, m)
 	}
 	return repeatKey{}
 }
@@ -62,6 +64,8 @@ func keyOf(message any) repeatKey {
 // for what comes from the run's own server.
 func BytesOf(message any) int {
 	switch m := message.(type) {
+	case Appended:
+		return 0
 	case FromWorker:
 		return BytesOf(m.Message)
 	case Start:
@@ -76,7 +80,13 @@ func BytesOf(message any) int {
 		return BytesOf(m.Message)
 	case AwaitCall:
 		return BytesOf(m.Message)
-	case Cancel, Replay:
+	case SendSignal:
+		return BytesOf(m.Message)
+	case OpenStream:
+		return BytesOf(m.Message)
+	case EventCame:
+		return BytesOf(m.Message)
+	case Cancel, Replay, Where:
 		return messageBytes
 	case interface{ SizeVT() int }:
 		return messageBytes + m.SizeVT()

@@ -1,6 +1,8 @@
 package run
 
 import (
+	"time"
+
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -34,15 +36,22 @@ const callPageBytes = 1 << 20
 func (st *Step) Calls() (recorded int, last string) { return st.recorded, st.lastCall }
 
 // applyCall folds the record of a call.
-func (s *State) applyCall(st *Step, k *messages.CallRecorded) {
+func (s *State) applyCall(st *Step, k *messages.CallRecorded, at time.Time) {
 	if st.calls == nil {
 		st.calls = map[callKey]recordedCall{}
 	}
 	st.calls[callKey{k.Name, k.Key}] = recordedCall{s.Number + 1, k.Attempt}
-	delete(st.waits, callKey{k.Name, k.Key})
+	key := callKey{k.Name, k.Key}
+	w := st.waits[key]
+	delete(st.waits, key)
 	s.applyReceived(k)
+	s.applyChildEnd(k.GetChild())
+	if k.Kind == messages.CallKind_CALL_KIND_CONTINUE {
+		st.next = k.GetOutput()
+	}
 	st.recorded++
 	st.lastCall = k.Name + " " + k.Key
+	st.resume(key, w, at)
 }
 
 // forgetCalls lets go of what no later execution of the step can ask for: there
@@ -76,13 +85,21 @@ func (m *Machine) recordCall(in RecordCall) {
 	m.dieBehind(err)
 }
 
+// mayRecord returns LIMIT_EXCEEDED for a step that may record no more.
+func (st *Step) mayRecord(step string) error {
+	if st.recorded < messages.CallsMax {
+		return nil
+	}
+	return messages.Errorf(messages.CodeLimitExceeded, "step %q has recorded %d calls; more than CallsMax = %d cannot be", step, st.recorded, messages.CallsMax)
+}
+
 // findCall says in which entry the record of a call is.
 func (m *Machine) findCall(in FindCall) {
 	msg := in.Message
 	st, err := m.calling(msg.Step, msg.Attempt, msg.Epoch)
 	found, ok := st.call(msg.Name, msg.Key)
 	if err == nil && ok {
-		m.later(ReadCalls{Token: in.Token, From: found.entry, Find: msg})
+		m.later(readCall(in.Token, found, msg))
 		return
 	}
 	m.later(Reply{Token: in.Token, Err: err})
@@ -90,13 +107,15 @@ func (m *Machine) findCall(in FindCall) {
 }
 
 // calling returns the step whose live attempt makes a call: STALE_ATTEMPT if there
-// is none, and JOURNAL_CONFLICT for an attempt that another activation made: this
-// one is behind the journal.
+// is none, SUSPENDED if it was let go while it waits, and JOURNAL_CONFLICT for an
+// attempt that another activation made: this one is behind the journal.
 func (m *Machine) calling(step string, attempt int32, epoch uint64) (*Step, error) {
 	st := m.s.Step(step)
 	switch {
 	case st != nil && attempt > st.Attempt:
 		return nil, m.elsewhere()
+	case st != nil && st.Phase == Suspended && st.Attempt == attempt && st.Epoch == epoch:
+		return nil, messages.SuspendedError(m.s.RunID, step, attempt)
 	case st == nil || st.Phase != Live || st.Attempt != attempt || st.Epoch != epoch:
 		return nil, messages.Errorf(messages.CodeStaleAttempt, "attempt %s/%s#%d is not live and may make no calls", m.s.RunID, step, attempt)
 	}
@@ -127,10 +146,14 @@ func (st *Step) takes(call *messages.CallRecorded) error {
 	case again && c.attempt != call.Attempt:
 		return messages.Errorf(messages.CodeInvalidArgument, "call %q %s of step %q was recorded by attempt %d, which attempt %d did not ask for",
 			call.Name, call.Key, call.Step, c.attempt, call.Attempt)
-	case !again && st.recorded >= messages.CallsMax:
-		return messages.Errorf(messages.CodeLimitExceeded, "step %q has recorded %d calls; more than CallsMax = %d cannot be", call.Step, st.recorded, messages.CallsMax)
+	case again:
+		return nil
+	case call.Kind == messages.CallKind_CALL_KIND_CONTINUE && (st.isEnd() || len(call.GetOutput()) == 0):
+		return messages.Errorf(messages.CodeInvalidArgument, "call %q %s of step %q: an end step does not have its run go on as new, nor does any without an input", call.Name, call.Key, call.Step)
+	case call.Kind != messages.CallKind_CALL_KIND_DO && call.Kind != messages.CallKind_CALL_KIND_CONTINUE:
+		return messages.Errorf(messages.CodeInvalidArgument, "call %q %s of step %q is %s: how that comes out is not for the step to say", call.Name, call.Key, call.Step, call.Kind.Words())
 	}
-	return nil
+	return st.mayRecord(call.Step)
 }
 
 // CallPage gathers records of calls from the entries of a run.

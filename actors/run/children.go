@@ -174,10 +174,12 @@ func (m *Machine) cancelChild(c *Child) {
 
 // partingWords say why a child is canceled.
 func (m *Machine) partingWords() string {
-	if m.s.Cancel != nil {
+	switch {
+	case m.s.Cancel != nil:
 		return m.canceled("parent run " + m.s.RunID)
-	}
-	if m.s.failed() != nil {
+	case m.s.Ending.GetStatus() == messages.RunStatus_RUN_STATUS_CANCELED:
+		return fmt.Sprintf("parent run %s canceled", m.s.RunID)
+	case m.s.failed() != nil:
 		return fmt.Sprintf("parent run %s failed", m.s.RunID)
 	}
 	return fmt.Sprintf("parent run %s succeeded without waiting for it", m.s.RunID)

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,9 @@ func (m *Machine) start(in Start) {
 		m.lining.told = unsure
 		m.emit(&messages.Event{Kind: &messages.Event_RunStarted{RunStarted: in.Started}})
 		if in.Cancel != nil {
-			m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: in.Cancel}})
+			// Nothing has begun that an end step could tidy up.
+			m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: &messages.CancelRequested{
+				Reason: in.Cancel.Reason, WithoutEndStep: true}}})
 		}
 		err := m.takeSignal(in.Signal)
 		m.later(Reply{Token: in.Token, Err: err})
@@ -25,17 +28,17 @@ func (m *Machine) start(in Start) {
 		return
 	}
 	if in.Cancel != nil {
-		if !m.s.Ended() && m.s.Cancel == nil {
+		if !m.s.Ended() && m.s.Cancel == nil && m.s.Ending == nil {
 			m.requestCancel(in.Cancel)
 		}
 		m.later(Reply{Token: in.Token, Existed: true})
 		return
 	}
-	have := m.s.Start
-	if have.Workflow != in.Started.Workflow || !bytes.Equal(have.Input, in.Started.Input) {
+	have, input := m.s.Start, m.s.startInput()
+	if have.Workflow != in.Started.Workflow || !bytes.Equal(input, in.Started.Input) {
 		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeIdempotencyMismatch,
 			"run %s was started with workflow %q and %d bytes of input; this start has workflow %q and another input of %d bytes",
-			m.s.RunID, have.Workflow, len(have.Input), in.Started.Workflow, len(in.Started.Input))})
+			m.s.RunID, have.Workflow, len(input), in.Started.Workflow, len(in.Started.Input))})
 		return
 	}
 	m.later(Reply{Token: in.Token, Existed: true})
@@ -72,6 +75,9 @@ func (m *Machine) takeUp(in TakeUp) {
 			m.later(Watch{st.Worker.WorkerId, st.Worker.Incarnation})
 		}
 		m.contacts[i] = contact{takeUp: s.Cancel == nil, takenUpAt: m.now}
+		if slices.Contains(s.Dormant.GetIdleSteps(), st.Def.Name) {
+			m.contacts[i].idleWaits = st.waitsHash()
+		}
 		if !s.Binding.Lost && s.Cancel == nil {
 			m.sendDispatch(i, 0)
 		}
@@ -87,20 +93,26 @@ func (m *Machine) cancel(in Cancel) {
 		m.later(Reply{Token: in.Token, Err: unknownRun(m.s.RunID)})
 	case m.s.Ended():
 		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeRunFinished, "run %s has already ended: it is %s", m.s.RunID, statusWord(m.s.Status))})
-	case m.s.Cancel != nil:
+	case m.s.Cancel != nil && (m.s.Cancel.WithoutEndStep || !in.WithoutEndStep):
 		m.later(Reply{Token: in.Token})
+	case m.s.Ending != nil && !in.WithoutEndStep:
+		m.cancelsEnd(in)
 	default:
-		m.requestCancel(&messages.CancelRequested{Reason: in.Reason})
+		m.requestCancel(&messages.CancelRequested{Reason: in.Reason, WithoutEndStep: in.WithoutEndStep})
 		m.later(Reply{Token: in.Token})
 	}
 }
 
 func (m *Machine) requestCancel(r *messages.CancelRequested) {
+	suspended, handsOff := m.s.suspended(), m.leaving.handOff != nil
 	m.emit(&messages.Event{Kind: &messages.Event_CancelRequested{CancelRequested: r}})
 	m.withdrawAll()
 	m.leaving.handOff = nil
 	m.children.stay()
 	m.passCancel()
+	if !handsOff {
+		m.haveCleanedUp(suspended)
+	}
 }
 
 // passCancel tells live attempts.
@@ -115,7 +127,7 @@ func (m *Machine) passCancel() {
 
 func (m *Machine) cancelAttempt(i int) {
 	st := &m.s.Steps[i]
-	m.contacts[i].sentAt = m.now
+	m.contacts[i].sentAt, m.contacts[i].cleansUp = m.now, false
 	m.later(SendWorker{st.Worker, &messages.CancelAttempt{RunId: m.s.RunID, Step: st.Def.Name, Attempt: st.Attempt,
 		Reason: messages.Reason_REASON_RUN_CANCELED, Text: m.s.Cancel.Reason}})
 }
@@ -128,13 +140,15 @@ func (m *Machine) canceled(what string) string {
 	return what + " canceled: " + m.s.Cancel.Reason
 }
 
-// advanceCancel ends what can be ended at once, and the run when nothing
+// advanceCancel ends what can be ended at once, and concludes the run when nothing
 // lives and every child has taken note.
 func (m *Machine) advanceCancel() {
 	givenUp := m.due(m.s.CancelAt.Add(m.cfg.CancelGrace))
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
 		switch {
+		case st.awaitsEnd() && !m.s.Cancel.WithoutEndStep:
+			continue
 		case st.Phase != Live:
 		case m.s.Binding.Lost:
 			m.attemptLost(i, m.hadBegun(i), m.s.Binding.LostReason)
@@ -152,7 +166,8 @@ func (m *Machine) advanceCancel() {
 		}
 	}
 	if m.parted() && !m.anyLive() {
-		m.endRun(messages.RunStatus_RUN_STATUS_CANCELED, &messages.Failure{Code: string(messages.CodeCanceled), Message: m.canceled("run")})
+		m.conclude(&messages.RunEnding{Status: messages.RunStatus_RUN_STATUS_CANCELED,
+			Failure: &messages.Failure{Code: string(messages.CodeCanceled), Message: m.canceled("run")}})
 	}
 }
 
@@ -186,6 +201,9 @@ func (m *Machine) replayFault(steps []string) error {
 			return messages.Errorf(messages.CodeUnknownStep, "workflow %q has no step %q; it has %s", m.s.Def.Name, n, strings.Join(m.s.Def.StepNames(), ", "))
 		}
 	}
+	if m.s.endAlone(steps) && m.s.Ending == nil {
+		return messages.Errorf(messages.CodeInvalidArgument, "step %q is the end step of workflow %q, and was not executed for run %s, which is %s: replay other steps; it follows them", steps[0], m.s.Def.Name, m.s.RunID, statusWord(m.s.Status))
+	}
 	again := m.s.replayed(steps)
 	for i := range again {
 		for _, p := range m.s.Steps[i].parents {
@@ -213,6 +231,9 @@ func (m *Machine) spawn(in Spawn) {
 		return
 	}
 	if c == nil || in.Unsuccessful == c.RunID && c.RunID == m.MayReplace(msg) {
+		if m.s.Cancel != nil {
+			in.NoNew = m.spawnsNothing(msg)
+		}
 		if in.NoNew != nil {
 			m.later(Reply{Token: in.Token, Err: in.NoNew})
 			return
@@ -227,6 +248,7 @@ func (m *Machine) spawn(in Spawn) {
 		Workflow: msg.Workflow, DefinitionHash: in.Hash, Input: msg.Input, Pool: in.Def.EffectivePool(), Sticky: in.Def.Sticky,
 		Priority:  messages.EffectivePriority(msg.Priority, in.Def.Priority, m.s.Start.Priority),
 		ParentRun: m.s.RunID, ParentStep: msg.Step, Trigger: "child", Metadata: msg.Metadata,
+		Traceparent: messages.AttemptSpan(m.s.Start.Traceparent, m.s.RunID, msg.Step, msg.Attempt),
 	}
 	if msg.Sticky {
 		started.BindTo = m.s.Step(msg.Step).Worker
@@ -235,13 +257,20 @@ func (m *Machine) spawn(in Spawn) {
 	m.later(StartChild{&messages.StartRun{RunId: c.RunID, Start: started}})
 }
 
+// spawnsNothing refuses a spawn of an attempt that nobody wants any more, and new
+// children of a run that is canceled: a step that cleans up is given back those that it
+// has.
+func (m *Machine) spawnsNothing(msg *messages.SpawnChild) error {
+	return messages.Errorf(messages.CodeStaleAttempt, "attempt %s/%s#%d is not live and may spawn nothing", m.s.RunID, msg.Step, msg.Attempt)
+}
+
 // spawnable checks the spawn; it returns the earlier child of the key, if any.
 func (m *Machine) spawnable(in Spawn) (*Child, error) {
 	msg := in.Message
 	st := m.s.Step(msg.Step)
 	switch {
-	case st == nil || st.Phase != Live || st.Attempt != msg.Attempt || st.Epoch != msg.Epoch || m.s.Cancel != nil:
-		return nil, messages.Errorf(messages.CodeStaleAttempt, "attempt %s/%s#%d is not live and may spawn nothing", m.s.RunID, msg.Step, msg.Attempt)
+	case st == nil || st.Phase != Live || st.Attempt != msg.Attempt || st.Epoch != msg.Epoch:
+		return nil, m.spawnsNothing(msg)
 	case in.Err != nil:
 		return nil, in.Err
 	case msg.Sticky && in.Def.Sticky == messages.Sticky_STICKY_NONE:
@@ -267,12 +296,12 @@ func (c *Child) fits(msg *messages.SpawnChild) error {
 		msg.Step, c.Workflow, c.InputHash, msg.Key, c.RunID, msg.Workflow, hash)
 }
 
-// MayReplace is the child of an earlier attempt that a spawn gets another one for,
-// should it have ended without success; empty for none. One of the same attempt
-// stays, so that a spawn that is sent twice gets what it got.
+// MayReplace is the child of an earlier try that a spawn gets another one for,
+// should it have ended without success; empty for none. One of the same try stays:
+// a spawn that is sent twice, or again after a suspension, gets what it got.
 func (m *Machine) MayReplace(msg *messages.SpawnChild) string {
-	c := m.s.child(msg.Step, msg.Key)
-	if !msg.Anew || c == nil || c.attempt >= msg.Attempt {
+	c, st := m.s.child(msg.Step, msg.Key), m.s.Step(msg.Step)
+	if !msg.Anew || c == nil || st == nil || c.attempt >= st.firstTry {
 		return ""
 	}
 	return c.RunID

@@ -35,9 +35,16 @@ type contact struct {
 	// revoke is the reason of an unanswered Revoke; 0 if there is none.
 	revoke       messages.Reason
 	waitingChild bool
+	// idleWaits names the calls in which it does nothing but wait, by what its worker
+	// said last; 0 if that has not said so.
+	idleWaits uint64
+	// cleansUp: it runs while the run is canceled, and has not been told so.
+	cleansUp bool
 	// executesTo is when its execution timeout ends, by what its worker said last;
 	// zero if it has said nothing of that, or the attempt stands still.
 	executesTo time.Time
+	// told is the newest progress of the attempt, if that is not recorded.
+	told *told
 }
 
 // wait notes what the worker says of its queue.
@@ -83,6 +90,8 @@ func (m *Machine) resendAt(i int) (time.Time, bool) {
 	switch {
 	case m.s.Steps[i].Phase != Live || m.s.Binding.Lost:
 		return time.Time{}, false
+	case c.cleansUp:
+		return c.sentAt.Add(m.cfg.CancelGrace / 2), true
 	case m.s.Cancel != nil:
 		return c.sentAt.Add(m.cfg.ResendAfter), true
 	}

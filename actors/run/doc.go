@@ -19,8 +19,9 @@
 //	state.go apply.go check.go     the state, how events fold into it, invariants
 //	input.go machine.go turn.go    what comes in, what goes out, and one turn
 //	backlog.go                     what waits for the append in flight
-//	calls.go mailbox.go            durable calls of steps; messages, and who waits for
-//	                               them
+//	calls.go callwaits.go          durable calls of steps, and what they wait for
+//	mailbox.go sends.go            messages to the run, and those that its steps send
+//	childends.go                   how a parent learns of the end of a child
 //	commands.go children.go        start, take-up, cancel, replay, spawn; how a run
 //	                               parts with its children at its end
 //	placing.go questions.go        bindings and dispatches; what placement is asked
@@ -31,8 +32,15 @@
 //	leaving.go move.go drain.go    how a SOFT run leaves its worker: a busy one, one
 //	handoff.go                     that drains; the local state that it takes along
 //	rebuild.go                     steps that are run again for their local state
+//	ending.go                      the end step, and what follows
+//	progress.go                    how far steps say that they are
+//	streams.go                     who writes to streams of the run
+//	continuing.go                  how a run goes on as new
+//	carrying.go same.go            what it keeps then, so that earlier links can be cut
+//	suspend.go                     attempts that wait and are let go meanwhile
 //	timers.go clock.go presence.go deadlines, time, and when a run leaves memory
 //	waiting.go waits.go            what a run waits for, in words, and for how long
+//	found.go                       where its local state is, for who asks that
 //	offers.go absence.go           what nobody offers; times without any server
 //
 // Invariants, checked by State.Check and, for transitions, CheckTransition:
@@ -55,6 +63,19 @@
 //	I12 a call of a step is recorded once, for a live attempt, and stays recorded
 //	    until the step has ended for good or is replayed
 //	I13 a message is received by one call at most, in the order of those of its name
+//	I14 one record decides a wait: nothing else ends it but the end of its step
+//	I15 an attempt is suspended only while a call of it waits; the step is sent
+//	    again only after one of these was decided, or the run was canceled
+//	I16 an end step is sent only once the outcome is decided and all other steps have
+//	    ended; the run ends with that outcome, after the end step
+//	I17 the progress of a step never goes back, to that of an older attempt or
+//	    within one, until the step is replayed
+//	I18 a run goes on as new only while no attempt is live and no step has failed, and
+//	    keeps its binding, its messages, its streams and the children that may not have
+//	    ended
+//	I19 a stream is written by one live attempt at a time: its sections follow each
+//	    other one by one, each over with its attempt
+//	I20 what is left of a history whose earlier links were cut folds to the same state
 //
 // Imports only messages.
 package run

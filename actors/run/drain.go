@@ -12,6 +12,30 @@ import "github.com/limpetrun/limpet/messages"
 //	a step backs off, none is ready The run leaves at once, and is bound when a step
 //	                                is ready.
 
+// A drain that the roster has not told of may be over before it does, and then it
+// tells nothing. A run that has only the worker's word, with which that refused a
+// dispatch, tries again after a while.
+
+// drainToldByWorker says that the bound worker alone has said that it drains.
+func (m *Machine) drainToldByWorker() bool {
+	return m.leaving.draining && (m.seen == nil || m.seen.State != WorkerDraining)
+}
+
+// leavesDraining says that the run is to leave its worker, which drains, or may.
+func (m *Machine) leavesDraining() bool {
+	over := m.leaving.refused && m.drainToldByWorker() && m.due(m.leaving.refusedUntil(m.cfg.ResendAfter))
+	return m.leaving.draining && m.s.soft() && !over
+}
+
+// forgetRefusal forgets that the worker refused a dispatch.
+func (m *Machine) forgetRefusal() {
+	m.leaving.refused = false
+	if m.drainToldByWorker() {
+		m.leaving.draining = false
+		m.withdraw(m.bindQuestion())
+	}
+}
+
 // leaveDraining moves a SOFT run away from its draining worker.
 func (m *Machine) leaveDraining() {
 	if m.anyLive() {

@@ -18,11 +18,19 @@ const goneFor = 5 * time.Second
 // process names a worker with its incarnation.
 func process(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }
 
-func (g goneProcesses) add(w *messages.WorkerRef, now time.Time) { g[process(w)] = now }
+func (g *goneProcesses) add(w *messages.WorkerRef, now time.Time) {
+	if *g == nil {
+		*g = goneProcesses{}
+	}
+	(*g)[process(w)] = now
+}
 
 func (g goneProcesses) back(w *messages.WorkerRef) { delete(g, process(w)) }
 
 func (g goneProcesses) has(w *messages.WorkerRef, now time.Time) bool {
+	if len(g) == 0 {
+		return false
+	}
 	at, ok := g[process(w)]
 	return ok && now.Before(at.Add(goneFor))
 }

@@ -25,9 +25,11 @@ import (
 // handsOff says that the bound worker may have something to give away: a value
 // that can be handed off, of an epoch under which a step has ended.
 func (m *Machine) handsOff() bool {
-	if m.s.WorkedEpoch != m.s.Binding.Epoch || m.s.StateLost {
-		return false
-	}
+	return m.s.WorkedEpoch == m.s.Binding.Epoch && !m.s.StateLost && m.declaresHandoff()
+}
+
+// declaresHandoff says that the workflow has local state that can be handed off.
+func (m *Machine) declaresHandoff() bool {
 	for _, l := range m.s.Def.Locals {
 		if l.Handoff {
 			return true
@@ -51,7 +53,7 @@ func (m *Machine) awaitHandOff() {
 	switch {
 	case m.anyLive():
 	case !h.since.IsZero() && m.due(h.since.Add(m.cfg.HandoffFor)):
-		m.leave(h.reason, &messages.StateHandedOff{Epoch: m.s.Binding.Epoch, Failure: messages.ToFailure(messages.Errorf(messages.CodeDeadline,
+		m.handOver(h.reason, &messages.StateHandedOff{Epoch: m.s.Binding.Epoch, Failure: messages.ToFailure(messages.Errorf(messages.CodeDeadline,
 			"worker %q did not hand the local state off within %v", worker.WorkerId, m.cfg.HandoffFor))})
 	case h.since.IsZero() || m.due(h.sentAt.Add(m.cfg.ResendAfter)):
 		if h.since.IsZero() {
@@ -78,7 +80,16 @@ func (m *Machine) handedOff(msg *messages.HandedOff) {
 		off.States, off.Failure = nil, messages.ToFailure(messages.Errorf(messages.CodeLimitExceeded,
 			"the local state is handed off as %d bytes, the limit handoffBytesMax is %d", size, messages.HandoffBytesMax))
 	}
-	m.leave(h.reason, off)
+	m.handOver(h.reason, off)
+}
+
+// handOver ends the binding for which the state was asked, as it was to end.
+func (m *Machine) handOver(reason messages.Reason, off *messages.StateHandedOff) {
+	if reason == messages.Reason_REASON_IDLE {
+		m.bindAgain(off)
+		return
+	}
+	m.leave(reason, off)
 }
 
 // withUnused adds what the worker had been handed itself, and no step has asked
@@ -99,11 +110,16 @@ func (s *State) withUnused(msg *messages.HandedOff) []*messages.HandedState {
 
 // goOnHandingOff: the worker was asked for the state by an earlier activation.
 func (m *Machine) goOnHandingOff() {
-	if m.leaving.handOff != nil || !m.s.soft() || !m.s.bound() {
+	idle := m.s.suspendedThere()
+	if m.leaving.handOff != nil || !m.s.soft() && !idle || !m.s.bound() {
 		return
 	}
 	m.endMove()
 	m.withdraw(m.bindQuestion())
+	if idle && !(m.leaving.draining && m.s.soft()) {
+		m.leaving.handOff = &handOff{reason: messages.Reason_REASON_IDLE}
+		return
+	}
 	// That the worker drains may be heard of later.
 	m.leaving.handOff = &handOff{reason: messages.Reason_REASON_WORKER_BUSY, resumed: true}
 	if m.leaving.draining {

@@ -44,8 +44,9 @@ type (
 	Admit struct{}
 )
 
-// TimerDue says that the time of the last SetTimer has come.
-type TimerDue struct{}
+// TimerDue says that the time of the last SetTimer has come. Moved: the server's
+// clock was moved on, so that it may not come late.
+type TimerDue struct{ Moved bool }
 
 // Appended says that the last Append is durable, or failed for good.
 type Appended struct{ Err error }
@@ -125,10 +126,12 @@ func Lacking(w *messages.WorkerInfo, def *messages.WorkflowDefinition) []string 
 	return lacks
 }
 
-// Cancel asks for the end of the run.
+// Cancel asks for the end of the run, WithoutEndStep for one that no end step is
+// executed for, or not any longer.
 type Cancel struct {
-	Reason string
-	Token  any
+	Reason         string
+	WithoutEndStep bool
+	Token          any
 }
 
 // Replay runs steps of an ended run again; none named means all. RequestID
@@ -155,6 +158,10 @@ type Spawn struct {
 	Token any
 }
 
+// Where asks where the local state of the run is, as far as that is durable: Reply has
+// it. It changes nothing.
+type Where struct{ Token any }
+
 // RecordCall and FindCall are what a live attempt says and asks of its calls. See
 // calls.go.
 type (
@@ -168,15 +175,63 @@ type (
 	}
 )
 
-// Signal puts a message into the mailbox; AwaitCall is a live attempt that waits in
-// a call. See mailbox.go.
+// Signal puts a message into the mailbox, SendSignal is a live attempt that sends one to
+// another run, and AwaitCall one that waits in a call. See mailbox.go, sends.go and
+// callwaits.go.
 type (
+	SendSignal struct {
+		Message *messages.SendSignal
+		Token   any
+	}
 	Signal struct {
 		Message *messages.SignalRun
 		Token   any
 	}
 	AwaitCall struct {
 		Message *messages.AwaitCall
+		Token   any
+	}
+)
+
+// OpenStream is a live attempt that wants to write to a stream. See streams.go.
+type OpenStream struct {
+	Message *messages.OpenStream
+	Token   any
+}
+
+// SignalSent says what became of a SignalOther.
+type SignalSent struct {
+	Of  SignalOther
+	Err error
+}
+
+// ChildEnded is what a child says of its end, ChildAsked what the journal says of a
+// child: its end, or nil if it goes on, or why that is not known. ParentTold says that
+// the parent knows of the run's end. See childends.go.
+type (
+	ChildEnded struct {
+		ChildRun string
+		Token    any
+	}
+	ChildAsked struct {
+		RunID  string
+		Serial uint64
+		End    *messages.ChildEnd
+		Err    error
+	}
+	ParentTold struct{ Of uint64 }
+)
+
+// EventsSought answers SeekEvents: with what came to which of the waits, or why that is
+// not known. EventCame is an event that was published.
+type (
+	EventsSought struct {
+		Of   SeekEvents
+		Came []*messages.DeliverEvent
+		Err  error
+	}
+	EventCame struct {
+		Message *messages.DeliverEvent
 		Token   any
 	}
 )
@@ -215,8 +270,17 @@ func (Replay) input()         {}
 func (Spawn) input()          {}
 func (RecordCall) input()     {}
 func (FindCall) input()       {}
+func (Where) input()          {}
 func (Signal) input()         {}
 func (AwaitCall) input()      {}
+func (SendSignal) input()     {}
+func (OpenStream) input()     {}
+func (SignalSent) input()     {}
+func (ChildEnded) input()     {}
+func (ChildAsked) input()     {}
+func (ParentTold) input()     {}
+func (EventsSought) input()   {}
+func (EventCame) input()      {}
 func (ChildStarted) input()   {}
 func (ChildCanceled) input()  {}
 func (ChildrenListed) input() {}
@@ -234,6 +298,13 @@ type Append struct {
 	Number     uint64
 	Entry      *messages.Entry
 	RowChanged bool
+	// Events are what the entry changes of the waits for events.
+	Events []EventWaitChange
+	// Streams are what it changes of the sections of streams.
+	Streams []StreamChange
+	// Cut and Kept are of entries that the run can do without: see journal.Append.
+	Cut  uint64
+	Kept []uint64
 }
 
 // SendWorker sends to a worker actor: Dispatch, Revoke, CancelAttempt,
@@ -271,6 +342,37 @@ type CancelChild struct {
 	Start         *messages.RunStarted
 }
 
+// AskChild reads from the journal whether a child has ended; ChildAsked is to follow.
+type AskChild struct {
+	RunID  string
+	Serial uint64
+}
+
+// SeekEvents looks for events that are kept and fit waits, by their ids; EventsSought is
+// to follow.
+type SeekEvents struct {
+	Serial uint64
+	Waits  []string
+}
+
+// TellParent tells the parent that the run has ended; ParentTold is to follow once the
+// parent has answered, or is not there.
+type TellParent struct {
+	// Of is the entry that has the end.
+	Of      uint64
+	Message *messages.ChildEnded
+}
+
+// SignalOther sends a message to another run; SignalSent is to follow. With Keyed that
+// is the run of a key, which is started with the message if it is not there.
+type SignalOther struct {
+	of      send
+	Message *messages.SignalRun
+	Keyed   *messages.KeyedRun
+	// Traceparent is of the attempt that sends; empty if the run is not traced.
+	Traceparent string
+}
+
 // ReadCalls reads the record of a call from the journal, and those after it that
 // fit a CallPage, and answers the FindCall or AwaitCall with the token.
 type ReadCalls struct {
@@ -286,6 +388,12 @@ type Reply struct {
 	Existed  bool
 	ChildRun string
 	Err      error
+	// Decided: an event has decided a wait.
+	Decided bool
+	// Found answers Where.
+	Found *messages.FoundRun
+	// Section answers OpenStream.
+	Section int32
 	// Unproven: it says that nothing has changed, which no entry shows. It is given
 	// once the journal shows the activation to be the newest.
 	Unproven bool
@@ -293,8 +401,11 @@ type Reply struct {
 
 // InLine says in which line the run asks placement from now on; 0: it does not
 // wait. A run that was started, or whose turn it is, counts in its line until it
-// says so. It may be told to Park.
-type InLine struct{ Line int64 }
+// says so. It may be told to Park. Bytes are what it keeps in memory of its input.
+type InLine struct {
+	Line  int64
+	Bytes int
+}
 
 // SetTimer replaces the run's only timer; the zero time takes it back.
 type SetTimer struct{ At time.Time }
@@ -318,6 +429,10 @@ func (Unwatch) action()      {}
 func (StartChild) action()   {}
 func (ListChildren) action() {}
 func (CancelChild) action()  {}
+func (AskChild) action()     {}
+func (TellParent) action()   {}
+func (SeekEvents) action()   {}
+func (SignalOther) action()  {}
 func (ReadCalls) action()    {}
 func (Reply) action()        {}
 func (SetTimer) action()     {}

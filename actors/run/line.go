@@ -28,20 +28,23 @@ type lining struct {
 // unsure is no line.
 const unsure = -1
 
-// lineOf names a line by what those in it wait for. It is not 0, and not unsure.
-func lineOf(hash string, priority int32, steps func(yield func(string))) int64 {
-	h := uint64(14695981039346656037) // FNV-1a
-	put := func(s string) {
-		for i := range len(s) {
-			h = (h ^ uint64(s[i])) * 1099511628211
-		}
-		h = (h ^ 0xff) * 1099511628211
+// lineName names a line by what those in it wait for, as it is added. It is FNV-1a.
+type lineName uint64
+
+// lineOf begins with what each line has.
+func lineOf(hash string, priority int32) lineName {
+	return lineName(14695981039346656037).with(hash).with(strconv.Itoa(int(priority)))
+}
+
+func (h lineName) with(s string) lineName {
+	for i := range len(s) {
+		h = (h ^ lineName(s[i])) * 1099511628211
 	}
-	put(hash)
-	put(strconv.Itoa(int(priority)))
-	if steps != nil {
-		steps(put)
-	}
+	return (h ^ 0xff) * 1099511628211
+}
+
+// line is not 0, and not unsure.
+func (h lineName) line() int64 {
 	if line := int64(h); line != 0 && line != unsure {
 		return line
 	}
@@ -51,32 +54,39 @@ func lineOf(hash string, priority int32, steps func(yield func(string))) int64 {
 // LineOf is the line that a run stands in when it has just been started; 0 if it
 // is not to be placed.
 func LineOf(def *messages.WorkflowDefinition, start *messages.RunStarted) int64 {
-	priority := messages.EffectivePriority(start.Priority, def.Priority)
+	name := lineOf(start.DefinitionHash, messages.EffectivePriority(start.Priority, def.Priority))
 	switch {
 	case start.BindTo != nil && def.Sticky != messages.Sticky_STICKY_NONE:
 		return 0
 	case def.Sticky != messages.Sticky_STICKY_NONE:
-		return lineOf(start.DefinitionHash, priority, nil)
+		return name.line()
 	}
-	return lineOf(start.DefinitionHash, priority, func(yield func(string)) {
-		for _, st := range def.Steps {
-			if len(st.Parents) == 0 {
-				yield(st.Name)
-			}
+	for _, st := range def.Steps {
+		if st.IsRoot() {
+			name = name.with(st.Name)
 		}
-	})
+	}
+	return name.line()
 }
 
 // StartParked makes the first entry of a run that waits in the journal from its
-// start on, and the run as it is then.
-func StartParked(runID string, def *messages.WorkflowDefinition, started *messages.RunStarted, cfg Config, now time.Time) (*State, *messages.Entry) {
-	m := New(runID, def, cfg)
-	m.set(now)
-	m.emit(&messages.Event{Kind: &messages.Event_RunStarted{RunStarted: started}})
-	m.lining.parked = m.line()
-	m.emit(&messages.Event{Kind: &messages.Event_RunDormant{RunDormant: m.dormancy()}})
-	m.s.Number++
-	return m.s, m.turn.entry()
+// start on, and of the run what its row shows. Many are started at once, and what
+// they are in memory is of no use until their turn has come: so no machine is made.
+func StartParked(runID string, def *messages.WorkflowDefinition, started *messages.RunStarted, now time.Time) (*State, *messages.Entry) {
+	at := time.UnixMicro(now.UnixMicro())
+	d := &messages.RunDormant{Line: LineOf(def, started), LineSinceUs: at.UnixMicro()}
+	var deadline earliest
+	for _, st := range def.Steps {
+		if timeout, ok := st.ScheduleTimeout(); ok && st.IsRoot() {
+			deadline.add(at.Add(timeout))
+		}
+	}
+	if !deadline.at.IsZero() {
+		d.WakeAtUs = deadline.at.UnixMicro()
+	}
+	s := &State{RunID: runID, Number: 1, At: at, Def: def, Start: started, Status: messages.RunStatus_RUN_STATUS_RUNNING, CreatedAt: at, Dormant: d}
+	return s, &messages.Entry{AtUs: at.UnixMicro(), Events: []*messages.Event{
+		{Kind: &messages.Event_RunStarted{RunStarted: started}}, {Kind: &messages.Event_RunDormant{RunDormant: d}}}}
 }
 
 // line is the line of a run that waits for nothing but placement; 0 for none.
@@ -88,17 +98,16 @@ func (m *Machine) line() int64 {
 	case m.s.isSticky() && (b.Worker != nil && !(b.Lost && m.s.soft()) || b.Worker == nil && m.s.Generation == 0 && m.s.Start.BindTo != nil):
 		return 0
 	}
-	priority := messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority)
+	name := lineOf(m.s.Start.DefinitionHash, messages.EffectivePriority(m.s.Start.Priority, m.s.Def.Priority))
 	if m.s.isSticky() {
-		return lineOf(m.s.Start.DefinitionHash, priority, nil)
+		return name.line()
 	}
-	return lineOf(m.s.Start.DefinitionHash, priority, func(yield func(string)) {
-		for i := range m.s.Steps {
-			if m.ready(&m.s.Steps[i]) {
-				yield(m.s.Steps[i].Def.Name)
-			}
+	for i := range m.s.Steps {
+		if m.ready(&m.s.Steps[i]) {
+			name = name.with(m.s.Steps[i].Def.Name)
 		}
-	})
+	}
+	return name.line()
 }
 
 // park has the run wait for its turn in the journal. One that was granted a worker
@@ -135,6 +144,6 @@ func (m *Machine) inLine() int64 {
 func (m *Machine) tellLine() {
 	if line := m.inLine(); line != m.lining.told {
 		m.lining.told = line
-		m.out = append(m.out, InLine{line})
+		m.out = append(m.out, InLine{line, len(m.s.Start.GetInput())})
 	}
 }

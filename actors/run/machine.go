@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
@@ -46,12 +47,21 @@ type Config struct {
 	// so long is asked what became of it, for what it said may have been lost.
 	// Default 30 s.
 	ReassureAfter time.Duration
+	// ToEngine is when the wall clock shows a time, as far as that is known; nil while
+	// it shows engine time.
+	ToEngine func(wall time.Time) time.Time
+	// EventFault is what is wrong with a branch that waits for an event; nil if nothing is.
+	// Asked of a branch when its call is made. Defaults to nothing.
+	EventFault func(*messages.WaitBranch) error
 	// InfoOf is what a worker's process has said of itself; nil if it has not yet.
 	// Defaults to workers with any number of slots.
 	InfoOf func(worker *messages.WorkerRef) *messages.WorkerInfo
 	// ShareFrom is how large an input is that is sent once for attempts which are
 	// on one worker at the same time. Default 16 KiB.
 	ShareFrom int
+	// LinksKept is how many links before the present one stay in the journal of a run
+	// that goes on as new. Default 10.
+	LinksKept int
 }
 
 func (c Config) withDefaults() Config {
@@ -72,11 +82,17 @@ func (c Config) withDefaults() Config {
 	set(&c.TryFor, 5*time.Second)
 	set(&c.NotOfferedAfter, 5*time.Minute)
 	set(&c.ReassureAfter, 30*time.Second)
+	if c.EventFault == nil {
+		c.EventFault = func(*messages.WaitBranch) error { return nil }
+	}
 	if c.InfoOf == nil {
 		c.InfoOf = func(*messages.WorkerRef) *messages.WorkerInfo { return &messages.WorkerInfo{Slots: messages.SlotsMax} }
 	}
 	if c.ShareFrom == 0 {
 		c.ShareFrom = 16 << 10
+	}
+	if c.LinksKept == 0 {
+		c.LinksKept = linksKept
 	}
 	return c
 }
@@ -105,6 +121,10 @@ type Machine struct {
 	gone      goneProcesses
 	leaving   leaving
 	children  children
+	asks      childAsks
+	events    eventSeeks
+	telling   telling
+	sends     sends
 	presence  presence
 	waits     waits
 	absences  absences
@@ -142,7 +162,7 @@ func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, c
 func over(s *State, cfg Config) *Machine {
 	n := len(s.Steps)
 	return &Machine{s: s, cfg: cfg.withDefaults(), clock: clock{now: s.At}, turn: turn{row: s.rowKey()},
-		contacts: make([]contact, n), questions: newQuestions(n), gone: goneProcesses{}}
+		contacts: make([]contact, n), questions: newQuestions(n), events: eventSeeks{stored: s.eventWaits()}}
 }
 
 // State is the run as it will be once the append in flight is durable. It is
@@ -160,6 +180,9 @@ func (m *Machine) Waiting() int { return m.queue.Bytes() }
 func (m *Machine) Handle(in Input, now time.Time) []Action {
 	m.set(now)
 	m.out = nil
+	if due, ok := in.(TimerDue); ok && due.Moved {
+		m.timer = time.Time{}
+	}
 	m.noteStall()
 	done, isAppended := in.(Appended)
 	_, isDrop := in.(Drop)
@@ -212,7 +235,7 @@ func (m *Machine) die(err error) {
 			m.out = append(m.out, Reply{Token: a.Token, Err: err})
 		}
 	}
-	for _, token := range m.children.giveUp() {
+	for _, token := range slices.Concat(m.children.giveUp(), m.asks.giveUp(), m.sends.giveUp()) {
 		m.out = append(m.out, Reply{Token: token, Err: err})
 	}
 	for _, in := range m.queue.Take() {
@@ -225,32 +248,6 @@ func (m *Machine) die(err error) {
 
 func (m *Machine) elsewhere() error {
 	return messages.Errorf(messages.CodeJournalConflict, "run %s is going on in another activation", m.s.RunID)
-}
-
-func (m *Machine) refuseDead(in Input) {
-	err := m.elsewhere()
-	var token any
-	switch in := in.(type) {
-	case Start:
-		token = in.Token
-	case Cancel:
-		token = in.Token
-	case Replay:
-		token = in.Token
-	case Spawn:
-		token = in.Token
-	case RecordCall:
-		token = in.Token
-	case FindCall:
-		token = in.Token
-	case Signal:
-		token = in.Token
-	case AwaitCall:
-		token = in.Token
-	}
-	if token != nil {
-		m.out = append(m.out, Reply{Token: token, Err: err})
-	}
 }
 
 // finish ends the deciding part of a turn: what follows from the state, then
@@ -284,11 +281,17 @@ func (m *Machine) finish() {
 // fires meanwhile it is decided in the next turn.
 func (m *Machine) append() {
 	m.appending = true
-	m.out = append(m.out, Append{
+	a := Append{
 		Number:     m.s.Number + 1,
 		Entry:      m.turn.entry(),
 		RowChanged: m.turn.row != m.s.rowKey(),
-	})
+		Events:     m.eventChanges(),
+		Streams:    m.s.takeStreamChanges(),
+	}
+	if m.turn.continued {
+		a.Cut, a.Kept = m.s.cut(m.cfg.LinksKept)
+	}
+	m.out = append(m.out, a)
 	m.s.Number++
 	m.s.passed(m.turn.at)
 }
@@ -309,7 +312,7 @@ func (m *Machine) decide(in Input) {
 		return
 	}
 	if _, first := in.(TakeUp); !first {
-		m.noteWaits()
+		m.noteWaits(in)
 	}
 	m.decideOne(in)
 }
@@ -352,10 +355,28 @@ func (m *Machine) decideOne(in Input) {
 		m.recordCall(in)
 	case FindCall:
 		m.findCall(in)
+	case Where:
+		m.where(in)
 	case Signal:
 		m.signal(in)
 	case AwaitCall:
 		m.awaitCall(in)
+	case SendSignal:
+		m.sendSignal(in)
+	case OpenStream:
+		m.openStream(in)
+	case SignalSent:
+		m.signalSent(in)
+	case ChildEnded:
+		m.childEnded(in)
+	case ChildAsked:
+		m.childAsked(in)
+	case ParentTold:
+		m.parentTold(in)
+	case EventsSought:
+		m.eventsSought(in)
+	case EventCame:
+		m.eventCame(in)
 	case ChildStarted:
 		m.childStarted(in)
 	case ChildCanceled:
@@ -367,6 +388,8 @@ func (m *Machine) decideOne(in Input) {
 
 // advance does what the state asks for, until it asks for nothing more.
 func (m *Machine) advance() {
+	m.askChildren()
+	m.seekEvents()
 	if m.s.Start == nil || m.s.Ended() {
 		m.withdrawAll()
 		return
@@ -374,6 +397,10 @@ func (m *Machine) advance() {
 	if m.s.Cancel != nil {
 		m.withdrawAll()
 		m.advanceCancel()
+		return
+	}
+	if m.continues() {
+		m.advance()
 		return
 	}
 	// What is due is tried before it fails.
@@ -384,8 +411,8 @@ func (m *Machine) advance() {
 	m.end()
 }
 
-// end ends the run once all its steps have, and it has parted with its children:
-// descendants of a failed step are skipped, with the reason.
+// end concludes the run once all its steps have ended, and it has parted with its
+// children: descendants of a failed step are skipped, with the reason.
 func (m *Machine) end() {
 	all := true
 	for i := range m.s.Steps {
@@ -393,7 +420,7 @@ func (m *Machine) end() {
 		if st.Phase == Waiting {
 			m.skipIfDoomed(st)
 		}
-		all = all && st.Phase.Ended()
+		all = all && (st.Phase.Ended() || st.awaitsEnd())
 	}
 	failed := m.s.failed()
 	switch {
@@ -402,18 +429,18 @@ func (m *Machine) end() {
 	case !all || !m.parted():
 	case failed != nil:
 		f := failed.Failure
-		m.endRun(messages.RunStatus_RUN_STATUS_FAILED, &messages.Failure{
-			Code: f.Code, Message: "step \"" + failed.Def.Name + "\": " + f.Message, Stack: f.Stack})
+		m.conclude(&messages.RunEnding{Status: messages.RunStatus_RUN_STATUS_FAILED, FailedStep: failed.Def.Name, Failure: &messages.Failure{
+			Code: f.Code, Message: "step \"" + failed.Def.Name + "\": " + f.Message, Stack: f.Stack}})
 	default:
-		m.endRun(messages.RunStatus_RUN_STATUS_SUCCEEDED, nil)
+		m.conclude(&messages.RunEnding{Status: messages.RunStatus_RUN_STATUS_SUCCEEDED})
 	}
 }
 
-// failed is the step that failed first; nil if none did.
+// failed is the step that failed first, beside the end step; nil if none did.
 func (s *State) failed() *Step {
 	var failed *Step
 	for i := range s.Steps {
-		if st := &s.Steps[i]; st.Phase == Failed && (failed == nil || st.EndedAt.Before(failed.EndedAt)) {
+		if st := &s.Steps[i]; st.Phase == Failed && !st.isEnd() && (failed == nil || st.EndedAt.Before(failed.EndedAt)) {
 			failed = st
 		}
 	}
@@ -454,6 +481,9 @@ func (m *Machine) endRun(status messages.RunStatus, f *messages.Failure) {
 	worker := m.s.Binding.Worker
 	counted := m.s.BoundWorker()
 	m.emit(&messages.Event{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Status: status, Failure: f, UnreadSignals: m.s.Unread()}}})
+	if m.s.Start.ParentRun != "" {
+		m.telling = telling{of: m.s.Number + 1, began: m.now}
+	}
 	m.withdrawAll()
 	if worker != nil && !(m.s.Binding.Lost && m.s.soft()) {
 		m.later(SendWorker{worker, &messages.RunReleased{RunId: m.s.RunID, Epoch: m.s.Binding.Epoch, Reason: messages.ReleaseReason_RELEASE_REASON_RUN_ENDED}})

@@ -56,12 +56,13 @@ func (m *Machine) goOnMoving() {
 }
 
 // busyUntil is when the patience of a SOFT run ends all of whose live
-// attempts wait in its worker's queue.
+// attempts wait in its worker's queue; never that of an end step, for which the state is
+// there.
 func (m *Machine) busyUntil() (at time.Time, wants bool) {
 	patience, kind := m.s.Def.BusyPatience()
 	if m.slotsHeld() {
 		patience = 0
-	} else if kind == messages.PatienceForever {
+	} else if kind == messages.PatienceForever || m.s.Ending != nil {
 		return at, false
 	}
 	if !m.s.soft() || m.s.Cancel != nil {

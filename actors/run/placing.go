@@ -12,6 +12,7 @@ func (m *Machine) place() {
 		m.placeSteps()
 		return
 	}
+	m.letGo()
 	if m.handingOff() {
 		return
 	}
@@ -21,14 +22,15 @@ func (m *Machine) place() {
 	case b.Lost && m.s.soft():
 		m.bindByPlacement(b.LostReason, m.justLeft())
 	case b.Lost:
+		m.bindWhereBack()
 		return
-	case m.leaving.draining && m.s.soft():
+	case m.leavesDraining():
 		m.leaveDraining()
 		return
 	case m.leaving.refused && !m.due(m.leaving.refusedUntil(m.cfg.ResendAfter)):
 		return
 	}
-	m.leaving.refused = false
+	m.forgetRefusal()
 	if m.s.bound() {
 		m.moveWhenBusy()
 	}
@@ -47,6 +49,14 @@ func (m *Machine) bindFirst() {
 		m.bind(m.s.Start.BindTo, messages.Reason_REASON_CHILD, 0)
 	default:
 		m.bindByPlacement(messages.Reason_REASON_FIRST, "")
+	}
+}
+
+// bindWhereBack binds a HARD run to the process of its worker that came back while the
+// run was being canceled: its end step is for that one.
+func (m *Machine) bindWhereBack() {
+	if in := m.seen; in != nil && in.State == WorkerUp && !sameProcess(in.Worker, m.s.Binding.Worker) {
+		m.workerUp(*in)
 	}
 }
 
@@ -110,6 +120,9 @@ func (m *Machine) bind(to *messages.WorkerRef, reason messages.Reason, grant uin
 // first what builds the state that it needs.
 func (m *Machine) dispatchReady(grant uint64) {
 	m.beginRebuilds()
+	if _, any := m.readySince(); !any {
+		return
+	}
 	room := m.room()
 	for i := range m.s.Steps {
 		if !m.ready(&m.s.Steps[i]) || len(m.s.missing(i)) > 0 {
@@ -173,6 +186,9 @@ func (m *Machine) sendDispatch(i int, grant uint64) {
 	}
 	if !c.takeUp {
 		m.fill(d, st, c.shares)
+		if st.isEnd() {
+			d.Ending = m.s.Ending
+		}
 		c.unread = d.SizeVT()
 	}
 	m.later(SendWorker{st.Worker, d})
@@ -188,6 +204,7 @@ func (m *Machine) fill(d *messages.Dispatch, st *Step, shares bool) {
 	if !shares {
 		d.Input = m.s.Start.Input
 	}
+	d.KeepForMs = m.s.Def.KeepForMs
 	d.ExecutionTimeoutMs = messages.TimeoutNeverMs
 	if t, ok := st.Def.ExecutionTimeout(); ok {
 		d.ExecutionTimeoutMs = t.Milliseconds()
@@ -206,7 +223,8 @@ func (m *Machine) fill(d *messages.Dispatch, st *Step, shares bool) {
 		d.StateNew, d.StateReason = true, m.s.Binding.Reason
 		d.PreviousWorker = m.s.workedWorker
 	}
-	d.RecordedCalls = int32(len(st.calls))
+	d.Traceparent = messages.AttemptSpan(m.s.Start.Traceparent, m.s.RunID, st.Def.Name, st.Attempt)
+	d.RecordedCalls, d.HeartbeatMs, d.LastProgress = int32(len(st.calls)), st.Def.HeartbeatMs, st.progress()
 	if h := m.s.Handed; h != nil && h.Epoch < st.Epoch {
 		d.HandedOff = h.States
 	}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -73,7 +74,7 @@ func (m *Machine) rest() {
 		m.stop()
 		return
 	case m.s.Ended():
-		if m.due(m.presence.lingerTo) {
+		if !m.tells() && m.due(m.presence.lingerTo) {
 			m.stop()
 		}
 		return
@@ -109,21 +110,30 @@ func (m *Machine) stop() {
 	}
 }
 
+// resting is what the steps of a run say of its rest: that it is parked, the worker
+// whose end wakes it, and the steps that are idle.
+type resting struct {
+	parked bool
+	onGone string
+	idle   []string
+}
+
 // dormancy returns what would wake the run if it left memory now; nil if it
 // must stay.
 func (m *Machine) dormancy() *messages.RunDormant {
-	if m.questions.any(m.now) || m.children.anyStarting() || m.s.Cancel != nil || m.children.parting || m.leaving.under() {
+	if m.questions.any(m.now) || m.children.anyStarting() || m.s.Cancel != nil || m.children.parting || m.leaving.under() || m.asks.open() || m.seeksEvents() || len(m.sends) > 0 {
 		return nil
 	}
-	d := &messages.RunDormant{}
-	if m.isParked() {
-		since, _ := m.readySince()
-		d.Line, d.LineSinceUs = m.lining.parked, since.UnixMicro()
-	}
+	r := resting{parked: m.isParked()}
 	for i := range m.s.Steps {
-		if !m.mayRest(i, d) {
+		if !m.mayRest(i, &r) {
 			return nil
 		}
+	}
+	d := &messages.RunDormant{WakeOnGone: r.onGone, IdleSteps: r.idle}
+	if r.parked {
+		since, _ := m.readySince()
+		d.Line, d.LineSinceUs = m.lining.parked, since.UnixMicro()
 	}
 	return m.dormantUntil(d)
 }
@@ -131,12 +141,12 @@ func (m *Machine) dormancy() *messages.RunDormant {
 // dormantUntil adds to a dormancy what time and the bound worker wake it by; nil if
 // that is too soon.
 func (m *Machine) dormantUntil(d *messages.RunDormant) *messages.RunDormant {
-	at := m.stateDeadline()
+	at, pending := m.stateDeadline(), m.s.pending() && m.needsWorker()
 	soon := !at.IsZero() && at.Before(m.now.Add(m.cfg.DormantBackoff))
 	switch {
-	case m.s.pending() && soon:
+	case pending && soon:
 		return nil
-	case m.s.pending():
+	case pending:
 		d.WakeOnUp = m.s.Binding.Worker.WorkerId
 	case d.Line != 0:
 	case d.WakeOnGone == "" && (at.IsZero() || soon):
@@ -148,21 +158,33 @@ func (m *Machine) dormantUntil(d *messages.RunDormant) *messages.RunDormant {
 	return d
 }
 
+// needsWorker says that a step waits for its worker, and not for something else.
+func (m *Machine) needsWorker() bool {
+	return slices.ContainsFunc(m.s.Steps, func(st Step) bool {
+		return st.Phase == Live || st.Phase == Ready || st.Phase == Backoff
+	})
+}
+
 // mayRest says that a step lets the run leave memory, and notes what else than
 // time is to wake the run for it.
-func (m *Machine) mayRest(i int, d *messages.RunDormant) bool {
+func (m *Machine) mayRest(i int, r *resting) bool {
 	st := &m.s.Steps[i]
 	switch {
-	case m.s.pending(), st.Phase.Ended(), st.Phase == Waiting:
+	case m.contacts[i].told != nil:
+		return false // it is recorded soon
+	case m.s.pending(), st.Phase.Ended(), st.Phase == Waiting, st.Phase == Suspended:
 		return true
 	case st.Phase == Backoff && !m.ready(st):
 		return true
-	case d.Line != 0 && m.ready(st):
+	case r.parked && m.ready(st):
 		return true
-	case st.Phase == Live && m.contacts[i].waitingChild:
-		// One worker can be watched, not two.
-		another := d.WakeOnGone != "" && d.WakeOnGone != st.Worker.WorkerId
-		d.WakeOnGone = st.Worker.WorkerId
+	case st.Phase == Live && m.contacts[i].waitingChild && m.contacts[i].heard:
+		// Its worker has answered the last news. One worker can be watched, not two.
+		if m.idle(i) {
+			r.idle = append(r.idle, st.Def.Name)
+		}
+		another := r.onGone != "" && r.onGone != st.Worker.WorkerId
+		r.onGone = st.Worker.WorkerId
 		return !another
 	}
 	_, awaits := m.s.awaitsRebuild(i)

@@ -59,7 +59,7 @@ func (p *property) hasRoom(e *messages.Entry) {
 			live++
 		}
 	}
-	if sends && s.isSticky() && live > 1+max(1, p.slots) {
+	if sends && s.isSticky() && live > max(2, p.slots) {
 		p.t.Fatalf("%d attempts are live on a worker with %d slots", live, p.slots)
 	}
 }
@@ -273,8 +273,8 @@ func (p *property) durable() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if text := difference(p.folded, p.m.State()); text != "" {
-		p.t.Fatalf("entry %d folds to another state: %s", len(p.stored), text)
+	if err := p.folded.CheckSame(p.m.State()); err != nil {
+		p.t.Fatalf("entry %d folds to another state: %v", len(p.stored), err)
 	}
 	p.handle(Appended{})
 }
@@ -300,8 +300,8 @@ func (p *property) restore() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if text := difference(p.folded, m.State()); text != "" {
-		p.t.Fatalf("the restored state is another one: %s", text)
+	if err := p.folded.CheckSame(m.State()); err != nil {
+		p.t.Fatalf("the restored state is another one: %v", err)
 	}
 	p.m = m
 	p.handle(TakeUp{})

@@ -189,8 +189,7 @@ func (m *Machine) questionOf(step string) (int, bool) {
 	if m.s.isSticky() {
 		return m.bindQuestion(), step == ""
 	}
-	k, ok := m.s.index[step]
-	return k, ok
+	return m.s.stepAt(step)
 }
 
 // placement returns the answer to a question, which it asks if need be; nil if

@@ -142,7 +142,7 @@ func (s *State) loseState(st *Step) {
 
 // awaited lets the schedule timeouts of the steps that waited for a rebuild begin.
 func (s *State) awaited(built *Step, at time.Time) {
-	b := s.index[built.Def.Name]
+	b, _ := s.stepAt(built.Def.Name)
 	for i := range s.builders {
 		if st := &s.Steps[i]; st.Phase == Ready && s.builders[i].has(b) && st.needsState() && at.After(st.ReadyAt) {
 			st.ReadyAt = at
@@ -190,7 +190,10 @@ func (m *Machine) beginRebuild(b, forStep int) {
 
 // AwaitsRebuild says that a step which could be sent waits for a rebuild, and
 // for which.
-func (s *State) AwaitsRebuild(step string) (*Step, bool) { return s.awaitsRebuild(s.index[step]) }
+func (s *State) AwaitsRebuild(step string) (*Step, bool) {
+	i, _ := s.stepAt(step)
+	return s.awaitsRebuild(i)
+}
 
 func (s *State) awaitsRebuild(i int) (*Step, bool) {
 	if s.builders == nil || s.Steps[i].Phase != Ready && s.Steps[i].Phase != Backoff {
@@ -220,7 +223,7 @@ func (m *Machine) stateLost(i int, f *messages.Failure) {
 // failRebuild ends a rebuild that failed for good: its step has succeeded all
 // the same, and what waits for it fails.
 func (m *Machine) failRebuild(st *Step, f *messages.Failure) {
-	b := m.s.index[st.Def.Name]
+	b, _ := m.s.stepAt(st.Def.Name)
 	m.emit(&messages.Event{Kind: &messages.Event_StepFailed{StepFailed: &messages.StepFailed{Step: st.Def.Name,
 		Failure: restated(f, fmt.Sprintf("rebuild for step %q", st.Rebuild.ForStep))}}})
 	for i := range m.s.Steps {

@@ -9,9 +9,9 @@ import (
 // A run sends no more than there is room for; what is ready beyond that waits in
 // the run, where it costs nothing.
 //
-//	slots  A sticky run has at most one attempt more on its worker than that has
-//	       slots: the one that waits there has the next slot, ahead of new runs.
-//	       Those that wait for a child hold none.
+//	slots  A sticky run has at most as many attempts on its worker as that has
+//	       slots, and two if it has one: the second has the next slot, ahead of new
+//	       runs. Those that wait for a child hold none.
 //	bytes  Nothing more is sent while RunDispatchBytesMax of what was sent, or more,
 //	       has not been answered.
 //
@@ -34,7 +34,7 @@ func (m *Machine) room() room {
 	r := room{messages.SlotsMax, messages.RunDispatchBytesMax}
 	if m.s.isSticky() {
 		// A worker that has not said yet how many it has has one.
-		r.slots = 1 + max(1, int(m.cfg.InfoOf(m.s.Binding.Worker).GetSlots()))
+		r.slots = max(2, int(m.cfg.InfoOf(m.s.Binding.Worker).GetSlots()))
 	}
 	for i := range m.s.Steps {
 		c := &m.contacts[i]
@@ -62,5 +62,5 @@ func (m *Machine) hasInput(worker *messages.WorkerRef) bool {
 
 // awaitsRoom says what a step waits for that is ready, and whose run is bound.
 func (m *Machine) awaitsRoom() string {
-	return fmt.Sprintf("its turn on worker %q, which gets no more of a run at once than its slots and one to come next", m.s.Binding.Worker.WorkerId)
+	return fmt.Sprintf("its turn on worker %q, which gets no more of a run at once than it has slots, and two if it has one", m.s.Binding.Worker.WorkerId)
 }

@@ -1,11 +1,13 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -61,13 +63,15 @@ func (s *script) input(w words) Input {
 	case "drop":
 		return Drop{}
 	case "cancel":
-		return Cancel{Reason: w.rest(1), Token: "cancel"}
+		return Cancel{Reason: w.rest(1), WithoutEndStep: w.named["without-end-step"] != "", Token: "cancel"}
 	case "replay":
 		return Replay{Steps: w.plain[1:], RequestID: w.named["request"], Token: "replay"}
 	case "spawn":
 		return s.spawn(w)
 	case "record":
 		return s.record(w)
+	case "where":
+		return Where{Token: "where"}
 	case "find":
 		step, n := stepAndNumber(w.at(1))
 		return FindCall{Token: "find " + w.at(2), Message: &messages.RecordedCalls{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Name: w.at(2), Key: w.at(3)}}
@@ -75,6 +79,27 @@ func (s *script) input(w words) Input {
 		return Signal{Token: "signal " + w.at(1), Message: &messages.SignalRun{RunId: scriptRun, Name: w.at(1), MessageId: w.at(2), Payload: []byte(w.named["payload"])}}
 	case "await":
 		return s.await(w)
+	case "send":
+		return s.send(w)
+	case "open":
+		step, n := stepAndNumber(w.at(1))
+		return OpenStream{Token: "open " + w.at(2), Message: &messages.OpenStream{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Stream: w.at(2)}}
+	case "event":
+		return EventCame{Message: s.cameTo(w, w.at(1)), Token: "event " + w.at(1)}
+	case "sought":
+		in := EventsSought{Of: s.seeking, Err: errorOf(w.named["error"])}
+		if pattern := w.at(1); pattern != "" {
+			in.Came = append(in.Came, s.cameTo(w, pattern))
+		}
+		if w.at(1) == "before" {
+			in.Of = s.soughtBefore
+			in.Came = nil
+		}
+		return in
+	case "sent":
+		return SignalSent{Of: s.sending, Err: errorOf(w.rest(1))}
+	case "told":
+		return ParentTold{Of: s.m.telling.of}
 	case "children":
 		return s.listed(w)
 	case "child":
@@ -86,10 +111,37 @@ func (s *script) input(w words) Input {
 			return ChildStarted{ChildRun: id, Err: messages.Errorf(messages.CodeIdempotencyMismatch, "another input")}
 		case "refused":
 			return ChildStarted{ChildRun: id, Err: messages.Errorf(messages.CodeInvalidInput, "input does not fit")}
+		case "tells":
+			return ChildEnded{ChildRun: id, Token: "child " + w.at(2)}
+		case "goes-on", "ended", "unknown":
+			return s.childAsked(w, id)
 		}
 		return ChildCanceled{ChildRun: id}
 	}
 	return FromWorker{s.fromWorker(w)}
+}
+
+// event PATTERN [payload=…] [at=…] [to=before]: an event for the wait with that pattern, at
+// another time than now; or for the one that was sought before the newest search.
+func (s *script) cameTo(w words, pattern string) *messages.DeliverEvent {
+	at := s.now
+	if d := w.named["at"]; d != "" {
+		at = scriptEpoch.Add(time.Duration(s.millis(d)) * time.Millisecond)
+	}
+	msg := &messages.DeliverEvent{RunId: scriptRun, Event: &messages.CameEvent{Key: strings.TrimSuffix(pattern, "*"), EventId: "e", AtUs: at.UnixMicro()}, Payload: []byte(w.named["payload"])}
+	for id, wait := range s.m.events.stored {
+		if wait.pattern == pattern {
+			msg.WaitId = id
+		}
+	}
+	if w.named["to"] == "before" {
+		msg.WaitId = s.soughtBefore.Waits[0]
+	}
+	if why, failed := w.named["failed"]; failed {
+		msg.Failed = &messages.FailedWait{WaitId: msg.WaitId, Message: why}
+		msg.WaitId = ""
+	}
+	return msg
 }
 
 // record a#1 NAME KEY [output=…] [bytes=…] [error=…] [epoch=…]
@@ -100,10 +152,24 @@ func (s *script) record(w words) Input {
 	if text, failed := w.named["error"]; failed {
 		call.Outcome = &messages.CallRecorded_Failure{Failure: &messages.Failure{Code: string(messages.CodeUserError), Message: text, Final: true}}
 	}
+	if kind := w.named["kind"]; kind != "" {
+		call.Kind = callKindOf(kind)
+	}
 	return RecordCall{Token: "record " + w.at(2), Message: &messages.RecordCall{RunId: scriptRun, Epoch: s.epochOf(w, step), Call: call}}
 }
 
-// await a#1 NAME KEY [timeout=…] [withdrawn]
+// send a#1 NAME KEY [to=RUN] [to-key=KEY] signal=… [payload=…]
+func (s *script) send(w words) Input {
+	step, n := stepAndNumber(w.at(1))
+	msg := &messages.SendSignal{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step),
+		Name: w.at(2), Key: w.at(3), ToRun: w.named["to"], Signal: w.named["signal"], Payload: []byte(w.named["payload"])}
+	if key, keyed := w.named["to-key"]; keyed {
+		msg.Keyed = &messages.KeyedRun{Workflow: "other", IdempotencyKey: key, Input: []byte("7")}
+	}
+	return SendSignal{Token: "send " + w.at(2) + " " + w.at(3), Message: msg}
+}
+
+// await a#1 NAME KEY [timeout=…] [withdrawn] [kind=… branches=…]
 func (s *script) await(w words) Input {
 	step, n := stepAndNumber(w.at(1))
 	msg := &messages.AwaitCall{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Kind: messages.CallKind_CALL_KIND_RECEIVE,
@@ -111,7 +177,71 @@ func (s *script) await(w words) Input {
 	if d := w.named["timeout"]; d != "" {
 		msg.TimeoutMs = s.millis(d)
 	}
+	if kind := w.named["kind"]; kind != "" {
+		msg.Kind = callKindOf(kind)
+		msg.Branches = s.branches(w)
+	}
 	return AwaitCall{Token: "await " + w.at(2) + " " + w.at(3), Message: msg}
+}
+
+func callKindOf(name string) messages.CallKind {
+	return messages.CallKind(messages.CallKind_value["CALL_KIND_"+strings.ToUpper(name)])
+}
+
+// branches=signal:NAME,sleep:10s,wall:10s,child:KEY (of step a, or of=STEP)
+func (s *script) branches(w words) (all []*messages.WaitBranch) {
+	for _, text := range strings.Split(w.named["branches"], ",") {
+		kind, what, _ := strings.Cut(text, ":")
+		switch b := new(messages.WaitBranch); kind {
+		case "signal":
+			b.Kind, b.Signal = messages.CallKind_CALL_KIND_RECEIVE, what
+			all = append(all, b)
+		case "sleep":
+			b.Kind, b.SleepMs = messages.CallKind_CALL_KIND_SLEEP, s.millis(what)
+			all = append(all, b)
+		case "wall":
+			b.Kind, b.UntilWallUs = messages.CallKind_CALL_KIND_SLEEP, scriptEpoch.Add(time.Duration(s.millis(what))*time.Millisecond).UnixMicro()
+			all = append(all, b)
+		case "event":
+			b.Kind, b.Condition = messages.CallKind_CALL_KIND_EVENT, w.named["if"]
+			b.EventKey, b.EventPrefix = strings.CutSuffix(what, "*")
+			if d := w.named["since"]; d != "" {
+				b.SinceMs = s.millis(d)
+			}
+			all = append(all, b)
+		case "child":
+			b.Kind, b.ChildRun = messages.CallKind_CALL_KIND_CHILD, messages.RunIDForChild(scriptRun, cmp.Or(w.named["of"], "a"), what)
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// child ended KEY of=STEP [entry=…] [serial=…] [error=…], child goes-on, child unknown:
+// what the journal says of it. The serial is that of the newest question.
+func (s *script) childAsked(w words, id string) Input {
+	in := ChildAsked{RunID: id, Serial: s.m.asks.serial}
+	if name := w.named["serial"]; name != "" {
+		_, _ = fmt.Sscan(name, &in.Serial)
+	}
+	switch w.at(1) {
+	case "ended":
+		in.End = &messages.ChildEnd{ChildRun: id, Entry: 3, Status: messages.RunStatus_RUN_STATUS_SUCCEEDED}
+		if text := w.named["error"]; text != "" {
+			in.End.Status, in.End.Failure = messages.RunStatus_RUN_STATUS_FAILED, &messages.Failure{Code: string(messages.CodeUserError), Message: text}
+		}
+	case "unknown":
+		in.Err = errorOf(w.named["error"])
+	}
+	return in
+}
+
+// errorOf is an error of a code; nil for none.
+func errorOf(code string) error {
+	if code == "" {
+		return nil
+	}
+	return messages.Errorf(messages.Code(code), "so it says")
 }
 
 func stepAndNumber(name string) (step string, n int32) {
@@ -212,7 +342,28 @@ func (s *script) fromWorker(w words) proto.Message {
 		if d := w.named["at"]; d != "" {
 			at = scriptEpoch.Add(s.span(d))
 		}
-		return &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), RunningUs: s.running(w), WaitingForChild: w.has("waiting-for-child"), ExecutedUs: s.executed(w)}
+		m := &messages.Started{RunId: scriptRun, Step: step, Attempt: n, StartedUs: at.UnixMicro(), RunningUs: s.running(w), WaitingForChild: w.has("waiting-for-child"), ExecutedUs: s.executed(w), IdleWaits: waitsOf(w.named["idle"])}
+		if d := w.named["extended"]; d != "" {
+			m.ExtendedMs = s.span(d).Milliseconds()
+		}
+		m.Progress, m.Serial = toldOf(w)
+		return m
+	case "progress":
+		m := &messages.Progress{RunId: scriptRun, Step: step, Attempt: n}
+		m.Progress, m.Serial = toldOf(w)
+		return m
+	case "suspend":
+		msg := &messages.SuspendAttempt{RunId: scriptRun, Step: step, Attempt: n, Epoch: s.epochOf(w, step), Reason: messages.Reason_REASON_IDLE, IdleWaits: waitsOf(w.named["idle"])}
+		if st := s.m.State().Step(step); st != nil {
+			msg.Worker = st.Worker
+		}
+		if by := w.named["by"]; by != "" {
+			msg.Worker = workerRef(by)
+		}
+		if words := w.rest(2); words != "" {
+			msg.Reason = reasonOf(words)
+		}
+		return msg
 	case "unknown":
 		return &messages.AttemptUnknown{RunId: scriptRun, Step: step, Attempt: n}
 	case "revoked":
@@ -224,6 +375,30 @@ func (s *script) fromWorker(w words) proto.Message {
 	}
 	s.fatal("unknown command %q", w.at(0))
 	return nil
+}
+
+// toldOf reads a progress, its number: told=3.
+func toldOf(w words) (value []byte, serial int64) {
+	text := w.named["told"]
+	if text == "" {
+		return nil, 0
+	}
+	_, _ = fmt.Sscan(text, &serial)
+	return []byte(text), serial
+}
+
+// waitsOf names the calls of ok/#0,ok/#1.
+func waitsOf(calls string) uint64 {
+	if calls == "" {
+		return 0
+	}
+	return messages.WaitsHash(func(yield func(name, key string) bool) {
+		for call := range strings.SplitSeq(calls, ",") {
+			if name, key, _ := strings.Cut(call, "/"); !yield(name, key) {
+				return
+			}
+		}
+	})
 }
 
 // handed-off x=DATA… epoch=1 failed=reason; of the run's epoch unless told
@@ -270,6 +445,7 @@ func (s *script) result(w words, step string, n int32) *messages.Result {
 	if w.has("never-started") {
 		r.StartedUs = 0
 	}
+	r.Progress, r.Serial = toldOf(w)
 	if st := s.m.State().Step(step); st != nil {
 		r.Epoch, r.WorkerId, r.Incarnation = st.Epoch, st.Worker.GetWorkerId(), st.Worker.GetIncarnation()
 	}

@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +49,22 @@ func (s *script) print(action Action) {
 		for _, ev := range a.Entry.Events {
 			s.printf("  %s", s.event(ev))
 		}
+		for _, c := range a.Events {
+			s.printf("  beside it: %s", s.eventWait(c))
+		}
+		for _, c := range a.Streams {
+			s.printf("  beside it: %s", streamChange(c))
+		}
+		if a.Cut > 0 {
+			s.printf("  cut up to entry %d, kept of these: %v", a.Cut, a.Kept)
+		}
+	case SeekEvents:
+		var calls []string
+		for _, id := range a.Waits {
+			calls = append(calls, callOfWait(id))
+		}
+		s.soughtBefore, s.seeking = s.seeking, a
+		s.printf("seek events for %s", strings.Join(calls, ", "))
 	case SendWorker:
 		s.printf("to %s: %s", processName(a.To), s.message(a.Message))
 	case Ask:
@@ -72,6 +87,16 @@ func (s *script) print(action Action) {
 		s.printf("ask the journal which children have ended")
 	case CancelChild:
 		s.printf("cancel child %s: %s", a.RunID, a.Reason)
+	case AskChild:
+		s.printf("ask the journal about child %s", a.RunID)
+	case TellParent:
+		s.printf("tell parent %s of the end", a.Message.RunId)
+	case SignalOther:
+		s.sending = a
+		if k := a.Keyed; k != nil {
+			s.printf("start run %s of workflow %s, key %s, input=%s, if it is not there", a.Message.RunId, k.Workflow, k.IdempotencyKey, k.Input)
+		}
+		s.printf("send to run %s: signal %s %s payload=%s", a.Message.RunId, a.Message.Name, a.Message.MessageId, a.Message.Payload)
 	case ReadCalls:
 		s.printf("read calls from entry %d for %v", a.From, a.Token)
 	case Reply:
@@ -86,10 +111,35 @@ func (s *script) print(action Action) {
 	}
 }
 
+func callOfWait(id string) string {
+	step, name, key := messages.CallOfEventWait(id)
+	return step + " " + name + " " + key
+}
+
+func (s *script) eventWait(c EventWaitChange) string {
+	if c.Over {
+		return callOfWait(c.ID) + " waits for no event"
+	}
+	text := callOfWait(c.ID) + " waits for event " + c.Pattern
+	if c.Condition != "" {
+		text += " if " + c.Condition
+	}
+	if !c.Since.IsZero() {
+		text += " since " + c.Since.Sub(scriptEpoch).String()
+	}
+	return text
+}
+
 func (s *script) reply(a Reply) {
 	switch {
+	case a.Found != nil:
+		s.printf("reply to %v: %s", a.Token, foundText(a.Found))
+	case a.Decided:
+		s.printf("reply to %v: it has decided the wait", a.Token)
 	case a.Err != nil:
 		s.printf("reply to %v: %v", a.Token, a.Err)
+	case a.Section != 0:
+		s.printf("reply to %v: section %d", a.Token, a.Section)
 	case a.ChildRun != "":
 		s.printf("reply to %v: %s", a.Token, a.ChildRun)
 	case a.Existed:
@@ -99,6 +149,28 @@ func (s *script) reply(a Reply) {
 	default:
 		s.printf("reply to %v: done", a.Token)
 	}
+}
+
+func streamChange(c StreamChange) string {
+	text := fmt.Sprintf("section %d of stream %s", c.Section, c.Stream)
+	if c.Attempt != 0 {
+		text += fmt.Sprintf(" begins, of %s#%d", c.Step, c.Attempt)
+	}
+	if c.Over {
+		text += " is over"
+	}
+	return text
+}
+
+func foundText(f *messages.FoundRun) string {
+	text := fmt.Sprintf("%s, entry %d", strings.ToLower(strings.TrimPrefix(f.Status.String(), "RUN_STATUS_")), f.Entry)
+	if f.BoundTo != nil {
+		text += fmt.Sprintf(", bound to %s under epoch %d", processName(f.BoundTo), f.Epoch)
+	}
+	if f.Lost {
+		text += ", lost: " + f.LostReason.Words()
+	}
+	return text
 }
 
 func (s *script) asked(p *messages.Place) {
@@ -145,6 +217,8 @@ func (s *script) message(msg proto.Message) string {
 			{d.Bound, " bound"},
 			{d.GrantId != 0, " granted"},
 			{d.RecordedCalls != 0, fmt.Sprintf(" recorded-calls=%d", d.RecordedCalls)},
+			{len(d.LastProgress) > 0, " last-progress=" + payload(d.LastProgress)},
+			{d.HeartbeatMs != 0, fmt.Sprintf(" heartbeat=%dms", d.HeartbeatMs)},
 			{d.Rebuild, " rebuild"},
 			{d.ReadyUs != s.m.s.Step(d.Step).ReadyAt.UnixMicro(), " turn=" + time.UnixMicro(d.ReadyUs).Sub(scriptEpoch).String()},
 			{d.Suspect, " suspect"},
@@ -154,6 +228,7 @@ func (s *script) message(msg proto.Message) string {
 			{d.InputShared, " input-shared"},
 			{len(d.Parents) > 0, fmt.Sprintf(" parents=%s", d.Parents)},
 			{len(d.HandedOff) > 0, " handed-off=" + handed(d.HandedOff)},
+			{d.Ending != nil, " ending=(" + s.fields(d.Ending) + ")"},
 		} {
 			if f.on {
 				line += f.text
@@ -191,7 +266,7 @@ func (s *script) fieldsBut(msg proto.Message, skip ...string) string {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		if !m.Has(f) || contains(skip, string(f.Name())) {
+		if !m.Has(f) || f.Name() == "carried" || contains(skip, string(f.Name())) {
 			continue
 		}
 		fmt.Fprintf(&b, " %s=%s", strings.TrimSuffix(strings.ReplaceAll(string(f.Name()), "_", "-"), "-us"), s.value(f, m.Get(f)))
@@ -207,6 +282,13 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 			states = append(states, v.List().Get(i).Message().Interface().(*messages.HandedState))
 		}
 		return handed(states)
+	case f.IsList() && f.Name() == "branches":
+		var branches []string
+		for i := range v.List().Len() {
+			b := v.List().Get(i).Message().Interface().(*messages.WaitBranch)
+			branches = append(branches, strings.ToLower(strings.TrimPrefix(b.Kind.String(), "CALL_KIND_"))+strings.ReplaceAll(s.fieldsBut(b, "kind"), " ", ":"))
+		}
+		return strings.Join(branches, ",")
 	case f.IsMap():
 		var items []string
 		v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
@@ -225,6 +307,8 @@ func (s *script) value(f protoreflect.FieldDescriptor, v protoreflect.Value) str
 		switch sub := v.Message().Interface().(type) {
 		case *messages.WorkerRef:
 			return processName(sub)
+		case *messages.ChildEnd, *messages.CameEvent, *messages.FailedCondition:
+			return "(" + s.fields(sub) + ")"
 		case *messages.Failure:
 			text := fmt.Sprintf("%s(%s)", sub.Code, sub.Message)
 			if sub.Final {
@@ -321,50 +405,4 @@ func (s *script) shows(what string) {
 		line += fmt.Sprintf("; %s %s", st.Steps[i].Def.Name, st.Steps[i].Phase)
 	}
 	s.printf("%s", line)
-}
-
-// difference compares two states in all that folding makes of entries.
-func difference(a, b *State) string {
-	if a.Number != b.Number {
-		return fmt.Sprintf("number %d and %d", a.Number, b.Number)
-	}
-	for i := range a.Steps {
-		if text := differ(a.Steps[i], b.Steps[i]); text != "" {
-			return fmt.Sprintf("step %q: %s", a.Steps[i].Def.Name, text)
-		}
-	}
-	x, y := *a, *b
-	x.Steps, y.Steps = nil, nil
-	return differ(x, y)
-}
-
-// differ compares structs field by field, protobuf messages by proto.Equal.
-func differ(a, b any) string {
-	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range va.NumField() {
-		name := va.Type().Field(i).Name
-		x, y := va.Field(i), vb.Field(i)
-		if !sameValue(x, y) {
-			return fmt.Sprintf("%s: %v and %v", name, x, y)
-		}
-	}
-	return ""
-}
-
-func sameValue(x, y reflect.Value) bool {
-	if x.CanInterface() {
-		if m, ok := x.Interface().(proto.Message); ok {
-			return proto.Equal(m, y.Interface().(proto.Message))
-		}
-		if t, ok := x.Interface().(time.Time); ok {
-			return t.Equal(y.Interface().(time.Time))
-		}
-		if x.Kind() == reflect.Pointer && x.Type().Elem().Kind() == reflect.Struct && !x.IsNil() && !y.IsNil() {
-			x, y = x.Elem(), y.Elem()
-		}
-		if x.Kind() == reflect.Struct {
-			return differ(x.Interface(), y.Interface()) == ""
-		}
-	}
-	return fmt.Sprint(x) == fmt.Sprint(y)
 }

@@ -23,6 +23,7 @@ import (
 //	workflow sticky=soft|hard patience=10s|never|at-once priority=1 label=gpu locals=(x/handoff,y)
 //	load builds
 //	ask parents=load needs retries=2 backoff=1s schedule=5m execution=1h lost-max=5
+//	tidy on-end=failed,canceled,succeeded
 //
 // "do" lets things happen, one a line, and prints what the run does about each:
 // the entry that it appends, with its events, then what it sends. Nothing that
@@ -34,17 +35,25 @@ import (
 //	handed-off x=data bytes=9 epoch=1 failed=reason
 //	queued a#1, started a#1 waiting-for-child at=1s running=1s executed=1s, unknown a#1, revoked a#1,
 //	refused a#1 reason, result a#1 output | error=… final | state-lost | canceled by=w1 epoch=1
+//	started a#1 idle=ok/#0,ok/#1     it does nothing but wait in these calls
+//	suspend a#1 reason idle=ok/#0    its worker, by=w1, asks for that
 //	slots w1 2, slots w1 unknown what the server knows of it; any number if nothing is said
 //	workers share inputs
 //	up w1 lacking-workflow, up w1 lacking=b, draining w1, gone w1 reason
 //	pass 10s quietly             time passes, timers fire; what is sent again is not shown
 //	stands still 10s             time passes, timers fire afterwards
-//	cancel reason, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
+//	cancel reason without-end-step=yes, replay steps…, spawn a#1 key workflow sticky plain keep not-there unknown
 //	child started|refused|other-input|canceled key of=step
+//	child tells|goes-on|ended|unknown key of=step, told      a child's end, and who is told of one
+//	await a#1 name key timeout=1h withdrawn kind=first branches=signal:ok,sleep:1h,wall:2h,child:key
+//	await a#1 name key kind=event branches=event:user:* if=payload.x since=1h
+//	event user:* payload=1 at=10s, sought [user:* payload=1], sought before, sought error=CODE
+//	send a#1 name key to=run signal=ok payload=1, sent CODE
 //	appends wait|work, durable, conflict, drop
 //	server stops, restarts       the run is read from its entries and taken up
 //	server restarts clock=-10s   by a server whose clock is off
 //	server away 10s              no server was there for so long up to now
+//	wall clock set by=1h         from here on it is so far ahead of engine time
 //	shows a | shows run | waits-for
 //
 // A worker process is written w1 (its first incarnation) or w1~i2.
@@ -77,8 +86,12 @@ var scriptEpoch = time.UnixMicro(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Uni
 const scriptRun = "r"
 
 type script struct {
-	t *testing.T
-	d *datadriven.TestData
+	// sending is the newest message to another run.
+	sending SignalOther
+	// seeking is the newest search for events, soughtBefore the one before.
+	seeking, soughtBefore SeekEvents
+	t                     *testing.T
+	d                     *datadriven.TestData
 
 	def *messages.WorkflowDefinition
 	m   *Machine
@@ -104,9 +117,12 @@ type script struct {
 	asks     int
 	slots    map[string]int // of workers, by id
 	shares   bool           // they share inputs
+	wall     time.Duration  // what the wall clock is ahead of engine time
 }
 
-func (s *script) config() Config { return Config{InfoOf: s.infoOf} }
+func (s *script) config() Config { return Config{LinksKept: 1, InfoOf: s.infoOf, ToEngine: s.toEngine} }
+
+func (s *script) toEngine(wall time.Time) time.Time { return wall.Add(-s.wall) }
 
 func (s *script) infoOf(worker *messages.WorkerRef) *messages.WorkerInfo {
 	n, said := s.slots[worker.WorkerId]
@@ -184,6 +200,8 @@ func (s *script) step(fields []string) *messages.StepDefinition {
 			st.BackoffMaxMs = s.millis(v)
 		case "schedule":
 			st.ScheduleTimeoutMs = s.millis(v)
+		case "heartbeat":
+			st.HeartbeatMs = s.millis(v)
 		case "execution":
 			st.ExecutionTimeoutMs = s.millis(v)
 		case "lost-max":
@@ -192,6 +210,10 @@ func (s *script) step(fields []string) *messages.StepDefinition {
 			st.BuildsState = true
 		case "needs":
 			st.NeedsState = true
+		case "on-end":
+			for _, outcome := range strings.Split(v, ",") {
+				st.OnEnd = append(st.OnEnd, messages.RunStatus(messages.RunStatus_value["RUN_STATUS_"+strings.ToUpper(outcome)]))
+			}
 		case "label":
 			st.Labels = []*messages.LabelRule{{Key: v, Value: "yes", Required: true}}
 		default:
@@ -312,6 +334,8 @@ func (s *script) command(w words) {
 			s.clock = s.span(off)
 		}
 		s.restart()
+	case "wall":
+		s.wall = s.span(w.named["by"])
 	case "slots":
 		s.slots[w.at(1)], _ = strconv.Atoi(w.at(2))
 	case "workers":
@@ -391,6 +415,21 @@ func (s *script) handle(in Input) {
 	}
 }
 
+// cut cuts what is stored, as a store would. What is left is as good.
+func (s *script) cut(a *Append) {
+	if a.Cut == 0 {
+		return
+	}
+	s.stored = s.stored[len(s.stored)-int(a.Number-a.Cut):]
+	left, err := Fold(scriptRun, s.def, s.stored)
+	if err == nil {
+		err = s.folded.CheckSame(left)
+	}
+	if err != nil {
+		s.fatal("what is left: %v", err)
+	}
+}
+
 // durable makes the entry in flight durable, checks it and compares what it
 // folds to with the live state.
 func (s *script) durable() {
@@ -414,8 +453,9 @@ func (s *script) durable() {
 	if !s.m.Appending() {
 		s.fatal("the machine has forgotten its append")
 	}
-	if diff := difference(s.folded, s.m.State()); diff != "" {
-		s.fatal("the entries do not fold to the live state: %s", diff)
+	if err := s.folded.CheckSame(s.m.State()); err != nil {
+		s.fatal("the entries do not fold to the live state: %v", err)
 	}
+	s.cut(a)
 	s.handle(Appended{})
 }

@@ -11,19 +11,20 @@ import (
 type Phase uint8
 
 // A step waits for its parents, is ready (or backs off before a retry), has a
-// live attempt, and ends in one of the last four.
+// live attempt, or one that waits and was let go, and ends in one of the last four.
 const (
 	Waiting Phase = iota
 	Ready
 	Backoff
 	Live
+	Suspended
 	Succeeded
 	Failed
 	Skipped
 	Canceled
 )
 
-var phaseNames = [...]string{"waiting", "ready", "backoff", "live", "succeeded", "failed", "skipped", "canceled"}
+var phaseNames = [...]string{"waiting", "ready", "backoff", "live", "suspended", "succeeded", "failed", "skipped", "canceled"}
 
 func (p Phase) String() string { return phaseNames[p] }
 
@@ -40,19 +41,27 @@ type Step struct {
 
 	// Attempt is the number of the newest attempt; attempts count from 1.
 	Attempt int32
+	// firstTry is the first attempt since the step began, failed or was lost. Those
+	// that go on after a suspension belong to one try.
+	firstTry int32
 	// Failures charged to the retries; Lost attempts that had started, Downs those
 	// of them whose worker's process was lost.
 	Failures, Lost, Downs int32
 	// ReadyAt starts the schedule timeout. RetryAt ends a Backoff.
 	ReadyAt, RetryAt time.Time
-	// Worker and Epoch of the newest attempt.
+	// Worker and Epoch of the newest attempt; epoch 0 if that has not done its work there.
 	Worker *messages.WorkerRef
 	Epoch  uint64
 	// StartedAt is zero until the start is known.
 	DispatchedAt, StartedAt, EndedAt time.Time
-	Output                           []byte
-	Failure                          *messages.Failure
-	SkipReason                       string
+	// Waited is how long the newest attempt waited from ready to started, Queued
+	// the part of it after it was sent; zero until the start is known.
+	Waited, Queued time.Duration
+	// StartRecorded: the history tells of its start, not only of its end.
+	StartRecorded bool
+	Output        []byte
+	Failure       *messages.Failure
+	SkipReason    string
 	// Rebuild is set while the step, which had succeeded, is executed again for
 	// the local state that it builds.
 	Rebuild *Rebuild
@@ -72,8 +81,41 @@ type Step struct {
 	lastCall string
 	// waits are the calls that wait.
 	waits map[callKey]callWait
+	// Progress is the newest that is recorded; nil for none.
+	Progress *Progress
+	// SuspendedAt, SuspendReason and suspendedEpoch are of the newest suspension.
+	SuspendedAt    time.Time
+	SuspendReason  messages.Reason
+	suspendedEpoch uint64
+	// rerun: a replay named the step, so that its run does not go on as new before it
+	// has ended.
+	rerun bool
+	// next is the input with which the run is to go on as new, should the step succeed;
+	// nil for none.
+	next []byte
 	// lost holds numbers of attempts whose late result is still to be refused.
 	lost []int32
+	// WasLive is the newest attempt as it was before the last event about its step,
+	// while it was live. Of a run that is not traced it is nil.
+	WasLive *LiveAttempt
+}
+
+// LiveAttempt is an attempt before an entry said something of it.
+type LiveAttempt struct {
+	// Entry is the number of that entry.
+	Entry  uint64
+	Number int32
+	Worker *messages.WorkerRef
+	Epoch  uint64
+	// StartedAt is zero until the start is known.
+	DispatchedAt, StartedAt time.Time
+}
+
+// noteLive keeps what a live attempt is before the next event about it.
+func (s *State) noteLive(st *Step) {
+	if s.Start.GetTraceparent() != "" && st.Phase == Live {
+		st.WasLive = &LiveAttempt{s.Number + 1, st.Attempt, st.Worker, st.Epoch, st.DispatchedAt, st.StartedAt}
+	}
 }
 
 // Binding says which worker a sticky run is stuck to. The zero value is no
@@ -87,6 +129,9 @@ type Binding struct {
 	Lost       bool
 	LostReason messages.Reason
 	LostAt     time.Time
+	// Away is how long the run had no worker that could be used, until this
+	// binding or until it was restored; zero if it had one.
+	Away time.Duration
 }
 
 // Child is a run that a step spawned.
@@ -98,7 +143,8 @@ type Child struct {
 	// versions that did not say.
 	OnParentEnd  messages.ParentEnd
 	KeepOnCancel bool
-	generation   int
+	// ended: a call had its end.
+	ended bool
 	// attempt is the one that spawned it, try its number among those of its key,
 	// from 0.
 	attempt int32
@@ -122,7 +168,10 @@ type State struct {
 	Start   *messages.RunStarted
 	Status  messages.RunStatus
 	Failure *messages.Failure
-	// Cancel is set from the request on.
+	// Ending is the outcome for which the end step is executed, or was; nil if none is
+	// decided.
+	Ending *messages.RunEnding
+	// Cancel is set from the request on, until the end step begins.
 	Cancel                *messages.CancelRequested
 	CancelAt              time.Time
 	CreatedAt, FinishedAt time.Time
@@ -135,9 +184,18 @@ type State struct {
 	Children []Child
 	// Dormant holds what wakes the run; nil when it is not dormant.
 	Dormant *messages.RunDormant
-	// Generation counts replays; replays holds the requests that asked for them.
+	// Generation counts replays and links; replays holds the requests that asked for them.
 	Generation int
 	replays    []string
+	// Continued counts how often the run went on as new, ContinuedAt is when it last
+	// did. firstInput is that of its start, if Start is of a later link; nextBy the
+	// step that has it go on as new, or noStep.
+	Continued   int
+	ContinuedAt time.Time
+	firstInput  []byte
+	nextBy      int
+	// links are the newest links after the first one, the present one last.
+	links []Link
 	// WorkedEpoch is the newest epoch under which a step ended: local state of
 	// a later epoch is new to the run.
 	WorkedEpoch  uint64
@@ -150,10 +208,16 @@ type State struct {
 	Handed *messages.StateHandedOff
 
 	// mailbox has the messages that were not received, by name, the oldest first;
-	// unread counts them. signaled has a hash of each that ever came, by its id.
+	// unread counts them. signaled has hashes of those that came, by their ids.
 	mailbox  map[string][]letter
 	unread   int
-	signaled map[string]string
+	signaled sentIDs
+	// awaitsEvents: a call has waited for an event.
+	awaitsEvents bool
+	// Streams that steps have written to, in the order in which they began.
+	// streamChanges are those since the last entry.
+	Streams       []Stream
+	streamChanges []StreamChange
 	// waitTurns counts the waits of calls.
 	waitTurns uint64
 
@@ -161,6 +225,9 @@ type State struct {
 	// for a run whose steps keep none.
 	builders []stepSet
 
+	// endAt is the place of the end step, or noStep.
+	endAt int
+	// index has the places of the steps by name; nil for a run of few.
 	index    map[string]int
 	childAt  map[childKey]int
 	attempts int
@@ -171,23 +238,52 @@ type childKey struct {
 	generation int
 }
 
+// fewSteps are found by looking through all.
+const fewSteps = 16
+
 // NewState is a run before its first entry.
 func NewState(runID string, def *messages.WorkflowDefinition) *State {
-	s := &State{RunID: runID, Def: def, index: make(map[string]int, len(def.Steps)), childAt: map[childKey]int{}}
-	s.Steps = make([]Step, len(def.Steps))
+	s := &State{RunID: runID, Def: def, Steps: make([]Step, len(def.Steps)), endAt: noStep, nextBy: noStep}
+	if len(def.Steps) > fewSteps {
+		s.index = make(map[string]int, len(def.Steps))
+	}
+	edges := 0
 	for i, d := range def.Steps {
 		s.Steps[i].Def = d
-		s.index[d.Name] = i
+		edges += len(d.Parents)
+		if d.IsEndStep() {
+			s.endAt = i
+		}
+		if s.index != nil {
+			s.index[d.Name] = i
+		}
 	}
+	parents := make([]int, 0, edges)
 	for i, d := range def.Steps {
+		from := len(parents)
 		for _, p := range d.Parents {
-			j := s.index[p]
-			s.Steps[i].parents = append(s.Steps[i].parents, j)
+			j, _ := s.stepAt(p)
+			parents = append(parents, j)
 			s.Steps[j].children = append(s.Steps[j].children, i)
 		}
+		s.Steps[i].parents = parents[from:len(parents):len(parents)]
 	}
 	s.findBuilders()
 	return s
+}
+
+// stepAt is the index of the step of a name; false if there is none.
+func (s *State) stepAt(name string) (int, bool) {
+	if s.index != nil {
+		i, ok := s.index[name]
+		return i, ok
+	}
+	for i := range s.Steps {
+		if s.Steps[i].Def.Name == name {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // Ended says that the run has a terminal status.
@@ -199,7 +295,7 @@ func (s *State) Ended() bool {
 
 // Step returns the step of a name, or nil.
 func (s *State) Step(name string) *Step {
-	if i, ok := s.index[name]; ok {
+	if i, ok := s.stepAt(name); ok {
 		return &s.Steps[i]
 	}
 	return nil

@@ -8,12 +8,18 @@ import (
 
 // expire acts on deadlines that have passed.
 func (m *Machine) expire() {
+	m.expireWaits()
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
+		if st.hasNoDeadline() {
+			continue
+		}
 		if c := &m.contacts[i]; c.startedUs != 0 && st.Phase == Live && m.due(c.recordAt) {
 			m.recordStart(i)
 		}
-		m.expireWaits(i)
+		if m.contacts[i].told != nil && m.due(m.progressDue(st)) {
+			m.recordProgress(i)
+		}
 		if at, ok := m.scheduleDeadline(i); ok && m.due(at) && m.due(m.triedBy(i)) {
 			m.scheduleExpired(i)
 			continue
@@ -26,6 +32,10 @@ func (m *Machine) expire() {
 		}
 	}
 }
+
+// hasNoDeadline says that no time is set for the step: it has not begun to wait for
+// a worker, or has ended.
+func (st *Step) hasNoDeadline() bool { return st.Phase == Waiting || st.Phase.Ended() }
 
 // scheduleDeadline is when a step that has not started fails: what it may wait
 // counts only the time in which a server was there.
@@ -44,7 +54,7 @@ func (m *Machine) scheduleDeadline(i int) (time.Time, bool) {
 // loss of the worker.
 func (m *Machine) waitsSince(i int) (time.Time, bool) {
 	st := &m.s.Steps[i]
-	if st.Phase == Waiting || st.Phase.Ended() {
+	if st.hasNoDeadline() || st.Phase == Suspended {
 		return time.Time{}, false
 	}
 	if _, awaits := m.s.awaitsRebuild(i); awaits {
@@ -116,7 +126,10 @@ func (m *Machine) failScheduleTimeout(st *Step, waited string) {
 // the attempt.
 func (m *Machine) executionDeadline(i int) (time.Time, bool) {
 	end, ok := m.executionEnd(i)
-	return later(end, m.contacts[i].takenUpAt).Add(m.cfg.ExecutionGrace), ok
+	if !ok {
+		return time.Time{}, false
+	}
+	return later(end, m.contacts[i].takenUpAt).Add(m.cfg.ExecutionGrace), true
 }
 
 // executionEnd is when the worker ends the attempt: never while that waits for a
@@ -161,7 +174,7 @@ func (m *Machine) setTimer() {
 	at := m.nextTimer()
 	if !at.Equal(m.timer) {
 		m.timer = at
-		m.out = append(m.out, SetTimer{m.shown(at)})
+		m.out = append(m.out, SetTimer{at})
 	}
 }
 
@@ -187,6 +200,8 @@ func (m *Machine) nextTimer() time.Time {
 	var next earliest
 	switch {
 	case m.presence.stopped || m.s.Start == nil:
+	case m.telling.of != 0 && m.s.Ended():
+		next.add(earlier(m.telling.at.Add(m.cfg.ResendAfter), m.telling.began.Add(tellFor)))
 	case m.s.Ended():
 		next.add(m.presence.lingerTo)
 	case m.turn.any():
@@ -218,15 +233,18 @@ func (m *Machine) cancelTimers(next *earliest) {
 // attemptTimers: messages are sent again, and starts are recorded.
 func (m *Machine) attemptTimers(next *earliest) {
 	for i := range m.s.Steps {
-		next.addIf(m.resendAt(i))
-		next.addIf(m.contacts[i].recordAt, m.s.Steps[i].Phase == Live)
+		if m.s.Steps[i].Phase == Live {
+			next.addIf(m.resendAt(i))
+			next.add(m.contacts[i].recordAt)
+			next.addIf(m.progressDue(&m.s.Steps[i]), m.contacts[i].told != nil)
+		}
 	}
 }
 
 // bindingTimers: the patience with the bound worker, or with the one that was
 // left, ends.
 func (m *Machine) bindingTimers(next *earliest) {
-	next.addIf(m.leaving.refusedUntil(m.cfg.ResendAfter), m.leaving.refused && m.s.hard() && m.s.bound())
+	next.addIf(m.leaving.refusedUntil(m.cfg.ResendAfter), m.leaving.refused && m.s.bound() && (m.s.hard() || m.drainToldByWorker()))
 	if m.leaving.move == nil {
 		at, wants := m.busyUntil()
 		next.addIf(at, wants && m.now.Before(at))
@@ -240,13 +258,18 @@ func (m *Machine) stateDeadline() time.Time {
 	var next earliest
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
+		if st.hasNoDeadline() {
+			continue
+		}
 		next.addIf(st.RetryAt, st.Phase == Backoff && !m.ready(st) && !m.s.pending())
 		if at, ok := m.scheduleDeadline(i); ok {
 			next.add(later(at, m.triedBy(i)))
 		}
 		next.addIf(m.executionDeadline(i))
-		st.waitTimers(&next)
+		m.waitTimers(st, &next)
 	}
+	m.askTimers(&next)
+	m.seekTimers(&next)
 	if m.s.pending() {
 		next.addIf(m.notOfferedAt())
 	}

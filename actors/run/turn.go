@@ -21,6 +21,8 @@ type turn struct {
 	after, acks []Action
 	// row is what the stored row shows of the state before the turn.
 	row rowKey
+	// continued: the run goes on as new in it.
+	continued bool
 	// boundNow: the turn bound the run by a grant, so that its first steps
 	// compete with those of other new runs.
 	boundNow bool
@@ -37,6 +39,14 @@ func (t *turn) record(ev *messages.Event, now time.Time) {
 		t.at = now
 	}
 	t.events = append(t.events, ev)
+}
+
+// atOr is the time of the entry, if a first event has the given time.
+func (t *turn) atOr(now time.Time) time.Time {
+	if t.any() {
+		return t.at
+	}
+	return now
 }
 
 // full says that the turn takes no further input.
@@ -59,7 +69,7 @@ func (t *turn) close() { t.after, t.acks = append(t.after, t.acks...), nil }
 // done takes the actions: what caused them is durable.
 func (t *turn) done() []Action {
 	after := t.after
-	t.after, t.boundNow = nil, false
+	t.after, t.boundNow, t.continued = nil, false, false
 	return after
 }
 

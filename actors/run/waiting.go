@@ -109,18 +109,33 @@ func stepList(names []string) string {
 func (m *Machine) WaitingFor() string {
 	for i := range m.s.Steps {
 		st := &m.s.Steps[i]
-		inDoubt := !st.Phase.Ended() && st.Phase != Waiting && m.s.pending()
+		inDoubt := !st.Phase.Ended() && st.Phase != Waiting && st.Phase != Suspended && m.s.pending()
 		if m.ready(st) || inDoubt || st.Phase == Live && m.contacts[i].queued {
 			return m.waitingFor(i) + m.notOfferedSince(i)
 		}
 	}
-	if words := m.s.AwaitedSignals(); words != "" {
-		return words
+	if words := m.s.AwaitedCalls(); words != "" {
+		return words + m.s.suspendedWords()
 	}
 	if n := len(m.children.left); n > 0 {
 		return fmt.Sprintf("%d children that end with it to take note", n)
 	}
 	return ""
+}
+
+// suspendedWords adds to what a step waits for that it is suspended meanwhile, if all
+// that wait are.
+func (s *State) suspendedWords() string {
+	words := ""
+	for i := range s.Steps {
+		switch st := &s.Steps[i]; {
+		case st.Phase == Live:
+			return ""
+		case st.Phase == Suspended && words == "":
+			words = fmt.Sprintf("; suspended since %s: %s", st.SuspendedAt.UTC().Format(time.RFC3339), st.SuspendReason.Words())
+		}
+	}
+	return words
 }
 
 // notOfferedSince adds to a sentence since when nobody offers what it says, once

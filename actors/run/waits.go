@@ -11,12 +11,13 @@ import (
 // waits are what the steps that have not started have waited for so far, as far as
 // this activation knows.
 type waits struct {
-	// notedAt is when it was noted last; of the steps by their index.
+	// notedAt is when it was noted last; of the steps by their index, nil until one has
+	// waited for long enough.
 	notedAt time.Time
-	of      map[int]*wait
+	of      []wait
 }
 
-// wait is that of one step since it is ready.
+// wait is that of one step since it is ready; the zero value is none.
 type wait struct {
 	since time.Time
 	spans []waitSpan
@@ -36,31 +37,50 @@ const (
 	spansMax = 8
 )
 
-// noteWaits notes what the steps have waited for up to now, before something
-// changes.
-func (m *Machine) noteWaits() {
+// noteWaits notes what the steps have waited for up to now, before an input changes
+// something: not of the step whose wait it ends.
+func (m *Machine) noteWaits(in Input) {
 	if m.s.Start == nil || m.s.Ended() || m.now.Before(m.waits.notedAt.Add(noteEvery)) {
 		return
 	}
+	over := m.begunBy(in)
 	for i := range m.s.Steps {
+		if i == over {
+			continue
+		}
 		if since, ok := m.waitsSince(i); ok && !m.now.Before(since.Add(noteEvery)) {
 			m.noteWait(i, since)
-		} else if !ok {
-			delete(m.waits.of, i)
+		} else if !ok && len(m.waits.of) > 0 {
+			m.waits.of[i] = wait{}
 		}
 	}
 	m.waits.notedAt = m.now
 }
 
+// begunBy is the step whose live attempt has begun, by what its worker says; -1 for
+// none.
+func (m *Machine) begunBy(in Input) int {
+	from, ok := in.(FromWorker)
+	if !ok {
+		return -1
+	}
+	switch msg := from.Message.(type) {
+	case *messages.Result, *messages.Started:
+		if i, live := m.live(msg.(attemptMessage)); live {
+			return i
+		}
+	}
+	return -1
+}
+
 // noteWait returns the wait of a step, with what it waits for now.
 func (m *Machine) noteWait(i int, since time.Time) *wait {
-	w := m.waits.of[i]
-	if w == nil || !w.since.Equal(since) {
-		w = &wait{since: since}
-		if m.waits.of == nil {
-			m.waits.of = map[int]*wait{}
-		}
-		m.waits.of[i] = w
+	if m.waits.of == nil {
+		m.waits.of = make([]wait, len(m.s.Steps))
+	}
+	w := &m.waits.of[i]
+	if !w.since.Equal(since) {
+		*w = wait{since: since}
 	}
 	span := waitSpan{since, m.waitingFor(i), ""}
 	span.past = m.waitingForPast(i, span.text)

@@ -84,6 +84,7 @@ func (m *Machine) loseBinding(reason messages.Reason) {
 	}
 	m.emit(&messages.Event{Kind: &messages.Event_BindingLost{BindingLost: &messages.BindingLost{Epoch: m.s.Binding.Epoch, Reason: reason}}})
 	if m.s.hard() {
+		m.suspendIdle(reason)
 		return
 	}
 	m.loseAttempts(reason)

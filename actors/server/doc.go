@@ -18,6 +18,6 @@
 // server that is about to stop says so first. It goes on to answer, and passes on
 // what comes for its former runs, until the others have taken them up.
 //
-// Imports cluster, notify, backoff, clock, definitions, activation, journal, roster,
+// Imports cluster, notify, backoff, clock, condition, definitions, activation, journal, roster,
 // run, projection, heap, pool, messages, messages/api.
 package server

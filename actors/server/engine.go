@@ -28,9 +28,6 @@ type Engine struct {
 	keys keyAskers
 }
 
-// bulkPart is how many starts travel in one message between servers.
-const bulkPart = 100
-
 // enginePause is the wait before something is asked again.
 const enginePause = 50 * time.Millisecond
 
@@ -68,65 +65,6 @@ func (e *Engine) StartRuns(ctx context.Context, runs []*messages.StartRun) ([]*m
 		return nil, messages.Errorf(messages.CodeDeadline, "start %d runs: %w", len(runs), err)
 	}
 	return replies, nil
-}
-
-func (e *Engine) startOnOwners(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
-	byOwner := map[cluster.Member][]int{}
-	view := e.host.cfg.Node.View()
-	for _, i := range indexes {
-		m, ok := view.OwnerOfRun(runs[i].RunId)
-		if !ok {
-			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(
-				messages.Errorf(messages.CodeUnavailable, "no server owns run %s now", runs[i].RunId))}
-			continue
-		}
-		byOwner[m] = append(byOwner[m], i)
-	}
-	var wait sync.WaitGroup
-	for owner, indexes := range byOwner {
-		if owner.Name == e.host.cfg.Node.Self().Name {
-			wait.Go(func() { e.startHere(ctx, runs, indexes, replies) })
-			continue
-		}
-		for len(indexes) > 0 {
-			part := indexes[:min(bulkPart, len(indexes))]
-			indexes = indexes[len(part):]
-			wait.Go(func() { e.startThere(ctx, owner, runs, part, replies) })
-		}
-	}
-	wait.Wait()
-}
-
-func (e *Engine) startHere(ctx context.Context, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
-	part := make([]*messages.StartRun, len(indexes))
-	for k, i := range indexes {
-		part[k] = runs[i]
-	}
-	for k, r := range e.host.startRuns(ctx, part) {
-		replies[indexes[k]] = r
-	}
-}
-
-// startThere asks the host of another server once, and whoever owns the runs by
-// then if it does not answer: starting twice is harmless.
-func (e *Engine) startThere(ctx context.Context, owner cluster.Member, runs []*messages.StartRun, indexes []int, replies []*messages.StartRunReply) {
-	part := &messages.StartRuns{Runs: make([]*messages.StartRun, len(indexes))}
-	for k, i := range indexes {
-		part.Runs[k] = runs[i]
-	}
-	reply, err := e.askHost(ctx, owner, part, startTry)
-	answer, _ := reply.(*messages.StartRunsReply)
-	if err == nil && len(answer.GetRuns()) != len(indexes) {
-		err = messages.Errorf(messages.CodeInternal, "server %s answered %d of %d starts", owner.Name, len(answer.GetRuns()), len(indexes))
-	}
-	for k, i := range indexes {
-		if err != nil {
-			replies[i] = &messages.StartRunReply{Error: messages.ToFailure(
-				messages.Errorf(messages.CodeUnavailable, "run %s: server %s did not answer: %w", runs[i].RunId, owner.Name, err))}
-			continue
-		}
-		replies[i] = answer.Runs[k]
-	}
 }
 
 const (
@@ -200,9 +138,9 @@ func (e *Engine) cutOff() error {
 }
 
 // CancelRun returns when the request is durable. Errors: UNKNOWN_RUN,
-// RUN_FINISHED.
-func (e *Engine) CancelRun(ctx context.Context, runID, reason string) error {
-	return e.command(ctx, runID, &messages.CancelRun{RunId: runID, Reason: reason})
+// RUN_FINISHED, RUN_ENDING.
+func (e *Engine) CancelRun(ctx context.Context, msg *messages.CancelRun) error {
+	return e.command(ctx, msg.GetRunId(), msg)
 }
 
 // SignalRun returns when the message is durable; the same message again does
@@ -224,17 +162,23 @@ func (e *Engine) ReplayRun(ctx context.Context, runID string, steps []string, re
 const commandTry = 4 * time.Second
 
 func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) error {
+	_, err := e.commandReply(ctx, runID, msg)
+	return err
+}
+
+func (e *Engine) commandReply(ctx context.Context, runID string, msg proto.Message) (*messages.CommandReply, error) {
 	for {
 		if err := e.cutOff(); err != nil {
-			return err
+			return nil, err
 		}
 		try, cancel := context.WithTimeout(ctx, commandTry)
 		reply, err := e.host.cfg.Node.Call(try, cluster.KindRun, runID, msg)
 		cancel()
-		if answer, ok := reply.(*messages.CommandReply); ok && err == nil {
+		answer, ok := reply.(*messages.CommandReply)
+		if ok && err == nil {
 			err = messages.FromFailure(answer.Error)
 		} else if down := e.host.journalDown(ctx); err != nil && down != nil {
-			return messages.Errorf(messages.CodeJournalUnavailable, "run %s: it is not known whether the request is stored: %w", runID, down)
+			return nil, messages.Errorf(messages.CodeJournalUnavailable, "run %s: it is not known whether the request is stored: %w", runID, down)
 		}
 		err = e.refused(ctx, runID, msg, err)
 		switch messages.CodeOf(err) {
@@ -244,7 +188,7 @@ func (e *Engine) command(ctx context.Context, runID string, msg proto.Message) e
 				continue
 			}
 		}
-		return err
+		return answer, err
 	}
 }
 
@@ -307,7 +251,14 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 		return nil, err
 	}
 	e.wakeByWall(&record.Row)
-	view := projection.Run(&record, m.State())
+	view := projection.Run(&record, m.State(), e.host.clock.ToEngine())
+	if len(m.State().Streams) > 0 {
+		stored, err := e.host.cfg.Store.Streams(ctx, runID)
+		if err != nil {
+			return nil, err
+		}
+		view.Streams = projection.Streams(stored)
+	}
 	e.addWait(ctx, view.Run, func() (*run.Machine, error) { return m, nil })
 	if len(view.GetChildren()) > 0 {
 		if err := e.addStatuses(ctx, runID, view.GetChildren()); err != nil {
@@ -315,6 +266,18 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 		}
 	}
 	return view, nil
+}
+
+// Attempts returns the attempts of a run as they are stored. Errors: UNKNOWN_RUN,
+// RUN_SET_ASIDE.
+func (e *Engine) Attempts(ctx context.Context, runID string) (*api.ListAttemptsResponse, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	record, m, err := e.stored(ctx, runID)
+	if err != nil {
+		return nil, err
+	}
+	return projection.Attempts(&record, m.State().Def), nil
 }
 
 // addStatuses gives children of a run the statuses that are stored.
@@ -399,6 +362,14 @@ func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, toke
 	}
 	e.addWaits(ctx, runs)
 	return runs, next, nil
+}
+
+// CountRuns counts runs, up to a limit, and says whether there are more.
+func (e *Engine) CountRuns(ctx context.Context, f journal.Filter, limit int) (int, bool, error) {
+	ctx, cancel := reading(ctx)
+	defer cancel()
+	rows, next, err := e.host.cfg.Store.List(ctx, f, limit, "")
+	return len(rows), next != "", err
 }
 
 // wakeByWall has the time at which a run is woken in that of the wall clock: it

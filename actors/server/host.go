@@ -41,7 +41,15 @@ type HostConfig struct {
 	// UnservedAfter is how long no worker may serve a workflow until events start
 	// none of its runs; 0: for ever.
 	UnservedAfter time.Duration
-	Hooks         HostHooks
+	// EventsKept is how long events are kept for calls that look back. Defaults to
+	// DefaultEventsKept; negative keeps them for ever.
+	EventsKept time.Duration
+	// StreamBytesMax is how much the steps of a run may write to streams, in bytes.
+	// Defaults to messages.StreamBytesMax; negative is no limit.
+	StreamBytesMax int64
+	// LineMax is how many runs may ask placement at one time: see activation.HostConfig.
+	LineMax int
+	Hooks   HostHooks
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -57,6 +65,10 @@ type HostHooks struct {
 	// NotOffered is called once a run has recorded that it waits for what nobody
 	// offers.
 	NotOffered func(runID string, what *messages.NotOffered)
+	// Committed is called with each entry of a run that this server has made
+	// durable, and the run as it is with it. Both are the run's: they are not to be
+	// changed or kept.
+	Committed func(state *run.State, entry *messages.Entry)
 }
 
 // Host is the part of a server that holds the activations of the runs whose
@@ -68,6 +80,9 @@ type Host struct {
 	roster      *Roster
 	definitions *definitions.Cache
 	engine      *Engine
+	events      *events
+	logs        *logs
+	streams     *streams
 	clock       *clock.Clock
 	timers      *runTimers
 	placements  *placementLinks
@@ -92,6 +107,7 @@ type Host struct {
 	absences  atomic.Pointer[[]run.Absence]
 	unoffered atomic.Uint64
 	guard     *guard.Guard
+	parked    parkedCount
 	// moved is set anew when shards went to another server.
 	moved *notify.Value[struct{}]
 }
@@ -102,14 +118,18 @@ func NewHost(cfg HostConfig) *Host {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.EventsKept == 0 {
+		cfg.EventsKept = DefaultEventsKept
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.New(clock.Config{Store: cfg.Store, Logger: cfg.Logger})
 	}
 	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
 		dispatcher: pool.New(), moved: notify.NewValue(struct{}{}), loader: pool.NewLimited(loadsMax), guard: guard.New(cfg.Logger)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.engine = &Engine{host: h}
-	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard})
+	h.engine, h.events, h.logs, h.streams = &Engine{host: h}, newEvents(h), &logs{host: h}, newStreams(h)
+	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard,
+		Run: run.Config{EventFault: h.events.fault}, LineMax: cfg.LineMax})
 	return h
 }
 
@@ -119,6 +139,7 @@ func (h *Host) Engine() *Engine { return h.engine }
 // Start takes up the shards that the server owns, now and at each change of
 // the view: their unfinished runs come back from the journal.
 func (h *Host) Start() error {
+	h.stop = append(h.stop, h.clock.OnMoved(h.clockMoved))
 	h.work.Go(h.clock.Follow(h.ctx))
 	h.notePresence()
 	h.work.Go(h.presenceLoop)
@@ -132,6 +153,10 @@ func (h *Host) Start() error {
 	h.stop = append(h.stop, h.roster.OnTold(func(c run.WorkerChanged) { h.handle(activation.News{Worker: c}) }),
 		h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone))
 	h.work.Go(h.servedLoop())
+	h.work.Go(h.events.sweepLoop)
+	if h.cfg.EventsKept > 0 {
+		h.work.Go(h.events.deleteLoop)
+	}
 	h.handle(activation.Open{})
 	h.viewChanged(h.cfg.Node.View())
 	if h.cfg.Retention > 0 {
@@ -182,6 +207,16 @@ func (h *Host) receive(ctx actor.Context) {
 	case *messages.WatchRun:
 		reply := replyWith(ctx)
 		h.background(func() { reply(h.watch(h.ctx, msg)) })
+	case *messages.WriteLogs:
+		h.logs.write(msg, replyWith(ctx))
+	case *messages.WriteStream:
+		h.streams.write(msg, replyWith(ctx))
+	case *messages.ReadStream:
+		reply := replyWith(ctx)
+		h.background(func() { reply(h.streams.await(h.ctx, msg)) })
+	case *messages.FindRun:
+		reply := replyWith(ctx)
+		h.background(func() { reply(h.find(h.ctx, msg.RunId)) })
 	case *messages.ShardsReleased:
 		shards := make([]int, len(msg.Shards))
 		for i, shard := range msg.Shards {
@@ -310,30 +345,6 @@ func (h *Host) withDefinition(record journal.Record) activation.Loaded {
 		l.Def = def.Def
 	}
 	return l
-}
-
-// sendWorker sends to a worker actor; messages that want answers carry the
-// run's own address.
-func (h *Host) sendWorker(self *actor.PID, to *messages.WorkerRef, msg proto.Message) {
-	address, id := to.Address, to.ActorId
-	if address == "" {
-		w, ok := h.roster.Worker(to.WorkerId)
-		if !ok || w.Info.GetIncarnation() != to.Incarnation {
-			return
-		}
-		address, id = w.Info.Address, w.Info.ActorId
-	}
-	switch m := msg.(type) {
-	case *messages.Dispatch:
-		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
-	case *messages.Revoke:
-		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
-	case *messages.CancelAttempt:
-		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
-	case *messages.HandOff:
-		m.ReplyAddress, m.ReplyActorId = self.Address, self.Id
-	}
-	h.root.Send(actor.NewPID(address, id), msg)
 }
 
 // ActiveRuns is the number of runs in memory.

@@ -12,6 +12,7 @@ import (
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
+	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -134,15 +135,29 @@ func (h *Host) appendParked(act activation.AppendParked) {
 		return
 	}
 	h.committer.Append(journal.Append{RunID: id, Number: 1, Entry: data, Row: projection.Row(act.State, messages.Shard(id))},
-		func(err error) { h.handle(activation.Parked{Of: act, Err: err}) })
+		func(err error) {
+			if err == nil {
+				h.committed(act.State, act.Entry)
+			}
+			h.handle(activation.Parked{Of: act, Err: err})
+		})
+}
+
+// committed tells the logs and the hook of an entry.
+func (h *Host) committed(state *run.State, entry *messages.Entry) {
+	h.logs.note(state, entry)
+	if f := h.cfg.Hooks.Committed; f != nil {
+		f(state, entry)
+	}
 }
 
 func (h *Host) readRow(act activation.ReadRow) {
 	ctx, cancel := context.WithTimeout(h.ctx, readWithin)
 	defer cancel()
 	read := activation.RowRead{Of: act}
-	read.Err = h.guard.Do(func() (err error) {
-		_, read.Row, err = h.cfg.Store.Entries(ctx, act.RunID, journal.EntriesMax, 1)
+	read.Err = h.guard.Do(func() error {
+		rec, err := h.cfg.Store.Entries(ctx, act.RunID, 0, 0)
+		read.Row = rec.Row
 		return err
 	})
 	if read.Err != nil && messages.CodeOf(read.Err) != messages.CodeUnknownRun {

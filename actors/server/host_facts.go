@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
@@ -60,6 +62,13 @@ func (f facts) Absences() []run.Absence {
 }
 
 func (f facts) Backlog() int { return f.h.committer.Waiting() + f.h.dispatcher.Backlog() }
+
+func (f facts) ToEngine(wall time.Time) time.Time {
+	if toEngine := f.h.clock.ToEngine(); toEngine != nil {
+		return toEngine(wall)
+	}
+	return wall
+}
 
 func (f facts) Waits(change int) int { return int(f.h.waits.Add(int64(change))) }
 

@@ -265,7 +265,7 @@ func TestHostOfAFrozenServerBeginsAnew(t *testing.T) {
 		s2.Network.Freeze()
 		time.Sleep(5 * time.Second)
 		// The run ends on the other server.
-		if err := s1.Host.Engine().CancelRun(w.T.Context(), id, "no more"); err != nil {
+		if err := s1.Host.Engine().CancelRun(w.T.Context(), &messages.CancelRun{RunId: id, Reason: "no more"}); err != nil {
 			w.T.Fatal(err)
 		}
 		s2.Network.Thaw()
@@ -424,7 +424,7 @@ func TestEngineAnswersWhileTheJournalIsDown(t *testing.T) {
 		}
 		e := s1.Host.Engine()
 		for _, id := range []string{id, other} {
-			unavailable("cancel", func(ctx context.Context) error { return e.CancelRun(ctx, id, "") })
+			unavailable("cancel", func(ctx context.Context) error { return e.CancelRun(ctx, &messages.CancelRun{RunId: id}) })
 			unavailable("start", func(ctx context.Context) error {
 				replies, err := e.StartRuns(ctx, []*messages.StartRun{actorstest.StartOf(id+"-new", def)})
 				if err != nil {

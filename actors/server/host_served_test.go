@@ -169,3 +169,26 @@ func TestHostNotesWhatNobodyServed(t *testing.T) {
 		w.noted("in the end", 1)
 	})
 }
+
+// A worker that comes back without a workflow soon after the server began leaves that
+// unserved at once: it was seen to be served, so no worker needs time to come.
+func TestHostNotesWhatAWorkerComesBackWithout(t *testing.T) {
+	servedBubble(t, func(w *servedWorld) {
+		s := w.server("s1")
+		first := w.Worker("w1", w.def)
+		w.Within(time.Second, "w1 is admitted", func() bool { return w.seen(s).Workers == 1 })
+		first.Kill()
+		w.WorkerOn("w1", first.Network.Again(), w.Workflow("test", soft, untilDone))
+		time.Sleep(5 * time.Second)
+		w.noted("soon after it came back", 1)
+		all, err := s.Host.Engine().Workflows(w.T.Context())
+		if err != nil || len(all) != 2 {
+			w.T.Fatalf("workflows %v, %v", all, err)
+		}
+		for _, v := range all {
+			if served := v.Def.GetName() == "test"; v.UnservedSince.IsZero() != served || (v.Workers == 1) != served {
+				w.T.Errorf("%s: %+v", v.Def.GetName(), v)
+			}
+		}
+	})
+}

@@ -78,7 +78,7 @@ func TestHostStartsARunThatIsLookedFor(t *testing.T) {
 			return nil
 		})
 		looked := w.Later(0, func() {
-			if err := s.Host.Engine().CancelRun(w.T.Context(), "r1", "looked for"); messages.CodeOf(err) != messages.CodeUnknownRun {
+			if err := s.Host.Engine().CancelRun(w.T.Context(), &messages.CancelRun{RunId: "r1", Reason: "looked for"}); messages.CodeOf(err) != messages.CodeUnknownRun {
 				w.T.Errorf("canceling a run that is not there: %v", err)
 			}
 		})
@@ -228,7 +228,7 @@ func TestHostGoesOnAfterPanics(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = a.Calls.AwaitRun(ctx, id)
+			_, err = a.Calls.AwaitCall(ctx, actorstest.ForChild(id))
 			return []byte("1"), err
 		})
 		var mu sync.Mutex

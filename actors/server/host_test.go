@@ -73,7 +73,7 @@ func TestHostWakesARunWhoseDormancyWasStoredLate(t *testing.T) {
 		w.Start(s, "a", def)
 		first := w.Dormant(s, "a").WakeAt
 		// At the first run's time there is nothing to wake any more.
-		if err := s.Host.Engine().CancelRun(w.T.Context(), "a", ""); err != nil {
+		if err := s.Host.Engine().CancelRun(w.T.Context(), &messages.CancelRun{RunId: "a"}); err != nil {
 			w.T.Fatal(err)
 		}
 		time.Sleep(time.Until(first) - 1500*time.Millisecond)

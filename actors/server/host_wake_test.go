@@ -106,11 +106,12 @@ func TestHostWakesNoFasterThanTheJournalWrites(t *testing.T) {
 }
 
 // A worker goes while no server is there, under a step that waits for a child;
-// the journal answers late.
+// the journal answers late. The wait goes on without the worker.
 func TestHostWakesARunWhoseWorkerWentUnnoticed(t *testing.T) {
 	hostBubble(t, func(w *hostWorld) {
 		child := w.Workflow("child", none, hold(nil))
 		child.Steps[0].Labels = []*messages.LabelRule{{Key: "nowhere", Value: "1", Required: true}}
+		var awaited atomic.Value
 		def := w.Workflow("parent", soft, func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
 			if a.Worker.WorkerId == "w2" {
 				return []byte("1"), nil
@@ -119,7 +120,8 @@ func TestHostWakesARunWhoseWorkerWentUnnoticed(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = a.Calls.AwaitRun(ctx, id)
+			awaited.Store(id)
+			_, err = a.Calls.AwaitCall(ctx, actorstest.ForChild(id))
 			return nil, err
 		})
 		w.Record(child)
@@ -149,6 +151,10 @@ func TestHostWakesARunWhoseWorkerWentUnnoticed(t *testing.T) {
 		w.Worker("w2", def)
 		time.Sleep(5 * time.Second)
 		w.Store.Before(nil)
+		w.Within(15*time.Second, "the wait of r1 has lost its worker", func() bool { return w.Events("r1")["*messages.Event_AttemptSuspended"] == 1 })
+		if err := s.Host.Engine().CancelRun(w.T.Context(), &messages.CancelRun{RunId: awaited.Load().(string)}); err != nil {
+			w.T.Fatal(err)
+		}
 		w.Ends(s, "r1", 15*time.Second, succeeded)
 	})
 }

@@ -37,7 +37,7 @@ type Roster struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
-	unwatch func() // the view
+	unwatch func() // the view, and leases
 
 	mu      sync.Mutex
 	closed  bool
@@ -60,7 +60,12 @@ func NewRoster(c RosterConfig) *Roster {
 	r.log = newWorkerLog(c.Logger)
 	r.news.changed.Add(r.log.changed)
 	r.work.Go(func() { r.news.run(r.ctx) })
-	r.unwatch = c.Node.Subscribe(r.viewChanged)
+	unhook := c.Node.OnLapse(func(l cluster.Lapse) { r.log.say(workerLapsed, l.WorkerID, l.Incarnation) })
+	unsubscribe := c.Node.Subscribe(r.viewChanged)
+	r.unwatch = func() {
+		unsubscribe()
+		unhook()
+	}
 	r.viewChanged(c.Node.View())
 	return r
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/activation"
 	"github.com/limpetrun/limpet/actors/journal"
@@ -15,11 +16,15 @@ import (
 
 // runActor is the mailbox of an activation, and carries out what that wants done.
 type runActor struct {
-	host  *Host
-	core  *activation.Activation
-	id    string
-	self  *actor.PID
-	timer *runTimer
+	host *Host
+	core *activation.Activation
+	id   string
+	self *actor.PID
+	// worker is the one that was sent something last: it knows the way.
+	worker *actor.PID
+	timer  *runTimer
+	// appending is the entry that is on its way to the journal; nil for none.
+	appending *messages.Entry
 	// retired: the host has forgotten the activation.
 	retired bool
 }
@@ -36,10 +41,15 @@ func (a *runActor) Receive(ctx actor.Context) {
 			a.host.handle(activation.Ended{Activation: a.core})
 		}
 	case actor.SystemMessage, actor.AutoReceiveMessage:
+	case askRest:
+		ctx.Respond(a.core.Rest())
 	default:
 		var sender any
 		if pid := ctx.Sender(); pid != nil {
 			sender = pid
+		}
+		if appended, ok := msg.(run.Appended); ok {
+			a.appended(appended)
 		}
 		a.do(ctx, a.core.Receive(msg, sender, a.host.clock.Now()))
 	}
@@ -67,7 +77,7 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 	case run.Append:
 		a.append(ctx, act)
 	case run.SendWorker:
-		a.host.sendWorker(a.self, act.To, act.Message)
+		a.sendWorker(act.To, act.Message)
 	case run.Ask:
 		act.Message.ReplyAddress, act.Message.ReplyActorId = a.self.Address, a.self.Id
 		a.host.placements.send(act.Message.Pool, act.Message)
@@ -88,6 +98,14 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 		a.cancelChild(ctx, act)
 	case run.ReadCalls:
 		a.readCalls(ctx, act)
+	case run.SeekEvents:
+		a.seekEvents(ctx, act)
+	case run.AskChild:
+		a.askChild(ctx, act)
+	case run.TellParent:
+		a.tellParent(ctx, act)
+	case run.SignalOther:
+		a.signalOther(ctx, act)
 	case run.Reply:
 		if s, ok := act.Token.(*activation.Starting); ok {
 			a.host.startAnswered(s, act)
@@ -133,8 +151,45 @@ func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 	}
 }
 
+// sendWorker sends to a worker actor; messages that want answers carry the
+// run's own address.
+func (a *runActor) sendWorker(to *messages.WorkerRef, msg proto.Message) {
+	address, id := to.Address, to.ActorId
+	if address == "" {
+		w, ok := a.host.roster.Worker(to.WorkerId)
+		if !ok || w.Info.GetIncarnation() != to.Incarnation {
+			return
+		}
+		address, id = w.Info.Address, w.Info.ActorId
+	}
+	switch m := msg.(type) {
+	case *messages.Dispatch:
+		m.ReplyAddress, m.ReplyActorId = a.self.Address, a.self.Id
+	case *messages.Revoke:
+		m.ReplyAddress, m.ReplyActorId = a.self.Address, a.self.Id
+	case *messages.CancelAttempt:
+		m.ReplyAddress, m.ReplyActorId = a.self.Address, a.self.Id
+	case *messages.HandOff:
+		m.ReplyAddress, m.ReplyActorId = a.self.Address, a.self.Id
+	}
+	if w := a.worker; w == nil || w.Id != id || w.Address != address {
+		a.worker = actor.NewPID(address, id)
+	}
+	a.host.root.Send(a.worker, msg)
+}
+
+// appended tells the host of an entry that is durable, before the run goes on.
+func (a *runActor) appended(in run.Appended) {
+	entry := a.appending
+	a.appending = nil
+	if in.Err == nil && entry != nil {
+		a.host.committed(a.core.State(), entry)
+	}
+}
+
 func (a *runActor) append(ctx actor.Context, act run.Append) {
 	data, err := messages.Marshal(act.Entry)
+	a.appending = act.Entry
 	root, self := ctx.ActorSystem().Root, a.self
 	if err != nil {
 		root.Send(self, run.Appended{Err: messages.Errorf(messages.CodeInternal, "run %s, entry %d: %w", a.id, act.Number, err)})
@@ -146,7 +201,7 @@ func (a *runActor) append(ctx actor.Context, act run.Append) {
 		row = projection.Row(a.core.State(), messages.Shard(a.id))
 		metadata = a.core.State().Start.GetMetadata()
 	}
-	a.host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row, Metadata: metadata}, func(err error) {
+	a.host.committer.Append(journal.Append{RunID: a.id, Number: act.Number, Entry: data, Row: row, Metadata: metadata, Waits: eventWaits(act.Events), Streams: projection.StreamChanges(act.Streams), Cut: act.Cut, Kept: act.Kept}, func(err error) {
 		root.Send(self, run.Appended{Err: err})
 	})
 }
@@ -176,8 +231,8 @@ func (a *runActor) compare(ctx actor.Context, act activation.Compare) {
 	host.loader.Schedule(func() {
 		compared := activation.Compared{Of: act}
 		compared.Err = host.guard.Do(func() error {
-			entries, _, err := host.cfg.Store.Entries(host.ctx, id, act.After, 1)
-			compared.More = len(entries) > 0
+			rec, err := host.cfg.Store.Entries(host.ctx, id, act.After, 1)
+			compared.More = len(rec.Entries) > 0
 			return err
 		})
 		root.Send(self, compared)

@@ -38,11 +38,11 @@ func (h *Host) unsuccessful(ctx context.Context, child string) (bool, error) {
 	if child == "" {
 		return false, nil
 	}
-	_, row, err := h.cfg.Store.Entries(ctx, child, 0, 0)
+	rec, err := h.cfg.Store.Entries(ctx, child, 0, 0)
 	if messages.CodeOf(err) == messages.CodeUnknownRun {
 		return false, nil
 	}
-	return journal.Finished(row.Status) && row.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED, err
+	return journal.Finished(rec.Row.Status) && rec.Row.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED, err
 }
 
 // listChildren reads which children of the run have ended.
@@ -60,6 +60,101 @@ func (a *runActor) listChildren(ctx actor.Context) {
 	})
 }
 
+// askChild reads whether a child has ended, and how.
+func (a *runActor) askChild(ctx actor.Context, act run.AskChild) {
+	root, self, host := ctx.ActorSystem().Root, a.self, a.host
+	host.loader.Schedule(func() {
+		asked := run.ChildAsked{RunID: act.RunID, Serial: act.Serial}
+		asked.Err = host.guard.Do(func() (err error) {
+			asked.End, err = host.endOf(act.RunID)
+			return err
+		})
+		root.Send(self, asked)
+	})
+}
+
+// endOf is how a run has ended; nil if it goes on.
+func (h *Host) endOf(runID string) (*messages.ChildEnd, error) {
+	var history run.ChildHistory
+	rec, err := h.cfg.Store.Entries(h.ctx, runID, 0, 0)
+	if err != nil || !journal.Finished(rec.Row.Status) {
+		return nil, err
+	}
+	for more := true; more; {
+		rec, err := h.cfg.Store.Entries(h.ctx, runID, history.Number(), callEntriesAtOnce)
+		if err != nil {
+			return nil, err
+		}
+		for i, data := range rec.Entries {
+			number := rec.After + uint64(i) + 1
+			if err := history.Add(number, data); err != nil {
+				return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", runID, number, err)
+			}
+		}
+		more = len(rec.Entries) == callEntriesAtOnce
+	}
+	return history.End(runID), nil
+}
+
+// tellWithin bounds one telling of a parent; it is told again.
+const tellWithin = 2 * time.Second
+
+// tellParent tells a parent of the run's end. One that is not there, or cannot be read,
+// need not know.
+func (a *runActor) tellParent(ctx actor.Context, act run.TellParent) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), tellWithin)
+		defer cancel()
+		err := a.host.guard.Do(func() error { return a.host.engine.command(c, act.Message.RunId, act.Message) })
+		switch messages.CodeOf(err) {
+		case "", messages.CodeUnknownRun, messages.CodeRunSetAside:
+			root.Send(self, run.ParentTold{Of: act.Of})
+		}
+	}()
+}
+
+// startOrSignal starts the run of a key with a message, or has the one that is there get
+// it. A workflow that starts no new runs may have one.
+func (h *Host) startOrSignal(ctx context.Context, act run.SignalOther) error {
+	of, msg := act.Keyed, act.Message
+	def, err := h.definitions.Current(ctx, of.Workflow)
+	if err != nil {
+		return err
+	}
+	if err := def.CheckInput(of.Input); err != nil {
+		return err
+	}
+	if retired := def.MayStart(); retired != nil {
+		err := h.engine.SignalRun(ctx, msg)
+		if messages.CodeOf(err) == messages.CodeUnknownRun {
+			return retired
+		}
+		return err
+	}
+	return h.startOne(ctx, &messages.StartRun{RunId: msg.RunId, Signal: msg, Start: &messages.RunStarted{
+		Workflow: of.Workflow, DefinitionHash: def.Hash, Input: of.Input, IdempotencyKey: of.IdempotencyKey,
+		Priority: messages.EffectivePriority(of.Priority, def.Def.Priority), Pool: def.Def.EffectivePool(), Sticky: def.Def.Sticky,
+		Trigger: "step", Metadata: of.Metadata, Traceparent: act.Traceparent,
+	}})
+}
+
+// signalOther sends a message to another run.
+func (a *runActor) signalOther(ctx actor.Context, act run.SignalOther) {
+	root, self := ctx.ActorSystem().Root, a.self
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), callsWithin)
+		defer cancel()
+		err := a.host.guard.Do(func() error {
+			if act.Keyed != nil {
+				return a.host.startOrSignal(c, act)
+			}
+			return a.host.engine.SignalRun(c, act.Message)
+		})
+		root.Send(self, run.SignalSent{Of: act, Err: err})
+	}()
+}
+
 // callEntriesAtOnce is how many entries are read at once for records of calls.
 const callEntriesAtOnce = 16
 
@@ -75,11 +170,11 @@ func (a *runActor) readCalls(ctx actor.Context, act run.ReadCalls) {
 func (h *Host) recordedCalls(runID string, act run.ReadCalls) ([]*messages.CallRecorded, error) {
 	page := run.NewCallPage(act.Find)
 	for after, more := act.From-1, true; more; after += callEntriesAtOnce {
-		entries, _, err := h.cfg.Store.Entries(h.ctx, runID, after, callEntriesAtOnce)
+		rec, err := h.cfg.Store.Entries(h.ctx, runID, after, callEntriesAtOnce)
 		if err != nil {
 			return nil, err
 		}
-		for _, data := range entries {
+		for _, data := range rec.Entries {
 			if more, err = page.Add(data); err != nil {
 				return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, after entry %d: %w", runID, after, err)
 			}
@@ -87,7 +182,7 @@ func (h *Host) recordedCalls(runID string, act run.ReadCalls) ([]*messages.CallR
 				break
 			}
 		}
-		more = more && len(entries) == callEntriesAtOnce
+		more = more && len(rec.Entries) == callEntriesAtOnce
 	}
 	if len(page.Calls()) == 0 {
 		return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d has no record of call %q %s of step %q", runID, act.From, act.Find.Name, act.Find.Key, act.Find.Step)
@@ -100,14 +195,14 @@ func (h *Host) addSignal(runID string, page *run.CallPage) error {
 	if page.Signal() == 0 {
 		return nil
 	}
-	entries, _, err := h.cfg.Store.Entries(h.ctx, runID, page.Signal()-1, 1)
-	if err == nil && len(entries) == 0 {
+	entry, err := h.cfg.Store.Entry(h.ctx, runID, page.Signal())
+	if err == nil && entry == nil {
 		err = messages.Errorf(messages.CodeJournalCorrupt, "run %s has no entry %d", runID, page.Signal())
 	}
 	if err != nil {
 		return err
 	}
-	return page.AddSignal(entries[0])
+	return page.AddSignal(entry)
 }
 
 func (a *runActor) startChild(ctx actor.Context, msg *messages.StartRun) {
@@ -125,7 +220,9 @@ func (a *runActor) cancelChild(ctx actor.Context, act run.CancelChild) {
 	go func() {
 		c, cancel := context.WithTimeout(context.Background(), callsWithin)
 		defer cancel()
-		err := a.host.guard.Do(func() error { return a.host.engine.CancelRun(c, act.RunID, act.Reason) })
+		err := a.host.guard.Do(func() error {
+			return a.host.engine.CancelRun(c, &messages.CancelRun{RunId: act.RunID, Reason: act.Reason})
+		})
 		root.Send(self, activation.ChildAnswered{Of: act, Err: err})
 	}()
 }

@@ -21,15 +21,17 @@ type runTimers struct {
 	closed bool
 }
 
+// runTimer stands in the queue by a time that is never after at: most are put off
+// again and again, which then moves nothing.
 type runTimer struct {
-	at    time.Time
-	fire  func()
-	place heap.Place
+	at, queued time.Time
+	fire       func()
+	place      heap.Place
 }
 
 func newRunTimers(c *clock.Clock) *runTimers {
 	return &runTimers{clock: c, queue: heap.New(
-		func(a, b *runTimer) bool { return a.at.Before(b.at) },
+		func(a, b *runTimer) bool { return a.queued.Before(b.queued) },
 		func(a *runTimer) *heap.Place { return &a.place })}
 }
 
@@ -44,10 +46,12 @@ func (q *runTimers) reset(a *runTimer, at time.Time) {
 		if a.place.In() {
 			q.queue.Remove(a)
 		}
-	case a.place.In():
-		q.queue.Fix(a)
-	default:
+	case !a.place.In():
+		a.queued = at
 		q.queue.Push(a)
+	case at.Before(a.queued):
+		a.queued = at
+		q.queue.Fix(a)
 	}
 	q.arm()
 }
@@ -56,7 +60,7 @@ func (q *runTimers) arm() {
 	if q.queue.Len() == 0 || q.closed {
 		return
 	}
-	first := q.queue.First().at
+	first := q.queue.First().queued
 	if !q.set.IsZero() && !first.Before(q.set) {
 		return
 	}
@@ -68,12 +72,25 @@ func (q *runTimers) arm() {
 	q.timer.Reset(q.clock.Until(first))
 }
 
+// moved sets the timer anew after its clock was moved on.
+func (q *runTimers) moved() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.set = time.Time{}
+	q.arm()
+}
+
 // fire calls what is due, outside the lock.
 func (q *runTimers) fire() {
 	var due []*runTimer
 	q.mu.Lock()
 	now := q.clock.Now()
-	for q.queue.Len() > 0 && !q.queue.First().at.After(now) {
+	for q.queue.Len() > 0 && !q.queue.First().queued.After(now) {
+		if a := q.queue.First(); a.at.After(now) {
+			a.queued = a.at
+			q.queue.Fix(a)
+			continue
+		}
 		due = append(due, q.queue.Pop())
 	}
 	q.set = time.Time{}

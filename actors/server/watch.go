@@ -86,33 +86,33 @@ func (h *Host) read(ctx context.Context, w *messages.WatchRun) (*messages.WatchR
 	if w.UntilEnded {
 		limit = 1
 	}
-	entries, row, err := h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
+	rec, err := h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
 	if err == nil && w.WithoutEntries {
-		return &messages.WatchRunReply{Status: row.Status, Ended: journal.Finished(row.Status)}, nil
+		return &messages.WatchRunReply{Status: rec.Row.Status, Ended: journal.Finished(rec.Row.Status)}, nil
 	}
-	if err == nil && w.UntilEnded && journal.Finished(row.Status) {
+	if err == nil && w.UntilEnded && journal.Finished(rec.Row.Status) {
 		limit = watchEntriesMax
-		entries, row, err = h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
+		rec, err = h.cfg.Store.Entries(ctx, w.RunId, w.After, limit)
 	}
 	if err != nil {
 		return nil, err
 	}
-	ended := journal.Finished(row.Status)
-	reply := &messages.WatchRunReply{Status: row.Status, Ended: ended && len(entries) < limit}
+	ended := journal.Finished(rec.Row.Status)
+	reply := &messages.WatchRunReply{Status: rec.Row.Status, Ended: ended && len(rec.Entries) < limit}
 	if w.UntilEnded && !ended {
 		return reply, nil
 	}
 	bytes := 0
-	for i, data := range entries {
+	for i, data := range rec.Entries {
 		if bytes += len(data); i > 0 && bytes > watchBytesMax {
 			reply.Ended = false
 			break
 		}
 		entry := new(messages.Entry)
 		if err := messages.Unmarshal(data, entry); err != nil {
-			return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", w.RunId, w.After+uint64(i)+1, err)
+			return nil, messages.Errorf(messages.CodeJournalCorrupt, "run %s, entry %d: %w", w.RunId, rec.After+uint64(i)+1, err)
 		}
-		reply.Entries = append(reply.Entries, &messages.NumberedEntry{Number: w.After + uint64(i) + 1, Entry: entry})
+		reply.Entries = append(reply.Entries, &messages.NumberedEntry{Number: rec.After + uint64(i) + 1, Entry: entry})
 	}
 	return reply, nil
 }

@@ -33,10 +33,11 @@ var (
 	workerSuperseded = &workerEvent{slog.LevelWarn, "a worker is superseded: another process has its id", "more workers are superseded"}
 	workerLeft       = &workerEvent{slog.LevelInfo, "a worker has left", "more workers have left"}
 	workerDrains     = &workerEvent{slog.LevelInfo, "a worker drains", "more workers drain"}
+	workerLapsed     = &workerEvent{slog.LevelWarn, "a worker had no lease for a time and has canceled what it ran: it reached no server, or got no processor", "more workers had no lease for a time"}
 	workerBack       = &workerEvent{slog.LevelInfo, "a worker is back", "more workers are back"}
 	workerUndrained  = &workerEvent{slog.LevelInfo, "a worker drains no more", "more workers drain no more"}
 
-	workerEvents = []*workerEvent{workerLost, workerSuperseded, workerLeft, workerDrains, workerBack, workerUndrained}
+	workerEvents = []*workerEvent{workerLost, workerSuperseded, workerLeft, workerLapsed, workerDrains, workerBack, workerUndrained}
 )
 
 // workerLog says in the log what becomes of workers, each change once, and few
@@ -62,9 +63,21 @@ func newWorkerLog(log *slog.Logger) *workerLog {
 func (l *workerLog) changed(n run.WorkerChanged) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	id := n.Worker.GetWorkerId()
-	event := l.see(id, n.State, n.Reason)
-	if event == nil || l.stopped {
+	if event := l.see(n.Worker.GetWorkerId(), n.State, n.Reason); event != nil {
+		l.add(event, n.Worker.GetWorkerId(), n.Worker.GetIncarnation())
+	}
+}
+
+// say takes what is news each time.
+func (l *workerLog) say(event *workerEvent, id, incarnation string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(event, id, incarnation)
+}
+
+// add says an event, or holds it back. Called with mu held.
+func (l *workerLog) add(event *workerEvent, id, incarnation string) {
+	if l.stopped {
 		return
 	}
 	if l.timer == nil {
@@ -72,7 +85,7 @@ func (l *workerLog) changed(n run.WorkerChanged) {
 	}
 	if l.lines < workerLinesMax {
 		l.lines++
-		l.log.Log(context.Background(), event.level, event.one, "worker", id, "incarnation", n.Worker.GetIncarnation())
+		l.log.Log(context.Background(), event.level, event.one, "worker", id, "incarnation", incarnation)
 		return
 	}
 	l.held[event] = append(l.held[event], id)

@@ -63,6 +63,17 @@ func TestLogOfAWorker(t *testing.T) {
 	}
 }
 
+// Each lease that ended is news.
+func TestLogOfALapse(t *testing.T) {
+	l, said := workerLines()
+	defer l.stop()
+	l.say(workerLapsed, "w", "i")
+	l.say(workerLapsed, "w", "i")
+	if got := said(); len(got) != 2 || !strings.HasPrefix(got[1], `level=WARN msg="a worker had no lease for a time`) || !strings.Contains(got[1], "worker=w incarnation=i") {
+		t.Errorf("%q", got)
+	}
+}
+
 // Three hundred workers that are lost at once are a few lines.
 func TestLogOfManyWorkers(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {

@@ -121,6 +121,14 @@ func (a *actor) doOne(action activation.Action) {
 		a.cancelChild(act)
 	case run.ReadCalls:
 		a.readCalls(act)
+	case run.SeekEvents:
+		a.seekEvents(act)
+	case run.AskChild:
+		a.askChild(act)
+	case run.TellParent:
+		a.tellParent(act)
+	case run.SignalOther:
+		a.signalOther(act)
 	case run.Reply:
 		st := act.Token.(*activation.Starting)
 		if reply := st.Answered(act); reply != nil {
@@ -185,7 +193,7 @@ func (a *actor) append(act run.Append) {
 		metadata = a.core.State().Start.GetMetadata()
 	}
 	a.sv.appending++
-	s.store.append(a.sv, journal.Append{RunID: a.id(), Number: act.Number, Entry: marshal(act.Entry), Row: row, Metadata: metadata}, func(err error) {
+	s.store.append(a.sv, journal.Append{RunID: a.id(), Number: act.Number, Entry: marshal(act.Entry), Row: row, Metadata: metadata, Waits: eventWaits(act.Events), Streams: projection.StreamChanges(act.Streams), Cut: act.Cut, Kept: act.Kept}, func(err error) {
 		a.sv.appending--
 		a.receive(run.Appended{Err: err})
 	})
@@ -246,8 +254,8 @@ func (a *actor) resolve(act activation.Resolve) {
 	} else {
 		def := s.work.byName[act.Message.Workflow]
 		answer.Def, answer.Hash = def.Def, def.hash
-		_, row, err := s.store.Entries(background, act.Earlier, 0, 0)
-		answer.Unsuccessful = err == nil && journal.Finished(row.Status) && row.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED
+		rec, err := s.store.Entries(background, act.Earlier, 0, 0)
+		answer.Unsuccessful = err == nil && journal.Finished(rec.Row.Status) && rec.Row.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED
 	}
 	a.receive(answer)
 }

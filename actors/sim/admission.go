@@ -14,8 +14,10 @@ import (
 const (
 	// admissionRetry is the pause between two questions.
 	admissionRetry = 200 * time.Millisecond
-	askWithin      = time.Second
-	probeWithin    = 500 * time.Millisecond
+	// firstLeasePause is the pause until a process without a first lease asks again.
+	firstLeasePause = 2 * time.Second
+	askWithin       = time.Second
+	probeWithin     = 500 * time.Millisecond
 )
 
 // wake lets a worker register if it must: it was not admitted yet, was told so,
@@ -65,15 +67,17 @@ func (w *worker) registered(with *proc, reply *messages.RegisterReply) {
 	case reply.GetAdmitted():
 		w.registering, w.again, w.owner = false, false, with
 		w.sim.tracef("%s is admitted by %s", w.address, with.address)
-		if !w.admitted {
-			w.admitted = true
-			w.sim.setState(w.proc, memberReady)
+		w.accepted = true
+		if !w.leased {
+			// The process that came after it may be why.
+			w.later(firstLeasePause, func() {
+				if !w.admitted && !w.registering {
+					w.wake()
+				}
+			})
+			return
 		}
-		if w.pending == nil {
-			w.pending = w.last
-		}
-		w.sendReport()
-		w.wake()
+		w.show()
 	case reply.GetRefused() != nil && !messages.Code(reply.Refused.Code).Retryable():
 		w.sim.tracef("%s is refused: %s", w.address, reply.Refused.Message)
 		w.sim.monitor.counts.Refusals++
@@ -85,6 +89,19 @@ func (w *worker) registered(with *proc, reply *messages.RegisterReply) {
 	default:
 		w.later(admissionRetry, w.register)
 	}
+}
+
+// show lets others see a process that is admitted and has had a lease.
+func (w *worker) show() {
+	if !w.admitted {
+		w.admitted = true
+		w.sim.setState(w.proc, memberReady)
+	}
+	if w.pending == nil {
+		w.pending = w.last
+	}
+	w.sendReport()
+	w.wake()
 }
 
 // ---- placement's side ------------------------------------------------------------

@@ -40,7 +40,7 @@ func (f *function) call(i int) {
 	case f.over || f.canceled:
 		return
 	case i == f.plan.calls:
-		f.receive(0)
+		f.listen(0)
 		return
 	}
 	key := fmt.Sprintf("#%d", i)
@@ -107,21 +107,21 @@ func (a *actor) readCalls(act run.ReadCalls) {
 	s := a.sv.sim
 	a.sv.later(tiny, func() {
 		answer := &messages.RecordedCallsReply{}
-		entries, _, err := s.store.Entries(background, a.id(), act.From-1, 2)
+		rec, err := s.store.Entries(background, a.id(), act.From-1, 2)
 		if s.journalDown() {
 			err = unavailable
 		}
 		page := run.NewCallPage(act.Find)
-		for _, data := range entries {
+		for _, data := range rec.Entries {
 			more, err := page.Add(data)
 			if s.must(err); !more {
 				break
 			}
 		}
 		if page.Signal() != 0 {
-			signal, _, err := s.store.Entries(background, a.id(), page.Signal()-1, 1)
+			signal, err := s.store.Entry(background, a.id(), page.Signal())
 			if s.must(err); err == nil {
-				s.must(page.AddSignal(signal[0]))
+				s.must(page.AddSignal(signal))
 			}
 		}
 		if answer.Calls, answer.Error = page.Calls(), messages.ToFailure(err); err != nil {
@@ -140,6 +140,9 @@ func callOf(runID, step, key string) string { return runID + "/" + step + "/" + 
 // called checks that a call that an earlier attempt has recorded is not made again.
 func (m *monitor) called(f *function, key string) error {
 	m.counts.Calls++
+	if err := m.notSuspended(f); err != nil {
+		return err
+	}
 	if had, ok := m.calls[callOf(f.d.RunId, f.d.Step, key)]; ok && had.attempt < f.d.Attempt {
 		return fmt.Errorf("%s makes call %s, which attempt %d has recorded", f.key(), key, had.attempt)
 	}
@@ -168,12 +171,35 @@ func (m *monitor) callRefused(f *function, err error) error {
 }
 
 // callRecorded notes a call that is on record.
-func (m *monitor) callRecorded(runID string, k *messages.CallRecorded) error {
+func (m *monitor) callRecorded(after *run.State, k *messages.CallRecorded) error {
+	runID := after.RunID
+	if k.Kind == messages.CallKind_CALL_KIND_CONTINUE {
+		m.links.asked[callOf(runID, k.Step, "")] = true
+		return nil
+	}
+	if err := m.inTime(after, k); err != nil {
+		return err
+	}
+	m.suspensions.waitOver(waitOf(runID, k.Step, k.Name, k.Key))
 	key := callOf(runID, k.Step, k.Key)
 	output := string(k.GetOutput())
-	if k.Kind == messages.CallKind_CALL_KIND_RECEIVE {
-		key, output = callOf(runID, k.Step, signalName+k.Key), k.MessageId
+	switch k.Kind {
+	case messages.CallKind_CALL_KIND_ALL:
+		key = callOf(runID, k.Step, k.Name+k.Key)
+	case messages.CallKind_CALL_KIND_SIGNAL:
+		key, output = callOf(runID, k.Step, k.Name+k.Key), ""
+		if err := m.hasPosted(after, k); err != nil {
+			return err
+		}
+	case messages.CallKind_CALL_KIND_RECEIVE, messages.CallKind_CALL_KIND_FIRST, messages.CallKind_CALL_KIND_SLEEP:
+		key, output = callOf(runID, k.Step, k.Name+k.Key), k.MessageId
 		if err := m.waited(runID, k); err != nil {
+			return err
+		}
+	}
+	if k.Kind == messages.CallKind_CALL_KIND_EVENT {
+		key, output = callOf(runID, k.Step, eventCall+k.Key), k.GetEvent().GetEventId()
+		if err := m.listened(runID, k); err != nil {
 			return err
 		}
 	}
@@ -190,19 +216,31 @@ func (m *monitor) callsCleared(st *run.State) {
 		if n, _ := st.Steps[i].Calls(); n > 0 {
 			continue
 		}
+		delete(m.links.asked, callOf(st.RunID, st.Steps[i].Def.Name, ""))
 		for key := range m.calls {
 			if strings.HasPrefix(key, callOf(st.RunID, st.Steps[i].Def.Name, "")) {
 				delete(m.calls, key)
 			}
+		}
+		for _, k := range m.waitsOf(st.RunID, st.Steps[i].Def.Name) {
+			m.suspensions.waitOver(waitOf(st.RunID, k.Step, k.Name, k.Key))
 		}
 	}
 }
 
 // allCalls checks that a step that succeeded has made all its calls.
 func (m *monitor) allCalls(st *run.State, step string) error {
+	if m.links.asked[callOf(st.RunID, step, "")] || m.links.began[st.RunID] == st.Number {
+		return nil // They may be cleared already.
+	}
 	b := m.sim.work.byName[st.Def.Name].steps[step]
-	want := b.calls + b.receives
-	if n, _ := st.Step(step).Calls(); n != want {
+	want := b.calls + b.receives + len(b.listens) + len(b.naps) + b.posts
+	for _, n := range b.naps {
+		if n.all {
+			want += partsOfNap
+		}
+	}
+	if n, _ := st.Step(step).Calls(); n < want || n > want && len(b.children) == 0 {
 		return fmt.Errorf("step %s succeeded with %d calls on record, it makes %d", step, n, want)
 	}
 	return nil

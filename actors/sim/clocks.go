@@ -22,8 +22,8 @@ type clocks struct {
 	record  timeline.Record
 	// decided is when the entries that are not durable yet were decided, by true
 	// time; waits since when a step waits for what it waits for.
-	decided map[string]map[uint64]time.Time
-	waits   map[string]time.Time
+	decided map[string]map[uint64]decision
+	waits   map[string]backOff
 }
 
 // paceMost is by how much clocks differ from true time, in a million: leases allow
@@ -36,7 +36,7 @@ func (s *Sim) drawClocks(d dice) {
 	if s.world.paired || !d.chance(0.3) {
 		return
 	}
-	s.clocks = &clocks{dice: d, decided: map[string]map[uint64]time.Time{}, waits: map[string]time.Time{}}
+	s.clocks = &clocks{dice: d, decided: map[string]map[uint64]decision{}, waits: map[string]backOff{}}
 	var next func()
 	next = func() {
 		if s.healed {
@@ -161,8 +161,13 @@ func (s *Sim) engineNow() time.Time {
 	}
 	now = s.clocks.record.Engine
 	for _, p := range s.procs {
-		if p.server != nil && p.alive && p.server.line.Known() && p.server.engine().After(now) {
-			now = p.server.engine()
+		if p.server == nil || !p.alive || !p.server.line.Known() {
+			continue
+		}
+		// A server is not asked: what the clock of a frozen one shows counts once it wakes.
+		line := *p.server.line
+		if at := line.Now(p.monotonic()); at.After(now) {
+			now = at
 		}
 	}
 	return now
@@ -170,19 +175,42 @@ func (s *Sim) engineNow() time.Time {
 
 // ---- what is checked -----------------------------------------------------------
 
+// clockSettles is within what a server that begins, or wakes, has read the clock.
+const clockSettles = 2 * time.Second
+
 // slack is by how much a duration may be short by true time: what a server that
 // begins, or wakes, is behind until it has read the clock, and the pace of clocks.
-func slack(d time.Duration) time.Duration { return 2*time.Second + d/100 }
+func slack(d time.Duration) time.Duration { return clockSettles + d/100 }
 
-// deciding notes when an entry was decided.
-func (c *clocks) deciding(runID string, number uint64, at time.Time) {
+// decision is when something was decided by true time, and by how much the server was
+// behind that decided it: one whose machine was suspended has to read the clock first, and
+// the others cannot keep how far time has come while the store is lost. Whoever decides
+// the end may not be behind.
+type decision struct {
+	at     time.Time
+	behind time.Duration
+}
+
+// backOff is when a step began to wait, and for how long if it is to be tried again.
+type backOff struct {
+	decision
+	wait time.Duration
+}
+
+// early says that so much time has not passed since the decision, by a true clock.
+func (d decision) early(at time.Time, wait time.Duration) bool {
+	return at.Before(d.at.Add(wait - slack(wait) - d.behind))
+}
+
+// deciding notes when an entry was decided, and by whom.
+func (c *clocks) deciding(runID string, number uint64, by *server) {
 	if c == nil {
 		return
 	}
 	if c.decided[runID] == nil {
-		c.decided[runID] = map[uint64]time.Time{}
+		c.decided[runID] = map[uint64]decision{}
 	}
-	c.decided[runID][number] = at
+	c.decided[runID][number] = decision{at: by.sim.now, behind: by.sim.engineNow().Sub(by.engine())}
 }
 
 // durations checks that nothing in an entry came before its time by a true clock.
@@ -200,13 +228,13 @@ func (m *monitor) durations(before, after *run.State) {
 		switch {
 		case is.Phase == was.Phase && is.Attempt == was.Attempt:
 		case is.Phase == run.Backoff:
-			c.waits[key] = at.Add(is.RetryAt.Sub(after.At))
+			c.waits[key] = backOff{at, is.RetryAt.Sub(after.At)}
 		case is.Phase == run.Ready && !is.ReadyAt.Equal(was.ReadyAt):
-			c.waits[key] = at
-		case was.Phase == run.Backoff && is.Phase == run.Live && at.Before(since.Add(-slack(is.RetryAt.Sub(before.At)))):
-			m.sim.fail("run %s: step %q is tried again %v before its back-off is over", after.RunID, is.Def.Name, since.Sub(at))
-		case ok && is.Phase == run.Failed && isScheduleTimeout(is.Failure) && at.Before(since.Add(timeout-slack(timeout))):
-			m.sim.fail("run %s: step %q timed out %v after it was ready, its schedule timeout is %v", after.RunID, is.Def.Name, at.Sub(since), timeout)
+			c.waits[key] = backOff{at, 0}
+		case was.Phase == run.Backoff && is.Phase == run.Live && since.early(at.at, since.wait):
+			m.sim.fail("run %s: step %q is tried again after %v, its back-off is %v", after.RunID, is.Def.Name, at.at.Sub(since.at), since.wait)
+		case ok && is.Phase == run.Failed && isScheduleTimeout(is.Failure) && since.early(at.at, timeout):
+			m.sim.fail("run %s: step %q timed out %v after it was ready, its schedule timeout is %v", after.RunID, is.Def.Name, at.at.Sub(since.at), timeout)
 		}
 	}
 }

@@ -3,8 +3,9 @@ package sim
 // counts say what a simulation exercised.
 type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
+	Events, EventsCame                                                                                                                                                                      int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Calls, CallsTaken, Signals, Received, WaitsOver                                                                                                                                         int
+	Calls, CallsTaken, Signals, Received, WaitsOver, Suspended, BoundAnew, EndSteps, Continued, Cut, Posts, Alls, Timed, Told                                                               int
 	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, Severed, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared, SlotsHeld, Overheld, MovesHeld             int
 }
 
@@ -34,6 +35,10 @@ func (c *counts) add(d counts) {
 	c.HandOffs += d.HandOffs
 	c.HandOffsFailed += d.HandOffsFailed
 	c.Drains += d.Drains
+	c.Told += d.Told
+	c.Cut += d.Cut
+	c.Events += d.Events
+	c.EventsCame += d.EventsCame
 	c.PassedOver += d.PassedOver
 	c.NotDelivered += d.NotDelivered
 	c.StillBound += d.StillBound
@@ -48,6 +53,13 @@ func (c *counts) add(d counts) {
 	c.Signals += d.Signals
 	c.Received += d.Received
 	c.WaitsOver += d.WaitsOver
+	c.Suspended += d.Suspended
+	c.BoundAnew += d.BoundAnew
+	c.EndSteps += d.EndSteps
+	c.Continued += d.Continued
+	c.Posts += d.Posts
+	c.Alls += d.Alls
+	c.Timed += d.Timed
 	c.Suspects += d.Suspects
 	c.Spared += d.Spared
 	c.SlotsHeld += d.SlotsHeld

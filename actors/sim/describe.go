@@ -121,3 +121,9 @@ func fieldsText(m protoreflect.Message) string {
 	}
 	return b.String()
 }
+
+func attemptKey(runID, step string, attempt int32) string {
+	return fmt.Sprintf("%s/%s#%d", runID, step, attempt)
+}
+
+func processKey(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }

@@ -18,7 +18,7 @@
 //
 // Checked after every event:
 //
-//   - the invariants of the cores: run I1 to I13 at every durable event, slots W1
+//   - the invariants of the cores: run I1 to I18 at every durable event, slots W1
 //     to W9, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
 //     H1 to H3
 //
@@ -42,11 +42,41 @@
 //     while another process acts for it: executes a function whose context has not
 //     ended, and has a lease
 //
-//   - a call that is recorded is never called again by a later attempt: the step goes
-//     on with what is on record, and has made all its calls when it succeeds
+//   - a recorded call is never called again (I12): a later attempt goes on with what is
+//     on record, and a step has made all its calls when it succeeds
 //
-//   - a message that was acknowledged is in the journal, and is received by one call
-//     at most, in order; a run that ends says how many were not
+//   - a suspended attempt is live nowhere: it did nothing but wait where it was, and its
+//     function never goes on. A run that is bound anew where it is had nothing else there
+//
+//   - waiting holds no slot: a worker whose functions all wait has room for others
+//
+//   - a suspended step goes on after its wait is decided: none stays suspended for which
+//     there is a message, and none for which a time or an end of a child has come
+//
+//   - an end step runs once for each end, for the outcome on record, and before the
+//     state that other steps have left under its epoch is released
+//
+//   - a run that goes on as new keeps its binding and its messages
+//
+//   - a message is received at most once, in order, and is in the journal if it was
+//     acknowledged; a run that ends says how many were not
+//
+//   - a timer never fires early: a wait that time ends is over when its sleep, or its
+//     timeout, is, by the time of its run and by a true clock; a later attempt waits until
+//     the same times
+//
+//   - a message that a step sends has one id, whatever attempt sends it; a call has sent
+//     it only if the other run has it, and failed only if that one has not
+//
+//   - a wait for all of several things is a call for each: a step goes on with all of
+//     them on record
+//
+//   - an event that a call has fits it, is durable, and came while it waited, or within
+//     the time that it looks back; a call has no event only if none was kept as it began
+//     to wait, and once all is well, none came that fits
+//
+//   - what is on record of a step's progress is what its attempt has told; what an attempt
+//     told before it failed is on record with that, and is what the next one is given (I17)
 //
 //   - a result is acknowledged only once nobody needs it any more
 //
@@ -69,8 +99,8 @@
 //     worker without what it has there
 //
 // Checked soon after everybody is back: a step that is ready runs if a worker has
-// nothing to do, what was sent is known to its worker, nobody has overslept, and
-// of each worker id there is one process, which every server knows. Where nothing
+// nothing to do, what was sent is known to its worker, nobody has overslept, no function
+// of a suspended attempt is kept, and of each worker id there is one process, which every server knows. Where nothing
 // goes wrong but that servers crash, their runs are in memory elsewhere in 3 s.
 //
 // Where nothing goes wrong but that pairs do not reach each other, no lease ends, no

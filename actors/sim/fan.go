@@ -28,16 +28,16 @@ func (s *Sim) drawFan(d dice) {
 }
 
 // hasRoom checks that a sticky run has no more attempts on its worker than that has
-// slots. Those that may wait for a child or a message do not count.
+// slots, or than two. Those that may wait do not count.
 func (m *monitor) hasRoom(st *run.State, worker *messages.WorkerRef) error {
-	live, slots := 0, max(1, int(m.sim.world.slots[worker.WorkerId]))
+	live, slots := 0, max(2, int(m.sim.world.slots[worker.WorkerId]))
 	for i := range st.Steps {
 		step := &st.Steps[i]
-		if b := m.sim.work.byName[st.Def.Name].steps[step.Def.Name]; step.Phase == run.Live && len(b.children) == 0 && b.receives == 0 {
+		if b := m.sim.work.byName[st.Def.Name].steps[step.Def.Name]; step.Phase == run.Live && len(b.children) == 0 && b.receives == 0 && len(b.naps) == 0 {
 			live++
 		}
 	}
-	if st.Def.Sticky == messages.Sticky_STICKY_NONE || live <= slots+1 {
+	if st.Def.Sticky == messages.Sticky_STICKY_NONE || live <= slots {
 		return nil
 	}
 	return fmt.Errorf("%d attempts are sent to %s, which has %d slots", live, processKey(worker), slots)

@@ -355,6 +355,7 @@ func (s *Sim) supervise() {
 	if s.now.Sub(s.settledAt) > soon {
 		s.must(s.monitor.prompt())
 		s.must(s.monitor.stuck())
+		s.must(s.monitor.allHeard())
 		s.must(s.monitor.oneOfEach())
 	}
 	if !s.finished() || !s.settled() {

@@ -87,6 +87,8 @@ func (f facts) Absences() []run.Absence {
 	return f.sv.absences
 }
 
+func (f facts) ToEngine(wall time.Time) time.Time { return wall }
+
 func (f facts) Backlog() int { return f.sv.appending }
 
 func (f facts) Waits(change int) int {
@@ -129,7 +131,9 @@ func (sv *server) do(action activation.Action) {
 		sv.reading(func(err error) activation.Input {
 			in := activation.RowRead{Of: act, Err: err}
 			if err == nil {
-				_, in.Row, in.Err = s.store.Entries(background, act.RunID, journal.EntriesMax, 1)
+				var rec journal.Record
+				rec, in.Err = s.store.Entries(background, act.RunID, 0, 0)
+				in.Row = rec.Row
 			}
 			return in
 		})
@@ -217,9 +221,9 @@ func (sv *server) compare(a *actor, act activation.Compare) {
 	sv.asking(func(err error) func() {
 		answer := activation.Compared{Of: act, Err: err}
 		if err == nil {
-			var entries [][]byte
-			entries, _, answer.Err = sv.sim.store.Entries(background, a.id(), act.After, 1)
-			answer.More = len(entries) > 0
+			var rec journal.Record
+			rec, answer.Err = sv.sim.store.Entries(background, a.id(), act.After, 1)
+			answer.More = len(rec.Entries) > 0
 		}
 		return func() { a.receive(answer) }
 	})

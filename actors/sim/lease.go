@@ -31,7 +31,7 @@ func (w *worker) askLease() {
 	now := w.clock()
 	var there []string
 	for _, p := range s.procs {
-		if p.server == nil || !w.sees[p] {
+		if p.server == nil || !w.sees[p] && !w.hearsOf(p) {
 			continue
 		}
 		there = append(there, p.address)
@@ -52,6 +52,12 @@ func (w *worker) askLease() {
 			w.look(p, now)
 		}
 	}
+}
+
+// hearsOf says that a server that the worker sees tells it of another one: gossip
+// takes every way.
+func (w *worker) hearsOf(p *proc) bool {
+	return slices.ContainsFunc(w.sim.procs, func(q *proc) bool { return q.server != nil && q.alive && w.sees[q] && q.sees[p] })
 }
 
 // look finds out whether the ports of a server are refused.
@@ -82,6 +88,10 @@ func (w *worker) checkLease() {
 	case !changed:
 	case held:
 		w.do(w.core.LeaseBegan(w.clock(), w.lease.Term()))
+		w.leased = true
+		if w.accepted && !w.admitted && !w.registering {
+			w.show()
+		}
 	default:
 		w.sim.tracef("the lease of %s has expired", w.address)
 		w.sim.monitor.counts.Lapses++
@@ -95,9 +105,11 @@ func (w *worker) checkLease() {
 }
 
 // acts says whether a function may still act: one of a process that is frozen
-// does so until its lease ends, for it is canceled when the process wakes.
+// does so until its lease ends, for it is canceled when the process wakes. One that
+// waits for what its suspended attempt waited for never goes on.
 func (f *function) acts() bool {
-	return f.w.alive && !f.over && !f.canceled && (!f.w.frozen || f.w.clock().Before(f.w.lease.Until()))
+	_, suspended := f.w.sim.monitor.suspensions.at[f.key()]
+	return f.w.alive && !f.over && !f.canceled && !(suspended && f.waiting) && (!f.w.frozen || f.w.clock().Before(f.w.lease.Until()))
 }
 
 // ---- a server's side -------------------------------------------------------------

@@ -10,15 +10,17 @@ import (
 )
 
 // prompt checks what must be true soon after every worker and server is back:
-// no HARD run waits for its worker any more, and no dormant one has overslept.
+// no HARD run waits for its worker any more, and no dormant one has overslept. One that
+// is in memory, because its turn in a line has come, wakes by itself: its time does not
+// count those without any server, that of its row does.
 func (m *monitor) prompt() error {
 	for _, id := range m.order {
 		st := m.runs[id]
 		switch d := st.Dormant; {
 		case st.Ended():
-		case st.Def.Sticky == messages.Sticky_STICKY_HARD && st.Binding.Lost:
+		case st.Def.Sticky == messages.Sticky_STICKY_HARD && st.Binding.Lost && !rests(st):
 			return fmt.Errorf("HARD run %s waits for worker %s, which is back", id, st.Binding.Worker.WorkerId)
-		case d != nil && d.WakeAtUs != 0 && time.UnixMicro(d.WakeAtUs).Add(soon+2*m.sim.world.skewMost).Before(m.sim.engineNow()):
+		case d != nil && d.WakeAtUs != 0 && time.UnixMicro(d.WakeAtUs).Add(soon+2*m.sim.world.skewMost).Before(m.sim.engineNow()) && !m.inMemory(id):
 			return fmt.Errorf("run %s was to be woken at %.4f s", id, time.UnixMicro(d.WakeAtUs).Sub(epoch).Seconds())
 		}
 	}
@@ -34,6 +36,9 @@ func (m *monitor) stuck() error {
 	if m.sim.world.loss > 0 {
 		// What is lost twice in a row is asked again after half a minute.
 		patience += 30 * time.Second
+	}
+	if err := m.forgotten(patience); err != nil {
+		return err
 	}
 	for _, id := range m.order {
 		st := m.runs[id]
@@ -56,8 +61,10 @@ func (m *monitor) stuck() error {
 func (m *monitor) stuckStep(st *run.State, step *run.Step) error {
 	s := m.sim
 	switch step.Phase {
+	case run.Suspended:
+		return m.asleep(st, step)
 	case run.Live:
-		if w := s.workerOf(step.Worker); w != nil && w.alive && w.idleFor() > idleMost {
+		if w := m.withoutIt(st, step); w != nil && w.alive && w.idleFor() > idleMost {
 			return fmt.Errorf("run %s: %s#%d is live on %s, which has nothing to do", st.RunID, step.Def.Name, step.Attempt, w.address)
 		}
 	case run.Backoff:
@@ -103,6 +110,22 @@ func (m *monitor) idleFor(st *run.State, step *run.Step) *worker {
 	return nil
 }
 
+// withoutIt is the worker of a live attempt if that is not executed there: an attempt
+// that is may wait.
+func (m *monitor) withoutIt(st *run.State, step *run.Step) *worker {
+	w := m.sim.workerOf(step.Worker)
+	if w == nil {
+		return nil
+	}
+	key := attemptKey(st.RunID, step.Def.Name, step.Attempt)
+	for _, f := range w.functions {
+		if f.key() == key {
+			return nil
+		}
+	}
+	return w
+}
+
 // idleMost is how long a worker may have nothing to do although a step waits: a
 // grant that nobody uses takes its slot for 5 s.
 const idleMost = 7 * time.Second
@@ -116,24 +139,29 @@ func (w *worker) idleFor() time.Duration {
 
 // takenUp checks that the runs of a server that died are in memory elsewhere.
 func (m *monitor) takenUp() error {
-	s := m.sim
 	for _, id := range m.order {
 		st := m.runs[id]
 		if st.Ended() || st.Dormant != nil {
 			continue
 		}
-		up := false
-		for _, p := range s.procs {
-			if p.server != nil && p.alive {
-				a := p.server.host.Active(id)
-				up = up || a != nil && a.State() != nil
-			}
-		}
-		if !up {
+		if !m.inMemory(id) {
 			return fmt.Errorf("run %s is nowhere in memory, %v after its server died", id, takeUpWithin)
 		}
 	}
 	return nil
+}
+
+// inMemory says that a server has the run in memory.
+func (m *monitor) inMemory(id string) bool {
+	for _, p := range m.sim.procs {
+		if p.server == nil || !p.alive {
+			continue
+		}
+		if a := p.server.host.Active(id); a != nil && a.State() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // takeUpWithin bounds the time from the death of a server to the taking up of

@@ -237,16 +237,24 @@ func (m *monitor) lostUnseen(lostBy, key string) bool {
 	return !ok || recorded > m.dispatched[key].entry
 }
 
-// local checks events that concern local state.
+// local checks events that concern local state, and steps that wait.
 func (m *monitor) local(after *run.State, ev *messages.Event) error {
 	switch k := ev.Kind.(type) {
+	case *messages.Event_CallWaits:
+		return m.callWaits(after, k.CallWaits)
+	case *messages.Event_StepProgressed:
+		return m.progressed(after.RunID, k.StepProgressed)
+	case *messages.Event_AttemptSuspended:
+		return m.suspended(after, k.AttemptSuspended)
 	case *messages.Event_StepRebuilt:
 		m.counts.Rebuilds++
 		key := attemptKey(after.RunID, k.StepRebuilt.Step, k.StepRebuilt.Attempt)
 		if m.ran[key] == "" {
 			return fmt.Errorf("attempt %s has rebuilt its step and was never executed", key)
 		}
-		if have, want := string(after.Step(k.StepRebuilt.Step).Output), m.outputs[after.RunID+"/"+k.StepRebuilt.Step]; have != want {
+		// A run that goes on as new in the same entry begins it anew.
+		st, want := after.Step(k.StepRebuilt.Step), m.outputs[after.RunID+"/"+k.StepRebuilt.Step]
+		if have := string(st.Output); st.Phase == run.Succeeded && have != want {
 			return fmt.Errorf("attempt %s rebuilt its step, whose output was %q and is %q", key, want, have)
 		}
 	case *messages.Event_StateHandedOff:
@@ -264,8 +272,18 @@ func (m *monitor) local(after *run.State, ev *messages.Event) error {
 func (m *monitor) asksHandOff(to *messages.WorkerRef, msg *messages.HandOff) error {
 	st := m.runs[msg.RunId]
 	b := st.Binding
-	if b.Epoch < msg.Epoch || b.Epoch == msg.Epoch && processKey(b.Worker) != processKey(to) || st.Def.Sticky != messages.Sticky_STICKY_SOFT || !handsOff(st.Def) {
+	if b.Epoch < msg.Epoch || b.Epoch == msg.Epoch && processKey(b.Worker) != processKey(to) || st.Def.Sticky != messages.Sticky_STICKY_SOFT && m.suspensions.under[msg.RunId] != msg.Epoch || !handsOff(st.Def) {
 		return fmt.Errorf("%s is asked to hand off the state of run %s under epoch %d, which is bound to %s under %d", processKey(to), msg.RunId, msg.Epoch, processKey(b.Worker), b.Epoch)
+	}
+	return nil
+}
+
+// leftWithState checks that the local state of a run was asked for, if it has any that
+// can be handed off, before it was bound anew. What the entry itself says came before.
+func (m *monitor) leftWithState(before *run.State, b *messages.Bound) error {
+	has := handsOff(before.Def) && before.WorkedEpoch == b.Epoch-1 && !before.StateLost && m.lostIn[before.RunID] != m.counts.Entries
+	if has && m.handedUnder[before.RunID] != b.Epoch-1 {
+		return fmt.Errorf("left %s because of %q without what it has of the state of epoch %d", b.FromWorker, b.Reason.Words(), b.Epoch-1)
 	}
 	return nil
 }
@@ -278,10 +296,8 @@ const leftFor = 5 * time.Second
 // or to another process of it that has come in the meantime.
 // Its local state was asked for, if it has any that can be handed off.
 func (m *monitor) moved(before *run.State, b *messages.Bound, at time.Time) error {
-	// What the entry itself says came before the move.
-	has := handsOff(before.Def) && before.WorkedEpoch == b.Epoch-1 && !before.StateLost && m.lostIn[before.RunID] != m.counts.Entries
-	if has && m.handedUnder[before.RunID] != b.Epoch-1 {
-		return fmt.Errorf("left %s because of %q without what it has of the state of epoch %d", b.FromWorker, b.Reason.Words(), b.Epoch-1)
+	if err := m.leftWithState(before, b); err != nil {
+		return err
 	}
 	if b.FromWorker != b.Worker.WorkerId || b.FromIncarnation != b.Worker.Incarnation {
 		return nil

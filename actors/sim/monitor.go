@@ -42,10 +42,21 @@ type monitor struct {
 	suspects map[string]bool
 	// calls are those on record, by run, step and key.
 	calls map[string]madeCall
-	// letters are the messages on record, by run and id; boxes those that no call
-	// has received, the oldest first.
-	letters map[string]bool
+	// letters are the links in which messages were put on record, by run and id; posted
+	// the ids of those that steps send; boxes those that no call has received, the oldest
+	// first.
+	letters map[string]int
+	posted  map[string]bool
 	boxes   map[string][]string
+	// listeners are the events, and the calls that wait for one.
+	listeners listeners
+	// ends are of end steps, links of runs that go on as new.
+	ends  ends
+	links links
+	// suspensions are of attempts that wait and were let go.
+	suspensions suspensions
+	// told counts what attempts have told of their progress.
+	told map[string]int64
 	// lapsed are what functions return whose lease ended before.
 	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
@@ -70,15 +81,9 @@ func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, suspects: map[string]bool{}, lossRecorded: map[string]int{},
-		lapsed: map[string]bool{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{},
-		calls: map[string]madeCall{}, letters: map[string]bool{}, boxes: map[string][]string{}}
+		lapsed: map[string]bool{}, told: map[string]int64{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}, ends: ends{}, links: links{map[string]bool{}, map[string]uint64{}},
+		calls: map[string]madeCall{}, letters: map[string]int{}, posted: map[string]bool{}, boxes: map[string][]string{}, listeners: listeners{waits: map[string]*listener{}}, suspensions: newSuspensions()}
 }
-
-func attemptKey(runID, step string, attempt int32) string {
-	return fmt.Sprintf("%s/%s#%d", runID, step, attempt)
-}
-
-func processKey(w *messages.WorkerRef) string { return w.GetWorkerId() + "~" + w.GetIncarnation() }
 
 func (s *Sim) ended(runID string) bool {
 	st := s.monitor.runs[runID]
@@ -111,11 +116,14 @@ func (m *monitor) committed(runID string, data []byte) {
 		m.sim.fail("%v", err)
 		return
 	}
-	m.durations(before, st)
+	m.timesPassed(before, st)
 	for _, ev := range e.Events {
 		if err := m.event(before, st, ev); err != nil {
 			m.sim.fail("run %s, entry %d: %v", runID, st.Number, err)
 		}
+	}
+	if err := m.decided(st); err != nil {
+		m.sim.fail("run %s, entry %d: %v", runID, st.Number, err)
 	}
 }
 
@@ -124,15 +132,12 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 	case *messages.Event_Bound:
 		m.counts.Rebinds += min(1, int(k.Bound.Epoch-1))
 		return m.bound(before, after, k.Bound)
+	case *messages.Event_RunContinued:
+		m.callsCleared(after)
 	case *messages.Event_RunEnded:
-		if err := m.unread(after, k.RunEnded); err != nil {
-			return err
-		}
-		return m.partedWithChildren(after)
+		return errors.Join(m.unread(after, k.RunEnded), m.endStepOver(after), m.partedWithChildren(after))
 	case *messages.Event_StepFailed:
-		if f := k.StepFailed; isScheduleTimeout(f.Failure) && before.Step(f.Step).Rebuild == nil && after.Step(f.Step).Failure == f.Failure {
-			return m.timedOut(before, f.Step)
-		}
+		return m.stepFailed(before, after, k.StepFailed)
 	case *messages.Event_NotOffered:
 		m.counts.NotOffered++
 	case *messages.Event_RunReplayed:
@@ -148,11 +153,19 @@ func (m *monitor) event(before, after *run.State, ev *messages.Event) error {
 		}
 		m.spawned[key] = k.ChildSpawned
 	case *messages.Event_Signaled:
-		return m.signaled(after.RunID, k.Signaled)
+		return m.signaled(after, k.Signaled)
 	case *messages.Event_CallRecorded:
-		return m.callRecorded(after.RunID, k.CallRecorded)
+		return m.callRecorded(after, k.CallRecorded)
 	default:
 		return m.attemptEvent(after, ev)
+	}
+	return nil
+}
+
+func (m *monitor) stepFailed(before, after *run.State, f *messages.StepFailed) error {
+	m.endStepEnded(after, f.Step)
+	if isScheduleTimeout(f.Failure) && before.Step(f.Step).Rebuild == nil && after.Step(f.Step).Failure == f.Failure {
+		return m.timedOut(before, f.Step)
 	}
 	return nil
 }
@@ -164,6 +177,7 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 		m.dispatched[attemptKey(after.RunID, d.Step, d.Attempt)] = dispatched{d.Worker, d.Epoch, m.counts.Entries}
 		return m.hasRoom(after, d.Worker)
 	case *messages.Event_StepSucceeded:
+		m.endStepEnded(after, k.StepSucceeded.Step)
 		m.outputs[after.RunID+"/"+k.StepSucceeded.Step] = string(k.StepSucceeded.Output)
 		if err := m.allCalls(after, k.StepSucceeded.Step); err != nil {
 			return err
@@ -181,6 +195,7 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 		if m.sim.world.calm && k.AttemptFailed.Abandoned {
 			return fmt.Errorf("attempt %s#%d was given up, and nothing happened but that servers crashed", k.AttemptFailed.Step, k.AttemptFailed.Attempt)
 		}
+		return m.toldLast(after, k.AttemptFailed)
 	case *messages.Event_ResultRefused:
 		m.counts.Refused++
 		m.refused[attemptKey(after.RunID, k.ResultRefused.Step, k.ResultRefused.Attempt)] = true
@@ -205,6 +220,9 @@ func (m *monitor) bound(before, st *run.State, b *messages.Bound) error {
 			return fmt.Errorf("bound for the first time because of %q", b.Reason.Words())
 		}
 		return nil
+	}
+	if b.Reason == messages.Reason_REASON_IDLE {
+		return m.boundAnew(before, st, b)
 	}
 	from := &messages.WorkerRef{WorkerId: b.FromWorker, Incarnation: b.FromIncarnation}
 	if st.Def.Sticky == messages.Sticky_STICKY_HARD {
@@ -286,7 +304,7 @@ func (m *monitor) lost(st *run.State, ev *messages.AttemptLost) error {
 	switch {
 	case m.suspects[key] && ev.Started && m.ran[key] == "":
 		return fmt.Errorf("suspect %s is charged for the loss of %s, where it had not begun", key, processKey(by.worker))
-	case st.Cancel != nil:
+	case st.Cancel != nil, carriedOut(st, ev.Step):
 	case ev.Reason == messages.Reason_REASON_STATE_LOST:
 		m.counts.StateLost++
 		m.lossRecorded[key], m.lostIn[st.RunID] = m.counts.Entries, m.counts.Entries
@@ -451,7 +469,7 @@ func (m *monitor) partedWithChildren(st *run.State) error {
 		if st.Cancel == nil && child != nil && child.Cancel != nil && !child.Ended() {
 			m.counts.ChildrenParted++
 		}
-		if c.OnParentEnd != messages.ParentEnd_PARENT_END_LEAVE && (child == nil || !child.Ended() && child.Cancel == nil && child.Generation == 0) {
+		if c.OnParentEnd != messages.ParentEnd_PARENT_END_LEAVE && (child == nil || !child.Ended() && child.Cancel == nil && child.Ending == nil && child.Generation == 0) {
 			return fmt.Errorf("it has ended, and child %s goes on, or may begin", c.RunID)
 		}
 		if c.OnParentEnd == messages.ParentEnd_PARENT_END_LEAVE && child != nil && strings.HasPrefix(child.Cancel.GetReason(), "parent run") {

@@ -154,7 +154,7 @@ func (m *monitor) goesOn(since time.Time) error {
 			var idle *worker
 			switch step.Phase {
 			case run.Live:
-				idle = s.workerOf(step.Worker)
+				idle = m.withoutIt(st, step)
 			case run.Ready:
 				idle = m.idleFor(st, step)
 			}

@@ -20,7 +20,12 @@ var regressions = []struct {
 	{"a child that is not there, and is canceled while others ask for it", 21058},
 	{"an attempt sent again under a new term by an activation of which no entry tells", 201},
 	{"a silent holder of a worker id that was only frozen", 5047},
+	{"what was sent to a worker that had no lease yet, and was called lost", 6791},
+	{"a worker whose only server ended, and which had not heard of the other", 6993},
+	{"a drain that was over before the roster heard of it", 9787},
 	{"a lease that lasts while all servers are away, and a server that takes long to listen", 3110},
+	{"a replay that has its run go on as new at once, and does not execute its steps", 2218},
+	{"such a replay of a run that nobody has room for", 2364},
 }
 
 func TestRegressions(t *testing.T) {

@@ -56,6 +56,7 @@ func (s *Sim) startServer(id string) *server {
 	sv.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {
 		sv.leaseLoop()
 	})
+	sv.sweepLoop(0)
 	// By then it has joined.
 	sv.verdicts.schedule(s.dice.between(200*time.Millisecond, 300*time.Millisecond))
 	return sv

@@ -44,6 +44,9 @@ type Sim struct {
 	// clocks is nil where all of them are true.
 	clocks    *clocks
 	holding   holding
+	ends      dice
+	goesOn    dice
+	keeping   keeping
 	clients   []*client
 	monitor   *monitor
 	runConfig run.Config
@@ -114,8 +117,15 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s.drawWorkload()
 	s.drawFan(newDice(seed + fanSeeds))
 	s.drawCalls(newDice(seed + callSeeds))
+	s.drawEvents(newDice(seed + eventSeeds))
+	s.drawKeeping(newDice(seed + keepSeeds))
+	s.drawEndSteps(newDice(seed + endSeeds))
+	s.drawPosts(newDice(seed + postSeeds))
+	s.drawProgress(newDice(seed + progressSeeds))
+	s.drawContinuing(newDice(seed + continueSeeds))
 	s.drawClocks(newDice(seed + clockSeeds))
 	s.begin()
+	s.cancelAgain()
 	s.drawSignals(newDice(seed + signalSeeds))
 	s.drawStrays(newDice(seed + straySeeds))
 	s.drawOutages(newDice(seed + outageSeeds))

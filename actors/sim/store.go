@@ -34,7 +34,7 @@ func (sv *server) journalDown() bool {
 // durable without it.
 func (st *store) append(sv *server, a journal.Append, done func(error)) {
 	s := st.sim
-	s.clocks.deciding(a.RunID, a.Number, s.now)
+	s.clocks.deciding(a.RunID, a.Number, sv)
 	wait := s.dice.between(200*time.Microsecond, 2*time.Millisecond)
 	if s.faulty() && s.dice.chance(s.world.slowDisk) {
 		wait += s.dice.between(0, 800*time.Millisecond)
@@ -50,6 +50,7 @@ func (st *store) append(sv *server, a journal.Append, done func(error)) {
 		err := st.Append(background, []journal.Append{a})[0]
 		if err == nil {
 			s.monitor.committed(a.RunID, a.Entry)
+			s.must(s.monitor.waitsChanged(a.RunID, a.Waits))
 			if s.faulty() && s.dice.chance(s.world.diskFails) || sv.journalDown() {
 				err = unavailable
 			}

@@ -24,6 +24,7 @@ type worker struct {
 	checks    int
 	lapses    int // leases that have ended
 	lapsed    bool
+	leased    bool // it has had a lease
 	info      *messages.WorkerInfo
 	has       map[string]map[string]bool
 	functions map[uint64]*function
@@ -37,12 +38,13 @@ type worker struct {
 	allHeld bool
 	// ticks counts settings of the tick; only the last one counts.
 	ticks int
-	// idleSince is when the last function ended; zero while one runs.
+	// idleSince is when the last function ended, or began to wait; zero while one runs.
 	idleSince time.Time
-	// admitted: placement has taken it in once. registering: it asks; again:
-	// it is to ask; owner is the server whose placement admitted it last.
-	admitted, registering, again bool
-	owner                        *proc
+	// accepted: placement has taken it in once; admitted: it has shown itself since.
+	// registering: it asks; again: it is to ask; owner is the server whose placement
+	// admitted it last.
+	accepted, admitted, registering, again bool
+	owner                                  *proc
 	// taken: some placement has admitted it, whether it heard of that or not.
 	taken bool
 	// last is its newest load, pending the one that waits to be sent, and
@@ -75,7 +77,7 @@ func (s *Sim) startWorker(id string, workflows []*messages.WorkflowDefinition) *
 		w.has[d.Name] = steps
 	}
 	w.lease = lease.NewHolder(leaseConfig)
-	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots), Leased: true, EndIfHeldFor: s.holding.endFor,
+	w.core = slots.New(slots.Config{WorkerID: id, Incarnation: w.inc(), Slots: int(w.info.Slots), Leased: true, EndIfHeldFor: s.holding.endFor, KeptMax: s.keeping.most,
 		Knows:    func(workflow, step string) bool { return w.has[workflow][step] },
 		HandsOff: func(workflow string) bool { return handsOff(s.work.byName[workflow].Def) }})
 	s.tracef("worker %s starts with %d slots", p.address, w.info.Slots)
@@ -122,6 +124,8 @@ func (w *worker) receive(msg proto.Message) {
 		w.do(w.core.ResultAck(w.clock(), m))
 	case *messages.HandOff:
 		w.handOff(m)
+	case *messages.Suspended:
+		w.do(w.core.Suspended(w.clock(), m))
 	case *messages.RunReleased:
 		w.released(m)
 		w.do(w.core.RunReleased(w.clock(), m))
@@ -170,6 +174,8 @@ func (w *worker) do(actions []slots.Action) {
 			w.report(a.Load)
 		case slots.AskBound:
 			w.askBound(a.Runs)
+		case slots.AskedToHandOff:
+			w.later(0, func() { w.handOff(a.Message.(*messages.HandOff)) })
 		case slots.Stopped:
 			stopped = true
 		default:
@@ -178,7 +184,7 @@ func (w *worker) do(actions []slots.Action) {
 	}
 	s.must(w.core.Check())
 	switch {
-	case w.core.Running() > 0:
+	case w.works():
 		w.idleSince = time.Time{}
 	case w.idleSince.IsZero():
 		w.idleSince = s.now
@@ -189,6 +195,16 @@ func (w *worker) do(actions []slots.Action) {
 		return
 	}
 	w.setTick()
+}
+
+// works says that a function holds a slot, or is on its way out.
+func (w *worker) works() bool {
+	for _, f := range w.functions {
+		if !f.waiting || f.canceled {
+			return true
+		}
+	}
+	return w.core.Running() > len(w.functions)
 }
 
 func (w *worker) setTick() {
@@ -206,6 +222,9 @@ func (w *worker) setTick() {
 func (w *worker) send(a slots.Action) {
 	s := w.sim
 	msg := a.Message
+	if m, ok := msg.(*messages.SuspendAttempt); ok {
+		m.Worker = w.ref()
+	}
 	s.tracef("%s → %s", w.address, describeMessage{msg})
 	if a.To != (slots.Address{}) {
 		to := s.monitor.actors[a.To.ID]
@@ -292,6 +311,10 @@ type function struct {
 	// news counts how often the waiting calls were to ask again.
 	news   int
 	onNews func()
+	// asked counts its questions for how calls came out. said are the calls in which
+	// it says that it does nothing but wait.
+	asked int
+	said  uint64
 }
 
 func (w *worker) startFunction(a slots.Action) {
@@ -305,7 +328,10 @@ func (w *worker) startFunction(a slots.Action) {
 	}
 	s.must(s.monitor.executed(w, a.Dispatch))
 	s.must(s.monitor.alone(w, a.Dispatch))
+	s.must(s.monitor.givenLast(a.Dispatch))
 	f.begin()
+	s.must(f.endStepBegins())
+	f.tells()
 	if f.plan.kills {
 		w.later(f.plan.takes/2, func() {
 			if w.alive && !f.over && s.faulty() {
@@ -314,7 +340,7 @@ func (w *worker) startFunction(a slots.Action) {
 			}
 		})
 	}
-	if len(f.plan.children) == 0 && f.plan.calls == 0 && f.plan.receives == 0 {
+	if !f.plan.makesCalls() {
 		w.later(f.plan.takes, f.returns)
 		return
 	}
@@ -338,12 +364,15 @@ func (f *function) key() string { return fmt.Sprintf("%s/%s#%d", f.d.RunId, f.d.
 
 // returns ends the function as planned.
 func (f *function) returns() {
+	f.w.sim.must(f.w.sim.monitor.notSuspended(f))
 	switch {
 	case f.over:
 	case f.plan.loses:
 		f.lose()
 	case f.plan.fails:
 		f.end(nil, &messages.Failure{Code: string(messages.CodeUserError), Message: "planned", Final: f.plan.final})
+	case f.plan.continues:
+		f.goOnAsNew()
 	default:
 		f.keep()
 		f.end([]byte(f.key()+"@"+f.w.address), nil)
@@ -366,7 +395,7 @@ func (f *function) end(output []byte, failure *messages.Failure) {
 func (f *function) cancel() {
 	s := f.w.sim
 	f.canceled = true
-	if f.plan.stubborn && len(f.plan.children) == 0 && f.plan.calls == 0 && f.plan.receives == 0 {
+	if f.plan.stubborn && !f.plan.makesCalls() {
 		return
 	}
 	f.w.later(s.dice.between(time.Millisecond, 50*time.Millisecond), func() {
@@ -425,22 +454,11 @@ func (f *function) await(i int) {
 		f.await(i + 1)
 		return
 	}
-	f.waiting = true
-	f.w.do(f.w.core.ChildWaitBegan(f.w.clock(), f.id))
-	f.onResume = func() { f.await(i + 1) }
-	f.poll(f.spawned[i])
-}
-
-func (f *function) poll(child string) {
-	s := f.w.sim
-	f.w.later(s.dice.between(20*time.Millisecond, 200*time.Millisecond), func() {
-		switch {
-		case f.over || f.canceled:
-		case s.ended(child):
-			f.w.do(f.w.core.ChildWaitEnded(f.w.clock(), f.id))
-		default:
-			f.poll(child)
-		}
+	child := f.spawned[i]
+	f.awaitCall(&messages.AwaitCall{Kind: messages.CallKind_CALL_KIND_CHILD, Name: "child", Key: child + "#0", TimeoutMs: messages.WaitMsMax,
+		Branches: []*messages.WaitBranch{{Kind: messages.CallKind_CALL_KIND_CHILD, ChildRun: child}}}, func(call *messages.CallRecorded) {
+		f.w.sim.must(f.w.sim.monitor.childReturned(f, child, call))
+		f.await(i + 1)
 	})
 }
 
@@ -449,6 +467,7 @@ func (f *function) resume() {
 		return
 	}
 	f.waiting = false
+	f.w.sim.must(f.w.sim.monitor.notSuspended(f))
 	if next := f.onResume; next != nil {
 		f.onResume = nil
 		// A function goes on after the worker has done what it was told.

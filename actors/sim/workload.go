@@ -18,6 +18,8 @@ type workload struct {
 	starts []string // workflows that clients start
 	// receives: there are steps that wait for messages.
 	receives bool
+	// listens: there are steps that wait for events.
+	listens bool
 }
 
 type definition struct {
@@ -38,6 +40,12 @@ type behaviour struct {
 	calls       int
 	receives    int
 	patience    time.Duration
+	listens     []listening
+	posts       int
+	naps        []nap
+	tells       int
+	// continues is how likely its run is to go on as new.
+	continues float64
 }
 
 type child struct {
@@ -55,11 +63,22 @@ type plan struct {
 	children                             []child
 	calls, receives                      int
 	patience                             time.Duration
+	naps                                 []nap
+	// tells is how often it tells its progress.
+	tells int
+	// continues: the run is to go on as new.
+	continues bool
+}
+
+// makesCalls says that the execution asks its run for something.
+func (p *plan) makesCalls() bool {
+	return len(p.children) > 0 || p.calls > 0 || p.receives > 0 || len(p.naps) > 0
 }
 
 func (s *Sim) planOf(d *messages.Dispatch) plan {
 	b := s.work.byName[d.Workflow].steps[d.Step]
-	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls, receives: b.receives, patience: b.patience}
+	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls, receives: b.receives, patience: b.patience, naps: b.naps, tells: b.tells}
+	p.continues = s.monitor.runs[d.RunId].Continued < linksMost && s.goesOn.chance(b.continues)
 	if s.faulty() {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)
 		p.final = p.fails && s.dice.chance(b.final)
@@ -225,25 +244,34 @@ func (c *client) start() {
 		return
 	}
 	if p := s.door(); p != nil {
-		msg := &messages.StartRun{RunId: c.runID, Start: &messages.RunStarted{Workflow: c.def.Def.Name, DefinitionHash: c.def.hash,
-			Input: []byte("1"), Sticky: c.def.Def.Sticky, Trigger: "api", LocalKeys: s.keysOf(c.runID)}}
+		msg := c.startMessage()
 		if c.signals {
 			msg.Signal = &messages.SignalRun{RunId: c.runID, Name: signalName, MessageId: "m", Payload: []byte(`"m"`)}
 		}
 		p.call(c.runID, 2*time.Second, func(sv *server, reply func(any)) {
 			sv.start(msg, func(err error) { reply(messages.CodeOf(err)) })
 		}, func(answer any) {
-			if code, ok := answer.(messages.Code); ok && code == "" {
+			switch code, ok := answer.(messages.Code); {
+			case ok && code == "":
 				s.tracef("%s is acknowledged", c.runID)
 				c.acked = true
 				s.must(s.monitor.acknowledged(c.runID))
 				if c.signals {
 					s.must(s.monitor.signalAcknowledged(c.runID, "m"))
 				}
+			case c.signals && code == messages.CodeRunFinished:
+				// Another message has started the run.
+				c.acked = true
+				s.must(s.monitor.signalRefused(c.runID, "m"))
 			}
 		})
 	}
 	s.after(s.dice.between(time.Second, 3*time.Second), c.start)
+}
+
+func (c *client) startMessage() *messages.StartRun {
+	return &messages.StartRun{RunId: c.runID, Start: &messages.RunStarted{Workflow: c.def.Def.Name, DefinitionHash: c.def.hash,
+		Input: []byte("1"), Sticky: c.def.Def.Sticky, Trigger: "api", LocalKeys: c.sim.keysOf(c.runID)}}
 }
 
 // keysOf are the keys of shared state that a run asks for.
@@ -263,8 +291,8 @@ func (c *client) cancel() {
 		}
 		return
 	}
-	c.command(p, &messages.CancelRun{RunId: c.runID, Reason: "client"}, func(code messages.Code) {
-		if code != "" && code != messages.CodeRunFinished {
+	c.command(p, &messages.CancelRun{RunId: c.runID, Reason: "client", WithoutEndStep: s.ends.chance(0.3)}, func(code messages.Code) {
+		if code != "" && code != messages.CodeRunFinished && (code != messages.CodeRunEnding || c.def.Def.EndStep() == nil) {
 			s.fail("cancel of %s: %s", c.runID, code)
 		}
 	})

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"container/list"
 	"hash/fnv"
 	"time"
 
@@ -44,18 +45,39 @@ type attempt struct {
 
 	started  time.Time
 	limit    time.Duration // of the execution; zero for none
+	extended bool          // beyond its timeout
 	deadline time.Time     // of the execution; zero for none, and while it stands still
 	// stillAt is since when the function waits for a child, or for a slot after
 	// that; zero if it works. stood is how long it did before.
 	stillAt time.Time
 	stood   time.Duration
+	// heartbeat is how long it may tell no progress while it works, and silentTo until
+	// when; zero for ever, and while it stands still.
+	heartbeat time.Duration
+	silentTo  time.Time
+	progress  *progress // nil while it has told none
 	// giveUp is the end of CancelGrace; zero once it is over or the function has
 	// returned. heldAt is since when the function holds its slot without an attempt.
-	giveUp   time.Time
-	heldAt   time.Time
-	result   *messages.Result
-	resendAt time.Time
-	resends  uint32
+	giveUp time.Time
+	heldAt time.Time
+	// idleWaits names the calls in which the function does nothing but wait, since
+	// idleAt; 0 if it does something. inKept is its place then.
+	idleWaits uint64
+	idleAt    time.Time
+	keptBytes int64
+	inKept    *list.Element
+	crowded   bool
+	// askAt is when the run is asked to suspend it, zero for never; asked how often it
+	// was, and why at last.
+	askAt     time.Time
+	asked     int
+	askReason messages.Reason
+	// unwinds: it is suspended, and its function is about to return; unreturned: that
+	// has not in time.
+	unwinds, unreturned bool
+	result              *messages.Result
+	resendAt            time.Time
+	resends             uint32
 
 	due        time.Time
 	inTimers   heap.Place
@@ -89,6 +111,8 @@ func (c *Core) start(now time.Time, a *attempt) {
 	if timeout := executionTimeout(a.dispatch.ExecutionTimeoutMs); timeout > 0 {
 		a.limit, a.deadline = timeout, now.Add(timeout)
 	}
+	a.heartbeat = time.Duration(a.dispatch.HeartbeatMs) * time.Millisecond
+	a.beat(now)
 	c.out = append(c.out, Action{Kind: Start, ID: a.id, Dispatch: a.dispatch, Deadline: a.deadline})
 	if a.waited || a.dispatch.Suspect || !a.dispatch.InputShared && a.dispatch.SizeVT() >= AnsweredBytes {
 		c.sendStarted(now, a)
@@ -98,12 +122,13 @@ func (c *Core) start(now time.Time, a *attempt) {
 
 // standStill begins a time that does not count towards the execution timeout.
 func (a *attempt) standStill(now time.Time) {
-	a.stillAt, a.deadline = now, time.Time{}
+	a.stillAt, a.deadline, a.silentTo = now, time.Time{}, time.Time{}
 }
 
 // goOn ends it.
 func (a *attempt) goOn(now time.Time) {
 	a.stood, a.stillAt = a.stoodBy(now), time.Time{}
+	a.beat(now)
 	if a.limit > 0 {
 		a.deadline = a.started.Add(a.limit + a.stood)
 	}
@@ -149,6 +174,7 @@ func (c *Core) abandon(now time.Time, a *attempt, cause error) {
 			c.dequeue(a)
 			a.phase = phaseWaiting
 		}
+		c.notIdle(a)
 		c.cancel(a, cause)
 		a.giveUp = now.Add(CancelGrace)
 		c.retime(a)
@@ -180,9 +206,10 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 		// So with the end of its own time.
 		a.cause = timeoutError(a)
 	}
-	timedOut := messages.CodeOf(a.cause) == messages.CodeExecutionTimeout
+	timedOut := endedByTime(a.cause)
+	res.Progress, res.Serial = a.progress.last()
 	switch {
-	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause != nil && (failure != nil || a.lapsed):
+	case timedOut, a.cause != nil && (failure != nil || a.lapsed):
 		res.Outcome = &messages.Result_Failure{Failure: messages.ToFailure(a.cause)}
 		res.Canceled = !timedOut
 	case failure != nil:
@@ -190,6 +217,7 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 	default:
 		setOutput(res, output)
 	}
+	c.notIdle(a)
 	a.result, a.phase, a.dispatch = res, phaseEnded, nil
 	c.suspects.over(a)
 	c.unacked++
@@ -200,7 +228,7 @@ func (c *Core) conclude(now time.Time, a *attempt, output []byte, failure *messa
 // bytesOf is what a result holds of its function's making.
 func bytesOf(res *messages.Result) int {
 	f := res.GetFailure()
-	return len(res.GetOutput()) + len(f.GetMessage()) + len(f.GetStack())
+	return len(res.GetOutput()) + len(f.GetMessage()) + len(f.GetStack()) + len(res.GetProgress())
 }
 
 func setOutput(res *messages.Result, output []byte) {
@@ -265,6 +293,7 @@ func (c *Core) adopt(a *attempt, epoch uint64) {
 			RunId: res.RunId, Step: res.Step, Attempt: res.Attempt, Epoch: epoch,
 			WorkerId: res.WorkerId, Incarnation: res.Incarnation,
 			StartedUs: res.StartedUs, RunningUs: res.RunningUs, Outcome: res.Outcome, Canceled: res.Canceled,
+			Progress: res.Progress, Serial: res.Serial,
 		}
 	}
 }
@@ -331,6 +360,7 @@ func (c *Core) forget(a *attempt, state markState) {
 		c.unacked--
 		c.kept -= bytesOf(a.result)
 	}
+	c.notIdle(a)
 	a.phase, a.dispatch, a.result = phaseForgotten, nil, nil
 	c.suspects.over(a)
 	c.retime(a)
@@ -389,11 +419,17 @@ func (c *Core) send(to Address, runID string, m proto.Message) {
 
 func (c *Core) sendStarted(now time.Time, a *attempt) {
 	a.told = true
-	c.send(a.run.reply, a.run.id, &messages.Started{
+	m := &messages.Started{
 		RunId: a.run.id, Step: a.step, Attempt: a.number,
 		StartedUs: a.started.UnixMicro(), RunningUs: a.running(now), WaitingForChild: a.phase == phaseWaiting,
+		IdleWaits:  a.idleWaits,
 		ExecutedUs: max(1, (now.Sub(a.started) - a.stoodBy(now)).Microseconds()),
-	})
+	}
+	m.Progress, m.Serial = a.progress.last()
+	if a.extended {
+		m.ExtendedMs = a.limit.Milliseconds()
+	}
+	c.send(a.run.reply, a.run.id, m)
 }
 
 // running is how long a function has run, in microseconds, at least 1.

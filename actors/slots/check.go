@@ -11,7 +11,7 @@ func (c *Core) Check() error {
 	if c.stopped {
 		return nil
 	}
-	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkW8(), c.checkW9(), c.checkIndexes(), c.checkCounts())
+	return errors.Join(c.checkW1(), c.checkW3(), c.checkW4(), c.checkW5(), c.checkW7(), c.checkW8(), c.checkW9(), c.checkW10(), c.checkIndexes(), c.checkCounts())
 }
 
 // checkW1: functions that hold a slot are never more than the slots.
@@ -111,6 +111,30 @@ func (c *Core) checkW8() error {
 		if a.phase == phaseRunning && a.dispatch.Suspect && a.queueClass != classReturning && a != turn {
 			return fmt.Errorf("W8: %s/%s#%d works, and it is not its turn", a.run.id, a.step, a.number)
 		}
+	}
+	return nil
+}
+
+// checkW10: what is kept waits, and holds no slot.
+func (c *Core) checkW10() error {
+	kept, unreturned, bytes := 0, 0, int64(0)
+	for _, a := range c.byID {
+		if a.unreturned {
+			unreturned++
+		}
+		if a.idleWaits == 0 {
+			continue
+		}
+		kept++
+		if !a.crowded {
+			bytes += a.keptBytes
+		}
+		if a.phase != phaseWaiting || a.holds || a.cause != nil || a.inKept == nil {
+			return fmt.Errorf("W10: %s/%s#%d is kept, phase %d, holds a slot: %v", a.run.id, a.step, a.number, a.phase, a.holds)
+		}
+	}
+	if kept != c.keeps.len() || c.keeps.waits.Len() > c.cfg.KeptMax || unreturned != c.keeps.unreturned || bytes != c.keeps.bytes {
+		return fmt.Errorf("W10: %d of %d bytes are kept, %d of %d counted; %d have not returned, %d counted", kept, bytes, c.keeps.len(), c.keeps.bytes, unreturned, c.keeps.unreturned)
 	}
 	return nil
 }

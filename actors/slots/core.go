@@ -60,6 +60,12 @@ type Config struct {
 	// EndIfHeldFor is how long a function may hold its slot until Overheld; 0 is
 	// for ever.
 	EndIfHeldFor time.Duration
+	// KeptMax is how many attempts may be kept that do nothing but wait; 0 is the
+	// default of 10,000.
+	KeptMax int
+	// KeptBytesMax is how many bytes of local state the runs of these may declare; 0 is
+	// no limit.
+	KeptBytesMax int64
 	// MarksMax replaces the constant of that name; 0 means the constant. So does
 	// ResultsBytesMax with messages.WorkerResultsBytesMax.
 	MarksMax        int
@@ -80,6 +86,8 @@ const (
 	// Resume lets function ID return from its wait for a child. Its context ends at
 	// Deadline now: it stood still meanwhile.
 	Resume
+	// Extended says that the context of function ID ends at Deadline, later than it did.
+	Extended
 	// CancelContext ends the context of function ID; Err is the cause.
 	CancelContext
 	// Send is for the run RunID: to the actor To, or, if that is zero, to
@@ -102,6 +110,9 @@ const (
 	SlotFreed
 	// Overheld says, once, that one does so for EndIfHeldFor; Err has the words.
 	Overheld
+	// AskedToHandOff is for the worker itself: Message is a HandOff that came while
+	// functions of suspended attempts had not returned. Now they have.
+	AskedToHandOff
 )
 
 // Action is work for the shell around a Core.
@@ -138,6 +149,7 @@ type Core struct {
 	suspects  suspects
 	at        time.Time // of the newest input
 	held      heldSlots
+	keeps     keptAttempts
 	taken     int // slots
 	unacked   int // ended attempts that are still sent
 	kept      int // bytes of their results
@@ -163,6 +175,9 @@ type Core struct {
 func New(cfg Config) *Core {
 	if cfg.MarksMax <= 0 {
 		cfg.MarksMax = MarksMax
+	}
+	if cfg.KeptMax <= 0 {
+		cfg.KeptMax = messages.DefaultKeptMax
 	}
 	if cfg.ResultsBytesMax <= 0 {
 		cfg.ResultsBytesMax = messages.WorkerResultsBytesMax
@@ -262,12 +277,14 @@ func (c *Core) admit(now time.Time, d *messages.Dispatch, from Address) {
 			c.abandon(now, older, staleError(older, d))
 		}
 	}
-	if c.taken < c.slots && c.mayStart() && c.mayBegin(now, a) {
+	unwinds := r.unwinding[a.step] > 0
+	if !unwinds && c.taken < c.slots && c.mayStart() && c.mayBegin(now, a) {
 		c.start(now, a)
 		return
 	}
-	a.phase, a.waited = phaseQueued, true
-	c.enqueue(a)
+	if a.phase, a.waited = phaseQueued, true; !unwinds {
+		c.enqueue(a)
+	}
 	c.sendQueued(now, a)
 }
 
@@ -352,6 +369,8 @@ func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
 	for _, a := range slices.Clone(r.held) {
 		switch {
 		case a.epoch > m.Epoch || a.phase == phaseEnded:
+		case m.Reason == messages.ReleaseReason_RELEASE_REASON_IDLE:
+			c.letGo(now, a)
 		case a.phase == phaseQueued:
 			c.dequeue(a)
 			c.forget(a, markWithdrawn)
@@ -364,8 +383,9 @@ func (c *Core) RunReleased(now time.Time, m *messages.RunReleased) []Action {
 	return c.end(now)
 }
 
-// ReplyGone says that a message to an actor of a run was not delivered: results
-// go to whoever owns the run now, those that wait at once.
+// ReplyGone says that a message to an actor of a run was not delivered: what is to
+// reach the run goes to whoever owns it now. Results that wait and questions that are
+// open go at once: a run that sleeps while its step waits has no actor.
 func (c *Core) ReplyGone(now time.Time, to Address) []Action {
 	if !c.begin() {
 		return nil
@@ -373,8 +393,12 @@ func (c *Core) ReplyGone(now time.Time, to Address) []Action {
 	if r := c.replies[to]; r != nil {
 		c.forgetReply(r)
 		for _, a := range r.held {
-			if a.phase == phaseEnded {
+			switch {
+			case a.phase == phaseEnded:
 				c.resend(now, a)
+			case a.asked > 0:
+				c.askToSuspend(now, a)
+				c.retime(a)
 			}
 		}
 	}
@@ -392,6 +416,8 @@ func (c *Core) FunctionEnded(now time.Time, id uint64, output []byte, failure *m
 	}
 	c.dequeue(a)
 	c.freeSlot(a)
+	c.notIdle(a)
+	c.unwound(a)
 	c.returned(now, a)
 	if a.phase != phaseEnded && a.phase != phaseForgotten {
 		c.conclude(now, a, output, failure)
@@ -435,6 +461,7 @@ func (c *Core) ChildWaitEnded(now time.Time, id uint64) []Action {
 	switch {
 	case a == nil:
 	case a.phase == phaseWaiting && a.cause == nil:
+		c.notIdle(a)
 		a.phase = phaseReturning
 		c.enqueue(a)
 		c.serve(now)

@@ -23,7 +23,8 @@
 //
 //	W1  functions that hold a slot are never more than the slots
 //	W2  the function of an attempt is started at most once, and never after the
-//	    attempt was revoked, canceled unseen, or followed by a newer one
+//	    attempt was revoked, canceled unseen, or followed by a newer one; nor while
+//	    the function of a suspended attempt of the step is about to return
 //	W3  a result is kept and sent again until it is acknowledged
 //	W4  nothing is queued while a slot is free, unless the results that are kept
 //	    are above ResultsBytesMax: then only what has begun goes on; or it is a
@@ -39,6 +40,8 @@
 //	    the turn: no other one begins until it has ended or waits for a child
 //	W9  a slot counts as held if its attempt is over and its function has not
 //	    returned within CancelGrace
+//	W10 what is kept does nothing but wait, and holds no slot; no more than KeptMax
+//	    are kept but for those whose runs are asked to suspend them
 //
 // Marks are bounded. Those of runs with nothing in flight are kept for MarksMax
 // attempts; the oldest go first. When a sticky run is released its epoch replaces

@@ -92,7 +92,7 @@ func (c *Core) Drain(now, deadline time.Time) []Action {
 		return nil
 	}
 	c.drain.ending, c.drain.endBy = true, minTime(c.drain.endBy, deadline)
-	c.beginDrain()
+	c.beginDrain(now)
 	return c.end(now)
 }
 
@@ -103,7 +103,7 @@ func (c *Core) DrainFor(now, deadline time.Time) ([]Action, error) {
 		return nil, c.hasStopped()
 	}
 	c.drain.deadline, c.drain.over = deadline, false
-	c.beginDrain()
+	c.beginDrain(now)
 	return c.end(now), nil
 }
 
@@ -118,6 +118,7 @@ func (c *Core) Undrain(now time.Time) ([]Action, error) {
 	case c.drain.on:
 		c.drain = drainState{handing: c.drain.handing}
 		c.load.urgent = true
+		c.askOfKept(now)
 	}
 	return c.end(now), nil
 }
@@ -129,12 +130,13 @@ func (c *Core) hasStopped() error {
 	return messages.Errorf(messages.CodeWorkerEnding, "worker %q has stopped", c.cfg.WorkerID)
 }
 
-func (c *Core) beginDrain() {
+func (c *Core) beginDrain(now time.Time) {
 	c.load.urgent = true
 	if c.drain.on {
 		return
 	}
 	c.drain.on = true
+	c.askOfKept(now)
 	for _, a := range slices.Clone(c.queue.Items()) {
 		if a.phase == phaseQueued && a.dispatch.Sticky != messages.Sticky_STICKY_HARD {
 			c.turnAway(a, messages.Reason_REASON_WORKER_DRAINING)
@@ -251,7 +253,7 @@ func (c *Core) settle(now time.Time) {
 // hasToDo says that there is something to wait for: but not functions that do not
 // return, nor what is queued behind them alone.
 func (c *Core) hasToDo() bool {
-	return len(c.byID) > len(c.held.functions) || c.queue.Len() > 0 && !c.allHeld() || c.unacked > 0 || c.drain.handing > 0
+	return len(c.byID) > len(c.held.functions)+c.keeps.unreturned || c.queue.Len() > 0 && !c.allHeld() || c.unacked > 0 || c.drain.handing > 0
 }
 
 // cutShort ends all that runs at the deadline of an operator's drain.

@@ -24,6 +24,8 @@ type Held struct {
 	RunID, Step string
 	Attempt     int32
 	For         time.Duration
+	// Suspended: it holds no slot, and has not returned all the same.
+	Suspended bool
 }
 
 // longest is how long the first of them has held its slot; 0 if there is none.
@@ -39,7 +41,15 @@ func (h *heldSlots) longest(now time.Time) time.Duration {
 func (c *Core) holdSlot(now time.Time, a *attempt) {
 	a.giveUp = time.Time{}
 	c.retime(a)
-	if !a.holds {
+	if a.unwinds {
+		a.unreturned = true
+		c.unwound(a)
+	}
+	if a.unreturned {
+		c.keeps.unreturned++
+		c.out = append(c.out, Action{Kind: SlotHeld, Held: a.held(now)})
+	}
+	if a.unreturned || !a.holds {
 		return
 	}
 	a.heldAt = now
@@ -49,7 +59,11 @@ func (c *Core) holdSlot(now time.Time, a *attempt) {
 }
 
 func (a *attempt) held(now time.Time) Held {
-	return Held{RunID: a.run.id, Step: a.step, Attempt: a.number, For: now.Sub(a.heldAt)}
+	h := Held{RunID: a.run.id, Step: a.step, Attempt: a.number, Suspended: a.unreturned}
+	if !a.heldAt.IsZero() {
+		h.For = now.Sub(a.heldAt)
+	}
+	return h
 }
 
 // returned notes that a function has returned, in time or not.
@@ -57,6 +71,10 @@ func (c *Core) returned(now time.Time, a *attempt) {
 	if !a.giveUp.IsZero() {
 		a.giveUp = time.Time{}
 		c.retime(a)
+	}
+	if a.unreturned {
+		c.keeps.unreturned--
+		c.out = append(c.out, Action{Kind: SlotFreed, Held: a.held(now)})
 	}
 	if a.heldAt.IsZero() {
 		return

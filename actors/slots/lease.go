@@ -43,7 +43,5 @@ func (c *Core) LeaseBegan(now time.Time, term uint64) []Action {
 }
 
 // fromBefore says that what was sent under a term may have been sent before the
-// worker's present lease began. What comes before the first one waits for it.
-func (c *Core) fromBefore(term uint64) bool {
-	return term < c.term || c.leaseless && c.term > 0
-}
+// worker's present lease began, or before the next one, as there is none.
+func (c *Core) fromBefore(term uint64) bool { return c.leaseless || term < c.term }

@@ -58,6 +58,7 @@ func (c *Core) report(now time.Time) {
 		Slots: int32(c.slots), Running: int32(c.taken), Queued: int32(queued),
 		BoundRuns: int32(c.bound), BoundSoft: int32(c.bound - c.hard), GrantsSeen: l.grants, Serial: l.serial,
 		HeldSlots: int32(len(c.held.functions)), HeldMs: c.held.longest(now).Milliseconds(),
+		Kept: int32(c.keeps.len()), Suspended: c.keeps.suspended, SuspendedEarly: c.keeps.early,
 		Draining: c.drain.on, Ending: c.drain.ending, DrainLeftMs: c.drain.left(now).Milliseconds(),
 	}})
 	l.grants = nil

@@ -123,10 +123,12 @@ func (a *attempt) nextDue() time.Time {
 		return time.Time{}
 	case a.phase == phaseForgotten || a.cause != nil:
 		return a.giveUp
-	case a.told:
-		return a.deadline
 	}
-	return minTime(a.newsAt.Add(StartedNotice), a.deadline)
+	due := minTime(minTime(a.deadline, a.askAt), minTime(a.silentTo, a.progress.due()))
+	if !a.told {
+		due = minTime(due, a.newsAt.Add(StartedNotice))
+	}
+	return due
 }
 
 // expire does what is due of attempts, in the order of the times at which it
@@ -142,14 +144,30 @@ func (c *Core) expire(now time.Time) {
 		case a.cause != nil:
 			c.holdSlot(now, a)
 			c.conclude(now, a, nil, messages.ToFailure(a.cause))
-		case !a.deadline.IsZero() && !a.deadline.After(now):
+		case passed(a.deadline, now):
 			c.abandon(now, a, timeoutError(a))
+		case passed(a.silentTo, now):
+			c.abandon(now, a, silenceError(a))
 		default:
-			if !a.told {
-				c.sendStarted(now, a)
-			}
+			c.tellWhatIsDue(now, a)
 			c.retime(a)
 		}
+	}
+}
+
+// passed says that a time is set and has come.
+func passed(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }
+
+// tellWhatIsDue tells the run of an attempt that goes on.
+func (c *Core) tellWhatIsDue(now time.Time, a *attempt) {
+	if !a.told && !now.Before(a.newsAt.Add(StartedNotice)) {
+		c.sendStarted(now, a)
+	}
+	if passed(a.progress.due(), now) {
+		c.sendProgress(now, a)
+	}
+	if passed(a.askAt, now) {
+		c.askToSuspend(now, a)
 	}
 }
 

@@ -26,6 +26,11 @@ type run struct {
 	handsOff bool
 	// handing: it is doing so.
 	handing bool
+	// unwinding counts the functions of suspended attempts that are about to return, by
+	// their step.
+	unwinding map[string]int
+	// handOffAsked is the question for its state that came while there were some.
+	handOffAsked *messages.HandOff
 	// heardAt is when something of it came, or the owner was asked about it;
 	// asked is its place among the bound runs by that; nil while not bound.
 	heardAt time.Time
@@ -224,7 +229,7 @@ func (c *Core) unbind(r *run) {
 
 // released says that what a run has here under an epoch is over.
 func (c *Core) released(runID string, epoch uint64, reason messages.ReleaseReason) {
-	if reason != messages.ReleaseReason_RELEASE_REASON_RUN_ENDED {
+	if reason != messages.ReleaseReason_RELEASE_REASON_RUN_ENDED && reason != messages.ReleaseReason_RELEASE_REASON_IDLE {
 		reason = messages.ReleaseReason_RELEASE_REASON_REBOUND
 	}
 	c.out = append(c.out, Action{Kind: Released, RunID: runID, Epoch: epoch, Reason: reason})
@@ -254,11 +259,15 @@ func (c *Core) HandOff(now time.Time, m *messages.HandOff) ([]Action, bool) {
 // mayHandOff says that the question for the state of a run means something.
 func (c *Core) mayHandOff(r *run, m *messages.HandOff) bool {
 	switch {
-	case c.leaseless || c.fromBefore(m.LeaseTerm):
+	case c.fromBefore(m.LeaseTerm):
 		// It may be late: see LeaseEnded.
 		return false
 	case m.Epoch <= r.releasedEpoch:
 		// The run has left under that epoch.
+		return false
+	case len(r.unwinding) > 0:
+		// They may use the state. See unwound.
+		r.handOffAsked = m
 		return false
 	}
 	// An activation that asks while an attempt is executed is behind the journal.

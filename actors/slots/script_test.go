@@ -19,14 +19,18 @@ import (
 //
 //	worker slots=N marks=N lacks=step reports   a new worker; reports shows them;
 //	       hands-off                            its workflow hands local state off
+//	       kept-max=2                           that wait are kept
 //	       leased                               it acts only with a lease
 //	       end-if-held-for=1m
-//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= take-up suspect from= bytes= shared
+//	dispatch r/s#1 epoch= sticky= bound priority= ready= timeout= grant= term= keep= take-up suspect from= bytes= shared
 //	revoke r/s#1 from= | cancel r/s#1 reason= from=,  ack r/s#1,  release | hand-off r epoch= term=
 //	ends r/s#1 output= | error= | bytes=        its function returns
 //	     lease-expired                          because of that
 //	gone s1                                     a message to this actor was not delivered
 //	waits r/s#1, returns r/s#1                  it begins, ends a wait for a child
+//	idle r/s#1 waits=7 bytes=9                        it does nothing but wait, in calls that 7
+//	                                            stands for; 0: it does something
+//	suspended r/s#1                             its run has let it go
 //	advance 2s                                  ticks as often as Next asks
 //	asleep 2s                                   the same without a tick
 //	drain 30s                                   the process is to end
@@ -70,6 +74,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		s.advance(t, d)
 	case "asleep":
 		s.now = s.now.Add(span(t, d))
+	case "may-ask":
+		s.mayAsk(t, d)
 	default:
 		s.print(s.input(t, d), "")
 	}
@@ -79,11 +85,23 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	return s.out.String()
 }
 
+func (s *script) mayAsk(t *testing.T, d *datadriven.TestData) {
+	var epoch uint64
+	d.ScanArgs(t, "epoch", &epoch)
+	if err := s.core.MayAsk(d.CmdArgs[0].Key, epoch); err != nil {
+		s.out.WriteString(err.Error() + "\n")
+		return
+	}
+	s.out.WriteString("yes\n")
+}
+
 func (s *script) worker(t *testing.T, d *datadriven.TestData) {
 	cfg := Config{WorkerID: "w1", Incarnation: "i1", Pool: "default", Slots: 1}
 	var lacks string
 	d.MaybeScanArgs(t, "slots", &cfg.Slots)
 	d.MaybeScanArgs(t, "marks", &cfg.MarksMax)
+	d.MaybeScanArgs(t, "kept-max", &cfg.KeptMax)
+	d.MaybeScanArgs(t, "kept-bytes-max", &cfg.KeptBytesMax)
 	d.MaybeScanArgs(t, "results-bytes", &cfg.ResultsBytesMax)
 	d.MaybeScanArgs(t, "lacks", &lacks)
 	cfg.Knows = func(_, step string) bool { return step != lacks }
@@ -158,6 +176,22 @@ func (s *script) input(t *testing.T, d *datadriven.TestData) []Action {
 		return s.ends(t, d, id)
 	case "waits":
 		return s.core.ChildWaitBegan(s.now, id)
+	case "idle":
+		var waits uint64
+		d.ScanArgs(t, "waits", &waits)
+		var bytes int64
+		d.MaybeScanArgs(t, "bytes", &bytes)
+		return s.core.Idle(s.now, id, waits, bytes)
+	case "tells":
+		return s.core.Progress(s.now, id, []byte(d.CmdArgs[1].Key))
+	case "extends":
+		more, err := time.ParseDuration(d.CmdArgs[1].Key)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		return s.core.Extend(s.now, id, more)
+	case "suspended":
+		return s.core.Suspended(s.now, &messages.Suspended{RunId: run, Step: step, Attempt: number})
 	case "returns":
 		return s.core.ChildWaitEnded(s.now, id)
 	case "drain":
@@ -225,6 +259,20 @@ func (s *script) dispatch(t *testing.T, d *datadriven.TestData, run, step string
 		}
 		m.ExecutionTimeoutMs = span.Milliseconds()
 	}
+	if beat := ""; d.MaybeScanArgs(t, "heartbeat", &beat) {
+		span, err := time.ParseDuration(beat)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		m.HeartbeatMs = span.Milliseconds()
+	}
+	if keep := ""; d.MaybeScanArgs(t, "keep", &keep) {
+		named := map[string]int64{"while-waiting": messages.KeepWhileWaitingMs, "not-at-all": messages.KeepNotAtAllMs}
+		span, err := time.ParseDuration(keep)
+		if m.KeepForMs = span.Milliseconds(); err != nil {
+			m.KeepForMs = named[keep]
+		}
+	}
 	m.Sticky = map[string]messages.Sticky{"soft": messages.Sticky_STICKY_SOFT, "hard": messages.Sticky_STICKY_HARD}[sticky]
 	return m
 }
@@ -274,6 +322,8 @@ func (s *script) line(a Action) string {
 		return "start " + s.names[a.ID]
 	case Resume:
 		return "resume " + s.names[a.ID]
+	case Extended:
+		return fmt.Sprintf("%s ends at %v", s.names[a.ID], a.Deadline.Sub(epoch))
 	case CancelContext:
 		return fmt.Sprintf("cancel context of %s: %v", s.names[a.ID], a.Err)
 	case Send:
@@ -290,6 +340,9 @@ func (s *script) line(a Action) string {
 		line := fmt.Sprintf("report slots=%d running=%d queued=%d bound=%d", l.Slots, l.Running, l.Queued, l.BoundRuns)
 		if l.HeldSlots > 0 {
 			line += fmt.Sprintf(" held=%d for %v", l.HeldSlots, time.Duration(l.HeldMs)*time.Millisecond)
+		}
+		if l.Kept > 0 || l.Suspended > 0 {
+			line += fmt.Sprintf(" kept=%d suspended=%d early=%d", l.Kept, l.Suspended, l.SuspendedEarly)
 		}
 		if l.Draining {
 			line += fmt.Sprintf(" draining soft=%d left=%v", l.BoundSoft, time.Duration(l.DrainLeftMs)*time.Millisecond)
@@ -311,6 +364,8 @@ func (s *script) line(a Action) string {
 		return "slot freed: " + heldWords(a.Held)
 	case Overheld:
 		return fmt.Sprintf("overheld: %v", a.Err)
+	case AskedToHandOff:
+		return fmt.Sprintf("asked to hand off %s@%d", a.RunID, a.Message.(*messages.HandOff).Epoch)
 	case AskBound:
 		names := make([]string, len(a.Runs))
 		for i, r := range a.Runs {
@@ -324,7 +379,21 @@ func (s *script) line(a Action) string {
 	return fmt.Sprintf("stopped: %v", a.Err)
 }
 
+// told is the progress that a message tells.
+func told(m interface {
+	GetProgress() []byte
+	GetSerial() int64
+}) string {
+	if m.GetSerial() == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" told=%s (%d)", m.GetProgress(), m.GetSerial())
+}
+
 func heldWords(h Held) string {
+	if h.Suspended {
+		return fmt.Sprintf("%s/%s#%d, suspended, without a slot", h.RunID, h.Step, h.Attempt)
+	}
 	return fmt.Sprintf("%s/%s#%d for %v", h.RunID, h.Step, h.Attempt, h.For)
 }
 
@@ -344,10 +413,16 @@ func (s *script) message(m proto.Message) string {
 		if m.WaitingForChild {
 			line += ", waits for a child"
 		}
+		if m.IdleWaits != 0 {
+			line += fmt.Sprintf(", idle in %d", m.IdleWaits)
+		}
 		if executed := time.Duration(m.ExecutedUs) * time.Microsecond; executed != time.Duration(m.RunningUs)*time.Microsecond {
 			line += fmt.Sprintf(", has executed for %v", executed)
 		}
-		return line
+		if m.ExtendedMs != 0 {
+			line += fmt.Sprintf(" of %v", time.Duration(m.ExtendedMs)*time.Millisecond)
+		}
+		return line + told(m)
 	case *messages.Result:
 		line := fmt.Sprintf("result %s/%s#%d epoch=%d", m.RunId, m.Step, m.Attempt, m.Epoch)
 		if m.StartedUs == 0 {
@@ -361,9 +436,13 @@ func (s *script) message(m proto.Message) string {
 			if f.Final {
 				line += " (final)"
 			}
-			return line
+			return line + told(m)
 		}
-		return line + fmt.Sprintf(" output=%s", m.GetOutput())
+		return line + fmt.Sprintf(" output=%s", m.GetOutput()) + told(m)
+	case *messages.Progress:
+		return fmt.Sprintf("progress %s/%s#%d", m.RunId, m.Step, m.Attempt) + told(m)
+	case *messages.SuspendAttempt:
+		return fmt.Sprintf("suspend %s/%s#%d epoch=%d, idle in %d: %s", m.RunId, m.Step, m.Attempt, m.Epoch, m.IdleWaits, m.Reason.Words())
 	case *messages.Revoked:
 		return fmt.Sprintf("revoked %s/%s#%d", m.RunId, m.Step, m.Attempt)
 	case *messages.DispatchRefused:

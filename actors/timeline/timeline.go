@@ -10,7 +10,9 @@
 //	    pace of the monotonic clock, but for a thousandth.
 //	E2  While a server lives, a wall clock that is set changes nothing. Each
 //	    server keeps how far it has come, and takes over what another one kept
-//	    that has come farther: one that was suspended catches up.
+//	    that has come farther: one that was suspended catches up, with a record
+//	    that is as old as the others could not reach the store. What it has taken
+//	    up before counts from too early a time, by so much.
 //	E3  The time in which no server was there counts, by the store's wall clock,
 //	    and only if it went forward. A server that begins finds out first whether
 //	    others are there: nothing is stored before Known.

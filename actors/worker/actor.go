@@ -92,6 +92,8 @@ func (a *workerActor) heardFromRun(ctx actor.Context, now time.Time, msg any) bo
 		a.do(ctx, a.core.Revoke(now, m))
 	case *messages.CancelAttempt:
 		a.do(ctx, a.core.CancelAttempt(now, m))
+	case *messages.Suspended:
+		a.do(ctx, a.core.Suspended(now, m))
 	case *messages.RunReleased:
 		a.do(ctx, a.core.RunReleased(now, m))
 	case *messages.HandOff:
@@ -113,6 +115,8 @@ func (a *workerActor) heardFromServer(ctx actor.Context, now time.Time, msg any)
 	switch m := msg.(type) {
 	case *messages.LocalKeysOf:
 		a.worker.locals.answerKeys(ctx.Sender(), m)
+	case *messages.AskWorker:
+		a.worker.queries.ask(ctx.Sender(), a.lease, m, a.core.MayAsk(m.RunId, m.Epoch))
 	case *messages.DrainWorker:
 		a.drain(ctx, now, m)
 	case *messages.Describe:
@@ -149,10 +153,6 @@ func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any)
 		a.do(ctx, a.core.HandOffEnded(now, m.runID))
 	case heldChanged:
 		a.do(ctx, a.core.LoadChanged(now))
-	case childWaitBegan:
-		a.do(ctx, a.core.ChildWaitBegan(now, m.id))
-	case childWaitEnded:
-		a.do(ctx, a.core.ChildWaitEnded(now, m.id))
 	case beginDrain:
 		a.do(ctx, a.core.Drain(now, m.deadline))
 	case leaseBegan:
@@ -164,6 +164,24 @@ func (a *workerActor) heardFromWithin(ctx actor.Context, now time.Time, msg any)
 		a.do(ctx, a.core.GivenUp(now, m.host, m.cause))
 	case supersede:
 		a.do(ctx, a.core.Superseded(now, m.cause))
+	default:
+		a.heardFromFunction(ctx, now, m)
+	}
+}
+
+// heardFromFunction takes what a function says by its calls.
+func (a *workerActor) heardFromFunction(ctx actor.Context, now time.Time, msg any) {
+	switch m := msg.(type) {
+	case childWaitBegan:
+		a.do(ctx, a.core.ChildWaitBegan(now, m.id))
+	case childWaitEnded:
+		a.do(ctx, a.core.ChildWaitEnded(now, m.id))
+	case attemptIdle:
+		a.do(ctx, a.core.Idle(now, m.id, m.waits, m.bytes))
+	case progressed:
+		a.do(ctx, a.core.Progress(now, m.calls.id, m.calls.takeTold()))
+	case extends:
+		a.do(ctx, a.core.Extend(now, m.id, m.more))
 	}
 }
 
@@ -202,9 +220,12 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 			a.start(ctx, act)
 		case slots.Resume:
 			ctx.Send(a.attempts[act.ID], resumeFunction{act.Deadline})
+		case slots.Extended:
+			ctx.Send(a.attempts[act.ID], extendFunction{act.Deadline})
 		case slots.CancelContext:
 			ctx.Send(a.attempts[act.ID], cancelFunction{act.Err})
 		case slots.Send:
+			a.sign(act.Message)
 			if act.To == (slots.Address{}) {
 				a.worker.outbox.deliver(act.RunID, act.Message)
 				continue
@@ -216,6 +237,8 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 			a.worker.locals.released(act.RunID, act.Epoch, act.Reason)
 		case slots.AskBound:
 			a.worker.askBound(act.Runs)
+		case slots.AskedToHandOff:
+			ctx.Send(ctx.Self(), act.Message)
 		case slots.Stopped:
 			a.worker.finish(cmp.Or(a.overheld, act.Err))
 		default:
@@ -224,11 +247,27 @@ func (a *workerActor) do(ctx actor.Context, actions []slots.Action) {
 	}
 }
 
+// sign says who asks, where the answer goes to the process that has the attempt.
+func (a *workerActor) sign(msg any) {
+	if m, ok := msg.(*messages.SuspendAttempt); ok {
+		w := a.worker.info
+		m.Worker = &messages.WorkerRef{WorkerId: w.WorkerId, Incarnation: w.Incarnation, Address: w.Address, ActorId: w.ActorId}
+	}
+}
+
 // slotHeld says what a function does that does not return. When it has done so for
 // too long the worker comes to its end as if it were told to.
 func (a *workerActor) slotHeld(act slots.Action) {
 	w, h := a.worker, act.Held
 	log := w.cfg.Logger.With("run", h.RunID, "step", h.Step, "attempt", h.Attempt)
+	switch {
+	case h.Suspended && act.Kind == slots.SlotHeld:
+		log.Warn("the function of a suspended step has not returned although its context has ended; it holds no slot", "ended", slots.CancelGrace)
+		return
+	case h.Suspended:
+		log.Warn("the function of a suspended step has returned at last")
+		return
+	}
 	switch act.Kind {
 	case slots.SlotHeld:
 		log.Warn("the function of a step has not returned although its context has ended: it holds its slot until it does",

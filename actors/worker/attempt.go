@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -29,6 +31,8 @@ type attemptActor struct {
 	lease    context.Context
 	calls    *attemptCalls
 	ctx      *attemptContext
+	// ended: the function has, and nothing of this is used by its goroutine any more.
+	ended atomic.Bool
 }
 
 // Receive routes.
@@ -42,8 +46,20 @@ func (a *attemptActor) Receive(ctx actor.Context) {
 	case resumeFunction:
 		a.ctx.setDeadline(m.deadline)
 		a.calls.resume()
+	case extendFunction:
+		a.ctx.setDeadline(m.deadline)
 	case *actor.Stopping:
 		a.ctx.end(context.Canceled)
+	case *actor.Stopped:
+		a.forget()
+	}
+}
+
+// forget lets go of what the function had. The library keeps actors that have stopped:
+// as many as there once were at a time.
+func (a *attemptActor) forget() {
+	if a.ended.Load() {
+		a.dispatch, a.lease, a.calls, a.ctx = nil, nil, nil, nil
 	}
 }
 
@@ -53,7 +69,7 @@ func (a *attemptActor) start() {
 	a.ctx = newAttemptContext(a.lease, a.deadline, func() error {
 		return messages.Errorf(messages.CodeExecutionTimeout, "step %q attempt %d has reached its execution timeout", a.dispatch.Step, a.dispatch.Attempt)
 	})
-	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: a.ctx, limit: a.ctx, records: newRecords()}
+	a.calls = &attemptCalls{worker: a.worker, id: a.id, dispatch: a.dispatch, life: a.ctx, limit: a.ctx, lease: a.lease, records: newRecords()}
 	a.worker.dispatcher.Schedule(a.run)
 }
 
@@ -62,6 +78,7 @@ func (a *attemptActor) start() {
 func (a *attemptActor) run() {
 	var end functionEnded
 	ctx := a.ctx
+	within, spanEnds := a.worker.cfg.Spans.Began(ctx, a.dispatch, a.worker.info.WorkerId)
 	end.id = a.id
 	w, started := a.worker, time.Now()
 	w.cfg.Hooks.started(a.dispatch)
@@ -69,11 +86,14 @@ func (a *attemptActor) run() {
 		unlabelled()
 		ctx.end(context.Canceled)
 		a.calls.ended()
+		spanEnds(end.failure)
 		w.news.came(attemptIDOf(a.dispatch))
 		a.logEnd(end.failure)
+		a.calls.logEnded()
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
 		// Before the run hears of it: what it sends next may ask for the state.
 		w.locals.returned(a.id, end.failure)
+		a.ended.Store(true)
 		w.root.Send(w.pid, end)
 		w.functions.Done()
 	}()
@@ -89,8 +109,16 @@ func (a *attemptActor) run() {
 		end.failure = messages.ToFailure(context.Cause(ctx))
 		return
 	}
-	function := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
-	callFunction(labelled(ctx, a.id), function, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Calls: a.calls}, &end)
+	call := w.cfg.Functions[a.dispatch.Workflow][a.dispatch.Step]
+	callFunction(labelled(within, a.id), call, &attempt.Attempt{Dispatch: a.dispatch, Worker: w.info, Calls: a.calls}, &end)
+	if cause := suspended(ctx); cause != nil {
+		a.logPanic(end.failure)
+		// Whatever the function made of it.
+		end.output, end.failure = nil, messages.ToFailure(cause)
+	}
+	if err := a.calls.closeStreams(); err != nil && end.failure == nil {
+		end.output, end.failure = nil, messages.ToFailure(err)
+	}
 	w.mayAct() // Else the process may have been stopped, and its lease have ended unseen.
 	cause := context.Cause(a.lease)
 	if messages.CodeOf(cause) == messages.CodeLeaseExpired && end.failure.GetCode() != string(messages.CodeStepPanicked) {
@@ -101,15 +129,31 @@ func (a *attemptActor) run() {
 
 // logEnd says in the worker's log that a step failed; a panic comes with its stack.
 func (a *attemptActor) logEnd(f *messages.Failure) {
-	if f == nil {
+	if f == nil || f.Code == string(messages.CodeSuspended) || a.logPanic(f) {
 		return
 	}
-	log := a.worker.cfg.Logger.With("workflow", a.dispatch.Workflow, "run", a.dispatch.RunId, "step", a.dispatch.Step, "attempt", a.dispatch.Attempt)
-	if f.Stack != "" {
-		log.Error("a step panicked", "error", f.Message, "stack", f.Stack)
-		return
+	a.log().Warn("an attempt of a step failed", "code", f.Code, "error", f.Message)
+}
+
+// logPanic does so of a panic; false for another failure.
+func (a *attemptActor) logPanic(f *messages.Failure) bool {
+	if f.GetStack() == "" {
+		return false
 	}
-	log.Warn("an attempt of a step failed", "code", f.Code, "error", f.Message)
+	a.log().Error("a step panicked", "error", f.Message, "stack", f.Stack)
+	return true
+}
+
+func (a *attemptActor) log() *slog.Logger {
+	return a.worker.cfg.Logger.With("workflow", a.dispatch.Workflow, "run", a.dispatch.RunId, "step", a.dispatch.Step, "attempt", a.dispatch.Attempt, traceOf(a.dispatch))
+}
+
+// traceOf is the id of the trace, for the log; nothing if there is none.
+func traceOf(d *messages.Dispatch) slog.Attr {
+	if id := messages.TraceID(d.Traceparent); id != "" {
+		return slog.String("trace", id)
+	}
+	return slog.Attr{}
 }
 
 // callFunction fills in what the function returned, or that it did not.

@@ -13,13 +13,8 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-const (
-	// watchWait is how long a server may take to say that a run has not ended:
-	// an answer that is lost on the way is missed for so long.
-	watchWait = 3 * time.Second
-	// watchSlack is the time on top after which the question counts as lost.
-	watchSlack = 3 * time.Second
-)
+// readWithin is after what time a question to a run's owner counts as lost.
+const readWithin = 6 * time.Second
 
 // attemptCalls is what a running function asks through. Its methods run on the
 // function's goroutines.
@@ -29,10 +24,11 @@ type attemptCalls struct {
 	dispatch *messages.Dispatch
 	life     context.Context // of the attempt
 	limit    *attemptContext // the same, for its deadline
+	lease    context.Context // under which the attempt executes
 	records  records
 
 	mu sync.Mutex
-	// waits for children that go on; own: the function itself is in one of them, or
+	// waits that go on; own: the function itself is in one of them, or
 	// waits for the slot after that.
 	waits int
 	own   bool
@@ -44,14 +40,44 @@ type attemptCalls struct {
 	// the newest of them, nil if there is none.
 	returning []chan struct{}
 	asked     chan struct{}
+	idle      idleness
+	// told is the newest progress that the worker's actor has not taken; nil for none.
+	told []byte
+	log  attemptLog
+	// streams that it writes, in the order in which it began to.
+	streams []*streamWriter
 }
 
 var _ attempt.Calls = (*attemptCalls)(nil)
 
-// SpawnChild implements attempt.Calls.
-func (c *attemptCalls) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
+// SendSignal implements attempt.Calls.
+func (c *attemptCalls) SendSignal(ctx context.Context, s *messages.SendSignal) (*messages.CallRecorded, error) {
+	defer c.Works()()
+	if cause := c.released(); cause != nil {
+		return nil, cause
+	}
 	d := c.dispatch
 	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
+	c.flushStreams(ctx)
+	reply, err := askRun[*messages.RecordedCallsReply](ctx, c, "the sending of signal "+s.Signal, s)
+	if err != nil {
+		return nil, c.refused(err)
+	}
+	if len(reply.Calls) == 0 {
+		return nil, messages.Errorf(messages.CodeInternal, "run %s has no record of call %q %s", d.RunId, s.Name, s.Key)
+	}
+	return reply.Calls[0], nil
+}
+
+// SpawnChild implements attempt.Calls.
+func (c *attemptCalls) SpawnChild(ctx context.Context, s *messages.SpawnChild) (string, error) {
+	defer c.Works()()
+	if cause := c.released(); cause != nil {
+		return "", cause
+	}
+	d := c.dispatch
+	s.RunId, s.Step, s.Attempt, s.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
+	c.flushStreams(ctx)
 	reply, err := askRun[*messages.SpawnChildReply](ctx, c, "the spawn of workflow "+s.Workflow, s)
 	if err != nil {
 		return "", err
@@ -102,22 +128,15 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// AwaitRun implements attempt.Calls. While the function itself waits its slot is
-// free, whatever its goroutines do. While only goroutines of it wait, that is so as
-// long as it does not work: see look.go. The end of a wait takes the slot again, but
-// for one of a goroutine while the function itself waits.
-func (c *attemptCalls) AwaitRun(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	own := inFunction()
-	c.waitBegan(own)
-	end, outputs, err := c.watch(ctx, runID)
-	c.waitEnded(own)
-	return end, outputs, err
-}
-
-func (c *attemptCalls) waitBegan(own bool) {
+// waitBegan: a wait has. While the function itself waits its slot is free, whatever its
+// goroutines do. While only goroutines of it wait, that is so as long as it does not
+// work: see look.go. The end of a wait takes the slot again, but for one of a goroutine
+// while the function itself waits.
+func (c *attemptCalls) waitBegan(own bool, id callID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waits++
+	c.waitOpened(id)
 	c.own = c.own || own
 	if own && !c.free {
 		c.giveBack()
@@ -127,9 +146,10 @@ func (c *attemptCalls) waitBegan(own bool) {
 
 // waitEnded asks for the slot, unless the attempt has it, and waits for it. An attempt
 // whose own context has ended gets none for its way out.
-func (c *attemptCalls) waitEnded(own bool) {
+func (c *attemptCalls) waitEnded(own bool, id callID) {
 	c.mu.Lock()
 	c.waits--
+	c.waitClosed(id)
 	var resumed chan struct{}
 	if own || !c.own {
 		if c.free {
@@ -160,6 +180,7 @@ func (c *attemptCalls) ended() { c.worker.looker.look(c, false) }
 func (c *attemptCalls) seen(works bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.seenIdle(works)
 	if c.waits == 0 || c.own || c.asked != nil || works != c.free {
 		c.doubts = 0
 		return
@@ -176,7 +197,8 @@ func (c *attemptCalls) seen(works bool) {
 
 // changed: other waits go on than before.
 func (c *attemptCalls) changed() {
-	c.worker.looker.look(c, c.waits > 0 && !c.own && c.life.Err() == nil)
+	c.sayIdle()
+	c.worker.looker.look(c, (c.waits > 0 && !c.own || c.mayBeIdle()) && c.life.Err() == nil)
 }
 
 // giveBack gives the slot back.
@@ -208,39 +230,40 @@ func (c *attemptCalls) resume() {
 	}
 }
 
-// watch asks the run's owner until the run has ended. It asks again, with what
-// it has seen so far, when the owner changes.
-func (c *attemptCalls) watch(ctx context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	seen := runOutputs{outputs: map[string][]byte{}}
+// Outputs implements attempt.Calls. It asks again, with what it has seen so far, when
+// the owner of the child changes.
+func (c *attemptCalls) Outputs(ctx context.Context, end *messages.ChildEnd) (map[string][]byte, error) {
+	defer c.Works()()
+	seen := runOutputs{outputs: map[string][]byte{}, to: end.Entry}
 	pauses := retryPauses
-	for {
+	for seen.after < end.Entry {
 		_, changed := c.worker.node.Watch()
-		reply, err := c.ask(ctx, runID, seen.after)
+		answer, err := c.askHost(ctx, end.ChildRun, &messages.WatchRun{RunId: end.ChildRun, After: seen.after})
+		reply, ok := answer.(*messages.WatchRunReply)
 		switch {
 		case ctx.Err() != nil:
-			return nil, nil, context.Cause(ctx)
+			return nil, context.Cause(ctx)
+		case err == nil && !ok:
+			return nil, messages.Errorf(messages.CodeInternal, "run %s: its host answered with %T", end.ChildRun, answer)
 		case err == nil && reply.Error == nil:
-			fresh := seen.fold(reply.Entries)
-			if seen.end != nil && (reply.Ended || !fresh) {
-				return seen.end, seen.outputs, nil
-			}
-			if fresh || !reply.Ended {
+			if seen.fold(reply.Entries) {
 				pauses.Reset()
 				continue
 			}
-			err = messages.Errorf(messages.CodeInternal, "run %s has ended, but its end is not in its history", runID)
+			err = messages.Errorf(messages.CodeInternal, "run %s ended with entry %d, its history has %d", end.ChildRun, end.Entry, seen.after)
 		case err == nil && !messages.Code(reply.Error.Code).Retryable():
-			return nil, nil, messages.FromFailure(reply.Error)
+			return nil, messages.FromFailure(reply.Error)
 		}
 		if backoff.SleepUntil(ctx, pauses.Next(), changed) != nil {
-			return nil, nil, ended(ctx, err)
+			return nil, ended(ctx, err)
 		}
 	}
+	return seen.outputs, nil
 }
 
-// ask is one question to the run's owner; it ends early if the run gets another
-// owner.
-func (c *attemptCalls) ask(ctx context.Context, runID string, after uint64) (*messages.WatchRunReply, error) {
+// askHost is one question to the host of a run's owner; it ends early if the run gets
+// another owner.
+func (c *attemptCalls) askHost(ctx context.Context, runID string, question proto.Message) (proto.Message, error) {
 	w := c.worker
 	view := w.node.View()
 	owner, ok := view.OwnerOfRun(runID)
@@ -248,7 +271,7 @@ func (c *attemptCalls) ask(ctx context.Context, runID string, after uint64) (*me
 		return nil, messages.Errorf(messages.CodeUnavailable, "run %s: no server is in the view", runID)
 	}
 	pid, _ := view.HostPID(runID)
-	ctx, cancel := context.WithTimeout(ctx, watchWait+watchSlack)
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	go func() {
 		_, _ = w.node.Await(ctx, func(v *cluster.View) bool {
@@ -257,43 +280,34 @@ func (c *attemptCalls) ask(ctx context.Context, runID string, after uint64) (*me
 		})
 		cancel()
 	}()
-	reply, err := w.node.Request(ctx, pid, &messages.WatchRun{
-		RunId: runID, After: after, WaitMs: watchWait.Milliseconds(), UntilEnded: true,
-	})
-	if err != nil {
-		return nil, err
-	}
-	answer, ok := reply.(*messages.WatchRunReply)
-	if !ok {
-		return nil, messages.Errorf(messages.CodeInternal, "run %s: its host answered with %T", runID, reply)
-	}
-	return answer, nil
+	return w.node.Request(ctx, pid, question)
 }
 
-// runOutputs folds the history of a run to its end and the outputs of its
-// steps.
+// runOutputs folds the outputs of a run's steps from its history, up to an entry.
 type runOutputs struct {
-	after   uint64
-	end     *messages.RunEnded
-	outputs map[string][]byte
+	after, to uint64
+	outputs   map[string][]byte
 }
 
 // fold says whether there was an entry that it had not seen.
 func (r *runOutputs) fold(entries []*messages.NumberedEntry) bool {
 	fresh := false
 	for _, e := range entries {
-		if e.Number != r.after+1 {
+		if e.Number <= r.after || e.Number > r.to {
 			continue
+		}
+		if e.Number > r.after+1 {
+			// The entries between were cut, with all that was before the next change-over.
+			clear(r.outputs)
 		}
 		r.after, fresh = e.Number, true
 		for _, ev := range e.GetEntry().GetEvents() {
 			switch k := ev.Kind.(type) {
 			case *messages.Event_StepSucceeded:
 				r.outputs[k.StepSucceeded.Step] = k.StepSucceeded.Output
-			case *messages.Event_RunEnded:
-				r.end = k.RunEnded
+			case *messages.Event_RunContinued:
+				clear(r.outputs)
 			case *messages.Event_RunReplayed:
-				r.end = nil
 				for _, step := range k.RunReplayed.Steps {
 					delete(r.outputs, step)
 				}

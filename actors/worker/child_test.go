@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,20 +31,23 @@ func childHistory(output string) []*messages.NumberedEntry {
 	)
 }
 
+// childEnded is the record of a wait for the child of that history.
+var childEnded = &messages.RecordedCallsReply{Calls: []*messages.CallRecorded{{Step: "parent", Attempt: 1, Kind: messages.CallKind_CALL_KIND_CHILD,
+	Name: "child", Key: "c#0", Child: &messages.ChildEnd{ChildRun: "c", Entry: 3, Status: messages.RunStatus_RUN_STATUS_SUCCEEDED}}}}
+
 // spawning spawns a child, waits for it and returns the output of its step.
 func spawning(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
 	id, err := a.Calls.SpawnChild(ctx, &messages.SpawnChild{Workflow: "w", Key: "0", Sticky: true})
 	if err != nil {
 		return nil, err
 	}
-	end, outputs, err := a.Calls.AwaitRun(ctx, id)
+	call, err := a.Calls.AwaitCall(ctx, &messages.AwaitCall{Kind: messages.CallKind_CALL_KIND_CHILD, Name: "child", Key: id + "#0", TimeoutMs: 60_000,
+		Branches: []*messages.WaitBranch{{Kind: messages.CallKind_CALL_KIND_CHILD, ChildRun: id}}})
 	if err != nil {
 		return nil, err
 	}
-	if end.Status != messages.RunStatus_RUN_STATUS_SUCCEEDED {
-		return nil, messages.FromFailure(end.Failure)
-	}
-	return outputs["child"], nil
+	outputs, err := a.Calls.Outputs(ctx, call.Child)
+	return outputs["child"], err
 }
 
 // With one slot, a parent that waits for its child on the same worker completes.
@@ -54,8 +58,8 @@ func TestWorkerFreesSlotForChild(t *testing.T) {
 		"child":  func(context.Context, *attempt.Attempt) ([]byte, error) { return []byte(`"from the child"`), nil },
 	}})
 	hard := func(d *messages.Dispatch) { d.Sticky, d.Epoch = messages.Sticky_STICKY_HARD, 1 }
-	watches := make(chan *actor.PID, 10)
-	s.answers(func(ctx actor.Context, m proto.Message) proto.Message {
+	var output atomic.Pointer[[]byte]
+	s.answers(func(_ actor.Context, m proto.Message) proto.Message {
 		switch m := m.(type) {
 		case *messages.SpawnChild:
 			if m.RunId != "p" || m.Step != "parent" || m.Attempt != 1 || m.Epoch != 1 {
@@ -63,8 +67,13 @@ func TestWorkerFreesSlotForChild(t *testing.T) {
 			}
 			w.dispatch("c", "child", hard)
 			return &messages.SpawnChildReply{ChildRun: "c"}
+		case *messages.AwaitCall:
+			if output.Load() != nil {
+				return childEnded
+			}
+			return &messages.RecordedCallsReply{}
 		case *messages.WatchRun:
-			watches <- ctx.Sender()
+			return &messages.WatchRunReply{Entries: childHistory(string(*output.Load())), Ended: true}
 		}
 		return nil
 	})
@@ -74,7 +83,9 @@ func TestWorkerFreesSlotForChild(t *testing.T) {
 		t.Fatalf("the child should have run first: %v", r)
 	}
 	w.ack(r)
-	s.node.System().Root.Send(<-watches, &messages.WatchRunReply{Entries: childHistory(string(r.GetOutput())), Ended: true})
+	out := r.GetOutput()
+	output.Store(&out)
+	w.dispatch("p", "parent", hard, func(d *messages.Dispatch) { d.TakeUp = true })
 	if r, _ = nextHeard[*messages.Result](s); r.RunId != "p" || string(r.GetOutput()) != `"from the child"` {
 		t.Fatalf("parent: %v", r)
 	}
@@ -88,8 +99,9 @@ func TestWorkerCancelsWait(t *testing.T) {
 		switch m.(type) {
 		case *messages.SpawnChild:
 			return &messages.SpawnChildReply{ChildRun: "c"}
-		case *messages.WatchRun:
+		case *messages.AwaitCall:
 			watched <- struct{}{}
+			return &messages.RecordedCallsReply{}
 		}
 		return nil
 	})
@@ -130,7 +142,7 @@ func TestWorkerAwaitSurvivesServer(t *testing.T) {
 		switch m.(type) {
 		case *messages.SpawnChild:
 			return &messages.SpawnChildReply{ChildRun: "c"}
-		case *messages.WatchRun:
+		case *messages.AwaitCall:
 			watched <- struct{}{}
 		}
 		return nil
@@ -144,8 +156,13 @@ func TestWorkerAwaitSurvivesServer(t *testing.T) {
 	s.node.Kill()
 	second := &workerServer{t: t, heard: s.heard, loads: s.loads, register: admit, acked: s.acked}
 	second.answers(func(_ actor.Context, m proto.Message) proto.Message {
-		if m, ok := m.(*messages.WatchRun); ok && m.RunId == "c" {
-			return &messages.WatchRunReply{Entries: childHistory("7"), Ended: true}
+		switch m := m.(type) {
+		case *messages.AwaitCall:
+			return childEnded
+		case *messages.WatchRun:
+			if m.RunId == "c" {
+				return &messages.WatchRunReply{Entries: childHistory("7"), Ended: true}
+			}
 		}
 		return nil
 	})

@@ -10,6 +10,6 @@
 // local state is there until it has returned. The slot of a function is free while
 // it waits for a child, or only for goroutines of its own which do: see look.go.
 //
-// Imports cluster, cluster/backoff, slots, local, attempt, usercode, pool,
-// messages.
+// Imports cluster, cluster/backoff, slots, local, attempt, tracing,
+// usercode, pool, messages.
 package worker

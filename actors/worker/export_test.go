@@ -22,7 +22,7 @@ func (w *Worker) LastLoad() *messages.LoadReport {
 	return w.reporter.last
 }
 
-// WatchRun waits for a run as a step does that awaits its child.
-func (w *Worker) WatchRun(ctx, life context.Context, runID string) (*messages.RunEnded, map[string][]byte, error) {
-	return (&attemptCalls{worker: w, life: life}).watch(ctx, runID)
+// OutputsOf reads the outputs of a run as a step does of its child.
+func (w *Worker) OutputsOf(ctx, life context.Context, end *messages.ChildEnd) (map[string][]byte, error) {
+	return (&attemptCalls{worker: w, life: life}).Outputs(ctx, end)
 }

@@ -18,14 +18,16 @@ type hookCalls struct {
 	deaf map[string]bool
 }
 
-// guarded returns hooks that can do no harm to the worker; nil for nil.
-func (h *Hooks) guarded(logger *slog.Logger) *Hooks {
+// guarded returns hooks that can do no harm to the worker, after its own; nil if
+// there are neither.
+func (h *Hooks) guarded(own *Hooks, logger *slog.Logger) *Hooks {
 	if h == nil {
-		return nil
+		return own
 	}
-	own := *h
-	own.calls = &hookCalls{logger: logger, within: usercode.MethodWithin, deaf: map[string]bool{}}
-	return &own
+	users := *h
+	users.own = own
+	users.calls = &hookCalls{logger: logger, within: usercode.MethodWithin, deaf: map[string]bool{}}
+	return &users
 }
 
 // call calls one hook.

@@ -31,7 +31,13 @@ type Hooks struct {
 	// worker-stopping, evicted or state-lost, err what its Release returned.
 	LocalReleased func(e LocalEvent, why string, err error)
 
-	calls *hookCalls // nil for hooks of a test
+	// LeaseLost: the worker reached no server for so long that what ran is
+	// canceled, and nothing starts until it does. It is called beside the others.
+	LeaseLost func()
+
+	// own are told first and are trusted; nil for none.
+	own   *Hooks
+	calls *hookCalls // nil for hooks that are trusted
 }
 
 // LocalEvent names a value of local state in Hooks.
@@ -47,61 +53,111 @@ type LocalEvent struct {
 }
 
 func (h *Hooks) localBuilt(e LocalEvent, took time.Duration, bytes int64, err error) {
-	if h != nil && h.LocalBuilt != nil {
+	if h == nil {
+		return
+	}
+	h.own.localBuilt(e, took, bytes, err)
+	if h.LocalBuilt != nil {
 		h.call("LocalBuilt", func() { h.LocalBuilt(e, took, bytes, err) })
 	}
 }
 
 func (h *Hooks) localHit(e LocalEvent) {
-	if h != nil && h.LocalHit != nil {
+	if h == nil {
+		return
+	}
+	h.own.localHit(e)
+	if h.LocalHit != nil {
 		h.call("LocalHit", func() { h.LocalHit(e) })
 	}
 }
 
 func (h *Hooks) localReleased(e LocalEvent, why string, err error) {
-	if h != nil && h.LocalReleased != nil {
+	if h == nil {
+		return
+	}
+	h.own.localReleased(e, why, err)
+	if h.LocalReleased != nil {
 		h.call("LocalReleased", func() { h.LocalReleased(e, why, err) })
 	}
 }
 
 func (h *Hooks) waiting(message string) {
-	if h != nil && h.Waiting != nil {
+	if h == nil {
+		return
+	}
+	h.own.waiting(message)
+	if h.Waiting != nil {
 		h.call("Waiting", func() { h.Waiting(message) })
 	}
 }
 
 func (h *Hooks) admitted() {
-	if h != nil && h.Admitted != nil {
+	if h == nil {
+		return
+	}
+	h.own.admitted()
+	if h.Admitted != nil {
 		h.call("Admitted", h.Admitted)
 	}
 }
 
 func (h *Hooks) started(d *messages.Dispatch) {
-	if h != nil && h.Started != nil {
+	if h == nil {
+		return
+	}
+	h.own.started(d)
+	if h.Started != nil {
 		h.call("Started", func() { h.Started(d) })
 	}
 }
 
 func (h *Hooks) ended(d *messages.Dispatch, f *messages.Failure, took time.Duration) {
-	if h != nil && h.Ended != nil {
+	if h == nil {
+		return
+	}
+	h.own.ended(d, f, took)
+	if h.Ended != nil {
 		h.call("Ended", func() { h.Ended(d, f, took) })
 	}
 }
 
 func (h *Hooks) canceled(d *messages.Dispatch, cause error) {
-	if h != nil && h.Canceled != nil {
+	if h == nil {
+		return
+	}
+	h.own.canceled(d, cause)
+	if h.Canceled != nil {
 		h.call("Canceled", func() { h.Canceled(d, cause) })
 	}
 }
 
 func (h *Hooks) draining() {
-	if h != nil && h.Draining != nil {
+	if h == nil {
+		return
+	}
+	h.own.draining()
+	if h.Draining != nil {
 		h.call("Draining", h.Draining)
 	}
 }
 
 func (h *Hooks) undrained() {
-	if h != nil && h.Undrained != nil {
+	if h == nil {
+		return
+	}
+	h.own.undrained()
+	if h.Undrained != nil {
 		h.call("Undrained", h.Undrained)
+	}
+}
+
+func (h *Hooks) leaseLost() {
+	if h == nil {
+		return
+	}
+	h.own.leaseLost()
+	if h.LeaseLost != nil {
+		h.call("LeaseLost", h.LeaseLost)
 	}
 }

@@ -162,6 +162,8 @@ func TestWorkerWhoseLeaseExpiredGoesOnWithItsRuns(t *testing.T) {
 				until := make(chan struct{})
 				def := w.Workflow("build", sticky, acts.function(until))
 				worker := w.Worker("w0", def)
+				var lapses []cluster.Lapse
+				s.Node.OnLapse(func(l cluster.Lapse) { lapses = append(lapses, l) })
 				w.Start(s, "r1", def)
 				time.Sleep(3 * time.Second)
 				// What it asks is not answered, but it is heard.
@@ -175,6 +177,9 @@ func TestWorkerWhoseLeaseExpiredGoesOnWithItsRuns(t *testing.T) {
 				// new lease; that one is not executed.
 				if n := w.Events("r1"); n["*messages.Event_AttemptFailed"] != 0 || n["*messages.Event_AttemptLost"] == 0 || n["*messages.Event_Bound"] != 1 || len(acts.of("r1")) != 2 {
 					w.T.Errorf("%v: %s", n, w.History("r1"))
+				}
+				if want := (cluster.Lapse{WorkerID: "w0", Incarnation: worker.Ref().Incarnation}); len(lapses) != 1 || lapses[0] != want {
+					w.T.Errorf("the server heard of %v", lapses)
 				}
 				if history := w.History("r1"); !strings.Contains(history, messages.Reason_REASON_LEASE_EXPIRED.String()) && !strings.Contains(history, messages.Reason_REASON_WORKER_LOST.String()) {
 					w.T.Error(history)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,6 +115,13 @@ func (l *localShell) released(runID string, epoch uint64, why messages.ReleaseRe
 	l.with(func(now time.Time) []local.Action { return l.keeper.Released(now, runID, epoch, why) })
 }
 
+// bytesOf is what the values that a run has for itself declare.
+func (l *localShell) bytesOf(runID string) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keeper.RunBytes(runID)
+}
+
 // with changes the keeper and carries out what it asks for.
 func (l *localShell) with(change func(now time.Time) []local.Action) {
 	l.mu.Lock()
@@ -160,8 +168,15 @@ func (l *localShell) ask(number uint64, ask *localAsk) uint64 {
 	now := time.Now()
 	l.do(now, l.keeper.Get(now, local.Ask{
 		ID: l.lastAsk, Attempt: number, Local: ask.kind.Name, Shared: ask.kind.Shared(), Key: ask.key, Handoff: ask.kind.Handoff != nil,
+		Takes: takes(ask),
 	}))
 	return l.lastAsk
+}
+
+// takes says that no value is to be built for a step: an end step to which none was
+// handed off.
+func takes(ask *localAsk) bool {
+	return ask.dispatch.Ending != nil && !slices.ContainsFunc(ask.dispatch.HandedOff, func(h *messages.HandedState) bool { return h.Local == ask.kind.Name })
 }
 
 // keyOf calls the user's Key function. Errors: LIMIT_EXCEEDED for a key that is
@@ -413,6 +428,10 @@ func (l *localShell) load(report *messages.LoadReport) {
 
 // LocalValue implements attempt.Calls.
 func (c *attemptCalls) LocalValue(ctx context.Context, of *attempt.Local) (any, error) {
+	if cause := c.released(); cause != nil {
+		return nil, cause
+	}
+	defer c.Works()()
 	return c.worker.locals.get(ctx, c.id, c.dispatch, of)
 }
 

@@ -1,14 +1,11 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"reflect"
 	"runtime"
 	"runtime/pprof"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -88,12 +85,12 @@ func (l *looker) look(c *attemptCalls, wanted bool) {
 // run looks until there is nobody to look at.
 func (l *looker) run() {
 	unlabelled() // It may have begun on a function's.
-	pause, least := lookFirst, time.Duration(0)
+	pause, most, least := lookFirst, lookMost, time.Duration(0)
 	for {
 		timer := time.NewTimer(max(pause, least))
 		select {
 		case <-timer.C:
-			pause = min(2*pause, lookMost)
+			pause = min(2*pause, most)
 		case <-l.hurry:
 			timer.Stop()
 			pause = lookFirst
@@ -105,8 +102,17 @@ func (l *looker) run() {
 		}
 		began := time.Now()
 		works := functionsAtWork()
+		if works == nil {
+			// Nothing was seen. All go on as they do.
+			calls = nil
+		}
+		settled := true
 		for _, c := range calls {
 			c.seen(works[c.id])
+			settled = settled && c.settled()
+		}
+		if most = lookMost; settled {
+			most = lookIdle
 		}
 		least = lookShare * time.Since(began)
 	}
@@ -153,78 +159,4 @@ func inFunction() bool {
 			return false
 		}
 	}
-}
-
-// functionsAtWork are the functions that work, by their number.
-func functionsAtWork() map[uint64]bool {
-	var profile bytes.Buffer
-	// A buffer takes all.
-	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1)
-	works := map[uint64]bool{}
-	for group := range strings.SplitSeq(profile.String(), "\n\n") {
-		if id, g := readGoroutine(group); id != 0 && g.works() {
-			works[id] = true
-		}
-	}
-	return works
-}
-
-// goroutine is what the profile says of one: the innermost function, and those that
-// it shows, from the innermost one out: none of the runtime's before another one.
-type goroutine struct {
-	leaf   string
-	frames []string
-}
-
-// readGoroutine reads a group of the profile: its count and the addresses of the
-// frames, the labels, and a line for each frame. It is of the function with the
-// number, or of none if that is 0.
-func readGoroutine(group string) (id uint64, g goroutine) {
-	_, labels, ok := strings.Cut(group, "\n# labels: {")
-	if !ok {
-		return 0, g
-	}
-	labels, frames, _ := strings.Cut(labels, "\n")
-	_, value, ok := strings.Cut(labels, strconv.Quote(attemptLabel)+`:"`)
-	if !ok {
-		return 0, g
-	}
-	value, _, _ = strings.Cut(value, `"`)
-	id, _ = strconv.ParseUint(value, 10, 64)
-	_, addresses, _ := strings.Cut(group, "@ 0x")
-	if end := strings.IndexAny(addresses, " \n"); end > 0 {
-		pc, _ := strconv.ParseUint(addresses[:end], 16, 64)
-		if f := runtime.FuncForPC(uintptr(pc)); f != nil {
-			g.leaf = f.Name()
-		}
-	}
-	for line := range strings.SplitSeq(frames, "\n") {
-		// #	0x51d270	package.function+0xb0	package/file.go:851
-		if fields := strings.Split(line, "\t"); len(fields) > 2 {
-			name, _, _ := strings.Cut(fields[2], "+0x")
-			g.frames = append(g.frames, name)
-		}
-	}
-	return id, g
-}
-
-// has says that the name of a frame begins so.
-func (g goroutine) has(prefix string) bool {
-	return slices.ContainsFunc(g.frames, func(name string) bool { return strings.HasPrefix(name, prefix) })
-}
-
-// works says that a goroutine of a function is at work.
-func (g goroutine) works() bool {
-	if len(g.frames) == 0 || g.has(awaitFrame) {
-		return false
-	}
-	innermost := g.frames[0]
-	if g.has(runFrame) {
-		// Not parked, or by what will wake it without its goroutines.
-		return g.leaf != "runtime.gopark" || innermost == "time.Sleep" || innermost == "internal/poll.runtime_pollWait" || g.has(callFrame)
-	}
-	// In code of its own: what is in the runtime waits, unless it was just stopped
-	// there. So does what is in a call of the system.
-	computes := !strings.HasPrefix(g.leaf, "runtime.") || strings.HasPrefix(g.leaf, "runtime.asyncPreempt")
-	return computes && !strings.Contains(innermost, "syscall")
 }

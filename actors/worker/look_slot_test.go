@@ -54,7 +54,7 @@ func (o *oneSlot) spawn(ctx context.Context, a *attempt.Attempt, workflow string
 }
 
 func (o *oneSlot) await(ctx context.Context, a *attempt.Attempt, id string) {
-	if _, _, err := a.Calls.AwaitRun(ctx, id); err != nil {
+	if _, err := a.Calls.AwaitCall(ctx, actorstest.ForChild(id)); err != nil {
 		o.T.Errorf("wait for %s: %v", id, err)
 	}
 }

@@ -30,6 +30,10 @@ func newRecords() records { return records{turn: make(chan struct{}, 1)} }
 
 // RecordedCall implements attempt.Calls.
 func (c *attemptCalls) RecordedCall(ctx context.Context, name, key string) (*messages.CallRecorded, error) {
+	if cause := c.released(); cause != nil {
+		return nil, cause
+	}
+	defer c.Works()()
 	r := &c.records
 	select {
 	case r.turn <- struct{}{}:
@@ -75,8 +79,13 @@ func (c *attemptCalls) readPage(ctx context.Context, name, key string) error {
 
 // RecordCall implements attempt.Calls.
 func (c *attemptCalls) RecordCall(ctx context.Context, call *messages.CallRecorded) error {
+	if cause := c.released(); cause != nil {
+		return cause
+	}
+	defer c.Works()()
 	d := c.dispatch
 	call.Step, call.Attempt = d.Step, d.Attempt
+	c.flushStreams(ctx)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	defer context.AfterFunc(c.life, func() {
@@ -90,8 +99,11 @@ func (c *attemptCalls) RecordCall(ctx context.Context, call *messages.CallRecord
 // refused ends the context of an attempt that its run does not want any more: what
 // it returns will not count either.
 func (c *attemptCalls) refused(err error) error {
-	if messages.CodeOf(err) == messages.CodeStaleAttempt {
+	if code := messages.CodeOf(err); code == messages.CodeStaleAttempt || code == messages.CodeSuspended {
 		c.limit.end(err)
+	}
+	if cause := c.released(); cause != nil {
+		return cause
 	}
 	return err
 }

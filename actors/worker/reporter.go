@@ -66,7 +66,7 @@ func (r *reporter) put(load *messages.LoadReport) {
 func withoutGrants(l *messages.LoadReport) *messages.LoadReport {
 	return &messages.LoadReport{WorkerId: l.WorkerId, Incarnation: l.Incarnation, Pool: l.Pool, Slots: l.Slots,
 		Running: l.Running, Queued: l.Queued, BoundRuns: l.BoundRuns, BoundSoft: l.BoundSoft,
-		HeldSlots: l.HeldSlots, HeldMs: l.HeldMs,
+		HeldSlots: l.HeldSlots, HeldMs: l.HeldMs, Kept: l.Kept, Suspended: l.Suspended, SuspendedEarly: l.SuspendedEarly,
 		Draining: l.Draining, Ending: l.Ending, DrainLeftMs: l.DrainLeftMs,
 		HeldKeys: l.HeldKeys, Locals: l.Locals, Serial: l.Serial}
 }
@@ -246,6 +246,8 @@ func (r *reporter) register(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return w.notAdmitted(ctx)
+		case messages.CodeOf(err) == messages.CodePayloadTooLarge:
+			return err
 		case err != nil:
 			wait(err.Error())
 			_ = backoff.Sleep(ctx, unanswered.Next())

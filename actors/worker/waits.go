@@ -45,34 +45,107 @@ func (n *news) came(id attemptID) {
 	}
 }
 
+// slotless gives the slot of an attempt back once one of its calls has to wait.
+type slotless struct {
+	*attemptCalls
+	id         callID
+	own, began bool
+}
+
+func (s *slotless) begin() {
+	if !s.began {
+		s.own, s.began = inFunction(), true
+		s.waitBegan(s.own, s.id)
+	}
+}
+
+func (s *slotless) end() {
+	if s.began {
+		s.waitEnded(s.own, s.id)
+	}
+}
+
 // AwaitCall implements attempt.Calls.
 func (c *attemptCalls) AwaitCall(ctx context.Context, wait *messages.AwaitCall) (*messages.CallRecorded, error) {
+	c.name(wait)
+	c.flushStreams(ctx)
+	slot := &slotless{attemptCalls: c, id: callID{wait.Name, wait.Key}}
+	defer slot.end()
+	return slot.await(ctx, wait)
+}
+
+// AwaitAll implements attempt.Calls. The worker is told once all parts have come out, so
+// that they can be waited for one after the other.
+func (c *attemptCalls) AwaitAll(ctx context.Context, all *messages.AwaitCall) (*messages.CallRecorded, []*messages.CallRecorded, error) {
+	c.name(all)
+	c.flushStreams(ctx)
+	recorded, err := c.RecordedCall(ctx, all.Name, all.Key)
+	if err != nil || recorded != nil && recorded.Kind != all.Kind {
+		return recorded, nil, err
+	}
+	parts := messages.PartsOf(all)
+	calls, missing := make([]*messages.CallRecorded, len(parts)), false
+	for i, part := range parts {
+		if calls[i], err = c.RecordedCall(ctx, part.Name, part.Key); err != nil {
+			return nil, nil, err
+		}
+		missing = missing || calls[i] == nil
+	}
+	if recorded == nil || missing {
+		over := c.Works()
+		recorded, err = c.askWait(ctx, all)
+		if over(); err != nil {
+			return nil, nil, err
+		}
+	}
+	slot := &slotless{attemptCalls: c, id: callID{all.Name, all.Key}}
+	defer slot.end()
+	for i, part := range parts {
+		if calls[i] == nil {
+			if calls[i], err = slot.await(ctx, part); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return recorded, calls, nil
+}
+
+// name says whose call it is.
+func (c *attemptCalls) name(wait *messages.AwaitCall) {
 	d := c.dispatch
 	wait.RunId, wait.Step, wait.Attempt, wait.Epoch = d.RunId, d.Step, d.Attempt, d.Epoch
-	// What is there at once needs no slot to be given back.
-	news := c.worker.news.next(attemptIDOf(d))
-	call, err := c.askWait(ctx, wait)
-	if call != nil || err != nil {
-		return call, err
+}
+
+// askAgain asks once more. Until it is known to wait it counts as work.
+func (s *slotless) askAgain(ctx context.Context, wait *messages.AwaitCall) (*messages.CallRecorded, error) {
+	if cause := s.released(); cause != nil {
+		return nil, cause
 	}
-	own := inFunction()
-	c.waitBegan(own)
-	defer c.waitEnded(own)
+	if !s.began {
+		defer s.Works()()
+	}
+	return s.askWait(ctx, wait)
+}
+
+// await asks how a call came out, with each news, until it has. What is there at once
+// needs no slot to be given back.
+func (s *slotless) await(ctx context.Context, wait *messages.AwaitCall) (*messages.CallRecorded, error) {
 	for {
-		select {
-		case <-news:
-		case <-c.life.Done():
-			return nil, context.Cause(c.life)
-		case <-ctx.Done():
-			return c.withdraw(wait)
-		}
-		news = c.worker.news.next(attemptIDOf(d))
-		call, err := c.askWait(ctx, wait)
+		news := s.worker.news.next(attemptIDOf(s.dispatch))
+		call, err := s.askAgain(ctx, wait)
 		switch {
-		case ctx.Err() != nil && c.life.Err() == nil:
-			return c.withdraw(wait)
+		case ctx.Err() != nil && s.life.Err() == nil:
+			return s.withdraw(wait)
 		case call != nil || err != nil:
 			return call, err
+		}
+		s.begin()
+		select {
+		case <-news:
+		case <-s.life.Done():
+			return nil, context.Cause(s.life)
+		case <-ctx.Done():
+			return s.withdraw(wait)
 		}
 	}
 }

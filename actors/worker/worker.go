@@ -17,6 +17,7 @@ import (
 	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/actors/pool"
 	"github.com/limpetrun/limpet/actors/slots"
+	"github.com/limpetrun/limpet/actors/tracing"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -47,6 +48,8 @@ type Config struct {
 	Functions attempt.Functions
 	// Locals has the local state of Info's workflows; nil for none.
 	Locals attempt.Locals
+	// Queries to the live state of runs of Info's workflows; nil for none.
+	Queries attempt.Queries
 	// LocalLimits of shared local state. The id is filled in.
 	LocalLimits local.Config
 	// Grace is how long Drain lets attempts run before it cancels them.
@@ -56,10 +59,20 @@ type Config struct {
 	// after its attempt is over, until the worker drains and ends with SLOT_HELD. 0
 	// is for ever.
 	EndIfHeldFor time.Duration
+	// KeptMax is how many attempts that do nothing but wait are kept, KeptBytesMax the
+	// bytes that the local state of their runs declares: beyond them the longest waits
+	// are suspended. 0 is 10,000, and no limit.
+	KeptMax      int
+	KeptBytesMax int64
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Hooks may be nil.
 	Hooks *Hooks
+	// Own are told what Hooks are, before them, and without the care that is taken
+	// of those: they must not block. May be nil.
+	Own *Hooks
+	// Spans makes those of steps; the zero value none.
+	Spans tracing.Steps
 	// OnStart, if not nil, is called before others see the worker, with the HARD
 	// runs that are bound to it, by id. Its error ends the worker.
 	OnStart func(ctx context.Context, bound []string) error
@@ -81,7 +94,10 @@ type Worker struct {
 	outbox   *outbox
 	reporter *reporter
 	lease    leaseContext
+	first    firstLease
 	locals   *localShell
+	queries  *queries
+	logs     *logs
 	news     news
 
 	life       context.Context // of everything that serves the worker
@@ -98,7 +114,7 @@ type Worker struct {
 }
 
 // Start starts the worker's actor and returns once placement has admitted
-// it and the cluster sees it ready. It waits for a server, and for the
+// it, a server has granted it a lease, and the cluster sees it ready. It waits for a server, and for the
 // membership's verdict about an earlier process of the same worker id, until
 // ctx ends.
 //
@@ -127,7 +143,7 @@ func (w *Worker) join(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.life, cancel)()
-	if err := w.reporter.register(ctx); err != nil {
+	if err := w.first.admit(ctx, w.cfg.Logger, w.reporter.register); err != nil {
 		return err
 	}
 	if err := w.onStart(ctx); err != nil {
@@ -192,20 +208,22 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.Default()
 	}
 	c.Logger = c.Logger.With("worker", info.WorkerId)
-	c.Hooks = c.Hooks.guarded(c.Logger)
+	c.Hooks = c.Hooks.guarded(c.Own, c.Logger)
 	return c
 }
 
 func newWorker(c Config) *Worker {
 	w := &Worker{
 		started: time.Now(), cfg: c, node: c.Node, root: c.Node.System().Root, info: c.Info,
-		finished: make(chan struct{}), done: make(chan error, 1), dispatcher: pool.NewElastic(), looker: newLooker(),
+		first: firstLease{begun: make(chan struct{})}, finished: make(chan struct{}), done: make(chan error, 1), dispatcher: pool.NewElastic(), looker: newLooker(),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.shown.worker = w
 	w.outbox = &outbox{worker: w, waiting: map[resultKey]proto.Message{}}
 	w.reporter = newReporter(w)
 	w.locals = newLocalShell(w)
+	w.logs = newLogs(w)
+	w.queries = &queries{worker: w, ofRun: map[string]queriesOfRun{}}
 	return w
 }
 
@@ -214,6 +232,7 @@ func (w *Worker) spawn() error {
 	shell.core = slots.New(slots.Config{
 		WorkerID: w.info.WorkerId, Incarnation: w.info.Incarnation, Pool: w.info.Pool,
 		Slots: int(w.info.Slots), Knows: w.knows, HandsOff: w.handsOff, Leased: true, EndIfHeldFor: w.cfg.EndIfHeldFor,
+		KeptMax: w.cfg.KeptMax, KeptBytesMax: w.cfg.KeptBytesMax,
 	})
 	// Known before the actor runs, which may send to itself at once.
 	w.pid = actor.NewPID(w.info.Address, w.info.ActorId)
@@ -236,6 +255,14 @@ func (w *Worker) handsOff(workflow string) bool {
 		}
 	}
 	return false
+}
+
+// Load is what the worker has last reported of itself; nil before the first time.
+// It is not to be changed.
+func (w *Worker) Load() *messages.LoadReport {
+	w.reporter.mu.Lock()
+	defer w.reporter.mu.Unlock()
+	return w.reporter.last
 }
 
 // running is how long the worker has run, in microseconds.
@@ -276,8 +303,12 @@ func (w *Worker) declaredGone(by cluster.Member) {
 // finish is called when the core has stopped.
 func (w *Worker) finish(err error) {
 	w.endOnce.Do(func() {
+		w.lease.end(messages.Errorf(messages.CodeUnavailable, "worker %q comes to its end", w.info.WorkerId)) // queries go by it alone
 		go func() {
 			w.awaitFunctions()
+			if err == nil {
+				w.logs.flush()
+			}
 			w.locals.stop()
 			w.end()
 			w.outbox.close()

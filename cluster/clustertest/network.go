@@ -181,7 +181,12 @@ func (n *Network) wakeAll() {
 
 // reach says whether bytes go from a to b now. Called with mu held.
 func (n *Network) reach(a, b *Host) bool {
-	return !a.crashed && !b.crashed && !a.frozen && !b.frozen && n.group[a] == n.group[b] && !n.oneWay[[2]*Host{a, b}]
+	return !a.frozen && !b.frozen && n.wired(a, b)
+}
+
+// wired says whether the system of b gets what a sends. Called with mu held.
+func (n *Network) wired(a, b *Host) bool {
+	return !a.crashed && !b.crashed && n.group[a] == n.group[b] && !n.oneWay[[2]*Host{a, b}]
 }
 
 func (h *Host) listen() (net.Listener, error) {
@@ -199,7 +204,7 @@ func (h *Host) listen() (net.Listener, error) {
 var errRefused error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 
 // dial opens a connection to a listener, or to a gossip address; across a cut it
-// waits.
+// waits. The system of a frozen process accepts it.
 func (h *Host) dial(ctx context.Context, address string) (net.Conn, error) {
 	n := h.network
 	n.mu.Lock()
@@ -208,7 +213,7 @@ func (h *Host) dial(ctx context.Context, address string) (net.Conn, error) {
 		n.mu.Unlock()
 		return (&transport{host: h}).DialTimeout(address, gossip.LookFor)
 	}
-	if !n.reach(h, l.host) || !n.reach(l.host, h) {
+	if h.frozen || !n.wired(h, l.host) || !n.wired(l.host, h) {
 		n.mu.Unlock()
 		<-ctx.Done()
 		return nil, ctx.Err()

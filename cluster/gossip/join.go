@@ -43,6 +43,9 @@ func (g *Gossip) Join(ctx context.Context, joined func(answered bool) bool) erro
 		if joined(cause == "") {
 			return nil
 		}
+		if ctx.Err() != nil && said != "" {
+			cause = said // the look at what is there was cut short
+		}
 		if cause != said || time.Since(saidAt) >= sayAgainAfter {
 			g.config.Logger.Warn("join " + cause + "; trying again")
 			said, saidAt = cause, time.Now()

@@ -9,15 +9,19 @@ import (
 )
 
 const (
-	// lookRefused tries in a row of lookTries, lookPause apart, must be refused;
-	// LookFor is what one may take.
-	lookRefused = 2
-	lookTries   = 4
-	lookPause   = 75 * time.Millisecond
-	LookFor     = 300 * time.Millisecond
-	// lookAgain is the least time between the beginnings of two looks at one
-	// member.
-	lookAgain = 500 * time.Millisecond
+	// lookRefused tries in a row of lookTries, of lookTriesAgain at a member that was
+	// looked at of late, lookPause apart, must be refused; LookFor is what one may take.
+	lookRefused    = 2
+	lookTries      = 4
+	lookTriesAgain = 2
+	lookPause      = 75 * time.Millisecond
+	LookFor        = 300 * time.Millisecond
+	// lookAgain is the least time between the beginnings of two looks at one member.
+	// It doubles with each, up to lookAgainMost, and is as at first when lookForget has
+	// passed without a look.
+	lookAgain     = 500 * time.Millisecond
+	lookAgainMost = 4 * time.Second
+	lookForget    = 10 * time.Second
 	// lookPrefix begins the packet that asks another server to look at a
 	// member, leavePrefix that of a member that leaves.
 	lookPrefix  = "look "
@@ -48,15 +52,23 @@ type lookout struct {
 	cancel context.CancelFunc
 	going  sync.WaitGroup
 
-	// looked is when a look at a member began, while that counts. Nothing is called
-	// out of while mu is held.
+	// looked are the last looks at members, while they count. Nothing is called out of
+	// while mu is held.
 	mu      sync.Mutex
 	stopped bool
-	looked  map[string]time.Time
+	looked  map[string]*look
+}
+
+// look is the last one at a member: when it began or is to begin, how long after that
+// the next one may, and whether it is still to begin.
+type look struct {
+	at    time.Time
+	pause time.Duration
+	waits bool
 }
 
 func newLookout(g *Gossip) *lookout {
-	l := &lookout{g: g, looked: map[string]time.Time{}}
+	l := &lookout{g: g, looked: map[string]*look{}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -92,12 +104,20 @@ func (l *lookout) at(name string) {
 
 // look does not wait. The first to find out tells others.
 func (l *lookout) look(m Member, tell bool) {
-	if m.Name == l.g.Self().Name || !l.begin(m.Name) {
+	if m.Name == l.g.Self().Name {
+		return
+	}
+	wait, tries := l.begin(m.Name)
+	if tries == 0 {
 		return
 	}
 	go func() {
 		defer l.going.Done()
-		if !l.hasEnded(m) || !l.g.table.markDead(m.Name) {
+		if backoff.Sleep(l.ctx, wait) != nil {
+			return
+		}
+		l.begun(m.Name)
+		if !l.g.table.isLive(m.Name) || !l.hasEnded(m, tries) || !l.g.table.markDead(m.Name) {
 			return
 		}
 		l.g.config.Logger.Info("the process of a member has ended: connections to it are refused", "member", m.Name)
@@ -108,31 +128,57 @@ func (l *lookout) look(m Member, tell bool) {
 	}()
 }
 
-// begin notes that a look begins; false if one is not to. It counts it among those
-// that are going.
-func (l *lookout) begin(name string) bool {
+// begin notes that a look is to begin after a while, with so many tries; 0 if one is to
+// begin already, or none is to. It counts it among those that are going. A member that
+// is looked at again and again has much to do: each try is a connection that it has to
+// accept, so the looks become seldomer and shorter.
+func (l *lookout) begin(name string) (wait time.Duration, tries int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if l.stopped || now.Sub(l.looked[name]) < lookAgain {
-		return false
-	}
-	for other, at := range l.looked {
-		if now.Sub(at) >= lookAgain {
+	for other, last := range l.looked {
+		if now.Sub(last.at) >= lookForget {
 			delete(l.looked, other)
 		}
 	}
-	l.looked[name] = now
+	last := l.looked[name]
+	switch {
+	case l.stopped || last != nil && last.waits:
+		return 0, 0
+	case last == nil:
+		last = &look{at: now, pause: lookAgain}
+		l.looked[name], tries = last, lookTries
+	default:
+		last.at = later(now, last.at.Add(last.pause))
+		last.pause, tries = min(2*last.pause, lookAgainMost), lookTriesAgain
+	}
+	last.waits = true
 	l.going.Add(1)
-	return true
+	return last.at.Sub(now), tries
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// begun notes that a look has begun.
+func (l *lookout) begun(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last := l.looked[name]; last != nil {
+		last.waits = false
+	}
 }
 
 // hasEnded says whether nobody listens where the member did. A process that is
 // ending closes what it has open one by one, so one that still accepts is looked
 // at again.
-func (l *lookout) hasEnded(m Member) bool {
+func (l *lookout) hasEnded(m Member, tries int) bool {
 	refused := 0
-	for range lookTries {
+	for range tries {
 		if l.refuses(m.Address) && l.refuses(m.GossipAddress) {
 			if refused++; refused == lookRefused {
 				return true

@@ -32,6 +32,9 @@
 //     when it begins to read the run's history, or to write the last entry of its
 //     own that was stored. Whoever does not know that the run was given away since
 //     knows no later term.
+//   - H4. A worker shows itself ready, and reports its load, once its first lease has
+//     begun. The time before it has no term of its own, and needs none: nobody sends
+//     dispatches to a process that is joining.
 //
 // Of a server:
 //
@@ -93,8 +96,8 @@
 //     notice it. What was asked of an outside system just before can arrive later.
 //   - A firewall may refuse connections in the name of servers that live, to a worker
 //     whose own are refused to them. Each side then believes that the other ended.
-//   - A server that a worker has never heard of, started while all that it knew are
-//     down, is not counted by H2.
+//   - A server that a worker has never heard of is not counted by H2: one that started
+//     while all that it knew are down, or of which they had no time to tell it.
 //   - Servers whose views of each other differ for longer than a gossip takes to
 //     spread may count different majorities.
 //

@@ -175,6 +175,16 @@ func (g *Granter) Grant(now time.Time, worker string, term uint64) time.Duration
 	return valid
 }
 
+// Lapsed says that a lease of a worker has ended since this server knew of its term,
+// as a question with a later one tells.
+func (g *Granter) Lapsed(worker string, term uint64) bool {
+	w := g.workers[worker]
+	return w != nil && leasesEnded(term) > leasesEnded(w.term)
+}
+
+// leasesEnded is how many leases have ended by a term.
+func leasesEnded(term uint64) uint64 { return (term + 1) / 2 }
+
 // prune forgets workers that have asked for nothing for long.
 func (g *Granter) prune(now time.Time) {
 	if now.Sub(g.pruned) < GhostFor {

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -70,5 +71,24 @@ func TestHeartbeatsAgeByTheOwnClock(t *testing.T) {
 				t.Errorf("a lease of %v is given", d)
 			}
 		})
+	}
+}
+
+// A lease that has ended is heard of once, also if the time without one was not.
+func TestLapses(t *testing.T) {
+	at := time.Unix(0, 0)
+	g := NewGranter(Config{For: time.Second}, at.Add(-time.Hour))
+	if g.Lapsed("w", 1) {
+		t.Error("a server that begins knows of no lease before")
+	}
+	lapsed := []uint64{}
+	for _, term := range []uint64{0, 0, 1, 1, 2, 4, 4, 3, 5, 6} {
+		if g.Lapsed("w", term) {
+			lapsed = append(lapsed, term)
+		}
+		g.Grant(at, "w", term)
+	}
+	if want := []uint64{1, 4, 5}; !slices.Equal(lapsed, want) {
+		t.Errorf("heard of at terms %v, expected %v", lapsed, want)
 	}
 }

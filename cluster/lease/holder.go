@@ -207,7 +207,8 @@ func (h *Holder) Check(now time.Time) (held, changed bool) {
 	return held, changed
 }
 
-// Term is 0 for the first lease and the time before it. It grows at each end of
+// Term is 0 for the first lease and the time before it, in which nothing is sent to
+// the worker (H4). It grows at each end of
 // a lease, and when another one begins: servers that hear the worker while it
 // does not hear them know the term of the time without a lease, and what they
 // sent under it may have been on its way while its run went elsewhere.

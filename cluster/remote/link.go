@@ -44,27 +44,31 @@ type link struct {
 	refused bool
 }
 
-// connect makes a link and has the process at its end say its name, which has to be
-// the given one on the way by a server. It gives up when ctx ends.
-func (p *peer) connect(ctx context.Context, by, name string) (*link, error) {
+// newLink makes a link that connect then opens, or closes.
+func (p *peer) newLink(by string) *link {
 	l := &link{peer: p, by: by, answers: make(chan struct{}, 1), next: make(chan *link, 1), ask: stoppedTimer(), silence: stoppedTimer()}
 	l.ctx, l.cancel = context.WithCancelCause(p.ctx)
+	return l
+}
+
+// connect opens the link and has the process at its end say its name, which has to be
+// the given one on the way by a server. It gives up when ctx ends.
+func (l *link) connect(ctx context.Context, name string) error {
 	stop := context.AfterFunc(ctx, func() { l.cancel(context.Cause(ctx)) })
 	err := l.open()
 	if err == nil {
 		err = l.greet(name)
 	}
-	if !stop() && err == nil {
+	if !stop() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		l.close()
 		if l.wasRefused() {
-			return nil, errors.Join(err, syscall.ECONNREFUSED)
+			return errors.Join(err, syscall.ECONNREFUSED)
 		}
-		return nil, err
 	}
-	return l, nil
+	return err
 }
 
 // stoppedTimer is one that is set later.
@@ -96,7 +100,7 @@ func (r *Remote) newConn(address string, dial func(context.Context, string) (net
 		grpc.WithContextDialer(dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytesMax), grpc.MaxCallSendMsgSize(messageBytesMax)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectTime}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: time.Minute}),
 		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
 		grpc.WithWriteBufferSize(128<<10),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
@@ -144,6 +148,13 @@ func (l *link) wasRefused() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.refused
+}
+
+// accepted says that the system at the other end has taken the connection.
+func (l *link) accepted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.raw != nil
 }
 
 // greet exchanges names.
@@ -208,12 +219,23 @@ func (l *link) listen() {
 // another one is used.
 const directTries = 3
 
-// mind looks for another way when this one is silent.
+// silentMost bounds how much seldomer it is looked whether a link that is silent is
+// cut.
+const silentMost = 8
+
+// mind looks for another way when this one is silent, or the other side has come by
+// another one. The longer it is silent and
+// nothing is cut, the seldomer: the process has too much to do, or is frozen.
 func (l *link) mind() {
+	heard, pause := uint64(0), time.Duration(0)
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
+		case <-l.peer.doubted:
+			if l.by != "" {
+				continue
+			}
 		case <-l.silence.C:
 			if !l.waiting.Load() {
 				continue
@@ -223,15 +245,26 @@ func (l *link) mind() {
 			l.replace(next)
 			return
 		}
-		l.silence.Reset(l.peer.r.silentAfter(0))
+		if now := l.heard.Load(); now != heard || pause == 0 {
+			heard, pause = now, l.peer.r.silentAfter(0)
+		} else {
+			pause = min(2*pause, silentMost*l.peer.r.silentAfter(0))
+		}
+		l.silence.Reset(pause)
 	}
 }
 
 // better returns another way if this one does not lead there; nil if it does, or if
 // none does: the process may be what is silent.
 func (l *link) better() *link {
-	heard := l.heard.Load()
-	next, err := l.peer.search(l.ctx)
+	heard, detoursAfter := l.heard.Load(), patienceTicks
+	if l.by == "" {
+		if l.peer.accepts(l.ctx) {
+			return nil
+		}
+		detoursAfter = 0
+	}
+	next, err := l.peer.search(l.ctx, detoursAfter)
 	switch {
 	case err != nil:
 		return nil
@@ -254,7 +287,8 @@ func (l *link) seekDirect() {
 		case <-pause.C:
 		}
 		ctx, cancel := context.WithTimeoutCause(l.ctx, directTries*l.peer.r.patience, errUnanswered)
-		direct, err := l.peer.connect(ctx, "", "")
+		direct := l.peer.newLink("")
+		err := direct.connect(ctx, "")
 		cancel()
 		if err == nil {
 			l.replace(direct)

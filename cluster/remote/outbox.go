@@ -12,6 +12,8 @@ const (
 	// A batch ends with the message that reaches one of the two.
 	batchMessagesMax = 200
 	batchBytesMax    = 4 << 20
+	// outboxKept is how many messages an outbox has room for while it is empty.
+	outboxKept = 64
 	// outgoingBytes is what a queued message costs beside its data.
 	outgoingBytes = 128
 )
@@ -22,8 +24,10 @@ type outbox struct {
 	// signal has something when there may be something to take.
 	signal chan struct{}
 
-	mu        sync.Mutex
-	queue     []outgoing
+	mu    sync.Mutex
+	queue []outgoing
+	// taken is the last batch if the queue ended with it: room for what comes next.
+	taken     []outgoing
 	bytes     int
 	finishing bool
 	closed    bool
@@ -86,7 +90,8 @@ func (b *outbox) wake() {
 	}
 }
 
-// take returns the next batch; last says that none will follow an empty one.
+// take returns the next batch, which is the caller's until it takes again; last says
+// that none will follow an empty one.
 func (b *outbox) take() (batch []outgoing, last bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,10 +100,17 @@ func (b *outbox) take() (batch []outgoing, last bool) {
 		bytes += len(b.queue[n].data)
 		n++
 	}
-	batch, b.queue = b.queue[:n:n], b.queue[n:]
+	clear(b.taken)
+	if n == 0 {
+		return nil, b.finishing
+	}
+	batch, b.queue = b.queue[:n], b.queue[n:]
 	b.bytes -= bytes + n*outgoingBytes
+	b.taken = b.taken[:0]
 	if len(b.queue) == 0 {
-		b.queue = nil
+		if b.queue, b.taken = b.taken, nil; cap(batch) <= outboxKept {
+			b.taken = batch
+		}
 	}
 	return batch, b.finishing
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"syscall"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
@@ -26,8 +27,9 @@ type peer struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
-	// anew asks for another try of a connection that is being made.
-	anew chan struct{}
+	// anew asks for another try of a connection that is being made, doubted whether the
+	// direct way is cut.
+	anew, doubted chan struct{}
 
 	box outbox
 	// unanswered and by, the server that passes on, are the goroutine's.
@@ -36,7 +38,7 @@ type peer struct {
 }
 
 func newPeer(r *Remote, address string) *peer {
-	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), box: newOutbox()}
+	p := &peer{r: r, address: address, done: make(chan struct{}), anew: make(chan struct{}, 1), doubted: make(chan struct{}, 1), box: newOutbox()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	go p.run()
 	return p
@@ -68,7 +70,7 @@ func (p *peer) run() {
 	}
 	p.cancel(err)
 	p.r.log.Debug("connection to peer ended", "peer", p.address, "name", p.box.processName(), "error", err)
-	if !errors.Is(err, errGone) && !errors.Is(err, errStopped) && !errors.Is(err, errFinished) {
+	if !errors.Is(err, errGone) && !errors.Is(err, errStopped) && !errors.Is(err, errFinished) && !errors.Is(err, errUnanswered) {
 		p.r.known.Broke(p.box.processName(), p.address)
 	}
 
@@ -86,7 +88,7 @@ func (p *peer) run() {
 
 // converse sends by one link after the other until something ends it.
 func (p *peer) converse() (connected bool, _ error) {
-	l, err := p.search(p.ctx)
+	l, err := p.search(p.ctx, patienceTicks)
 	for err == nil {
 		connected = true
 		l, err = p.use(l)
@@ -95,11 +97,42 @@ func (p *peer) converse() (connected bool, _ error) {
 }
 
 // connectAnew drops the try to connect that is under way, if one is, for another.
-func (p *peer) connectAnew() {
+func (p *peer) connectAnew() { poke(p.anew) }
+
+// doubt has it found out at once whether the direct way is cut.
+func (p *peer) doubt() { poke(p.doubted) }
+
+func poke(signal chan struct{}) {
 	select {
-	case p.anew <- struct{}{}:
+	case signal <- struct{}{}:
 	default:
 	}
+}
+
+// accepts says whether the system of the process takes a connection, or refuses one,
+// within the patience: then nothing is cut, whatever the process does not answer.
+func (p *peer) accepts(ctx context.Context) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	accepted := make(chan bool, 1)
+	go func() {
+		conn, err := p.r.dial(ctx, p.address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		accepted <- err == nil || errors.Is(err, syscall.ECONNREFUSED)
+	}()
+	ticker := p.r.newPatience()
+	defer ticker.Stop()
+	for range patienceTicks {
+		select {
+		case is := <-accepted:
+			return is
+		case <-ticker.C:
+			ticker.ticked()
+		}
+	}
+	return false
 }
 
 // use sends by a link until that ends. It returns the one to go on with, or why
@@ -121,7 +154,7 @@ func (p *peer) use(l *link) (*link, error) {
 	if l.by == "" || p.ctx.Err() != nil || errors.Is(err, errFinished) {
 		return nil, err
 	}
-	return p.search(p.ctx)
+	return p.search(p.ctx, patienceTicks)
 }
 
 // pump sends batches until the link breaks, or the peer ends. It begins with those

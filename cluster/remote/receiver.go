@@ -61,6 +61,8 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
 	if header(stream, relayedByHeader) == "" {
 		s.r.Reached(of.GetAddress())
+	} else {
+		s.r.doubt(of.GetAddress())
 	}
 	if !s.r.known.Knows(of.GetSystemId()) {
 		s.r.known.Introduce(of.GetSystemId(), of.GetAddress())

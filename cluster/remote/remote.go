@@ -19,7 +19,7 @@
 //   - W5. Each peer's queue is bounded in bytes.
 //   - W6. A cut between two nodes holds up what one sends to the other for 3 times
 //     Config.Patience at most, if both reach one other server; a question and its
-//     answer for twice as long.
+//     answer for 4 times.
 //
 // # Cuts
 //
@@ -30,11 +30,16 @@
 //     patience after it was sent. A link that is idle carries no questions.
 //   - A link that gives no sign for twice the patience is suspected. A cut breaks
 //     connections both ways, also if it loses packets only one way, so each side
-//     finds it out by itself.
-//   - A suspected link is compared with a new direct one. If that does not lead there
-//     within the patience either, other servers are asked to pass on, and the first
-//     by which the other side itself answers is used. None does for a process that
-//     is frozen: then the link stays as it is, and so does what waits.
+//     finds it out by itself. A side whose link was idle suspects it once the other
+//     one comes by a server: its answer would wait as long again.
+//   - Of a suspected link it is found out whether the system of the other side accepts
+//     a connection. If it does there is no cut, but a process that is frozen or has too
+//     much to do: the link stays as it is, and so does what waits. Nothing more is
+//     asked of such a process, for each try would give it more to do.
+//   - Where no connection is accepted within the patience, other servers are asked to
+//     pass on, and the first by which the other side itself answers is used.
+//   - The patience is stretched where this process itself gets too little of the
+//     processors.
 //   - The direct way is tried again all the time that another one is used, and is
 //     used again once it is there.
 //   - A server passes on to members, in one hop, RelaysMax streams at most. It keeps
@@ -64,7 +69,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -88,6 +95,8 @@ const (
 	// sides: a batch over the receiver's limit ends the connection, which
 	// looks like the death of the sender. Batches stay far below.
 	messageBytesMax = 64 << 20
+	// MessageBytesMax limits a message to another node.
+	MessageBytesMax = messageBytesMax / 2
 	// refusedPause is how long messages to an address that could not be
 	// reached are dropped at once, before it is tried again.
 	refusedPause = 50 * time.Millisecond
@@ -242,7 +251,7 @@ func (r *Remote) send(target *actor.PID, header actor.ReadonlyMessageHeader, mes
 	// Marshalled here and not by the connection's goroutine: senders share the
 	// work, and queues know their size.
 	data, err := messages.Marshal(m)
-	if err != nil || len(data) > messageBytesMax/2 {
+	if err != nil || len(data) > MessageBytesMax {
 		r.log.Error("a message cannot be sent to another node", "type", string(proto.MessageName(m)), "bytes", len(data), "error", err)
 		r.deadLetter(target, sender)
 		return
@@ -321,6 +330,16 @@ func (r *Remote) Reached(address string) {
 	}
 }
 
+// doubt says that the process at an address has found no direct way to this one: that
+// from here is cut too.
+func (r *Remote) doubt(address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, ok := r.peers[address]; ok {
+		p.doubt()
+	}
+}
+
 // forget takes a peer that ended out of the table.
 func (r *Remote) forget(p *peer, unreachable bool) {
 	r.mu.Lock()
@@ -375,15 +394,25 @@ func (r *Remote) MembersChanged(addresses map[string]bool, left []Process) {
 	}
 }
 
+// Cut ends all sending at once, as a crash would: what is queued is lost. Stop closes
+// the rest.
+func (r *Remote) Cut() {
+	for _, p := range r.endSending() {
+		p.cancel(errStopped)
+	}
+}
+
+// endSending takes nothing more to send, and returns the peers.
+func (r *Remote) endSending() []*peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	return slices.Collect(maps.Values(r.peers))
+}
+
 // Stop sends what is queued, as far as that is quick, and closes everything.
 func (r *Remote) Stop() {
-	r.mu.Lock()
-	r.stopped = true
-	peers := make([]*peer, 0, len(r.peers))
-	for _, p := range r.peers {
-		peers = append(peers, p)
-	}
-	r.mu.Unlock()
+	peers := r.endSending()
 	t := time.NewTimer(flushTime)
 	defer t.Stop()
 	for _, p := range peers {

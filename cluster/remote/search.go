@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -10,40 +11,64 @@ import (
 // detoursMax bounds the servers that are tried at once.
 const detoursMax = 3
 
-// search finds a way to the process of a peer: the direct one or, if that is not
-// there within the patience, the first one by a server.
+// patienceTicks are those in which the patience passes, see patience.
+const patienceTicks = 6
+
+// patience is time as it passes for what the network has for this process. One that
+// gets too little of the processors takes up what its timers have before that, and
+// would give up what is there and has not been read. So it is counted in ticks, of
+// which such a process misses some, and each waits behind all that the network has
+// woken.
+type patience struct{ *time.Ticker }
+
+func (r *Remote) newPatience() patience { return patience{time.NewTicker(r.patience / patienceTicks)} }
+
+// ticked is for after a tick.
+func (patience) ticked() { runtime.Gosched() }
+
+// search finds a way to the process of a peer: the direct one or, if the system of
+// that process does not accept a connection in time, the first one by a server.
 type search struct {
 	peer    *peer
 	ctx     context.Context
-	stop    context.CancelFunc
+	stop    context.CancelCauseFunc
 	results chan way
 	pending int
-	// detours fires when the servers are tried.
-	detours *time.Timer
-	found   *link
+	direct  *link
+	// ticks have passed, and servers are tried, or were, after so many.
+	ticks, detoursAfter int
+	tried               bool
+	found               *link
 	// failure is that of the direct way.
 	failure error
 }
 
 // way is what became of one try.
 type way struct {
-	by   string
 	link *link
 	err  error
 }
 
-// search takes connectTime at most. Its error is that of the direct way. Where
-// connections are refused nobody listens, so no server is tried.
-func (p *peer) search(ctx context.Context) (*link, error) {
-	s := &search{peer: p, results: make(chan way), detours: time.NewTimer(p.r.patience)}
-	s.ctx, s.stop = context.WithTimeoutCause(ctx, connectTime, errUnanswered)
-	defer s.stop()
-	defer s.detours.Stop()
-	s.try("", "")
+// search takes connectTicks at most; servers are tried after so many. Its error is
+// that of the direct way. Where connections are refused nobody listens, and where they
+// are accepted nothing is cut, so no server is tried.
+func (p *peer) search(ctx context.Context, detoursAfter int) (*link, error) {
+	s := &search{peer: p, results: make(chan way), direct: p.newLink(""), detoursAfter: detoursAfter}
+	s.ctx, s.stop = context.WithCancelCause(ctx)
+	defer s.stop(nil)
+	ticker := p.r.newPatience()
+	defer ticker.Stop()
+	s.try(s.direct, "")
 	for s.pending > 0 {
-		select {
-		case <-s.detours.C:
+		if s.ticks >= s.detoursAfter {
 			s.tryDetours()
+		}
+		select {
+		case <-ticker.C:
+			ticker.ticked()
+			if s.ticks++; s.ticks == p.r.connectTicks() {
+				s.stop(errUnanswered)
+			}
 		case w := <-s.results:
 			s.pending--
 			s.take(w)
@@ -55,18 +80,25 @@ func (p *peer) search(ctx context.Context) (*link, error) {
 	return nil, s.failure
 }
 
-func (s *search) try(by, name string) {
+// connectTicks is how long a connection may take to be made: connectTime, or as long
+// as it takes to find out that there is a cut and to go by a server.
+func (r *Remote) connectTicks() int {
+	return max(3*patienceTicks, int(connectTime*patienceTicks/r.patience))
+}
+
+func (s *search) try(l *link, name string) {
 	s.pending++
-	go func() {
-		l, err := s.peer.connect(s.ctx, by, name)
-		s.results <- way{by, l, err}
-	}()
+	go func() { s.results <- way{l, l.connect(s.ctx, name)} }()
 }
 
 func (s *search) tryDetours() {
+	if s.tried || s.ctx.Err() != nil || s.direct.accepted() {
+		return
+	}
+	s.tried = true
 	name, servers := s.peer.r.known.Relays(s.peer.address)
 	for _, by := range servers[:min(len(servers), detoursMax)] {
-		s.try(by, name)
+		s.try(s.peer.newLink(by), name)
 	}
 }
 
@@ -75,19 +107,15 @@ func (s *search) take(w way) {
 	switch {
 	case w.err == nil && s.found == nil:
 		s.found = w.link
-		s.detours.Stop()
-		s.stop()
+		s.stop(nil)
 	case w.err == nil:
 		w.link.close()
-	case w.by != "" || s.found != nil:
+	case w.link.by != "" || s.found != nil:
 	case errors.Is(w.err, syscall.ECONNREFUSED):
 		s.failure = w.err
-		s.detours.Stop()
-		s.stop()
+		s.stop(nil)
 	default:
 		s.failure = w.err
-		if s.detours.Stop() {
-			s.tryDetours()
-		}
+		s.tryDetours()
 	}
 }

@@ -35,6 +35,12 @@ Workloads:
   noop1    one step
   chain3   three steps in a row
   fan      two steps, and one that waits for both
+  calls    a step that makes ten calls, each on record before the next
+  signals  runs that wait for a message each, are sent it and go on: the memory of a
+           waiting run, and how soon it goes on
+  suspended  a hundred thousand runs whose steps are suspended until one moment: the
+           memory of such a run, how soon all go on after it, and how long a small
+           run takes that is started meanwhile
   waiting  a million HARD runs that wait for their workers: the memory that takes,
            and the time to wake them all. Each worker binds its share of the runs
            by a first step and is killed with the second steps under way. Then all
@@ -88,6 +94,11 @@ func command() *cobra.Command {
   bench --failover worker-kill --json
   bench --failover server-kill --store postgres --servers 3 --trials 10
   bench --workload waiting --runs 1000000
+  bench --workload calls --json
+  bench --workload signals --runs 100000
+  bench --workload ask --json
+  bench --workload stream --json
+  bench --workload suspended --json
   bench --workload queued --store postgres
   bench --workload keyed --json
   bench --workload handoff --json
@@ -143,12 +154,12 @@ func against(cmd *cobra.Command, other string, rounds int) (bench.Result, error)
 }
 
 func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
-	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, waiting, queued, keyed, handoff or workers")
+	flags.StringVar(&config.Workload, "workload", bench.Chain3, "noop1, chain3, fan, calls, signals, ask, stream, suspended, waiting, queued, keyed, handoff or workers")
 	flags.StringVar(&config.Failover, "failover", "", "measure a recovery instead: worker-kill, worker-stop, server-kill or hard-restart")
 	flags.IntVar(&config.Trials, "trials", 0, "trials of --failover (default 5)")
 	flags.StringVar(&config.Sticky, "sticky", "soft", "none, soft or hard")
 	flags.StringVar(&config.Store, "store", "sqlite", "the journal: sqlite (in a file, every commit synced), postgres or memory")
-	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting, 100,000 for queued, 4,000 for keyed, 200 for handoff)")
+	flags.IntVar(&config.Runs, "runs", 0, "runs to measure (default 20,000; in each trial of --failover 200, of server-kill 1,000; 1,000,000 for waiting, 100,000 for queued and suspended, 4,000 for keyed, 1,000 for ask, 100 for stream, 200 for handoff)")
 	flags.IntVar(&config.Servers, "servers", 1, "server processes; several share --store postgres")
 	flags.IntVar(&config.Workers, "workers", 0, "worker processes (default 2; for waiting one for each 50,000 runs; 4 for keyed and handoff; 300 for workers, all in three processes)")
 	flags.IntVar(&config.Slots, "slots", 0, "slots of each worker (default 100; for --failover, waiting and handoff enough for all runs; 10 for keyed)")
@@ -162,5 +173,5 @@ func measureFlags(flags *pflag.FlagSet, config *bench.Config) {
 	flags.StringVar(&config.ClientProfile, "cpuprofile-client", "", "write a CPU profile of this process, the client, to this file")
 	flags.StringVar(&config.ServerAllocations, "memprofile-server", "", "write what the first server allocated to this file")
 	flags.StringVar(&config.WorkerAllocations, "memprofile-worker", "", "write what the first worker allocated to this file")
-	flags.StringVar(&config.ServerHeap, "heapprofile-server", "", "write what lives in the first server's heap while the runs of waiting or queued wait to this file")
+	flags.StringVar(&config.ServerHeap, "heapprofile-server", "", "write what lives in the first server's heap while the runs of signals, suspended, waiting or queued wait to this file")
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/journal/postgres/postgrestest"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/ground"
@@ -34,12 +35,21 @@ func startDatabase(dir string) func(context.Context, string, func(string, ...str
 		if err != nil {
 			return nil, err
 		}
-		return &database{s, filepath.Join(dir, "pg.log")}, nil
+		d := &database{s, filepath.Join(dir, "pg.log")}
+		if err := d.SetClock(ctx, 0); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+		return d, nil
 	}
 }
 
 // Start starts it again.
 func (d *database) Start(ctx context.Context) error { return d.Restart(ctx) }
+
+// SetClock lets its clock be ahead of the true one.
+func (d *database) SetClock(ctx context.Context, ahead time.Duration) error {
+	return d.ShiftClock(ctx, ahead)
+}
 
 // Close ends it and keeps its log.
 func (d *database) Close() error {

@@ -34,13 +34,13 @@ in the memory of its worker and answers questions from there. Half-way one worke
 which holds the HARD run and some SOFT ones, is killed; later it is restarted
 under the same id.
 
-It ends with a table of the runs and a verdict: what the steps themselves recorded,
+It says where the dashboard is. It ends with a table of the runs and a verdict: what the steps themselves recorded,
 against what was promised.
 
 ` + program.ExitCodesHelp,
 		Example: `  demo
   demo --runs 40 --pace 200ms
-  demo --keep           # and look at the journal, the ledgers and the logs`,
+  demo --keep           # and look at the dashboard, the journal, the ledgers and the logs`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config.Out, config.Terminal = os.Stdout, program.IsTerminal(os.Stdout)
@@ -56,6 +56,6 @@ against what was promised.
 	flags.IntVar(&config.Workers, "workers", 3, "worker processes")
 	flags.IntVar(&config.Slots, "slots", 8, "slots of each worker")
 	flags.DurationVar(&config.Pace, "pace", 500*time.Millisecond, "pause after the answers of a step")
-	flags.BoolVar(&config.Keep, "keep", false, "leave the directory with the journal, the ledgers and the logs")
+	flags.BoolVar(&config.Keep, "keep", false, "leave the cluster up until it is interrupted, and the directory with the journal, the ledgers and the logs")
 	return cmd
 }

@@ -60,7 +60,7 @@ func TestCompletionKnowsNames(t *testing.T) {
 		}
 	}
 	for line, want := range map[string][]messages.RunStatus{
-		"run get ": nil, "run cancel ": {messages.RunStatus_RUN_STATUS_RUNNING}, "run signal ": {messages.RunStatus_RUN_STATUS_RUNNING}, "run replay ": endedStatuses,
+		"run get ": nil, "run attempts ": nil, "run cancel ": {messages.RunStatus_RUN_STATUS_RUNNING}, "run signal ": {messages.RunStatus_RUN_STATUS_RUNNING}, "run ask ": {messages.RunStatus_RUN_STATUS_RUNNING}, "run replay ": endedStatuses,
 	} {
 		offered(t, env, line)
 		if asked := f.listed[len(f.listed)-1]; !slices.Equal(asked.GetStatuses(), want) || asked.GetPageSize() != completionsMax {

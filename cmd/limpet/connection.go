@@ -63,12 +63,17 @@ func (c *cli) connect() (*connection, error) {
 // call makes one call with a limit on its time and returns the answer, or an
 // error of the catalogue.
 func call[Req, Resp any](ctx context.Context, conn *connection, method func(context.Context, *connect.Request[Req]) (*connect.Response[Resp], error), req *Req) (*Resp, error) {
+	return callWithin(ctx, callTimeout, conn, method, req)
+}
+
+// callWithin is call for what may take another time.
+func callWithin[Req, Resp any](ctx context.Context, within time.Duration, conn *connection, method func(context.Context, *connect.Request[Req]) (*connect.Response[Resp], error), req *Req) (*Resp, error) {
 	if m, ok := any(req).(proto.Message); ok {
 		if err := messages.CheckFieldsAs(m, flagOf); err != nil {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	resp, err := method(ctx, connect.NewRequest(req))
 	if err != nil {
@@ -85,6 +90,7 @@ var flags = map[string]string{
 	"limpet.api.v1.StartRunRequest.signal_name":       "--signal",
 	"limpet.api.v1.StartRunRequest.signal_message_id": "--signal-id",
 	"limpet.api.v1.CancelRunRequest.reason":           "--reason",
+	"limpet.api.v1.CancelRunRequest.without_end_step": "--without-end-step",
 	"limpet.api.v1.ReplayRunRequest.steps":            "--step",
 	"limpet.api.v1.ListRunsRequest.workflow":          "--workflow",
 	"limpet.api.v1.ListRunsRequest.worker_id":         "--worker",
@@ -94,6 +100,8 @@ var flags = map[string]string{
 	"limpet.api.v1.SignalRunRequest.message_id":       "--id",
 	"limpet.api.v1.PushEventRequest.event_id":         "--id",
 	"limpet.api.v1.PushEventRequest.metadata":         "--meta",
+	"limpet.api.v1.ListEventsRequest.key":             "--key",
+	"limpet.api.v1.ListEventsRequest.page_token":      "--page-token",
 }
 
 // flagOf names a field as the command line does; other fields are arguments.

@@ -7,11 +7,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/limpetrun/limpet/actors/node"
+	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 )
 
 func (c *cli) devCommand() *cobra.Command {
-	f := config.Values{Store: "memory", Bind: "127.0.0.1:0", ID: "dev", Retention: 24 * time.Hour, UnservedAfter: node.DefaultUnservedAfter, Preset: "local"}
+	f := config.Values{Store: "memory", Bind: "127.0.0.1:0", ID: "dev", Retention: 24 * time.Hour, UnservedAfter: node.DefaultUnservedAfter, EventsKept: server.DefaultEventsKept, Preset: "local", UI: "on"}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a server with a throw-away store, and say what to do next",

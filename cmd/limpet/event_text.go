@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
 )
 
 // eventWords say the events of one entry.
@@ -33,7 +34,11 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 	case *messages.Event_RunStarted:
 		return fmt.Sprintf("run of %s started by %s, input %s", k.RunStarted.GetWorkflow(), k.RunStarted.GetTrigger(), brief(string(k.RunStarted.GetInput()), 60)), ""
 	case *messages.Event_CancelRequested:
-		return "cancel requested" + because(k.CancelRequested.GetReason()), yellow
+		text := "cancel requested"
+		if k.CancelRequested.GetWithoutEndStep() {
+			text += ", without the end step"
+		}
+		return text + because(k.CancelRequested.GetReason()), yellow
 	case *messages.Event_RunDormant:
 		return "asleep until " + w.wake(k.RunDormant), dim
 	case *messages.Event_RunReplayed:
@@ -41,6 +46,11 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 			return "replayed: " + strings.Join(steps, ", "), ""
 		}
 		return "replayed", ""
+	case *messages.Event_RunEnding:
+		return "the outcome is decided, the end step follows: " + api.OutcomeText(k.RunEnding), phaseColor(statusName(k.RunEnding.GetStatus()))
+	case *messages.Event_RunContinued:
+		c := k.RunContinued
+		return fmt.Sprintf("goes on as new by step %s, input %s", c.GetStep(), brief(string(c.GetInput()), 60)), cyan
 	case *messages.Event_RunEnded:
 		return runEndedText(k.RunEnded)
 	case *messages.Event_Bound:
@@ -58,7 +68,7 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 	case *messages.Event_Signaled:
 		return fmt.Sprintf("signal %s, message %s: %s", k.Signaled.GetName(), k.Signaled.GetMessageId(), brief(string(k.Signaled.GetPayload()), 60)), ""
 	case *messages.Event_CallWaits:
-		return fmt.Sprintf("step %s waits for signal %s, call %s, until %s", k.CallWaits.GetStep(), k.CallWaits.GetName(), k.CallWaits.GetKey(), w.moment(k.CallWaits.GetDeadlineUs())), dim
+		return w.callWaits(k.CallWaits)
 	}
 	if text, color, ok := stateText(e); ok {
 		return text, color
@@ -76,6 +86,12 @@ func (w eventWords) step(e *messages.Event) (text, color string, ok bool) {
 		return fmt.Sprintf("step %s sent to %s (attempt %d)", d.GetStep(), d.GetWorker().GetWorkerId(), d.GetAttempt()), "", true
 	case *messages.Event_StepStarted:
 		return fmt.Sprintf("step %s runs (attempt %d)", k.StepStarted.GetStep(), k.StepStarted.GetAttempt()), "", true
+	case *messages.Event_StepProgressed:
+		p := k.StepProgressed
+		return fmt.Sprintf("step %s tells: %s (attempt %d)", p.GetStep(), brief(string(p.GetProgress()), 60), p.GetAttempt()), dim, true
+	case *messages.Event_StreamOpened:
+		s := k.StreamOpened
+		return fmt.Sprintf("step %s writes section %d of stream %s (attempt %d)", s.GetStep(), s.GetSection(), s.GetStream(), s.GetAttempt()), dim, true
 	case *messages.Event_StepSucceeded:
 		return fmt.Sprintf("step %s succeeded: %s", k.StepSucceeded.GetStep(), brief(string(k.StepSucceeded.GetOutput()), 60)), green, true
 	case *messages.Event_AttemptFailed:
@@ -84,6 +100,9 @@ func (w eventWords) step(e *messages.Event) (text, color string, ok bool) {
 		return fmt.Sprintf("step %s lost with its worker (attempt %d)%s", k.AttemptLost.GetStep(), k.AttemptLost.GetAttempt(), because(k.AttemptLost.Why())), yellow, true
 	case *messages.Event_AttemptRevoked:
 		return fmt.Sprintf("step %s withdrawn (attempt %d)%s", k.AttemptRevoked.GetStep(), k.AttemptRevoked.GetAttempt(), because(k.AttemptRevoked.GetReason().Words())), yellow, true
+	case *messages.Event_AttemptSuspended:
+		a := k.AttemptSuspended
+		return fmt.Sprintf("step %s suspended while it waits (attempt %d)%s", a.GetStep(), a.GetAttempt(), because(a.GetReason().Words())), "", true
 	case *messages.Event_StepFailed:
 		return fmt.Sprintf("step %s failed: %s", k.StepFailed.GetStep(), failureText(k.StepFailed.GetFailure())), red, true
 	case *messages.Event_StepSkipped:
@@ -148,6 +167,47 @@ func childText(s *messages.ChildSpawned) string {
 	return text
 }
 
+// callWaits says what a call of a step waits for.
+func (w eventWords) callWaits(c *messages.CallWaits) (text, color string) {
+	if f := c.GetFailedCondition(); f != nil {
+		return fmt.Sprintf("step %s: call %s %s waits on: its condition could not be evaluated on event %s, id %s: %s",
+			c.GetStep(), c.GetName(), c.GetKey(), f.GetEvent().GetKey(), f.GetEvent().GetEventId(), f.GetMessage()), yellow
+	}
+	const shown = 3
+	var what []string
+	for _, b := range c.GetBranches()[:min(shown, len(c.GetBranches()))] {
+		what = append(what, w.branch(b))
+	}
+	switch more := len(c.GetBranches()) - shown; {
+	case len(what) == 0:
+		what = []string{"signal " + c.GetName()}
+	case more > 0:
+		what = append(what, fmt.Sprintf("%d more", more))
+	}
+	text = fmt.Sprintf("step %s: call %s %s waits for %s", c.GetStep(), c.GetName(), c.GetKey(), strings.Join(what, " or "))
+	if c.GetKind() == messages.CallKind_CALL_KIND_SLEEP {
+		return text, dim
+	}
+	return text + ", until " + w.moment(c.GetDeadlineUs()), dim
+}
+
+func (w eventWords) branch(b *messages.WaitBranch) string {
+	switch b.GetKind() {
+	case messages.CallKind_CALL_KIND_RECEIVE:
+		return "signal " + b.GetSignal()
+	case messages.CallKind_CALL_KIND_SLEEP:
+		return w.moment(max(b.GetUntilUs(), b.GetUntilWallUs()))
+	case messages.CallKind_CALL_KIND_CHILD:
+		return "child " + b.GetChildRun()
+	case messages.CallKind_CALL_KIND_EVENT:
+		if b.GetCondition() != "" {
+			return "event " + b.EventPattern() + " if " + brief(b.GetCondition(), 60)
+		}
+		return "event " + b.EventPattern()
+	}
+	return b.GetKind().Words()
+}
+
 // callText says how a call of a step came out.
 func callText(c *messages.CallRecorded) (text, color string) {
 	text = fmt.Sprintf("step %s: call %s %s", c.GetStep(), c.GetName(), c.GetKey())
@@ -157,8 +217,21 @@ func callText(c *messages.CallRecorded) (text, color string) {
 	if f := c.GetFailure(); f != nil {
 		return text + " came to nothing: " + failureText(f), yellow
 	}
-	if id := c.GetMessageId(); id != "" {
-		return text + " received message " + id, ""
+	switch kind := c.GetKind(); {
+	case c.GetMessageId() != "":
+		return text + " received message " + c.GetMessageId(), ""
+	case c.GetChild() != nil:
+		return fmt.Sprintf("%s: child %s %s", text, c.GetChild().GetChildRun(), statusName(c.GetChild().GetStatus())), ""
+	case c.GetEvent() != nil:
+		return fmt.Sprintf("%s: event %s, id %s: %s", text, c.GetEvent().GetKey(), c.GetEvent().GetEventId(), brief(string(c.GetOutput()), 60)), ""
+	case kind == messages.CallKind_CALL_KIND_ALL:
+		return fmt.Sprintf("%s waits for %d things", text, c.GetCalls()), ""
+	case kind == messages.CallKind_CALL_KIND_SIGNAL:
+		return text + " sent its message", ""
+	case kind == messages.CallKind_CALL_KIND_START:
+		return text + " sent its message to run " + strings.Trim(string(c.GetOutput()), `"`), ""
+	case kind == messages.CallKind_CALL_KIND_SLEEP, kind == messages.CallKind_CALL_KIND_FIRST:
+		return text + ": its time came", ""
 	}
 	return text + ": " + brief(string(c.GetOutput()), 60), ""
 }
@@ -169,7 +242,7 @@ func runEndedText(e *messages.RunEnded) (text, color string) {
 		text += ": " + failureText(e.GetFailure())
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.GetUnreadSignals())) {
-		text += fmt.Sprintf("; %d of signal %s were not received", e.GetUnreadSignals()[name], name)
+		text += fmt.Sprintf("; unread messages of signal %s: %d", name, e.GetUnreadSignals()[name])
 	}
 	return text, phaseColor(statusName(e.GetStatus()))
 }

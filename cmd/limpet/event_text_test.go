@@ -38,3 +38,25 @@ func TestTimesInEventsHaveTheirDay(t *testing.T) {
 		}
 	}
 }
+
+// A wait for an event says for which one, and its record which one came, in First too.
+func TestEventsOfTheClusterInWords(t *testing.T) {
+	waits := &messages.Event{Kind: &messages.Event_CallWaits{CallWaits: &messages.CallWaits{Step: "s", Name: "soon", Key: "#0", Kind: messages.CallKind_CALL_KIND_FIRST, DeadlineUs: epoch.UnixMicro(),
+		Branches: []*messages.WaitBranch{{Kind: messages.CallKind_CALL_KIND_EVENT, EventKey: "order:", EventPrefix: true, Condition: "payload.n > 1"}, {Kind: messages.CallKind_CALL_KIND_EVENT, EventKey: "stop"}}}}}
+	failed := &messages.Event{Kind: &messages.Event_CallWaits{CallWaits: &messages.CallWaits{Step: "s", Name: "soon", Key: "#0", Kind: messages.CallKind_CALL_KIND_FIRST,
+		FailedCondition: &messages.FailedCondition{Branch: 1, Event: &messages.CameEvent{Key: "order:7", EventId: "e1"}, Message: "no such key: n"}}}}
+	sent := &messages.Event{Kind: &messages.Event_CallRecorded{CallRecorded: &messages.CallRecorded{Step: "s", Name: "start", Key: "#0", Kind: messages.CallKind_CALL_KIND_START,
+		Outcome: &messages.CallRecorded_Output{Output: []byte(`"r7"`)}}}}
+	came := &messages.Event{Kind: &messages.Event_CallRecorded{CallRecorded: &messages.CallRecorded{Step: "s", Name: "soon", Key: "#0", Kind: messages.CallKind_CALL_KIND_FIRST,
+		Outcome: &messages.CallRecorded_Output{Output: []byte(`{"n":2}`)}, Event: &messages.CameEvent{Key: "order:7", EventId: "e1"}}}}
+	for want, event := range map[string]*messages.Event{
+		"step s: call soon #0 waits for event order:* if payload.n > 1 or event stop, until 10:00:00.000":             waits,
+		`step s: call soon #0: event order:7, id e1: {"n":2}`:                                                         came,
+		"step s: call soon #0 waits on: its condition could not be evaluated on event order:7, id e1: no such key: n": failed,
+		"step s: call start #0 sent its message to run r7":                                                            sent,
+	} {
+		if text, _ := (eventWords{epoch}).text(event); text != want {
+			t.Errorf("%q, want %q", text, want)
+		}
+	}
+}

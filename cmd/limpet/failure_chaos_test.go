@@ -230,7 +230,9 @@ func unexplained(history []*messages.Event, executions []ledger.Execution) []str
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	hard := false
-	ended, succeeded := map[string]int{}, map[string]int{}
+	// An attempt that was lost and one that was suspended are executed anew by
+	// the next one.
+	lost, suspended, succeeded := map[string]int{}, map[string]int{}, map[string]int{}
 	dispatched, bindings := map[string]string{}, map[uint64]string{}
 	for _, e := range history {
 		switch {
@@ -242,7 +244,9 @@ func unexplained(history []*messages.Event, executions []ledger.Execution) []str
 			d := e.GetStepDispatched()
 			dispatched[fmt.Sprintf("%s#%d", d.GetStep(), d.GetAttempt())] = d.GetWorker().GetIncarnation()
 		case e.GetAttemptLost() != nil:
-			ended[e.GetAttemptLost().GetStep()]++
+			lost[e.GetAttemptLost().GetStep()]++
+		case e.GetAttemptSuspended() != nil:
+			suspended[e.GetAttemptSuspended().GetStep()]++
 		case e.GetStepSucceeded() != nil:
 			succeeded[e.GetStepSucceeded().GetStep()]++
 		}
@@ -267,8 +271,8 @@ func unexplained(history []*messages.Event, executions []ledger.Execution) []str
 		if succeeded[step] != 1 {
 			fault("step %s succeeded %d times", step, succeeded[step])
 		}
-		if n := times[step]; n < 1 || n > 1+ended[step] {
-			fault("step %s was executed %d times, with %d losses", step, n, ended[step])
+		if n := times[step]; n < 1 || n > 1+lost[step]+suspended[step] {
+			fault("step %s was executed %d times, with %d losses and %d suspensions", step, n, lost[step], suspended[step])
 		}
 	}
 	if hard && len(workers) > 1 {

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -97,8 +96,11 @@ func TestFailureWorkerIsDrainedAndBack(t *testing.T) {
 		}
 	}
 	got := <-waited
-	var w api.Worker
-	if err := protojson.Unmarshal([]byte(got.out), &w); err != nil || got.code != exitOK || w.GetState() != api.WorkerDraining || w.GetBoundSoft()+w.GetBoundHard() != 0 {
+	var w struct {
+		State                string
+		BoundSoft, BoundHard int
+	}
+	if err := json.Unmarshal([]byte(got.out), &w); err != nil || got.code != exitOK || w.State != api.WorkerDraining || w.BoundSoft+w.BoundHard != 0 {
 		t.Errorf("the wait for the drain: %+v", got)
 	}
 	if out := r.done("run get " + soft[0].ID()); !strings.Contains(out, "worker draining") {

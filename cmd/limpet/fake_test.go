@@ -95,6 +95,18 @@ func run(id string) (*api.GetRunResponse, error) {
 		r.Run.WaitingFor, r.Run.Dormant = "worker gpu-2 to come back", true
 		r.Steps[1] = &api.Step{Name: "ask", Phase: api.PhaseReady, Parents: []string{"load"}}
 		r.Children = nil
+	case "talks":
+		r.Run.Status, r.Run.FinishedAt = messages.RunStatus_RUN_STATUS_RUNNING, nil
+		r.Run.WaitingFor = `signal "approval" for step "ask"`
+		r.UnreadSignals = map[string]int32{"note": 2, "hurry": 1}
+		r.Steps[1] = &api.Step{Name: "ask", Phase: api.PhaseSuspended, Attempts: 1, WorkerId: "gpu-2", StartedAt: at(3), Parents: []string{"load"}, Calls: 4, LastCall: "think #3",
+			Progress: []byte(`{"pages":12}`), ProgressAt: at(4), ProgressAttempt: 1,
+			Waits: []*api.CallWait{
+				{Kind: messages.CallKind_CALL_KIND_RECEIVE, Name: "approval", Key: "#0", Since: at(4), Until: at(4 + 48*60*60), WaitingFor: `signal "approval"`},
+				{Kind: messages.CallKind_CALL_KIND_SLEEP, Name: "sleep", Key: "#1", Since: at(5), Until: at(65), WaitingFor: "the time 2026-03-04T10:01:05Z"},
+				{Kind: messages.CallKind_CALL_KIND_EVENT, Name: "paid", Key: "#0", Since: at(6), Until: at(66), WaitingFor: `event "paid" if payload.n > 1`,
+					ConditionFailed: `event "paid": its condition could not be evaluated on event e1, key paid: no such key: n`}}}
+		r.Bindings, r.Children = r.Bindings[1:], nil
 	case "bad":
 		failure := &messages.Failure{Code: "STEP_FAILED", Message: `step "ask" failed: no such file`}
 		r.Run.Status, r.Run.Failure = messages.RunStatus_RUN_STATUS_FAILED, failure
@@ -137,6 +149,26 @@ func (f *fakeAPI) GetRun(_ context.Context, req *connect.Request[api.GetRunReque
 	return connect.NewResponse(r), nil
 }
 
+func (f *fakeAPI) ListAttempts(_ context.Context, req *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+	if err := f.note(req.Header(), "attempts"); err != nil {
+		return nil, err
+	}
+	if _, err := run(req.Msg.GetRunId()); err != nil {
+		return nil, err
+	}
+	if req.Msg.GetRunId() == "pending" {
+		return connect.NewResponse(&api.ListAttemptsResponse{Waits: []*api.StepWait{{Step: "ask", Reason: "no_labels", From: at(1), WaitingFor: "a worker with gpu=yes"}}}), nil
+	}
+	return connect.NewResponse(&api.ListAttemptsResponse{
+		Attempts: []*api.Attempt{
+			{Step: "load", Number: 1, WorkerId: "gpu-1", Incarnation: "i1", Epoch: 1, ReadyAt: at(0), SentAt: at(0), StartedAt: at(0.25), EndedAt: at(0.8), Outcome: "lost", Why: "worker lost", ResultRefused: "attempt was lost"},
+			{Step: "load", Number: 2, WorkerId: "gpu-2", Incarnation: "i2", Epoch: 2, ReadyAt: at(0.8), SentAt: at(0.9), StartedAt: at(1), Outcome: api.OutcomeLive},
+		},
+		LeftOut: 3,
+		Waits:   []*api.StepWait{{Step: "load", Attempt: 2, Reason: "worker_lost", From: at(0.8), Until: at(0.9), WaitingFor: "a worker: worker lost"}},
+	}), nil
+}
+
 func (f *fakeAPI) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
 	f.mu.Lock()
 	f.waits++
@@ -155,6 +187,44 @@ func (f *fakeAPI) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunR
 		return nil, ctx.Err()
 	}
 	return connect.NewResponse(&api.WaitRunResponse{Ended: ended, Run: r}), nil
+}
+
+func (f *fakeAPI) ReadLog(_ context.Context, req *connect.Request[api.ReadLogRequest], stream *connect.ServerStream[api.ReadLogResponse]) error {
+	if _, err := run(req.Msg.GetRunId()); err != nil {
+		return err
+	}
+	line := func(seconds float64, level, message, attributes string) *messages.LogLine {
+		return &messages.LogLine{AtWallUs: at(seconds).AsTime().UnixMicro(), Level: level, Message: message, Attributes: attributes}
+	}
+	cut := line(2.5, "WARN", "slow", "")
+	cut.Cut = true
+	for place, c := range []*messages.LogChunk{
+		{Step: "load", Attempt: 1, WorkerId: "gpu-1", FirstLine: 1, Lines: []*messages.LogLine{line(1.25, "INFO", "7 files \x1b[31mred", `dir="/my src"`), cut}, LeftOut: 3},
+		{Step: "load", Attempt: 1, Lines: []*messages.LogLine{line(3, "ERROR", "the attempt failed: disk full", "code=USER_ERROR")}},
+	} {
+		if c.GetStep() == req.Msg.GetStep() || req.Msg.GetStep() == "" {
+			if err := stream.Send(&api.ReadLogResponse{Place: int64(10 * (place + 1)), Chunk: c}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeAPI) ReadStream(_ context.Context, req *connect.Request[api.ReadStreamRequest], stream *connect.ServerStream[api.ReadStreamResponse]) error {
+	r := req.Msg
+	if err := f.note(req.Header(), fmt.Sprintf("stream %s from %d.%d follow=%v", r.GetStream(), r.GetSection(), r.GetNumber(), r.GetFollow())); err != nil {
+		return err
+	}
+	if r.GetStream() != "tokens" {
+		return api.ToConnect(messages.Errorf(messages.CodeUnknownStream, "run %s has no stream %q: it has [\"tokens\"]", r.GetRunId(), r.GetStream()))
+	}
+	if r.GetSection() <= 1 {
+		if err := stream.Send(&api.ReadStreamResponse{Section: 1, First: 1, Pieces: [][]byte{[]byte("Hel"), []byte("p")}, Step: "ask", Attempt: 1}); err != nil {
+			return err
+		}
+	}
+	return stream.Send(&api.ReadStreamResponse{Section: 2, First: 1, Pieces: [][]byte{[]byte("Hello"), []byte(", you\n")}, Step: "ask", Attempt: 2})
 }
 
 func (f *fakeAPI) WatchRun(_ context.Context, req *connect.Request[api.WatchRunRequest], stream *connect.ServerStream[api.WatchRunResponse]) error {
@@ -222,6 +292,16 @@ func (f *fakeAPI) SignalRun(_ context.Context, req *connect.Request[api.SignalRu
 	return connect.NewResponse(&api.SignalRunResponse{}), nil
 }
 
+func (f *fakeAPI) AskRun(_ context.Context, req *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error) {
+	if err := f.note(req.Header(), fmt.Sprintf("ask %s %s %v", req.Msg.GetQuery(), req.Msg.GetArg(), req.Msg.GetTimeout().AsDuration())); err != nil {
+		return nil, err
+	}
+	if req.Msg.GetRunId() == "good" {
+		return nil, api.ToConnect(messages.Errorf(messages.CodeWorkerAway, "run good waits for worker \"gpu-1\", to which it is bound: worker lost"))
+	}
+	return connect.NewResponse(&api.AskRunResponse{Answer: []byte(`{"page":3}`), WorkerId: "gpu-1", Epoch: 2, Entry: 7}), nil
+}
+
 func (f *fakeAPI) ReplayRun(_ context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
 	if err := f.note(req.Header(), "replay"); err != nil {
 		return nil, err
@@ -246,7 +326,23 @@ func (f *fakeAPI) PushEvent(_ context.Context, req *connect.Request[api.PushEven
 	if req.Msg.GetKey() == "user:create" || req.Msg.GetKey() == "user:refused" {
 		resp.Refused = []*api.RefusingWorkflow{{Workflow: "strict", Failure: &messages.Failure{Code: string(messages.CodeInvalidInput), Message: "name: is missing"}}}
 	}
+	if req.Msg.GetKey() == "user:awaited" {
+		resp.Waits = 2
+		resp.FailedConditions = []*api.FailedCondition{{RunId: "r3", Step: "approve", Call: "user:awaited #0", Condition: "payload.id > 1", Message: "no such key: id"}}
+	}
 	return connect.NewResponse(resp), nil
+}
+
+func (f *fakeAPI) ListEvents(_ context.Context, req *connect.Request[api.ListEventsRequest]) (*connect.Response[api.ListEventsResponse], error) {
+	switch {
+	case req.Msg.GetKey() == "nobody":
+		return connect.NewResponse(&api.ListEventsResponse{}), nil
+	case req.Msg.GetPageToken() == "7":
+		return connect.NewResponse(&api.ListEventsResponse{Events: []*api.KeptEvent{{EventId: "e3", Key: "order:\x1b[31mpaid", PushedAt: at(3)}}}), nil
+	}
+	return connect.NewResponse(&api.ListEventsResponse{NextPageToken: "7", Events: []*api.KeptEvent{
+		{EventId: "e1", Key: "user:create", PushedAt: at(1), Payload: []byte(`{"id":7}`)}, {EventId: "e2", Key: "user:awaited", PushedAt: at(2), Payload: []byte("null")},
+	}}), nil
 }
 
 func (f *fakeAPI) ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {

@@ -2,14 +2,12 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -45,7 +43,7 @@ type cell struct {
 
 func plain(text string) cell { return cell{text: text} }
 
-func number[N int32 | uint64](n N) cell { return cell{text: fmt.Sprint(n)} }
+func number[N int32 | int64 | uint64](n N) cell { return cell{text: fmt.Sprint(n)} }
 
 // nonZero leaves out a zero.
 func nonZero[N int32 | uint64](n N) cell {
@@ -116,58 +114,11 @@ func (c *cli) printJSONLine(m proto.Message) error {
 	return err
 }
 
-// messageJSON is the JSON of protobuf with its keys in order, and with inputs
-// and outputs as the JSON that they are, not in base64.
-func messageJSON(m proto.Message) ([]byte, error) {
-	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return nil, err
-	}
-	unpackPayloads(value)
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false) // payloads are shown as they are
-	if err := encoder.Encode(value); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
-}
-
-// unpackPayloads replaces the bytes fields of the API, in place.
-func unpackPayloads(value any) {
-	switch value := value.(type) {
-	case []any:
-		for _, v := range value {
-			unpackPayloads(v)
-		}
-	case map[string]any:
-		for k, v := range value {
-			if k == "metadata" || k == "labels" {
-				continue // names that users chose
-			}
-			text, isText := v.(string)
-			if k != "input" && k != "output" || !isText {
-				unpackPayloads(v)
-				continue
-			}
-			switch raw, err := base64.StdEncoding.DecodeString(text); {
-			case err == nil && len(raw) == 0:
-				delete(value, k)
-			case err == nil && json.Valid(raw):
-				value[k] = json.RawMessage(raw)
-			}
-		}
-	}
-}
-
 func statusName(s messages.RunStatus) string {
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "RUN_STATUS_")), "_", "-")
+	if word := enumWord(s.Descriptor().Values().ByNumber(s.Number())); word != "" {
+		return word
+	}
+	return s.String() // of a later version, or none
 }
 
 func stickyName(s messages.Sticky) string { return strings.TrimPrefix(s.String(), "STICKY_") }

@@ -67,8 +67,8 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestReadmeExamples types the commands that run the examples of local state:
-// each runs one.
+// TestReadmeExamples types the commands that run the examples of local state and of
+// calls: each runs one.
 func TestReadmeExamples(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -77,7 +77,7 @@ func TestReadmeExamples(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	run := 0
-	for line := range strings.Lines(block(t, section(t, readme, "Local state"), "sh", 0)) {
+	for line := range strings.Lines(block(t, section(t, readme, "Local state"), "sh", 0) + block(t, section(t, readme, talking), "sh", 0)) {
 		cmd := exec.CommandContext(ctx, "sh", "-c", line)
 		cmd.Dir = "../.."
 		out, err := cmd.CombinedOutput()
@@ -86,8 +86,26 @@ func TestReadmeExamples(t *testing.T) {
 		}
 		run++
 	}
-	if run < 3 {
-		t.Errorf("the README has %d examples of local state", run)
+	if run < 6 {
+		t.Errorf("the README has %d examples of local state and of calls", run)
+	}
+}
+
+// talking is the heading of the section on calls.
+const talking = "A step that remembers and waits"
+
+// TestReadmeAgent: the agent of the README is that of the example.
+func TestReadmeAgent(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../../sdk/example_agent_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := block(t, section(t, readme, talking), "go", 0); !strings.Contains(string(example), code) {
+		t.Errorf("sdk/example_agent_test.go does not have this:\n%s", code)
 	}
 }
 

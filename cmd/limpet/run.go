@@ -15,8 +15,8 @@ import (
 
 func (c *cli) runCommand() *cobra.Command {
 	return group("run", "Start, look at and steer runs",
-		c.runStartCommand(), c.runGetCommand(), c.runListCommand(), c.runWatchCommand(),
-		c.runSignalCommand(), c.runCancelCommand(), c.runReplayCommand())
+		c.runStartCommand(), c.runGetCommand(), c.runAttemptsCommand(), c.runListCommand(), c.runWatchCommand(), c.runLogsCommand(), c.runStreamCommand(),
+		c.runSignalCommand(), c.runAskCommand(), c.runCancelCommand(), c.runReplayCommand())
 }
 
 // waitFlags are shared by the commands that may wait for the end of a run.

@@ -52,6 +52,7 @@ func (c *cli) runCancelCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why; kept in the run's history")
+	cmd.Flags().BoolVar(&req.WithoutEndStep, "without-end-step", false, "end without the workflow's end step; cancel that if it is executed")
 	wait.add(cmd)
 	cmd.Flags().Lookup("wait").Usage = "wait for the end of the run"
 	return cmd

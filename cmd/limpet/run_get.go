@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -76,14 +77,20 @@ func noOutput(s *api.Step) error {
 // printRun shows a run for eyes.
 func (c *cli) printRun(r *api.GetRunResponse) {
 	c.printSummary(r.GetRun())
+	c.field("end step", api.EndStepText(r))
+	c.field("unread", unreadText(r.GetUnreadSignals()))
 	if len(r.GetSteps()) > 0 {
 		c.out.printf("\n")
 		c.printSteps(r.GetSteps())
 	}
+	c.printProgress(r.GetSteps())
+	c.printWaits(r.GetSteps())
 	if len(r.GetBindings()) > 0 {
 		c.out.printf("\n")
 		c.printBindings(r.GetBindings())
 	}
+	c.printLinks(r.GetLinks())
+	c.printStreams(r.GetStreams())
 	if len(r.GetChildren()) > 0 {
 		c.out.printf("\n")
 		t := &table{header: []string{"CHILD", "WORKFLOW", "STATUS", "STEP", "KEY", "STICKY"}}
@@ -96,6 +103,36 @@ func (c *cli) printRun(r *api.GetRunResponse) {
 		}
 		c.printTable(t)
 	}
+}
+
+// printLinks shows the chain of a run that went on as new.
+func (c *cli) printLinks(links []*api.Link) {
+	if len(links) == 0 {
+		return
+	}
+	c.out.printf("\n")
+	t := &table{header: []string{"LINK", "BEGAN", "ENTRY", "BY STEP"}}
+	for _, l := range links {
+		t.add(number(l.GetNumber()), plain(c.clock(l.GetBeganAt())), number(l.GetEntry()), plain(l.GetStep()))
+	}
+	c.printTable(t)
+}
+
+// printStreams shows what its steps have written to streams.
+func (c *cli) printStreams(streams []*api.Stream) {
+	if len(streams) == 0 {
+		return
+	}
+	c.out.printf("\n")
+	t := &table{header: []string{"STREAM", "PIECES", "BYTES", "SECTIONS", "STEP", "ATTEMPT", ""}}
+	for _, s := range streams {
+		open := ""
+		if s.GetOpen() {
+			open = "open"
+		}
+		t.add(plain(s.GetName()), number(s.GetPieces()), plain(byteSize(s.GetBytes())), number(s.GetSections()), plain(s.GetStep()), number(s.GetAttempt()), plain(open))
+	}
+	c.printTable(t)
 }
 
 // childStatus is empty for a child that is not stored, or no more.
@@ -163,6 +200,9 @@ func (c *cli) printSummary(r *api.Run) {
 		began = r.GetReplayedAt()
 		c.field("replayed", c.clock(began))
 	}
+	if n := r.GetContinued(); n > 0 {
+		c.field("continued", fmt.Sprintf("%d times, last %s", n, c.clock(r.GetContinuedAt())))
+	}
 	c.field("took", c.lasted(began, r.GetFinishedAt()))
 	c.field("input", brief(string(r.GetInput()), 100))
 	c.field("metadata", pairs(r.GetMetadata()))
@@ -181,6 +221,56 @@ func (c *cli) printSteps(steps []*api.Step) {
 			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(brief(outcome, 60)))
 	}
 	c.printTable(t)
+}
+
+// printFailedConditions shows what is wrong with conditions of waits.
+func (c *cli) printFailedConditions(steps []*api.Step) {
+	for _, s := range steps {
+		for _, w := range s.GetWaits() {
+			if failed := w.GetConditionFailed(); failed != "" {
+				c.out.printf("%s step %s, call %s %s: %s\n", c.out.paint(yellow, "condition:"), s.GetName(), w.GetName(), w.GetKey(), failed)
+			}
+		}
+	}
+}
+
+// printProgress shows what steps have told of how far they are.
+func (c *cli) printProgress(steps []*api.Step) {
+	t := &table{header: []string{"PROGRESS OF STEP", "ATTEMPT", "AT", "PROGRESS"}}
+	for _, s := range steps {
+		if len(s.GetProgress()) > 0 {
+			t.add(plain(s.GetName()), plain(fmt.Sprint(s.GetProgressAttempt())), plain(c.clock(s.GetProgressAt())), plain(brief(string(s.GetProgress()), 80)))
+		}
+	}
+	if len(t.rows) > 0 {
+		c.out.printf("\n")
+		c.printTable(t)
+	}
+}
+
+// printWaits shows the calls of steps that wait.
+func (c *cli) printWaits(steps []*api.Step) {
+	t := &table{header: []string{"WAITS IN STEP", "CALL", "KIND", "SINCE", "UNTIL", "WAITS FOR"}}
+	for _, s := range steps {
+		for _, w := range s.GetWaits() {
+			t.add(plain(s.GetName()), plain(w.GetName()+" "+w.GetKey()), plain(w.GetKind().Words()),
+				plain(c.clock(w.GetSince())), plain(c.clock(w.GetUntil())), plain(brief(w.GetWaitingFor(), 80)))
+		}
+	}
+	if len(t.rows) > 0 {
+		c.out.printf("\n")
+		c.printTable(t)
+		c.printFailedConditions(steps)
+	}
+}
+
+// unreadText counts the messages of a mailbox by their name.
+func unreadText(unread map[string]int32) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(unread)) {
+		all = append(all, fmt.Sprintf("%s ×%d", name, unread[name]))
+	}
+	return strings.Join(all, ", ")
 }
 
 // pairs is a map as key=value, in the order of the keys.

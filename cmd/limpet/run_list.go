@@ -64,7 +64,7 @@ func (c *cli) runListCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&req.Workflow, "workflow", "", "only runs of this workflow")
 	cmd.Flags().StringSliceVar(&statuses, "status", nil, "only these: running, succeeded, failed, canceled, set-aside")
-	cmd.Flags().StringVar(&req.WorkerId, "worker", "", "only runs bound to the worker with this id")
+	cmd.Flags().StringVar(&req.WorkerId, "worker", "", "only running runs that are bound to the worker with this id")
 	cmd.Flags().StringVar(&req.ParentRun, "parent", "", "only children of this run")
 	cmd.Flags().BoolVar(&req.Roots, "roots", false, "only runs that no other run started")
 	cmd.Flags().StringToStringVar(&req.Metadata, "meta", nil, "only runs with all these entries of metadata, as key=value; may be repeated")
@@ -99,7 +99,7 @@ func listRuns(ctx context.Context, conn *connection, req *api.ListRunsRequest, l
 func parseStatuses(names []string) ([]messages.RunStatus, error) {
 	var statuses []messages.RunStatus
 	for _, name := range names {
-		// Either as it is shown, or as --json has it.
+		// Either as it is shown, or as the API has it.
 		key := "RUN_STATUS_" + strings.TrimPrefix(strings.ToUpper(strings.ReplaceAll(name, "-", "_")), "RUN_STATUS_")
 		n, ok := messages.RunStatus_value[key]
 		if !ok || n == 0 {

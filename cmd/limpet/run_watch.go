@@ -53,9 +53,13 @@ func (c *cli) watch(ctx context.Context, conn *connection, runID string, after u
 			return conn.explain(err)
 		}
 		conn.line.clear()
+		if cut := entry.GetEntry() - 1; cut > after && !c.json {
+			c.out.printf("%s\n", c.out.paint(dim, fmt.Sprintf("(entries %d to %d were deleted: the run went on as new)", after+1, cut)))
+		}
 		if err := c.printEntry(entry); err != nil {
 			return err
 		}
+		after = entry.GetEntry()
 	}
 	return nil
 }

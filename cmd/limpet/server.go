@@ -36,6 +36,9 @@ unless told otherwise, and beyond loopback only with a secret.
 Each flag may also be given by the environment or by a file; ` + "`limpet config`" + ` takes
 the same ones, and prints what is in force and where it comes from.
 
+The dashboard is at /ui/ of the API, the metrics at /metrics: for who may call the
+API. A browser shows that by a pass, which it gets for the secret.
+
 Several servers share one PostgreSQL database. A server waits for a database that
 does not answer, up to --store-wait; one that refuses ends it at once.
 
@@ -116,6 +119,14 @@ func (c *cli) printUp(s runningServer, f config.Values) error {
 	if c.json {
 		return json.NewEncoder(c.out.raw()).Encode(map[string]string{"api": s.APIAddress(), "gossip": s.GossipAddress(), "store": config.Redact(f.Store)})
 	}
-	c.out.printf("limpet server is up\n  API     http://%s\n  gossip  %s\n  store   %s\n", s.APIAddress(), s.GossipAddress(), config.Redact(f.Store))
+	c.out.printf("limpet server is up\n  API     http://%s\n%s  gossip  %s\n  store   %s\n", s.APIAddress(), pagesText(s, f), s.GossipAddress(), config.Redact(f.Store))
 	return nil
+}
+
+// pagesText is the line that says where the dashboard is; empty if it is off.
+func pagesText(s runningServer, f config.Values) string {
+	if f.UI != "on" {
+		return ""
+	}
+	return "  pages   http://" + s.APIAddress() + "/ui/\n"
 }

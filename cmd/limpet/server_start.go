@@ -5,26 +5,32 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 
+	"github.com/limpetrun/limpet/actors/gateway/ui"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
 	"github.com/limpetrun/limpet/actors/node"
 	"github.com/limpetrun/limpet/actors/placement"
+	"github.com/limpetrun/limpet/actors/tracing"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/limpet/internal/config"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
 )
 
 // storedServer is a server with the store that it was started on.
 type storedServer struct {
 	*node.Server
-	store journal.Store
+	store  journal.Store
+	traces *tracing.Provider
 }
 
-// Stop stops the server, then closes the store.
+// Stop stops the server, then closes the store, and sends the last spans.
 func (s *storedServer) Stop(ctx context.Context) error {
+	defer s.traces.Stop()
 	return errors.Join(s.Server.Stop(ctx), s.store.Close())
 }
 
@@ -42,11 +48,15 @@ func startServer(ctx context.Context, f config.Values, log *slog.Logger) (runnin
 	}
 	node.TuneProcess(log)
 	c.Store, c.Logger = store, log
-	server, err := node.Start(ctx, c)
-	if err != nil {
+	if c.Traces, err = tracing.FromEnvironment(ctx, tracing.Process{Service: "limpet-server", Instance: f.ID, Logger: log}); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &storedServer{server, store}, nil
+	server, err := node.Start(ctx, c)
+	if err != nil {
+		c.Traces.Stop()
+		return nil, errors.Join(err, store.Close())
+	}
+	return &storedServer{server, store, c.Traces}, nil
 }
 
 // nodeConfig is what the settings say of a server. Its error is of what they alone
@@ -61,9 +71,17 @@ func nodeConfig(f config.Values) (node.Config, error) {
 	}
 	c := node.Config{
 		ID: f.ID, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
-		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention,
-		UnservedAfter: cmp.Or(f.UnservedAfter, -1),
-		Placement:     placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
+		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention, EventsKept: f.EventsKept, StreamBytesMax: int64(f.StreamBytesMax),
+		Profiles: f.Pprof, UnservedAfter: cmp.Or(f.UnservedAfter, -1),
+		Placement: placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
+	}
+	if err := ui.CheckPrefix(f.UIPrefix); err != nil {
+		return c, err
+	}
+	if f.UI != "off" {
+		c.Pages = func(stopping context.Context, client apiconnect.LimpetServiceClient) http.Handler {
+			return ui.New(stopping, ui.Config{Client: client, Secret: f.Secret, Prefix: f.UIPrefix, ReadOnly: f.UI == "read-only"})
+		}
 	}
 	return c, c.Validate()
 }
@@ -77,7 +95,7 @@ func (c *cli) checkSettings(f config.Values) error {
 		return err
 	}
 	var given []string
-	for _, name := range []string{"id", "store", "listen", "bind", "gossip", "advertise-host", "join", "secret"} {
+	for _, name := range []string{"id", "store", "listen", "bind", "gossip", "advertise-host", "join", "secret", "pprof", "ui-prefix"} {
 		if origin := c.origins[name]; origin.Source != config.Default {
 			given = append(given, name+" by "+origin.String())
 		}

@@ -26,10 +26,14 @@ var wrongSettings = []struct {
 	{"retention", "0s", nil, messages.CodeInvalidArgument, "retention 0s is neither -1s nor from 1s"},
 	{"retention", "soon", nil, messages.CodeInvalidArgument, `invalid duration "soon"`},
 	{"retention", "2000000h", nil, messages.CodeInvalidArgument, "retention 2000000h0m0s is neither"},
+	{"events-kept", "9s", nil, messages.CodeInvalidArgument, "events-kept 9s is neither -1s nor from 10s to 876000h0m0s"},
+	{"events-kept", "for ever", nil, messages.CodeInvalidArgument, `invalid duration "for ever"`},
+	{"stream-bytes-max", "0", nil, messages.CodeInvalidArgument, "stream-bytes-max 0 is neither -1 nor from 1 to 1099511627776"},
+	{"stream-bytes-max", "much", nil, messages.CodeInvalidArgument, `parsing "much": invalid syntax`},
 	{"store-wait", "-2m", nil, messages.CodeInvalidArgument, "store-wait -2m0s is neither -1s nor from 0s to 876000h0m0s"},
 	{"unserved-after", "-1s", nil, messages.CodeInvalidArgument, "unserved-after -1s is neither 0s nor from 1s to 876000h0m0s"},
 	{"unserved-after", "500ms", nil, messages.CodeInvalidArgument, "unserved-after 500ms is neither 0s nor from 1s"},
-	{"moves-per-second", "-7", nil, messages.CodeInvalidArgument, "moves-per-second -7 is neither -1 nor from 1 to 1e+06"},
+	{"moves-per-second", "-7", nil, messages.CodeInvalidArgument, "moves-per-second -7 is neither -1 nor from 1 to 1000000"},
 	{"held-load-bound", "0.5", nil, messages.CodeInvalidArgument, "held-load-bound 0.5 is neither -1 nor from 1 to 1000"},
 	{"held-load-free", "NaN", nil, messages.CodeInvalidArgument, "held-load-free NaN is neither -1 nor"},
 	{"preset", "fast", nil, messages.CodeInvalidArgument, `preset "fast" is none of local, lan, wan`},
@@ -57,6 +61,9 @@ var wrongSettings = []struct {
 	{"secret", "hush-hush-hush!", map[string]string{"gossip": "10.0.0.5:7946"}, messages.CodeSecretRequired, "gossip address 10.0.0.5:7946 is beyond loopback and the secret is too short"},
 	{"secret", "hush-hush-hush!", map[string]string{"advertise-host": "10.0.0.5"}, messages.CodeSecretRequired, "advertised host 10.0.0.5 is beyond loopback and the secret is too short"},
 	{"secret-file", "/does/not/exist", nil, messages.CodeInvalidArgument, "open /does/not/exist"},
+	{"pprof", "0.0.0.0:6060", nil, messages.CodeInvalidArgument, "beyond loopback"},
+	{"ui", "perhaps", nil, messages.CodeInvalidArgument, "perhaps"},
+	{"ui-prefix", "limpet", nil, messages.CodeInvalidArgument, "give a path such as /limpet"},
 	{"store-file", "/does/not/exist", nil, messages.CodeInvalidArgument, "open /does/not/exist"},
 }
 
@@ -68,6 +75,7 @@ var rightSettings = []map[string]string{
 	{"secret": "hush"}, // on loopback
 	{"listen": "0.0.0.0:7080", "secret": "sixteen bytes it"},
 	{"listen": "LOCALHOST:7080"},
+	{"pprof": "127.0.0.1:6060", "ui": "off", "ui-prefix": "/limpet"},
 	{"bind": ":7081", "gossip": ":7946", "advertise-host": "10.0.0.5", "secret": longSecret, "join": "servers:7946"},
 }
 

@@ -70,6 +70,19 @@ func heldSlots(w *api.Worker) string {
 	return fmt.Sprintf("%d for %s", w.GetHeldSlots(), span(w.GetHeldFor().AsDuration()))
 }
 
+// keptSteps is how many steps wait on a worker without a slot, and how many it has
+// suspended; empty for none of both.
+func keptSteps(w *api.Worker) string {
+	if w.GetKept() == 0 && w.GetSuspended() == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d/%d steps that wait; suspended %d", w.GetKept(), w.GetKeptMax(), w.GetSuspended())
+	if early := w.GetSuspendedEarly(); early > 0 {
+		text += fmt.Sprintf(", %d of them early", early)
+	}
+	return text
+}
+
 // workerState is a worker's state, with what is left until the deadline of a
 // drain. "leaving" is one that drains because its process is to end.
 func workerState(w *api.Worker) cell {
@@ -132,6 +145,7 @@ func (c *cli) printWorker(w *api.Worker) {
 			c.field("held", held+": functions that have not returned although their attempts are over")
 		}
 		c.field("queued", fmt.Sprint(w.GetQueued()))
+		c.field("kept", keptSteps(w))
 	case w.GetState() != api.WorkerGone:
 		c.field("running", "not reported")
 	}

@@ -55,7 +55,8 @@ of the server) is left out of events until a worker serves it again.`,
 	}
 }
 
-// stepsText names the steps with their parents: load ask(load).
+// stepsText names the steps with their parents, and the end step with what it is for:
+// load ask(load) tidy(on end: failed, canceled).
 func stepsText(steps []*messages.StepDefinition) string {
 	all := make([]string, len(steps))
 	for i, s := range steps {
@@ -63,8 +64,19 @@ func stepsText(steps []*messages.StepDefinition) string {
 		if len(s.GetParents()) > 0 {
 			all[i] += "(" + strings.Join(s.GetParents(), ",") + ")"
 		}
+		if s.IsEndStep() {
+			all[i] += "(on end: " + strings.Join(outcomeNames(s.GetOnEnd()), ", ") + ")"
+		}
 	}
 	return strings.Join(all, " ")
+}
+
+func outcomeNames(statuses []messages.RunStatus) []string {
+	names := make([]string, len(statuses))
+	for i, s := range statuses {
+		names[i] = statusName(s)
+	}
+	return names
 }
 
 // versionShown is how much of the hash of a version a table shows.

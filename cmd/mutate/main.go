@@ -1,7 +1,8 @@
 // Command mutate checks the simulator: it breaks one rule of the cores after
 // the other in a copy of the source and expects that the simulation notices. Some
 // rules a cluster makes up for when they are broken; of these the scripts of their
-// package must notice. Of the rules of messages between nodes, tests of nodes must.
+// package must notice. Of the rules of messages between nodes, tests of nodes must, of
+// what stores take, their suite.
 //
 // Data flow: mutations → copy of the module in a temporary directory, one rule
 // broken → go test ./actors/sim, or the scripts, or the tests → caught, or survived.
@@ -53,31 +54,24 @@ func run(ctx context.Context, seeds int, only string) error {
 		return fmt.Errorf("the simulation fails with no rule broken: %s %w", failed, err)
 	}
 	var survived []string
-	for i, m := range slices.Concat(mutations, activationMutations, remoteMutations, gossipMutations, scripted, quorumMutations) {
-		if !strings.Contains(m.name, only) {
-			continue
+	for _, k := range kinds(seeds) {
+		for _, m := range k.rules {
+			if !strings.Contains(m.name, only) {
+				continue
+			}
+			caught, err := m.try(ctx, dir, k.by(m))
+			switch {
+			case ctx.Err() != nil:
+				return fmt.Errorf("%s: %w", m.name, err)
+			case err != nil:
+				survived = append(survived, m.name)
+				caught = "NOT TRIED: " + err.Error()
+			case caught == "":
+				survived = append(survived, m.name)
+				caught = "NOT NOTICED"
+			}
+			fmt.Printf("%-52s %s\n", m.name, caught)
 		}
-		by := scripts(m)
-		switch simulated := len(mutations) + len(activationMutations); {
-		case i < simulated:
-			by = simulation(seeds)
-		case i < simulated+len(remoteMutations):
-			by = nodes
-		case i < simulated+len(remoteMutations)+len(gossipMutations):
-			by = crowds
-		}
-		caught, err := m.try(ctx, dir, by)
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("%s: %w", m.name, err)
-		case err != nil:
-			survived = append(survived, m.name)
-			caught = "NOT TRIED: " + err.Error()
-		case caught == "":
-			survived = append(survived, m.name)
-			caught = "NOT NOTICED"
-		}
-		fmt.Printf("%-52s %s\n", m.name, caught)
 	}
 	if len(survived) > 0 {
 		return fmt.Errorf("%d broken rules were not noticed: %s", len(survived), strings.Join(survived, "; "))
@@ -85,10 +79,26 @@ func run(ctx context.Context, seeds int, only string) error {
 	return nil
 }
 
+// kind is a kind of rules, and what has to notice when one of them is broken.
+type kind struct {
+	rules []mutation
+	by    func(mutation) check
+}
+
+func kinds(seeds int) []kind {
+	always := func(c check) func(mutation) check { return func(mutation) check { return c } }
+	return []kind{
+		{mutations, always(simulation(seeds))}, {activationMutations, always(simulation(seeds))}, {heardMutations, always(simulation(seeds))},
+		{remoteMutations, always(nodes)}, {gossipMutations, always(crowds)},
+		{scripted, scripts}, {endMutations, always(simulation(seeds))}, {endScripted, scripts}, {continueMutations, always(simulation(seeds))}, {cutMutations, always(simulation(seeds))}, {continueScripted, scripts}, {quorumMutations, scripts}, {eventMutations, scripts}, {deliveryMutations, always(servers)},
+		{storedMutations, always(stores)}, {streamMutations, scripts},
+	}
+}
+
 // copyModule copies what the simulator and the scripts need of the module.
 func copyModule(ctx context.Context, dir string) error {
 	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}",
-		"./actors/sim", "./actors/activation", "./cluster/quorum", "./cluster")
+		"./actors/sim", "./actors/activation", "./actors/server", "./actors/journal", "./cluster/quorum", "./cluster")
 	cmd.Stderr = os.Stderr
 	list, err := cmd.Output()
 	if err != nil {
@@ -157,10 +167,17 @@ func simulation(seeds int) check {
 }
 
 // nodes are tests of nodes on a network in memory.
-var nodes = check{[]string{"./cluster", "-run", "^(TestACutBetweenTwoNodes|TestNothingIsLostByACut|TestTheServerOfADetourDies|TestWhatIsNotPassedOn)$"}, failedTest}
+var nodes = check{[]string{"./cluster", "-run", "^(TestACutBetweenTwoNodes|TestNothingIsLostByACut|TestWhatIsFrozenHasNoDetour|TestTheServerOfADetourDies|TestWhatIsNotPassedOn)$"}, failedTest}
 
 // crowds are tests of who hears whom, and of many workers on a network in memory.
 var crowds = check{[]string{"./cluster/gossip", "./cluster/lease", "./cluster", "-run", "^Test(Worker|Silent|Suspect|Server|Others|ManyWorkers|Questions|Looks).*"}, failedTest}
+
+// servers are tests of how events come to runs.
+var servers = check{[]string{"./actors/server", "-run", "^Test(Event|Waits|OneEvent).*"}, failedTest}
+
+// stores is the suite that every store runs; all decide by the same code what of a stream
+// they take.
+var stores = check{[]string{"./actors/journal", "-run", "^TestMemory$"}, failedStore}
 
 func scripts(m mutation) check {
 	return check{[]string{"./" + filepath.Dir(m.changes[0].file), "-run", "^TestScripts$"}, failedScript}
@@ -214,5 +231,6 @@ func (m *mutation) try(ctx context.Context, dir string, by check) (caught string
 var (
 	failedSeed   = regexp.MustCompile(`seed \d+, [\d.]+ s: .*`)
 	failedTest   = regexp.MustCompile(`FAIL: Test\S+`)
+	failedStore  = regexp.MustCompile(`FAIL: TestMemory/\S+`)
 	failedScript = regexp.MustCompile(`FAIL: TestScripts/\S+`)
 )

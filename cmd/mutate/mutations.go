@@ -15,6 +15,7 @@ const (
 	contactGo    = "actors/run/contact.go"
 	presenceGo   = "actors/run/presence.go"
 	workersGo    = "actors/run/workers.go"
+	suspendGo    = "actors/run/suspend.go"
 	suspectGo    = "actors/run/suspect.go"
 	attemptsGo   = "actors/run/attempts.go"
 	leavingGo    = "actors/run/leaving.go"
@@ -25,6 +26,8 @@ const (
 	childrenGo   = "actors/run/children.go"
 	callsGo      = "actors/run/calls.go"
 	mailboxGo    = "actors/run/mailbox.go"
+	callWaitsGo  = "actors/run/callwaits.go"
+	childEndsGo  = "actors/run/childends.go"
 	rebuildGo    = "actors/run/rebuild.go"
 	handoffGo    = "actors/run/handoff.go"
 	drainGo      = "actors/run/drain.go"
@@ -32,7 +35,14 @@ const (
 	applyGo      = "actors/run/apply.go"
 	slotsGo      = "actors/slots/attempts.go"
 	heldGo       = "actors/slots/held.go"
+	slotsLeaseGo = "actors/slots/lease.go"
 	slotsDrainGo = "actors/slots/drain.go"
+	queriesGo    = "actors/slots/queries.go"
+	peekGo       = "actors/local/peek.go"
+	foundGo      = "actors/run/found.go"
+	progressGo   = "actors/run/progress.go"
+	tellsGo      = "actors/slots/progress.go"
+	keptGo       = "actors/slots/kept.go"
 	suspectsGo   = "actors/slots/suspects.go"
 	slotsCoreGo  = "actors/slots/core.go"
 	placeGo      = "actors/placement/worker.go"
@@ -49,10 +59,16 @@ const (
 )
 
 var mutations = []mutation{
+	{"run: forget what an attempt told right before its end", []change{{attemptsGo,
+		"	m.progressed(i, r.Serial, r.Progress)\n", ""}}},
+	{"run: give an attempt no progress of the one before", []change{{placingGo,
+		", st.Def.HeartbeatMs, st.progress()", ", st.Def.HeartbeatMs, nil"}}},
 	{"slots: take what a function returns after the lease has ended", []change{{slotsGo,
-		"	case timedOut, messages.CodeOf(a.cause) == messages.CodeLeaseExpired, a.cause", "	case timedOut, a.cause"}}},
+		"(failure != nil || a.lapsed):", "failure != nil:"}}},
 	{"timeline: take a clock that is set for the passing of time", []change{{timelineGo,
 		"		return later(mine, r.Record.Engine), true\n", "		return later(mine, r.Record.Engine.Add(r.Wall.Sub(r.Record.Wall))), true\n"}}},
+	{"signals: drop what a start has for a run that is there", []change{{commandsGo,
+		"		err := m.takeSignal(in.Signal)\n		m.later(Reply{Token: in.Token, Existed: err == nil, Err: err})", "		var err error\n		m.later(Reply{Token: in.Token, Existed: err == nil, Err: err})"}}},
 	{"run: send before the entry is durable", []change{{machineGo,
 		"	m.appending = true\n", "	m.appending = true\n	m.out = append(m.out, m.turn.after...)\n	m.turn.after = nil\n"}}},
 	{"run: acknowledge a result before it is durable", []change{{attemptsGo,
@@ -65,7 +81,7 @@ var mutations = []mutation{
 	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
 		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
 	{"room: send more than the worker has slots", []change{{roomGo,
-		"		r.slots = 1 + max(1, ", "		r.slots = 1 + max(1000, "}}},
+		"		r.slots = max(2, ", "		r.slots = max(1000, "}}},
 	{"run: rebind a HARD run", []change{{placingGo,
 		"case b.Lost && m.s.soft():", "case b.Lost:"}}},
 	{"run: keep the epoch at a rebind", []change{{placingGo,
@@ -73,7 +89,7 @@ var mutations = []mutation{
 	{"run: repeat what runs when a server comes up", []change{{commandsGo,
 		"	for i := range s.Steps {\n		st := &s.Steps[i]\n", "	m.loseAttempts(messages.Reason_REASON_WORKER_LOST)\n	for i := range s.Steps {\n		st := &s.Steps[i]\n"}}},
 	{"run: let execution timeouts pass while no server is there", []change{{timersGo,
-		"return later(end, m.contacts[i].takenUpAt).Add(m.cfg.ExecutionGrace), ok", "return end.Add(m.cfg.ExecutionGrace), ok"}}},
+		"return later(end, m.contacts[i].takenUpAt).Add(m.cfg.ExecutionGrace), true", "return end.Add(m.cfg.ExecutionGrace), true"}}},
 	{"run: let schedule timeouts pass while no server is there", []change{{timersGo,
 		"return m.absences.after(since, timeout), waits", "return since.Add(timeout), waits"}}},
 	{"run: fail a step that was not tried since the run was taken up", []change{{timersGo,
@@ -91,7 +107,7 @@ var mutations = []mutation{
 	{"children: take one that was not answered for for one that knows", []change{{childrenGo,
 		"	m.children.tell(c.RunID, m.now)\n", "	m.children.tell(c.RunID, m.now)\n	m.children.note(c.RunID)\n"}}},
 	{"calls: say that a call is recorded before it is durable", []change{{callsGo,
-		"	m.later(Reply{Token: in.Token, Err: err})\n	m.dieBehind(err)\n}\n\n// findCall", "	m.out = append(m.out, Reply{Token: in.Token, Err: err})\n	m.dieBehind(err)\n}\n\n// findCall"}}},
+		"	m.later(Reply{Token: in.Token, Err: err})\n	m.dieBehind(err)\n}\n\n// mayRecord", "	m.out = append(m.out, Reply{Token: in.Token, Err: err})\n	m.dieBehind(err)\n}\n\n// mayRecord"}}},
 	{"calls: know only what the attempt itself has recorded", []change{{callsGo,
 		"	if err == nil && ok {\n", "	if err == nil && ok && found.attempt == msg.Attempt {\n"}}},
 	{"calls: record a call again that comes again", []change{{callsGo,
@@ -99,13 +115,21 @@ var mutations = []mutation{
 	{"calls: forget them when the attempt fails", []change{{applyGo,
 		"	st.Failures++\n", "	st.Failures++\n	st.calls, st.recorded = nil, 0\n"}}},
 	{"mailbox: record a message again that comes again", []change{{mailboxGo,
-		"_, again := m.s.signaled[msg.MessageId]; err == nil && !again {", "err == nil {"}}},
-	{"mailbox: give a message to a wait whose attempt is over", []change{{mailboxGo,
-		"return st.Phase == Live && w.attempt == st.Attempt }", "return !st.Phase.Ended() }"}}},
-	{"mailbox: say that there is no news without having looked", []change{{mailboxGo,
+		"_, again := m.s.signaled.of(msg.MessageId); err == nil && !again {", "err == nil {"}}},
+	{"mailbox: give a message to a wait whose attempt is over", []change{{callWaitsGo,
+		"return (st.Phase == Live || st.Phase == Suspended) && w.attempt == st.Attempt", "return !st.Phase.Ended()"}}},
+	{"mailbox: say that there is no news without having looked", []change{{callWaitsGo,
 		"len(m.turn.events) == events", "len(m.turn.events) < events"}}},
+	{"waits: take a sleep for over a second before it is", []change{{callWaitsGo,
+		"	}\n	return b.until\n}", "	}\n	return b.until.Add(-time.Second)\n}"}}},
+	{"waits: let a wait begin anew with each attempt", []change{{callWaitsGo,
+		"if waits = waits && before.kind == msg.Kind; !waits {\n		before =", "if waits = waits && before.kind != msg.Kind; !waits {\n		before ="}}},
+	{"waits: leave a step suspended when the last part of what it waits for has come", []change{{suspendGo,
+		"(w.all == \"\" || !st.hasPart(key.name, w.all))", "w.all == \"\""}}},
+	{"sends: give the message of each attempt an id of its own", []change{{"actors/run/sends.go",
+		"m.s.Generation, msg.Step,", "m.s.Generation+int(msg.Attempt), msg.Step,"}}},
 	{"children: spawn anew for each spawn of an attempt", []change{{commandsGo,
-		"c == nil || c.attempt >= msg.Attempt {", "c == nil || c.attempt > msg.Attempt {"}}},
+		"c == nil || st == nil || c.attempt >= st.firstTry {", "c == nil || st == nil || c.attempt > msg.Attempt {"}}},
 	{"children: spawn anew although the earlier one goes on", []change{{commandsGo,
 		"c == nil || in.Unsuccessful == c.RunID && c.RunID == m.MayReplace(msg) {", "c == nil || c.RunID == m.MayReplace(msg) {"}}},
 	{"children: give the child of another input back", []change{{commandsGo,
@@ -149,8 +173,8 @@ var mutations = []mutation{
 		"	if !m.handsOff() {\n		m.bind(", "	if m.s.soft() {\n		m.bind("}}},
 	{"hand-off: ask while an attempt is live", []change{{drainGo,
 		"	if m.anyLive() {\n		return\n	}\n	since", "	since"}}},
-	{"drain: move a HARD run", []change{{placingGo,
-		"	case m.leaving.draining && m.s.soft():", "	case m.leaving.draining:"}}},
+	{"drain: move a HARD run", []change{{drainGo,
+		"	return m.leaving.draining && m.s.soft() && ", "	return m.leaving.draining && "}}},
 	{"drain: go back to the worker that was just left", []change{
 		{leavingGo, "	m.gone.add(b.Worker, m.now)\n", ""},
 		{leavingGo, "	if !b.Lost || !m.s.soft() || !m.now", "	if !b.Lost || !m.s.hard() || !m.now"}}},
@@ -161,7 +185,7 @@ var mutations = []mutation{
 	{"worker: send a result only once", []change{{slotsGo,
 		"	c.send(Address{}, a.run.id, a.result)\n	a.resends++", "	a.resends++"}}},
 	{"worker: run more than the slots", []change{{slotsCoreGo,
-		"	if c.taken < c.slots && c.mayStart() && c.mayBegin(", "	if c.taken <= c.slots && c.mayStart() && c.mayBegin("}}},
+		"	if !unwinds && c.taken < c.slots && c.mayStart() && c.mayBegin(", "	if c.taken <= c.slots && c.mayStart() && c.mayBegin("}}},
 	{"worker: start an attempt that was revoked", []change{{slotsGo,
 		"		r.setMark(step, number, 0, markWithdrawn)\n", ""}}},
 	{"placement: grant more than the slots", []change{{placeGo,
@@ -169,7 +193,7 @@ var mutations = []mutation{
 	{"placement: grant the worker that is to be left", []change{{placeClassGo,
 		"	if w.id() == cl.exclude {", "	if false {"}}},
 	{"run: let the time of a run go back", []change{{clockGo,
-		"	if back := c.now.Sub(now); back > 0 {", "	if back := c.now.Sub(now); back > 0 && c.ahead < 0 {"}}},
+		"; at.After(c.now) {", "; at.After(c.now) || at.Before(c.now) {"}}},
 	{"placement: take back what another activation asked", []change{{placeAskGo,
 		"	case old.asker != from:\n", "	case old.asker != from && old.number > m.GetQuestion():\n"}}},
 	{"placement: let a question that was taken back oust another", []change{{placeAskGo,

@@ -2,6 +2,7 @@ package main
 
 const (
 	hearingGo = "cluster/gossip/hearing.go"
+	lookGo    = "cluster/gossip/look.go"
 	tableGo   = "cluster/gossip/table.go"
 	storeGo   = "cluster/gossip/store.go"
 	leasesGo  = "cluster/leases.go"
@@ -35,4 +36,6 @@ var gossipMutations = []mutation{
 		"	if h.held || h.without >= soonMax {\n", "	if h.held {\n"}}},
 	{"lease: look at a server that is slow again and again", []change{{holderGo,
 		"		s.lookAt = began.Add(s.pause)\n", "		s.lookAt = began\n"}}},
+	{"gossip: look at a member that is slow again and again", []change{{lookGo,
+		"		last.at = later(now, last.at.Add(last.pause))\n", "		last.at = now\n"}}},
 }

@@ -5,6 +5,7 @@ const (
 	linkGo   = "cluster/remote/link.go"
 	searchGo = "cluster/remote/search.go"
 	relayGo  = "cluster/remote/relay.go"
+	takesGo  = "cluster/remote/receiver.go"
 )
 
 // remoteMutations break rules of messages between nodes. The simulation has a model
@@ -19,7 +20,13 @@ var remoteMutations = []mutation{
 	{"remote: give up with the server that passes on", []change{{peerGo,
 		"	if l.by == \"\" || p.ctx.Err() != nil ", "	if l.by != p.address || p.ctx.Err() != nil "}}},
 	{"remote: seek no other way before the direct one has failed", []change{{searchGo,
-		"detours: time.NewTimer(p.r.patience)", "detours: time.NewTimer(connectTime)"}}},
+		"		if s.ticks >= s.detoursAfter {", "		if s.ticks < 0 {"}}},
+	{"remote: seek another way to a process that is slow to say its name", []change{{searchGo,
+		" || s.direct.accepted() {", " {"}}},
+	{"remote: seek another way to a process that is slow", []change{{linkGo,
+		"		if l.peer.accepts(l.ctx) {", "		if l.peer == nil {"}}},
+	{"remote: wait for one's own silence when the other side comes by a server", []change{{takesGo,
+		"		s.r.doubt(of.GetAddress())\n", ""}}},
 	{"remote: pass on to who is no member", []change{{relayGo,
 		" || !r.known.PassesOn(to) {", " {"}}},
 	{"remote: pass on what was passed on", []change{{relayGo,

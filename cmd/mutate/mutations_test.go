@@ -5,7 +5,6 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -14,7 +13,11 @@ import (
 // can be read.
 func TestMutationsApply(t *testing.T) {
 	names := map[string]bool{}
-	for _, m := range slices.Concat(mutations, activationMutations, scripted, quorumMutations) {
+	var all []mutation
+	for _, k := range kinds(1) {
+		all = append(all, k.rules...)
+	}
+	for _, m := range all {
 		if names[m.name] {
 			t.Errorf("%s: twice", m.name)
 		}

@@ -47,6 +47,7 @@ var policy = []layer{
 	{"actors/placement", []string{"actors/heap", "messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
+	{"actors/stream", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/roster", []string{"actors/heap", "actors/run", "actors/shrinkmap", "messages"}, pure},
 	{"actors/journal", []string{"cluster/notify", "messages"}, inert},
@@ -62,17 +63,22 @@ var policy = []layer{
 	{"cluster/clustertest", []string{"cluster", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
-	{"actors/clock", []string{"actors/journal", "actors/timeline", "messages"}, shell},
+	{"actors/clock", []string{"cluster/notify", "actors/journal", "actors/timeline", "messages"}, shell},
 	{"actors/guard", []string{"messages"}, shell},
 	{"actors/definitions", []string{"actors/journal", "messages"}, shell},
+	{"actors/condition", []string{"messages"}, shell},
 	{"actors/usercode", []string{"messages"}, shell},
-	{"actors/server", []string{"actors/clock", "actors/definitions", "actors/guard", "actors/activation", "actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
+	{"actors/server", []string{"actors/clock", "actors/condition", "actors/definitions", "actors/guard", "actors/activation", "actors/projection", "actors/heap", "actors/roster", "actors/run", "actors/journal", "actors/pool", "cluster", "cluster/notify", "messages", "messages/api"}, shell},
 	{"actors/server/places", []string{"actors/clock", "actors/definitions", "actors/guard", "actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
-	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/local", "actors/pool", "actors/usercode", "cluster", "messages"}, shell},
+	{"actors/tracing", []string{"actors/run", "messages"}, shell},
+	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/stream", "actors/local", "actors/pool", "actors/tracing", "actors/usercode", "cluster", "messages"}, shell},
+	{"actors/metrics", []string{"actors/journal", "actors/placement", "actors/roster", "actors/run", "actors/server", "actors/server/places", "actors/tracing", "actors/worker", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
 
 	// Assembly.
-	{"actors/gateway", []string{"actors/definitions", "actors/journal", "cluster", "messages/..."}, shell},
+	{"actors/gateway/ui/uitest", []string{"messages/..."}, shell},
+	{"actors/gateway/ui", []string{"cluster/notify", "messages/..."}, shell},
+	{"actors/gateway", []string{"actors/definitions", "actors/journal", "actors/tracing", "cluster", "messages/..."}, shell},
 	{"actors/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
 
 	// What users write against.
@@ -91,7 +97,7 @@ var allMay = []string{"cluster/backoff"}
 
 // testsMay is what the tests of any package may import besides: suites and
 // stores made for tests.
-var testsMay = []string{"actors/actorstest", "actors/attempt", "actors/heap", "actors/projection", "actors/journal/...", "actors/run", "actors/server", "actors/worker",
+var testsMay = []string{"actors/actorstest", "actors/attempt", "actors/gateway/ui/uitest", "actors/heap", "actors/projection", "actors/journal/...", "actors/run", "actors/server", "actors/worker",
 	"cluster/...", "cmd/internal/...", "sdk/..."}
 
 // impureImports by purity, with the reason that is reported.

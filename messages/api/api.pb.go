@@ -403,11 +403,21 @@ func (x *GetRunRequest) GetRunId() string {
 }
 
 type GetRunResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
-	Bindings      []*BindingRecord       `protobuf:"bytes,3,rep,name=bindings,proto3" json:"bindings,omitempty"`
-	Children      []*Child               `protobuf:"bytes,4,rep,name=children,proto3" json:"children,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Run      *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Steps    []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	Bindings []*BindingRecord       `protobuf:"bytes,3,rep,name=bindings,proto3" json:"bindings,omitempty"`
+	Children []*Child               `protobuf:"bytes,4,rep,name=children,proto3" json:"children,omitempty"`
+	// Messages of the mailbox that no call has received, by the name of the signal.
+	UnreadSignals map[string]int32 `protobuf:"bytes,5,rep,name=unread_signals,json=unreadSignals,proto3" json:"unread_signals,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// How the run will end, or has ended, as its end step was told; unset if no end step
+	// was executed. How that came out is said of its Step.
+	Ending *messages.RunEnding `protobuf:"bytes,6,opt,name=ending,proto3" json:"ending,omitempty"`
+	// The newest links of the chain of a run that went on as new, up to 100, the oldest
+	// first; empty for one that did not.
+	Links []*Link `protobuf:"bytes,7,rep,name=links,proto3" json:"links,omitempty"`
+	// What its steps have written, by the names of the streams.
+	Streams       []*Stream `protobuf:"bytes,8,rep,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -470,6 +480,212 @@ func (x *GetRunResponse) GetChildren() []*Child {
 	return nil
 }
 
+func (x *GetRunResponse) GetUnreadSignals() map[string]int32 {
+	if x != nil {
+		return x.UnreadSignals
+	}
+	return nil
+}
+
+func (x *GetRunResponse) GetEnding() *messages.RunEnding {
+	if x != nil {
+		return x.Ending
+	}
+	return nil
+}
+
+func (x *GetRunResponse) GetLinks() []*Link {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *GetRunResponse) GetStreams() []*Stream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// Stream is what steps of a run have written under one name. Each attempt that writes
+// has a section of its own.
+type Stream struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Sections int32                  `protobuf:"varint,2,opt,name=sections,proto3" json:"sections,omitempty"`
+	// Of all sections.
+	Pieces int64 `protobuf:"varint,3,opt,name=pieces,proto3" json:"pieces,omitempty"`
+	Bytes  int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The newest section: who writes it, or has written it, how many pieces it has, and
+	// whether more may come.
+	Step          string `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32  `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	NewestPieces  int64  `protobuf:"varint,7,opt,name=newest_pieces,json=newestPieces,proto3" json:"newest_pieces,omitempty"`
+	Open          bool   `protobuf:"varint,8,opt,name=open,proto3" json:"open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stream) Reset() {
+	*x = Stream{}
+	mi := &file_api_api_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stream) ProtoMessage() {}
+
+func (x *Stream) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stream.ProtoReflect.Descriptor instead.
+func (*Stream) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Stream) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Stream) GetSections() int32 {
+	if x != nil {
+		return x.Sections
+	}
+	return 0
+}
+
+func (x *Stream) GetPieces() int64 {
+	if x != nil {
+		return x.Pieces
+	}
+	return 0
+}
+
+func (x *Stream) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Stream) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Stream) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Stream) GetNewestPieces() int64 {
+	if x != nil {
+		return x.NewestPieces
+	}
+	return 0
+}
+
+func (x *Stream) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+// Link is a part of a run that went on as new: from one beginning to the next.
+type Link struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number in the chain, from 1.
+	Number  int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	BeganAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=began_at,json=beganAt,proto3" json:"began_at,omitempty"`
+	// The number of the entry that began it.
+	Entry uint64 `protobuf:"varint,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	// The step that had the run go on as new at the end of the link before; empty for
+	// the first.
+	Step          string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_api_api_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Link) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Link) GetBeganAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeganAt
+	}
+	return nil
+}
+
+func (x *Link) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *Link) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
 type Run struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	RunId          string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -492,14 +708,17 @@ type Run struct {
 	WaitingFor string `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
 	Dormant    bool   `protobuf:"varint,18,opt,name=dormant,proto3" json:"dormant,omitempty"`
 	// When it was last replayed; unset if it was not, and in listings.
-	ReplayedAt    *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
+	ReplayedAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
+	// How often it went on as new, and when it last did; not in listings.
+	Continued     int32                  `protobuf:"varint,20,opt,name=continued,proto3" json:"continued,omitempty"`
+	ContinuedAt   *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=continued_at,json=continuedAt,proto3" json:"continued_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_api_api_proto_msgTypes[7]
+	mi := &file_api_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +730,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[7]
+	mi := &file_api_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +743,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{7}
+	return file_api_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Run) GetRunId() string {
@@ -660,11 +879,25 @@ func (x *Run) GetReplayedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Run) GetContinued() int32 {
+	if x != nil {
+		return x.Continued
+	}
+	return 0
+}
+
+func (x *Run) GetContinuedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ContinuedAt
+	}
+	return nil
+}
+
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// waiting, ready, backoff, dispatched, running, rebuilding, away, succeeded, failed,
-	// skipped, canceled
+	// waiting, ready, backoff, dispatched, running, suspended, rebuilding, away,
+	// succeeded, failed, skipped, canceled
 	Phase     string                 `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
 	Attempts  int32                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	Failures  int32                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
@@ -677,15 +910,24 @@ type Step struct {
 	Failure   *messages.Failure      `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
 	Parents   []string               `protobuf:"bytes,12,rep,name=parents,proto3" json:"parents,omitempty"`
 	// Calls that are recorded, and the newest of them: its name and key.
-	Calls         int32  `protobuf:"varint,13,opt,name=calls,proto3" json:"calls,omitempty"`
-	LastCall      string `protobuf:"bytes,14,opt,name=last_call,json=lastCall,proto3" json:"last_call,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Calls    int32  `protobuf:"varint,13,opt,name=calls,proto3" json:"calls,omitempty"`
+	LastCall string `protobuf:"bytes,14,opt,name=last_call,json=lastCall,proto3" json:"last_call,omitempty"`
+	// Calls that wait now, in the order in which they began to.
+	Waits []*CallWait `protobuf:"bytes,15,rep,name=waits,proto3" json:"waits,omitempty"`
+	// It is the end step: executed once the outcome of the run is decided.
+	EndStep bool `protobuf:"varint,16,opt,name=end_step,json=endStep,proto3" json:"end_step,omitempty"`
+	// The newest progress that the step has told, in JSON, when that was recorded and by
+	// which attempt; unset if it has told none.
+	Progress        []byte                 `protobuf:"bytes,20,opt,name=progress,proto3" json:"progress,omitempty"`
+	ProgressAt      *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=progress_at,json=progressAt,proto3" json:"progress_at,omitempty"`
+	ProgressAttempt int32                  `protobuf:"varint,22,opt,name=progress_attempt,json=progressAttempt,proto3" json:"progress_attempt,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_api_api_proto_msgTypes[8]
+	mi := &file_api_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +939,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[8]
+	mi := &file_api_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +952,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{8}
+	return file_api_api_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Step) GetName() string {
@@ -811,6 +1053,140 @@ func (x *Step) GetLastCall() string {
 	return ""
 }
 
+func (x *Step) GetWaits() []*CallWait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *Step) GetEndStep() bool {
+	if x != nil {
+		return x.EndStep
+	}
+	return false
+}
+
+func (x *Step) GetProgress() []byte {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *Step) GetProgressAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProgressAt
+	}
+	return nil
+}
+
+func (x *Step) GetProgressAttempt() int32 {
+	if x != nil {
+		return x.ProgressAttempt
+	}
+	return 0
+}
+
+// CallWait is a call of a step that waits.
+type CallWait struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SLEEP, RECEIVE, CHILD, EVENT or FIRST; each part of an ALL is one of its own.
+	Kind messages.CallKind `protobuf:"varint,1,opt,name=kind,proto3,enum=limpet.v1.CallKind" json:"kind,omitempty"`
+	Name string            `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The user's, or "#2" for the third call of the name in the step.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// When time alone ends the wait: its timeout, or the first of its sleeps.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// In words: what it waits for.
+	WaitingFor string `protobuf:"bytes,6,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// In words: the first event on which a condition of it could not be evaluated, and
+	// why; empty for none. The call waits on.
+	ConditionFailed string `protobuf:"bytes,7,opt,name=condition_failed,json=conditionFailed,proto3" json:"condition_failed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CallWait) Reset() {
+	*x = CallWait{}
+	mi := &file_api_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallWait) ProtoMessage() {}
+
+func (x *CallWait) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallWait.ProtoReflect.Descriptor instead.
+func (*CallWait) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CallWait) GetKind() messages.CallKind {
+	if x != nil {
+		return x.Kind
+	}
+	return messages.CallKind(0)
+}
+
+func (x *CallWait) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CallWait) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CallWait) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CallWait) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CallWait) GetWaitingFor() string {
+	if x != nil {
+		return x.WaitingFor
+	}
+	return ""
+}
+
+func (x *CallWait) GetConditionFailed() string {
+	if x != nil {
+		return x.ConditionFailed
+	}
+	return ""
+}
+
 // BindingRecord is one binding of a run to a process of a worker.
 type BindingRecord struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -844,7 +1220,7 @@ type BindingRecord struct {
 
 func (x *BindingRecord) Reset() {
 	*x = BindingRecord{}
-	mi := &file_api_api_proto_msgTypes[9]
+	mi := &file_api_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1232,7 @@ func (x *BindingRecord) String() string {
 func (*BindingRecord) ProtoMessage() {}
 
 func (x *BindingRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[9]
+	mi := &file_api_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1245,7 @@ func (x *BindingRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindingRecord.ProtoReflect.Descriptor instead.
 func (*BindingRecord) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{9}
+	return file_api_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BindingRecord) GetEpoch() uint64 {
@@ -995,7 +1371,7 @@ type Rebuild struct {
 
 func (x *Rebuild) Reset() {
 	*x = Rebuild{}
-	mi := &file_api_api_proto_msgTypes[10]
+	mi := &file_api_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1383,7 @@ func (x *Rebuild) String() string {
 func (*Rebuild) ProtoMessage() {}
 
 func (x *Rebuild) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[10]
+	mi := &file_api_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1396,7 @@ func (x *Rebuild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rebuild.ProtoReflect.Descriptor instead.
 func (*Rebuild) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{10}
+	return file_api_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Rebuild) GetStep() string {
@@ -1078,7 +1454,7 @@ type HandOff struct {
 
 func (x *HandOff) Reset() {
 	*x = HandOff{}
-	mi := &file_api_api_proto_msgTypes[11]
+	mi := &file_api_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1466,7 @@ func (x *HandOff) String() string {
 func (*HandOff) ProtoMessage() {}
 
 func (x *HandOff) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[11]
+	mi := &file_api_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1479,7 @@ func (x *HandOff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandOff.ProtoReflect.Descriptor instead.
 func (*HandOff) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{11}
+	return file_api_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HandOff) GetAt() *timestamppb.Timestamp {
@@ -1137,7 +1513,7 @@ type HandedLocal struct {
 
 func (x *HandedLocal) Reset() {
 	*x = HandedLocal{}
-	mi := &file_api_api_proto_msgTypes[12]
+	mi := &file_api_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1525,7 @@ func (x *HandedLocal) String() string {
 func (*HandedLocal) ProtoMessage() {}
 
 func (x *HandedLocal) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[12]
+	mi := &file_api_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1538,7 @@ func (x *HandedLocal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandedLocal.ProtoReflect.Descriptor instead.
 func (*HandedLocal) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{12}
+	return file_api_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HandedLocal) GetName() string {
@@ -1194,7 +1570,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_api_api_proto_msgTypes[13]
+	mi := &file_api_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1582,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[13]
+	mi := &file_api_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1595,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{13}
+	return file_api_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Child) GetRunId() string {
@@ -1285,7 +1661,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_api_api_proto_msgTypes[14]
+	mi := &file_api_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1673,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[14]
+	mi := &file_api_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1686,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{14}
+	return file_api_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRunsRequest) GetWorkflow() string {
@@ -1396,7 +1772,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_api_api_proto_msgTypes[15]
+	mi := &file_api_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1784,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[15]
+	mi := &file_api_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1797,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{15}
+	return file_api_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1438,6 +1814,190 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type CountRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ListRunsRequest.
+	Workflow string `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// Runs that have ended are bound to no worker, and not counted.
+	WorkerId      string            `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	ParentRun     string            `protobuf:"bytes,3,opt,name=parent_run,json=parentRun,proto3" json:"parent_run,omitempty"`
+	Roots         bool              `protobuf:"varint,4,opt,name=roots,proto3" json:"roots,omitempty"`
+	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountRunsRequest) Reset() {
+	*x = CountRunsRequest{}
+	mi := &file_api_api_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountRunsRequest) ProtoMessage() {}
+
+func (x *CountRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountRunsRequest.ProtoReflect.Descriptor instead.
+func (*CountRunsRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CountRunsRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *CountRunsRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *CountRunsRequest) GetParentRun() string {
+	if x != nil {
+		return x.ParentRun
+	}
+	return ""
+}
+
+func (x *CountRunsRequest) GetRoots() bool {
+	if x != nil {
+		return x.Roots
+	}
+	return false
+}
+
+func (x *CountRunsRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+type CountRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Statuses that there are runs of.
+	Counts        []*StatusCount `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountRunsResponse) Reset() {
+	*x = CountRunsResponse{}
+	mi := &file_api_api_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountRunsResponse) ProtoMessage() {}
+
+func (x *CountRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountRunsResponse.ProtoReflect.Descriptor instead.
+func (*CountRunsResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CountRunsResponse) GetCounts() []*StatusCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+type StatusCount struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Status messages.RunStatus     `protobuf:"varint,1,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	Runs   int32                  `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	// There are more: that many were counted.
+	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusCount) Reset() {
+	*x = StatusCount{}
+	mi := &file_api_api_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusCount) ProtoMessage() {}
+
+func (x *StatusCount) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusCount.ProtoReflect.Descriptor instead.
+func (*StatusCount) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *StatusCount) GetStatus() messages.RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return messages.RunStatus(0)
+}
+
+func (x *StatusCount) GetRuns() int32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *StatusCount) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type WaitRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -1449,7 +2009,7 @@ type WaitRunRequest struct {
 
 func (x *WaitRunRequest) Reset() {
 	*x = WaitRunRequest{}
-	mi := &file_api_api_proto_msgTypes[16]
+	mi := &file_api_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +2021,7 @@ func (x *WaitRunRequest) String() string {
 func (*WaitRunRequest) ProtoMessage() {}
 
 func (x *WaitRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[16]
+	mi := &file_api_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +2034,7 @@ func (x *WaitRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRunRequest.ProtoReflect.Descriptor instead.
 func (*WaitRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{16}
+	return file_api_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WaitRunRequest) GetRunId() string {
@@ -1501,7 +2061,7 @@ type WaitRunResponse struct {
 
 func (x *WaitRunResponse) Reset() {
 	*x = WaitRunResponse{}
-	mi := &file_api_api_proto_msgTypes[17]
+	mi := &file_api_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +2073,7 @@ func (x *WaitRunResponse) String() string {
 func (*WaitRunResponse) ProtoMessage() {}
 
 func (x *WaitRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[17]
+	mi := &file_api_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +2086,7 @@ func (x *WaitRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRunResponse.ProtoReflect.Descriptor instead.
 func (*WaitRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{17}
+	return file_api_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitRunResponse) GetEnded() bool {
@@ -1553,7 +2113,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_api_api_proto_msgTypes[18]
+	mi := &file_api_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +2125,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[18]
+	mi := &file_api_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +2138,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{18}
+	return file_api_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRunRequest) GetRunId() string {
@@ -1606,7 +2166,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_api_api_proto_msgTypes[19]
+	mi := &file_api_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +2178,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[19]
+	mi := &file_api_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +2191,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{19}
+	return file_api_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRunResponse) GetEntry() uint64 {
@@ -1655,17 +2215,667 @@ func (x *WatchRunResponse) GetEvents() []*messages.Event {
 	return nil
 }
 
-type CancelRunRequest struct {
+type ListAttemptsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *ListAttemptsRequest) Reset() {
+	*x = ListAttemptsRequest{}
+	mi := &file_api_api_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAttemptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAttemptsRequest) ProtoMessage() {}
+
+func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAttemptsRequest.ProtoReflect.Descriptor instead.
+func (*ListAttemptsRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListAttemptsRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+type ListAttemptsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they were sent: the newest 10,000.
+	Attempts []*Attempt `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// How many are left out, which were sent before.
+	LeftOut int32 `protobuf:"varint,2,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// In the order in which they began: the newest 20,000.
+	Waits         []*StepWait `protobuf:"bytes,3,rep,name=waits,proto3" json:"waits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAttemptsResponse) Reset() {
+	*x = ListAttemptsResponse{}
+	mi := &file_api_api_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAttemptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAttemptsResponse) ProtoMessage() {}
+
+func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAttemptsResponse.ProtoReflect.Descriptor instead.
+func (*ListAttemptsResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListAttemptsResponse) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *ListAttemptsResponse) GetLeftOut() int32 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
+func (x *ListAttemptsResponse) GetWaits() []*StepWait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+// Attempt is one execution of a step.
+type Attempt struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Step        string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Number      int32                  `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	WorkerId    string                 `protobuf:"bytes,3,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation string                 `protobuf:"bytes,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Of the run's binding; 0 for a run that is not sticky.
+	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// When all was there that the step comes after, and no pause was left.
+	ReadyAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
+	SentAt  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
+	// When its function began; unset if it did not, as far as is known.
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Unset while it is live.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// live, succeeded, failed, lost, revoked, suspended, canceled or rebuilt.
+	Outcome string `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Of one that failed.
+	Failure *messages.Failure `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Why it was lost, revoked or suspended, and in words.
+	Reason messages.Reason `protobuf:"varint,12,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	Why    string          `protobuf:"bytes,13,opt,name=why,proto3" json:"why,omitempty"`
+	// A step that had succeeded runs again for its local state.
+	Rebuild bool `protobuf:"varint,14,opt,name=rebuild,proto3" json:"rebuild,omitempty"`
+	// In words: why a result that came after its end was refused; empty if none came.
+	ResultRefused string `protobuf:"bytes,15,opt,name=result_refused,json=resultRefused,proto3" json:"result_refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_api_api_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Attempt) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Attempt) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Attempt) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *Attempt) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Attempt) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Attempt) GetReadyAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadyAt
+	}
+	return nil
+}
+
+func (x *Attempt) GetSentAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SentAt
+	}
+	return nil
+}
+
+func (x *Attempt) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *Attempt) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *Attempt) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Attempt) GetFailure() *messages.Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Attempt) GetReason() messages.Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return messages.Reason(0)
+}
+
+func (x *Attempt) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Attempt) GetRebuild() bool {
+	if x != nil {
+		return x.Rebuild
+	}
+	return false
+}
+
+func (x *Attempt) GetResultRefused() string {
+	if x != nil {
+		return x.ResultRefused
+	}
+	return ""
+}
+
+// StepWait is a time in which a step waited.
+type StepWait struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// The attempt that waited, or ended the wait; 0 while there is none.
+	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// backoff: the pause before a retry. queued: sent, and not begun, for all slots of its
+	// worker were busy. call: in calls; after the end of its attempt, suspended. placement:
+	// for a worker, or its turn. Else a Reason or a WaitReason in lower case, such as
+	// worker_lost, worker_draining, no_worker, no_labels, bound_away.
+	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	From   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	// Unset while it waits.
+	Until *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	// In words: what for.
+	WaitingFor    string `protobuf:"bytes,6,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepWait) Reset() {
+	*x = StepWait{}
+	mi := &file_api_api_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepWait) ProtoMessage() {}
+
+func (x *StepWait) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepWait.ProtoReflect.Descriptor instead.
+func (*StepWait) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *StepWait) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *StepWait) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StepWait) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StepWait) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *StepWait) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *StepWait) GetWaitingFor() string {
+	if x != nil {
+		return x.WaitingFor
+	}
+	return ""
+}
+
+type ReadLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Of this step alone; empty: of all.
+	Step string `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	// Leaves out what is up to this place.
+	After         int64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	Follow        bool  `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadLogRequest) Reset() {
+	*x = ReadLogRequest{}
+	mi := &file_api_api_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadLogRequest) ProtoMessage() {}
+
+func (x *ReadLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadLogRequest.ProtoReflect.Descriptor instead.
+func (*ReadLogRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ReadLogRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ReadLogRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *ReadLogRequest) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *ReadLogRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type ReadLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Grows from one chunk of the run to the next, with gaps.
+	Place         int64              `protobuf:"varint,1,opt,name=place,proto3" json:"place,omitempty"`
+	Chunk         *messages.LogChunk `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadLogResponse) Reset() {
+	*x = ReadLogResponse{}
+	mi := &file_api_api_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadLogResponse) ProtoMessage() {}
+
+func (x *ReadLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadLogResponse.ProtoReflect.Descriptor instead.
+func (*ReadLogResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ReadLogResponse) GetPlace() int64 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *ReadLogResponse) GetChunk() *messages.LogChunk {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+type ReadStreamRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RunId  string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Stream string                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The first piece that is wanted: its section and its number in that, from 1 each; 0
+	// is the first. One that lies ahead of what is written is refused, but for the next.
+	Section       int32  `protobuf:"varint,3,opt,name=section,proto3" json:"section,omitempty"`
+	Number        uint64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Follow        bool   `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadStreamRequest) Reset() {
+	*x = ReadStreamRequest{}
+	mi := &file_api_api_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadStreamRequest) ProtoMessage() {}
+
+func (x *ReadStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadStreamRequest.ProtoReflect.Descriptor instead.
+func (*ReadStreamRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ReadStreamRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ReadStreamRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *ReadStreamRequest) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *ReadStreamRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ReadStreamRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+// ReadStreamResponse has pieces of one section that follow each other. Those of a
+// stream come without a gap: each begins where the one before ended, or with number 1
+// of a later section.
+type ReadStreamResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Section int32                  `protobuf:"varint,1,opt,name=section,proto3" json:"section,omitempty"`
+	// The number of the first piece in its section.
+	First  uint64   `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Pieces [][]byte `protobuf:"bytes,3,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	// The attempt that wrote the section.
+	Step          string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt       int32  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadStreamResponse) Reset() {
+	*x = ReadStreamResponse{}
+	mi := &file_api_api_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadStreamResponse) ProtoMessage() {}
+
+func (x *ReadStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadStreamResponse.ProtoReflect.Descriptor instead.
+func (*ReadStreamResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReadStreamResponse) GetSection() int32 {
+	if x != nil {
+		return x.Section
+	}
+	return 0
+}
+
+func (x *ReadStreamResponse) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *ReadStreamResponse) GetPieces() [][]byte {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+func (x *ReadStreamResponse) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *ReadStreamResponse) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+type CancelRunRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RunId  string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The run ends without its end step; if that is executed, it is canceled. How the
+	// run ends stays as it was decided before.
+	WithoutEndStep bool `protobuf:"varint,3,opt,name=without_end_step,json=withoutEndStep,proto3" json:"without_end_step,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_api_api_proto_msgTypes[20]
+	mi := &file_api_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +2887,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[20]
+	mi := &file_api_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +2900,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{20}
+	return file_api_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CancelRunRequest) GetRunId() string {
@@ -1707,6 +2917,13 @@ func (x *CancelRunRequest) GetReason() string {
 	return ""
 }
 
+func (x *CancelRunRequest) GetWithoutEndStep() bool {
+	if x != nil {
+		return x.WithoutEndStep
+	}
+	return false
+}
+
 type CancelRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1715,7 +2932,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_api_api_proto_msgTypes[21]
+	mi := &file_api_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +2944,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[21]
+	mi := &file_api_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +2957,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{21}
+	return file_api_api_proto_rawDescGZIP(), []int{35}
 }
 
 type SignalRunRequest struct {
@@ -1758,7 +2975,7 @@ type SignalRunRequest struct {
 
 func (x *SignalRunRequest) Reset() {
 	*x = SignalRunRequest{}
-	mi := &file_api_api_proto_msgTypes[22]
+	mi := &file_api_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2987,7 @@ func (x *SignalRunRequest) String() string {
 func (*SignalRunRequest) ProtoMessage() {}
 
 func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[22]
+	mi := &file_api_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +3000,7 @@ func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{22}
+	return file_api_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SignalRunRequest) GetRunId() string {
@@ -1822,7 +3039,7 @@ type SignalRunResponse struct {
 
 func (x *SignalRunResponse) Reset() {
 	*x = SignalRunResponse{}
-	mi := &file_api_api_proto_msgTypes[23]
+	mi := &file_api_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +3051,7 @@ func (x *SignalRunResponse) String() string {
 func (*SignalRunResponse) ProtoMessage() {}
 
 func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[23]
+	mi := &file_api_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +3064,150 @@ func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{23}
+	return file_api_api_proto_rawDescGZIP(), []int{37}
+}
+
+type AskRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The name of a query of the run's workflow.
+	Query string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// JSON; empty means null.
+	Arg []byte `protobuf:"bytes,3,opt,name=arg,proto3" json:"arg,omitempty"`
+	// How long the answer may take: up to 60 s; 0, or unset, means 5 s.
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskRunRequest) Reset() {
+	*x = AskRunRequest{}
+	mi := &file_api_api_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskRunRequest) ProtoMessage() {}
+
+func (x *AskRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskRunRequest.ProtoReflect.Descriptor instead.
+func (*AskRunRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *AskRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *AskRunRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *AskRunRequest) GetArg() []byte {
+	if x != nil {
+		return x.Arg
+	}
+	return nil
+}
+
+func (x *AskRunRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type AskRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON.
+	Answer []byte `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	// Who has answered, and under which epoch of the run's binding.
+	WorkerId string `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Epoch    uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The newest entry of the run's history when the worker was asked: the answer is no
+	// older than that.
+	Entry         uint64 `protobuf:"varint,4,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskRunResponse) Reset() {
+	*x = AskRunResponse{}
+	mi := &file_api_api_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskRunResponse) ProtoMessage() {}
+
+func (x *AskRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskRunResponse.ProtoReflect.Descriptor instead.
+func (*AskRunResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *AskRunResponse) GetAnswer() []byte {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *AskRunResponse) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *AskRunResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AskRunResponse) GetEntry() uint64 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
 }
 
 type ReplayRunRequest struct {
@@ -1864,7 +3224,7 @@ type ReplayRunRequest struct {
 
 func (x *ReplayRunRequest) Reset() {
 	*x = ReplayRunRequest{}
-	mi := &file_api_api_proto_msgTypes[24]
+	mi := &file_api_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +3236,7 @@ func (x *ReplayRunRequest) String() string {
 func (*ReplayRunRequest) ProtoMessage() {}
 
 func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[24]
+	mi := &file_api_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +3249,7 @@ func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{24}
+	return file_api_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReplayRunRequest) GetRunId() string {
@@ -1921,7 +3281,7 @@ type ReplayRunResponse struct {
 
 func (x *ReplayRunResponse) Reset() {
 	*x = ReplayRunResponse{}
-	mi := &file_api_api_proto_msgTypes[25]
+	mi := &file_api_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +3293,7 @@ func (x *ReplayRunResponse) String() string {
 func (*ReplayRunResponse) ProtoMessage() {}
 
 func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[25]
+	mi := &file_api_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +3306,7 @@ func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunResponse.ProtoReflect.Descriptor instead.
 func (*ReplayRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{25}
+	return file_api_api_proto_rawDescGZIP(), []int{41}
 }
 
 type PushEventRequest struct {
@@ -1963,7 +3323,7 @@ type PushEventRequest struct {
 
 func (x *PushEventRequest) Reset() {
 	*x = PushEventRequest{}
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +3335,7 @@ func (x *PushEventRequest) String() string {
 func (*PushEventRequest) ProtoMessage() {}
 
 func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +3348,7 @@ func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventRequest.ProtoReflect.Descriptor instead.
 func (*PushEventRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{26}
+	return file_api_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PushEventRequest) GetKey() string {
@@ -2026,14 +3386,21 @@ type PushEventResponse struct {
 	// Workflows that have the key among their events and start nothing, by name:
 	// their input schema refuses the payload, they are retired, or no worker has
 	// served them for long. Each is judged alone: the others start.
-	Refused       []*RefusingWorkflow `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Refused []*RefusingWorkflow `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
+	// How many calls of runs waited for the event and have it. The event comes to all
+	// that wait for it; if there are so many that the answer would take long, some are
+	// not counted yet.
+	Waits int32 `protobuf:"varint,4,opt,name=waits,proto3" json:"waits,omitempty"`
+	// Conditions of calls that could not be evaluated on the payload, up to ten: the
+	// event does not fit them.
+	FailedConditions []*FailedCondition `protobuf:"bytes,5,rep,name=failed_conditions,json=failedConditions,proto3" json:"failed_conditions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PushEventResponse) Reset() {
 	*x = PushEventResponse{}
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +3412,7 @@ func (x *PushEventResponse) String() string {
 func (*PushEventResponse) ProtoMessage() {}
 
 func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +3425,7 @@ func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventResponse.ProtoReflect.Descriptor instead.
 func (*PushEventResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{27}
+	return file_api_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PushEventResponse) GetEventId() string {
@@ -2082,6 +3449,291 @@ func (x *PushEventResponse) GetRefused() []*RefusingWorkflow {
 	return nil
 }
 
+func (x *PushEventResponse) GetWaits() int32 {
+	if x != nil {
+		return x.Waits
+	}
+	return 0
+}
+
+func (x *PushEventResponse) GetFailedConditions() []*FailedCondition {
+	if x != nil {
+		return x.FailedConditions
+	}
+	return nil
+}
+
+type FailedCondition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step  string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	// Name and key of the call.
+	Call          string `protobuf:"bytes,3,opt,name=call,proto3" json:"call,omitempty"`
+	Condition     string `protobuf:"bytes,4,opt,name=condition,proto3" json:"condition,omitempty"`
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedCondition) Reset() {
+	*x = FailedCondition{}
+	mi := &file_api_api_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedCondition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedCondition) ProtoMessage() {}
+
+func (x *FailedCondition) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedCondition.ProtoReflect.Descriptor instead.
+func (*FailedCondition) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *FailedCondition) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *FailedCondition) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *FailedCondition) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *FailedCondition) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+func (x *FailedCondition) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A key, or a prefix and "*"; empty for all.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Only events that were pushed no earlier.
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// 1 to 1,000; 0 means 50.
+	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_api_api_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ListEventsRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that are kept, in the order in which they were pushed. A page ends before
+	// page_size once it has 8 MiB of payloads.
+	Events        []*KeptEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	NextPageToken string       `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_api_api_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ListEventsResponse) GetEvents() []*KeptEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type KeptEvent struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	EventId  string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	Key      string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	PushedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=pushed_at,json=pushedAt,proto3" json:"pushed_at,omitempty"`
+	// JSON.
+	Payload       []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptEvent) Reset() {
+	*x = KeptEvent{}
+	mi := &file_api_api_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptEvent) ProtoMessage() {}
+
+func (x *KeptEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptEvent.ProtoReflect.Descriptor instead.
+func (*KeptEvent) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *KeptEvent) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *KeptEvent) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *KeptEvent) GetPushedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PushedAt
+	}
+	return nil
+}
+
+func (x *KeptEvent) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
 type RefusingWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -2093,7 +3745,7 @@ type RefusingWorkflow struct {
 
 func (x *RefusingWorkflow) Reset() {
 	*x = RefusingWorkflow{}
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +3757,7 @@ func (x *RefusingWorkflow) String() string {
 func (*RefusingWorkflow) ProtoMessage() {}
 
 func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +3770,7 @@ func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusingWorkflow.ProtoReflect.Descriptor instead.
 func (*RefusingWorkflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{28}
+	return file_api_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RefusingWorkflow) GetWorkflow() string {
@@ -2146,7 +3798,7 @@ type TriggeredRun struct {
 
 func (x *TriggeredRun) Reset() {
 	*x = TriggeredRun{}
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +3810,7 @@ func (x *TriggeredRun) String() string {
 func (*TriggeredRun) ProtoMessage() {}
 
 func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +3823,7 @@ func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggeredRun.ProtoReflect.Descriptor instead.
 func (*TriggeredRun) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{29}
+	return file_api_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TriggeredRun) GetRunId() string {
@@ -2203,7 +3855,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +3867,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +3880,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{30}
+	return file_api_api_proto_rawDescGZIP(), []int{50}
 }
 
 type ListWorkersResponse struct {
@@ -2240,7 +3892,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +3904,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +3917,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{31}
+	return file_api_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2284,7 +3936,7 @@ type GetWorkerRequest struct {
 
 func (x *GetWorkerRequest) Reset() {
 	*x = GetWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +3948,7 @@ func (x *GetWorkerRequest) String() string {
 func (*GetWorkerRequest) ProtoMessage() {}
 
 func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +3961,7 @@ func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{32}
+	return file_api_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetWorkerRequest) GetWorkerId() string {
@@ -2328,7 +3980,7 @@ type GetWorkerResponse struct {
 
 func (x *GetWorkerResponse) Reset() {
 	*x = GetWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +3992,7 @@ func (x *GetWorkerResponse) String() string {
 func (*GetWorkerResponse) ProtoMessage() {}
 
 func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +4005,7 @@ func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{33}
+	return file_api_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetWorkerResponse) GetWorker() *Worker {
@@ -2375,7 +4027,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +4039,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +4052,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{34}
+	return file_api_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -2427,7 +4079,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +4091,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +4104,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{35}
+	return file_api_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DrainWorkerResponse) GetWorker() *Worker {
@@ -2471,7 +4123,7 @@ type UndrainWorkerRequest struct {
 
 func (x *UndrainWorkerRequest) Reset() {
 	*x = UndrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +4135,7 @@ func (x *UndrainWorkerRequest) String() string {
 func (*UndrainWorkerRequest) ProtoMessage() {}
 
 func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +4148,7 @@ func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{36}
+	return file_api_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UndrainWorkerRequest) GetWorkerId() string {
@@ -2515,7 +4167,7 @@ type UndrainWorkerResponse struct {
 
 func (x *UndrainWorkerResponse) Reset() {
 	*x = UndrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +4179,7 @@ func (x *UndrainWorkerResponse) String() string {
 func (*UndrainWorkerResponse) ProtoMessage() {}
 
 func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +4192,7 @@ func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{37}
+	return file_api_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UndrainWorkerResponse) GetWorker() *Worker {
@@ -2589,15 +4241,22 @@ type Worker struct {
 	// Slots, of those running, that are held by functions which have not returned
 	// although their attempts are over; and how long that is so of the first of
 	// them, unset if there is none.
-	HeldSlots     int32                `protobuf:"varint,25,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
-	HeldFor       *durationpb.Duration `protobuf:"bytes,26,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	HeldSlots int32                `protobuf:"varint,25,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
+	HeldFor   *durationpb.Duration `protobuf:"bytes,26,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	// Steps that wait in calls and are kept on the worker without a slot, the most that
+	// it keeps, how many it has suspended since it began, and how many of these early
+	// because of that limit.
+	Kept           int32 `protobuf:"varint,27,opt,name=kept,proto3" json:"kept,omitempty"`
+	KeptMax        int32 `protobuf:"varint,28,opt,name=kept_max,json=keptMax,proto3" json:"kept_max,omitempty"`
+	Suspended      int64 `protobuf:"varint,29,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	SuspendedEarly int64 `protobuf:"varint,30,opt,name=suspended_early,json=suspendedEarly,proto3" json:"suspended_early,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +4268,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +4281,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{38}
+	return file_api_api_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Worker) GetWorkerId() string {
@@ -2807,6 +4466,34 @@ func (x *Worker) GetHeldFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *Worker) GetKept() int32 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *Worker) GetKeptMax() int32 {
+	if x != nil {
+		return x.KeptMax
+	}
+	return 0
+}
+
+func (x *Worker) GetSuspended() int64 {
+	if x != nil {
+		return x.Suspended
+	}
+	return 0
+}
+
+func (x *Worker) GetSuspendedEarly() int64 {
+	if x != nil {
+		return x.SuspendedEarly
+	}
+	return 0
+}
+
 // LocalUse is how one kind of local state fares in a worker.
 type LocalUse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2830,7 +4517,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +4529,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +4542,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{39}
+	return file_api_api_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LocalUse) GetName() string {
@@ -2936,7 +4623,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +4635,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +4648,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{40}
+	return file_api_api_proto_rawDescGZIP(), []int{60}
 }
 
 type ListMembersResponse struct {
@@ -2973,7 +4660,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +4672,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +4685,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{41}
+	return file_api_api_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -3025,7 +4712,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +4724,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +4737,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{42}
+	return file_api_api_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Member) GetName() string {
@@ -3110,7 +4797,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_api_proto_msgTypes[43]
+	mi := &file_api_api_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +4809,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[43]
+	mi := &file_api_api_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +4822,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{43}
+	return file_api_api_proto_rawDescGZIP(), []int{63}
 }
 
 type ListWorkflowsResponse struct {
@@ -3147,7 +4834,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3159,7 +4846,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3172,7 +4859,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{44}
+	return file_api_api_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -3206,7 +4893,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3218,7 +4905,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3231,7 +4918,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{45}
+	return file_api_api_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Workflow) GetDefinition() *messages.WorkflowDefinition {
@@ -3299,7 +4986,7 @@ type RetireWorkflowRequest struct {
 
 func (x *RetireWorkflowRequest) Reset() {
 	*x = RetireWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +4998,7 @@ func (x *RetireWorkflowRequest) String() string {
 func (*RetireWorkflowRequest) ProtoMessage() {}
 
 func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +5011,7 @@ func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{46}
+	return file_api_api_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RetireWorkflowRequest) GetWorkflow() string {
@@ -3343,7 +5030,7 @@ type RetireWorkflowResponse struct {
 
 func (x *RetireWorkflowResponse) Reset() {
 	*x = RetireWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +5042,7 @@ func (x *RetireWorkflowResponse) String() string {
 func (*RetireWorkflowResponse) ProtoMessage() {}
 
 func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +5055,7 @@ func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{47}
+	return file_api_api_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RetireWorkflowResponse) GetWorkflow() *Workflow {
@@ -3387,7 +5074,7 @@ type RestoreWorkflowRequest struct {
 
 func (x *RestoreWorkflowRequest) Reset() {
 	*x = RestoreWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +5086,7 @@ func (x *RestoreWorkflowRequest) String() string {
 func (*RestoreWorkflowRequest) ProtoMessage() {}
 
 func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +5099,7 @@ func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{48}
+	return file_api_api_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RestoreWorkflowRequest) GetWorkflow() string {
@@ -3431,7 +5118,7 @@ type RestoreWorkflowResponse struct {
 
 func (x *RestoreWorkflowResponse) Reset() {
 	*x = RestoreWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[49]
+	mi := &file_api_api_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +5130,7 @@ func (x *RestoreWorkflowResponse) String() string {
 func (*RestoreWorkflowResponse) ProtoMessage() {}
 
 func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[49]
+	mi := &file_api_api_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +5143,7 @@ func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{49}
+	return file_api_api_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RestoreWorkflowResponse) GetWorkflow() *Workflow {
@@ -3475,7 +5162,7 @@ type ListWorkflowVersionsRequest struct {
 
 func (x *ListWorkflowVersionsRequest) Reset() {
 	*x = ListWorkflowVersionsRequest{}
-	mi := &file_api_api_proto_msgTypes[50]
+	mi := &file_api_api_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +5174,7 @@ func (x *ListWorkflowVersionsRequest) String() string {
 func (*ListWorkflowVersionsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[50]
+	mi := &file_api_api_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +5187,7 @@ func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{50}
+	return file_api_api_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListWorkflowVersionsRequest) GetWorkflow() string {
@@ -3520,7 +5207,7 @@ type ListWorkflowVersionsResponse struct {
 
 func (x *ListWorkflowVersionsResponse) Reset() {
 	*x = ListWorkflowVersionsResponse{}
-	mi := &file_api_api_proto_msgTypes[51]
+	mi := &file_api_api_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +5219,7 @@ func (x *ListWorkflowVersionsResponse) String() string {
 func (*ListWorkflowVersionsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[51]
+	mi := &file_api_api_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +5232,7 @@ func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{51}
+	return file_api_api_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListWorkflowVersionsResponse) GetVersions() []*WorkflowVersion {
@@ -3571,7 +5258,7 @@ type WorkflowVersion struct {
 
 func (x *WorkflowVersion) Reset() {
 	*x = WorkflowVersion{}
-	mi := &file_api_api_proto_msgTypes[52]
+	mi := &file_api_api_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3583,7 +5270,7 @@ func (x *WorkflowVersion) String() string {
 func (*WorkflowVersion) ProtoMessage() {}
 
 func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[52]
+	mi := &file_api_api_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3596,7 +5283,7 @@ func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowVersion.ProtoReflect.Descriptor instead.
 func (*WorkflowVersion) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{52}
+	return file_api_api_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *WorkflowVersion) GetHash() string {
@@ -3645,7 +5332,7 @@ type UseWorkflowVersionRequest struct {
 
 func (x *UseWorkflowVersionRequest) Reset() {
 	*x = UseWorkflowVersionRequest{}
-	mi := &file_api_api_proto_msgTypes[53]
+	mi := &file_api_api_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3657,7 +5344,7 @@ func (x *UseWorkflowVersionRequest) String() string {
 func (*UseWorkflowVersionRequest) ProtoMessage() {}
 
 func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[53]
+	mi := &file_api_api_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3670,7 +5357,7 @@ func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{53}
+	return file_api_api_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *UseWorkflowVersionRequest) GetWorkflow() string {
@@ -3696,7 +5383,7 @@ type UseWorkflowVersionResponse struct {
 
 func (x *UseWorkflowVersionResponse) Reset() {
 	*x = UseWorkflowVersionResponse{}
-	mi := &file_api_api_proto_msgTypes[54]
+	mi := &file_api_api_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3708,7 +5395,7 @@ func (x *UseWorkflowVersionResponse) String() string {
 func (*UseWorkflowVersionResponse) ProtoMessage() {}
 
 func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[54]
+	mi := &file_api_api_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3721,7 +5408,7 @@ func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{54}
+	return file_api_api_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
@@ -3764,12 +5451,33 @@ const file_api_api_proto_rawDesc = "" +
 	"\x11StartRunsResponse\x123\n" +
 	"\x04runs\x18\x01 \x03(\v2\x1f.limpet.api.v1.StartRunResponseR\x04runs\"&\n" +
 	"\rGetRunRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\xcd\x01\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\xf2\x03\n" +
 	"\x0eGetRunResponse\x12$\n" +
 	"\x03run\x18\x01 \x01(\v2\x12.limpet.api.v1.RunR\x03run\x12)\n" +
 	"\x05steps\x18\x02 \x03(\v2\x13.limpet.api.v1.StepR\x05steps\x128\n" +
 	"\bbindings\x18\x03 \x03(\v2\x1c.limpet.api.v1.BindingRecordR\bbindings\x120\n" +
-	"\bchildren\x18\x04 \x03(\v2\x14.limpet.api.v1.ChildR\bchildren\"\x85\x06\n" +
+	"\bchildren\x18\x04 \x03(\v2\x14.limpet.api.v1.ChildR\bchildren\x12W\n" +
+	"\x0eunread_signals\x18\x05 \x03(\v20.limpet.api.v1.GetRunResponse.UnreadSignalsEntryR\runreadSignals\x12,\n" +
+	"\x06ending\x18\x06 \x01(\v2\x14.limpet.v1.RunEndingR\x06ending\x12)\n" +
+	"\x05links\x18\a \x03(\v2\x13.limpet.api.v1.LinkR\x05links\x12/\n" +
+	"\astreams\x18\b \x03(\v2\x15.limpet.api.v1.StreamR\astreams\x1a@\n" +
+	"\x12UnreadSignalsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xcd\x01\n" +
+	"\x06Stream\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bsections\x18\x02 \x01(\x05R\bsections\x12\x16\n" +
+	"\x06pieces\x18\x03 \x01(\x03R\x06pieces\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\x05R\aattempt\x12#\n" +
+	"\rnewest_pieces\x18\a \x01(\x03R\fnewestPieces\x12\x12\n" +
+	"\x04open\x18\b \x01(\bR\x04open\"\x7f\n" +
+	"\x04Link\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x05R\x06number\x125\n" +
+	"\bbegan_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x12\x14\n" +
+	"\x05entry\x18\x03 \x01(\x04R\x05entry\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\"\xe2\x06\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12'\n" +
@@ -3795,10 +5503,12 @@ const file_api_api_proto_rawDesc = "" +
 	"waitingFor\x12\x18\n" +
 	"\adormant\x18\x12 \x01(\bR\adormant\x12;\n" +
 	"\vreplayed_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"replayedAt\x1a;\n" +
+	"replayedAt\x12\x1c\n" +
+	"\tcontinued\x18\x14 \x01(\x05R\tcontinued\x12=\n" +
+	"\fcontinued_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcontinuedAt\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd5\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x05\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1a\n" +
@@ -3815,7 +5525,22 @@ const file_api_api_proto_rawDesc = "" +
 	"\afailure\x18\v \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x18\n" +
 	"\aparents\x18\f \x03(\tR\aparents\x12\x14\n" +
 	"\x05calls\x18\r \x01(\x05R\x05calls\x12\x1b\n" +
-	"\tlast_call\x18\x0e \x01(\tR\blastCall\"\xdc\x04\n" +
+	"\tlast_call\x18\x0e \x01(\tR\blastCall\x12-\n" +
+	"\x05waits\x18\x0f \x03(\v2\x17.limpet.api.v1.CallWaitR\x05waits\x12\x19\n" +
+	"\bend_step\x18\x10 \x01(\bR\aendStep\x12\x1a\n" +
+	"\bprogress\x18\x14 \x01(\fR\bprogress\x12;\n" +
+	"\vprogress_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"progressAt\x12)\n" +
+	"\x10progress_attempt\x18\x16 \x01(\x05R\x0fprogressAttempt\"\x89\x02\n" +
+	"\bCallWait\x12'\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x13.limpet.v1.CallKindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1f\n" +
+	"\vwaiting_for\x18\x06 \x01(\tR\n" +
+	"waitingFor\x12)\n" +
+	"\x10condition_failed\x18\a \x01(\tR\x0fconditionFailed\"\xdc\x04\n" +
 	"\rBindingRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12 \n" +
@@ -3875,7 +5600,23 @@ const file_api_api_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x10ListRunsResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.limpet.api.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"V\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x02\n" +
+	"\x10CountRunsRequest\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x1b\n" +
+	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12\x1d\n" +
+	"\n" +
+	"parent_run\x18\x03 \x01(\tR\tparentRun\x12\x14\n" +
+	"\x05roots\x18\x04 \x01(\bR\x05roots\x12I\n" +
+	"\bmetadata\x18\x05 \x03(\v2-.limpet.api.v1.CountRunsRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"G\n" +
+	"\x11CountRunsResponse\x122\n" +
+	"\x06counts\x18\x01 \x03(\v2\x1a.limpet.api.v1.StatusCountR\x06counts\"c\n" +
+	"\vStatusCount\x12,\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\x05R\x04runs\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"V\n" +
 	"\x0eWaitRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12-\n" +
 	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"X\n" +
@@ -3889,10 +5630,63 @@ const file_api_api_proto_rawDesc = "" +
 	"\x10WatchRunResponse\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\x04R\x05entry\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12(\n" +
-	"\x06events\x18\x03 \x03(\v2\x10.limpet.v1.EventR\x06events\"A\n" +
+	"\x06events\x18\x03 \x03(\v2\x10.limpet.v1.EventR\x06events\",\n" +
+	"\x13ListAttemptsRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\x94\x01\n" +
+	"\x14ListAttemptsResponse\x122\n" +
+	"\battempts\x18\x01 \x03(\v2\x16.limpet.api.v1.AttemptR\battempts\x12\x19\n" +
+	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\x12-\n" +
+	"\x05waits\x18\x03 \x03(\v2\x17.limpet.api.v1.StepWaitR\x05waits\"\xae\x04\n" +
+	"\aAttempt\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x05R\x06number\x12\x1b\n" +
+	"\tworker_id\x18\x03 \x01(\tR\bworkerId\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\tR\vincarnation\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x125\n" +
+	"\bready_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x123\n" +
+	"\asent_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x129\n" +
+	"\n" +
+	"started_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x125\n" +
+	"\bended_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
+	"\aoutcome\x18\n" +
+	" \x01(\tR\aoutcome\x12,\n" +
+	"\afailure\x18\v \x01(\v2\x12.limpet.v1.FailureR\afailure\x12)\n" +
+	"\x06reason\x18\f \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x10\n" +
+	"\x03why\x18\r \x01(\tR\x03why\x12\x18\n" +
+	"\arebuild\x18\x0e \x01(\bR\arebuild\x12%\n" +
+	"\x0eresult_refused\x18\x0f \x01(\tR\rresultRefused\"\xd3\x01\n" +
+	"\bStepWait\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12.\n" +
+	"\x04from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1f\n" +
+	"\vwaiting_for\x18\x06 \x01(\tR\n" +
+	"waitingFor\"i\n" +
+	"\x0eReadLogRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x03R\x05after\x12\x16\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\"R\n" +
+	"\x0fReadLogResponse\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\x03R\x05place\x12)\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x13.limpet.v1.LogChunkR\x05chunk\"\x8c\x01\n" +
+	"\x11ReadStreamRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x18\n" +
+	"\asection\x18\x03 \x01(\x05R\asection\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06follow\x18\x05 \x01(\bR\x06follow\"\x8a\x01\n" +
+	"\x12ReadStreamResponse\x12\x18\n" +
+	"\asection\x18\x01 \x01(\x05R\asection\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x16\n" +
+	"\x06pieces\x18\x03 \x03(\fR\x06pieces\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\"k\n" +
 	"\x10CancelRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x13\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12(\n" +
+	"\x10without_end_step\x18\x03 \x01(\bR\x0ewithoutEndStep\"\x13\n" +
 	"\x11CancelRunResponse\"v\n" +
 	"\x10SignalRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -3900,7 +5694,17 @@ const file_api_api_proto_rawDesc = "" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x04 \x01(\tR\tmessageId\"\x13\n" +
-	"\x11SignalRunResponse\"^\n" +
+	"\x11SignalRunResponse\"\x83\x01\n" +
+	"\rAskRunRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05query\x18\x02 \x01(\tR\x05query\x12\x10\n" +
+	"\x03arg\x18\x03 \x01(\fR\x03arg\x123\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"q\n" +
+	"\x0eAskRunResponse\x12\x16\n" +
+	"\x06answer\x18\x01 \x01(\fR\x06answer\x12\x1b\n" +
+	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05entry\x18\x04 \x01(\x04R\x05entry\"^\n" +
 	"\x10ReplayRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1d\n" +
@@ -3914,11 +5718,33 @@ const file_api_api_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2-.limpet.api.v1.PushEventRequest.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfd\x01\n" +
 	"\x11PushEventResponse\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12/\n" +
 	"\x04runs\x18\x02 \x03(\v2\x1b.limpet.api.v1.TriggeredRunR\x04runs\x129\n" +
-	"\arefused\x18\x03 \x03(\v2\x1f.limpet.api.v1.RefusingWorkflowR\arefused\"\\\n" +
+	"\arefused\x18\x03 \x03(\v2\x1f.limpet.api.v1.RefusingWorkflowR\arefused\x12\x14\n" +
+	"\x05waits\x18\x04 \x01(\x05R\x05waits\x12K\n" +
+	"\x11failed_conditions\x18\x05 \x03(\v2\x1e.limpet.api.v1.FailedConditionR\x10failedConditions\"\x88\x01\n" +
+	"\x0fFailedCondition\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
+	"\x04call\x18\x03 \x01(\tR\x04call\x12\x1c\n" +
+	"\tcondition\x18\x04 \x01(\tR\tcondition\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"\x93\x01\n" +
+	"\x11ListEventsRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"n\n" +
+	"\x12ListEventsResponse\x120\n" +
+	"\x06events\x18\x01 \x03(\v2\x18.limpet.api.v1.KeptEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8b\x01\n" +
+	"\tKeptEvent\x12\x19\n" +
+	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x127\n" +
+	"\tpushed_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bpushedAt\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\"\\\n" +
 	"\x10RefusingWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12,\n" +
 	"\afailure\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\afailure\"[\n" +
@@ -3941,7 +5767,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14UndrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"F\n" +
 	"\x15UndrainWorkerResponse\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xc6\a\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"\xbc\b\n" +
 	"\x06Worker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
@@ -3978,7 +5804,11 @@ const file_api_api_proto_rawDesc = "" +
 	"sdkVersion\x12\x1d\n" +
 	"\n" +
 	"held_slots\x18\x19 \x01(\x05R\theldSlots\x124\n" +
-	"\bheld_for\x18\x1a \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x1a9\n" +
+	"\bheld_for\x18\x1a \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x12\x12\n" +
+	"\x04kept\x18\x1b \x01(\x05R\x04kept\x12\x19\n" +
+	"\bkept_max\x18\x1c \x01(\x05R\akeptMax\x12\x1c\n" +
+	"\tsuspended\x18\x1d \x01(\x03R\tsuspended\x12'\n" +
+	"\x0fsuspended_early\x18\x1e \x01(\x03R\x0esuspendedEarly\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfd\x01\n" +
@@ -4043,18 +5873,26 @@ const file_api_api_proto_rawDesc = "" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\"Q\n" +
 	"\x1aUseWorkflowVersionResponse\x123\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow2\xe8\r\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow2\xd8\x11\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
 	"\x06GetRun\x12\x1c.limpet.api.v1.GetRunRequest\x1a\x1d.limpet.api.v1.GetRunResponse\"\x00\x12M\n" +
-	"\bListRuns\x12\x1e.limpet.api.v1.ListRunsRequest\x1a\x1f.limpet.api.v1.ListRunsResponse\"\x00\x12J\n" +
+	"\bListRuns\x12\x1e.limpet.api.v1.ListRunsRequest\x1a\x1f.limpet.api.v1.ListRunsResponse\"\x00\x12P\n" +
+	"\tCountRuns\x12\x1f.limpet.api.v1.CountRunsRequest\x1a .limpet.api.v1.CountRunsResponse\"\x00\x12J\n" +
 	"\aWaitRun\x12\x1d.limpet.api.v1.WaitRunRequest\x1a\x1e.limpet.api.v1.WaitRunResponse\"\x00\x12O\n" +
-	"\bWatchRun\x12\x1e.limpet.api.v1.WatchRunRequest\x1a\x1f.limpet.api.v1.WatchRunResponse\"\x000\x01\x12P\n" +
+	"\bWatchRun\x12\x1e.limpet.api.v1.WatchRunRequest\x1a\x1f.limpet.api.v1.WatchRunResponse\"\x000\x01\x12Y\n" +
+	"\fListAttempts\x12\".limpet.api.v1.ListAttemptsRequest\x1a#.limpet.api.v1.ListAttemptsResponse\"\x00\x12L\n" +
+	"\aReadLog\x12\x1d.limpet.api.v1.ReadLogRequest\x1a\x1e.limpet.api.v1.ReadLogResponse\"\x000\x01\x12U\n" +
+	"\n" +
+	"ReadStream\x12 .limpet.api.v1.ReadStreamRequest\x1a!.limpet.api.v1.ReadStreamResponse\"\x000\x01\x12P\n" +
 	"\tCancelRun\x12\x1f.limpet.api.v1.CancelRunRequest\x1a .limpet.api.v1.CancelRunResponse\"\x00\x12P\n" +
-	"\tSignalRun\x12\x1f.limpet.api.v1.SignalRunRequest\x1a .limpet.api.v1.SignalRunResponse\"\x00\x12P\n" +
+	"\tSignalRun\x12\x1f.limpet.api.v1.SignalRunRequest\x1a .limpet.api.v1.SignalRunResponse\"\x00\x12G\n" +
+	"\x06AskRun\x12\x1c.limpet.api.v1.AskRunRequest\x1a\x1d.limpet.api.v1.AskRunResponse\"\x00\x12P\n" +
 	"\tReplayRun\x12\x1f.limpet.api.v1.ReplayRunRequest\x1a .limpet.api.v1.ReplayRunResponse\"\x00\x12P\n" +
-	"\tPushEvent\x12\x1f.limpet.api.v1.PushEventRequest\x1a .limpet.api.v1.PushEventResponse\"\x00\x12V\n" +
+	"\tPushEvent\x12\x1f.limpet.api.v1.PushEventRequest\x1a .limpet.api.v1.PushEventResponse\"\x00\x12S\n" +
+	"\n" +
+	"ListEvents\x12 .limpet.api.v1.ListEventsRequest\x1a!.limpet.api.v1.ListEventsResponse\"\x00\x12V\n" +
 	"\vListWorkers\x12!.limpet.api.v1.ListWorkersRequest\x1a\".limpet.api.v1.ListWorkersResponse\"\x00\x12P\n" +
 	"\tGetWorker\x12\x1f.limpet.api.v1.GetWorkerRequest\x1a .limpet.api.v1.GetWorkerResponse\"\x00\x12V\n" +
 	"\vDrainWorker\x12!.limpet.api.v1.DrainWorkerRequest\x1a\".limpet.api.v1.DrainWorkerResponse\"\x00\x12\\\n" +
@@ -4078,7 +5916,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
 var file_api_api_proto_goTypes = []any{
 	(*ErrorDetail)(nil),                  // 0: limpet.api.v1.ErrorDetail
 	(*StartRunRequest)(nil),              // 1: limpet.api.v1.StartRunRequest
@@ -4087,185 +5925,252 @@ var file_api_api_proto_goTypes = []any{
 	(*StartRunsResponse)(nil),            // 4: limpet.api.v1.StartRunsResponse
 	(*GetRunRequest)(nil),                // 5: limpet.api.v1.GetRunRequest
 	(*GetRunResponse)(nil),               // 6: limpet.api.v1.GetRunResponse
-	(*Run)(nil),                          // 7: limpet.api.v1.Run
-	(*Step)(nil),                         // 8: limpet.api.v1.Step
-	(*BindingRecord)(nil),                // 9: limpet.api.v1.BindingRecord
-	(*Rebuild)(nil),                      // 10: limpet.api.v1.Rebuild
-	(*HandOff)(nil),                      // 11: limpet.api.v1.HandOff
-	(*HandedLocal)(nil),                  // 12: limpet.api.v1.HandedLocal
-	(*Child)(nil),                        // 13: limpet.api.v1.Child
-	(*ListRunsRequest)(nil),              // 14: limpet.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),             // 15: limpet.api.v1.ListRunsResponse
-	(*WaitRunRequest)(nil),               // 16: limpet.api.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),              // 17: limpet.api.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),              // 18: limpet.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),             // 19: limpet.api.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),             // 20: limpet.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),            // 21: limpet.api.v1.CancelRunResponse
-	(*SignalRunRequest)(nil),             // 22: limpet.api.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),            // 23: limpet.api.v1.SignalRunResponse
-	(*ReplayRunRequest)(nil),             // 24: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),            // 25: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),             // 26: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),            // 27: limpet.api.v1.PushEventResponse
-	(*RefusingWorkflow)(nil),             // 28: limpet.api.v1.RefusingWorkflow
-	(*TriggeredRun)(nil),                 // 29: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),           // 30: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),          // 31: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),             // 32: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),            // 33: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),           // 34: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),          // 35: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),         // 36: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),        // 37: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                       // 38: limpet.api.v1.Worker
-	(*LocalUse)(nil),                     // 39: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),           // 40: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 41: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                       // 42: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),         // 43: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),        // 44: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                     // 45: limpet.api.v1.Workflow
-	(*RetireWorkflowRequest)(nil),        // 46: limpet.api.v1.RetireWorkflowRequest
-	(*RetireWorkflowResponse)(nil),       // 47: limpet.api.v1.RetireWorkflowResponse
-	(*RestoreWorkflowRequest)(nil),       // 48: limpet.api.v1.RestoreWorkflowRequest
-	(*RestoreWorkflowResponse)(nil),      // 49: limpet.api.v1.RestoreWorkflowResponse
-	(*ListWorkflowVersionsRequest)(nil),  // 50: limpet.api.v1.ListWorkflowVersionsRequest
-	(*ListWorkflowVersionsResponse)(nil), // 51: limpet.api.v1.ListWorkflowVersionsResponse
-	(*WorkflowVersion)(nil),              // 52: limpet.api.v1.WorkflowVersion
-	(*UseWorkflowVersionRequest)(nil),    // 53: limpet.api.v1.UseWorkflowVersionRequest
-	(*UseWorkflowVersionResponse)(nil),   // 54: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 55: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 56: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 57: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 58: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 59: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 60: google.protobuf.Duration
-	(messages.RunStatus)(0),              // 61: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 62: limpet.v1.Sticky
-	(*timestamppb.Timestamp)(nil),        // 63: google.protobuf.Timestamp
-	(*messages.Failure)(nil),             // 64: limpet.v1.Failure
-	(messages.Reason)(0),                 // 65: limpet.v1.Reason
-	(*messages.Event)(nil),               // 66: limpet.v1.Event
-	(*messages.WorkflowDefinition)(nil),  // 67: limpet.v1.WorkflowDefinition
+	(*Stream)(nil),                       // 7: limpet.api.v1.Stream
+	(*Link)(nil),                         // 8: limpet.api.v1.Link
+	(*Run)(nil),                          // 9: limpet.api.v1.Run
+	(*Step)(nil),                         // 10: limpet.api.v1.Step
+	(*CallWait)(nil),                     // 11: limpet.api.v1.CallWait
+	(*BindingRecord)(nil),                // 12: limpet.api.v1.BindingRecord
+	(*Rebuild)(nil),                      // 13: limpet.api.v1.Rebuild
+	(*HandOff)(nil),                      // 14: limpet.api.v1.HandOff
+	(*HandedLocal)(nil),                  // 15: limpet.api.v1.HandedLocal
+	(*Child)(nil),                        // 16: limpet.api.v1.Child
+	(*ListRunsRequest)(nil),              // 17: limpet.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),             // 18: limpet.api.v1.ListRunsResponse
+	(*CountRunsRequest)(nil),             // 19: limpet.api.v1.CountRunsRequest
+	(*CountRunsResponse)(nil),            // 20: limpet.api.v1.CountRunsResponse
+	(*StatusCount)(nil),                  // 21: limpet.api.v1.StatusCount
+	(*WaitRunRequest)(nil),               // 22: limpet.api.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),              // 23: limpet.api.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),              // 24: limpet.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),             // 25: limpet.api.v1.WatchRunResponse
+	(*ListAttemptsRequest)(nil),          // 26: limpet.api.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),         // 27: limpet.api.v1.ListAttemptsResponse
+	(*Attempt)(nil),                      // 28: limpet.api.v1.Attempt
+	(*StepWait)(nil),                     // 29: limpet.api.v1.StepWait
+	(*ReadLogRequest)(nil),               // 30: limpet.api.v1.ReadLogRequest
+	(*ReadLogResponse)(nil),              // 31: limpet.api.v1.ReadLogResponse
+	(*ReadStreamRequest)(nil),            // 32: limpet.api.v1.ReadStreamRequest
+	(*ReadStreamResponse)(nil),           // 33: limpet.api.v1.ReadStreamResponse
+	(*CancelRunRequest)(nil),             // 34: limpet.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),            // 35: limpet.api.v1.CancelRunResponse
+	(*SignalRunRequest)(nil),             // 36: limpet.api.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),            // 37: limpet.api.v1.SignalRunResponse
+	(*AskRunRequest)(nil),                // 38: limpet.api.v1.AskRunRequest
+	(*AskRunResponse)(nil),               // 39: limpet.api.v1.AskRunResponse
+	(*ReplayRunRequest)(nil),             // 40: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),            // 41: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),             // 42: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),            // 43: limpet.api.v1.PushEventResponse
+	(*FailedCondition)(nil),              // 44: limpet.api.v1.FailedCondition
+	(*ListEventsRequest)(nil),            // 45: limpet.api.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 46: limpet.api.v1.ListEventsResponse
+	(*KeptEvent)(nil),                    // 47: limpet.api.v1.KeptEvent
+	(*RefusingWorkflow)(nil),             // 48: limpet.api.v1.RefusingWorkflow
+	(*TriggeredRun)(nil),                 // 49: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),           // 50: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),          // 51: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),             // 52: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),            // 53: limpet.api.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),           // 54: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),          // 55: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),         // 56: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),        // 57: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                       // 58: limpet.api.v1.Worker
+	(*LocalUse)(nil),                     // 59: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),           // 60: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 61: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                       // 62: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),         // 63: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),        // 64: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                     // 65: limpet.api.v1.Workflow
+	(*RetireWorkflowRequest)(nil),        // 66: limpet.api.v1.RetireWorkflowRequest
+	(*RetireWorkflowResponse)(nil),       // 67: limpet.api.v1.RetireWorkflowResponse
+	(*RestoreWorkflowRequest)(nil),       // 68: limpet.api.v1.RestoreWorkflowRequest
+	(*RestoreWorkflowResponse)(nil),      // 69: limpet.api.v1.RestoreWorkflowResponse
+	(*ListWorkflowVersionsRequest)(nil),  // 70: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 71: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 72: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 73: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 74: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 75: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 76: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	nil,                                  // 77: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 78: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 79: limpet.api.v1.CountRunsRequest.MetadataEntry
+	nil,                                  // 80: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 81: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 82: google.protobuf.Duration
+	(*messages.RunEnding)(nil),           // 83: limpet.v1.RunEnding
+	(*timestamppb.Timestamp)(nil),        // 84: google.protobuf.Timestamp
+	(messages.RunStatus)(0),              // 85: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 86: limpet.v1.Sticky
+	(*messages.Failure)(nil),             // 87: limpet.v1.Failure
+	(messages.CallKind)(0),               // 88: limpet.v1.CallKind
+	(messages.Reason)(0),                 // 89: limpet.v1.Reason
+	(*messages.Event)(nil),               // 90: limpet.v1.Event
+	(*messages.LogChunk)(nil),            // 91: limpet.v1.LogChunk
+	(*messages.WorkflowDefinition)(nil),  // 92: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	60, // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	55, // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
-	1,  // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
-	2,  // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
-	7,  // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
-	8,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
-	9,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
-	13, // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	61, // 8: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	62, // 9: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	63, // 10: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	63, // 11: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	64, // 12: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	56, // 13: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	63, // 14: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
-	63, // 15: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	63, // 16: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	63, // 17: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	64, // 18: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
-	65, // 19: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	63, // 20: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	63, // 21: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	63, // 22: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	65, // 23: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
-	10, // 24: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
-	11, // 25: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	65, // 26: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	63, // 27: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	63, // 28: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	63, // 29: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
-	12, // 30: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	64, // 31: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	61, // 32: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	61, // 33: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	63, // 34: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	63, // 35: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	57, // 36: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
-	7,  // 37: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	60, // 38: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
-	6,  // 39: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	63, // 40: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	66, // 41: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	58, // 42: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	29, // 43: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	28, // 44: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	64, // 45: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
-	38, // 46: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	38, // 47: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	60, // 48: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	38, // 49: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	38, // 50: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	59, // 51: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	63, // 52: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	60, // 53: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	65, // 54: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	39, // 55: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	60, // 56: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
-	42, // 57: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	45, // 58: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	67, // 59: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	63, // 60: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	63, // 61: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	63, // 62: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	63, // 63: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	63, // 64: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
-	45, // 65: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	45, // 66: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	52, // 67: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	63, // 68: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	63, // 69: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	45, // 70: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	1,  // 71: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,  // 72: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,  // 73: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	14, // 74: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	16, // 75: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	18, // 76: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	20, // 77: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	22, // 78: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
-	24, // 79: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	26, // 80: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	30, // 81: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	32, // 82: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	34, // 83: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	36, // 84: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	40, // 85: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	43, // 86: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	50, // 87: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	53, // 88: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	46, // 89: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	48, // 90: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	2,  // 91: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,  // 92: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,  // 93: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	15, // 94: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	17, // 95: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	19, // 96: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	21, // 97: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	23, // 98: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
-	25, // 99: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	27, // 100: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	31, // 101: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	33, // 102: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	35, // 103: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	37, // 104: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	41, // 105: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	44, // 106: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	51, // 107: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	54, // 108: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	47, // 109: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	49, // 110: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	91, // [91:111] is the sub-list for method output_type
-	71, // [71:91] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	82,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	75,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	1,   // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
+	2,   // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
+	9,   // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
+	10,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
+	12,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
+	16,  // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
+	76,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	83,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
+	8,   // 10: limpet.api.v1.GetRunResponse.links:type_name -> limpet.api.v1.Link
+	7,   // 11: limpet.api.v1.GetRunResponse.streams:type_name -> limpet.api.v1.Stream
+	84,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
+	85,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	86,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	84,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	84,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	87,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	77,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	84,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	84,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
+	84,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	84,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	84,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	87,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	11,  // 25: limpet.api.v1.Step.waits:type_name -> limpet.api.v1.CallWait
+	84,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
+	88,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
+	84,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
+	84,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
+	89,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	84,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	84,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	84,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	89,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	13,  // 35: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
+	14,  // 36: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
+	89,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	84,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	84,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	84,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	15,  // 41: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
+	87,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	85,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	85,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	84,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	84,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	78,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	9,   // 48: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
+	79,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
+	21,  // 50: limpet.api.v1.CountRunsResponse.counts:type_name -> limpet.api.v1.StatusCount
+	85,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
+	82,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	6,   // 53: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
+	84,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	90,  // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	28,  // 56: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
+	29,  // 57: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
+	84,  // 58: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
+	84,  // 59: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	84,  // 60: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	84,  // 61: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	87,  // 62: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
+	89,  // 63: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
+	84,  // 64: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
+	84,  // 65: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
+	91,  // 66: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
+	82,  // 67: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
+	80,  // 68: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	49,  // 69: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	48,  // 70: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
+	44,  // 71: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
+	84,  // 72: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	47,  // 73: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
+	84,  // 74: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
+	87,  // 75: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	58,  // 76: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	58,  // 77: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	82,  // 78: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	58,  // 79: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	58,  // 80: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	81,  // 81: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	84,  // 82: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	82,  // 83: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	89,  // 84: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	59,  // 85: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	82,  // 86: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	62,  // 87: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	65,  // 88: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	92,  // 89: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	84,  // 90: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	84,  // 91: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	84,  // 92: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	84,  // 93: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	84,  // 94: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	65,  // 95: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	65,  // 96: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	72,  // 97: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	84,  // 98: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	84,  // 99: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	65,  // 100: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	1,   // 101: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,   // 102: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,   // 103: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	17,  // 104: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	19,  // 105: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
+	22,  // 106: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	24,  // 107: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	26,  // 108: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
+	30,  // 109: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
+	32,  // 110: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
+	34,  // 111: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	36,  // 112: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	38,  // 113: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
+	40,  // 114: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	42,  // 115: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	45,  // 116: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
+	50,  // 117: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	52,  // 118: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	54,  // 119: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	56,  // 120: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	60,  // 121: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	63,  // 122: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	70,  // 123: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	73,  // 124: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	66,  // 125: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	68,  // 126: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	2,   // 127: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,   // 128: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,   // 129: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	18,  // 130: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	20,  // 131: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
+	23,  // 132: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	25,  // 133: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	27,  // 134: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
+	31,  // 135: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
+	33,  // 136: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
+	35,  // 137: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	37,  // 138: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	39,  // 139: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
+	41,  // 140: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	43,  // 141: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	46,  // 142: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
+	51,  // 143: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	53,  // 144: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	55,  // 145: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	57,  // 146: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	61,  // 147: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	64,  // 148: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	71,  // 149: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	74,  // 150: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	67,  // 151: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	69,  // 152: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	127, // [127:153] is the sub-list for method output_type
+	101, // [101:127] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -4279,7 +6184,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   82,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,7 +11,7 @@ const servedHeader = "Limpet-Watching"
 
 // SayServed tells the client of a watch at once that the run was found and
 // read: there may be no entry to send for hours. It may be called again.
-func SayServed(stream *connect.ServerStream[WatchRunResponse]) error {
+func SayServed[M any](stream *connect.ServerStream[M]) error {
 	if Served(stream.ResponseHeader()) {
 		return nil
 	}

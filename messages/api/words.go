@@ -1,9 +1,12 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 // Moment is a time as the API has it: nil for one that is not set.
@@ -26,12 +29,50 @@ const (
 	PhaseRebuilding = "rebuilding"
 	// PhaseAway: it was begun on the worker of a HARD run, which is out of reach. It may
 	// run there, or be made again when the worker is back.
-	PhaseAway      = "away"
+	PhaseAway = "away"
+	// PhaseSuspended: it waits in a call, and its attempt was let go meanwhile.
+	PhaseSuspended = "suspended"
 	PhaseSucceeded = "succeeded"
 	PhaseFailed    = "failed"
 	PhaseSkipped   = "skipped"
 	PhaseCanceled  = "canceled"
 )
+
+// OutcomeLive is that of an attempt which has none yet.
+const OutcomeLive = "live"
+
+// EndStepText says in words how the end step of a run came out or, until it has, how the
+// run is to end; empty if none is executed.
+func EndStepText(r *GetRunResponse) string {
+	for _, s := range r.GetSteps() {
+		if !s.GetEndStep() || r.GetEnding() == nil {
+			continue
+		}
+		text := s.GetName() + " is " + s.GetPhase()
+		switch f := s.GetFailure(); {
+		case !PhaseEnded(s.GetPhase()):
+			text += "; then the run is " + OutcomeText(r.GetEnding())
+		case f != nil:
+			text += ", " + f.GetCode() + ": " + firstLine(f)
+		}
+		return text
+	}
+	return ""
+}
+
+// OutcomeText says in words how a run is to end, and why.
+func OutcomeText(e *messages.RunEnding) string {
+	text := strings.ToLower(strings.TrimPrefix(e.GetStatus().String(), "RUN_STATUS_"))
+	if f := e.GetFailure(); f != nil {
+		text += ", " + f.GetCode() + ": " + firstLine(f)
+	}
+	return text
+}
+
+func firstLine(f *messages.Failure) string {
+	line, _, _ := strings.Cut(f.GetMessage(), "\n")
+	return line
+}
 
 // PhaseEnded says that no attempt of a step in this phase will follow.
 func PhaseEnded(phase string) bool {

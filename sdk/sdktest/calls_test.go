@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -282,6 +283,62 @@ func TestMendedCodeGoesOn(t *testing.T) {
 	}
 	if got, err := step.Result(t.Context(), run); err != nil || got != "no7" {
 		t.Errorf("%q: %v", got, err)
+	}
+}
+
+// TestDeployChangesAStepThatWaits: what the documentation of Do says of each change,
+// while the run waits for a message.
+func TestDeployChangesAStepThatWaits(t *testing.T) {
+	build := func(calls ...[2]string) (*sdk.Workflow[string], *sdk.Step[string, []string]) {
+		w := sdk.NewWorkflow[string]("changing", sdk.WorkflowConfig{Sticky: sdk.Hard})
+		return w, sdk.AddStep(w, "s", func(ctx sdk.Context, _ string) (all []string, err error) {
+			for i, call := range calls {
+				got, err := sdk.Do(ctx, call[0], func(sdk.Context) (string, error) {
+					return fmt.Sprintf("%s, made as number %d by attempt %d", call, i, ctx.Attempt()), nil
+				},
+					&sdk.DoOptions{Key: call[1]})
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, got)
+			}
+			got, err := sdk.Receive[string](ctx, "go")
+			return append(all, got), err
+		})
+	}
+	old, _ := build([2]string{"a"}, [2]string{"b"}, [2]string{"b"})
+	changed, step := build([2]string{"c"}, [2]string{"b"}, [2]string{"b"}, [2]string{"b"}, [2]string{"b", "key"})
+	e := sdktest.Start(t, one("w1"), old)
+	run, err := old.Start(t.Context(), e.Client(), "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	untilWaits(t, run)
+	if err := e.KillWorker("w1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.StartWorker(t.Context(), worker.Config{ID: "w1"}, changed); err != nil {
+		t.Fatal(err)
+	}
+	signal(t, run, "go", "came")
+	got, err := step.Result(t.Context(), run)
+	want := []string{
+		"[c ], made as number 0 by attempt 2",    // another name is a new call
+		"[b ], made as number 1 by attempt 1",    // by name and number, not by place
+		"[b ], made as number 2 by attempt 1",    //
+		"[b ], made as number 3 by attempt 2",    // one more of the name is new
+		"[b key], made as number 4 by attempt 2", // and so is another key
+		"came",                                   // the wait went on
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q: %v", got, err)
+	}
+	view, err := run.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := view.GetSteps()[0].GetCalls(); n != 7 {
+		t.Errorf("%d calls are recorded: that which nobody asks for is one of seven", n)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
 	"github.com/limpetrun/limpet/messages"
@@ -29,6 +31,11 @@ type Attempt struct {
 	// Locals are the values that Local.Get returns; for any other it answers
 	// UNAVAILABLE.
 	Locals []LocalValue
+	// LastProgress is what sdk.LastProgress returns; nil for nothing.
+	LastProgress any
+	// Streams are where what the step writes to streams goes, by name. What it writes to
+	// others is dropped.
+	Streams map[string]io.Writer
 	// Recorded are results of calls by name, in the order of the calls: what an
 	// earlier attempt has recorded. sdk.Do returns them and does not call the
 	// function.
@@ -66,12 +73,19 @@ func Context(ctx context.Context, a Attempt) (sdk.Context, error) {
 		}
 		d.Parents[name] = data
 	}
+	if a.LastProgress != nil {
+		data, err := json.Marshal(a.LastProgress)
+		if err != nil {
+			return nil, messages.Errorf(messages.CodeInvalidArgument, "the last progress does not encode as JSON: %w", err)
+		}
+		d.LastProgress = data
+	}
 	recorded, err := recordsOf(a.Recorded)
 	if err != nil {
 		return nil, err
 	}
 	made := parts.NewContext(ctx, &attempt.Attempt{
-		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Calls: noCalls{a.Locals, recorded},
+		Dispatch: d, Worker: &messages.WorkerInfo{WorkerId: a.WorkerID, Labels: a.Labels}, Calls: noCalls{a.Locals, recorded, a.Streams},
 	})
 	return made.(sdk.Context), nil
 }
@@ -99,6 +113,7 @@ func recordsOf(results map[string][]any) (map[callID]*messages.CallRecorded, err
 type noCalls struct {
 	locals   []LocalValue
 	recorded map[callID]*messages.CallRecorded
+	streams  map[string]io.Writer
 }
 
 func (e noCalls) RecordedCall(_ context.Context, name, key string) (*messages.CallRecorded, error) {
@@ -106,18 +121,51 @@ func (e noCalls) RecordedCall(_ context.Context, name, key string) (*messages.Ca
 }
 
 func (noCalls) AwaitCall(context.Context, *messages.AwaitCall) (*messages.CallRecorded, error) {
-	return nil, messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that wait")
+	return nil, noEngine("wait")
 }
 
 func (noCalls) RecordCall(context.Context, *messages.CallRecorded) error { return nil }
 
 func (noCalls) SpawnChild(context.Context, *messages.SpawnChild) (string, error) {
-	return "", messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
+	return "", noEngine("spawn")
 }
 
-func (noCalls) AwaitRun(context.Context, string) (*messages.RunEnded, map[string][]byte, error) {
-	return nil, nil, messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that spawn")
+func (noCalls) AwaitAll(context.Context, *messages.AwaitCall) (*messages.CallRecorded, []*messages.CallRecorded, error) {
+	return nil, nil, noEngine("wait")
 }
+
+func (noCalls) SendSignal(context.Context, *messages.SendSignal) (*messages.CallRecorded, error) {
+	return nil, noEngine("send signals")
+}
+
+func (noCalls) Outputs(context.Context, *messages.ChildEnd) (map[string][]byte, error) {
+	return nil, noEngine("spawn")
+}
+
+func noEngine(what string) error {
+	return messages.Errorf(messages.CodeUnavailable, "this context has no engine: use sdktest.Start for steps that %s", what)
+}
+
+func (noCalls) Progress([]byte) error { return nil }
+
+func (e noCalls) WriteStream(_ context.Context, name string, piece []byte) error {
+	if err := messages.CheckStreamPiece(piece); err != nil {
+		return err
+	}
+	if to := e.streams[name]; to != nil {
+		_, err := to.Write(piece)
+		return err
+	}
+	return nil
+}
+
+func (noCalls) FlushStream(context.Context, string) error { return nil }
+
+func (noCalls) Extend(time.Duration) error { return nil }
+
+func (noCalls) Log(func() *messages.LogLine) {}
+
+func (noCalls) Works() func() { return func() {} }
 
 func (e noCalls) LocalValue(_ context.Context, of *attempt.Local) (any, error) {
 	for _, l := range e.locals {

@@ -10,6 +10,8 @@
 //		answer, err := ask.Result(t.Context(), run)
 //	}
 //
+// Engine.Advance moves its clock on: 48 hours later is some milliseconds later.
+//
 // Context is for the test of a step function alone, without an engine.
 //
 // # Inside
@@ -22,7 +24,7 @@
 // ends a worker returns when the worker is gone, while what the cluster makes of
 // it takes its time.
 //
-// Imports sdk, sdk/worker, actors/node, cluster, actors/attempt,
+// Imports sdk, sdk/worker, actors/node, cluster, cluster/backoff, actors/attempt,
 // actors/journal, messages.
 package sdktest
 
@@ -111,6 +113,9 @@ type Engine struct {
 	workflows []sdk.AnyWorkflow
 	client    *sdk.Client
 	ownStore  bool
+	// clock is the store as the server sees it, and its clock.
+	clock     *movedStore
+	advancing sync.Mutex
 
 	mu      sync.Mutex
 	server  *node.Server
@@ -137,6 +142,7 @@ func New(ctx context.Context, config Config, workflows ...sdk.AnyWorkflow) (*Eng
 	if config.Store == nil {
 		e.config.Store, e.ownStore = journal.NewMemory(), true
 	}
+	e.clock = &movedStore{Store: e.config.Store}
 	if err := e.start(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -168,7 +174,8 @@ func (e *Engine) start(ctx context.Context) error {
 const unservedAfter = time.Second
 
 func (e *Engine) startServer(ctx context.Context, c node.Config) error {
-	c.ID, c.Store, c.Preset, c.Logger = "server", e.config.Store, e.config.Preset, e.config.Logger
+	c.ID, c.Store, c.Preset, c.Logger = "server", e.clock, e.config.Preset, e.config.Logger
+	c.Local = e.clock.local
 	c.UnservedAfter = cmp.Or(e.config.UnservedAfter, unservedAfter)
 	server, err := node.Start(ctx, c)
 	if err != nil {

@@ -181,10 +181,10 @@ func TestWaitsOutliveServerAndWorker(t *testing.T) {
 	if err := e.KillWorker(at); err != nil {
 		t.Fatal(err)
 	}
+	signal(t, run, "talk", "b")
 	if now := <-where; now == at {
 		t.Errorf("the step runs on %s, which was killed", now)
 	}
-	signal(t, run, "talk", "b")
 	if got, err := step.Result(t.Context(), run); err != nil || got != "ab" {
 		t.Error(got, err)
 	}
@@ -316,5 +316,46 @@ func TestStartOrSignal(t *testing.T) {
 		if _, err := w.Start(t.Context(), e.Client(), 1, opts); !errors.Is(err, sdk.ErrInvalidArgument) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// A step that wants to leave no message takes what is there until there is none; what
+// comes after that look, before the end, is counted, and after it refused.
+func TestAMailboxIsEmptiedBeforeTheEnd(t *testing.T) {
+	looked, end := make(chan struct{}), make(chan struct{})
+	_, run, step := receiver(t, sdk.Soft, func(ctx sdk.Context) (string, error) {
+		if _, err := sdk.Receive[int](ctx, "begin"); err != nil {
+			return "", err
+		}
+		var got []string
+		for {
+			s, err := sdk.Receive[string](ctx, "talk", &sdk.WaitOptions{Timeout: sdk.AtOnce})
+			if errors.Is(err, sdk.ErrWaitTimeout) {
+				break
+			} else if err != nil {
+				return "", err
+			}
+			got = append(got, s)
+		}
+		close(looked)
+		<-end
+		return strings.Join(got, " "), nil
+	})
+	for _, text := range []string{"a", "b", "c"} {
+		signal(t, run, "talk", text)
+	}
+	signal(t, run, "begin", 1)
+	<-looked
+	signal(t, run, "talk", "late")
+	close(end)
+	if got, err := step.Result(t.Context(), run); err != nil || got != "a b c" {
+		t.Error(got, err)
+	}
+	got, err := run.Get(t.Context())
+	if unread := got.GetUnreadSignals(); err != nil || len(unread) != 1 || unread["talk"] != 1 {
+		t.Error(unread, err)
+	}
+	if err := run.Signal(t.Context(), "talk", "too late"); !errors.Is(err, sdk.ErrRunFinished) {
+		t.Error(err)
 	}
 }

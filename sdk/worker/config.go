@@ -12,7 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/gateway"
 	engine "github.com/limpetrun/limpet/actors/worker"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -55,6 +58,12 @@ type Config struct {
 	// StickyRunsMax is how many live sticky runs may be bound to the worker at
 	// once. It bounds what their state takes. 0 is no limit.
 	StickyRunsMax int
+	// KeptMax is how many steps that do nothing but wait stay on the worker, without a
+	// slot, until the KeepFor of their workflows is over, and KeptBytesMax how many bytes
+	// the local state of their runs declares. Beyond them those that have waited the
+	// longest are suspended early. Default to 10,000, and no limit.
+	KeptMax      int
+	KeptBytesMax int64
 	// SharedLocalsMax is how many shared values of local state the worker has at
 	// once, including those that are being built or released. A value that
 	// nobody uses makes room for another. If all are in use, a step that asks
@@ -86,6 +95,18 @@ type Config struct {
 	// Preset of the membership's timing, the same as the servers'. Defaults to
 	// cluster.LocalConfig.
 	Preset cluster.Preset
+
+	// MetricsListen is the host:port at which the worker serves its metrics,
+	// GET /metrics, for Prometheus; beyond loopback the secret is wanted as a bearer
+	// token. Empty: nowhere, and nothing is counted. Two workers of one process need
+	// two addresses.
+	MetricsListen string
+
+	// TracerProvider makes the spans of steps, in the traces of their runs; the program
+	// stops it. Defaults to one of the worker's own, if the variables of OpenTelemetry
+	// ask for traces, OTEL_EXPORTER_OTLP_ENDPOINT for example. Context carries the span
+	// of the step: what the function makes itself nests below it, whoever makes it.
+	TracerProvider trace.TracerProvider
 
 	// Grace is how long running attempts may go on after Run's context ended;
 	// then their contexts end. Defaults to 30 s; NoGrace is none.
@@ -167,11 +188,13 @@ func (c Config) validate(workflows []sdk.AnyWorkflow) error {
 			faults = append(faults, err)
 		}
 	}
+	if c.MetricsListen != "" {
+		if err := gateway.CheckMetrics(c.MetricsListen, c.Secret); err != nil {
+			faults = append(faults, err)
+		}
+	}
 	if len(workflows) == 0 {
 		fault("no workflows: a worker serves at least one")
-	}
-	if len(workflows) > messages.WorkflowsMax {
-		fault("%d workflows: at most %d (WorkflowsMax)", len(workflows), messages.WorkflowsMax)
 	}
 	if len(faults) > 0 {
 		return messages.Errorf(messages.CodeInvalidArgument, "worker %q: %w", c.ID, errors.Join(faults...))
@@ -187,6 +210,12 @@ func (c Config) limitFaults(fault func(format string, args ...any)) {
 	if c.StickyRunsMax < 0 || c.StickyRunsMax > math.MaxInt32 {
 		fault("sticky runs max is %d: must be 0 (no limit) to %d", c.StickyRunsMax, math.MaxInt32)
 	}
+	if c.KeptMax < 0 || c.KeptMax > math.MaxInt32 {
+		fault("kept max is %d: must be 0 (default) to %d", c.KeptMax, math.MaxInt32)
+	}
+	if c.KeptBytesMax < 0 {
+		fault("kept bytes max is %d: must be 0 (no limit) or more", c.KeptBytesMax)
+	}
 	if c.SharedLocalsMax < 0 || c.SharedLocalsMax > messages.HeldKeysMax {
 		fault("shared locals max is %d: must be 0 (default) to %d (HeldKeysMax)", c.SharedLocalsMax, messages.HeldKeysMax)
 	}
@@ -201,13 +230,19 @@ func (c Config) limitFaults(fault func(format string, args ...any)) {
 	}
 }
 
+// served is what a worker serves.
+type served struct {
+	definitions []*messages.WorkflowDefinition
+	functions   attempt.Functions
+	locals      attempt.Locals
+	queries     attempt.Queries
+}
+
 // register turns workflows into what the worker registers; an error names
 // everything that is wrong with any of them.
-func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefinition, attempt.Functions, attempt.Locals, error) {
+func (c Config) register(workflows []sdk.AnyWorkflow) (served, error) {
 	var faults []error
-	var definitions []*messages.WorkflowDefinition
-	functions := make(attempt.Functions, len(workflows))
-	locals := make(attempt.Locals, len(workflows))
+	s := served{functions: make(attempt.Functions, len(workflows)), locals: make(attempt.Locals, len(workflows)), queries: make(attempt.Queries, len(workflows))}
 	for _, w := range workflows {
 		if w == nil {
 			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "a workflow is nil"))
@@ -218,18 +253,22 @@ func (c Config) register(workflows []sdk.AnyWorkflow) ([]*messages.WorkflowDefin
 			faults = append(faults, err)
 			continue
 		}
-		if functions[d.GetName()] != nil {
+		if s.functions[d.GetName()] != nil {
 			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is given more than once", d.GetName()))
 		}
 		if pool := d.EffectivePool(); pool != c.Pool {
 			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is of pool %q, the worker of pool %q", d.GetName(), pool, c.Pool))
 		}
-		definitions = append(definitions, d)
-		functions[d.GetName()] = c.withLogger(parts.Functions(w))
+		s.definitions = append(s.definitions, d)
+		s.functions[d.GetName()] = c.withLogger(parts.Functions(w))
 		if kept := parts.Locals(w); len(kept) > 0 {
-			locals[d.GetName()] = c.localsWithLogger(kept)
+			s.locals[d.GetName()] = c.localsWithLogger(kept)
 		}
+		s.queries[d.GetName()] = c.queriesWithLogger(parts.Queries(w))
 	}
-	faults = append(faults, sharedTwice(locals)...)
-	return definitions, functions, locals, errors.Join(faults...)
+	if err := messages.CheckWorkflows(s.definitions); err != nil && len(s.definitions) > 0 {
+		faults = append(faults, err)
+	}
+	faults = append(faults, sharedTwice(s.locals)...)
+	return s, errors.Join(faults...)
 }

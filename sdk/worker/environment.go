@@ -40,14 +40,10 @@ var environment = []Variable{
 	}},
 	{"LIMPET_WORKER_SLOTS", "how many attempts run at once (default GOMAXPROCS)", "LIMPET_SLOTS", number(func(c *Config) *int { return &c.Slots })},
 	{"LIMPET_WORKER_STICKY_RUNS_MAX", "how many live sticky runs may be bound to the worker (default no limit)", "LIMPET_STICKY_RUNS_MAX", number(func(c *Config) *int { return &c.StickyRunsMax })},
+	{"LIMPET_WORKER_KEPT_MAX", "how many steps that do nothing but wait are kept, before the longest are suspended early (default 10000)", "", number(func(c *Config) *int { return &c.KeptMax })},
+	{"LIMPET_WORKER_KEPT_BYTES_MAX", "how many bytes the local state of their runs declares (default no limit)", "", number64(func(c *Config) *int64 { return &c.KeptBytesMax })},
 	{"LIMPET_WORKER_SHARED_LOCALS_MAX", "how many shared values of local state the worker has at once (default 1024)", "LIMPET_SHARED_LOCALS_MAX", number(func(c *Config) *int { return &c.SharedLocalsMax })},
-	{"LIMPET_WORKER_SHARED_LOCALS_BYTES_MAX", "how many bytes they declare together (default no limit)", "LIMPET_SHARED_LOCALS_BYTES_MAX", func(c *Config, s string) error {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if c.SharedLocalsBytesMax = n; err != nil {
-			return fmt.Errorf("%q is not a number", s)
-		}
-		return nil
-	}},
+	{"LIMPET_WORKER_SHARED_LOCALS_BYTES_MAX", "how many bytes they declare together (default no limit)", "LIMPET_SHARED_LOCALS_BYTES_MAX", number64(func(c *Config) *int64 { return &c.SharedLocalsBytesMax })},
 	{"LIMPET_WORKER_SHARED_LOCALS_IDLE", "how long a shared value stays that nobody uses (default 5m); 0s is not at all", "LIMPET_SHARED_LOCALS_IDLE", func(c *Config, s string) error {
 		d, err := time.ParseDuration(s)
 		if c.SharedLocalsIdle = d; d <= 0 {
@@ -67,6 +63,7 @@ var environment = []Variable{
 		c.Preset, err = cluster.PresetNamed(name)
 		return err
 	}},
+	{"LIMPET_WORKER_METRICS_LISTEN", "host:port of the worker's metrics for Prometheus, GET /metrics (default none); beyond loopback they are read with the secret", "", text(func(c *Config) *string { return &c.MetricsListen })},
 	{"LIMPET_WORKER_GRACE", "how long running attempts may go on when the worker is told to stop (default 30s); 0s is not at all", "LIMPET_GRACE", func(c *Config, s string) error {
 		d, err := time.ParseDuration(s)
 		if c.Grace = d; d <= 0 {
@@ -88,7 +85,7 @@ func Environment() []Variable { return slices.Clone(environment) }
 // LIMPET_SECRET, LIMPET_SECRET_FILE and LIMPET_PRESET mean the same to servers.
 // All others begin with LIMPET_WORKER_. LIMPET_JOIN is understood for
 // LIMPET_WORKER_JOIN where that is empty or not set, and so are the other names
-// without WORKER but LIMPET_ID and LIMPET_END_IF_HELD_FOR; New then warns of each in the log.
+// without WORKER but LIMPET_ID, LIMPET_METRICS_LISTEN and LIMPET_END_IF_HELD_FOR; New then warns of each in the log.
 //
 // The error is INVALID_ARGUMENT and names each variable that cannot be read.
 func ConfigFromEnv() (Config, error) { return configFrom(os.Getenv) }
@@ -140,6 +137,16 @@ func number(field func(*Config) *int) func(*Config, string) error {
 			return fmt.Errorf("%q is not a number", s)
 		}
 		*field(c) = n
+		return nil
+	}
+}
+
+func number64(field func(*Config) *int64) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if *field(c) = n; err != nil {
+			return fmt.Errorf("%q is not a number", s)
+		}
 		return nil
 	}
 }

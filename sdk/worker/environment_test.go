@@ -26,7 +26,8 @@ func TestConfigFromEnv(t *testing.T) {
 		"LIMPET_WORKER_ID": "gpu/1", "LIMPET_WORKER_JOIN": "limpet-servers:7946, 10.0.0.12:7946,", "LIMPET_WORKER_JOIN_TIMEOUT": "-1s",
 		"LIMPET_SECRET_FILE": secret, "LIMPET_WORKER_SLOTS": "8", "LIMPET_WORKER_STICKY_RUNS_MAX": "100", "LIMPET_WORKER_LABELS": "gpu=a100, zone = b=c",
 		"LIMPET_WORKER_POOL": "gpu", "LIMPET_WORKER_BIND": ":7081", "LIMPET_WORKER_GOSSIP": ":7946", "LIMPET_WORKER_ADVERTISE_HOST": "10.1.2.3",
-		"LIMPET_PRESET": "lan", "LIMPET_WORKER_GRACE": "5m", "LIMPET_WORKER_END_IF_HELD_FOR": "10m",
+		"LIMPET_PRESET": "lan", "LIMPET_WORKER_GRACE": "5m", "LIMPET_WORKER_END_IF_HELD_FOR": "10m", "LIMPET_WORKER_METRICS_LISTEN": ":9464",
+		"LIMPET_WORKER_KEPT_MAX": "50", "LIMPET_WORKER_KEPT_BYTES_MAX": "6000000000",
 		"LIMPET_WORKER_SHARED_LOCALS_MAX": "7", "LIMPET_WORKER_SHARED_LOCALS_BYTES_MAX": "5000000000", "LIMPET_WORKER_SHARED_LOCALS_IDLE": "90s",
 	}
 	for name, value := range given {
@@ -36,7 +37,8 @@ func TestConfigFromEnv(t *testing.T) {
 	want := Config{
 		ID: "gpu/1", Join: []string{"limpet-servers:7946", "10.0.0.12:7946"}, JoinTimeout: -time.Second, Secret: "hush", Slots: 8,
 		StickyRunsMax: 100, Labels: map[string]string{"gpu": "a100", "zone": "b=c"}, Pool: "gpu", BindAddress: ":7081",
-		GossipAddress: ":7946", AdvertiseHost: "10.1.2.3", Preset: cluster.LANConfig(), Grace: 5 * time.Minute, EndIfHeldFor: 10 * time.Minute,
+		GossipAddress: ":7946", AdvertiseHost: "10.1.2.3", Preset: cluster.LANConfig(), Grace: 5 * time.Minute, EndIfHeldFor: 10 * time.Minute, MetricsListen: ":9464",
+		KeptMax: 50, KeptBytesMax: 6_000_000_000,
 		SharedLocalsMax: 7, SharedLocalsBytesMax: 5_000_000_000, SharedLocalsIdle: 90 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(c, want) {
@@ -54,10 +56,11 @@ func TestConfigFromEnv(t *testing.T) {
 // and empty. A new name wins and is not warned of; an old one is, once.
 func TestNamesOfVariables(t *testing.T) {
 	const none = "\x00"
+	alwaysNew := []string{"LIMPET_WORKER_ID", "LIMPET_WORKER_END_IF_HELD_FOR", "LIMPET_WORKER_METRICS_LISTEN", "LIMPET_WORKER_KEPT_MAX", "LIMPET_WORKER_KEPT_BYTES_MAX"}
 	dir := t.TempDir()
 	valid := func(v Variable) (one, other string) {
 		switch strings.TrimPrefix(strings.TrimPrefix(v.Name, "LIMPET_"), "WORKER_") {
-		case "SLOTS", "STICKY_RUNS_MAX", "SHARED_LOCALS_MAX", "SHARED_LOCALS_BYTES_MAX":
+		case "SLOTS", "STICKY_RUNS_MAX", "KEPT_MAX", "KEPT_BYTES_MAX", "SHARED_LOCALS_MAX", "SHARED_LOCALS_BYTES_MAX":
 			return "7", "8"
 		case "JOIN_TIMEOUT", "SHARED_LOCALS_IDLE", "GRACE", "END_IF_HELD_FOR":
 			return "7s", "8s"
@@ -74,7 +77,7 @@ func TestNamesOfVariables(t *testing.T) {
 			}
 			return one, other
 		}
-		return "a:1", "b:1"
+		return "localhost:1", "localhost:2"
 	}
 	for _, v := range Environment() {
 		one, other := valid(v)
@@ -129,7 +132,7 @@ func TestNamesOfVariables(t *testing.T) {
 			}
 		}
 		if ofWorker := strings.HasPrefix(v.Name, "LIMPET_WORKER_"); v.old != "" && v.old != strings.Replace(v.Name, "WORKER_", "", 1) ||
-			(v.old != "") != (ofWorker && v.Name != "LIMPET_WORKER_ID" && v.Name != "LIMPET_WORKER_END_IF_HELD_FOR") {
+			(v.old != "") != (ofWorker && !slices.Contains(alwaysNew, v.Name)) {
 			t.Errorf("%s has the old name %q", v.Name, v.old)
 		}
 	}

@@ -13,10 +13,12 @@
 // leaves nothing running when it returns, but step functions that ignore the
 // end of their context.
 //
-// Imports sdk, actors/worker, actors/attempt, cluster, messages.
+// Imports sdk, actors/worker, actors/attempt, actors/metrics, actors/tracing,
+// actors/gateway, cluster, messages.
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -31,6 +33,7 @@ import (
 	"time"
 
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/tracing"
 	engine "github.com/limpetrun/limpet/actors/worker"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
@@ -54,6 +57,9 @@ type Worker struct {
 	info        *messages.WorkerInfo
 	functions   attempt.Functions
 	locals      attempt.Locals
+	queries     attempt.Queries
+
+	metricsAt atomic.Pointer[string]
 
 	ran      atomic.Bool
 	ready    chan struct{}
@@ -65,7 +71,7 @@ type Worker struct {
 // is wrong at once: INVALID_ARGUMENT, INVALID_DEFINITION. It starts nothing.
 func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 	config = config.withDefaults()
-	definitions, functions, locals, err := config.register(workflows)
+	served, err := config.register(workflows)
 	if err := errors.Join(config.validate(workflows), err); err != nil {
 		return nil, err
 	}
@@ -74,10 +80,12 @@ func New(config Config, workflows ...sdk.AnyWorkflow) (*Worker, error) {
 		config: config, incarnation: messages.NewRunID(),
 		info: &messages.WorkerInfo{
 			Pool: config.Pool, Slots: int32(config.Slots), StickyRunsMax: int32(config.StickyRunsMax),
-			Labels: maps.Clone(config.Labels), Workflows: definitions, SdkVersion: version(),
+			KeptMax: int32(cmp.Or(config.KeptMax, messages.DefaultKeptMax)),
+			Labels:  maps.Clone(config.Labels), Workflows: served.definitions, SdkVersion: version(),
 		},
-		functions: functions,
-		locals:    locals,
+		functions: served.functions,
+		locals:    served.locals,
+		queries:   served.queries,
 		ready:     make(chan struct{}),
 		killed:    make(chan struct{}),
 	}, nil
@@ -88,6 +96,15 @@ func (w *Worker) ID() string { return w.config.ID }
 
 // Incarnation tells this process of the worker from its earlier ones.
 func (w *Worker) Incarnation() string { return w.incarnation }
+
+// MetricsAddress is the host:port at which the metrics are served; empty without
+// Config.MetricsListen, and before Run.
+func (w *Worker) MetricsAddress() string {
+	if at := w.metricsAt.Load(); at != nil {
+		return *at
+	}
+	return ""
+}
 
 // Ready is closed when the worker has been admitted and steps may come.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
@@ -107,6 +124,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	starting, cancel := w.orKilled(ctx)
 	defer cancel()
+	counts, err := w.measure(starting)
+	if err != nil {
+		return w.beforeReady(ctx, err)
+	}
+	defer counts.stop()
 	node, err := cluster.Start(starting, w.clusterConfig())
 	if err != nil {
 		return w.beforeReady(ctx, err)
@@ -117,12 +139,15 @@ func (w *Worker) Run(ctx context.Context) error {
 		_ = node.Stop(leaving)
 	}()
 	serving, err := engine.Start(starting, engine.Config{
-		Node: node, Info: w.info, Functions: w.functions, Locals: w.locals, LocalLimits: w.config.localLimits(),
-		Grace: w.grace(), EndIfHeldFor: w.config.EndIfHeldFor, Logger: w.config.Logger, Hooks: w.config.Hooks, OnStart: w.config.OnStart,
+		Node: node, Info: w.info, Functions: w.functions, Locals: w.locals, Queries: w.queries, LocalLimits: w.config.localLimits(),
+		Grace: w.grace(), EndIfHeldFor: w.config.EndIfHeldFor, KeptMax: w.config.KeptMax, KeptBytesMax: w.config.KeptBytesMax,
+		Logger: w.config.Logger, Hooks: w.config.Hooks, OnStart: w.config.OnStart,
+		Own: counts.hooks(), Spans: tracing.Steps{Tracer: counts.tracer},
 	})
 	if err != nil {
 		return w.beforeReady(ctx, err)
 	}
+	counts.serving.Store(serving)
 	self := node.Self()
 	w.config.Logger.Info("worker is ready", "worker", w.config.ID, "address", self.Address, "gossip", self.GossipAddress, "slots", w.config.Slots)
 	close(w.ready)
@@ -251,6 +276,17 @@ func (c Config) withLogger(functions map[string]attempt.Function) map[string]att
 	for name, f := range functions {
 		wrapped[name] = func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
 			return f(sdk.WithLogger(ctx, c.Logger), a)
+		}
+	}
+	return wrapped
+}
+
+// queriesWithLogger does so for the contexts of queries.
+func (c Config) queriesWithLogger(queries map[string]attempt.Query) map[string]attempt.Query {
+	wrapped := make(map[string]attempt.Query, len(queries))
+	for name, f := range queries {
+		wrapped[name] = func(ctx context.Context, q *attempt.Question) ([]byte, error) {
+			return f(sdk.WithLogger(ctx, c.Logger), q)
 		}
 	}
 	return wrapped

@@ -46,6 +46,9 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"SlicesBelongToTheCaller", testSlices},
 		{"LargeEntries", testLargeEntries},
 		{"LongHistory", testLongHistory},
+		{"Cut", testCut},
+		{"CutOfOneThatLost", testCutLost},
+		{"CutKeepsStreams", testCutKeepsStreams},
 		{"Active", testActive},
 		{"Heartbeats", testHeartbeats},
 		{"Presence", testPresence},
@@ -62,6 +65,19 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"ChosenVersions", testChosenVersions},
 		{"RetiredWorkflows", testRetiredWorkflows},
 		{"UnservedWorkflows", testUnservedWorkflows},
+		{"Publish", testPublish},
+		{"Events", testEvents},
+		{"EventWaits", testEventWaits},
+		{"EventWaitPages", testEventWaitPages},
+		{"DeleteEvents", testDeleteEvents},
+		{"EventsAndWaitsMeet", testEventsAndWaitsMeet},
+		{"Logs", testLogs},
+		{"LogsAreBounded", testLogsAreBounded},
+		{"LogsAreDeleted", testLogsAreDeleted},
+		{"Streams", testStreams},
+		{"StreamsAndEntries", testStreamsAndEntries},
+		{"StreamsAreDeleted", testStreamsAreDeleted},
+		{"ConcurrentStreams", testConcurrentStreams},
 		{"DeleteFinished", testDeleteFinished},
 		{"DeleteFamilies", testDeleteFamilies},
 		{"DeleteLargeFamily", testDeleteLargeFamily},
@@ -174,7 +190,7 @@ func testEmpty(t *testing.T, s journal.Store) {
 	ctx := t.Context()
 	_, err := s.Load(ctx, "none")
 	wantCode(t, "load", err, messages.CodeUnknownRun)
-	_, _, err = s.Entries(ctx, "none", 0, 10)
+	_, err = s.Entries(ctx, "none", 0, 10)
 	wantCode(t, "entries", err, messages.CodeUnknownRun)
 	_, err = s.Definition(ctx, "none")
 	wantCode(t, "definition", err, messages.CodeUnknownWorkflow)
@@ -259,11 +275,10 @@ func testAppendAndRead(t *testing.T, s journal.Store) {
 		{0, 10, []uint64{1, 2, 3}}, {0, 2, []uint64{1, 2}}, {1, 1, []uint64{2}}, {2, 10, []uint64{3}},
 		{3, 10, nil}, {1 << 63, 10, nil}, {0, 0, nil}, {0, -1, nil},
 	} {
-		entries, got, err := s.Entries(ctx, "a", c.after, c.limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEqual(t, "row with entries", got, *row)
+		page := must[journal.Record](t)(s.Entries(ctx, "a", c.after, c.limit))
+		entries := page.Entries
+		wantEqual(t, "row with entries", page.Row, *row)
+		wantEqual(t, "entries before", page.After, c.after)
 		if len(entries) != len(c.want) {
 			t.Errorf("entries after %d, limit %d: %q, want %v", c.after, c.limit, entries, c.want)
 			continue

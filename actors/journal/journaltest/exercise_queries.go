@@ -132,6 +132,7 @@ func testWoken(t *testing.T, s journal.Store) {
 		newRow("d", shard(1), dormant(onUp("w2"))), newRow("awake", shard(1), onUp("w1"), onGone("w1")), newRow("done", shard(1), finished(0), onUp("w1")),
 		newRow("g", shard(1), dormant(onGone("w1"))), newRow("f", shard(2), dormant(onGone("w3"))), newRow("e", shard(2), dormant(onGone("w1"))),
 		newRow("both", shard(3), dormant(onUp("w4")), onGone("w2"), at(0)))
+	testCountWokenByUp(t, s)
 	up := func(shards []int, worker, after string, limit int) ([]string, error) {
 		records, err := s.WokenByUp(ctx, shards, worker, after, limit)
 		return wholeIDs(t, s, records), err
@@ -184,6 +185,19 @@ func testWoken(t *testing.T, s journal.Store) {
 	watched(nil, "w2", "w3")
 }
 
+// testCountWokenByUp is of the runs of testWoken.
+func testCountWokenByUp(t *testing.T, s journal.Store) {
+	t.Helper()
+	for _, c := range []struct {
+		shards      []int
+		limit, want int
+	}{{nil, 10, 5}, {nil, 2, 2}, {nil, 0, 0}, {[]int{1}, 10, 3}, {[]int{}, 10, 0}} {
+		if got := must[int](t)(s.CountWokenByUp(t.Context(), c.shards, c.limit)); got != c.want {
+			t.Errorf("of %v, at most %d, wait for a worker: %d, want %d", c.shards, c.limit, got, c.want)
+		}
+	}
+}
+
 func testInLine(t *testing.T, s journal.Store) {
 	ctx := t.Context()
 	us := time.Microsecond
@@ -226,6 +240,19 @@ func testInLine(t *testing.T, s journal.Store) {
 			t.Errorf("lines of %v: %v, want %v", shards, got, want)
 		}
 	}
+	counts := func(shards []int, line int64, limit, want int) {
+		t.Helper()
+		if got := must[int](t)(s.CountInLine(ctx, shards, line, limit)); got != want {
+			t.Errorf("in line %d of %v, at most %d: %d, want %d", line, shards, limit, got, want)
+		}
+	}
+	counts(nil, 7, 10, 4)
+	counts(nil, 7, 3, 3)
+	counts(nil, 7, 0, 0)
+	counts([]int{1}, 7, 10, 3)
+	counts(nil, -8, 10, 1)
+	counts(nil, 9, 10, 0)
+	counts([]int{}, 7, 10, 0)
 	lines(nil, -8, 7)
 	lines([]int{1}, 7)
 	lines([]int{2, 3}, -8, 7)

@@ -190,13 +190,6 @@ func (f *Faulty) KeepTime(ctx context.Context, k journal.KeptTime) (kept bool, e
 
 // Append implements journal.Store.
 func (f *Faulty) Append(ctx context.Context, batch []journal.Append) []error {
-	fault := f.draw()
-	if err := fault.wait(ctx); err != nil {
-		return same(len(batch), err)
-	}
-	if fault.Kind == FailBefore {
-		return same(len(batch), messages.Errorf(messages.CodeJournalUnavailable, "journal: failed on purpose, before writing"))
-	}
 	kept := make([]journal.Append, len(batch))
 	for i, a := range batch {
 		a.Entry = slices.Clone(a.Entry)
@@ -206,14 +199,23 @@ func (f *Faulty) Append(ctx context.Context, batch []journal.Append) []error {
 		}
 		kept[i] = a
 	}
-	var errs []error
-	if err := f.change(fault.Kind != Unsynced, func(m *journal.Memory) {
-		errs = m.Append(context.Background(), kept)
-	}); err != nil {
-		return same(len(batch), err)
+	return f.commit(ctx, len(batch), func(m *journal.Memory) []error { return m.Append(context.Background(), kept) })
+}
+
+// commit makes a change of n elements, with the next fault.
+func (f *Faulty) commit(ctx context.Context, n int, apply func(*journal.Memory) []error) (errs []error) {
+	fault := f.draw()
+	if err := fault.wait(ctx); err != nil {
+		return same(n, err)
+	}
+	if fault.Kind == FailBefore {
+		return same(n, messages.Errorf(messages.CodeJournalUnavailable, "journal: failed on purpose, before writing"))
+	}
+	if err := f.change(fault.Kind != Unsynced, func(m *journal.Memory) { errs = apply(m) }); err != nil {
+		return same(n, err)
 	}
 	if fault.Kind == FailAfter {
-		return same(len(batch), messages.Errorf(messages.CodeJournalUnavailable, "journal: failed on purpose, after writing"))
+		return same(n, messages.Errorf(messages.CodeJournalUnavailable, "journal: failed on purpose, after writing"))
 	}
 	return errs
 }
@@ -273,12 +275,21 @@ func (f *Faulty) Load(ctx context.Context, runID string) (journal.Record, error)
 }
 
 // Entries implements journal.Store.
-func (f *Faulty) Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, journal.Row, error) {
+func (f *Faulty) Entries(ctx context.Context, runID string, after uint64, limit int) (journal.Record, error) {
 	m, err := f.store()
 	if err != nil {
-		return nil, journal.Row{}, err
+		return journal.Record{}, err
 	}
 	return m.Entries(ctx, runID, after, limit)
+}
+
+// Entry implements journal.Store.
+func (f *Faulty) Entry(ctx context.Context, runID string, number uint64) ([]byte, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.Entry(ctx, runID, number)
 }
 
 // Active implements journal.Store.
@@ -369,6 +380,24 @@ func (f *Faulty) Lines(ctx context.Context, shards []int) ([]int64, error) {
 		return nil, err
 	}
 	return m.Lines(ctx, shards)
+}
+
+// CountInLine implements journal.Store.
+func (f *Faulty) CountInLine(ctx context.Context, shards []int, line int64, limit int) (int, error) {
+	m, err := f.store()
+	if err != nil {
+		return 0, err
+	}
+	return m.CountInLine(ctx, shards, line, limit)
+}
+
+// CountWokenByUp implements journal.Store.
+func (f *Faulty) CountWokenByUp(ctx context.Context, shards []int, limit int) (int, error) {
+	m, err := f.store()
+	if err != nil {
+		return 0, err
+	}
+	return m.CountWokenByUp(ctx, shards, limit)
 }
 
 // BoundCounts implements journal.Store.

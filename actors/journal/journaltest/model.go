@@ -21,6 +21,9 @@ type model struct {
 	// metadata of the runs, which never changes.
 	metadata map[string]map[string]string
 	entries  map[string][]string
+	// cut counts the entries that were cut; aside are those of them that were kept.
+	cut   map[string]int
+	aside map[string][]uint64
 }
 
 // testModel makes random changes to the store and to a model of it and
@@ -61,6 +64,7 @@ func (m *model) drain(t *rapid.T) {
 		t.Fatalf("deleted %d of %d: %v", n, len(batch), err)
 	}
 	m.rows, m.entries, m.metadata = make(map[string]journal.Row), make(map[string][]string), make(map[string]map[string]string)
+	m.cut, m.aside = make(map[string]int), make(map[string][]uint64)
 }
 
 var (
@@ -115,6 +119,7 @@ func (m *model) append(t *rapid.T) {
 				a.Metadata = drawMetadata.Draw(t, "metadata")
 			}
 		}
+		drawCut(t, &a)
 		batch, want = append(batch, a), append(want, number == has+1)
 		if number == has+1 {
 			m.apply(a)
@@ -127,8 +132,27 @@ func (m *model) append(t *rapid.T) {
 	}
 }
 
+// drawCut lets some appends cut what comes before them.
+func drawCut(t *rapid.T, a *journal.Append) {
+	if a.Number <= 2 || rapid.IntRange(0, 3).Draw(t, "cuts") != 0 {
+		return
+	}
+	a.Cut = uint64(rapid.IntRange(1, int(a.Number)-2).Draw(t, "cut"))
+	for n := range a.Cut {
+		if rapid.Bool().Draw(t, "keeps") {
+			a.Kept = append(a.Kept, n+1)
+		}
+	}
+}
+
 func (m *model) apply(a journal.Append) {
 	m.entries[a.RunID] = append(m.entries[a.RunID], string(a.Entry))
+	if a.Cut > 0 {
+		m.aside[a.RunID] = slices.DeleteFunc(slices.Clone(a.Kept), func(n uint64) bool {
+			return n <= uint64(m.cut[a.RunID]) && !slices.Contains(m.aside[a.RunID], n)
+		})
+		m.cut[a.RunID] = max(m.cut[a.RunID], int(a.Cut))
+	}
 	if a.Row == nil {
 		return
 	}
@@ -173,6 +197,8 @@ func (m *model) delete(t *rapid.T) {
 		delete(m.rows, row.RunID)
 		delete(m.entries, row.RunID)
 		delete(m.metadata, row.RunID)
+		delete(m.cut, row.RunID)
+		delete(m.aside, row.RunID)
 	}
 	if gone != n {
 		t.Fatalf("%d runs are gone, %d were reported", gone, n)
@@ -226,14 +252,46 @@ func (m *model) checkRuns(t *rapid.T, _ *question) {
 			if messages.CodeOf(err) != messages.CodeUnknownRun {
 				t.Fatalf("load %s: %v, want UNKNOWN_RUN", id, err)
 			}
-		} else if err != nil || !sameRecord(rec, row, m.entries[id]) {
+		} else if err != nil || !m.same(rec, 0, 100) {
 			t.Fatalf("load %s: %v\n got %v\nwant %v %v", id, err, rec, row, m.entries[id])
 		}
+		m.checkEntries(t, id)
 	}
 }
 
-func sameRecord(rec journal.Record, row journal.Row, entries []string) bool {
-	return rec.Row == row && slices.EqualFunc(rec.Entries, entries, func(a []byte, b string) bool { return string(a) == b })
+// checkEntries reads a page of a run, and one of its entries.
+func (m *model) checkEntries(t *rapid.T, id string) {
+	after, limit := rapid.IntRange(0, 6).Draw(t, "entries after"), rapid.IntRange(0, 3).Draw(t, "entries")
+	rec, err := m.store.Entries(t.Context(), id, uint64(after), limit)
+	entry, errOne := m.store.Entry(t.Context(), id, uint64(after))
+	if _, there := m.rows[id]; !there {
+		if messages.CodeOf(err) != messages.CodeUnknownRun || messages.CodeOf(errOne) != messages.CodeUnknownRun {
+			t.Fatalf("entries of %s: %v, %v, want UNKNOWN_RUN", id, err, errOne)
+		}
+		return
+	}
+	if rec.Row.RunID = id; err != nil || !m.same(rec, after, limit) {
+		t.Fatalf("%d entries of %s after %d, %d cut, of %v: %v, %v", limit, id, after, m.cut[id], m.entries[id], rec, err)
+	}
+	want := ""
+	if after > m.cut[id] && after <= len(m.entries[id]) || slices.Contains(m.aside[id], uint64(after)) {
+		want = m.entries[id][after-1]
+	}
+	if errOne != nil || string(entry) != want {
+		t.Fatalf("entry %d of %s: %q, %v, want %q", after, id, entry, errOne, want)
+	}
+}
+
+// same says that a record is that of its run, with at most limit entries after a number.
+func (m *model) same(rec journal.Record, after, limit int) bool {
+	id := rec.Row.RunID
+	from := min(max(after, m.cut[id]), len(m.entries[id]))
+	want := m.entries[id][from:]
+	want = want[:min(limit, len(want))]
+	if len(want) == 0 {
+		from = after
+	}
+	return rec.Row == m.rows[id] && rec.After == uint64(from) && slices.EqualFunc(rec.Entries, want, func(a []byte, b string) bool { return string(a) == b })
 }
 
 func firstIDs(rows []journal.Row, after string, limit int) []string {
@@ -257,7 +315,7 @@ func (m *model) checkActive(t *rapid.T, q *question) {
 	var got []string
 	for _, rec := range recs {
 		got = append(got, rec.Row.RunID)
-		if !sameRecord(rec, m.rows[rec.Row.RunID], m.entries[rec.Row.RunID]) {
+		if !m.same(rec, 0, 100) {
 			t.Fatalf("active: got %v, want %v", rec, m.rows[rec.Row.RunID])
 		}
 	}
@@ -308,6 +366,10 @@ func (m *model) checkLines(t *rapid.T, q *question) {
 		in := m.where(func(r *journal.Row) bool { return q.asleep(r) && r.Line == line })
 		if len(in) > 0 {
 			lines = append(lines, line)
+		}
+		n, err := m.store.CountInLine(t.Context(), q.shards, line, q.limit)
+		if want := min(q.limit, len(in)); err != nil || n != want {
+			t.Fatalf("%d in line %d of %v, limit %d: %v, want %d", n, line, q.shards, q.limit, err, want)
 		}
 		in = slices.DeleteFunc(in, func(r journal.Row) bool { return !after.Before(r.Place()) })
 		slices.SortStableFunc(in, func(a, b journal.Row) int { return a.LineSince.Compare(b.LineSince) })

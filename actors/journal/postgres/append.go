@@ -60,11 +60,35 @@ WITH given AS MATERIALIZED (
 	labelledPart = `, labelled AS (
 	INSERT INTO limpet_run_metadata (run_id, pair, workflow, status, child, created_at)
 	SELECT m.* FROM unnest($2::limpet_metadata_1[]) m
-	WHERE NOT EXISTS (SELECT 1 FROM limpet_entries e WHERE e.run_id = m.run_id AND e.number = 1)
+	WHERE NOT EXISTS (SELECT 1 FROM limpet_runs r WHERE r.run_id = m.run_id)
 )`
 	relabelledPart = `, relabelled AS (
 	UPDATE limpet_run_metadata m SET status = g.status
 	FROM given g WHERE m.run_id = g.run_id AND g.number > 1 AND g.number = g.has + 1 AND g.shard IS NOT NULL AND m.status <> g.status
+)`
+	// The rows of $3 are changes of waits of the runs of elements.
+	waitsPart = `, over AS (
+	DELETE FROM limpet_event_waits w USING unnest($3::limpet_wait_1[]) c, given g
+	WHERE g.run_id = c.run_id AND g.number = g.has + 1 AND c.pattern IS NULL AND w.run_id = c.run_id AND w.wait_id = c.wait_id
+), begun AS (
+	INSERT INTO limpet_event_waits (run_id, wait_id, pattern, condition, since, from_seq)
+	SELECT c.run_id, c.wait_id, c.pattern, c.condition, c.since, (SELECT newest FROM limpet_event_log WHERE one = 1)
+	FROM unnest($3::limpet_wait_1[]) c JOIN given g ON g.run_id = c.run_id
+	WHERE g.number = g.has + 1 AND c.pattern IS NOT NULL
+	ON CONFLICT DO NOTHING
+)`
+	// The rows of $5 are cuts of the runs of elements.
+	cutPart = `, cut AS (
+	DELETE FROM limpet_entries e USING unnest($5::limpet_cut_1[]) c, given g
+	WHERE g.run_id = c.run_id AND g.number = g.has + 1 AND c.kept IS NULL AND e.run_id = c.run_id AND e.number <= c.cut
+	RETURNING e.run_id, e.number, e.data
+), aside AS (
+	INSERT INTO limpet_entries_aside (run_id, number, data)
+	SELECT e.run_id, e.number, e.data FROM cut e JOIN unnest($5::limpet_cut_1[]) c ON c.run_id = e.run_id AND c.kept = e.number
+), dropped AS (
+	DELETE FROM limpet_entries_aside a USING unnest($5::limpet_cut_1[]) c, given g
+	WHERE g.run_id = c.run_id AND g.number = g.has + 1 AND c.kept IS NULL AND a.run_id = c.run_id
+		AND NOT EXISTS (SELECT 1 FROM unnest($5::limpet_cut_1[]) k WHERE k.run_id = a.run_id AND k.kept = a.number)
 )`
 	refusedPart = `
 SELECT run_id, has FROM given WHERE number <> has + 1`
@@ -72,11 +96,16 @@ SELECT run_id, has FROM given WHERE number <> has + 1`
 
 // What a round has in it, as bits.
 const (
-	creates      = 1
-	changes      = 2
-	labels       = 4
-	relabels     = 8
-	combinations = 16
+	creates  = 1
+	changes  = 2
+	labels   = 4
+	relabels = 8
+	// waits come with everything else: there is one statement with them.
+	waits     = 16
+	withWaits = waits | creates | changes | labels | relabels
+	// streams and cuts come with all that.
+	rare     = 32
+	withRare = rare | withWaits
 )
 
 func appendSQL(with int) string {
@@ -93,16 +122,23 @@ func appendSQL(with int) string {
 	if with&relabels != 0 {
 		sql += relabelledPart
 	}
+	if with&waits != 0 {
+		sql += waitsPart
+	}
+	if with&rare != 0 {
+		sql += streamsPart + cutPart
+	}
 	return sql + refusedPart
 }
 
-// writerStatements are prepared on every connection for writing.
+// writerStatements are those of a connection for writing.
 type writerStatements struct {
 	lock *pgconn.StatementDescription
-	// appends by what is in a round.
-	appends [combinations]*pgconn.StatementDescription
-	// composite and metadata are the types of an element and of its metadata.
-	composite, metadata uint32
+	// appends by what is in a round; nil until there is one with it.
+	appends [withRare + 1]*pgconn.StatementDescription
+	// composite, metadata, wait, stream and cut are the types of an element, of its
+	// metadata, of what it changes of waits and of streams, and of what it cuts.
+	composite, metadata, wait, stream, cut uint32
 }
 
 const statementsKey = "limpet statements"
@@ -110,22 +146,24 @@ const statementsKey = "limpet statements"
 // prepareWriter prepares a new connection.
 func prepareWriter(ctx context.Context, conn *pgx.Conn) (err error) {
 	w := &writerStatements{}
-	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_2'::regtype::oid, 'limpet_metadata_1'::regtype::oid").Scan(&w.composite, &w.metadata); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT 'limpet_append_2'::regtype::oid, 'limpet_metadata_1'::regtype::oid, 'limpet_wait_1'::regtype::oid, 'limpet_stream_1'::regtype::oid, 'limpet_cut_1'::regtype::oid").
+		Scan(&w.composite, &w.metadata, &w.wait, &w.stream, &w.cut); err != nil {
 		return err
 	}
 	if w.lock, err = conn.PgConn().Prepare(ctx, "limpet_lock", shareDeleteLock, nil); err != nil {
 		return err
 	}
-	for with := range combinations {
-		if with&labels != 0 && with&creates == 0 || with&relabels != 0 && with&changes == 0 {
-			continue // never comes
-		}
-		if w.appends[with], err = conn.PgConn().Prepare(ctx, "limpet_append_"+strconv.Itoa(with), appendSQL(with), nil); err != nil {
-			return err
-		}
-	}
 	conn.PgConn().CustomData()[statementsKey] = w
 	return nil
+}
+
+// append returns the statement for a round with some parts. Most connections need but
+// a few of all that there are.
+func (w *writerStatements) append(ctx context.Context, conn *pgconn.PgConn, with int) (_ *pgconn.StatementDescription, err error) {
+	if w.appends[with] == nil {
+		w.appends[with], err = conn.Prepare(ctx, "limpet_append_"+strconv.Itoa(with), appendSQL(with), nil)
+	}
+	return w.appends[with], err
 }
 
 // round is what one statement adds: of each run one element at most. The
@@ -247,6 +285,7 @@ const bufferKept = 1 << 20
 var (
 	binaryFormat = []int16{pgx.BinaryFormatCode}
 	binaryBoth   = []int16{pgx.BinaryFormatCode, pgx.BinaryFormatCode}
+	binaryParams = []int16{pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode}
 )
 
 // appendRounds sends all rounds at once, as one transaction: it ends, and is
@@ -269,11 +308,18 @@ func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Appe
 			param.add(&batch[i])
 			with |= partsOf(&batch[i])
 		}
-		params := [][]byte{param.bytes()}
-		if with&labels != 0 {
-			params = append(params, metadataOf(batch, r.indices, statements.metadata))
+		switch {
+		case with&rare != 0:
+			with = withRare
+		case with&waits != 0:
+			with = withWaits
 		}
-		pipeline.ExecStatement(statements.appends[with], params, binaryBoth[:len(params)], binaryBoth)
+		statement, err := statements.append(ctx, conn, with)
+		if err != nil {
+			return err
+		}
+		params := statements.params(param.bytes(), batch, r.indices, with)
+		pipeline.ExecStatement(statement, params, binaryParams[:len(params)], binaryBoth)
 	}
 	// Each result is read to its end, or the batch is closed: of rows that are left,
 	// the driver says "unexpected DataRow message without preceding RowDescription".
@@ -298,6 +344,21 @@ func appendRounds(ctx context.Context, conn *pgconn.PgConn, batch []journal.Appe
 	return results.Close()
 }
 
+// params of the statement for a round with some parts.
+func (w *writerStatements) params(appends []byte, batch []journal.Append, indices []int, with int) [][]byte {
+	params := [][]byte{appends}
+	if with&labels != 0 {
+		params = append(params, metadataOf(batch, indices, w.metadata))
+	}
+	if with&waits != 0 {
+		params = append(params, waitsOf(batch, indices, w.wait))
+	}
+	if with&rare != 0 {
+		params = append(params, streamsOf(batch, indices, w.stream), cutsOf(batch, indices, w.cut))
+	}
+	return params
+}
+
 // partsOf are the parts of the statement that an element needs.
 func partsOf(a *journal.Append) (with int) {
 	switch {
@@ -309,6 +370,12 @@ func partsOf(a *journal.Append) (with int) {
 		if with = changes; len(a.Metadata) > 0 {
 			with |= relabels
 		}
+	}
+	if len(a.Waits) > 0 {
+		with |= waits
+	}
+	if len(a.Streams) > 0 || a.Cut > 0 {
+		with |= rare
 	}
 	return with
 }
@@ -322,6 +389,36 @@ func metadataOf(batch []journal.Append, indices []int, composite uint32) []byte 
 		if a := &batch[i]; a.Number == 1 {
 			param.addMetadata(a)
 		}
+	}
+	return param.bytes()
+}
+
+// waitsOf is the parameter with what a round changes of waits.
+func waitsOf(batch []journal.Append, indices []int, composite uint32) []byte {
+	param := new(appends)
+	param.reset(composite)
+	for _, i := range indices {
+		param.addWaits(&batch[i])
+	}
+	return param.bytes()
+}
+
+// streamsOf is the parameter with what a round changes of streams.
+func streamsOf(batch []journal.Append, indices []int, composite uint32) []byte {
+	param := new(appends)
+	param.reset(composite)
+	for _, i := range indices {
+		param.addStreams(&batch[i])
+	}
+	return param.bytes()
+}
+
+// cutsOf is the parameter with what a round cuts.
+func cutsOf(batch []journal.Append, indices []int, composite uint32) []byte {
+	param := new(appends)
+	param.reset(composite)
+	for _, i := range indices {
+		param.addCut(&batch[i])
 	}
 	return param.bytes()
 }

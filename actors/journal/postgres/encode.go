@@ -124,6 +124,82 @@ func (a *appends) addMetadata(e *journal.Append) {
 	}
 }
 
+// waitFields is the number of attributes of limpet_wait_1.
+const waitFields = 5
+
+// addWaits adds what an element changes of waits as elements of limpet_wait_1[].
+func (a *appends) addWaits(e *journal.Append) {
+	for _, c := range e.Waits {
+		a.n++
+		at := len(a.buf)
+		a.int32(0) // the length comes later
+		a.int32(waitFields)
+		a.text(e.RunID)
+		a.text(c.Wait.ID)
+		if c.Over {
+			a.null(pgtype.TextOID)
+		} else {
+			a.text(c.Wait.Pattern)
+		}
+		a.text(c.Wait.If)
+		a.int8(journal.Micros(c.Wait.Since))
+		binary.BigEndian.PutUint32(a.buf[at:], uint32(len(a.buf)-at-4))
+	}
+}
+
+// streamFields is the number of attributes of limpet_stream_1.
+const streamFields = 6
+
+// addStreams adds what an element changes of streams as elements of limpet_stream_1[].
+func (a *appends) addStreams(e *journal.Append) {
+	for _, c := range e.Streams {
+		a.n++
+		at := len(a.buf)
+		a.int32(0) // the length comes later
+		a.int32(streamFields)
+		a.text(e.RunID)
+		a.text(c.Stream)
+		a.int4(c.Section)
+		a.text(c.Step)
+		if c.Attempt == 0 {
+			a.null(pgtype.Int4OID)
+		} else {
+			a.int4(c.Attempt)
+		}
+		a.bool(c.Over)
+		binary.BigEndian.PutUint32(a.buf[at:], uint32(len(a.buf)-at-4))
+	}
+}
+
+// cutFields is the number of attributes of limpet_cut_1.
+const cutFields = 3
+
+// addCut adds what an element cuts as elements of limpet_cut_1[].
+func (a *appends) addCut(e *journal.Append) {
+	if e.Cut == 0 {
+		return
+	}
+	a.cut(e, 0)
+	for _, number := range e.Kept {
+		a.cut(e, number)
+	}
+}
+
+func (a *appends) cut(e *journal.Append, kept uint64) {
+	a.n++
+	at := len(a.buf)
+	a.int32(0) // the length comes later
+	a.int32(cutFields)
+	a.text(e.RunID)
+	a.int4(int32(e.Cut))
+	if kept == 0 {
+		a.null(pgtype.Int4OID)
+	} else {
+		a.int4(int32(kept))
+	}
+	binary.BigEndian.PutUint32(a.buf[at:], uint32(len(a.buf)-at-4))
+}
+
 // noRow is the fields of a row that does not change: all NULL.
 var noRow = func() []byte {
 	a := &appends{}
@@ -161,6 +237,15 @@ func (a *appends) int4(v int32) {
 func (a *appends) int8(v int64) {
 	a.field(pgtype.Int8OID, 8)
 	a.buf = binary.BigEndian.AppendUint64(a.buf, uint64(v))
+}
+
+func (a *appends) bool(v bool) {
+	a.field(pgtype.BoolOID, 1)
+	if v {
+		a.buf = append(a.buf, 1)
+		return
+	}
+	a.buf = append(a.buf, 0)
 }
 
 func (a *appends) nonzero(v int64) {
@@ -206,6 +291,16 @@ func storable(s string) string {
 func storableNames(a *journal.Append) error {
 	if !isText(a.RunID) {
 		return messages.Errorf(messages.CodeInvalidArgument, "append: run id %q: it is not a text without zero bytes", a.RunID)
+	}
+	for _, c := range a.Waits {
+		if w := c.Wait; !isText(w.ID) || !isText(w.Pattern) || !isText(w.If) {
+			return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: wait %q for event %q if %q: it is not a text without zero bytes", a.RunID, w.ID, w.Pattern, w.If)
+		}
+	}
+	for _, c := range a.Streams {
+		if !isText(c.Stream) || !isText(c.Step) {
+			return messages.Errorf(messages.CodeInvalidArgument, "append to run %q: stream %q of step %q: it is not a text without zero bytes", a.RunID, c.Stream, c.Step)
+		}
 	}
 	r := a.Row
 	if r == nil {

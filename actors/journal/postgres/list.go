@@ -70,30 +70,38 @@ func (s *source) groupsSQL() string {
 const branchesMax = 32
 
 // A page lies between $1 and ($2, $3); $4 is how many rows are looked at, and $5
-// are the pairs of metadata that a run must have.
+// are the pairs of metadata that a run must have: they are looked for only if there
+// are any. A page of runs is r; one of metadata is p, and its runs are to be found.
 const (
 	pageBounds = "r.created_at > $1 AND (r.created_at, r.run_id) < ($2, $3)"
-	pageOf     = "SELECT coalesce((SELECT count(*) FROM limpet_run_metadata m WHERE m.run_id = r.run_id AND m.pair = ANY($5::bytea[])), 0)::int, " +
-		rowColumns + " FROM (%) p JOIN limpet_runs r USING (run_id) ORDER BY p.created_at DESC, p.run_id DESC"
+	pageOfRuns = pageOf + "(%) r ORDER BY r.created_at DESC, r.run_id DESC"
+	pageOfKeys = pageOf + "(%) p JOIN limpet_runs r USING (run_id) ORDER BY p.created_at DESC, p.run_id DESC"
+	pageOf     = "SELECT CASE WHEN cardinality($5::bytea[]) = 0 THEN 0 ELSE " +
+		"(SELECT count(*) FROM limpet_run_metadata m WHERE m.run_id = r.run_id AND m.pair = ANY($5::bytea[])) END::int, " +
+		rowColumns + " FROM "
 )
 
 // pageSQL reads a page of some groups, which are $6, $7 and $8: each in the
 // order of its index, merged, as far as the limit goes.
 func (s *source) pageSQL(groups int) string {
+	page, of := pageOfRuns, "r.*"
+	if s.table != "limpet_runs r" {
+		page, of = pageOfKeys, "r.created_at, r.run_id"
+	}
 	var branches []string
 	for i := 1; i <= groups; i++ {
 		at := "[" + strconv.Itoa(i) + "]"
-		branches = append(branches, "(SELECT r.created_at, r.run_id FROM "+s.table+" WHERE "+within(s.driven, "$9")+
+		branches = append(branches, "(SELECT "+of+" FROM "+s.table+" WHERE "+within(s.driven, "$9")+
 			"r.workflow = ($6::text[])"+at+" AND r.status = ($7::int4[])"+at+" AND "+s.child+" = ($8::int4[])"+at+
 			" AND "+pageBounds+" ORDER BY r.created_at DESC, r.run_id DESC)")
 	}
-	return within(pageOf, "SELECT * FROM ("+strings.Join(branches, " UNION ALL ")+") u ORDER BY u.created_at DESC, u.run_id DESC LIMIT $4")
+	return within(page, "SELECT * FROM ("+strings.Join(branches, " UNION ALL ")+") u ORDER BY u.created_at DESC, u.run_id DESC LIMIT $4")
 }
 
 // activePageSQL reads a page of the runs in progress of a worker, all of which
 // are looked at. $6 is the only workflow or NULL, $7 the statuses or NULL, $8
 // says that only roots are wanted.
-var activePageSQL = within(pageOf, "SELECT r.created_at, r.run_id FROM limpet_runs r WHERE r.phase = 0 AND r.bound_worker = $9 AND "+pageBounds+
+var activePageSQL = within(pageOfRuns, "SELECT * FROM limpet_runs r WHERE r.phase = 0 AND r.bound_worker = $9 AND "+pageBounds+
 	" AND ($6::text IS NULL OR r.workflow = $6) AND ($7::int4[] IS NULL OR r.status = ANY($7)) AND (NOT $8::bool OR r.parent_run IS NULL)"+
 	" ORDER BY r.created_at DESC, r.run_id DESC LIMIT $4")
 

@@ -168,7 +168,7 @@ func TestTexts(t *testing.T) {
 	}
 	_, err = store.Load(t.Context(), "zero\x00")
 	wantCode(t, "load", err, messages.CodeUnknownRun)
-	_, _, err = store.Entries(t.Context(), "\xff", 0, 1)
+	_, err = store.Entries(t.Context(), "\xff", 0, 1)
 	wantCode(t, "entries", err, messages.CodeUnknownRun)
 	_, err = store.Definition(t.Context(), "\x00")
 	wantCode(t, "definition", err, messages.CodeUnknownWorkflow)

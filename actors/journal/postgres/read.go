@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -20,9 +21,28 @@ func (s *Store) Load(ctx context.Context, runID string) (journal.Record, error) 
 }
 
 // Entries implements journal.Store.
-func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit int) ([][]byte, journal.Row, error) {
-	rec, err := s.record(ctx, "read entries", runID, after, limit)
-	return rec.Entries, rec.Row, err
+func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit int) (journal.Record, error) {
+	return s.record(ctx, "read entries", runID, after, limit)
+}
+
+// Entry implements journal.Store.
+func (s *Store) Entry(ctx context.Context, runID string, number uint64) (entry []byte, err error) {
+	const sql = "SELECT (SELECT data FROM limpet_entries WHERE run_id = $1 AND number = $2 UNION ALL " +
+		"SELECT data FROM limpet_entries_aside WHERE run_id = $1 AND number = $2) FROM limpet_runs WHERE run_id = $1"
+	if number > journal.EntriesMax {
+		number = 0 // No run has either.
+	}
+	err = s.read(ctx, "read an entry", func(ctx context.Context, conn *pgxpool.Conn) error {
+		if !isText(runID) {
+			return journal.UnknownRun(runID)
+		}
+		err := conn.QueryRow(ctx, sql, runID, int32(number)).Scan(&entry)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return journal.UnknownRun(runID)
+		}
+		return err
+	})
+	return entry, err
 }
 
 // record reads a row and some of its entries.
@@ -34,7 +54,7 @@ func (s *Store) record(ctx context.Context, what, runID string, after uint64, li
 		}
 		var queries pgx.Batch
 		queries.Queue("SELECT "+rowColumns+" FROM limpet_runs r WHERE r.run_id = $1", runID)
-		queries.Queue("SELECT data FROM limpet_entries WHERE run_id = $1 AND number > $2 ORDER BY number LIMIT $3",
+		queries.Queue("SELECT number, data FROM limpet_entries WHERE run_id = $1 AND number > $2 ORDER BY number LIMIT $3",
 			runID, int64(min(after, journal.EntriesMax)), max(limit, 0))
 		results := conn.SendBatch(ctx, &queries)
 		defer results.Close() // its error is that of the queries
@@ -42,8 +62,13 @@ func (s *Store) record(ctx context.Context, what, runID string, after uint64, li
 		if err != nil {
 			return err
 		}
-		if rec.Entries, err = query(results, scanAll[[]byte]); err != nil {
+		found, err := query(results, scanEntries)
+		if err != nil {
 			return err
+		}
+		rec.Entries, rec.After = found.Entries, after
+		if len(found.Entries) > 0 {
+			rec.After = found.After
 		}
 		if len(rows) == 0 {
 			return journal.UnknownRun(runID)
@@ -55,6 +80,20 @@ func (s *Store) record(ctx context.Context, what, runID string, after uint64, li
 		return journal.Record{}, err
 	}
 	return rec, nil
+}
+
+// scanEntries reads entries with their numbers.
+func scanEntries(rows pgx.Rows) (rec journal.Record, err error) {
+	var number int32
+	var entry []byte
+	_, err = pgx.ForEachRow(rows, []any{&number, &entry}, func() error {
+		if len(rec.Entries) == 0 {
+			rec.After = uint64(number) - 1
+		}
+		rec.Entries = append(rec.Entries, entry)
+		return nil
+	})
+	return rec, err
 }
 
 // query reads the next result of a batch.
@@ -106,7 +145,7 @@ const (
 
 	// The runs of a page with their entries, a row for each entry: so both are of one
 	// moment, and the page is looked for once.
-	recordsOf = "SELECT e.data, " + rowColumns + " FROM (%) r LEFT JOIN limpet_entries e USING (run_id) ORDER BY r.run_id, e.number"
+	recordsOf = "SELECT e.number, e.data, " + rowColumns + " FROM (%) r LEFT JOIN limpet_entries e USING (run_id) ORDER BY r.run_id, e.number"
 	headsOf   = "SELECT p.run_id, (SELECT e.number FROM limpet_entries e WHERE e.run_id = p.run_id ORDER BY e.number DESC LIMIT 1) FROM (%) p ORDER BY p.run_id"
 
 	dueSQL = "SELECT run_id, wake_at FROM limpet_runs WHERE phase = 1 AND wake_at IS NOT NULL AND " + inShardBits +
@@ -123,6 +162,10 @@ const (
 	linesSQL = "WITH RECURSIVE lines(line) AS ((" + lineSQL + " ORDER BY line LIMIT 1) UNION ALL " +
 		"SELECT (" + lineSQL + " AND line > lines.line ORDER BY line LIMIT 1) FROM lines WHERE line IS NOT NULL) " +
 		"SELECT line FROM lines l WHERE line IS NOT NULL AND EXISTS (" + lineSQL + " AND line = l.line AND " + inShardBits + ") ORDER BY line"
+
+	// $2 is the limit, $3 the line.
+	countLineSQL = "SELECT count(*) FROM (SELECT 1 FROM limpet_runs WHERE phase = 1 AND line = $3 AND " + inShardBits + " LIMIT $2) counted"
+	countOnUpSQL = "SELECT count(*) FROM (SELECT 1 FROM limpet_runs WHERE phase = 1 AND wake_on_up IS NOT NULL AND " + inShardBits + " LIMIT $2) counted"
 
 	// Active runs are few enough to look at all of them; the others that are
 	// bound are parked.
@@ -164,16 +207,20 @@ func (s *Store) records(ctx context.Context, what, page string, shards any, afte
 		}
 		defer rows.Close()
 		for rows.Next() {
+			var number *int32
 			var entry []byte
-			row, err := scanRow(rows, &entry)
+			row, err := scanRow(rows, &number, &entry)
 			if err != nil {
 				return err
 			}
 			if len(out) == 0 || out[len(out)-1].Row.RunID != row.RunID {
 				out = append(out, journal.Record{Row: row})
 			}
-			if entry != nil {
+			if number != nil {
 				last := &out[len(out)-1]
+				if len(last.Entries) == 0 {
+					last.After = uint64(*number) - 1
+				}
 				last.Entries = append(last.Entries, entry)
 			}
 		}
@@ -276,6 +323,23 @@ func (s *Store) Lines(ctx context.Context, shards []int) (out []int64, err error
 		return nil, err
 	}
 	return out, nil
+}
+
+// CountInLine implements journal.Store.
+func (s *Store) CountInLine(ctx context.Context, shards []int, line int64, limit int) (int, error) {
+	return s.count(ctx, "count runs in a line", countLineSQL, shards, limit, line)
+}
+
+// CountWokenByUp implements journal.Store.
+func (s *Store) CountWokenByUp(ctx context.Context, shards []int, limit int) (int, error) {
+	return s.count(ctx, "count runs that wait for their worker", countOnUpSQL, shards, limit)
+}
+
+func (s *Store) count(ctx context.Context, what, sql string, shards []int, limit int, args ...any) (n int, err error) {
+	err = s.read(ctx, what, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, sql, append([]any{shardBits(shards), max(0, limit)}, args...)...).Scan(&n)
+	})
+	return n, err
 }
 
 // BoundCounts implements journal.Store.

@@ -54,8 +54,16 @@ WITH RECURSIVE past AS MATERIALIZED (
 		AND NOT EXISTS (SELECT 1 FROM limpet_runs k WHERE k.parent_run = over.run_id AND k.phase = 3)
 ), entries AS (
 	DELETE FROM limpet_entries e USING doomed d WHERE e.run_id = d.run_id
+), aside AS (
+	DELETE FROM limpet_entries_aside e USING doomed d WHERE e.run_id = d.run_id
 ), metadata AS (
 	DELETE FROM limpet_run_metadata m USING doomed d WHERE m.run_id = d.run_id
+), logs AS (
+	DELETE FROM limpet_logs l USING doomed d WHERE l.run_id = d.run_id
+), waits AS (
+	DELETE FROM limpet_event_waits w USING doomed d WHERE w.run_id = d.run_id
+), streams AS (
+	UPDATE limpet_streams s SET run_id = NULL FROM doomed d WHERE s.run_id = d.run_id
 ), runs AS (
 	DELETE FROM limpet_runs r USING doomed d WHERE r.run_id = d.run_id
 )
@@ -79,7 +87,7 @@ func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int)
 	if limit <= 0 {
 		return 0, s.write(ctx, "delete finished runs", func(context.Context, *pgxpool.Conn) error { return nil })
 	}
-	return deleted, nil
+	return deleted, s.deleteLeft(ctx)
 }
 
 // deleteSome says how many runs it found, how many kept ones it gave back, and how

@@ -53,8 +53,26 @@ func (c *checkpointer) wrote(batch []journal.Append) {
 	c.grew(units)
 }
 
-// deleted notes a transaction that deleted runs.
-func (c *checkpointer) deleted(runs int) { c.grew(4 + 4*runs) }
+// published notes a transaction that stored events.
+func (c *checkpointer) published(events []*journal.Event) {
+	units := 4
+	for _, e := range events {
+		units += 2 + len(e.Payload)/4096
+	}
+	c.grew(units)
+}
+
+// streamed notes a transaction that stored pieces of streams.
+func (c *checkpointer) streamed(added []journal.StreamWrite) {
+	units := 4
+	for i := range added {
+		units += 2 + int(added[i].Bytes())/4096
+	}
+	c.grew(units)
+}
+
+// deleted notes a transaction that deleted runs, or events.
+func (c *checkpointer) deleted(n int) { c.grew(4 + 4*n) }
 
 func (c *checkpointer) grew(units int) {
 	if c.work.Add(int64(units)) < c.limit.Load() {

@@ -166,9 +166,9 @@ func checkKilled(t *testing.T, path string, acked map[string]int) {
 		}
 	}
 	for id, number := range acked {
-		_, row, err := store.Entries(t.Context(), id, 0, 0)
-		if err != nil || row.Epoch < uint64(number) {
-			t.Errorf("%s: entry %d was acknowledged, %d are there: %v", id, number, row.Epoch, err)
+		rec, err := store.Entries(t.Context(), id, 0, 0)
+		if err != nil || rec.Row.Epoch < uint64(number) {
+			t.Errorf("%s: entry %d was acknowledged, %d are there: %v", id, number, rec.Row.Epoch, err)
 		}
 	}
 	counts, err := store.BoundCounts(t.Context(), "p")

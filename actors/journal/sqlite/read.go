@@ -78,19 +78,26 @@ func findRun(conn *sqlite.Conn, runID string) (seq int64, row journal.Row, err e
 	return seq, row, err
 }
 
-// readEntries reads at most limit entries, all if it is negative. (A "LIMIT ?"
-// makes SQLite compile a statement anew whenever it is bound.)
-func readEntries(conn *sqlite.Conn, seq int64, after uint64, limit int) (entries [][]byte, err error) {
+// readEntries reads at most limit entries into a record, all if it is negative. (A
+// "LIMIT ?" makes SQLite compile a statement anew whenever it is bound.)
+func readEntries(conn *sqlite.Conn, seq int64, rec *journal.Record, after uint64, limit int) error {
+	rec.After, rec.Entries = after, nil
 	if limit == 0 {
-		return nil, nil
+		return nil
 	}
-	err = each(conn, "SELECT data FROM entries WHERE run = ? AND number > ? ORDER BY number", func(s *sqlite.Stmt) bool {
-		entry := make([]byte, s.ColumnLen(0))
-		s.ColumnBytes(0, entry)
-		entries = append(entries, entry)
-		return len(entries) != limit
+	return each(conn, "SELECT number, data FROM entries WHERE run = ? AND number > ? ORDER BY number", func(s *sqlite.Stmt) bool {
+		if len(rec.Entries) == 0 {
+			rec.After = uint64(s.ColumnInt64(0)) - 1
+		}
+		rec.Entries = append(rec.Entries, columnBytes(s, 1))
+		return len(rec.Entries) != limit
 	}, seq, int64(min(after, journal.EntriesMax)))
-	return entries, err
+}
+
+func columnBytes(s *sqlite.Stmt, col int) []byte {
+	data := make([]byte, s.ColumnLen(col))
+	s.ColumnBytes(col, data)
+	return data
 }
 
 // Load implements journal.Store.
@@ -101,8 +108,7 @@ func (s *Store) Load(ctx context.Context, runID string) (rec journal.Record, err
 			return err
 		}
 		rec.Row = row
-		rec.Entries, err = readEntries(conn, seq, 0, -1)
-		return err
+		return readEntries(conn, seq, &rec, 0, -1)
 	})
 	if err != nil {
 		return journal.Record{}, err
@@ -111,20 +117,39 @@ func (s *Store) Load(ctx context.Context, runID string) (rec journal.Record, err
 }
 
 // Entries implements journal.Store.
-func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit int) (entries [][]byte, row journal.Row, err error) {
+func (s *Store) Entries(ctx context.Context, runID string, after uint64, limit int) (rec journal.Record, err error) {
 	err = s.read(ctx, "read entries", func(conn *sqlite.Conn) error {
-		seq, found, err := findRun(conn, runID)
+		seq, row, err := findRun(conn, runID)
 		if err != nil {
 			return err
 		}
-		row = found
-		entries, err = readEntries(conn, seq, after, max(limit, 0))
-		return err
+		rec.Row = row
+		return readEntries(conn, seq, &rec, after, max(limit, 0))
 	})
 	if err != nil {
-		return nil, journal.Row{}, err
+		return journal.Record{}, err
 	}
-	return entries, row, nil
+	return rec, nil
+}
+
+// Entry implements journal.Store.
+func (s *Store) Entry(ctx context.Context, runID string, number uint64) (entry []byte, err error) {
+	if number > journal.EntriesMax {
+		number = 0 // No run has either.
+	}
+	err = s.read(ctx, "read an entry", func(conn *sqlite.Conn) error {
+		entry = nil
+		seq, _, err := findRun(conn, runID)
+		if err != nil {
+			return err
+		}
+		return each(conn, "SELECT data FROM entries WHERE run = ?1 AND number = ?2 UNION ALL SELECT data FROM entries_aside WHERE run = ?1 AND number = ?2",
+			func(s *sqlite.Stmt) bool {
+				entry = columnBytes(s, 0)
+				return false
+			}, seq, int64(number))
+	})
+	return entry, err
 }
 
 // Active implements journal.Store.
@@ -153,7 +178,7 @@ func (s *Store) records(ctx context.Context, what, sql string, shards []int, lim
 			return err
 		}
 		for i, seq := range seqs {
-			if out[i].Entries, err = readEntries(conn, seq, 0, -1); err != nil {
+			if err := readEntries(conn, seq, &out[i], 0, -1); err != nil {
 				return err
 			}
 		}
@@ -306,6 +331,31 @@ func (s *Store) Lines(ctx context.Context, shards []int) (out []int64, err error
 		return nil, err
 	}
 	return out, nil
+}
+
+// CountInLine implements journal.Store.
+func (s *Store) CountInLine(ctx context.Context, shards []int, line int64, limit int) (int, error) {
+	return s.count(ctx, "count runs in a line", "SELECT shard FROM runs INDEXED BY runs_in_line WHERE phase = 1 AND line = ?", shards, limit, line)
+}
+
+// CountWokenByUp implements journal.Store.
+func (s *Store) CountWokenByUp(ctx context.Context, shards []int, limit int) (int, error) {
+	return s.count(ctx, "count runs that wait for their worker", "SELECT shard FROM runs INDEXED BY runs_on_up WHERE phase = 1 AND wake_on_up IS NOT NULL", shards, limit)
+}
+
+// count counts rows of shards; the query returns the shard of each.
+func (s *Store) count(ctx context.Context, what, sql string, shards []int, limit int, args ...any) (n int, err error) {
+	set := journal.NewShardSet(shards)
+	err = s.read(ctx, what, func(conn *sqlite.Conn) error {
+		n = 0
+		return each(conn, sql, func(s *sqlite.Stmt) bool {
+			if n < limit && set.Has(s.ColumnInt(0)) {
+				n++
+			}
+			return n < limit
+		}, args...)
+	})
+	return n, err
 }
 
 // BoundCounts implements journal.Store.

@@ -18,6 +18,8 @@ const (
 	deleteChunk = 100
 	// releaseChunk is how many kept runs it gives back.
 	releaseChunk = 1000
+	// piecesChunk is how many rows of pieces of streams it deletes.
+	piecesChunk = 256
 )
 
 // DeleteFinished implements journal.Store. The space is used again, the file
@@ -34,9 +36,9 @@ func (s *Store) DeleteFinished(ctx context.Context, before time.Time, limit int)
 		if err != nil {
 			return deleted, err
 		}
-		s.ckpt.deleted(done.deleted)
+		s.ckpt.deleted(done.deleted + done.pieces)
 		deleted += done.deleted
-		if done.found < want && done.released == 0 {
+		if done.found < want && done.released == 0 && done.pieces < piecesChunk {
 			break
 		}
 	}
@@ -49,6 +51,8 @@ type retention struct {
 	before int64
 	// found runs are past their time; of kept ones so many were given back.
 	found, deleted, released int
+	// pieces of streams that were deleted, in rows.
+	pieces int
 }
 
 // past is a finished run past its time.
@@ -64,7 +68,7 @@ func (r *retention) chunk(limit int) error {
 	}
 	r.found = len(runs)
 	for i := range runs {
-		if r.released >= releaseChunk {
+		if r.released >= releaseChunk || r.pieces >= piecesChunk {
 			return nil
 		}
 		r.w.drop(runs[i].runID)
@@ -146,10 +150,21 @@ func (r *retention) delete(p *past) error {
 	if r.released += n; n == want {
 		return nil // Perhaps not all: it is found again.
 	}
-	for _, sql := range []string{"DELETE FROM entries WHERE run = ?", "DELETE FROM run_metadata WHERE run = ?", "DELETE FROM runs WHERE seq = ?"} {
+	want = piecesChunk - r.pieces
+	if n, err = r.w.deletePieces(p.seq, want); err != nil {
+		return err
+	}
+	if r.pieces += n; n == want {
+		return nil
+	}
+	for _, sql := range []string{"DELETE FROM entries WHERE run = ?", "DELETE FROM entries_aside WHERE run = ?", "DELETE FROM run_metadata WHERE run = ?",
+		"DELETE FROM logs WHERE run = ?", "DELETE FROM stream_sections WHERE run = ?", "DELETE FROM runs WHERE seq = ?"} {
 		if err := r.exec(sql, p.seq); err != nil {
 			return err
 		}
+	}
+	if err := r.w.forgetWaits(p.runID); err != nil {
+		return err
 	}
 	r.deleted++
 	return nil

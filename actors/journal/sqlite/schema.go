@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12, schema13, schema14, schema15, schema16},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -176,4 +176,95 @@ const schema11 = "ALTER TABLE workflows ADD COLUMN unserved_since INTEGER NOT NU
 const schema12 = `
 DROP INDEX runs_live;
 CREATE INDEX runs_active ON runs(run_id) WHERE phase = 0;
+`
+
+// schema13: events that are kept, in the order of seq, and the calls of runs that
+// wait for one. event_log has the newest seq that there was, and the one up to which
+// events were delivered.
+const schema13 = `
+CREATE TABLE events (
+	seq     INTEGER PRIMARY KEY,
+	id      TEXT NOT NULL UNIQUE,
+	key     TEXT NOT NULL,
+	at      INTEGER NOT NULL,
+	payload BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX events_by_key ON events(key, seq);
+CREATE INDEX events_by_time ON events(at, seq);
+
+CREATE TABLE event_waits (
+	run_id    TEXT NOT NULL,
+	wait_id   TEXT NOT NULL,
+	pattern   TEXT NOT NULL,
+	condition TEXT NOT NULL,
+	since     INTEGER NOT NULL,
+	from_seq  INTEGER NOT NULL,
+	PRIMARY KEY (run_id, wait_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX event_waits_by_pattern ON event_waits(pattern, run_id, wait_id);
+-- Most often there are none, and prefixes need not be looked for.
+CREATE INDEX event_waits_for_prefix ON event_waits(run_id) WHERE substr(pattern, -1) = '*';
+
+CREATE TABLE event_log (
+	one       INTEGER PRIMARY KEY CHECK (one = 1),
+	newest    INTEGER NOT NULL,
+	delivered INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO event_log VALUES (1, 0, 0);
+`
+
+// schema14: what the steps of runs have logged, in chunks, in the order of place.
+const schema14 = `
+CREATE TABLE logs (
+	place   INTEGER PRIMARY KEY,
+	run     INTEGER NOT NULL,
+	step    TEXT NOT NULL,
+	attempt INTEGER NOT NULL,
+	first   INTEGER NOT NULL,
+	data    BLOB NOT NULL,
+	UNIQUE (run, step, attempt, first)
+) STRICT;
+
+CREATE INDEX logs_in_order ON logs(run, place);
+`
+
+// schema15: streams of runs. A row of stream_pieces has pieces that were stored
+// together; last is the number of its last one, so that a place is found by the key.
+const schema15 = `
+CREATE TABLE stream_sections (
+	run     INTEGER NOT NULL,
+	stream  TEXT NOT NULL,
+	section INTEGER NOT NULL,
+	step    TEXT NOT NULL,
+	attempt INTEGER NOT NULL,
+	pieces  INTEGER NOT NULL DEFAULT 0,
+	bytes   INTEGER NOT NULL DEFAULT 0,
+	over    INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (run, stream, section)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stream_pieces (
+	pos     INTEGER PRIMARY KEY,
+	run     INTEGER NOT NULL,
+	stream  TEXT NOT NULL,
+	section INTEGER NOT NULL,
+	first   INTEGER NOT NULL,
+	last    INTEGER NOT NULL,
+	data    BLOB NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX stream_pieces_by_place ON stream_pieces(run, stream, section, last);
+`
+
+// schema16: entries that were kept when those around them were cut.
+const schema16 = `
+CREATE TABLE entries_aside (
+	run    INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	data   BLOB NOT NULL,
+	PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
 `

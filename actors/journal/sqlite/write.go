@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 
 	"zombiezen.com/go/sqlite"
 
@@ -50,7 +51,7 @@ func (w *writer) prepare() error {
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
 		{&w.rollback, "ROLLBACK"},
-		{&w.insertRun, "INSERT INTO runs (" + rowColumns + ") VALUES (" + placeholders(len(columns)) + ")"},
+		{&w.insertRun, "INSERT INTO runs (" + rowColumns + ") VALUES (" + placeholders(len(columns)) + ") ON CONFLICT (run_id) DO NOTHING"},
 		{&w.insertEntry, "INSERT INTO entries (run, number, data) VALUES (?, ?, ?)"},
 		{&w.selectRun, "SELECT seq, " + rowColumns + " FROM runs WHERE run_id = ?"},
 		{&w.lastEntry, "SELECT max(number) FROM entries WHERE run = ?"},
@@ -144,27 +145,61 @@ func (w *writer) append(a *journal.Append) (refused, err error) {
 	if refused := a.Validate(); refused != nil {
 		return refused, nil
 	}
-	known, err := w.find(a.RunID)
-	if err != nil {
-		return nil, err
+	known := w.remembered(a.RunID)
+	created := false
+	if known == nil && a.Number == 1 {
+		// Most often it is new: that it is not shows when it is added.
+		if known, err = w.create(a); err != nil {
+			return nil, err
+		}
+		created = known != nil
+	}
+	if known == nil {
+		if known, err = w.find(a.RunID); err != nil {
+			return nil, err
+		}
 	}
 	if has := known.entries(); a.Number != has+1 {
 		return journal.Conflict(a.RunID, a.Number, has), nil
 	}
-	switch {
-	case known == nil:
-		known, err = w.create(a)
-	case a.Row != nil:
-		err = w.update(known, a.Row)
+	if a.Row != nil && !created {
+		if err := w.update(known, a.Row); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
+	if err := w.changeWaits(a.RunID, a.Waits); err != nil {
+		return nil, err
+	}
+	if err := w.changeStreams(known.seq, a.Streams); err != nil {
 		return nil, err
 	}
 	known.last = a.Number
 	w.insertEntry.BindInt64(1, known.seq)
 	w.insertEntry.BindInt64(2, int64(a.Number))
 	w.insertEntry.BindBytes(3, a.Entry)
-	return nil, run(w.insertEntry)
+	if err := run(w.insertEntry); err != nil || a.Cut == 0 {
+		return nil, err
+	}
+	return nil, w.cut(known.seq, a)
+}
+
+// cut puts aside what an append keeps of the entries that it cuts, and deletes them.
+func (w *writer) cut(seq int64, a *journal.Append) error {
+	kept, err := json.Marshal(append([]uint64{}, a.Kept...))
+	if err != nil {
+		return err
+	}
+	none := func(*sqlite.Stmt) bool { return true }
+	for _, sql := range []string{
+		"INSERT INTO entries_aside SELECT run, number, data FROM entries WHERE run = ?1 AND number <= ?2 AND number IN (SELECT value FROM json_each(?3))",
+		"DELETE FROM entries WHERE run = ?1 AND number <= ?2 AND ?3 = ?3",
+		"DELETE FROM entries_aside WHERE run = ?1 AND ?2 = ?2 AND number NOT IN (SELECT value FROM json_each(?3))",
+	} {
+		if err := each(w.conn, sql, none, seq, int64(a.Cut), string(kept)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *liveRun) entries() uint64 {
@@ -174,15 +209,19 @@ func (l *liveRun) entries() uint64 {
 	return l.last
 }
 
-// find returns what is known about a run, nil if there is no such run.
+// remembered returns what is known about a run; nil if nothing is.
+func (w *writer) remembered(runID string) *liveRun {
+	known := w.young[runID]
+	if known == nil {
+		if known = w.old[runID]; known != nil {
+			w.know(runID, known)
+		}
+	}
+	return known
+}
+
+// find reads what is stored of a run, nil if there is no such run.
 func (w *writer) find(runID string) (*liveRun, error) {
-	if known := w.young[runID]; known != nil {
-		return known, nil
-	}
-	if known := w.old[runID]; known != nil {
-		w.know(runID, known)
-		return known, nil
-	}
 	w.selectRun.BindText(1, runID)
 	found, err := w.selectRun.Step()
 	if err != nil || !found {
@@ -217,13 +256,14 @@ func (w *writer) know(runID string, known *liveRun) {
 // rests says that nothing is soon added to a run.
 func rests(r *journal.Row) bool { return phase(r) != phaseActive && r.Line == 0 }
 
+// create adds a run; nil if it exists.
 func (w *writer) create(a *journal.Append) (*liveRun, error) {
 	row := *a.Row
 	row.Normalize()
 	for i := range columns {
 		columns[i].bind(w.insertRun, i+1, &row)
 	}
-	if err := run(w.insertRun); err != nil {
+	if err := run(w.insertRun); err != nil || w.conn.Changes() == 0 {
 		return nil, err
 	}
 	known := &liveRun{seq: w.conn.LastInsertRowID(), row: row, bare: len(a.Metadata) == 0}

@@ -83,8 +83,9 @@ type (
 	placementAskersGone struct{ address string }
 )
 
-// placements are the placement actors of a server, by pool.
-type placements struct {
+// Places are the placement actors of a server, by pool. It is safe for concurrent
+// use.
+type Places struct {
 	deps  Deps
 	guard *guard.Guard
 
@@ -92,17 +93,23 @@ type placements struct {
 	active map[string]*actor.PID
 }
 
-// NewKind returns the kind of virtual actor that places the runs of
-// a pool; its identity is the pool's name.
-func NewKind(deps Deps) cluster.Kind {
+// New makes the placement actors of a server, each once it is asked for.
+func New(deps Deps) *Places {
 	if deps.Logger == nil {
 		deps.Logger = slog.Default()
 	}
-	p := &placements{deps: deps, guard: guard.New(deps.Logger), active: map[string]*actor.PID{}}
-	return cluster.Kind{Name: cluster.KindPlacement, Activate: p.activate}
+	return &Places{deps: deps, guard: guard.New(deps.Logger), active: map[string]*actor.PID{}}
 }
 
-func (p *placements) activate(pool string) (*actor.PID, error) {
+// Kind is the kind of virtual actor that places the runs of a pool; its identity
+// is the pool's name.
+func (p *Places) Kind() cluster.Kind {
+	return cluster.Kind{Name: cluster.KindPlacement, Activate: p.Activate}
+}
+
+// Activate returns the placement of a pool, which it starts if there is none.
+// INVALID_ARGUMENT for what is no name.
+func (p *Places) Activate(pool string) (*actor.PID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pid := p.active[pool]; pid != nil {
@@ -121,7 +128,7 @@ func (p *placements) activate(pool string) (*actor.PID, error) {
 
 // stopped is called when an actor has ended: because the pool has another
 // owner, or by a fault, after which a new one begins.
-func (p *placements) stopped(pool string, pid *actor.PID, moved bool) {
+func (p *Places) stopped(pool string, pid *actor.PID, moved bool) {
 	p.mu.Lock()
 	if p.active[pool] == pid {
 		delete(p.active, pool)
@@ -132,19 +139,19 @@ func (p *placements) stopped(pool string, pid *actor.PID, moved bool) {
 	}
 	time.AfterFunc(restartAfter, func() {
 		if p.owns(pool, p.deps.Node.View()) {
-			_, _ = p.activate(pool)
+			_, _ = p.Activate(pool)
 		}
 	})
 }
 
-func (p *placements) owns(pool string, v *cluster.View) bool {
+func (p *Places) owns(pool string, v *cluster.View) bool {
 	m, ok := v.OwnerOf(cluster.KindPlacement, pool)
 	return ok && m.Name == p.deps.Node.Self().Name
 }
 
 // placementActor is the shell of the core of one pool.
 type placementActor struct {
-	of   *placements
+	of   *Places
 	deps Deps
 	pool string
 	core *placement.Core
@@ -161,7 +168,7 @@ type placementActor struct {
 	notices map[string][]string      // what workers are told once admitted, by id
 }
 
-func newPlacementActor(of *placements, pool string) *placementActor {
+func newPlacementActor(of *Places, pool string) *placementActor {
 	config := of.deps.Config
 	config.Pool, config.GrantsAfter = pool, uint64(of.deps.Clock.Now().UnixMicro())
 	return &placementActor{
@@ -222,6 +229,8 @@ func (a *placementActor) heardFromWithin(ctx actor.Context, now time.Time, msg a
 		a.do(a.core.Tick(now))
 	case placementAnnounced:
 		a.announce(false)
+	case askFigures:
+		ctx.Respond(a.core.Figures(now))
 	case placementAskersGone:
 		a.do(a.core.AskersGone(m.address, now))
 	case placementMoved:

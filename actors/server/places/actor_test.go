@@ -57,7 +57,7 @@ func placementBubble(t *testing.T, change func(*places.Deps), f func(w *placemen
 		if change != nil {
 			change(&w.deps)
 		}
-		r.Place = places.NewKind(w.deps).Activate
+		r.Place = places.New(w.deps).Kind().Activate
 		_, err := r.Server.System().Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
 			if m, ok := ctx.Message().(*messages.PlacementStarted); ok {
 				w.started <- m.Pool
@@ -394,8 +394,8 @@ func TestPlacementMoves(t *testing.T) {
 			Activate: func(pool string) (*actor.PID, error) { return other.Place(pool) }}}})
 		roster := server.NewRoster(server.RosterConfig{Node: n})
 		w.Stops = append(w.Stops, roster.Stop)
-		other = &placementWorld{RosterWorld: &actorstest.RosterWorld{Place: places.NewKind(places.Deps{
-			Node: n, Roster: roster, Store: w.store, Logger: slog.New(slog.DiscardHandler)}).Activate}}
+		other = &placementWorld{RosterWorld: &actorstest.RosterWorld{Place: places.New(places.Deps{
+			Node: n, Roster: roster, Store: w.store, Logger: slog.New(slog.DiscardHandler)}).Kind().Activate}}
 		if _, err := w.Server.Await(w.T.Context(), func(v *cluster.View) bool { return len(v.Servers()) == 2 }); err != nil {
 			w.T.Fatal(err)
 		}

@@ -28,7 +28,7 @@ var processors struct {
 // Test is [synctest.Test].
 func Test(t *testing.T, f func(*testing.T)) {
 	t.Helper()
-	if raceEnabled {
+	if Race {
 		onOneProcessor()
 		defer onAllProcessors()
 	}

@@ -2,4 +2,5 @@
 
 package bubble
 
-const raceEnabled = false
+// Race says that the race detector is on.
+const Race = false

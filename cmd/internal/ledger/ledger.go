@@ -13,6 +13,7 @@
 //	begin     number of the execution in this process, run, step, attempt, epoch, time
 //	rebuild   number: the function was told that it is executed for its local state alone
 //	tick      number, time: the function acts
+//	did       number, time, what, value: what the function did, or was given, and which
 //	canceled  number, time, why: the function saw its context end, and acts no more
 //	end       number, time, outcome (ok, failed), note
 //	built     number of the value in this process, local state, key, run, epoch, time, what was received
@@ -59,10 +60,19 @@ type Execution struct {
 	Rebuild bool
 	// Ticks are when it said that it acts, in microseconds since the Unix epoch.
 	Ticks []int64
+	// Did is what it did, in order.
+	Did []Deed
 	// Canceled is when it saw that its context had ended, and acted no more;
 	// zero if it did not. Why is what its context said.
 	Canceled time.Time
 	Why      string
+}
+
+// Deed is something that an execution did, or was given: a call that was made, a
+// result that came of it.
+type Deed struct {
+	At          time.Time
+	What, Value string
 }
 
 // Value is a value of local state.
@@ -219,6 +229,14 @@ func (w *Writer) Tick(number int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.write(w.numbered("tick", number))
+}
+
+// Did records what the call with the number does, or was given.
+func (w *Writer) Did(number int64, what, value string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := append(append(w.numbered("did", number), '\t'), oneLine.Replace(what)...)
+	w.write(append(append(l, '\t'), oneLine.Replace(value)...))
 }
 
 // Canceled records that the call with the number saw its context end and acts

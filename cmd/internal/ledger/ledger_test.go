@@ -55,6 +55,7 @@ func TestActsAndValuesAreRead(t *testing.T) {
 	n := w.Begin("run", "ask", 1, 4)
 	w.Rebuild(n)
 	w.Tick(n)
+	w.Did(n, "got think", "a\tb")
 	private := w.Built("index", "", "run", 4, "version\t7")
 	shared := w.Built("model", "large", "", 0, "")
 	w.Used(private, n, 8)
@@ -72,6 +73,9 @@ func TestActsAndValuesAreRead(t *testing.T) {
 		t.Fatalf("%+v, %v", book, err)
 	}
 	e := book.Executions[0]
+	if len(e.Did) != 1 || e.Did[0].What != "got think" || e.Did[0].Value != "a b" || e.Did[0].At.Before(e.Begin) {
+		t.Errorf("%+v", e.Did)
+	}
 	if !e.Rebuild || len(e.Ticks) != 2 || e.Ticks[0] < e.Begin.UnixMicro() || e.Canceled.Before(e.Begin) || e.End.Before(e.Canceled) || e.Why != "context canceled" {
 		t.Errorf("%+v", e)
 	}

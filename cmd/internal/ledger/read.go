@@ -62,7 +62,7 @@ type page struct {
 
 // fieldsOf is how many fields a line of each kind has.
 var fieldsOf = map[string]int{
-	"process": 5, "ready": 2, "begin": 7, "rebuild": 2, "tick": 3, "canceled": 4, "end": 5, "built": 8, "used": 5, "gave": 4, "released": 4,
+	"process": 5, "ready": 2, "begin": 7, "rebuild": 2, "tick": 3, "did": 5, "canceled": 4, "end": 5, "built": 8, "used": 5, "gave": 4, "released": 4,
 }
 
 // parse reads one file. A last line without an end was cut off by a kill.
@@ -124,6 +124,8 @@ func (p *page) ofExecution(kind string, f *fields) {
 		e.Rebuild = true
 	case "tick":
 		e.Ticks = append(e.Ticks, f.number())
+	case "did":
+		e.Did = append(e.Did, Deed{At: f.time(), What: f.text(), Value: f.text()})
 	case "canceled":
 		e.Canceled, e.Why = f.time(), f.text()
 	case "end":

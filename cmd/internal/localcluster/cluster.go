@@ -286,6 +286,13 @@ func (c *Cluster) Pause(name string) error {
 // Client makes a client of the servers' API that asks the first one first.
 func (c *Cluster) Client() (*sdk.Client, error) { return c.clientFrom(0) }
 
+// APIAddress of the first server, where its dashboard is, too.
+func (c *Cluster) APIAddress() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addresses[c.ServerNames()[0]].API
+}
+
 // Clients makes a client for each server, which asks that one first and the
 // others when it does not answer.
 func (c *Cluster) Clients() ([]*sdk.Client, error) {

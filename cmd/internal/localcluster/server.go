@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 
+	"github.com/limpetrun/limpet/actors/gateway/ui"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
 	"github.com/limpetrun/limpet/actors/journal/sqlite"
@@ -15,6 +17,7 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/cmd/internal/procs"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api/apiconnect"
 )
 
 // Stores that a server process can keep its journal in.
@@ -69,6 +72,9 @@ func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, e
 	s.server, err = node.Start(ctx, node.Config{
 		ID: c.ID, Store: s.store, APIListen: c.Addresses.API, Bind: c.Addresses.Actors, Gossip: c.Addresses.Gossip,
 		Join: c.Join, Preset: cluster.LocalConfig(), Placement: c.Placement, Logger: processLogger(),
+		Pages: func(stopping context.Context, client apiconnect.LimpetServiceClient) http.Handler {
+			return ui.New(stopping, ui.Config{Client: client, Logger: processLogger()})
+		},
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close())

@@ -41,18 +41,33 @@ const (
 	LimpetServiceGetRunProcedure = "/limpet.api.v1.LimpetService/GetRun"
 	// LimpetServiceListRunsProcedure is the fully-qualified name of the LimpetService's ListRuns RPC.
 	LimpetServiceListRunsProcedure = "/limpet.api.v1.LimpetService/ListRuns"
+	// LimpetServiceCountRunsProcedure is the fully-qualified name of the LimpetService's CountRuns RPC.
+	LimpetServiceCountRunsProcedure = "/limpet.api.v1.LimpetService/CountRuns"
 	// LimpetServiceWaitRunProcedure is the fully-qualified name of the LimpetService's WaitRun RPC.
 	LimpetServiceWaitRunProcedure = "/limpet.api.v1.LimpetService/WaitRun"
 	// LimpetServiceWatchRunProcedure is the fully-qualified name of the LimpetService's WatchRun RPC.
 	LimpetServiceWatchRunProcedure = "/limpet.api.v1.LimpetService/WatchRun"
+	// LimpetServiceListAttemptsProcedure is the fully-qualified name of the LimpetService's
+	// ListAttempts RPC.
+	LimpetServiceListAttemptsProcedure = "/limpet.api.v1.LimpetService/ListAttempts"
+	// LimpetServiceReadLogProcedure is the fully-qualified name of the LimpetService's ReadLog RPC.
+	LimpetServiceReadLogProcedure = "/limpet.api.v1.LimpetService/ReadLog"
+	// LimpetServiceReadStreamProcedure is the fully-qualified name of the LimpetService's ReadStream
+	// RPC.
+	LimpetServiceReadStreamProcedure = "/limpet.api.v1.LimpetService/ReadStream"
 	// LimpetServiceCancelRunProcedure is the fully-qualified name of the LimpetService's CancelRun RPC.
 	LimpetServiceCancelRunProcedure = "/limpet.api.v1.LimpetService/CancelRun"
 	// LimpetServiceSignalRunProcedure is the fully-qualified name of the LimpetService's SignalRun RPC.
 	LimpetServiceSignalRunProcedure = "/limpet.api.v1.LimpetService/SignalRun"
+	// LimpetServiceAskRunProcedure is the fully-qualified name of the LimpetService's AskRun RPC.
+	LimpetServiceAskRunProcedure = "/limpet.api.v1.LimpetService/AskRun"
 	// LimpetServiceReplayRunProcedure is the fully-qualified name of the LimpetService's ReplayRun RPC.
 	LimpetServiceReplayRunProcedure = "/limpet.api.v1.LimpetService/ReplayRun"
 	// LimpetServicePushEventProcedure is the fully-qualified name of the LimpetService's PushEvent RPC.
 	LimpetServicePushEventProcedure = "/limpet.api.v1.LimpetService/PushEvent"
+	// LimpetServiceListEventsProcedure is the fully-qualified name of the LimpetService's ListEvents
+	// RPC.
+	LimpetServiceListEventsProcedure = "/limpet.api.v1.LimpetService/ListEvents"
 	// LimpetServiceListWorkersProcedure is the fully-qualified name of the LimpetService's ListWorkers
 	// RPC.
 	LimpetServiceListWorkersProcedure = "/limpet.api.v1.LimpetService/ListWorkers"
@@ -90,17 +105,33 @@ type LimpetServiceClient interface {
 	StartRuns(context.Context, *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error)
 	GetRun(context.Context, *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error)
 	ListRuns(context.Context, *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error)
+	// CountRuns counts runs by their status, up to 1,000 of each.
+	CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error)
 	// WaitRun answers when the run has ended, or when the wait is over with the
 	// run as it is then.
 	WaitRun(context.Context, *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error)
 	// WatchRun streams the run's events from the first (or after the given
-	// entry) until the run has ended.
+	// entry) until the run has ended. Of a run that went on as new the entries of
+	// earlier links may be deleted: then the numbers jump.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error)
+	// ListAttempts returns a record for each attempt of a run, and when and why its steps
+	// waited.
+	ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error)
+	// ReadLog streams what the run's steps have logged, in the order in which it was
+	// stored: what is there, or with follow until the run has ended.
+	ReadLog(context.Context, *connect.Request[api.ReadLogRequest]) (*connect.ServerStreamForClient[api.ReadLogResponse], error)
+	// ReadStream streams what the steps of a run write to one of its streams, from a place
+	// on: until the end of what is there, or with follow until the run has ended.
+	ReadStream(context.Context, *connect.Request[api.ReadStreamRequest]) (*connect.ServerStreamForClient[api.ReadStreamResponse], error)
 	CancelRun(context.Context, *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error)
 	// SignalRun puts a message into the run's mailbox, where a step receives it.
 	SignalRun(context.Context, *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error)
+	// AskRun asks the live state of a run, on the worker that the run is bound to. It
+	// changes nothing, and nothing of it enters the history.
+	AskRun(context.Context, *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error)
 	ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error)
 	PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error)
+	ListEvents(context.Context, *connect.Request[api.ListEventsRequest]) (*connect.Response[api.ListEventsResponse], error)
 	ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error)
 	GetWorker(context.Context, *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error)
 	// DrainWorker lets a worker take on nothing new; its process stays. Asked
@@ -155,6 +186,12 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("ListRuns")),
 			connect.WithClientOptions(opts...),
 		),
+		countRuns: connect.NewClient[api.CountRunsRequest, api.CountRunsResponse](
+			httpClient,
+			baseURL+LimpetServiceCountRunsProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("CountRuns")),
+			connect.WithClientOptions(opts...),
+		),
 		waitRun: connect.NewClient[api.WaitRunRequest, api.WaitRunResponse](
 			httpClient,
 			baseURL+LimpetServiceWaitRunProcedure,
@@ -165,6 +202,24 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+LimpetServiceWatchRunProcedure,
 			connect.WithSchema(limpetServiceMethods.ByName("WatchRun")),
+			connect.WithClientOptions(opts...),
+		),
+		listAttempts: connect.NewClient[api.ListAttemptsRequest, api.ListAttemptsResponse](
+			httpClient,
+			baseURL+LimpetServiceListAttemptsProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ListAttempts")),
+			connect.WithClientOptions(opts...),
+		),
+		readLog: connect.NewClient[api.ReadLogRequest, api.ReadLogResponse](
+			httpClient,
+			baseURL+LimpetServiceReadLogProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ReadLog")),
+			connect.WithClientOptions(opts...),
+		),
+		readStream: connect.NewClient[api.ReadStreamRequest, api.ReadStreamResponse](
+			httpClient,
+			baseURL+LimpetServiceReadStreamProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ReadStream")),
 			connect.WithClientOptions(opts...),
 		),
 		cancelRun: connect.NewClient[api.CancelRunRequest, api.CancelRunResponse](
@@ -179,6 +234,12 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("SignalRun")),
 			connect.WithClientOptions(opts...),
 		),
+		askRun: connect.NewClient[api.AskRunRequest, api.AskRunResponse](
+			httpClient,
+			baseURL+LimpetServiceAskRunProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("AskRun")),
+			connect.WithClientOptions(opts...),
+		),
 		replayRun: connect.NewClient[api.ReplayRunRequest, api.ReplayRunResponse](
 			httpClient,
 			baseURL+LimpetServiceReplayRunProcedure,
@@ -189,6 +250,12 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+LimpetServicePushEventProcedure,
 			connect.WithSchema(limpetServiceMethods.ByName("PushEvent")),
+			connect.WithClientOptions(opts...),
+		),
+		listEvents: connect.NewClient[api.ListEventsRequest, api.ListEventsResponse](
+			httpClient,
+			baseURL+LimpetServiceListEventsProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ListEvents")),
 			connect.WithClientOptions(opts...),
 		),
 		listWorkers: connect.NewClient[api.ListWorkersRequest, api.ListWorkersResponse](
@@ -260,12 +327,18 @@ type limpetServiceClient struct {
 	startRuns            *connect.Client[api.StartRunsRequest, api.StartRunsResponse]
 	getRun               *connect.Client[api.GetRunRequest, api.GetRunResponse]
 	listRuns             *connect.Client[api.ListRunsRequest, api.ListRunsResponse]
+	countRuns            *connect.Client[api.CountRunsRequest, api.CountRunsResponse]
 	waitRun              *connect.Client[api.WaitRunRequest, api.WaitRunResponse]
 	watchRun             *connect.Client[api.WatchRunRequest, api.WatchRunResponse]
+	listAttempts         *connect.Client[api.ListAttemptsRequest, api.ListAttemptsResponse]
+	readLog              *connect.Client[api.ReadLogRequest, api.ReadLogResponse]
+	readStream           *connect.Client[api.ReadStreamRequest, api.ReadStreamResponse]
 	cancelRun            *connect.Client[api.CancelRunRequest, api.CancelRunResponse]
 	signalRun            *connect.Client[api.SignalRunRequest, api.SignalRunResponse]
+	askRun               *connect.Client[api.AskRunRequest, api.AskRunResponse]
 	replayRun            *connect.Client[api.ReplayRunRequest, api.ReplayRunResponse]
 	pushEvent            *connect.Client[api.PushEventRequest, api.PushEventResponse]
+	listEvents           *connect.Client[api.ListEventsRequest, api.ListEventsResponse]
 	listWorkers          *connect.Client[api.ListWorkersRequest, api.ListWorkersResponse]
 	getWorker            *connect.Client[api.GetWorkerRequest, api.GetWorkerResponse]
 	drainWorker          *connect.Client[api.DrainWorkerRequest, api.DrainWorkerResponse]
@@ -298,6 +371,11 @@ func (c *limpetServiceClient) ListRuns(ctx context.Context, req *connect.Request
 	return c.listRuns.CallUnary(ctx, req)
 }
 
+// CountRuns calls limpet.api.v1.LimpetService.CountRuns.
+func (c *limpetServiceClient) CountRuns(ctx context.Context, req *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+	return c.countRuns.CallUnary(ctx, req)
+}
+
 // WaitRun calls limpet.api.v1.LimpetService.WaitRun.
 func (c *limpetServiceClient) WaitRun(ctx context.Context, req *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
 	return c.waitRun.CallUnary(ctx, req)
@@ -306,6 +384,21 @@ func (c *limpetServiceClient) WaitRun(ctx context.Context, req *connect.Request[
 // WatchRun calls limpet.api.v1.LimpetService.WatchRun.
 func (c *limpetServiceClient) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error) {
 	return c.watchRun.CallServerStream(ctx, req)
+}
+
+// ListAttempts calls limpet.api.v1.LimpetService.ListAttempts.
+func (c *limpetServiceClient) ListAttempts(ctx context.Context, req *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+	return c.listAttempts.CallUnary(ctx, req)
+}
+
+// ReadLog calls limpet.api.v1.LimpetService.ReadLog.
+func (c *limpetServiceClient) ReadLog(ctx context.Context, req *connect.Request[api.ReadLogRequest]) (*connect.ServerStreamForClient[api.ReadLogResponse], error) {
+	return c.readLog.CallServerStream(ctx, req)
+}
+
+// ReadStream calls limpet.api.v1.LimpetService.ReadStream.
+func (c *limpetServiceClient) ReadStream(ctx context.Context, req *connect.Request[api.ReadStreamRequest]) (*connect.ServerStreamForClient[api.ReadStreamResponse], error) {
+	return c.readStream.CallServerStream(ctx, req)
 }
 
 // CancelRun calls limpet.api.v1.LimpetService.CancelRun.
@@ -318,6 +411,11 @@ func (c *limpetServiceClient) SignalRun(ctx context.Context, req *connect.Reques
 	return c.signalRun.CallUnary(ctx, req)
 }
 
+// AskRun calls limpet.api.v1.LimpetService.AskRun.
+func (c *limpetServiceClient) AskRun(ctx context.Context, req *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error) {
+	return c.askRun.CallUnary(ctx, req)
+}
+
 // ReplayRun calls limpet.api.v1.LimpetService.ReplayRun.
 func (c *limpetServiceClient) ReplayRun(ctx context.Context, req *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
 	return c.replayRun.CallUnary(ctx, req)
@@ -326,6 +424,11 @@ func (c *limpetServiceClient) ReplayRun(ctx context.Context, req *connect.Reques
 // PushEvent calls limpet.api.v1.LimpetService.PushEvent.
 func (c *limpetServiceClient) PushEvent(ctx context.Context, req *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
 	return c.pushEvent.CallUnary(ctx, req)
+}
+
+// ListEvents calls limpet.api.v1.LimpetService.ListEvents.
+func (c *limpetServiceClient) ListEvents(ctx context.Context, req *connect.Request[api.ListEventsRequest]) (*connect.Response[api.ListEventsResponse], error) {
+	return c.listEvents.CallUnary(ctx, req)
 }
 
 // ListWorkers calls limpet.api.v1.LimpetService.ListWorkers.
@@ -384,17 +487,33 @@ type LimpetServiceHandler interface {
 	StartRuns(context.Context, *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error)
 	GetRun(context.Context, *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error)
 	ListRuns(context.Context, *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error)
+	// CountRuns counts runs by their status, up to 1,000 of each.
+	CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error)
 	// WaitRun answers when the run has ended, or when the wait is over with the
 	// run as it is then.
 	WaitRun(context.Context, *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error)
 	// WatchRun streams the run's events from the first (or after the given
-	// entry) until the run has ended.
+	// entry) until the run has ended. Of a run that went on as new the entries of
+	// earlier links may be deleted: then the numbers jump.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest], *connect.ServerStream[api.WatchRunResponse]) error
+	// ListAttempts returns a record for each attempt of a run, and when and why its steps
+	// waited.
+	ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error)
+	// ReadLog streams what the run's steps have logged, in the order in which it was
+	// stored: what is there, or with follow until the run has ended.
+	ReadLog(context.Context, *connect.Request[api.ReadLogRequest], *connect.ServerStream[api.ReadLogResponse]) error
+	// ReadStream streams what the steps of a run write to one of its streams, from a place
+	// on: until the end of what is there, or with follow until the run has ended.
+	ReadStream(context.Context, *connect.Request[api.ReadStreamRequest], *connect.ServerStream[api.ReadStreamResponse]) error
 	CancelRun(context.Context, *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error)
 	// SignalRun puts a message into the run's mailbox, where a step receives it.
 	SignalRun(context.Context, *connect.Request[api.SignalRunRequest]) (*connect.Response[api.SignalRunResponse], error)
+	// AskRun asks the live state of a run, on the worker that the run is bound to. It
+	// changes nothing, and nothing of it enters the history.
+	AskRun(context.Context, *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error)
 	ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error)
 	PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error)
+	ListEvents(context.Context, *connect.Request[api.ListEventsRequest]) (*connect.Response[api.ListEventsResponse], error)
 	ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error)
 	GetWorker(context.Context, *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error)
 	// DrainWorker lets a worker take on nothing new; its process stays. Asked
@@ -445,6 +564,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("ListRuns")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceCountRunsHandler := connect.NewUnaryHandler(
+		LimpetServiceCountRunsProcedure,
+		svc.CountRuns,
+		connect.WithSchema(limpetServiceMethods.ByName("CountRuns")),
+		connect.WithHandlerOptions(opts...),
+	)
 	limpetServiceWaitRunHandler := connect.NewUnaryHandler(
 		LimpetServiceWaitRunProcedure,
 		svc.WaitRun,
@@ -455,6 +580,24 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		LimpetServiceWatchRunProcedure,
 		svc.WatchRun,
 		connect.WithSchema(limpetServiceMethods.ByName("WatchRun")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceListAttemptsHandler := connect.NewUnaryHandler(
+		LimpetServiceListAttemptsProcedure,
+		svc.ListAttempts,
+		connect.WithSchema(limpetServiceMethods.ByName("ListAttempts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceReadLogHandler := connect.NewServerStreamHandler(
+		LimpetServiceReadLogProcedure,
+		svc.ReadLog,
+		connect.WithSchema(limpetServiceMethods.ByName("ReadLog")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceReadStreamHandler := connect.NewServerStreamHandler(
+		LimpetServiceReadStreamProcedure,
+		svc.ReadStream,
+		connect.WithSchema(limpetServiceMethods.ByName("ReadStream")),
 		connect.WithHandlerOptions(opts...),
 	)
 	limpetServiceCancelRunHandler := connect.NewUnaryHandler(
@@ -469,6 +612,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("SignalRun")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceAskRunHandler := connect.NewUnaryHandler(
+		LimpetServiceAskRunProcedure,
+		svc.AskRun,
+		connect.WithSchema(limpetServiceMethods.ByName("AskRun")),
+		connect.WithHandlerOptions(opts...),
+	)
 	limpetServiceReplayRunHandler := connect.NewUnaryHandler(
 		LimpetServiceReplayRunProcedure,
 		svc.ReplayRun,
@@ -479,6 +628,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		LimpetServicePushEventProcedure,
 		svc.PushEvent,
 		connect.WithSchema(limpetServiceMethods.ByName("PushEvent")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceListEventsHandler := connect.NewUnaryHandler(
+		LimpetServiceListEventsProcedure,
+		svc.ListEvents,
+		connect.WithSchema(limpetServiceMethods.ByName("ListEvents")),
 		connect.WithHandlerOptions(opts...),
 	)
 	limpetServiceListWorkersHandler := connect.NewUnaryHandler(
@@ -551,18 +706,30 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceGetRunHandler.ServeHTTP(w, r)
 		case LimpetServiceListRunsProcedure:
 			limpetServiceListRunsHandler.ServeHTTP(w, r)
+		case LimpetServiceCountRunsProcedure:
+			limpetServiceCountRunsHandler.ServeHTTP(w, r)
 		case LimpetServiceWaitRunProcedure:
 			limpetServiceWaitRunHandler.ServeHTTP(w, r)
 		case LimpetServiceWatchRunProcedure:
 			limpetServiceWatchRunHandler.ServeHTTP(w, r)
+		case LimpetServiceListAttemptsProcedure:
+			limpetServiceListAttemptsHandler.ServeHTTP(w, r)
+		case LimpetServiceReadLogProcedure:
+			limpetServiceReadLogHandler.ServeHTTP(w, r)
+		case LimpetServiceReadStreamProcedure:
+			limpetServiceReadStreamHandler.ServeHTTP(w, r)
 		case LimpetServiceCancelRunProcedure:
 			limpetServiceCancelRunHandler.ServeHTTP(w, r)
 		case LimpetServiceSignalRunProcedure:
 			limpetServiceSignalRunHandler.ServeHTTP(w, r)
+		case LimpetServiceAskRunProcedure:
+			limpetServiceAskRunHandler.ServeHTTP(w, r)
 		case LimpetServiceReplayRunProcedure:
 			limpetServiceReplayRunHandler.ServeHTTP(w, r)
 		case LimpetServicePushEventProcedure:
 			limpetServicePushEventHandler.ServeHTTP(w, r)
+		case LimpetServiceListEventsProcedure:
+			limpetServiceListEventsHandler.ServeHTTP(w, r)
 		case LimpetServiceListWorkersProcedure:
 			limpetServiceListWorkersHandler.ServeHTTP(w, r)
 		case LimpetServiceGetWorkerProcedure:
@@ -608,12 +775,28 @@ func (UnimplementedLimpetServiceHandler) ListRuns(context.Context, *connect.Requ
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListRuns is not implemented"))
 }
 
+func (UnimplementedLimpetServiceHandler) CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.CountRuns is not implemented"))
+}
+
 func (UnimplementedLimpetServiceHandler) WaitRun(context.Context, *connect.Request[api.WaitRunRequest]) (*connect.Response[api.WaitRunResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.WaitRun is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) WatchRun(context.Context, *connect.Request[api.WatchRunRequest], *connect.ServerStream[api.WatchRunResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.WatchRun is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListAttempts is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ReadLog(context.Context, *connect.Request[api.ReadLogRequest], *connect.ServerStream[api.ReadLogResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ReadLog is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ReadStream(context.Context, *connect.Request[api.ReadStreamRequest], *connect.ServerStream[api.ReadStreamResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ReadStream is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) CancelRun(context.Context, *connect.Request[api.CancelRunRequest]) (*connect.Response[api.CancelRunResponse], error) {
@@ -624,12 +807,20 @@ func (UnimplementedLimpetServiceHandler) SignalRun(context.Context, *connect.Req
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.SignalRun is not implemented"))
 }
 
+func (UnimplementedLimpetServiceHandler) AskRun(context.Context, *connect.Request[api.AskRunRequest]) (*connect.Response[api.AskRunResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.AskRun is not implemented"))
+}
+
 func (UnimplementedLimpetServiceHandler) ReplayRun(context.Context, *connect.Request[api.ReplayRunRequest]) (*connect.Response[api.ReplayRunResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ReplayRun is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) PushEvent(context.Context, *connect.Request[api.PushEventRequest]) (*connect.Response[api.PushEventResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.PushEvent is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ListEvents(context.Context, *connect.Request[api.ListEventsRequest]) (*connect.Response[api.ListEventsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListEvents is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) ListWorkers(context.Context, *connect.Request[api.ListWorkersRequest]) (*connect.Response[api.ListWorkersResponse], error) {

@@ -18,6 +18,10 @@ var (
 	// Locals returns the local state that was declared for a workflow, as the worker
 	// keeps it.
 	Locals func(workflow any) []*attempt.Local
+	// Queries returns the queries of a workflow by name.
+	Queries func(workflow any) map[string]attempt.Query
+	// NewQueryContext makes the sdk.QueryContext of a question.
+	NewQueryContext func(ctx context.Context, q *attempt.Question) context.Context
 	// NewContext makes the sdk.Context of an attempt.
 	NewContext func(ctx context.Context, a *attempt.Attempt) context.Context
 )

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -229,6 +230,32 @@ func (s *Server) NewDatabase(ctx context.Context) (url string, err error) {
 	}
 	return s.urlOf(name), nil
 }
+
+// ShiftClock lets the wall clock that the first database shows be ahead of the true
+// one: clock_timestamp() is another function for whoever connects after the first
+// call.
+func (s *Server) ShiftClock(ctx context.Context, ahead time.Duration) (err error) {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	if _, err := conn.Exec(ctx, shiftedClock); err != nil {
+		return messages.Errorf(messages.CodeUnavailable, "make a clock that can be set: %w", err)
+	}
+	if _, err := conn.Exec(ctx, "UPDATE shifted.clock SET ahead = $1", ahead); err != nil {
+		return messages.Errorf(messages.CodeUnavailable, "set the clock: %w", err)
+	}
+	return nil
+}
+
+// shiftedClock is found before the catalog, which otherwise comes first.
+const shiftedClock = `
+CREATE SCHEMA IF NOT EXISTS shifted;
+CREATE TABLE IF NOT EXISTS shifted.clock AS SELECT interval '0' AS ahead;
+CREATE OR REPLACE FUNCTION shifted.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+	AS 'SELECT pg_catalog.clock_timestamp() + ahead FROM shifted.clock';
+ALTER DATABASE ` + superuser + ` SET search_path = public, shifted, pg_catalog`
 
 // connect goes through the file system, which all network namespaces share.
 func (s *Server) connect(ctx context.Context) (*pgx.Conn, error) {

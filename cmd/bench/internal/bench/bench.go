@@ -156,6 +156,12 @@ func (b *bench) rates(took time.Duration, latencies []time.Duration) {
 	f.RunsPerS = round(float64(f.Runs)/took.Seconds(), 1)
 	f.StepsPerS = round(float64(f.Runs*steps(f.Workload))/took.Seconds(), 1)
 	f.latencies(latencies)
+	if f.Workload == StepCalls {
+		f.CallsPerS = round(f.RunsPerS*callsPerRun, 1)
+		if f.Sequential {
+			f.CallMs = round(f.P50Ms/callsPerRun, 3)
+		}
+	}
 }
 
 // sequential starts a run when the one before has ended, on one server after

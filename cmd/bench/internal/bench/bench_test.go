@@ -67,6 +67,7 @@ func TestThroughput(t *testing.T) {
 		{Workload: Chain3, Sticky: "soft", Store: "sqlite", Limits: true},
 		{Workload: Chain3, Sticky: "soft", Store: "postgres", Servers: 2, Limits: true},
 		{Workload: Fan, Sticky: "hard", Store: "memory", Warmup: 5},
+		{Workload: StepCalls, Sticky: "soft", Store: "sqlite", Limits: true, Sequential: true},
 		{Workload: Noop1, Sticky: "none", Store: "memory", Sequential: true},
 	} {
 		t.Run(c.Workload+" "+c.Store, func(t *testing.T) {
@@ -95,6 +96,9 @@ func TestThroughput(t *testing.T) {
 			}
 			if c.Store == "postgres" && (f.InsertPerSLimit <= f.PostgresCommitsPerSLimit/2 || f.PostgresCommitsPerSLimit <= 0 || f.InsertBatch < 1 || f.PostgresCPUMsPerRun <= 0) {
 				t.Errorf("%+v", f.Limits)
+			}
+			if calls := c.Workload == StepCalls; (f.CallsPerS > 0) != calls || (f.CallMs > 0) != calls || calls && (f.CallsRatio <= 0 || f.EntriesPerRun < callsPerRun) {
+				t.Errorf("%+v", f)
 			}
 			if !strings.Contains(f.Table(), c.Workload+" "+c.Sticky) {
 				t.Error(f.Table())
@@ -172,17 +176,94 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
+// TestSignals has a few runs wait for a message.
+func TestSignals(t *testing.T) {
+	c := small(t, Config{Workload: SignaledRuns, Store: "sqlite"})
+	c.Runs, c.Warmup = 31, 5
+	f, err := Signals(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.RunsLost != 0 || f.Again != 0 || f.ProcessesDied != 0 || f.Alone != 15 || f.EntriesPerRun < 3 {
+		t.Errorf("%+v", f)
+	}
+	if f.SignalsPerS <= 0 || f.RunsPerS <= 0 || f.P50Ms <= 0 || f.P99Ms < f.P50Ms || f.AloneP50Ms <= 0 || f.WaitingMB <= 0 {
+		t.Errorf("%+v", f)
+	}
+	if !strings.Contains(f.Table(), "31 SOFT runs") {
+		t.Error(f.Table())
+	}
+}
+
+// TestAsked has a few runs answer queries, which leave nothing behind.
+func TestAsked(t *testing.T) {
+	c := small(t, Config{Workload: AskedRuns, Store: "sqlite"})
+	c.Runs = 7
+	f, err := Asked(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Appends != 0 || f.ProcessesDied != 0 || f.Alone != 70 || f.Together != 700 {
+		t.Errorf("%+v", f)
+	}
+	if f.AsksPerS <= 0 || f.P50Ms <= 0 || f.P99Ms < f.P50Ms || f.AloneP50Ms <= 0 || f.AloneP99Ms < f.AloneP50Ms {
+		t.Errorf("%+v", f)
+	}
+	if !strings.Contains(f.Table(), "7 SOFT runs are asked") {
+		t.Error(f.Table())
+	}
+}
+
+// TestStreamed has a few runs write streams, which are read whole.
+func TestStreamed(t *testing.T) {
+	c := small(t, Config{Workload: StreamedRuns, Store: "sqlite"})
+	c.Runs = 5
+	f, err := Streamed(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.PiecesWrong != 0 || f.ProcessesDied != 0 || f.Flushed != 5*(streamPieces/flushedEvery-1) {
+		t.Errorf("%+v", f)
+	}
+	if f.PiecesPerS <= 0 || f.P50Ms <= 0 || f.P99Ms < f.P50Ms || f.DurableP50Ms <= 0 || f.FlushedP50Ms <= 0 || f.ReadRatio <= 0 {
+		t.Errorf("%+v", f)
+	}
+	if !strings.Contains(f.Table(), "5 SOFT runs write 1000 pieces") {
+		t.Error(f.Table())
+	}
+}
+
+// TestSuspended has a few runs suspended until one moment. It takes the time that they
+// have to get there.
+func TestSuspended(t *testing.T) {
+	c := small(t, Config{Workload: SuspendedRuns, Store: "sqlite"})
+	c.Runs, c.Warmup = 31, 5
+	f, err := Suspended(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.RunsLost != 0 || f.Early != 0 || f.Again != 0 || f.ProcessesDied != 0 || f.EntriesPerRun < 5 {
+		t.Errorf("%+v", f)
+	}
+	if f.SuspendS <= 0 || f.HalfOnS <= 0 || f.AllOnS < f.P99OnS || f.Probes == 0 || f.ProbeMostMs < f.ProbeP50Ms || f.ProbeCalmP50Ms <= 0 || f.WaitingMB <= 0 || f.WorkerWaitingMB <= 0 {
+		t.Errorf("%+v", f)
+	}
+	if !strings.Contains(f.Table(), "31 SOFT runs") {
+		t.Error(f.Table())
+	}
+}
+
 // TestQueued: runs that wait to be placed are not in memory, but for some.
 func TestQueued(t *testing.T) {
-	for _, c := range []Config{{Store: "sqlite"}, {Store: "postgres", Servers: 2}} {
+	for _, c := range []Config{{Store: "sqlite"}, {Store: "postgres"}} {
 		t.Run(c.Store, func(t *testing.T) {
 			c = small(t, c)
-			c.Workload, c.Runs, c.Warmup = QueuedRuns, 2*activation.LineMax*max(c.Servers, 1), 5
+			c.Workload, c.Runs, c.Warmup = QueuedRuns, activation.LineMax+500, 5
 			f, err := Queued(t.Context(), c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.InMemory == 0 || f.InMemory > activation.LineMax*max(c.Servers, 1) || f.StepsRunTwice != 0 || f.ProcessesDied != 0 {
+			if f.InMemory == 0 || f.InMemory > activation.LineMax || f.StepsRunTwice != 0 || f.ProcessesDied != 0 {
 				t.Errorf("%+v", f)
 			}
 			if f.IdleMB <= 0 || f.QueuedMB <= 0 || f.HeapQueuedMB <= 0 || f.AfterMB <= 0 || f.RestMB <= 0 {

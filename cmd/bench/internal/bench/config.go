@@ -22,6 +22,16 @@ const (
 	Chain3 = "chain3"
 	// Fan is two roots and a step that both are parents of.
 	Fan = "fan"
+	// StepCalls is one step that makes callsPerRun calls.
+	StepCalls = "calls"
+	// SignaledRuns wait for a message each, and go on: see signals.
+	SignaledRuns = "signals"
+	// AskedRuns wait for a message, and are asked where they are: see asked.
+	AskedRuns = "ask"
+	// StreamedRuns write a stream each, which is read meanwhile: see streamed.
+	StreamedRuns = "stream"
+	// SuspendedRuns are suspended until one moment: see suspended.
+	SuspendedRuns = "suspended"
 	// WaitingRuns is HARD runs that all wait for their workers: see waiting.
 	WaitingRuns = "waiting"
 	// QueuedRuns wait to be placed while there is no worker: see queued.
@@ -30,7 +40,7 @@ const (
 	CrowdOfWorkers = "workers"
 )
 
-var workloads = []string{Noop1, Chain3, Fan, WaitingRuns, QueuedRuns, KeyedRuns, HandoffRuns, CrowdOfWorkers}
+var workloads = []string{Noop1, Chain3, Fan, StepCalls, SignaledRuns, AskedRuns, StreamedRuns, SuspendedRuns, WaitingRuns, QueuedRuns, KeyedRuns, HandoffRuns, CrowdOfWorkers}
 
 // Faults that a recovery is measured of.
 const (
@@ -48,7 +58,7 @@ var failovers = []string{WorkerKill, WorkerStop, ServerKill, HardRestart}
 // steps of a run of the workload.
 func steps(workload string) int {
 	switch workload {
-	case Noop1, QueuedRuns:
+	case Noop1, StepCalls, SignaledRuns, AskedRuns, StreamedRuns, SuspendedRuns, QueuedRuns:
 		return 1
 	case WaitingRuns:
 		return 2
@@ -89,7 +99,7 @@ type Config struct {
 	Trials int
 	// Runs to measure, or those of each trial. Default 20,000; of a Failover
 	// 1,000 for servers and 200 for workers; 1,000,000 of WaitingRuns, 100,000
-	// of QueuedRuns, 4,000 of KeyedRuns and 200 of HandoffRuns; CrowdOfWorkers has none.
+	// of QueuedRuns and of SuspendedRuns, 4,000 of KeyedRuns, 1,000 of AskedRuns, 100 of StreamedRuns and 200 of HandoffRuns; CrowdOfWorkers has none.
 	Runs int
 	// Servers on one database. Default 1.
 	Servers int
@@ -146,7 +156,7 @@ func (c Config) withDefaults() Config {
 	case c.Workload == WaitingRuns:
 		set(&c.Runs, 1_000_000)
 		set(&c.Workers, ceil(c.Runs, waitingPerWorker))
-	case c.Workload == QueuedRuns:
+	case c.Workload == QueuedRuns || c.Workload == SuspendedRuns:
 		set(&c.Runs, 100_000)
 	case c.Workload == CrowdOfWorkers:
 		set(&c.Workers, 300)
@@ -154,6 +164,10 @@ func (c Config) withDefaults() Config {
 		set(&c.Runs, 4000)
 		set(&c.Workers, 4)
 		set(&c.Slots, 10)
+	case c.Workload == AskedRuns:
+		set(&c.Runs, 1000)
+	case c.Workload == StreamedRuns:
+		set(&c.Runs, 100)
 	case c.Workload == HandoffRuns:
 		set(&c.Runs, 200)
 		set(&c.Workers, 4)
@@ -214,11 +228,20 @@ func (c Config) Validate() error {
 	if c.Workload == WaitingRuns {
 		c.waitingFaults(fault)
 	}
-	if c.Workload == CrowdOfWorkers && c.Failover != "" {
+	if slices.Contains([]string{CrowdOfWorkers, SignaledRuns, AskedRuns, StreamedRuns, SuspendedRuns}, c.Workload) && c.Failover != "" {
 		fault("--failover %s and --workload %s are two measurements: take one of them", c.Failover, c.Workload)
 	}
 	if c.Workload == KeyedRuns || c.Workload == HandoffRuns {
 		c.localFaults(fault)
+	}
+	if c.Workload == AskedRuns && stickies[c.Sticky] == sdk.None {
+		fault("--workload %s with --sticky %s: only sticky runs are asked", c.Workload, c.Sticky)
+	}
+	if c.Workload == StreamedRuns && c.Slots*c.Workers < c.Runs {
+		fault("--workload %s with %d x %d slots for %d runs: all write at the same time", c.Workload, c.Workers, c.Slots, c.Runs)
+	}
+	if slices.Contains([]string{SignaledRuns, AskedRuns, StreamedRuns, SuspendedRuns}, c.Workload) && c.Sequential {
+		fault("--workload %s with --sequential: its runs wait together", c.Workload)
 	}
 	if c.Dir != "" {
 		if info, err := os.Stat(c.Dir); err != nil {

@@ -19,6 +19,15 @@
 //     the ledgers, which all are of one machine's clock.
 //   - Waiting. What a run costs that waits for its worker is the memory of the
 //     servers' processes as the system counts it, less that before the first run.
+//   - Signals. When a run goes on is in the ledgers, when it was sent its message is
+//     of the client's clock, the same machine's.
+//   - Asked. How long an answer takes is by the client's clock. That queries leave
+//     nothing behind is in the servers' counts of what they appended.
+//   - Streamed. When a piece was written, and when a flushed one was durable, is said
+//     in the stream by the step, when it is read is of the client's clock.
+//   - Suspended. When a run goes on is in the ledgers, the moment that all wait for is
+//     chosen before they are started. What a small run takes meanwhile is by the
+//     client's clock.
 //   - Keyed and Handoff. How many values of local state were built, and when steps
 //     ended on the worker that a run moved to, is in the ledgers too.
 //

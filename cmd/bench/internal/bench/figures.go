@@ -21,9 +21,13 @@ type Figures struct {
 	Sequential bool   `json:"sequential"`
 
 	// Seconds from the first call to start a run to the end of the last run.
-	Seconds       float64 `json:"seconds"`
-	RunsPerS      float64 `json:"runs_per_s"`
-	StepsPerS     float64 `json:"steps_per_s"`
+	Seconds   float64 `json:"seconds"`
+	RunsPerS  float64 `json:"runs_per_s"`
+	StepsPerS float64 `json:"steps_per_s"`
+	// CallsPerS is of StepCalls, and CallMs what a call takes when one run is made at a
+	// time: the median of the runs by their calls. 0 for others.
+	CallsPerS     float64 `json:"calls_per_s"`
+	CallMs        float64 `json:"call_ms"`
 	StartsPerS    float64 `json:"starts_per_s"`
 	P50Ms         float64 `json:"p50_ms"`
 	P95Ms         float64 `json:"p95_ms"`
@@ -90,6 +94,9 @@ type Limits struct {
 	SQLiteRatio float64 `json:"sqlite_ratio"`
 	InsertRatio float64 `json:"insert_ratio"`
 	SendsRatio  float64 `json:"sends_ratio"`
+	// CallsRatio is the calls recorded per second against the entries that the store
+	// alone takes: SQLite's, or PostgreSQL's limit.
+	CallsRatio float64 `json:"calls_ratio"`
 	// FloorMs is what one run at a time can hardly be faster than: a request
 	// and an answer for each step, and for each entry an fsync, or a commit of
 	// PostgreSQL, if the store syncs. FloorRatio is it against the median of
@@ -105,9 +112,11 @@ func (l *Limits) compare(f *Figures) {
 	l.FloorMs = each * l.ActorRequestMsLimit
 	switch f.Store {
 	case localcluster.StoreSQLite:
+		l.CallsRatio = round(f.CallsPerS/l.SQLiteAppendsPerSLimit, 3)
 		l.SQLiteRatio = round(f.RunsPerS*f.EntriesPerRun/l.SQLiteAppendsPerSLimit, 3)
 		l.FloorMs += f.EntriesPerRun * 1000 / l.FsyncPerSLimit
 	case localcluster.StorePostgres:
+		l.CallsRatio = round(f.CallsPerS/l.InsertPerSLimit, 3)
 		l.InsertRatio = round(f.RunsPerS*f.EntriesPerRun/l.InsertPerSLimit, 3)
 		l.FloorMs += f.EntriesPerRun * 1000 / l.PostgresCommitsPerSLimit
 	}

@@ -43,7 +43,7 @@ func (w *waiting) queue(ctx context.Context, f *QueuedFigures) error {
 	if err := w.warmUp(ctx); err != nil {
 		return err
 	}
-	idle, err := w.memory(ctx)
+	idle, err := w.memory(ctx, w.cluster.ServerNames())
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (w *waiting) queue(ctx context.Context, f *QueuedFigures) error {
 		return ctx.Err()
 	}
 	f.RestMB = megabytes(w.largestServer(ctx))
-	after, err := w.memory(ctx)
+	after, err := w.memory(ctx, w.cluster.ServerNames())
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,14 @@ func Run(ctx context.Context, config Config) (Result, error) {
 		return Queued(ctx, config)
 	case config.Workload == CrowdOfWorkers:
 		return Workers(ctx, config)
+	case config.Workload == SignaledRuns:
+		return Signals(ctx, config)
+	case config.Workload == AskedRuns:
+		return Asked(ctx, config)
+	case config.Workload == StreamedRuns:
+		return Streamed(ctx, config)
+	case config.Workload == SuspendedRuns:
+		return Suspended(ctx, config)
 	case config.Workload == KeyedRuns:
 		return Keyed(ctx, config)
 	case config.Workload == HandoffRuns:

@@ -18,6 +18,13 @@ func (f *Figures) Table() string {
 	row("workload", "%s %s on %s, %d runs %s, %d servers, %d workers x %d slots", f.Workload, f.Sticky, f.Store, f.Runs, how, f.Servers, f.Workers, f.Slots)
 	row("runs", "%.1f /s   steps %.1f /s   in %.3f s", f.RunsPerS, f.StepsPerS, f.Seconds)
 	row("latency", "p50 %.3f ms   p95 %.3f ms   p99 %.3f ms", f.P50Ms, f.P95Ms, f.P99Ms)
+	if f.CallsPerS > 0 {
+		each := ""
+		if f.CallMs > 0 {
+			each = fmt.Sprintf("   %.3f ms each", f.CallMs)
+		}
+		row("calls", "%.1f /s%s", f.CallsPerS, each)
+	}
 	row("same worker", "%.2f %% of the runs   steps run twice: %d   missing: %d   runs failed: %d   processes died: %d",
 		f.SameWorkerRatio*100, f.StepsRunTwice, f.StepsMissing, f.RunsFailed, f.ProcessesDied)
 	row("server", "%.1f MB   %.2f entries a run", f.ServerRSSMB, f.EntriesPerRun)
@@ -31,6 +38,9 @@ func (f *Figures) Table() string {
 			floor = fmt.Sprintf("   floor of one run %.3f ms, %.1f %% of the median", l.FloorMs, l.FloorRatio*100)
 		}
 		row("of them used", "store %.1f %%   messages %.1f %%%s", max(l.SQLiteRatio, l.InsertRatio)*100, l.SendsRatio*100, floor)
+		if l.CallsRatio > 0 {
+			row("", "calls are recorded at %.1f %% of the pace of the store alone", l.CallsRatio*100)
+		}
 	}
 	_ = w.Flush()
 	return out.String()

@@ -49,7 +49,7 @@ func (w *waiting) run(ctx context.Context) error {
 	if err := w.warmUp(ctx); err != nil {
 		return err
 	}
-	idle, err := w.memory(ctx)
+	idle, err := w.memory(ctx, w.cluster.ServerNames())
 	if err != nil {
 		return err
 	}
@@ -116,10 +116,10 @@ func (w *waiting) lose(ctx context.Context, name string) error {
 	})
 }
 
-// memory of all servers together, after a collection.
-func (w *waiting) memory(ctx context.Context) (procs.Memory, error) {
+// memory of processes together, after a collection.
+func (w *waiting) memory(ctx context.Context, names []string) (procs.Memory, error) {
 	var all procs.Memory
-	for _, name := range w.cluster.ServerNames() {
+	for _, name := range names {
 		p, err := w.cluster.Process(name)
 		if err != nil {
 			return all, err
@@ -144,7 +144,7 @@ const settleMost = 20 * time.Second
 func (w *waiting) settled(ctx context.Context, idle procs.Memory) (now procs.Memory, err error) {
 	end := time.Now().Add(settleMost)
 	err = poll(ctx, time.Second, func() (bool, error) {
-		now, err = w.memory(ctx)
+		now, err = w.memory(ctx, w.cluster.ServerNames())
 		return now.Goroutines < idle.Goroutines+100 || time.Now().After(end), err
 	})
 	return now, err
@@ -240,7 +240,7 @@ func (w *waiting) measureWaiting(ctx context.Context, idle procs.Memory) error {
 		return err
 	}
 	f.ServerWaitingMB, f.HeapWaitingMB = megabytes(now.ResidentBytes), megabytes(now.HeapBytes)
-	f.AboveIdleMB = megabytes(now.ResidentBytes - idle.ResidentBytes)
+	f.AboveIdleMB, f.BytesPerRun = megabytes(now.ResidentBytes-idle.ResidentBytes), (now.ResidentBytes-idle.ResidentBytes)/int64(f.Runs)
 	f.HeapAboveIdleMB = megabytes(now.HeapBytes - idle.HeapBytes)
 	f.GoroutinesAboveIdle = now.Goroutines - idle.Goroutines
 	w.progress.show("%.0f s: the servers have %.0f MB, %.0f MB above idle; %.0f MB of that are live heap",
@@ -311,10 +311,7 @@ func (w *waiting) wakeAll(ctx context.Context) error {
 	if err := <-up; err != nil {
 		return err
 	}
-	err := w.moves(ctx, "unfinished runs, one for all,", 0, func(ctx context.Context) (int64, error) {
-		left, err := w.client().ListRuns(ctx, &api.ListRunsRequest{Statuses: []messages.RunStatus{sdk.Running}, PageSize: 1})
-		return int64(len(left.GetRuns())), err
-	})
+	err := w.moves(ctx, "unfinished runs, one for all,", 0, func(ctx context.Context) (int64, error) { return w.unfinished(ctx, "") })
 	if err != nil {
 		return err
 	}
@@ -333,6 +330,12 @@ func (w *waiting) wakeAll(ctx context.Context) error {
 			w.progress.show("%.0f s: looking for lost runs, %d to look at", time.Since(w.begin).Seconds(), f.RunsLost)
 		}
 	})
+}
+
+// unfinished is 1 if there is an unfinished run, of a workflow if one is named, else 0.
+func (w *waiting) unfinished(ctx context.Context, workflow string) (int64, error) {
+	left, err := w.client().ListRuns(ctx, &api.ListRunsRequest{Workflow: workflow, Statuses: []messages.RunStatus{sdk.Running}, PageSize: 1})
+	return int64(len(left.GetRuns())), err
 }
 
 // startWorkers brings all workers back at once.
@@ -368,6 +371,7 @@ type WaitingFigures struct {
 	ServerIdleMB        float64 `json:"server_idle_mb"`
 	ServerWaitingMB     float64 `json:"server_waiting_mb"`
 	AboveIdleMB         float64 `json:"above_idle_mb"`
+	BytesPerRun         int64   `json:"bytes_per_run"`
 	HeapIdleMB          float64 `json:"heap_idle_mb"`
 	HeapWaitingMB       float64 `json:"heap_waiting_mb"`
 	HeapAboveIdleMB     float64 `json:"heap_above_idle_mb"`
@@ -403,8 +407,8 @@ func (f *WaitingFigures) Table() string {
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	row("workload", "%d HARD runs wait for %d workers, on %s, %d servers", f.Runs, f.Workers, f.Store, f.Servers)
 	row("to wait", "%.1f s in all   %.0f starts /s", f.BindS, f.StartsPerS)
-	row("memory", "%.1f MB above idle (%.1f MB to %.1f MB), of Go's heap %.1f MB, %d goroutines",
-		f.AboveIdleMB, f.ServerIdleMB, f.ServerWaitingMB, f.HeapAboveIdleMB, f.GoroutinesAboveIdle)
+	row("memory", "%d bytes a run, %.1f MB above idle (%.1f MB to %.1f MB), of Go's heap %.1f MB, %d goroutines",
+		f.BytesPerRun, f.AboveIdleMB, f.ServerIdleMB, f.ServerWaitingMB, f.HeapAboveIdleMB, f.GoroutinesAboveIdle)
 	row("at most", "%.1f MB while they were bound, %.1f MB while they were woken", f.ServerPeakBindMB, f.ServerPeakMB)
 	row("journal", "%.1f MB   %.2f entries a run", f.JournalMB, f.EntriesPerRun)
 	row("to wake", "all begun after %.1f s, ended after %.1f s: %.0f steps /s", f.WokenS, f.WakeS, f.StepsPerS)

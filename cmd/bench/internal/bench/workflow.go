@@ -19,6 +19,9 @@ type Input struct {
 	SleepMs int `json:"sleep_ms,omitempty"`
 	// Key of a keyed run.
 	Key int `json:"key,omitempty"`
+	// UntilMs is the moment that a run of SuspendedRuns waits for, in milliseconds since
+	// the Unix epoch.
+	UntilMs int64 `json:"until_ms,omitempty"`
 }
 
 // Output of a step.
@@ -30,7 +33,7 @@ type Output struct {
 func workflowName(workload, sticky string) string { return "bench-" + workload + "-" + sticky }
 
 // throughputs are the workloads of Throughput.
-var throughputs = []string{Noop1, Chain3, Fan}
+var throughputs = []string{Noop1, Chain3, Fan, StepCalls}
 
 // workflowsWith makes the workflows of a worker process: every workload with
 // every strategy, and those whose steps the gate holds.
@@ -41,19 +44,21 @@ func workflowsWith(g *gate) localcluster.Workflows {
 			for _, workload := range throughputs {
 				all = append(all, workflow(workload, sticky, l))
 			}
-			all = append(all, heldWorkflow(sticky, g, l))
+			all = append(all, heldWorkflow(sticky, g, l), signaledWorkflow(sticky, l), streamedWorkflow(sticky, l), suspendedWorkflow(sticky, l))
 		}
 		return all
 	}
 }
 
-// newWorkflow is one whose runs wait as long as it takes: patience is not what
-// is measured, and a run that moved because its worker was busy would look like
-// one that did not stick.
+// newWorkflow is one of a workload whose runs wait as long as it takes.
 func newWorkflow(workload, sticky string) *sdk.Workflow[Input] {
-	return sdk.NewWorkflow[Input](workflowName(workload, sticky), sdk.WorkflowConfig{
-		Sticky: stickies[sticky], BusyPatience: sdk.Never, ScheduleTimeout: sdk.Never, ExecutionTimeout: sdk.Never,
-	})
+	return sdk.NewWorkflow[Input](workflowName(workload, sticky), patient(sticky))
+}
+
+// patient waits as long as it takes: patience is not what is measured, and a run that
+// moved because its worker was busy would look like one that did not stick.
+func patient(sticky string) sdk.WorkflowConfig {
+	return sdk.WorkflowConfig{Sticky: stickies[sticky], BusyPatience: sdk.Never, ScheduleTimeout: sdk.Never, ExecutionTimeout: sdk.Never}
 }
 
 // recorded is a step that records in the ledger, and does more if there is
@@ -74,6 +79,9 @@ func recorded(l *ledger.Writer, more func(sdk.Context, Input) error) func(sdk.Co
 func workflow(workload, sticky string, l *ledger.Writer) *sdk.Workflow[Input] {
 	w := newWorkflow(workload, sticky)
 	step := recorded(l, nil)
+	if workload == StepCalls {
+		step = recorded(l, makeCalls)
+	}
 	first := sdk.AddStep(w, "first", step)
 	switch workload {
 	case Chain3:
@@ -82,6 +90,32 @@ func workflow(workload, sticky string, l *ledger.Writer) *sdk.Workflow[Input] {
 	case Fan:
 		other := sdk.AddStep(w, "other", step)
 		sdk.AddStep(w, "join", step, sdk.StepConfig{Parents: sdk.Steps(first, other)})
+	}
+	return w
+}
+
+// callsPerRun is how many calls the step of StepCalls makes.
+const callsPerRun = 10
+
+// makeCalls makes calls of functions that do nothing.
+func makeCalls(ctx sdk.Context, in Input) error {
+	for range callsPerRun {
+		if _, err := sdk.Do(ctx, "call", func(sdk.Context) (int, error) { return in.Number, nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signaledWorkflow waits for a message, and its step ends when it goes on.
+func signaledWorkflow(sticky string, l *ledger.Writer) *sdk.Workflow[Input] {
+	w := newWorkflow(SignaledRuns, sticky)
+	sdk.AddStep(w, "waits", recorded(l, func(ctx sdk.Context, _ Input) error {
+		_, err := sdk.Receive[bool](ctx, goSignal)
+		return err
+	}))
+	if stickies[sticky] != sdk.None {
+		sdk.AddQuery(w, whereQuery, func(ctx sdk.QueryContext, _ int) (string, error) { return ctx.WorkerID(), nil })
 	}
 	return w
 }

@@ -69,6 +69,8 @@ type Database interface {
 	// Freeze stops all of its processes, Thaw lets them go on.
 	Freeze() error
 	Thaw() error
+	// SetClock sets the wall clock that servers see there ahead of the true one.
+	SetClock(ctx context.Context, ahead time.Duration) error
 	// Close ends it for good.
 	Close() error
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/clock"
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/schedule"
 	"github.com/limpetrun/limpet/cmd/chaos/internal/verdict"
@@ -90,6 +91,10 @@ func (i injection) do(ctx context.Context) error {
 		return i.each(func(n *node) error { return i.restart(ctx, n, verdict.WorkerLeave, i.f.Until-i.f.At) })
 	case schedule.DoubleLive, schedule.DoubleDrained, schedule.DoubleLeaving, schedule.DoubleFrozen:
 		return i.double(ctx)
+	case schedule.ClockAhead:
+		return i.clock(ctx, verdict.ClockStep)
+	case schedule.ClockBehind:
+		return i.clock(ctx, -verdict.ClockStep)
 	case schedule.PGRestart, schedule.PGKill, schedule.PGFreeze:
 		return i.database(ctx)
 	default:
@@ -290,6 +295,44 @@ func (i injection) database(ctx context.Context) error {
 		}
 		return i.databaseBack(ctx, heal, undone)
 	}
+}
+
+// clock sets the database's clock, and back. Servers have to notice.
+func (i injection) clock(ctx context.Context, ahead time.Duration) error {
+	i.g.acting.Lock()
+	defer i.g.acting.Unlock()
+	heal, cancel := healing(ctx)
+	defer cancel()
+	before, err := i.g.clockStepsSaid()
+	if err != nil {
+		return err
+	}
+	undone := i.g.note(verdict.Fault{Kind: verdict.ClockSet})
+	if err := i.g.database.SetClock(heal, ahead); err != nil {
+		return err
+	}
+	i.wait(ctx)
+	after, err := i.g.clockStepsSaid()
+	if err := errors.Join(err, i.g.database.SetClock(heal, 0)); err != nil {
+		return err
+	}
+	undone()
+	if after == before && ctx.Err() == nil {
+		return fmt.Errorf("the clock of the database was set by %s, and the log of no server says so", ahead)
+	}
+	return nil
+}
+
+// clockStepsSaid is how many times the logs of servers say that the clock was set.
+func (g *Ground) clockStepsSaid() (n int, err error) {
+	for _, id := range g.serverIDs() {
+		said, err := os.ReadFile(g.node(id).log)
+		if err != nil {
+			return 0, err
+		}
+		n += bytes.Count(said, []byte(clock.StepSaid))
+	}
+	return n, nil
 }
 
 func (i injection) databaseBack(ctx, heal context.Context, undone func()) error {

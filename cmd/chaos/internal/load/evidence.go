@@ -128,6 +128,10 @@ func readRun(ctx context.Context, run *sdk.Run) verdict.Run {
 	}
 	r.Status, r.Worker, r.Epoch = got.GetRun().GetStatus(), got.GetRun().GetWorkerId(), got.GetRun().GetEpoch()
 	for _, s := range got.GetSteps() {
+		if s.GetEndStep() {
+			r.EndStep = s.GetName()
+			continue
+		}
 		r.Parents[s.GetName()] = s.GetParents()
 	}
 	watching := ctx
@@ -143,8 +147,9 @@ func readRun(ctx context.Context, run *sdk.Run) verdict.Run {
 			}
 			break
 		}
-		r.Entries = append(r.Entries, verdict.Entry{Number: entry.GetEntry(), At: entry.GetAt().AsTime(), Events: entry.GetEvents()})
+		r.Entries = append(r.Entries, verdict.Entry{Number: entry.GetEntry(), At: verdict.WithoutSteps(entry.GetAt().AsTime(), time.Now()), Events: entry.GetEvents()})
 	}
+	streamOf(ctx, run, &r)
 	r.Want = wantOf(&r)
 	return r
 }

@@ -78,7 +78,19 @@ func TestHealthyClusterIsFoundHealthy(t *testing.T) {
 	for _, c := range e.Calls {
 		acts[c.Act]++
 	}
-	if len(acts) != 6 {
+	if s.Made == 0 || s.Recalled == 0 || s.Messages == 0 || s.Taken == 0 || s.Taken > s.Messages {
+		t.Errorf("calls and messages: %+v", s)
+	}
+	if s.Events == 0 || s.Suspended == 0 {
+		t.Errorf("events and suspensions: %+v", s)
+	}
+	if s.Pieces == 0 || s.Followed == 0 {
+		t.Errorf("no stream was written and read: %+v", s)
+	}
+	if s.Continued == 0 || s.Given == 0 || s.Answered == 0 || s.Unanswered == 0 {
+		t.Errorf("links, progress and queries: %+v", s)
+	}
+	if len(acts) != 10 {
 		t.Errorf("calls %v", acts)
 	}
 }

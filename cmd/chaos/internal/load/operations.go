@@ -43,7 +43,7 @@ const (
 )
 
 // families of workflows that a client starts, as often as they are named.
-var families = []string{chain, chain, chain, chain, fan, fan, parent, parent, parent, overrun, state, state, hand, hand, hand, share, share}
+var families = []string{chain, chain, chain, chain, agent, agent, fan, fan, parent, parent, parent, overrun, state, state, hand, hand, hand, share, share}
 
 // operate does the operation with the number: what it is follows from that and
 // the seed alone.
@@ -68,6 +68,8 @@ func (l *Load) operate(number uint64) {
 	switch what -= eventPercent; {
 	case what < 0:
 		o.push()
+	case family == agent:
+		o.converse()
 	case what < cancelPercent:
 		o.cancel()
 	case what < cancelPercent+replayPercent:
@@ -81,7 +83,9 @@ func (l *Load) operate(number uint64) {
 	case what < cancelPercent+replayPercent+waitPercent+watchPercent+doublePercent+keylessPercent:
 		o.start("", o.client)
 	default:
-		o.start(o.key(), o.client)
+		run := o.start(o.key(), o.client)
+		o.asks(run)
+		o.reads(run)
 	}
 }
 
@@ -143,13 +147,18 @@ func (l *Load) record(c *verdict.Call, err error) {
 // start starts the run; nil if that was not acknowledged. Without a key the
 // call is made once.
 func (o *operation) start(key string, client *sdk.Client) *sdk.Run {
+	return o.startWith(key, client, nil)
+}
+
+// startWith starts it with a message; nil for none.
+func (o *operation) startWith(key string, client *sdk.Client, signal *sdk.Signal) *sdk.Run {
 	input, err := json.Marshal(o.plan)
 	if err != nil {
 		panic(err) // a Plan has nothing that does not encode
 	}
 	var run *sdk.Run
 	o.call(verdict.Call{Act: verdict.ActStart, Workflow: o.shape.name, Key: key, Input: input}, key != "", func(ctx context.Context, c *verdict.Call) error {
-		started, err := client.Start(ctx, o.shape.name, json.RawMessage(input), &sdk.StartOptions{IdempotencyKey: key, Metadata: o.metadata()})
+		started, err := client.Start(ctx, o.shape.name, json.RawMessage(input), &sdk.StartOptions{IdempotencyKey: key, Metadata: o.metadata(), Signal: signal})
 		if err == nil {
 			run, c.Runs = started, []string{started.ID()}
 		}
@@ -190,6 +199,10 @@ func (o *operation) cancel() {
 	if run == nil || backoff.Sleep(o.load.ctx, after) != nil {
 		return
 	}
+	o.cancelRun(run)
+}
+
+func (o *operation) cancelRun(run *sdk.Run) {
 	o.call(verdict.Call{Act: verdict.ActCancel, Runs: []string{run.ID()}}, true, func(ctx context.Context, _ *verdict.Call) error {
 		return o.other.Run(run.ID()).Cancel(ctx, "chaos")
 	})

@@ -28,6 +28,13 @@ type Plan struct {
 	Child       string `json:"child,omitempty"`
 	StickyChild bool   `json:"sticky_child,omitempty"`
 	KeepChild   bool   `json:"keep_child,omitempty"`
+	// Turns of a step that talks: calls, each followed by something that it waits for.
+	Turns []turn `json:"turns,omitempty"`
+	// PerLink is after how many turns the run goes on as new; 0 is never. From and Heard
+	// are of a later link: its first turn, and what came in those before.
+	PerLink int      `json:"per_link,omitempty"`
+	From    int      `json:"from,omitempty"`
+	Heard   []string `json:"heard,omitempty"`
 	// Key of shared local state.
 	Key string `json:"key,omitempty"`
 	// StateLost is the number, from 1, of the step whose first attempt says that
@@ -38,6 +45,20 @@ type Plan struct {
 	BindFails bool `json:"bind_fails,omitempty"`
 	Stays     bool `json:"stays,omitempty"`
 }
+
+// turn is what a step that talks waits for.
+type turn string
+
+const (
+	// A message; a message or a time that is longer than any test; a message after a
+	// sleep; an event of the cluster.
+	turnReceive turn = "receive"
+	turnFirst   turn = "first"
+	turnSleep   turn = "sleep"
+	turnEvent   turn = "event"
+)
+
+var turns = []turn{turnReceive, turnReceive, turnFirst, turnSleep, turnEvent}
 
 // of is the i-th of a list that may be shorter.
 func of(list []int, i int) int {
@@ -66,6 +87,10 @@ type shape struct {
 	// private says that each run has local state, handoff that it can be handed
 	// off; shared that runs with one key share local state.
 	private, handoff, shared bool
+	// ends says that it has an end step.
+	ends bool
+	// keepFor is how long steps that wait stay on their worker; 0 is the default.
+	keepFor time.Duration
 }
 
 type step struct {
@@ -74,6 +99,8 @@ type step struct {
 	// spawns a child and waits for it; overruns its execution timeout in the
 	// first attempt.
 	spawns, overruns bool
+	// talks makes calls and waits for messages.
+	talks bool
 	// builds local state; needs what those before have built.
 	builds, needs bool
 }
@@ -87,8 +114,12 @@ const (
 // Names of workflows that operations choose by.
 const (
 	chain, fan, parent, overrun, event, child = "chain", "fan", "parent", "overrun", "event", "child"
-	state, hand, share                        = "state", "hand", "share"
+	state, hand, share, agent                 = "state", "hand", "share", "agent"
 )
+
+// keepFor of agents: some stay while they wait, others are suspended soon, so that both
+// are met by faults.
+var keepFor = map[sdk.Sticky]time.Duration{sdk.Soft: time.Second, sdk.Hard: 2 * time.Second}
 
 // strategies by the suffix of a workflow's name.
 var strategies = []struct {
@@ -123,6 +154,7 @@ func makeShapes() map[string]*shape {
 		overrun: {{name: "late", overruns: true}, {name: "after", parents: []string{"late"}}},
 		event:   {{name: "take"}, {name: "give", parents: []string{"take"}}},
 		child:   {{name: "first"}, {name: "second", parents: []string{"first"}}},
+		agent:   {{name: "chat", talks: true}, {name: "sum", parents: []string{"chat"}}},
 		state:   stateful,
 		hand:    stateful,
 		share:   {{name: "look"}, {name: "left", parents: []string{"look"}}, {name: "right", parents: []string{"look"}}},
@@ -135,7 +167,11 @@ func makeShapes() map[string]*shape {
 			if private && s.sticky == sdk.None {
 				continue
 			}
-			all[name] = &shape{name: name, sticky: s.sticky, steps: steps, private: private, handoff: family == hand, shared: family == share}
+			all[name] = &shape{name: name, sticky: s.sticky, steps: steps, private: private, handoff: family == hand, shared: family == share,
+				ends: family == chain || family == parent || private}
+			if family == agent {
+				all[name].keepFor = keepFor[s.sticky]
+			}
 		}
 	}
 	all[event+"-none"].onEvent = eventOrder
@@ -209,6 +245,9 @@ func (s *shape) want(p Plan) *verdict.Want {
 		if doomed[st.name] {
 			continue
 		}
+		if st.talks {
+			inputs = append(inputs, p.said()...)
+		}
 		if st.spawns {
 			inputs = append(inputs, childValue(p))
 		}
@@ -216,6 +255,17 @@ func (s *shape) want(p Plan) *verdict.Want {
 	}
 	return w
 }
+
+// said are the messages that a step that talks receives, in order.
+func (p Plan) said() []string {
+	var all []string
+	for turn := range p.Turns {
+		all = append(all, p.message(turn))
+	}
+	return all
+}
+
+func (p Plan) message(turn int) string { return fmt.Sprintf("%d/%d", p.Number, turn) }
 
 // childValue is what the child of a run with the plan returns in the end.
 func childValue(p Plan) string {
@@ -242,7 +292,14 @@ func drawPlan(r *rand.Rand, s *shape, number uint64) Plan {
 		}
 		p.SleepMs, p.Fails = append(p.SleepMs, sleep), append(p.Fails, fails)
 	}
-	for _, st := range s.steps {
+	for i, st := range s.steps {
+		if st.talks {
+			for range 1 + r.IntN(4) {
+				p.Turns = append(p.Turns, turns[r.IntN(len(turns))])
+			}
+			p.SleepMs[i] = min(p.SleepMs[i], 600)
+			p.PerLink = int(number % 3)
+		}
 		if st.spawns {
 			p.StickyChild = r.IntN(100) < 65
 			p.Child = child + "-" + strategies[1+r.IntN(2)].suffix
@@ -254,7 +311,7 @@ func drawPlan(r *rand.Rand, s *shape, number uint64) Plan {
 		}
 	}
 	if r.IntN(100) < 4 {
-		p.Fatal = 1 + r.IntN(len(s.steps))
+		p.Fatal, p.PerLink = 1+r.IntN(len(s.steps)), 0
 	}
 	if s.private {
 		if r.IntN(100) < 12 {

@@ -37,7 +37,7 @@ func (p *process) workflows() []sdk.AnyWorkflow {
 	var all []sdk.AnyWorkflow
 	for _, name := range shapeNames {
 		s := shapes[name]
-		config := sdk.WorkflowConfig{Sticky: s.sticky, ScheduleTimeout: sdk.Never}
+		config := sdk.WorkflowConfig{Sticky: s.sticky, ScheduleTimeout: sdk.Never, KeepFor: s.keepFor}
 		if s.sticky == sdk.None {
 			config.ScheduleTimeout = placedWithin
 		}
@@ -63,6 +63,12 @@ func (p *process) workflows() []sdk.AnyWorkflow {
 			}
 			steps[st.name] = sdk.AddStep(w, st.name, run.perform, config)
 			lasts[name] = steps[st.name]
+		}
+		if s.ends {
+			sdk.OnEnd(w, endStep, (&ender{process: p, shape: s, local: local}).perform, sdk.OnEndConfig{ScheduleTimeout: sdk.Never, LostAttemptsMax: lossesMost})
+		}
+		if s.sticky != sdk.None {
+			addQuery(w, s, local)
 		}
 		made[name] = w
 		all = append(all, w)
@@ -93,7 +99,9 @@ func (r *role) perform(ctx sdk.Context, plan Plan) (verdict.Output, error) {
 		l.Rebuild(n)
 	}
 	out := verdict.Output{Execution: l.ID(n), Untold: r.untold(ctx)}
-	err := r.act(ctx, n, plan, &out)
+	err := r.tellsProgress(ctx, n, func() error {
+		return r.writesStream(ctx, n, &plan, func() error { return r.act(ctx, n, plan, &out) })
+	})
 	if ctx.Err() != nil {
 		l.Canceled(n, context.Cause(ctx).Error())
 	}
@@ -139,6 +147,14 @@ func (r *role) act(ctx sdk.Context, n int64, plan Plan, out *verdict.Output) err
 	}
 	if local != nil {
 		local.use(n)
+	}
+	if r.step.talks {
+		said, err := r.talk(ctx, n, plan)
+		if err != nil {
+			return err
+		}
+		// What is to come in later links is told to these.
+		inputs = append(append(inputs, said...), plan.said()[len(said):]...)
 	}
 	if err := r.failure(ctx, plan, onPurpose); err != nil {
 		return err

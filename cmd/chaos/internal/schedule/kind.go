@@ -28,10 +28,12 @@ const (
 	Lease  Group = "lease"
 	// Foreign has a server come that does not belong to the others.
 	Foreign Group = "foreign"
+	// Clock sets the wall clock of PostgreSQL's machine.
+	Clock Group = "clock"
 )
 
 // Groups lists all groups.
-var Groups = []Group{Kill, Stop, Partition, Cut, PG, Restart, Join, Drain, SameID, Lease, Outage, Foreign}
+var Groups = []Group{Kill, Stop, Partition, Cut, PG, Restart, Join, Drain, SameID, Lease, Outage, Foreign, Clock}
 
 // ParseGroups reads a list between commas; an empty one is all groups.
 func ParseGroups(list string) ([]Group, error) {
@@ -107,6 +109,11 @@ const (
 	PGRestart Kind = "pg_restart"
 	PGKill    Kind = "pg_kill"
 	PGFreeze  Kind = "pg_freeze"
+
+	// ClockAhead and ClockBehind set the wall clock of PostgreSQL's machine by
+	// verdict.ClockStep, and back at the end.
+	ClockAhead  Kind = "clock_ahead"
+	ClockBehind Kind = "clock_behind"
 
 	// JoinServer and JoinWorker start Fault.Extra, which leaves in order at the
 	// end.
@@ -203,6 +210,8 @@ var traits = []trait{
 	{PGRestart, PG, 1, database, 0, 500 * ms},
 	{PGKill, PG, 1, database, 200 * ms, 3000 * ms},
 	{PGFreeze, PG, 1, database, 300 * ms, 4000 * ms},
+	{ClockAhead, Clock, 1, database, 3000 * ms, 6000 * ms},
+	{ClockBehind, Clock, 1, database, 3000 * ms, 6000 * ms},
 	{JoinServer, Join, 1, newServer, 4000 * ms, 8000 * ms},
 	{JoinWorker, Join, 1, newWorker, 4000 * ms, 8000 * ms},
 	{JoinForeign, Foreign, 1, newServer, 5000 * ms, 8000 * ms},

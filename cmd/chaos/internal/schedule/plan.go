@@ -278,9 +278,8 @@ func without(ids, gone []string) []string {
 }
 
 // compatible says whether two faults may last at once:
-//   - they are not of one kind, and not both of PostgreSQL or of the network;
+//   - their kinds get on with each other;
 //   - each has what it strikes, and they share no target;
-//   - none is besides a server with another store: that meets the others;
 //   - the ends of a cut are both there;
 //   - a worker that neither touches is left;
 //   - a server that neither touches is left, or, while all servers are
@@ -289,9 +288,7 @@ func compatible(a, b Fault, servers, workers []string) bool {
 	ta, tb := traitOf(a.Kind), traitOf(b.Kind)
 	touched := slices.Concat(a.Targets, b.Targets)
 	switch {
-	case ta.kind == tb.kind || ta.group == PG && tb.group == PG || ta.cuts() && tb.cuts():
-		return false
-	case ta.kind == JoinForeign || tb.kind == JoinForeign:
+	case clash(ta, tb) || clash(tb, ta):
 		return false
 	case !a.complete() || !b.complete() || shared(a.Targets, b.Targets):
 		return false
@@ -303,6 +300,20 @@ func compatible(a, b Fault, servers, workers []string) bool {
 		return !shared(servers, a.Targets)
 	}
 	return len(without(servers, touched)) > 0
+}
+
+// clash says that faults of two kinds never last at once, whatever they strike:
+//   - they are of one kind, or both of PostgreSQL or of the network;
+//   - a clock is set while no server is there: that counts as time;
+//   - a server with another store is there: it meets the other fault.
+func clash(a, b trait) bool {
+	switch {
+	case a.kind == b.kind, a.on == database && b.on == database, a.cuts() && b.cuts():
+		return true
+	case a.group == Clock && b.group == Outage:
+		return true
+	}
+	return a.kind == JoinForeign
 }
 
 // complete says that the fault has what its kind strikes.

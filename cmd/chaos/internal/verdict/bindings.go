@@ -78,6 +78,11 @@ func (h *history) firstBound(b *messages.Bound) {
 
 // boundAgain checks that a run may move, and from where it says.
 func (h *history) boundAgain(b *messages.Bound) {
+	from := &messages.WorkerRef{WorkerId: b.GetFromWorker(), Incarnation: b.GetFromIncarnation()}
+	if b.GetReason() == messages.Reason_REASON_IDLE && !h.current.lost && sameProcess(b.GetWorker(), h.current.GetWorker()) && sameProcess(b.GetWorker(), from) {
+		// It stays where it was: its steps there are suspended, and its state is let go.
+		return
+	}
 	if h.sticky() == messages.Sticky_STICKY_HARD {
 		h.c.report.Seen.HardReturned++
 		h.hardBoundAgain(h.current, b)
@@ -240,8 +245,8 @@ func (h *history) checkLeftNothing(b *binding) {
 
 // overBefore says that the attempt had returned by the time, as its worker said
 // and the history has it, whatever the clocks of the two make of one moment; or
-// that it had been given up before, so that it may go on unnoticed.
+// that it had been given up or suspended before, so that it may go on unnoticed.
 func (h *history) overBefore(step string, number int32, at time.Time) bool {
 	a := h.byKey[attemptKey{step, number}]
-	return a != nil && (a.ending == lost || a.ending == succeeded || a.ending == failed || a.ending == rebuilt) && !a.endAt.After(at)
+	return a != nil && a.ending != live && a.ending != revoked && a.ending != canceled && !a.endAt.After(at)
 }

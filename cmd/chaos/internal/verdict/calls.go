@@ -31,6 +31,12 @@ func (c *checker) checkCalls() {
 			c.checkCancel(call)
 		case ActWait, ActWatch:
 			c.checkWait(call)
+		case ActSignal:
+			c.checkSignal(call)
+		case ActAsk:
+			c.checkAsked(call)
+		case ActRead:
+			c.checkRead(call)
 		}
 	}
 	c.checkNumbers(byNumber)
@@ -54,11 +60,17 @@ func (c *checker) checkRefused(call *Call) {
 	expected := false
 	switch call.Act {
 	case ActCancel:
-		expected = call.Code == messages.CodeRunFinished
+		expected = call.Code == messages.CodeRunFinished || call.Code == messages.CodeRunEnding
+	case ActSignal:
+		expected = call.Code == messages.CodeRunFinished && c.canceled(call.Runs[0])
 	case ActReplay:
 		expected = call.Code == messages.CodeRunNotFinished && c.replayedInDoubt(call)
 	case ActWait, ActWatch:
 		return // checkWait's
+	case ActAsk:
+		expected = noAnswer[call.Code]
+	case ActRead:
+		expected = noStream[call.Code]
 	}
 	if call.Outcome == Refused && !expected || call.Code == messages.CodeInternal {
 		c.breaks(RuleRefused, strings.Join(call.Runs, ","), "%s of call %d: %s", call.Act, call.Number, call.Error)

@@ -10,7 +10,7 @@ import (
 // Check judges the evidence, given what was done to the cluster.
 func Check(e Evidence, faults []Fault) Report {
 	c := &checker{
-		evidence: e, faults: slices.Clone(faults), runs: map[string]*history{}, fathered: map[string]bool{},
+		evidence: e, faults: slices.Clone(faults), runs: map[string]*history{}, fathered: map[string]bool{}, pushed: map[string]bool{},
 		report: Report{
 			Seed: e.Seed, Runs: len(e.Runs), Calls: len(e.Calls), Executions: len(e.Executions),
 			Faults: map[Kind]int{}, Violations: map[Rule]int{}, Recovery: map[Kind]Recovery{},
@@ -21,6 +21,11 @@ func Check(e Evidence, faults []Fault) Report {
 	}
 	for _, f := range faults {
 		c.report.Faults[f.Kind]++
+	}
+	for _, call := range e.Calls {
+		if call.Act == ActPublish {
+			c.pushed[call.Key] = true
+		}
 	}
 	c.readRuns()
 	c.readLedger()
@@ -34,6 +39,10 @@ func Check(e Evidence, faults []Fault) Report {
 		h.checkDrains()
 		h.checkHandoffs()
 		h.checkValues()
+		h.checkDeeds()
+		h.checkProgress()
+		h.checkStream()
+		h.checkEndSteps()
 	}
 	c.checkLocals()
 	c.checkSameID()
@@ -54,6 +63,8 @@ type checker struct {
 	order []*history
 	// fathered are the runs that another one's history names as its children.
 	fathered map[string]bool
+	// pushed are the ids of the events that runs may wait for.
+	pushed map[string]bool
 	// replays that were asked for, by run.
 	replays map[string][]*Call
 	report  Report

@@ -32,10 +32,10 @@ func TestSilentAboutEverythingLegitimate(t *testing.T) {
 	}
 	seen := r.Seen
 	if seen.Lost == 0 || seen.Rebound == 0 || seen.HardReturned != 3 || seen.Refused != 4 || seen.Retried == 0 || seen.TimedOut != 1 ||
-		seen.Canceled != 3 || seen.Replayed != 2 || seen.StickyChildren != 2 || seen.PlainChildren != 3 {
+		seen.Canceled != 4 || seen.Replayed != 3 || seen.EndSteps != 2 || seen.StickyChildren != 2 || seen.PlainChildren != 3 {
 		t.Errorf("seen %+v", seen)
 	}
-	if seen.Rebuilds != 3 || seen.StateLost != 1 || seen.Handoffs != 3 || seen.Received != 2 || seen.Drained != 6 || seen.Fenced != 2 || seen.Values != 9 {
+	if seen.Rebuilds != 3 || seen.StateLost != 1 || seen.Handoffs != 3 || seen.Received != 2 || seen.Drained != 7 || seen.Fenced != 2 || seen.Values != 9 {
 		t.Errorf("seen of local state %+v", seen)
 	}
 	line, err := json.Marshal(r)

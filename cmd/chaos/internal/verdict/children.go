@@ -69,7 +69,7 @@ func (h *history) checkCanceledChild(s spawn, child *history) {
 	if leave && end.canceled {
 		h.breaks(RuleIneffective, "child %s was to go on, and is canceled", child.ID)
 	}
-	if !leave && g.ended && !end.canceled && (!end.ended || end.endedAt.After(g.endedAt.Add(slack))) {
+	if !leave && g.ended && !end.canceled && end.outcome == nil && (!end.ended || end.endedAt.After(g.endedAt.Add(slack))) {
 		h.breaks(RuleIneffective, "child %s goes on after its parent has ended", child.ID)
 	}
 	if end.canceled && !g.canceled && !g.ended {

@@ -415,7 +415,7 @@ func (s spot) is(e *ledger.Execution) bool {
 // Whatever rule is broken, wherever: it is noticed, and called by its name.
 func TestEveryBrokenRuleIsNoticed(t *testing.T) {
 	broken := map[Rule]bool{}
-	for _, c := range slices.Concat(corruptions, callCorruptions, localCorruptions) {
+	for _, c := range slices.Concat(corruptions, callCorruptions, localCorruptions, deedCorruptions, suspendCorruptions, endCorruptions, linkCorruptions, askedCorruptions, streamCorruptions) {
 		broken[c.rule] = true
 		t.Run(fmt.Sprintf("%s/%s", c.rule, c.name), func(t *testing.T) {
 			for seed := range uint64(10) {

@@ -49,8 +49,9 @@ func (h *history) checkDrains() {
 	for _, b := range h.bindings {
 		w := b.GetWorker()
 		f := h.c.drained(w.GetWorkerId(), w.GetIncarnation(), b.at)
-		// A sticky child begins where its parent's step runs.
-		if f != nil && b.GetReason() != messages.Reason_REASON_CHILD && !h.c.disturbed(f.At, b.at) {
+		// A sticky child begins where its parent's step runs, and one that waits stays.
+		stays := b.GetReason() == messages.Reason_REASON_CHILD || b.GetReason() == messages.Reason_REASON_IDLE
+		if f != nil && !stays && !h.c.disturbed(f.At, b.at) {
 			h.breaks(RuleDrain, "bound to %s at %s (%s), which drains since %s", place(w), clock(b.at), b.GetReason().Words(), clock(f.Acked))
 		}
 	}

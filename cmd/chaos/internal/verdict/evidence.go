@@ -35,6 +35,14 @@ const (
 	ActReplay Act = "replay"
 	ActWait   Act = "wait"
 	ActWatch  Act = "watch"
+	// ActSignal sends a message; Key is its id.
+	ActSignal Act = "signal"
+	// ActPublish pushes an event that runs wait for and that starts none; Key is its id.
+	ActPublish Act = "publish"
+	// ActAsk asks a run where it is.
+	ActAsk Act = "ask"
+	// ActRead follows the stream of a run.
+	ActRead Act = "read"
 )
 
 // Outcome of a call as its client saw it.
@@ -77,6 +85,18 @@ type Call struct {
 	Status messages.RunStatus
 	// Entries that a watch saw, in order.
 	Entries []uint64
+	// Answer to a query.
+	Answer Answer
+	// Pieces that were read of a stream, in order.
+	Pieces []Piece
+}
+
+// Answer is what a run says of itself when it is asked: where the query is answered, and
+// of which run the private state there is; empty for a workflow without.
+type Answer struct {
+	Run, Worker string
+	Epoch       uint64
+	Of          string
 }
 
 // NumberKey is the key of the metadata that names the call that wanted a run.
@@ -98,8 +118,13 @@ type Run struct {
 	Epoch  uint64
 	// Parents of each step, by the definition that the run keeps.
 	Parents map[string][]string
+	// EndStep is the name of the end step, for every outcome, which is not among
+	// those; empty for none.
+	EndStep string
 	// Entries are its history from the first on.
 	Entries []Entry
+	// Stream is what is there of the stream that it wrote.
+	Stream []Piece
 	// Want is what the run has to return, worked out from its input alone.
 	Want *Want
 }

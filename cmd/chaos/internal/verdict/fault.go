@@ -56,9 +56,21 @@ const (
 	// WorkerJoin and ServerJoin bring a node that was not there before.
 	WorkerJoin Kind = "worker_join"
 	ServerJoin Kind = "server_join"
+	// ClockSet sets the wall clock of the database's machine by ClockStep, one way or
+	// the other, and then back. It excuses nothing.
+	ClockSet Kind = "clock_set"
 	// ServerForeign starts a server with another store. It excuses nothing.
 	ServerForeign Kind = "server_foreign"
 )
+
+// ClockStep is what a ClockSet sets the clock by: more than any step may wait.
+const ClockStep = 25 * time.Hour
+
+// WithoutSteps is the time at which a wall clock showed a time that is not hours ago,
+// had it not been set by ClockStep.
+func WithoutSteps(shown, now time.Time) time.Time {
+	return shown.Add(-shown.Sub(now).Round(ClockStep))
+}
 
 // Fault is one bad thing that was done to the cluster. What is not said in a
 // fault did not happen: a worker that is recorded as lost and that no fault

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -19,9 +20,10 @@ const (
 	revoked
 	canceled
 	rebuilt
+	suspended
 )
 
-var endingNames = [...]string{"live", "succeeded", "failed", "lost", "revoked", "canceled", "rebuilt"}
+var endingNames = [...]string{"live", "succeeded", "failed", "lost", "revoked", "canceled", "rebuilt", "suspended"}
 
 func (e ending) String() string { return endingNames[e] }
 
@@ -30,11 +32,12 @@ type attempt struct {
 	step       string
 	number     int32
 	generation int
+	link       int // of the chain of a run that goes on as new, from 0
 	worker     *messages.WorkerRef
 	epoch      uint64
 	at, endAt  time.Time
 	ending     ending
-	// reason of a loss or a revocation.
+	// reason of a loss, a revocation or a suspension.
 	reason    messages.Reason
 	failure   *messages.Failure
 	abandoned bool
@@ -44,8 +47,13 @@ type attempt struct {
 	rebuild, stateLost bool
 	// spoilt says that state was found lost while it was live.
 	spoilt bool
+	// resumed says that a call of it came out while it was suspended, or that its run
+	// was canceled.
+	resumed bool
 	// inputs are the executions whose outputs are recorded of its parents.
 	inputs []string
+	// progress is the serial of what is recorded of it last.
+	progress int64
 	// executions of it in the ledger.
 	executions []*ledger.Execution
 }
@@ -68,6 +76,9 @@ type generation struct {
 	status   messages.RunStatus
 	failure  *messages.Failure
 	canceled bool
+	// outcome is what was decided before the end step; withoutEnd: there is to be none.
+	outcome    *messages.RunEnding
+	withoutEnd bool
 }
 
 // spawn is a child that a step spawned.
@@ -116,6 +127,16 @@ type history struct {
 	wants map[string]bool
 	// builtIn is the epoch in which a step has built its state.
 	builtIn map[string]uint64
+	// calls that are recorded since they were cleared last; taken are the messages
+	// that were received, messages those that were sent, by id.
+	calls map[callKey]*messages.CallRecorded
+	// pending are the calls that wait, by the attempt that they are of.
+	pending         map[callKey]int32
+	taken, messages map[string]bool
+	// streams are the newest sections, by stream.
+	streams map[string]*messages.StreamOpened
+	// links counts how often the run went on as new.
+	links int
 	// now is the entry that is being read.
 	now Entry
 	// executions of the run in the ledger, in the order of their beginning.
@@ -143,7 +164,7 @@ func (h *history) sticky() messages.Sticky { return h.started.GetSticky() }
 func (c *checker) readHistory(r *Run) *history {
 	h := &history{Run: r, c: c, newest: map[string]*attempt{}, byKey: map[attemptKey]*attempt{}, phases: map[string]phase{},
 		outputs: map[string]string{}, handed: map[uint64]*messages.StateHandedOff{}, given: map[uint64]*messages.StateHandedOff{},
-		wants: map[string]bool{}, builtIn: map[string]uint64{}}
+		wants: map[string]bool{}, builtIn: map[string]uint64{}, calls: map[callKey]*messages.CallRecorded{}, pending: map[callKey]int32{}, taken: map[string]bool{}, messages: map[string]bool{}}
 	for i, e := range r.Entries {
 		if e.Number != uint64(i)+1 {
 			h.breaks(RuleHistory, "entry %d follows %d entries", e.Number, i)
@@ -209,6 +230,10 @@ func (h *history) apply(ev *messages.Event) {
 		h.dispatched(k.StepDispatched)
 	case *messages.Event_StepStarted:
 		h.stepStarted(k.StepStarted)
+	case *messages.Event_StepProgressed:
+		h.progressed(k.StepProgressed)
+	case *messages.Event_StreamOpened:
+		h.streamOpened(k.StreamOpened)
 	case *messages.Event_StepSucceeded:
 		h.stepSucceeded(k.StepSucceeded)
 	case *messages.Event_AttemptFailed:
@@ -236,15 +261,29 @@ func (h *history) apply(ev *messages.Event) {
 		h.spawned(k.ChildSpawned)
 	case *messages.Event_CancelRequested:
 		h.generation().canceled = true
+		h.cleanUp()
+		h.generation().withoutEnd = h.generation().withoutEnd || k.CancelRequested.GetWithoutEndStep()
+	case *messages.Event_RunEnding:
+		h.outcomeDecided(k.RunEnding)
 	case *messages.Event_ResultRefused:
 		h.refused(k.ResultRefused)
 	case *messages.Event_RunDormant:
 		h.c.report.Seen.Dormant++
 	case *messages.Event_RunWoken, *messages.Event_NotOffered:
+	case *messages.Event_CallWaits:
+		h.callWaits(k.CallWaits)
+	case *messages.Event_AttemptSuspended:
+		h.suspended(k.AttemptSuspended)
+	case *messages.Event_CallRecorded:
+		h.callRecorded(k.CallRecorded)
+	case *messages.Event_Signaled:
+		h.signaled(k.Signaled)
 	case *messages.Event_RunEnded:
 		h.ended(k.RunEnded)
 	case *messages.Event_RunReplayed:
 		h.replayed(k.RunReplayed)
+	case *messages.Event_RunContinued:
+		h.continued(k.RunContinued)
 	default:
 		h.breaks(RuleHistory, "entry %d has an event that the checker does not know: %v", h.now.Number, ev)
 	}
@@ -293,6 +332,9 @@ func (h *history) dispatched(d *messages.StepDispatched) {
 	if before != nil && before.ending == live {
 		h.breaks(RuleAttempts, "%s#%d is dispatched while #%d is live", d.GetStep(), d.GetAttempt(), before.number)
 	}
+	if before != nil && before.ending == suspended && !before.resumed && before.generation == len(h.generations)-1 {
+		h.breaks(RuleSuspended, "%s#%d is dispatched, and nothing has come that #%d waited for", d.GetStep(), d.GetAttempt(), before.number)
+	}
 	if p := h.phases[d.GetStep()]; p != open && p != rebuilding {
 		h.breaks(RuleRepeated, "%s#%d is dispatched, and the step had ended", d.GetStep(), d.GetAttempt())
 	}
@@ -303,7 +345,7 @@ func (h *history) dispatched(d *messages.StepDispatched) {
 	}
 	h.dispatchedWhereBound(d)
 	a := &attempt{
-		step: d.GetStep(), number: d.GetAttempt(), generation: len(h.generations) - 1,
+		step: d.GetStep(), number: d.GetAttempt(), generation: len(h.generations) - 1, link: h.links,
 		worker: d.GetWorker(), epoch: d.GetEpoch(), at: h.now.At, rebuild: h.phases[d.GetStep()] == rebuilding,
 	}
 	for _, parent := range h.Parents[d.GetStep()] {
@@ -399,6 +441,7 @@ func (h *history) refused(r *messages.ResultRefused) {
 
 func (h *history) ended(e *messages.RunEnded) {
 	g := h.generation()
+	h.endStepOver(e)
 	for _, a := range h.newest {
 		if a.ending == live {
 			h.breaks(RuleHistory, "the run ends while %s#%d is live", a.step, a.number)
@@ -440,9 +483,16 @@ func (h *history) replayed(r *messages.RunReplayed) {
 	}
 	if len(again) == 0 {
 		clear(h.phases)
+		clear(h.calls)
+		clear(h.pending)
+	}
+	if h.EndStep != "" {
+		again = append(again, h.EndStep)
 	}
 	for _, step := range again {
 		delete(h.phases, step)
+		maps.DeleteFunc(h.calls, func(k callKey, _ *messages.CallRecorded) bool { return k.step == step })
+		maps.DeleteFunc(h.pending, func(k callKey, _ int32) bool { return k.step == step })
 	}
 	h.generations = append(h.generations, &generation{})
 	h.current, h.handing = nil, nil

@@ -130,6 +130,8 @@ func (c *checker) lostBinding(h *history, b *binding) {
 func (h *history) checkLosses() {
 	for _, a := range h.attempts {
 		switch {
+		case a.ending == suspended:
+			h.checkSuspended(a)
 		case a.ending != lost:
 		case a.stateLost:
 			h.checkStateLost(a)

@@ -58,6 +58,18 @@ type Seen struct {
 	// Values of local state in the ledger, and steps that failed because one
 	// could not be built.
 	Values, BindFailed int
+	// Made are calls that were made, Recalled those that an execution got without
+	// making them; Messages that were sent, and Taken those that were received.
+	Made, Recalled, Messages, Taken int
+	// Suspended attempts, and Events that came to calls.
+	Suspended, Events int
+	// EndSteps that came to their end.
+	EndSteps int
+	// Continued counts change-overs, Given attempts that were given progress, Answered
+	// queries with an answer and Unanswered those that say why there is none.
+	Continued, Given, Answered, Unanswered int
+	// Pieces of streams, and Followed those that were read to their end meanwhile.
+	Pieces, Followed int
 	// OtherDoors counts the failures of steps that did not return an error.
 	OtherDoors int
 }
@@ -127,9 +139,17 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Stayed     int          `json:"drain_stayed"`
 		Fenced     int          `json:"fenced"`
 		Values     int          `json:"local_values"`
+		Made       int          `json:"calls_made"`
+		Recalled   int          `json:"calls_recalled"`
+		Messages   int          `json:"messages"`
+		Taken      int          `json:"messages_received"`
+		Suspended  int          `json:"suspended"`
+		Events     int          `json:"events_received"`
+		EndSteps   int          `json:"end_steps"`
 	}{r.Seed, r.Runs, r.Calls, r.Executions, r.Faults, r.Violations, median, most, count, rounded(r.Late),
 		r.Seen.Rebuilds, r.Seen.StateLost, r.Seen.Handoffs, r.Seen.HandoffsFailed, r.Seen.Received,
-		r.Faults[WorkerDrain], r.Seen.Drained, r.Seen.Stayed, r.Seen.Fenced, r.Seen.Values})
+		r.Faults[WorkerDrain], r.Seen.Drained, r.Seen.Stayed, r.Seen.Fenced, r.Seen.Values,
+		r.Seen.Made, r.Seen.Recalled, r.Seen.Messages, r.Seen.Taken, r.Seen.Suspended, r.Seen.Events, r.Seen.EndSteps})
 }
 
 func rounded(seconds float64) *float64 {
@@ -143,8 +163,10 @@ func (r Report) Print(w io.Writer) error {
 	fmt.Fprintf(t, "seed %d: %d runs, %d calls (%d ambiguous, %d refused), %d executions\n", r.Seed, r.Runs, r.Calls, r.Seen.Ambiguous, r.Seen.RefusedCalls, r.Executions)
 	fmt.Fprintf(t, "seen: %d attempts lost, %d rebound, %d HARD returns, %d late results refused, %d retries, %d timeouts, %d canceled, %d replays, %d sticky and %d plain children, %d dormant\n",
 		r.Seen.Lost, r.Seen.Rebound, r.Seen.HardReturned, r.Seen.Refused, r.Seen.Retried, r.Seen.TimedOut, r.Seen.Canceled, r.Seen.Replayed, r.Seen.StickyChildren, r.Seen.PlainChildren, r.Seen.Dormant)
-	fmt.Fprintf(t, "local state: %d values, %d rebuilds, %d losses said, %d handed off, %d not, %d received; %d bindings left a drain, %d executions stayed; %d acts fenced\n\n",
+	fmt.Fprintf(t, "local state: %d values, %d rebuilds, %d losses said, %d handed off, %d not, %d received; %d bindings left a drain, %d executions stayed; %d acts fenced\n",
 		r.Seen.Values, r.Seen.Rebuilds, r.Seen.StateLost, r.Seen.Handoffs, r.Seen.HandoffsFailed, r.Seen.Received, r.Seen.Drained, r.Seen.Stayed, r.Seen.Fenced)
+	fmt.Fprintf(t, "calls: %d made, %d got their result without being made; messages: %d sent, %d received; %d events received; %d attempts suspended; %d end steps\n\n",
+		r.Seen.Made, r.Seen.Recalled, r.Seen.Messages, r.Seen.Taken, r.Seen.Events, r.Seen.Suspended, r.Seen.EndSteps)
 	fmt.Fprintln(t, "rule\tbroken\twhat it says")
 	for _, rule := range Rules {
 		fmt.Fprintf(t, "%s\t%d\t%s\n", rule, r.Violations[rule], rule.Text())

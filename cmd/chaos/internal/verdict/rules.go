@@ -30,6 +30,13 @@ const (
 	RuleSameID         Rule = "same_id"
 	RuleLocal          Rule = "local"
 	RuleTimedOut       Rule = "timed_out"
+	RuleCalls          Rule = "calls"
+	RuleMessages       Rule = "messages"
+	RuleSuspended      Rule = "suspended"
+	RuleEndStep        Rule = "end_step"
+	RuleProgress       Rule = "progress"
+	RuleQueries        Rule = "queries"
+	RuleStreams        Rule = "streams"
 )
 
 // Rules in the order of the report.
@@ -38,6 +45,7 @@ var Rules = []Rule{
 	RuleTwoBindings, RuleRepeated, RuleFalseLoss, RuleChildMisplaced, RuleIneffective, RuleWrongOutput,
 	RuleIdempotency, RuleAttempts, RuleHistory, RuleStateUntold, RuleWaits, RuleRefused,
 	RuleOverlap, RuleRebuild, RuleHandoff, RuleDrain, RuleSameID, RuleLocal, RuleTimedOut,
+	RuleCalls, RuleMessages, RuleSuspended, RuleEndStep, RuleProgress, RuleQueries, RuleStreams,
 }
 
 var ruleTexts = map[Rule]string{
@@ -67,6 +75,13 @@ var ruleTexts = map[Rule]string{
 	RuleSameID:         "of the processes of one worker id one acts at a time",
 	RuleLocal:          "local state is bound once, used by whom it is for, and released once, when nobody uses it",
 	RuleTimedOut:       "no step fails for having waited: workers were there, and without a server its time stands still",
+	RuleCalls:          "a call of a step whose result came back is not made again, and has that result in every execution",
+	RuleMessages:       "a message that was acknowledged is there once, and is received once at most, in order; an event that came was pushed",
+	RuleSuspended:      "an attempt is suspended while it waits, does nothing from then on, and its step runs again when something has come",
+	RuleEndStep:        "an end step is executed once for each end of its run, after all other steps, and changes nothing of how that ends",
+	RuleProgress:       "an attempt is given the newest progress that there is, never that of an older attempt",
+	RuleQueries:        "a query is answered where its run is bound, from the run's own state, or says why not",
+	RuleStreams:        "a stream has what its attempts wrote, without a gap and nothing twice in a section, and its readers get all of it",
 }
 
 // Text says what the rule promises.

@@ -17,10 +17,10 @@ const (
 func everything() *scene {
 	s := newScene()
 	for _, story := range []func(*scene){
-		plain, retried, leftByOtherDoors, overran, keyedTwice, inDoubt, event, waitedFor, replayed, replayedInPart, failedForGood,
+		plain, retried, leftByOtherDoors, overran, keyedTwice, inDoubt, event, waitedFor, replayed, tidied, wentOn, asked, wrote, replayedInPart, failedForGood,
 		canceledRun, canceledParent, stickyChild, childOnItsOwn,
-		workerKilled, workerFrozen, childRespawned, workerDrained, workerBusy, slotsHeld, workerCutOff, superseded, serverKilled, linkCut, databaseRestarted,
-		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack, handedOn,
+		workerKilled, workerFrozen, childRespawned, workerDrained, suspendedByDrain, workerBusy, slotsHeld, workerCutOff, superseded, serverKilled, linkCut, databaseRestarted,
+		rebuiltElsewhere, thawedTooLate, handedOver, hardThroughDrain, sharedByKey, foundLost, turnedAway, leaseExpired, cameBack, handedOn, talked, rested, canceledAtRest,
 	} {
 		story(s)
 		s.pass(time.Minute)

@@ -41,7 +41,8 @@ type Config struct {
 	Workers, Slots int
 	// Pace is the pause after each answer.
 	Pace time.Duration
-	// Keep leaves the directory with the journal, the ledgers and the logs.
+	// Keep leaves the cluster up until the context ends, and the directory with the
+	// journal, the ledgers and the logs.
 	Keep bool
 	// Out gets what happens; Terminal says that somebody watches.
 	Out      io.Writer
@@ -107,6 +108,7 @@ func Run(ctx context.Context, config Config) error {
 	if !config.Keep {
 		defer func() { _ = os.RemoveAll(dir) }()
 	}
+	whole := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, messages.Errorf(messages.CodeDeadline, "the demo is not over after %s", limit))
 	defer cancel()
 	s := &stage{config: config, screen: NewScreen(config.Out, config.Terminal), set: newSet(&process{})}
@@ -126,8 +128,18 @@ func Run(ctx context.Context, config Config) error {
 		}
 		return err
 	}
-	return s.finish(ctx)
+	if err := s.finish(ctx); err != nil {
+		return err
+	}
+	if config.Keep {
+		s.screen.Text("\nThe cluster stays up: look at " + s.dashboard() + ". Interrupt (Ctrl-C) ends it.\n")
+		<-whole.Done()
+	}
+	return s.cluster.Stop()
 }
+
+// dashboard is its address.
+func (s *stage) dashboard() string { return "http://" + s.cluster.APIAddress() + "/ui/" }
 
 func (s *stage) workers() []string {
 	var ids []string
@@ -158,6 +170,7 @@ func (s *stage) start(ctx context.Context, dir string) error {
 	}
 	s.board = newBoard(s.client, s.screen)
 	s.screen.Line("up: a server, and %s with %d slots each", strings.Join(s.workers(), ", "), s.config.Slots)
+	s.screen.Line("the dashboard is at %s", s.dashboard())
 	return nil
 }
 
@@ -335,7 +348,7 @@ func (s *stage) finish(ctx context.Context) error {
 	if broken {
 		return program.ErrBroken
 	}
-	return s.cluster.Stop()
+	return nil
 }
 
 // dead are the incarnations whose processes ended before the demo did.

@@ -3,7 +3,9 @@ package demo
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,39 @@ func TestDemo(t *testing.T) {
 	}
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// With Keep the cluster stays up, and its dashboard can be opened, until somebody
+// interrupts.
+func TestADemoThatIsKept(t *testing.T) {
+	var out strings.Builder
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := config(t, &out)
+	c.Runs, c.Pace, c.Keep = 2, 100*time.Millisecond, true
+	status, address := 0, regexp.MustCompile(`http://\S+/ui/`)
+	c.Out = lines(func(line string) {
+		out.WriteString(line)
+		if !strings.Contains(line, "stays up") {
+			return
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, address.FindString(line), nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp, err := http.DefaultClient.Do(r); err == nil {
+			status = resp.StatusCode
+			_ = resp.Body.Close()
+		}
+		cancel()
+	})
+	if err := Run(ctx, c); err != nil || status != http.StatusOK {
+		t.Errorf("%v, the dashboard answers %d\n%s", err, status, out.String())
+	}
+	if !strings.Contains(out.String(), "the dashboard is at http://") {
+		t.Errorf("where the dashboard is is not said:\n%s", out.String())
 	}
 }
 

@@ -19,8 +19,11 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/limpetrun/limpet/messages"
 )
 
 // Values of all settings.
@@ -41,11 +44,17 @@ type Values struct {
 	Join          []string
 	Preset        string
 	Retention     time.Duration
+	EventsKept    time.Duration
 	UnservedAfter time.Duration
+	// StreamBytesMax limits what a run writes to streams.
+	StreamBytesMax int
 	// How runs are placed: see placement.Config.
 	MovesPerSecond int
 	HeldLoadBound  float64
 	HeldLoadFree   float64
+	UI             string
+	UIPrefix       string
+	Pprof          string
 	LogLevel       string
 	LogJSON        bool
 }
@@ -151,6 +160,10 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Preset }},
 	{Name: "retention", Default: "168h", Help: "how long finished runs are kept; -1s means for ever", Scope: Server, shortest: time.Second, longest: century,
 		field: func(v *Values) any { return &v.Retention }},
+	{Name: "events-kept", Default: "1h", Help: "how long events are kept, for steps that look back; -1s means for ever; the same on all servers", Scope: Server, shortest: 10 * time.Second, longest: century,
+		field: func(v *Values) any { return &v.EventsKept }},
+	{Name: "stream-bytes-max", Default: strconv.Itoa(messages.StreamBytesMax), Help: "how much the steps of a run may write to streams, in bytes; -1 means no limit; the same on all servers", Scope: Server, least: 1, most: 1 << 40,
+		field: func(v *Values) any { return &v.StreamBytesMax }},
 	{Name: "unserved-after", Default: "24h", Help: "how long no worker may serve a workflow until events start none of its runs; 0 means for ever", Scope: Server, off: true, shortest: time.Second, longest: century,
 		field: func(v *Values) any { return &v.UnservedAfter }},
 	{Name: "moves-per-second", Default: "200", Help: "how many runs may leave draining workers in a second, for each pool; -1 means no limit", Scope: Server, least: 1, most: 1e6,
@@ -159,6 +172,12 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.HeldLoadBound }},
 	{Name: "held-load-free", Default: "0.25", Help: "share of its slots up to which such a worker is preferred whatever the mean is; -1 means none", Scope: Server, least: 0.001, most: 1,
 		field: func(v *Values) any { return &v.HeldLoadFree }},
+	{Name: "ui", Default: "on", Help: "the dashboard at /ui/ of the API: on, read-only or off", Scope: Server, choices: []string{"on", "read-only", "off"},
+		field: func(v *Values) any { return &v.UI }},
+	{Name: "ui-prefix", Help: "path that a proxy puts before /ui/ for browsers, and takes away; such as /limpet", Scope: Server,
+		field: func(v *Values) any { return &v.UIPrefix }},
+	{Name: "pprof", Help: "host:port of loopback at which net/http/pprof serves profiles of the process; none by default", Scope: Server,
+		field: func(v *Values) any { return &v.Pprof }},
 	{Name: "log-level", Default: "info", Help: "debug, info, warn or error; logs go to stderr", Scope: Server, choices: []string{"debug", "info", "warn", "error"},
 		field: func(v *Values) any { return &v.LogLevel }},
 	{Name: "log-json", Default: "false", Help: "log JSON", Scope: Server,

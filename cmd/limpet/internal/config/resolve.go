@@ -216,7 +216,8 @@ func (r *resolver) check(s Setting) {
 		number = -1
 	}
 	if number != -1 && !(number >= s.least && number <= s.most) {
-		r.fault("%s: %s %v is neither -1 nor from %v to %v", r.origins[s.Name], s.Name, number, s.least, s.most)
+		plain := func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+		r.fault("%s: %s %s is neither -1 nor from %s to %s", r.origins[s.Name], s.Name, plain(number), plain(s.least), plain(s.most))
 	}
 	text, ok := s.field(r.values).(*string)
 	if ok && s.choices != nil && !slices.Contains(s.choices, *text) {

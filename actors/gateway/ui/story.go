@@ -1,0 +1,97 @@
+package ui
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/limpetrun/limpet/messages/api"
+)
+
+// story is a run by its attempts, waits and bindings, as it is drawn and listed.
+type story struct {
+	from, to time.Time
+	attempts []*api.Attempt
+	waits    []*api.StepWait
+	bindings []*api.BindingRecord
+}
+
+// tell makes the story of a run until it ended, or until now.
+func tell(run *api.GetRunResponse, attempts *api.ListAttemptsResponse, now time.Time) story {
+	s := story{
+		from: run.GetRun().GetCreatedAt().AsTime(), to: timeOr(run.GetRun().GetFinishedAt(), now),
+		attempts: attempts.GetAttempts(), waits: attempts.GetWaits(), bindings: run.GetBindings(),
+	}
+	return s
+}
+
+// timeOr is another time for one that is not set.
+func timeOr(t *timestamppb.Timestamp, other time.Time) time.Time {
+	if t == nil {
+		return other
+	}
+	return t.AsTime()
+}
+
+// lane is a process of a worker.
+type lane struct{ worker, incarnation string }
+
+func laneOf(a *api.Attempt) lane         { return lane{a.GetWorkerId(), a.GetIncarnation()} }
+func laneTo(b *api.BindingRecord) lane   { return lane{b.GetWorkerId(), b.GetIncarnation()} }
+func laneFrom(b *api.BindingRecord) lane { return lane{b.GetFromWorker(), b.GetFromIncarnation()} }
+
+// lanes are the processes of workers in the order in which the run came to them.
+func (s *story) lanes() []lane {
+	type visit struct {
+		lane
+		at time.Time
+	}
+	var visits []visit
+	for _, b := range s.bindings {
+		visits = append(visits, visit{laneTo(b), b.GetAt().AsTime()})
+	}
+	for _, a := range s.attempts {
+		visits = append(visits, visit{laneOf(a), a.GetSentAt().AsTime()})
+	}
+	slices.SortStableFunc(visits, func(a, b visit) int { return a.at.Compare(b.at) })
+	var out []lane
+	seen := map[lane]bool{}
+	for _, v := range visits {
+		if !seen[v.lane] {
+			seen[v.lane] = true
+			out = append(out, v.lane)
+		}
+	}
+	return out
+}
+
+// waitsIn are the waits that are drawn in a lane, by attempt: those of its attempts, and
+// in the last one those that no attempt has ended.
+func (s *story) waitsIn(l lane, last bool) map[attemptKey][]*api.StepWait {
+	in := map[attemptKey]bool{}
+	for _, a := range s.attempts {
+		in[attemptKey{a.GetStep(), a.GetNumber()}] = laneOf(a) == l
+	}
+	out := map[attemptKey][]*api.StepWait{}
+	for _, w := range s.waits {
+		key := attemptKey{w.GetStep(), w.GetAttempt()}
+		if in[key] || last && w.GetAttempt() == 0 {
+			out[key] = append(out[key], w)
+		}
+	}
+	return out
+}
+
+type attemptKey struct {
+	step   string
+	number int32
+}
+
+// attemptTook is how long the function ran; empty if it did not start, or runs.
+func attemptTook(a *api.Attempt) string {
+	if a.GetStartedAt() == nil || a.GetEndedAt() == nil {
+		return ""
+	}
+	return spanText(a.GetEndedAt().AsTime().Sub(a.GetStartedAt().AsTime()))
+}
