@@ -33,6 +33,10 @@ func newRentals(name string, sticky sdk.Sticky, onEnd sdk.OnEndConfig, free func
 	sdk.AddStep(r.w, "rent", r.rent, sdk.StepConfig{ExecutionTimeout: 100 * time.Millisecond, LostAttemptsMax: 1})
 	sdk.AddStep(r.w, "use", func(ctx sdk.Context, how string) (int, error) {
 		if how == "is canceled" || how == "loses its worker" {
+			// The two steps run beside each other: whoever ends the run is to find a box.
+			if _, err := r.state.Get(ctx); err != nil {
+				return 0, err
+			}
 			r.began <- ctx.RunID()
 			<-ctx.Done()
 			return 0, ctx.Err()
