@@ -2,28 +2,17 @@ package journal
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
-const (
-	// publishMax and publishBytesMax bound the events of one commit; a larger one
-	// goes alone.
-	publishMax      = 256
-	publishBytesMax = 8 << 20
-)
-
 // Publisher gathers the events that are published while a commit of events is in
 // flight, and makes them durable in the next one. It is safe for concurrent use.
 type Publisher struct {
-	store EventStore
-
-	mu      sync.Mutex
-	waiting []*publishing
-	busy    bool
+	store   EventStore
+	batcher Batcher[*publishing]
 }
 
 // publishing is an event on its way.
@@ -34,7 +23,11 @@ type publishing struct {
 }
 
 // NewPublisher makes one for a store.
-func NewPublisher(store EventStore) *Publisher { return &Publisher{store: store} }
+func NewPublisher(store EventStore) *Publisher {
+	p := &Publisher{store: store}
+	p.batcher = Batcher[*publishing]{Background: func(run func()) { go run() }, Store: p.commit}
+	return p
+}
 
 // Publish returns the event as it is stored once it is durable, and else the store's
 // error for it. A commit that fails with JOURNAL_UNAVAILABLE is tried again until ctx
@@ -43,7 +36,7 @@ func (p *Publisher) Publish(ctx context.Context, e Event) (Event, error) {
 	pauses := backoff.Pauses{First: 10 * time.Millisecond, Most: time.Second}
 	for {
 		published := &publishing{event: e, done: make(chan struct{})}
-		p.enqueue(published)
+		p.batcher.Take(published, 1, int64(len(e.Payload)))
 		select {
 		case <-published.done:
 		case <-ctx.Done():
@@ -53,39 +46,6 @@ func (p *Publisher) Publish(ctx context.Context, e Event) (Event, error) {
 			return published.event, published.err
 		}
 	}
-}
-
-func (p *Publisher) enqueue(e *publishing) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting = append(p.waiting, e)
-	if !p.busy {
-		p.busy = true
-		go p.commitAll()
-	}
-}
-
-// commitAll commits batch after batch until nothing waits.
-func (p *Publisher) commitAll() {
-	for batch := p.next(); len(batch) > 0; batch = p.next() {
-		p.commit(batch)
-	}
-}
-
-// next takes what is committed together.
-func (p *Publisher) next() []*publishing {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(p.waiting) && n < publishMax && (n == 0 || bytes < publishBytesMax) {
-		bytes += len(p.waiting[n].event.Payload)
-		n++
-	}
-	batch := p.waiting[:n:n]
-	if p.waiting = p.waiting[n:]; n == 0 {
-		p.waiting, p.busy = nil, false
-	}
-	return batch
 }
 
 // commit stores a batch. It is not broken off: nobody in it waits longer than its own

@@ -127,7 +127,7 @@ func NewHost(cfg HostConfig) *Host {
 	h := &Host{cfg: cfg, clock: cfg.Clock, timers: newRunTimers(cfg.Clock), committer: cfg.Committer, roster: cfg.Roster, definitions: cfg.Definitions, log: cfg.Logger,
 		dispatcher: pool.New(), moved: notify.NewValue(struct{}{}), loader: pool.NewLimited(loadsMax), guard: guard.New(cfg.Logger)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.engine, h.events, h.logs, h.streams = &Engine{host: h}, newEvents(h), &logs{host: h}, newStreams(h)
+	h.engine, h.events, h.logs, h.streams = &Engine{host: h}, newEvents(h), newLogs(h), newStreams(h)
 	h.core = activation.NewHost(activation.HostConfig{Facts: facts{h}, Shards: messages.Shards, ShardOf: messages.Shard,
 		Run: run.Config{EventFault: h.events.fault}, LineMax: cfg.LineMax})
 	return h

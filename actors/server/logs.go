@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -20,30 +19,26 @@ import (
 // The server adds a line of its own where an attempt fails, or is lost: so the log of a
 // step says why, whoever decided it.
 
-const (
-	// logCommitMax bounds one commit, in chunks.
-	logCommitMax = 512
-	// logPageBytes bounds what is read at once.
-	logPageBytes = 1 << 20
-)
+// logPageBytes bounds what is read at once.
+const logPageBytes = 1 << 20
 
 // logs is what the host does with logs.
 type logs struct {
-	host *Host
-
-	mu      sync.Mutex
-	waiting []logWrites
-	// bytes of what waits, and of what is in flight.
-	bytes int
-	// storing: a goroutine stores what waits, until nothing does.
-	storing bool
+	host    *Host
+	batcher journal.Batcher[logWrites]
 }
 
-// logWrites wait to be stored together.
+// logWrites are stored together.
 type logWrites struct {
 	chunks []journal.LogWrite
-	bytes  int
+	bytes  int64
 	reply  func(proto.Message)
+}
+
+func newLogs(h *Host) *logs {
+	l := &logs{host: h}
+	l.batcher = journal.Batcher[logWrites]{Background: h.background, Store: l.store, QueueMax: messages.LogQueueBytesMax}
+	return l
 }
 
 // write answers once the lines are durable. It does not wait.
@@ -83,62 +78,28 @@ func (w *logWrites) add(runID string, first int64, c *messages.LogChunk) {
 	if err != nil {
 		return // of texts that were checked
 	}
-	w.bytes += len(data)
+	w.bytes += int64(len(data))
 	w.chunks = append(w.chunks, journal.LogWrite{RunID: runID, Step: c.Step, Attempt: c.Attempt, First: first, Data: data})
 }
 
 // take lets lines wait for the next commit, or says why not.
 func (l *logs) take(w logWrites) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.waiting) > 0 && l.bytes+w.bytes > messages.LogQueueBytesMax {
-		return messages.Errorf(messages.CodeUnavailable, "%d bytes of logs wait for the journal, more than LogQueueBytesMax = %d", l.bytes+w.bytes, messages.LogQueueBytesMax)
-	}
-	l.bytes += w.bytes
-	l.waiting = append(l.waiting, w)
-	if !l.storing {
-		l.storing = true
-		l.host.background(l.store)
+	if full := l.batcher.Take(w, len(w.chunks), w.bytes); full > 0 {
+		return messages.Errorf(messages.CodeUnavailable, "%d bytes of logs wait for the journal, more than LogQueueBytesMax = %d", full, messages.LogQueueBytesMax)
 	}
 	return nil
 }
 
-// store makes what waits durable, until nothing waits.
-func (l *logs) store() {
-	for {
-		batch, bytes := l.next()
-		if len(batch) == 0 {
-			return
-		}
-		var chunks []journal.LogWrite
-		for _, w := range batch {
-			chunks = append(chunks, w.chunks...)
-		}
-		err := l.host.cfg.Store.WriteLogs(l.host.ctx, chunks)
-		for _, w := range batch {
-			w.reply(&messages.WriteLogsReply{Error: messages.ToFailure(err)})
-		}
-		l.mu.Lock()
-		l.bytes -= bytes
-		l.mu.Unlock()
+// store makes lines durable.
+func (l *logs) store(batch []logWrites) {
+	var chunks []journal.LogWrite
+	for _, w := range batch {
+		chunks = append(chunks, w.chunks...)
 	}
-}
-
-// next takes what is to be in one commit.
-func (l *logs) next() (batch []logWrites, bytes int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n, chunks := 0, 0
-	for n < len(l.waiting) && (n == 0 || chunks+len(l.waiting[n].chunks) <= logCommitMax) {
-		chunks += len(l.waiting[n].chunks)
-		bytes += l.waiting[n].bytes
-		n++
+	err := l.host.cfg.Store.WriteLogs(l.host.ctx, chunks)
+	for _, w := range batch {
+		w.reply(&messages.WriteLogsReply{Error: messages.ToFailure(err)})
 	}
-	batch, l.waiting = l.waiting[:n:n], l.waiting[n:]
-	if n == 0 {
-		l.waiting, l.storing = nil, false
-	}
-	return batch, bytes
 }
 
 // note logs what an entry says of attempts that failed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -21,9 +20,6 @@ import (
 // bounds; readers are told that there is more, and read it from the store.
 
 const (
-	// streamCommitBytes and streamCommitMax bound one commit.
-	streamCommitBytes = 4 << 20
-	streamCommitMax   = 512
 	// streamPageBytes bounds what is read at once.
 	streamPageBytes = 256 << 10
 	// streamWaitMax bounds how long a reader is kept waiting by one question.
@@ -38,25 +34,19 @@ type streams struct {
 	host     *Host
 	bytesMax int64
 	// stored tells the readers of a stream that there is more.
-	stored notify.Topics[streamOf, struct{}]
-
-	mu      sync.Mutex
-	waiting []streamWrite
-	// bytes of what waits, and of what is in flight.
-	bytes int64
-	// storing: a goroutine stores what waits, until nothing does.
-	storing bool
+	stored  notify.Topics[streamOf, struct{}]
+	batcher journal.Batcher[streamWrite]
 }
 
 // streamWrite is pieces that wait to be stored.
 type streamWrite struct {
 	journal.StreamWrite
-	bytes int64
 	reply func(proto.Message)
 }
 
 func newStreams(h *Host) *streams {
 	s := &streams{host: h, bytesMax: h.cfg.StreamBytesMax}
+	s.batcher = journal.Batcher[streamWrite]{Background: h.background, Store: s.store, QueueMax: messages.StreamQueueBytesMax}
 	switch {
 	case s.bytesMax == 0:
 		s.bytesMax = messages.StreamBytesMax
@@ -70,32 +60,25 @@ func newStreams(h *Host) *streams {
 func (s *streams) write(m *messages.WriteStream, reply func(proto.Message)) {
 	w := streamWrite{reply: reply, StreamWrite: journal.StreamWrite{RunID: m.RunId, Stream: m.Stream, Section: m.Section, Step: m.Step, Attempt: m.Attempt,
 		First: m.First, Pieces: m.Pieces, BytesMax: s.bytesMax}}
-	if err := s.take(&w); err != nil {
+	if err := s.take(w); err != nil {
 		reply(&messages.WriteStreamReply{Error: messages.ToFailure(err)})
 	}
 }
 
 // take lets pieces wait for the next commit, or says why not.
-func (s *streams) take(w *streamWrite) error {
+func (s *streams) take(w streamWrite) error {
 	if !s.host.owns(w.RunID) {
 		return messages.Errorf(messages.CodeUnavailable, "run %s belongs to another server", w.RunID)
 	}
+	bytes := int64(0)
 	for _, piece := range w.Pieces {
 		if err := messages.CheckStreamPiece(piece); err != nil {
 			return err
 		}
-		w.bytes += int64(len(piece)) + pieceOverhead
+		bytes += int64(len(piece)) + pieceOverhead
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.waiting) > 0 && s.bytes+w.bytes > messages.StreamQueueBytesMax {
-		return messages.Errorf(messages.CodeUnavailable, "stream %q of run %s: %d bytes of streams wait for the journal, more than StreamQueueBytesMax = %d", w.Stream, w.RunID, s.bytes+w.bytes, messages.StreamQueueBytesMax)
-	}
-	s.bytes += w.bytes
-	s.waiting = append(s.waiting, *w)
-	if !s.storing {
-		s.storing = true
-		s.host.background(s.store)
+	if full := s.batcher.Take(w, 1, bytes); full > 0 {
+		return messages.Errorf(messages.CodeUnavailable, "stream %q of run %s: %d bytes of streams wait for the journal, more than StreamQueueBytesMax = %d", w.Stream, w.RunID, full, messages.StreamQueueBytesMax)
 	}
 	return nil
 }
@@ -103,56 +86,22 @@ func (s *streams) take(w *streamWrite) error {
 // pieceOverhead is what a piece costs in memory beside its bytes.
 const pieceOverhead = 24
 
-// store makes what waits durable, until nothing waits. What is left when it ends early
-// is stored by the next one: workers ask again.
-func (s *streams) store() {
-	for {
-		batch := s.next()
-		if len(batch) == 0 {
-			return
-		}
-		writes := make([]journal.StreamWrite, len(batch))
-		for i := range batch {
-			writes[i] = batch[i].StreamWrite
-		}
-		written := s.host.cfg.Store.WriteStreams(s.host.ctx, writes)
-		for i := range batch {
-			s.answer(&batch[i], written[i])
-		}
-		s.told(batch)
-	}
-}
-
-// told gives the room of a commit back, and tells those who read what is in it.
-func (s *streams) told(batch []streamWrite) {
-	seen := map[streamOf]bool{}
-	var bytes int64
+// store makes pieces durable, and tells those who read what is in them. What a server
+// that ends has not stored, the next one is asked for again.
+func (s *streams) store(batch []streamWrite) {
+	writes := make([]journal.StreamWrite, len(batch))
 	for i := range batch {
-		bytes += batch[i].bytes
+		writes[i] = batch[i].StreamWrite
+	}
+	written := s.host.cfg.Store.WriteStreams(s.host.ctx, writes)
+	seen := map[streamOf]bool{}
+	for i := range batch {
+		s.answer(&batch[i], written[i])
 		if of := (streamOf{batch[i].RunID, batch[i].Stream}); !seen[of] {
 			seen[of] = true
 			s.stored.Call(of, struct{}{})
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bytes -= bytes
-}
-
-// next takes what is to be in one commit.
-func (s *streams) next() (batch []streamWrite) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n, bytes := 0, int64(0)
-	for n < len(s.waiting) && n < streamCommitMax && (n == 0 || bytes+s.waiting[n].bytes <= streamCommitBytes) {
-		bytes += s.waiting[n].bytes
-		n++
-	}
-	batch, s.waiting = s.waiting[:n:n], s.waiting[n:]
-	if n == 0 {
-		s.waiting, s.storing = nil, false
-	}
-	return batch
 }
 
 func (s *streams) answer(w *streamWrite, out journal.StreamWritten) {
