@@ -189,12 +189,12 @@ func (g *gateway) awaitEnd(ctx context.Context, runID string, deadline time.Time
 	ctx, cancel := g.untilStop(ctx)
 	defer cancel()
 	for {
-		poll := min(time.Until(deadline), pollMax)
-		if poll <= 0 {
+		wait := min(time.Until(deadline), pollMax)
+		if wait <= 0 {
 			return false, nil
 		}
-		reply, err := g.poll(ctx, &messages.WatchRun{
-			RunId: runID, After: math.MaxInt64, WaitMs: max(poll.Milliseconds(), 1), UntilEnded: true, WithoutEntries: true,
+		reply, err := poll(ctx, g.backend.WatchRun, &messages.WatchRun{
+			RunId: runID, After: math.MaxInt64, WaitMs: max(wait.Milliseconds(), 1), UntilEnded: true, WithoutEntries: true,
 		})
 		if err != nil || reply.GetEnded() {
 			return reply.GetEnded(), err
@@ -203,8 +203,11 @@ func (g *gateway) awaitEnd(ctx context.Context, runID string, deadline time.Time
 }
 
 // poll asks the backend once; the error may also stand in the reply.
-func (g *gateway) poll(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
-	reply, err := g.backend.WatchRun(ctx, w)
+func poll[Q any, R interface {
+	GetError() *messages.Failure
+	GetEnded() bool
+}](ctx context.Context, ask func(context.Context, Q) (R, error), question Q) (R, error) {
+	reply, err := ask(ctx, question)
 	if err == nil {
 		err = messages.FromFailure(reply.GetError())
 	}
@@ -212,10 +215,7 @@ func (g *gateway) poll(ctx context.Context, w *messages.WatchRun) (*messages.Wat
 	if ctx.Err() != nil && !reply.GetEnded() {
 		err = context.Cause(ctx)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return reply, nil
+	return reply, err
 }
 
 // WatchRun streams the entries of a run until it has ended.
@@ -230,7 +230,7 @@ func (g *gateway) WatchRun(ctx context.Context, req *connect.Request[api.WatchRu
 	defer cancel()
 	after := req.Msg.GetAfterEntry()
 	for {
-		reply, err := g.poll(ctx, &messages.WatchRun{RunId: req.Msg.GetRunId(), After: after, WaitMs: pollMax.Milliseconds()})
+		reply, err := poll(ctx, g.backend.WatchRun, &messages.WatchRun{RunId: req.Msg.GetRunId(), After: after, WaitMs: pollMax.Milliseconds()})
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func (g *gateway) ReadStream(ctx context.Context, req *connect.Request[api.ReadS
 	defer cancel()
 	section, number := r.GetSection(), r.GetNumber()
 	for {
-		reply, err := g.pollStream(ctx, &messages.ReadStream{RunId: r.GetRunId(), Stream: r.GetStream(), Section: section, Number: number,
+		reply, err := poll(ctx, g.backend.ReadStream, &messages.ReadStream{RunId: r.GetRunId(), Stream: r.GetStream(), Section: section, Number: number,
 			Follow: r.GetFollow(), WaitMs: pollMax.Milliseconds()})
 		if err != nil {
 			return err
@@ -37,17 +37,4 @@ func (g *gateway) ReadStream(ctx context.Context, req *connect.Request[api.ReadS
 			return nil
 		}
 	}
-}
-
-// pollStream asks the backend once; the error may also stand in the reply.
-func (g *gateway) pollStream(ctx context.Context, m *messages.ReadStream) (*messages.ReadStreamReply, error) {
-	reply, err := g.backend.ReadStream(ctx, m)
-	if err == nil {
-		err = messages.FromFailure(reply.GetError())
-	}
-	// A backend may answer a poll that was broken off as one that is over.
-	if ctx.Err() != nil && !reply.GetEnded() {
-		err = context.Cause(ctx)
-	}
-	return reply, err
 }

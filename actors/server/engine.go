@@ -78,43 +78,55 @@ const (
 	farWatch = 3 * time.Second
 )
 
-// watchOnOwner asks the host of the server that owns the run, again and again
-// until there is something to tell, the wait is over or the context ends.
-func (e *Engine) watchOnOwner(ctx context.Context, w *messages.WatchRun) (*messages.WatchRunReply, error) {
-	deadline := time.Now().Add(time.Duration(w.WaitMs) * time.Millisecond)
+// onOwner has a question about a run answered by the server that owns it: by here on
+// this server, by there on another one, which says whether there is an answer. It asks
+// again at once if there is none yet, and after a pause if asking failed or nobody owns
+// the run. The error is UNAVAILABLE, from a server that is cut off or once ctx ends.
+func (e *Engine) onOwner(ctx context.Context, runID string, here func(), there func(cluster.Member) (answered bool, err error)) error {
 	for {
-		var err error
-		owner, ok := e.host.cfg.Node.View().OwnerOfRun(w.RunId)
-		switch {
-		case e.cutOff() != nil:
-			return nil, e.cutOff()
-		case !ok:
-			err = messages.Errorf(messages.CodeUnavailable, "no server owns it now")
-		case owner.Name == e.host.cfg.Node.Self().Name:
-			return e.host.watch(ctx, w), nil
-		default:
-			var reply proto.Message
-			wait := max(0, min(time.Until(deadline), farWatch))
-			far := proto.CloneOf(w)
-			far.WaitMs = wait.Milliseconds()
-			reply, err = e.askHost(ctx, owner, far, hostTry+wait)
-			m, ok := reply.(*messages.WatchRunReply)
-			switch {
-			case !ok || err != nil:
-			case m.Ended || m.Error != nil || len(m.Entries) > 0 || time.Until(deadline) < time.Millisecond:
-				return m, nil
-			default:
-				continue
-			}
+		if err := e.cutOff(); err != nil {
+			return err
 		}
-		if !e.pause(ctx) {
-			return nil, messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", w.RunId, cmp.Or(ctx.Err(), err, context.Canceled))
+		owner, owned := e.host.cfg.Node.View().OwnerOfRun(runID)
+		if owned && owner.Name == e.host.cfg.Node.Self().Name {
+			here()
+			return nil
+		}
+		answered, err := false, error(messages.Errorf(messages.CodeUnavailable, "no server owns it now"))
+		if owned {
+			answered, err = there(owner)
+		}
+		switch {
+		case answered:
+			return nil
+		case err != nil && !e.pause(ctx):
+			return messages.Errorf(messages.CodeUnavailable, "run %s: the server that owns it did not answer: %w", runID, cmp.Or(ctx.Err(), err))
 		}
 	}
 }
 
-// askHost asks a server once; it gives up when that owns no shards any more.
-func (e *Engine) askHost(ctx context.Context, owner cluster.Member, msg proto.Message, d time.Duration) (proto.Message, error) {
+// watchOnOwner asks the server that owns the run until there is something to tell, the
+// wait is over or the context ends.
+func (e *Engine) watchOnOwner(ctx context.Context, w *messages.WatchRun) (reply *messages.WatchRunReply, err error) {
+	deadline := time.Now().Add(time.Duration(w.WaitMs) * time.Millisecond)
+	err = e.onOwner(ctx, w.RunId, func() { reply = e.host.watch(ctx, w) }, func(owner cluster.Member) (answered bool, err error) {
+		wait := farWait(deadline)
+		far := proto.CloneOf(w)
+		far.WaitMs = wait.Milliseconds()
+		if reply, err = askHost[*messages.WatchRunReply](ctx, e, owner, far, hostTry+wait); err != nil {
+			return false, err
+		}
+		return reply.Ended || reply.Error != nil || len(reply.Entries) > 0 || time.Until(deadline) < time.Millisecond, nil
+	})
+	return reply, err
+}
+
+// farWait is how long another server may wait for news before it is asked again.
+func farWait(deadline time.Time) time.Duration { return max(0, min(time.Until(deadline), farWatch)) }
+
+// askHost asks a server once; it gives up when that owns no shards any more. An answer of
+// another kind is an error: UNAVAILABLE.
+func askHost[T proto.Message](ctx context.Context, e *Engine, owner cluster.Member, msg proto.Message, d time.Duration) (answer T, err error) {
 	node := e.host.cfg.Node
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -125,7 +137,12 @@ func (e *Engine) askHost(ctx context.Context, owner cluster.Member, msg proto.Me
 		})
 		cancel()
 	}()
-	return node.Request(ctx, actor.NewPID(owner.Address, cluster.HostActor), msg)
+	reply, err := node.Request(ctx, actor.NewPID(owner.Address, cluster.HostActor), msg)
+	answer, ok := reply.(T)
+	if err == nil && !ok {
+		err = messages.Errorf(messages.CodeUnavailable, "server %s answers %T with %T", owner.Name, msg, reply)
+	}
+	return answer, err
 }
 
 // cutOff is the error of a server that does not reach the others, or not the

@@ -1,13 +1,11 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/run"
@@ -76,32 +74,18 @@ func mayAsk(runID string, f *messages.FoundRun) error {
 }
 
 // find asks the owner of a run where the run is, until it answers.
-func (e *Engine) find(ctx context.Context, runID string) (*messages.FoundRun, error) {
-	for {
-		var err error
-		owner, ok := e.host.cfg.Node.View().OwnerOfRun(runID)
-		switch {
-		case e.cutOff() != nil:
-			return nil, e.cutOff()
-		case !ok:
-			err = messages.Errorf(messages.CodeUnavailable, "no server owns it now")
-		case owner.Name == e.host.cfg.Node.Self().Name:
-			return found(e.host.find(ctx, runID))
-		default:
-			var reply proto.Message
-			reply, err = e.askHost(ctx, owner, &messages.FindRun{RunId: runID}, hostTry+readWithin)
-			if m, ok := reply.(*messages.FoundRun); ok && err == nil {
-				return found(m)
-			}
-		}
-		if !e.pause(ctx) {
-			return nil, messages.Errorf(messages.CodeQueryTimedOut, "run %s: the server that owns it did not answer: %w", runID, cmp.Or(err, context.Cause(ctx)))
-		}
+func (e *Engine) find(ctx context.Context, runID string) (found *messages.FoundRun, err error) {
+	err = e.onOwner(ctx, runID, func() { found = e.host.find(ctx, runID) }, func(owner cluster.Member) (answered bool, err error) {
+		found, err = askHost[*messages.FoundRun](ctx, e, owner, &messages.FindRun{RunId: runID}, hostTry+readWithin)
+		return err == nil, err
+	})
+	switch {
+	case err == nil:
+		return found, messages.FromFailure(found.Error)
+	case ctx.Err() != nil:
+		return nil, messages.Errorf(messages.CodeQueryTimedOut, "%w", err)
 	}
-}
-
-func found(m *messages.FoundRun) (*messages.FoundRun, error) {
-	return m, messages.FromFailure(m.Error)
+	return nil, err
 }
 
 // find says where a run is: its activation knows, or else its history.

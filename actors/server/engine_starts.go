@@ -71,8 +71,7 @@ func (e *Engine) startThere(ctx context.Context, owner cluster.Member, runs []*m
 	for k, i := range indexes {
 		part.Runs[k] = runs[i]
 	}
-	reply, err := e.askHost(ctx, owner, part, startTry)
-	answer, _ := reply.(*messages.StartRunsReply)
+	answer, err := askHost[*messages.StartRunsReply](ctx, e, owner, part, startTry)
 	if err == nil && len(answer.GetRuns()) != len(indexes) {
 		err = messages.Errorf(messages.CodeInternal, "server %s answered %d of %d starts", owner.Name, len(answer.GetRuns()), len(indexes))
 	}

@@ -27,7 +27,7 @@ func (h *Host) offer(act activation.Offer) {
 	}
 	owner, ok := h.cfg.Node.View().Member(act.Owner)
 	if ok {
-		_, err := h.engine.askHost(h.ctx, owner, msg, hostTry)
+		_, err := askHost[*messages.ShardsTaken](h.ctx, h.engine, owner, msg, hostTry)
 		ok = err == nil
 	}
 	h.handle(activation.Offered{Of: act, Taken: ok})
