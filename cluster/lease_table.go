@@ -170,19 +170,23 @@ func (t *leaseTable) replaceEarlier(at time.Time, m Member) {
 	}
 }
 
+// heard is what a question for a lease told of earlier ones: that one has ended, and
+// that the worker has one again.
+type heard struct{ lapsed, regained bool }
+
 // grant answers a question: for how long the lease of a worker, or the standing of
 // a server, lasts by this server; 0 for not. A worker may get one only if it is fit.
-func (t *leaseTable) grant(at time.Time, name string, term uint64, worker, fit bool) (valid time.Duration, lapsed bool) {
+func (t *leaseTable) grant(at time.Time, name string, term uint64, worker, fit bool) (valid time.Duration, h heard) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.granter == nil || worker && !fit:
-		return 0, false
+		return 0, h
 	case worker:
-		lapsed = t.granter.Lapsed(name, term)
-		return t.granter.Grant(at, name, term), lapsed
+		h = heard{t.granter.Lapsed(name, term), t.granter.Regained(name, term)}
+		return t.granter.Grant(at, name, term), h
 	}
-	return t.granter.Stand(at, name), false
+	return t.granter.Stand(at, name), h
 }
 
 // stands says that this server may grant leases.

@@ -46,7 +46,9 @@ type leases struct {
 	telling sync.Mutex
 	changed notify.Hooks[LeaseChange]
 	lapsed  notify.Hooks[Lapse]
-	expiry  *time.Timer
+	// regained: one that had lapsed has a lease again.
+	regained notify.Hooks[Lapse]
+	expiry   *time.Timer
 
 	// again has the view made anew when a silent worker may leave it; of the
 	// goroutine that makes views.
@@ -176,10 +178,15 @@ func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 	}
 	l.compare(ask)
 	fit := !ask.Worker || l.m.gossip.IsWell(ask.Name) && !outranked
-	valid, lapsed := l.table.grant(now(), ask.Name, ask.Term, ask.Worker, fit)
-	if lapsed {
+	valid, told := l.table.grant(now(), ask.Name, ask.Term, ask.Worker, fit)
+	if told != (heard{}) {
 		id, incarnation, _ := gossip.SplitName(ask.Name)
-		l.lapsed.Call(Lapse{WorkerID: id, Incarnation: incarnation})
+		if told.lapsed {
+			l.lapsed.Call(Lapse{WorkerID: id, Incarnation: incarnation})
+		}
+		if told.regained {
+			l.regained.Call(Lapse{WorkerID: id, Incarnation: incarnation})
+		}
 	}
 	if valid <= 0 {
 		return nil

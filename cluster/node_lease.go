@@ -34,6 +34,12 @@ type Lapse struct{ WorkerID, Incarnation string }
 // the same process has ended. f must be quick.
 func (n *Node) OnLapse(f func(Lapse)) (cancel func()) { return n.members.leases.lapsed.Add(f) }
 
+// OnLeaseAgain calls f when a worker whose lease had ended has one again. f must be
+// quick.
+func (n *Node) OnLeaseAgain(f func(Lapse)) (cancel func()) {
+	return n.members.leases.regained.Add(f)
+}
+
 // LeaseMark is this moment, for LeaseTermOf.
 func (n *Node) LeaseMark() uint64 { return n.members.leases.table.mark() }
 

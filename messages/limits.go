@@ -84,6 +84,13 @@ const (
 	RequestBytesMax = 64 << 20
 	// PageSizeMax limits the runs of one page of a listing.
 	PageSizeMax = 1000
+	// WorkerEventsMax is how many events of workers a server keeps, the newest, and
+	// EventsOfWorkerMax how many of one worker it shows.
+	WorkerEventsMax   = 20_000
+	EventsOfWorkerMax = 200
+	// RunsCountedMax is how many runs of one kind are counted: of more it is said that there
+	// are.
+	RunsCountedMax = 10_000
 	// PageTokenBytesMax limits the token of a page.
 	PageTokenBytesMax = 1024
 	// StepInputBytesMax limits what a step is given: the input of its run and the

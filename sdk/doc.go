@@ -173,6 +173,9 @@
 //	NameBytesMax                128 bytes   names: A-Z a-z 0-9 . _ : / -
 //	ReasonBytesMax              1 KiB       reason of a cancel
 //	PageSizeMax                 1,000       runs of a page of a listing
+//	RunsCountedMax              10,000      runs of one kind that are counted; of more it is said that there are
+//	WorkerEventsMax             20,000      events of workers that a server keeps, the newest
+//	EventsOfWorkerMax           200         of them of one worker that are shown
 //	PageTokenBytesMax           1 KiB       token of a page
 //	StatusesMax                 16          statuses that a listing asks for
 //	FailureMessageBytesMax      16 KiB      message of a step's failure; the rest is cut off

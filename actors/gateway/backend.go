@@ -44,10 +44,13 @@ type Backend interface {
 	LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error)
 	// Attempts returns the attempts of a run, and when its steps waited. UNKNOWN_RUN.
 	Attempts(ctx context.Context, runID string) (*api.ListAttemptsResponse, error)
+	// WorkerAttempts returns attempts that a worker had between two times, and the token of
+	// the next page.
+	WorkerAttempts(ctx context.Context, workerID string, from, to time.Time, limit int, token string) ([]*api.Attempt, string, error)
 	// ListRuns returns runs, newest first, and the token of the next page.
 	ListRuns(ctx context.Context, f journal.Filter, limit int, token string) ([]*api.Run, string, error)
-	// CountRuns counts runs, up to a limit, and says whether there are more.
-	CountRuns(ctx context.Context, f journal.Filter, limit int) (runs int, more bool, err error)
+	// CountRuns counts runs by workflow and status, in this order, up to a limit of each.
+	CountRuns(ctx context.Context, f journal.Filter, limit int) ([]journal.GroupCount, error)
 	// PublishEvent makes an event durable and begins to deliver it to the calls of runs
 	// that wait for it. delivered waits for that, no longer than for its context: of how
 	// many it decided the wait, and conditions that could not be evaluated.
@@ -78,5 +81,7 @@ type Backend interface {
 	UndrainWorker(ctx context.Context, workerID string) (*api.Worker, error)
 	// Workers and Members return what this server sees now.
 	Workers(ctx context.Context) []*api.Worker
+	// WorkerEvents returns what this server has seen become of a worker, in order.
+	WorkerEvents(workerID string) []*api.WorkerEvent
 	Members(ctx context.Context) []*api.Member
 }

@@ -145,18 +145,25 @@ func (e *fakeBackend) WatchRun(ctx context.Context, w *messages.WatchRun) (*mess
 	}
 }
 
-// CountRuns counts one run that has failed, and more than can be counted that run.
-func (e *fakeBackend) CountRuns(_ context.Context, f journal.Filter, limit int) (int, bool, error) {
+// CountRuns counts two runs that have failed, of two workflows, and more than can be
+// counted that run.
+func (e *fakeBackend) CountRuns(_ context.Context, f journal.Filter, limit int) ([]journal.GroupCount, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.filter, e.limit = f, limit
-	switch f.Statuses[0] {
-	case messages.RunStatus_RUN_STATUS_RUNNING:
-		return limit, true, nil
-	case messages.RunStatus_RUN_STATUS_FAILED:
-		return 1, false, nil
-	}
-	return 0, false, nil
+	return []journal.GroupCount{
+		{Workflow: "ask", Status: messages.RunStatus_RUN_STATUS_RUNNING, Rows: limit, More: true}, {Workflow: "ask", Status: messages.RunStatus_RUN_STATUS_FAILED, Rows: 1},
+		{Workflow: "tell", Status: messages.RunStatus_RUN_STATUS_RUNNING, Rows: 7}, {Workflow: "tell", Status: messages.RunStatus_RUN_STATUS_FAILED, Rows: 1},
+	}, nil
+}
+
+// WorkerAttempts gives one, of a page that tells what was asked for.
+func (e *fakeBackend) WorkerAttempts(_ context.Context, workerID string, from, to time.Time, limit int, token string) ([]*api.Attempt, string, error) {
+	return []*api.Attempt{{RunId: token, WorkerId: workerID, SentAt: api.Moment(from), EndedAt: api.Moment(to), Number: int32(limit)}}, "next", nil
+}
+
+func (e *fakeBackend) WorkerEvents(workerID string) []*api.WorkerEvent {
+	return []*api.WorkerEvent{{Kind: "joined", Text: workerID}}
 }
 
 func (e *fakeBackend) Attempts(ctx context.Context, runID string) (*api.ListAttemptsResponse, error) {

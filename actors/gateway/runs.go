@@ -28,18 +28,6 @@ func (g *gateway) GetRun(ctx context.Context, req *connect.Request[api.GetRunReq
 	return connect.NewResponse(run), nil
 }
 
-// ListAttempts returns the attempts of a run, and when its steps waited.
-func (g *gateway) ListAttempts(ctx context.Context, req *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
-	if err := messages.CheckFields(req.Msg); err != nil {
-		return nil, err
-	}
-	attempts, err := g.backend.Attempts(ctx, req.Msg.GetRunId())
-	if err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(attempts), nil
-}
-
 // ListRuns returns a page of runs, newest first.
 func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error) {
 	r := req.Msg
@@ -56,32 +44,6 @@ func (g *gateway) ListRuns(ctx context.Context, req *connect.Request[api.ListRun
 		return nil, err
 	}
 	return connect.NewResponse(&api.ListRunsResponse{Runs: runs, NextPageToken: next}), nil
-}
-
-// CountRuns counts runs by their status. It reads a page of each: what a page costs does
-// not grow with the number of runs.
-func (g *gateway) CountRuns(ctx context.Context, req *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
-	r := req.Msg
-	resp := &api.CountRunsResponse{}
-	for number := range len(messages.RunStatus_name) {
-		status := messages.RunStatus(number)
-		if status == messages.RunStatus_RUN_STATUS_UNSPECIFIED || r.GetWorkerId() != "" && journal.Finished(status) {
-			continue
-		}
-		filter, err := filterOf(&api.ListRunsRequest{Workflow: r.GetWorkflow(), WorkerId: r.GetWorkerId(), ParentRun: r.GetParentRun(), Roots: r.GetRoots(), Metadata: r.GetMetadata(),
-			Statuses: []messages.RunStatus{status}})
-		if err != nil {
-			return nil, err
-		}
-		runs, more, err := g.backend.CountRuns(ctx, filter, messages.PageSizeMax)
-		if err != nil {
-			return nil, err
-		}
-		if runs > 0 || more {
-			resp.Counts = append(resp.Counts, &api.StatusCount{Status: status, Runs: int32(runs), More: more})
-		}
-	}
-	return connect.NewResponse(resp), nil
 }
 
 func pageSize(asked int32) (int, error) {

@@ -26,7 +26,7 @@ func (g *gateway) GetWorker(ctx context.Context, req *connect.Request[api.GetWor
 	}
 	for _, w := range g.backend.Workers(ctx) {
 		if w.GetWorkerId() == id {
-			return connect.NewResponse(&api.GetWorkerResponse{Worker: w}), nil
+			return connect.NewResponse(&api.GetWorkerResponse{Worker: w, Events: g.backend.WorkerEvents(id)}), nil
 		}
 	}
 	return nil, messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", id)

@@ -352,6 +352,11 @@ type Store interface {
 	// page ends after ListScanMax rows of the first of them, with what was found.
 	List(ctx context.Context, f Filter, limit int, token string) ([]Row, string, error)
 
+	// CountRuns counts the rows of a listing by workflow and status, ordered, up to limit of
+	// each. It reads an index only: what it costs does not grow with the number of runs
+	// beyond that. Where no index selects them, it counts those of the first page.
+	CountRuns(ctx context.Context, f Filter, limit int) ([]GroupCount, error)
+
 	// PutDefinition records a definition; one whose hash is there already changes
 	// nothing.
 	PutDefinition(ctx context.Context, d Definition) error

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"cmp"
+	"context"
 	"crypto/sha256"
 	"math"
 	"slices"
@@ -149,4 +151,51 @@ func MetadataOf(entry []byte) map[string]string {
 		}
 	}
 	return nil
+}
+
+// GroupCount is how many rows of a listing a workflow has in a status.
+type GroupCount struct {
+	Workflow string
+	Status   messages.RunStatus
+	Rows     int
+	// More says that there are more: that many were counted.
+	More bool
+}
+
+// CountsOf adds up counts of groups by workflow and status, in order, up to a limit.
+func CountsOf(groups []GroupCount, limit int) []GroupCount {
+	groups = slices.Clone(groups)
+	slices.SortFunc(groups, func(a, b GroupCount) int {
+		return cmp.Or(cmp.Compare(a.Workflow, b.Workflow), cmp.Compare(a.Status, b.Status))
+	})
+	out := groups[:0]
+	for _, g := range groups {
+		switch n := len(out); {
+		case n > 0 && out[n-1].Workflow == g.Workflow && out[n-1].Status == g.Status:
+			out[n-1].Rows += g.Rows
+			out[n-1].More = out[n-1].More || g.More
+		case g.Rows > 0:
+			out = append(out, g)
+		}
+	}
+	for i := range out {
+		if out[i].Rows > limit {
+			out[i].Rows, out[i].More = limit, true
+		}
+	}
+	return out
+}
+
+// CountPage counts the rows of the first page of a listing: for filters without an index
+// that selects only what is wanted.
+func CountPage(ctx context.Context, s Store, f Filter, limit int) ([]GroupCount, error) {
+	rows, next, err := s.List(ctx, f, min(limit, ListScanMax), "")
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]GroupCount, len(rows))
+	for i, r := range rows {
+		groups[i] = GroupCount{Workflow: r.Workflow, Status: r.Status, Rows: 1, More: next != ""}
+	}
+	return CountsOf(groups, limit), nil
 }

@@ -440,6 +440,29 @@ func (m *Memory) List(ctx context.Context, f Filter, limit int, token string) ([
 	return out, NewPageToken(&out[len(out)-1]), nil
 }
 
+// CountRuns implements Store.
+func (m *Memory) CountRuns(ctx context.Context, f Filter, limit int) ([]GroupCount, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.RUnlock()
+	counts := map[Group]int{}
+	m.created.Descend(func(run *memoryRun) bool {
+		if f.Matches(&run.row) && f.MatchesMetadata(run.metadata) {
+			counts[Group{Workflow: run.row.Workflow, Status: run.row.Status}]++
+		}
+		return true
+	})
+	var groups []GroupCount
+	for g, n := range counts {
+		groups = append(groups, GroupCount{Workflow: g.Workflow, Status: g.Status, Rows: n})
+	}
+	return CountsOf(groups, limit), nil
+}
+
 // Heartbeat implements Store.
 func (m *Memory) Heartbeat(ctx context.Context, server string, data []byte) ([]messages.StoredHeartbeat, error) {
 	if err := unavailable(ctx); err != nil {

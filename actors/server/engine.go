@@ -282,19 +282,8 @@ func (e *Engine) LoadRun(ctx context.Context, runID string) (*api.GetRunResponse
 			return nil, err
 		}
 	}
+	view.Run.Sentence = projection.Sentence(view)
 	return view, nil
-}
-
-// Attempts returns the attempts of a run as they are stored. Errors: UNKNOWN_RUN,
-// RUN_SET_ASIDE.
-func (e *Engine) Attempts(ctx context.Context, runID string) (*api.ListAttemptsResponse, error) {
-	ctx, cancel := reading(ctx)
-	defer cancel()
-	record, m, err := e.stored(ctx, runID)
-	if err != nil {
-		return nil, err
-	}
-	return projection.Attempts(&record, m.State().Def), nil
 }
 
 // addStatuses gives children of a run the statuses that are stored.
@@ -381,12 +370,11 @@ func (e *Engine) ListRuns(ctx context.Context, f journal.Filter, limit int, toke
 	return runs, next, nil
 }
 
-// CountRuns counts runs, up to a limit, and says whether there are more.
-func (e *Engine) CountRuns(ctx context.Context, f journal.Filter, limit int) (int, bool, error) {
+// CountRuns counts runs by workflow and status, up to a limit of each.
+func (e *Engine) CountRuns(ctx context.Context, f journal.Filter, limit int) ([]journal.GroupCount, error) {
 	ctx, cancel := reading(ctx)
 	defer cancel()
-	rows, next, err := e.host.cfg.Store.List(ctx, f, limit, "")
-	return len(rows), next != "", err
+	return e.host.cfg.Store.CountRuns(ctx, f, limit)
 }
 
 // wakeByWall has the time at which a run is woken in that of the wall clock: it

@@ -58,6 +58,11 @@ func (e *Engine) Workers(ctx context.Context) []*api.Worker {
 	return out
 }
 
+// WorkerEvents returns what this server has seen become of a worker, in order.
+func (e *Engine) WorkerEvents(workerID string) []*api.WorkerEvent {
+	return e.host.roster.Events(workerID)
+}
+
 // statuses are the workers of the roster. Workers report their load to the
 // placement of their pool: where that is on another server, it is asked.
 func (e *Engine) statuses(ctx context.Context) []roster.WorkerStatus {

@@ -14,6 +14,7 @@ import (
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
 )
 
 // RosterConfig configures a Roster.
@@ -57,14 +58,16 @@ func NewRoster(c RosterConfig) *Roster {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	r.log = newWorkerLog(c.Logger)
+	r.log = newWorkerLog(c.Logger, c.Clock)
 	r.news.changed.Add(r.log.changed)
 	r.work.Go(func() { r.news.run(r.ctx) })
 	unhook := c.Node.OnLapse(func(l cluster.Lapse) { r.log.say(workerLapsed, l.WorkerID, l.Incarnation) })
+	again := c.Node.OnLeaseAgain(func(l cluster.Lapse) { r.log.say(workerLeaseBack, l.WorkerID, l.Incarnation) })
 	unsubscribe := c.Node.Subscribe(r.viewChanged)
 	r.unwatch = func() {
 		unsubscribe()
 		unhook()
+		again()
 	}
 	r.viewChanged(c.Node.View())
 	return r
@@ -138,6 +141,9 @@ func (r *Roster) Told() <-chan struct{} {
 	}
 	return told
 }
+
+// Events returns what was seen to become of a worker, in order: see workerHistory.
+func (r *Roster) Events(workerID string) []*api.WorkerEvent { return r.log.kept.of(workerID) }
 
 // NoteLoad keeps the last report of a worker, for listings.
 func (r *Roster) NoteLoad(report *messages.LoadReport) {

@@ -11,6 +11,7 @@ import (
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/messages/api"
 )
 
 // workerLines is a log and what it has said, without times.
@@ -21,7 +22,7 @@ func workerLines() (*workerLog, func() []string) {
 			return slog.Attr{}
 		}
 		return a
-	}})))
+	}})), nil)
 	return l, func() []string {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -38,15 +39,16 @@ func TestLogOfAWorker(t *testing.T) {
 	for _, c := range []struct {
 		changes []run.WorkerChanged
 		want    string // of the last one; empty for nothing
+		kept    string // what is kept of all
 	}{
-		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0)}, ""},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LOST)}, `level=WARN msg="a worker is lost`},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LEFT)}, `level=INFO msg="a worker has left"`},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_SUPERSEDED)}, `level=WARN msg="a worker is superseded`},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LOST), changeOf("w", run.WorkerUp, 0)}, `level=INFO msg="a worker is back"`},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING)}, `level=INFO msg="a worker drains"`},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING), changeOf("w", run.WorkerUp, 0)}, `level=INFO msg="a worker drains no more"`},
-		{[]run.WorkerChanged{changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LOST), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LEFT)}, ""},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0)}, "", " joined"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LOST)}, `level=WARN msg="a worker is lost`, " joined gone"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LEFT)}, `level=INFO msg="a worker has left"`, " joined left"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_SUPERSEDED)}, `level=WARN msg="a worker is superseded`, " joined superseded"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LOST), changeOf("w", run.WorkerUp, 0)}, `level=INFO msg="a worker is back"`, " gone back"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerUp, 0), changeOf("w", run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING)}, `level=INFO msg="a worker drains"`, " joined draining"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerDraining, messages.Reason_REASON_WORKER_DRAINING), changeOf("w", run.WorkerUp, 0)}, `level=INFO msg="a worker drains no more"`, " draining undrained"},
+		{[]run.WorkerChanged{changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LOST), changeOf("w", run.WorkerGone, messages.Reason_REASON_WORKER_LEFT)}, "", " gone"},
 	} {
 		l, said := workerLines()
 		for i, change := range c.changes {
@@ -56,6 +58,13 @@ func TestLogOfAWorker(t *testing.T) {
 			l.changed(change)
 		}
 		got := said()
+		kinds := ""
+		for _, e := range l.kept.of("w") {
+			kinds += " " + e.GetKind()
+		}
+		if kinds != c.kept {
+			t.Errorf("%v: kept%s, want%s", c.changes, kinds, c.kept)
+		}
 		l.stop()
 		if len(got) != 1 || (c.want == "") != (got[0] == "") || !strings.HasPrefix(got[0], c.want) || c.want != "" && !strings.Contains(got[0], "worker=w incarnation=i") {
 			t.Errorf("%v: %q, want %q", c.changes, got, c.want)
@@ -105,4 +114,19 @@ func TestLogOfManyWorkers(t *testing.T) {
 			t.Errorf("after the end: %q", got)
 		}
 	})
+}
+
+// Of all workers the newest events are kept, in order.
+func TestWorkerHistory(t *testing.T) {
+	var h workerHistory
+	for i := range messages.WorkerEventsMax + 3 {
+		h.add(fmt.Sprint("w", i%2), &api.WorkerEvent{Text: fmt.Sprint(i)})
+	}
+	got := h.of("w1")
+	if n := len(got); n != messages.EventsOfWorkerMax || got[n-1].GetText() != fmt.Sprint(messages.WorkerEventsMax+1) || got[n-2].GetText() != fmt.Sprint(messages.WorkerEventsMax-1) {
+		t.Errorf("%d events, the newest %v", n, got[n-1])
+	}
+	if len(h.events) != messages.WorkerEventsMax || h.of("none") != nil {
+		t.Errorf("%d events are kept, of none %v", len(h.events), h.of("none"))
+	}
 }

@@ -182,6 +182,13 @@ func (g *Granter) Lapsed(worker string, term uint64) bool {
 	return w != nil && leasesEnded(term) > leasesEnded(w.term)
 }
 
+// Regained says that a worker has a lease again after a time without one, as a question
+// with its term tells.
+func (g *Granter) Regained(worker string, term uint64) bool {
+	w := g.workers[worker]
+	return w != nil && term > w.term && Held(term) && (!Held(w.term) || g.Lapsed(worker, term))
+}
+
 // leasesEnded is how many leases have ended by a term.
 func leasesEnded(term uint64) uint64 { return (term + 1) / 2 }
 

@@ -81,14 +81,20 @@ func TestLapses(t *testing.T) {
 	if g.Lapsed("w", 1) {
 		t.Error("a server that begins knows of no lease before")
 	}
-	lapsed := []uint64{}
+	lapsed, regained := []uint64{}, []uint64{}
 	for _, term := range []uint64{0, 0, 1, 1, 2, 4, 4, 3, 5, 6} {
 		if g.Lapsed("w", term) {
 			lapsed = append(lapsed, term)
+		}
+		if g.Regained("w", term) {
+			regained = append(regained, term)
 		}
 		g.Grant(at, "w", term)
 	}
 	if want := []uint64{1, 4, 5}; !slices.Equal(lapsed, want) {
 		t.Errorf("heard of at terms %v, expected %v", lapsed, want)
+	}
+	if want := []uint64{2, 4, 6}; !slices.Equal(regained, want) {
+		t.Errorf("heard of leases again at terms %v, expected %v", regained, want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -115,6 +116,7 @@ func run(id string) (*api.GetRunResponse, error) {
 	default:
 		return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownRun, "there is no run %q", id))
 	}
+	r.Run.Sentence = projection.Sentence(r)
 	return r, nil
 }
 
@@ -152,6 +154,9 @@ func (f *fakeAPI) GetRun(_ context.Context, req *connect.Request[api.GetRunReque
 func (f *fakeAPI) ListAttempts(_ context.Context, req *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
 	if err := f.note(req.Header(), "attempts"); err != nil {
 		return nil, err
+	}
+	if id := req.Msg.GetWorkerId(); id != "" {
+		return connect.NewResponse(fakeWorkerAttempts(req.Msg)), nil
 	}
 	if _, err := run(req.Msg.GetRunId()); err != nil {
 		return nil, err
@@ -263,6 +268,7 @@ func (f *fakeAPI) ListRuns(_ context.Context, req *connect.Request[api.ListRunsR
 	if req.Msg.GetPageToken() == "" {
 		r, _ := run("pending")
 		bad, _ := run("bad")
+		r.Run.Sentence, bad.Run.Sentence = "", ""
 		return connect.NewResponse(&api.ListRunsResponse{Runs: []*api.Run{r.GetRun(), bad.GetRun()}, NextPageToken: "p2"}), nil
 	}
 	r, _ := run("good")

@@ -39,6 +39,25 @@ func (f *fakeAPI) ListWorkers(context.Context, *connect.Request[api.ListWorkersR
 	return connect.NewResponse(&api.ListWorkersResponse{Workers: fakeWorkers()}), nil
 }
 
+// fakeEvents are what became of workers.
+var fakeEvents = map[string][]*api.WorkerEvent{
+	"gpu-1": {{At: at(-3600), Kind: "joined", Text: "a process of the worker is up", Incarnation: "01k", Address: "127.0.0.1:4001"},
+		{At: at(-60), Kind: "lease_lost", Text: "a worker had no lease for a time", Incarnation: "01k"}},
+	"old": {{At: at(3), Kind: "gone", Reason: messages.Reason_REASON_WORKER_LOST, Text: "a worker is lost", Incarnation: "01j"}},
+}
+
+// CountRuns counts by workflow if it is asked to.
+func (f *fakeAPI) CountRuns(_ context.Context, req *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+	counts := []*api.StatusCount{{Status: messages.RunStatus_RUN_STATUS_RUNNING, Runs: 10_000, More: true}, {Status: messages.RunStatus_RUN_STATUS_FAILED, Runs: 3}}
+	if req.Msg.GetByWorkflow() {
+		counts[0].Workflow, counts[1].Workflow = "ask", "index"
+	}
+	if req.Msg.GetWorkflow() == "none" {
+		counts = nil
+	}
+	return connect.NewResponse(&api.CountRunsResponse{Counts: counts}), nil
+}
+
 // afterDrain is what the looks at a worker that was told to drain show, by its
 // id; the last one stays.
 var afterDrain = map[string][]*api.Worker{
@@ -66,7 +85,7 @@ func (f *fakeAPI) GetWorker(_ context.Context, req *connect.Request[api.GetWorke
 	id := req.Msg.GetWorkerId()
 	for _, w := range fakeWorkers() {
 		if w.GetWorkerId() == id {
-			return connect.NewResponse(&api.GetWorkerResponse{Worker: w}), nil
+			return connect.NewResponse(&api.GetWorkerResponse{Worker: w, Events: fakeEvents[id]}), nil
 		}
 	}
 	if w := f.look(id); w != nil {
@@ -96,4 +115,15 @@ func (f *fakeAPI) UndrainWorker(_ context.Context, req *connect.Request[api.Undr
 		return nil, api.ToConnect(messages.Errorf(messages.CodeWorkerEnding, "the process of worker %q was told to end", id))
 	}
 	return connect.NewResponse(&api.UndrainWorkerResponse{Worker: fakeWorkers()[0]}), nil
+}
+
+// fakeWorkerAttempts is a page of two.
+func fakeWorkerAttempts(r *api.ListAttemptsRequest) *api.ListAttemptsResponse {
+	switch {
+	case r.GetWorkerId() == "idle":
+		return &api.ListAttemptsResponse{}
+	case r.GetPageToken() == "":
+		return &api.ListAttemptsResponse{NextPageToken: "p2", Attempts: []*api.Attempt{{RunId: "good", Workflow: "ask", Step: "load", Number: 1, SentAt: r.GetFrom(), StartedAt: at(1), EndedAt: at(2), Outcome: "lost", Why: "worker lost", Incarnation: "i1"}}}
+	}
+	return &api.ListAttemptsResponse{NextPageToken: "p3", Attempts: []*api.Attempt{{RunId: "bad", Workflow: "ask", Step: "ask", Number: 2, SentAt: at(2), Outcome: api.OutcomeLive, Incarnation: "i2"}}}
 }

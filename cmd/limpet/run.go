@@ -15,7 +15,7 @@ import (
 
 func (c *cli) runCommand() *cobra.Command {
 	return group("run", "Start, look at and steer runs",
-		c.runStartCommand(), c.runGetCommand(), c.runAttemptsCommand(), c.runListCommand(), c.runWatchCommand(), c.runLogsCommand(), c.runStreamCommand(),
+		c.runStartCommand(), c.runGetCommand(), c.runAttemptsCommand(), c.runListCommand(), c.runCountCommand(), c.runWatchCommand(), c.runLogsCommand(), c.runStreamCommand(),
 		c.runSignalCommand(), c.runAskCommand(), c.runCancelCommand(), c.runReplayCommand())
 }
 

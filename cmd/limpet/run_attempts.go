@@ -44,12 +44,8 @@ func (c *cli) printAttempts(r *api.ListAttemptsResponse) {
 	} else {
 		t := &table{header: []string{"STEP", "ATTEMPT", "WORKER", "EPOCH", "READY", "SENT", "STARTED", "ENDED", "OUTCOME", "WHY", "INCARNATION"}}
 		for _, a := range r.GetAttempts() {
-			why := a.GetWhy()
-			if refused := a.GetResultRefused(); refused != "" {
-				why += "; a late result was refused: " + refused
-			}
 			t.add(plain(a.GetStep()), number(a.GetNumber()), plain(a.GetWorkerId()), number(a.GetEpoch()), plain(c.moment(a.GetReadyAt())), plain(c.moment(a.GetSentAt())),
-				plain(c.moment(a.GetStartedAt())), plain(c.moment(a.GetEndedAt())), plain(a.GetOutcome()), plain(brief(why, 60)), plain(a.GetIncarnation()))
+				plain(c.moment(a.GetStartedAt())), plain(c.moment(a.GetEndedAt())), plain(a.GetOutcome()), plain(brief(attemptWhy(a), 60)), plain(a.GetIncarnation()))
 		}
 		c.printTable(t)
 	}
@@ -62,6 +58,15 @@ func (c *cli) printAttempts(r *api.ListAttemptsResponse) {
 		t.add(plain(w.GetStep()), number(w.GetAttempt()), plain(c.moment(w.GetFrom())), plain(c.untilNow(w.GetUntil())), plain(w.GetReason()), plain(brief(w.GetWaitingFor(), 60)))
 	}
 	c.printTable(t)
+}
+
+// attemptWhy is why an attempt ended as it did.
+func attemptWhy(a *api.Attempt) string {
+	why := a.GetWhy()
+	if refused := a.GetResultRefused(); refused != "" {
+		why += "; a late result was refused: " + refused
+	}
+	return why
 }
 
 // untilNow is a moment, or says that it goes on.

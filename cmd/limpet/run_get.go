@@ -76,8 +76,10 @@ func noOutput(s *api.Step) error {
 
 // printRun shows a run for eyes.
 func (c *cli) printRun(r *api.GetRunResponse) {
+	if says := r.GetRun().GetSentence(); says != "" {
+		c.out.printf("%s\n\n", says)
+	}
 	c.printSummary(r.GetRun())
-	c.field("end step", api.EndStepText(r))
 	c.field("unread", unreadText(r.GetUnreadSignals()))
 	if len(r.GetSteps()) > 0 {
 		c.out.printf("\n")

@@ -161,8 +161,8 @@ var ours = regexp.MustCompile(`\x1b\[(31|32|33|36|2|1|0)m|\r\x1b\[K`)
 func TestNothingSteersTheTerminal(t *testing.T) {
 	arguments := map[string][]string{
 		"limpet run start": {nasty, "--input", "{}", "--wait"}, "limpet run get": {nasty}, "limpet run attempts": {nasty}, "limpet run watch": {nasty}, "limpet run stream": {nasty, nasty, "--follow"}, "limpet run logs": {nasty},
-		"limpet run cancel": {nasty}, "limpet run ask": {nasty, nasty, "--arg", "{}"}, "limpet run signal": {nasty, nasty, "--payload", "{}"}, "limpet run replay": {nasty, "--step", nasty}, "limpet run list": {},
-		"limpet event push": {nasty}, "limpet event list": {}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker drain": {nasty},
+		"limpet run cancel": {nasty}, "limpet run ask": {nasty, nasty, "--arg", "{}"}, "limpet run signal": {nasty, nasty, "--payload", "{}"}, "limpet run replay": {nasty, "--step", nasty}, "limpet run list": {}, "limpet run count": {"--by-workflow"},
+		"limpet event push": {nasty}, "limpet event list": {}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker attempts": {nasty}, "limpet worker drain": {nasty},
 		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty},
 		"limpet workflow retire": {nasty}, "limpet workflow restore": {nasty}, "limpet config": {"--id", nasty},
 		"limpet server": {}, "limpet dev": {}, "limpet version": {},
@@ -226,7 +226,7 @@ func checkScreen(t *testing.T, n *nastyAPI, address string, terminal bool, line 
 func TestNastyTextIsShown(t *testing.T) {
 	server := httptest.NewServer(&nastyAPI{enum: 3})
 	t.Cleanup(server.Close)
-	for _, args := range [][]string{{"run", "get", "r"}, {"run", "list"}, {"run", "watch", "r"}, {"run", "logs", "r"}, {"worker", "list"}, {"worker", "get", "w"}, {"member", "list"}, {"workflow", "list"}} {
+	for _, args := range [][]string{{"run", "get", "r"}, {"run", "list"}, {"run", "watch", "r"}, {"run", "logs", "r"}, {"worker", "list"}, {"worker", "get", "w"}, {"worker", "attempts", "w"}, {"member", "list"}, {"workflow", "list"}} {
 		r := execute(t.Context(), map[string]string{"LIMPET_ADDRESS": server.URL}, args...)
 		if !strings.Contains(r.out, `\x1b[31m\x1b]0;owned\aover\rwritten\nnext`) {
 			t.Errorf("%v: %s%s", args, r.out, r.err)

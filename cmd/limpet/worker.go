@@ -12,7 +12,7 @@ import (
 )
 
 func (c *cli) workerCommand() *cobra.Command {
-	return group("worker", "Look at workers, drain them", c.workerListCommand(), c.workerGetCommand(), c.workerDrainCommand(), c.workerUndrainCommand())
+	return group("worker", "Look at workers, drain them", c.workerListCommand(), c.workerGetCommand(), c.workerAttemptsCommand(), c.workerDrainCommand(), c.workerUndrainCommand())
 }
 
 func (c *cli) workerListCommand() *cobra.Command {
@@ -107,7 +107,7 @@ func timeLeft(d time.Duration) string {
 func (c *cli) workerGetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "get WORKER",
-		Short: "Show a worker: its load, labels, workflows and local state",
+		Short: "Show a worker: its load, labels, workflows, local state and what became of it",
 		Example: `  limpet worker get gpu-1
   limpet worker get gpu-1 --json`,
 		Args:              oneArg("the id of a worker"),
@@ -125,6 +125,7 @@ func (c *cli) workerGetCommand() *cobra.Command {
 				return c.printJSON(got)
 			}
 			c.printWorker(got.GetWorker())
+			c.printWorkerEvents(got.GetEvents())
 			return nil
 		}),
 	}

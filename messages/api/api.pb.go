@@ -710,8 +710,11 @@ type Run struct {
 	// When it was last replayed; unset if it was not, and in listings.
 	ReplayedAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
 	// How often it went on as new, and when it last did; not in listings.
-	Continued     int32                  `protobuf:"varint,20,opt,name=continued,proto3" json:"continued,omitempty"`
-	ContinuedAt   *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=continued_at,json=continuedAt,proto3" json:"continued_at,omitempty"`
+	Continued   int32                  `protobuf:"varint,20,opt,name=continued,proto3" json:"continued,omitempty"`
+	ContinuedAt *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=continued_at,json=continuedAt,proto3" json:"continued_at,omitempty"`
+	// In words: where the run is and why, why it last moved and what it waits for; not in
+	// listings.
+	Sentence      string `protobuf:"bytes,22,opt,name=sentence,proto3" json:"sentence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -891,6 +894,13 @@ func (x *Run) GetContinuedAt() *timestamppb.Timestamp {
 		return x.ContinuedAt
 	}
 	return nil
+}
+
+func (x *Run) GetSentence() string {
+	if x != nil {
+		return x.Sentence
+	}
+	return ""
 }
 
 type Step struct {
@@ -1819,10 +1829,12 @@ type CountRunsRequest struct {
 	// As in ListRunsRequest.
 	Workflow string `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Runs that have ended are bound to no worker, and not counted.
-	WorkerId      string            `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	ParentRun     string            `protobuf:"bytes,3,opt,name=parent_run,json=parentRun,proto3" json:"parent_run,omitempty"`
-	Roots         bool              `protobuf:"varint,4,opt,name=roots,proto3" json:"roots,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	WorkerId  string            `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	ParentRun string            `protobuf:"bytes,3,opt,name=parent_run,json=parentRun,proto3" json:"parent_run,omitempty"`
+	Roots     bool              `protobuf:"varint,4,opt,name=roots,proto3" json:"roots,omitempty"`
+	Metadata  map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Each workflow is counted by itself.
+	ByWorkflow    bool `protobuf:"varint,6,opt,name=by_workflow,json=byWorkflow,proto3" json:"by_workflow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1892,9 +1904,16 @@ func (x *CountRunsRequest) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *CountRunsRequest) GetByWorkflow() bool {
+	if x != nil {
+		return x.ByWorkflow
+	}
+	return false
+}
+
 type CountRunsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Statuses that there are runs of.
+	// Statuses that there are runs of; by workflow, and then by status.
 	Counts        []*StatusCount `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1942,7 +1961,9 @@ type StatusCount struct {
 	Status messages.RunStatus     `protobuf:"varint,1,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
 	Runs   int32                  `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
 	// There are more: that many were counted.
-	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	// Empty unless workflows are counted by themselves.
+	Workflow      string `protobuf:"bytes,4,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1996,6 +2017,13 @@ func (x *StatusCount) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *StatusCount) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
 }
 
 type WaitRunRequest struct {
@@ -2216,8 +2244,17 @@ func (x *WatchRunResponse) GetEvents() []*messages.Event {
 }
 
 type ListAttemptsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A run or a worker, not both.
+	RunId    string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	WorkerId string `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	// Of a worker: those that were live at some time between; unset: since ever, and until
+	// now.
+	From *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// Of a worker: 1 to 1,000; 0 means 50. A page ends with the run that fills it.
+	PageSize      int32  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2259,14 +2296,53 @@ func (x *ListAttemptsRequest) GetRunId() string {
 	return ""
 }
 
+func (x *ListAttemptsRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *ListAttemptsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListAttemptsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *ListAttemptsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAttemptsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type ListAttemptsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order in which they were sent: the newest 10,000.
+	// In the order in which they were sent: the newest 10,000. Those of a worker come by
+	// run: the runs that are bound to it first, then the others, each the newest first. A
+	// page of them may be short, and even empty, though there are more: the
+	// next_page_token says so.
 	Attempts []*Attempt `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	// How many are left out, which were sent before.
 	LeftOut int32 `protobuf:"varint,2,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
-	// In the order in which they began: the newest 20,000.
+	// In the order in which they began: the newest 20,000. Not of a worker.
 	Waits         []*StepWait `protobuf:"bytes,3,rep,name=waits,proto3" json:"waits,omitempty"`
+	NextPageToken string      `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2322,6 +2398,13 @@ func (x *ListAttemptsResponse) GetWaits() []*StepWait {
 	return nil
 }
 
+func (x *ListAttemptsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // Attempt is one execution of a step.
 type Attempt struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -2349,6 +2432,9 @@ type Attempt struct {
 	Rebuild bool `protobuf:"varint,14,opt,name=rebuild,proto3" json:"rebuild,omitempty"`
 	// In words: why a result that came after its end was refused; empty if none came.
 	ResultRefused string `protobuf:"bytes,15,opt,name=result_refused,json=resultRefused,proto3" json:"result_refused,omitempty"`
+	// Among those of a worker.
+	RunId         string `protobuf:"bytes,16,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Workflow      string `protobuf:"bytes,17,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2484,6 +2570,20 @@ func (x *Attempt) GetRebuild() bool {
 func (x *Attempt) GetResultRefused() string {
 	if x != nil {
 		return x.ResultRefused
+	}
+	return ""
+}
+
+func (x *Attempt) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Attempt) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
 	}
 	return ""
 }
@@ -3972,8 +4072,12 @@ func (x *GetWorkerRequest) GetWorkerId() string {
 }
 
 type GetWorkerResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Worker        *Worker                `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Worker *Worker                `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	// What became of the worker, in order, the newest 200 that the answering server has
+	// seen. A server keeps the newest 20,000 of all workers in memory: of what was before
+	// it began it has none.
+	Events        []*WorkerEvent `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4015,6 +4119,102 @@ func (x *GetWorkerResponse) GetWorker() *Worker {
 	return nil
 }
 
+func (x *GetWorkerResponse) GetEvents() []*WorkerEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// WorkerEvent is what became of a worker, as a server saw it.
+type WorkerEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// joined, left, superseded, gone, back, lease_lost, lease_back, draining or undrained.
+	Kind        string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Why it cannot be used, or is not used; of gone, left, superseded and draining.
+	Reason messages.Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	// In words.
+	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// Where its process listens.
+	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerEvent) Reset() {
+	*x = WorkerEvent{}
+	mi := &file_api_api_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerEvent) ProtoMessage() {}
+
+func (x *WorkerEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerEvent.ProtoReflect.Descriptor instead.
+func (*WorkerEvent) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *WorkerEvent) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *WorkerEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *WorkerEvent) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *WorkerEvent) GetReason() messages.Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return messages.Reason(0)
+}
+
+func (x *WorkerEvent) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *WorkerEvent) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 type DrainWorkerRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	WorkerId string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
@@ -4027,7 +4227,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[54]
+	mi := &file_api_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4039,7 +4239,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[54]
+	mi := &file_api_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4052,7 +4252,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{54}
+	return file_api_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -4079,7 +4279,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[55]
+	mi := &file_api_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4291,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[55]
+	mi := &file_api_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4304,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{55}
+	return file_api_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DrainWorkerResponse) GetWorker() *Worker {
@@ -4123,7 +4323,7 @@ type UndrainWorkerRequest struct {
 
 func (x *UndrainWorkerRequest) Reset() {
 	*x = UndrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[56]
+	mi := &file_api_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4135,7 +4335,7 @@ func (x *UndrainWorkerRequest) String() string {
 func (*UndrainWorkerRequest) ProtoMessage() {}
 
 func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[56]
+	mi := &file_api_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4148,7 +4348,7 @@ func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{56}
+	return file_api_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UndrainWorkerRequest) GetWorkerId() string {
@@ -4167,7 +4367,7 @@ type UndrainWorkerResponse struct {
 
 func (x *UndrainWorkerResponse) Reset() {
 	*x = UndrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[57]
+	mi := &file_api_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4179,7 +4379,7 @@ func (x *UndrainWorkerResponse) String() string {
 func (*UndrainWorkerResponse) ProtoMessage() {}
 
 func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[57]
+	mi := &file_api_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4192,7 +4392,7 @@ func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{57}
+	return file_api_api_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *UndrainWorkerResponse) GetWorker() *Worker {
@@ -4256,7 +4456,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_api_api_proto_msgTypes[58]
+	mi := &file_api_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4268,7 +4468,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[58]
+	mi := &file_api_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4281,7 +4481,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{58}
+	return file_api_api_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Worker) GetWorkerId() string {
@@ -4517,7 +4717,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_api_api_proto_msgTypes[59]
+	mi := &file_api_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4529,7 +4729,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[59]
+	mi := &file_api_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4542,7 +4742,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{59}
+	return file_api_api_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *LocalUse) GetName() string {
@@ -4623,7 +4823,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_api_api_proto_msgTypes[60]
+	mi := &file_api_api_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +4835,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[60]
+	mi := &file_api_api_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +4848,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{60}
+	return file_api_api_proto_rawDescGZIP(), []int{61}
 }
 
 type ListMembersResponse struct {
@@ -4660,7 +4860,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_api_api_proto_msgTypes[61]
+	mi := &file_api_api_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4672,7 +4872,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[61]
+	mi := &file_api_api_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4685,7 +4885,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{61}
+	return file_api_api_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -4712,7 +4912,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_api_api_proto_msgTypes[62]
+	mi := &file_api_api_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4724,7 +4924,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[62]
+	mi := &file_api_api_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4737,7 +4937,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{62}
+	return file_api_api_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Member) GetName() string {
@@ -4797,7 +4997,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_api_proto_msgTypes[63]
+	mi := &file_api_api_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +5009,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[63]
+	mi := &file_api_api_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +5022,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{63}
+	return file_api_api_proto_rawDescGZIP(), []int{64}
 }
 
 type ListWorkflowsResponse struct {
@@ -4834,7 +5034,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_api_proto_msgTypes[64]
+	mi := &file_api_api_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4846,7 +5046,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[64]
+	mi := &file_api_api_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4859,7 +5059,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{64}
+	return file_api_api_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -4893,7 +5093,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_api_proto_msgTypes[65]
+	mi := &file_api_api_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4905,7 +5105,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[65]
+	mi := &file_api_api_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4918,7 +5118,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{65}
+	return file_api_api_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Workflow) GetDefinition() *messages.WorkflowDefinition {
@@ -4986,7 +5186,7 @@ type RetireWorkflowRequest struct {
 
 func (x *RetireWorkflowRequest) Reset() {
 	*x = RetireWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[66]
+	mi := &file_api_api_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4998,7 +5198,7 @@ func (x *RetireWorkflowRequest) String() string {
 func (*RetireWorkflowRequest) ProtoMessage() {}
 
 func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[66]
+	mi := &file_api_api_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5011,7 +5211,7 @@ func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{66}
+	return file_api_api_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RetireWorkflowRequest) GetWorkflow() string {
@@ -5030,7 +5230,7 @@ type RetireWorkflowResponse struct {
 
 func (x *RetireWorkflowResponse) Reset() {
 	*x = RetireWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[67]
+	mi := &file_api_api_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5042,7 +5242,7 @@ func (x *RetireWorkflowResponse) String() string {
 func (*RetireWorkflowResponse) ProtoMessage() {}
 
 func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[67]
+	mi := &file_api_api_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5055,7 +5255,7 @@ func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{67}
+	return file_api_api_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RetireWorkflowResponse) GetWorkflow() *Workflow {
@@ -5074,7 +5274,7 @@ type RestoreWorkflowRequest struct {
 
 func (x *RestoreWorkflowRequest) Reset() {
 	*x = RestoreWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[68]
+	mi := &file_api_api_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5086,7 +5286,7 @@ func (x *RestoreWorkflowRequest) String() string {
 func (*RestoreWorkflowRequest) ProtoMessage() {}
 
 func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[68]
+	mi := &file_api_api_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5099,7 +5299,7 @@ func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{68}
+	return file_api_api_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RestoreWorkflowRequest) GetWorkflow() string {
@@ -5118,7 +5318,7 @@ type RestoreWorkflowResponse struct {
 
 func (x *RestoreWorkflowResponse) Reset() {
 	*x = RestoreWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[69]
+	mi := &file_api_api_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5130,7 +5330,7 @@ func (x *RestoreWorkflowResponse) String() string {
 func (*RestoreWorkflowResponse) ProtoMessage() {}
 
 func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[69]
+	mi := &file_api_api_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5143,7 +5343,7 @@ func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{69}
+	return file_api_api_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RestoreWorkflowResponse) GetWorkflow() *Workflow {
@@ -5162,7 +5362,7 @@ type ListWorkflowVersionsRequest struct {
 
 func (x *ListWorkflowVersionsRequest) Reset() {
 	*x = ListWorkflowVersionsRequest{}
-	mi := &file_api_api_proto_msgTypes[70]
+	mi := &file_api_api_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5174,7 +5374,7 @@ func (x *ListWorkflowVersionsRequest) String() string {
 func (*ListWorkflowVersionsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[70]
+	mi := &file_api_api_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5187,7 +5387,7 @@ func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{70}
+	return file_api_api_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListWorkflowVersionsRequest) GetWorkflow() string {
@@ -5207,7 +5407,7 @@ type ListWorkflowVersionsResponse struct {
 
 func (x *ListWorkflowVersionsResponse) Reset() {
 	*x = ListWorkflowVersionsResponse{}
-	mi := &file_api_api_proto_msgTypes[71]
+	mi := &file_api_api_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5219,7 +5419,7 @@ func (x *ListWorkflowVersionsResponse) String() string {
 func (*ListWorkflowVersionsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[71]
+	mi := &file_api_api_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5232,7 +5432,7 @@ func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{71}
+	return file_api_api_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListWorkflowVersionsResponse) GetVersions() []*WorkflowVersion {
@@ -5258,7 +5458,7 @@ type WorkflowVersion struct {
 
 func (x *WorkflowVersion) Reset() {
 	*x = WorkflowVersion{}
-	mi := &file_api_api_proto_msgTypes[72]
+	mi := &file_api_api_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5270,7 +5470,7 @@ func (x *WorkflowVersion) String() string {
 func (*WorkflowVersion) ProtoMessage() {}
 
 func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[72]
+	mi := &file_api_api_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5283,7 +5483,7 @@ func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowVersion.ProtoReflect.Descriptor instead.
 func (*WorkflowVersion) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{72}
+	return file_api_api_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WorkflowVersion) GetHash() string {
@@ -5332,7 +5532,7 @@ type UseWorkflowVersionRequest struct {
 
 func (x *UseWorkflowVersionRequest) Reset() {
 	*x = UseWorkflowVersionRequest{}
-	mi := &file_api_api_proto_msgTypes[73]
+	mi := &file_api_api_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5344,7 +5544,7 @@ func (x *UseWorkflowVersionRequest) String() string {
 func (*UseWorkflowVersionRequest) ProtoMessage() {}
 
 func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[73]
+	mi := &file_api_api_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5357,7 +5557,7 @@ func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{73}
+	return file_api_api_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *UseWorkflowVersionRequest) GetWorkflow() string {
@@ -5383,7 +5583,7 @@ type UseWorkflowVersionResponse struct {
 
 func (x *UseWorkflowVersionResponse) Reset() {
 	*x = UseWorkflowVersionResponse{}
-	mi := &file_api_api_proto_msgTypes[74]
+	mi := &file_api_api_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5395,7 +5595,7 @@ func (x *UseWorkflowVersionResponse) String() string {
 func (*UseWorkflowVersionResponse) ProtoMessage() {}
 
 func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[74]
+	mi := &file_api_api_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5408,7 +5608,7 @@ func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{74}
+	return file_api_api_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
@@ -5477,7 +5677,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x125\n" +
 	"\bbegan_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x12\x14\n" +
 	"\x05entry\x18\x03 \x01(\x04R\x05entry\x12\x12\n" +
-	"\x04step\x18\x04 \x01(\tR\x04step\"\xe2\x06\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\"\xfe\x06\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12'\n" +
@@ -5505,7 +5705,8 @@ const file_api_api_proto_rawDesc = "" +
 	"\vreplayed_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"replayedAt\x12\x1c\n" +
 	"\tcontinued\x18\x14 \x01(\x05R\tcontinued\x12=\n" +
-	"\fcontinued_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcontinuedAt\x1a;\n" +
+	"\fcontinued_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcontinuedAt\x12\x1a\n" +
+	"\bsentence\x18\x16 \x01(\tR\bsentence\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x05\n" +
@@ -5600,23 +5801,26 @@ const file_api_api_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x10ListRunsResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.limpet.api.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa9\x02\n" +
 	"\x10CountRunsRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12\x1d\n" +
 	"\n" +
 	"parent_run\x18\x03 \x01(\tR\tparentRun\x12\x14\n" +
 	"\x05roots\x18\x04 \x01(\bR\x05roots\x12I\n" +
-	"\bmetadata\x18\x05 \x03(\v2-.limpet.api.v1.CountRunsRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x05 \x03(\v2-.limpet.api.v1.CountRunsRequest.MetadataEntryR\bmetadata\x12\x1f\n" +
+	"\vby_workflow\x18\x06 \x01(\bR\n" +
+	"byWorkflow\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"G\n" +
 	"\x11CountRunsResponse\x122\n" +
-	"\x06counts\x18\x01 \x03(\v2\x1a.limpet.api.v1.StatusCountR\x06counts\"c\n" +
+	"\x06counts\x18\x01 \x03(\v2\x1a.limpet.api.v1.StatusCountR\x06counts\"\x7f\n" +
 	"\vStatusCount\x12,\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x05R\x04runs\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"V\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12\x1a\n" +
+	"\bworkflow\x18\x04 \x01(\tR\bworkflow\"V\n" +
 	"\x0eWaitRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12-\n" +
 	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"X\n" +
@@ -5630,13 +5834,20 @@ const file_api_api_proto_rawDesc = "" +
 	"\x10WatchRunResponse\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\x04R\x05entry\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12(\n" +
-	"\x06events\x18\x03 \x03(\v2\x10.limpet.v1.EventR\x06events\",\n" +
+	"\x06events\x18\x03 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xe1\x01\n" +
 	"\x13ListAttemptsRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\x94\x01\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n" +
+	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12.\n" +
+	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x1b\n" +
+	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\"\xbc\x01\n" +
 	"\x14ListAttemptsResponse\x122\n" +
 	"\battempts\x18\x01 \x03(\v2\x16.limpet.api.v1.AttemptR\battempts\x12\x19\n" +
 	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\x12-\n" +
-	"\x05waits\x18\x03 \x03(\v2\x17.limpet.api.v1.StepWaitR\x05waits\"\xae\x04\n" +
+	"\x05waits\x18\x03 \x03(\v2\x17.limpet.api.v1.StepWaitR\x05waits\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\"\xe1\x04\n" +
 	"\aAttempt\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x05R\x06number\x12\x1b\n" +
@@ -5654,7 +5865,9 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06reason\x18\f \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x10\n" +
 	"\x03why\x18\r \x01(\tR\x03why\x12\x18\n" +
 	"\arebuild\x18\x0e \x01(\bR\arebuild\x12%\n" +
-	"\x0eresult_refused\x18\x0f \x01(\tR\rresultRefused\"\xd3\x01\n" +
+	"\x0eresult_refused\x18\x0f \x01(\tR\rresultRefused\x12\x15\n" +
+	"\x06run_id\x18\x10 \x01(\tR\x05runId\x12\x1a\n" +
+	"\bworkflow\x18\x11 \x01(\tR\bworkflow\"\xd3\x01\n" +
 	"\bStepWait\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
@@ -5756,9 +5969,17 @@ const file_api_api_proto_rawDesc = "" +
 	"\x13ListWorkersResponse\x12/\n" +
 	"\aworkers\x18\x01 \x03(\v2\x15.limpet.api.v1.WorkerR\aworkers\"/\n" +
 	"\x10GetWorkerRequest\x12\x1b\n" +
-	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"B\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"v\n" +
 	"\x11GetWorkerResponse\x12-\n" +
-	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\"h\n" +
+	"\x06worker\x18\x01 \x01(\v2\x15.limpet.api.v1.WorkerR\x06worker\x122\n" +
+	"\x06events\x18\x02 \x03(\v2\x1a.limpet.api.v1.WorkerEventR\x06events\"\xc8\x01\n" +
+	"\vWorkerEvent\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12)\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\"h\n" +
 	"\x12DrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x125\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\"D\n" +
@@ -5916,7 +6137,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_api_api_proto_goTypes = []any{
 	(*ErrorDetail)(nil),                  // 0: limpet.api.v1.ErrorDetail
 	(*StartRunRequest)(nil),              // 1: limpet.api.v1.StartRunRequest
@@ -5972,205 +6193,211 @@ var file_api_api_proto_goTypes = []any{
 	(*ListWorkersResponse)(nil),          // 51: limpet.api.v1.ListWorkersResponse
 	(*GetWorkerRequest)(nil),             // 52: limpet.api.v1.GetWorkerRequest
 	(*GetWorkerResponse)(nil),            // 53: limpet.api.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),           // 54: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),          // 55: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),         // 56: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),        // 57: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                       // 58: limpet.api.v1.Worker
-	(*LocalUse)(nil),                     // 59: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),           // 60: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 61: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                       // 62: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),         // 63: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),        // 64: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                     // 65: limpet.api.v1.Workflow
-	(*RetireWorkflowRequest)(nil),        // 66: limpet.api.v1.RetireWorkflowRequest
-	(*RetireWorkflowResponse)(nil),       // 67: limpet.api.v1.RetireWorkflowResponse
-	(*RestoreWorkflowRequest)(nil),       // 68: limpet.api.v1.RestoreWorkflowRequest
-	(*RestoreWorkflowResponse)(nil),      // 69: limpet.api.v1.RestoreWorkflowResponse
-	(*ListWorkflowVersionsRequest)(nil),  // 70: limpet.api.v1.ListWorkflowVersionsRequest
-	(*ListWorkflowVersionsResponse)(nil), // 71: limpet.api.v1.ListWorkflowVersionsResponse
-	(*WorkflowVersion)(nil),              // 72: limpet.api.v1.WorkflowVersion
-	(*UseWorkflowVersionRequest)(nil),    // 73: limpet.api.v1.UseWorkflowVersionRequest
-	(*UseWorkflowVersionResponse)(nil),   // 74: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 75: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 76: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	nil,                                  // 77: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 78: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 79: limpet.api.v1.CountRunsRequest.MetadataEntry
-	nil,                                  // 80: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 81: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 82: google.protobuf.Duration
-	(*messages.RunEnding)(nil),           // 83: limpet.v1.RunEnding
-	(*timestamppb.Timestamp)(nil),        // 84: google.protobuf.Timestamp
-	(messages.RunStatus)(0),              // 85: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 86: limpet.v1.Sticky
-	(*messages.Failure)(nil),             // 87: limpet.v1.Failure
-	(messages.CallKind)(0),               // 88: limpet.v1.CallKind
-	(messages.Reason)(0),                 // 89: limpet.v1.Reason
-	(*messages.Event)(nil),               // 90: limpet.v1.Event
-	(*messages.LogChunk)(nil),            // 91: limpet.v1.LogChunk
-	(*messages.WorkflowDefinition)(nil),  // 92: limpet.v1.WorkflowDefinition
+	(*WorkerEvent)(nil),                  // 54: limpet.api.v1.WorkerEvent
+	(*DrainWorkerRequest)(nil),           // 55: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),          // 56: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),         // 57: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),        // 58: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                       // 59: limpet.api.v1.Worker
+	(*LocalUse)(nil),                     // 60: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),           // 61: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 62: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                       // 63: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),         // 64: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),        // 65: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                     // 66: limpet.api.v1.Workflow
+	(*RetireWorkflowRequest)(nil),        // 67: limpet.api.v1.RetireWorkflowRequest
+	(*RetireWorkflowResponse)(nil),       // 68: limpet.api.v1.RetireWorkflowResponse
+	(*RestoreWorkflowRequest)(nil),       // 69: limpet.api.v1.RestoreWorkflowRequest
+	(*RestoreWorkflowResponse)(nil),      // 70: limpet.api.v1.RestoreWorkflowResponse
+	(*ListWorkflowVersionsRequest)(nil),  // 71: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 72: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 73: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 74: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 75: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 76: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 77: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	nil,                                  // 78: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 79: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 80: limpet.api.v1.CountRunsRequest.MetadataEntry
+	nil,                                  // 81: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 82: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 83: google.protobuf.Duration
+	(*messages.RunEnding)(nil),           // 84: limpet.v1.RunEnding
+	(*timestamppb.Timestamp)(nil),        // 85: google.protobuf.Timestamp
+	(messages.RunStatus)(0),              // 86: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 87: limpet.v1.Sticky
+	(*messages.Failure)(nil),             // 88: limpet.v1.Failure
+	(messages.CallKind)(0),               // 89: limpet.v1.CallKind
+	(messages.Reason)(0),                 // 90: limpet.v1.Reason
+	(*messages.Event)(nil),               // 91: limpet.v1.Event
+	(*messages.LogChunk)(nil),            // 92: limpet.v1.LogChunk
+	(*messages.WorkflowDefinition)(nil),  // 93: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	82,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	75,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	83,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	76,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	1,   // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	2,   // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	9,   // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	10,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	12,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	16,  // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	76,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	83,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
+	77,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	84,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
 	8,   // 10: limpet.api.v1.GetRunResponse.links:type_name -> limpet.api.v1.Link
 	7,   // 11: limpet.api.v1.GetRunResponse.streams:type_name -> limpet.api.v1.Stream
-	84,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
-	85,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	86,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	84,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	84,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	87,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	77,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	84,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
-	84,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
-	84,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	84,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	84,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	87,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	85,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
+	86,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	87,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	85,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	85,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	88,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	78,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	85,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	85,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
+	85,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	85,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	85,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	88,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
 	11,  // 25: limpet.api.v1.Step.waits:type_name -> limpet.api.v1.CallWait
-	84,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
-	88,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
-	84,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
-	84,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
-	89,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	84,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	84,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	84,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	89,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	85,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
+	89,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
+	85,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
+	85,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
+	90,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	85,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	85,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	85,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	90,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	13,  // 35: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	14,  // 36: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	89,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	84,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	84,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	84,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	90,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	85,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	85,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	85,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	15,  // 41: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	87,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	85,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	85,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	84,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	84,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	78,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	88,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	86,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	86,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	85,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	85,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	79,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	9,   // 48: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	79,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
+	80,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
 	21,  // 50: limpet.api.v1.CountRunsResponse.counts:type_name -> limpet.api.v1.StatusCount
-	85,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
-	82,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	86,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
+	83,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	6,   // 53: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	84,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	90,  // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	28,  // 56: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
-	29,  // 57: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
-	84,  // 58: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
-	84,  // 59: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	84,  // 60: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	84,  // 61: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	87,  // 62: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
-	89,  // 63: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
-	84,  // 64: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
-	84,  // 65: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
-	91,  // 66: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
-	82,  // 67: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
-	80,  // 68: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	49,  // 69: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	48,  // 70: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	44,  // 71: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
-	84,  // 72: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	47,  // 73: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
-	84,  // 74: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
-	87,  // 75: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
-	58,  // 76: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	58,  // 77: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	82,  // 78: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	58,  // 79: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	58,  // 80: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	81,  // 81: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	84,  // 82: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	82,  // 83: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	89,  // 84: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	59,  // 85: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	82,  // 86: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
-	62,  // 87: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	65,  // 88: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	92,  // 89: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	84,  // 90: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	84,  // 91: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	84,  // 92: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	84,  // 93: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	84,  // 94: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
-	65,  // 95: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	65,  // 96: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	72,  // 97: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	84,  // 98: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	84,  // 99: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	65,  // 100: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	1,   // 101: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,   // 102: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,   // 103: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	17,  // 104: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	19,  // 105: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
-	22,  // 106: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	24,  // 107: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	26,  // 108: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
-	30,  // 109: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
-	32,  // 110: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
-	34,  // 111: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	36,  // 112: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
-	38,  // 113: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
-	40,  // 114: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	42,  // 115: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	45,  // 116: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
-	50,  // 117: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	52,  // 118: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	54,  // 119: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	56,  // 120: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	60,  // 121: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	63,  // 122: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	70,  // 123: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	73,  // 124: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	66,  // 125: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	68,  // 126: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	2,   // 127: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,   // 128: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,   // 129: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	18,  // 130: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	20,  // 131: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
-	23,  // 132: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	25,  // 133: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	27,  // 134: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
-	31,  // 135: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
-	33,  // 136: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
-	35,  // 137: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	37,  // 138: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
-	39,  // 139: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
-	41,  // 140: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	43,  // 141: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	46,  // 142: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
-	51,  // 143: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	53,  // 144: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	55,  // 145: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	57,  // 146: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	61,  // 147: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	64,  // 148: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	71,  // 149: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	74,  // 150: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	67,  // 151: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	69,  // 152: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	127, // [127:153] is the sub-list for method output_type
-	101, // [101:127] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	85,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	91,  // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	85,  // 56: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
+	85,  // 57: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
+	28,  // 58: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
+	29,  // 59: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
+	85,  // 60: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
+	85,  // 61: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	85,  // 62: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	85,  // 63: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	88,  // 64: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
+	90,  // 65: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
+	85,  // 66: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
+	85,  // 67: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
+	92,  // 68: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
+	83,  // 69: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
+	81,  // 70: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	49,  // 71: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	48,  // 72: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
+	44,  // 73: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
+	85,  // 74: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	47,  // 75: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
+	85,  // 76: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
+	88,  // 77: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	59,  // 78: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	59,  // 79: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	54,  // 80: limpet.api.v1.GetWorkerResponse.events:type_name -> limpet.api.v1.WorkerEvent
+	85,  // 81: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
+	90,  // 82: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
+	83,  // 83: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	59,  // 84: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	59,  // 85: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	82,  // 86: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	85,  // 87: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	83,  // 88: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	90,  // 89: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	60,  // 90: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	83,  // 91: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	63,  // 92: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	66,  // 93: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	93,  // 94: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	85,  // 95: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	85,  // 96: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	85,  // 97: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	85,  // 98: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	85,  // 99: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	66,  // 100: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	66,  // 101: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	73,  // 102: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	85,  // 103: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	85,  // 104: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	66,  // 105: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	1,   // 106: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,   // 107: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,   // 108: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	17,  // 109: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	19,  // 110: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
+	22,  // 111: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	24,  // 112: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	26,  // 113: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
+	30,  // 114: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
+	32,  // 115: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
+	34,  // 116: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	36,  // 117: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	38,  // 118: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
+	40,  // 119: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	42,  // 120: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	45,  // 121: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
+	50,  // 122: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	52,  // 123: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	55,  // 124: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	57,  // 125: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	61,  // 126: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	64,  // 127: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	71,  // 128: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	74,  // 129: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	67,  // 130: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	69,  // 131: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	2,   // 132: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,   // 133: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,   // 134: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	18,  // 135: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	20,  // 136: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
+	23,  // 137: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	25,  // 138: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	27,  // 139: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
+	31,  // 140: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
+	33,  // 141: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
+	35,  // 142: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	37,  // 143: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	39,  // 144: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
+	41,  // 145: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	43,  // 146: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	46,  // 147: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
+	51,  // 148: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	53,  // 149: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	56,  // 150: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	58,  // 151: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	62,  // 152: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	65,  // 153: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	72,  // 154: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	75,  // 155: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	68,  // 156: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	70,  // 157: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	132, // [132:158] is the sub-list for method output_type
+	106, // [106:132] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -6184,7 +6411,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   82,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

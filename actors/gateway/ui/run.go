@@ -21,8 +21,8 @@ const (
 
 type runPage struct {
 	*api.GetRunResponse
-	Told, Sentence string
-	Graph          *graph
+	Told  string
+	Graph *graph
 	// Waits says that a call of a step waits.
 	Waits    bool
 	Progress []progressLine
@@ -81,7 +81,7 @@ func (p *pages) run(r *http.Request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := runPage{GetRunResponse: run, Told: told(r), Graph: drawGraph(nodesOfRun(run.GetSteps())), Sentence: sentence(run), Input: previewOf(run.GetRun().GetInput()), Outputs: map[string]preview{}, History: h}
+	page := runPage{GetRunResponse: run, Told: told(r), Graph: drawGraph(nodesOfRun(run.GetSteps())), Input: previewOf(run.GetRun().GetInput()), Outputs: map[string]preview{}, History: h}
 	for _, s := range run.GetSteps() {
 		if len(s.GetOutput()) > 0 {
 			page.Outputs[s.GetName()] = previewOf(s.GetOutput())
@@ -96,52 +96,6 @@ func (p *pages) run(r *http.Request) (answer, error) {
 	more := max(0, len(story.attempts)-shownAttempts)
 	page.Attempts, page.Left = story.attempts[more:], more+int(attempts.Msg.GetLeftOut())
 	return p.show("run", "Run "+id, "runs", page)
-}
-
-// sentence says where a run is, why it last moved and what it waits for: in the
-// words of the API.
-func sentence(r *api.GetRunResponse) string {
-	run := r.GetRun()
-	text := "The run " + statusClause(run.GetStatus())
-	if run.GetDormant() {
-		text += ", asleep"
-	}
-	if worker := run.GetWorkerId(); worker != "" {
-		verb := ", bound to "
-		if run.GetFinishedAt() != nil {
-			verb = ", last on "
-		}
-		text += verb + worker
-		if n := len(r.GetBindings()); n > 0 {
-			if b := r.GetBindings()[n-1]; b.GetFromWorker() != "" && b.GetFromWorker() != b.GetWorkerId() {
-				text += ", where it moved from " + b.GetFromWorker() + ": " + b.GetReason().Words()
-			}
-		}
-	}
-	text += "."
-	if waits := run.GetWaitingFor(); waits != "" {
-		text += " It waits: " + waits + "."
-	}
-	if f := run.GetFailure(); f != nil {
-		text += " " + failureText(f)
-	}
-	if end := api.EndStepText(r); end != "" {
-		text += " Its end step " + end + "."
-	}
-	return text
-}
-
-// statusClause says a status after "the run".
-func statusClause(s messages.RunStatus) string {
-	switch s {
-	case messages.RunStatus_RUN_STATUS_SUCCEEDED, messages.RunStatus_RUN_STATUS_FAILED:
-		return "has " + statusWord(s)
-	case messages.RunStatus_RUN_STATUS_CANCELED:
-		return "was canceled"
-	case messages.RunStatus_RUN_STATUS_SET_ASIDE:
-		return "is set aside: a later version wrote it"
-	}
-	return "is " + statusWord(s)
 }
 
 // payload is the input of a run, or the output of a step, as a file.

@@ -394,6 +394,8 @@ func testCanceledContext(t *testing.T, s journal.Store) {
 	wantCode(t, "load", err, messages.CodeJournalUnavailable)
 	_, _, err = s.List(ctx, journal.Filter{}, 10, "")
 	wantCode(t, "list", err, messages.CodeJournalUnavailable)
+	_, err = s.CountRuns(ctx, journal.Filter{}, 10)
+	wantCode(t, "count", err, messages.CodeJournalUnavailable)
 	_, err = s.BoundCounts(ctx, "default")
 	wantCode(t, "bound counts", err, messages.CodeJournalUnavailable)
 	wantCode(t, "put definition", s.PutDefinition(ctx, journal.Definition{Hash: "h"}), messages.CodeJournalUnavailable)

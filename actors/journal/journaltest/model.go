@@ -437,4 +437,15 @@ func (m *model) checkList(t *rapid.T, _ *question) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("list %+v by %d:\n got %v\nwant %v", f, limit, got, want)
 	}
+	if f.Scans() {
+		return // no more than a page is counted
+	}
+	var groups []journal.GroupCount
+	for _, row := range want {
+		groups = append(groups, journal.GroupCount{Workflow: row.Workflow, Status: row.Status, Rows: 1})
+	}
+	counts, err := m.store.CountRuns(t.Context(), f, limit)
+	if expected := journal.CountsOf(groups, limit); err != nil || !slices.Equal(counts, expected) {
+		t.Fatalf("count %+v up to %d: %v, got %v, want %v", f, limit, err, counts, expected)
+	}
 }

@@ -76,7 +76,9 @@ func Queries() map[string]Query {
 		for groups := 1; groups <= 4; groups++ {
 			queries[fmt.Sprintf("page of %s, %d groups", name, groups)] = Query{from.pageSQL(groups), args(page...), l.index, true}
 		}
+		queries["count of "+name] = Query{from.countSQL(), args("0", "7", "'r'", "'{w,v}'", "'{1,2}'", "'{0,1}'", "51"), l.index, true}
 	}
+	queries["count of active of a worker"] = Query{activeCountSQL, []string{"0", "7", "'r'", "NULL", "NULL", "false", "'b'"}, "limpet_runs_active", false}
 	queries["page of active of a worker"] = Query{activePageSQL, []string{"0", "7", "'r'", "51", "'{}'", "NULL", "NULL", "false", "'b'"}, "limpet_runs_active", false}
 	return queries
 }

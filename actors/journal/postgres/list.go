@@ -98,6 +98,18 @@ func (s *source) pageSQL(groups int) string {
 	return within(page, "SELECT * FROM ("+strings.Join(branches, " UNION ALL ")+") u ORDER BY u.created_at DESC, u.run_id DESC LIMIT $4")
 }
 
+// countSQL counts groups, which are $4, $5 and $6, each up to $7.
+func (s *source) countSQL() string {
+	return "SELECT g.workflow, g.status, (SELECT count(*)::int FROM (SELECT 1 FROM " + s.table + " WHERE " + within(s.driven, "$8") +
+		"r.workflow = g.workflow AND r.status = g.status AND " + s.child + " = g.child AND " + pageBounds + " LIMIT $7) c)" +
+		" FROM unnest($4::text[], $5::int4[], $6::int4[]) g(workflow, status, child)"
+}
+
+// activeCountSQL counts the runs in progress of a worker: see activePageSQL.
+const activeCountSQL = "SELECT r.workflow, r.status, count(*)::int FROM limpet_runs r WHERE r.phase = 0 AND r.bound_worker = $7 AND " + pageBounds +
+	" AND ($4::text IS NULL OR r.workflow = $4) AND ($5::int4[] IS NULL OR r.status = ANY($5)) AND (NOT $6::bool OR r.parent_run IS NULL)" +
+	" GROUP BY r.workflow, r.status"
+
 // activePageSQL reads a page of the runs in progress of a worker, all of which
 // are looked at. $6 is the only workflow or NULL, $7 the statuses or NULL, $8
 // says that only roots are wanted.
@@ -192,6 +204,58 @@ func find(ctx context.Context, conn *pgxpool.Conn, f *journal.Filter, cursor jou
 	}
 	slices.SortFunc(found, newestFirst)
 	return found[:min(len(found), limit)], results.Close()
+}
+
+// CountRuns implements journal.Store.
+func (s *Store) CountRuns(ctx context.Context, f journal.Filter, limit int) (counts []journal.GroupCount, err error) {
+	switch {
+	case limit <= 0 || !isText(f.Workflow) || !isText(f.BoundWorker) || !isText(f.ParentRun):
+		return nil, nil
+	case f.Scans():
+		return journal.CountPage(ctx, s, f, limit)
+	}
+	err = s.read(ctx, "count runs", func(ctx context.Context, conn *pgxpool.Conn) (err error) {
+		counts, err = count(ctx, conn, &f, limit)
+		return err
+	})
+	return journal.CountsOf(counts, limit), err
+}
+
+// count counts the groups of a listing.
+func count(ctx context.Context, conn *pgxpool.Conn, f *journal.Filter, limit int) ([]journal.GroupCount, error) {
+	from := sourceOf(f)
+	groups, err := from.wanted(ctx, conn, f)
+	if err != nil {
+		return nil, err
+	}
+	after, before := f.Between(journal.PageCursor{})
+	bounds := []any{after, before.CreatedAt, storable(before.RunID)}
+	workflows, statuses, children := make([]string, len(groups)), make([]int32, len(groups)), make([]int32, len(groups))
+	for i, g := range groups {
+		workflows[i], statuses[i], children[i] = g.Workflow, int32(g.Status), g.Child
+	}
+	counts, err := counted(ctx, conn, from.countSQL(), from.args(append(slices.Clone(bounds), workflows, statuses, children, limit+1)...))
+	if err != nil || !from.active {
+		return counts, err
+	}
+	workflow, wanted := anyOf(f)
+	active, err := counted(ctx, conn, activeCountSQL, from.args(append(bounds, workflow, wanted, f.Roots)...))
+	return append(counts, active...), err
+}
+
+func counted(ctx context.Context, conn *pgxpool.Conn, sql string, args []any) (out []journal.GroupCount, err error) {
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	var g journal.GroupCount
+	var status int32
+	_, err = pgx.ForEachRow(rows, []any{&g.Workflow, &status, &g.Rows}, func() error {
+		g.Status = messages.RunStatus(status)
+		out = append(out, g)
+		return nil
+	})
+	return out, err
 }
 
 // anyOf are the workflow and the statuses of a filter as parameters, NULL for any.

@@ -15,8 +15,8 @@ import (
 // drives it, the group and then the order of the listing.
 type source struct {
 	// groups steps to the next group, from a group on: for ">" SQLite would look at
-	// all runs of the one before. page reads one group.
-	groups, page string
+	// all runs of the one before. page reads one group, count counts it.
+	groups, page, count string
 	// driver is the first parameter of both; nil if there is none.
 	driver any
 }
@@ -36,12 +36,13 @@ func sourceOf(f *journal.Filter) source {
 }
 
 func newSource(from, seq, driven string, driver any) source {
+	const wanted = "workflow = ? AND status = ? AND child = ? AND created_at > ? AND (created_at, run_id) < (?, ?) "
 	return source{
 		groups: "SELECT workflow, status, child FROM " + from + " WHERE " + driven +
 			"(workflow, status, child) >= (?, ?, ?) ORDER BY workflow, status, child LIMIT 1",
 		page: "SELECT created_at, run_id, " + seq + " FROM " + from + " WHERE " + driven +
-			"workflow = ? AND status = ? AND child = ? AND created_at > ? AND (created_at, run_id) < (?, ?) " +
-			"ORDER BY created_at DESC, run_id DESC",
+			wanted + "ORDER BY created_at DESC, run_id DESC",
+		count:  "SELECT count(*) FROM (SELECT 1 FROM " + from + " WHERE " + driven + wanted + "LIMIT ?)",
 		driver: driver,
 	}
 }
@@ -149,6 +150,36 @@ func (s *Store) List(ctx context.Context, f journal.Filter, limit int, token str
 		return nil, "", err
 	}
 	return rows, next, nil
+}
+
+// CountRuns implements journal.Store.
+func (s *Store) CountRuns(ctx context.Context, f journal.Filter, limit int) ([]journal.GroupCount, error) {
+	switch {
+	case limit <= 0:
+		return nil, nil
+	case f.Scans():
+		return journal.CountPage(ctx, s, f, limit)
+	}
+	from := sourceOf(&f)
+	after, before := f.Between(journal.PageCursor{})
+	var counts []journal.GroupCount
+	err := s.read(ctx, "count runs", func(conn *sqlite.Conn) error {
+		groups, err := from.wanted(conn, &f)
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			err := each(conn, from.count, func(stmt *sqlite.Stmt) bool {
+				counts = append(counts, journal.GroupCount{Workflow: g.Workflow, Status: g.Status, Rows: stmt.ColumnInt(0)})
+				return false
+			}, from.args(g.Workflow, int64(g.Status), int64(g.Child), after, before.CreatedAt, before.RunID, int64(limit)+1)...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return journal.CountsOf(counts, limit), err
 }
 
 // readListed reads a row, and whether the whole filter selects it.

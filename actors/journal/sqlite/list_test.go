@@ -50,7 +50,11 @@ func TestListPlans(t *testing.T) {
 				}
 				plan = append(plan, stmt.ColumnText(3))
 			}
-			if got, want := strings.Join(plan, "\n"), "SEARCH "+driver+[]string{groups, page}[i]; got != want {
+			want := "SEARCH " + driver + []string{groups, page, page}[i]
+			if i == 2 { // what is counted is a part of the statement
+				want = "CO-ROUTINE (subquery-1)\n" + want + "\nSCAN (subquery-1)"
+			}
+			if got := strings.Join(plan, "\n"); got != want {
 				t.Errorf("%s\n got %s\nwant %s", sql, got, want)
 			}
 		}

@@ -105,7 +105,8 @@ type LimpetServiceClient interface {
 	StartRuns(context.Context, *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error)
 	GetRun(context.Context, *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error)
 	ListRuns(context.Context, *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error)
-	// CountRuns counts runs by their status, up to 1,000 of each.
+	// CountRuns counts runs by their status, and by their workflow too if that is asked
+	// for, up to 10,000 of each.
 	CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error)
 	// WaitRun answers when the run has ended, or when the wait is over with the
 	// run as it is then.
@@ -115,7 +116,7 @@ type LimpetServiceClient interface {
 	// earlier links may be deleted: then the numbers jump.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error)
 	// ListAttempts returns a record for each attempt of a run, and when and why its steps
-	// waited.
+	// waited; or the attempts that a worker had in a time, of whatever runs.
 	ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error)
 	// ReadLog streams what the run's steps have logged, in the order in which it was
 	// stored: what is there, or with follow until the run has ended.
@@ -487,7 +488,8 @@ type LimpetServiceHandler interface {
 	StartRuns(context.Context, *connect.Request[api.StartRunsRequest]) (*connect.Response[api.StartRunsResponse], error)
 	GetRun(context.Context, *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error)
 	ListRuns(context.Context, *connect.Request[api.ListRunsRequest]) (*connect.Response[api.ListRunsResponse], error)
-	// CountRuns counts runs by their status, up to 1,000 of each.
+	// CountRuns counts runs by their status, and by their workflow too if that is asked
+	// for, up to 10,000 of each.
 	CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error)
 	// WaitRun answers when the run has ended, or when the wait is over with the
 	// run as it is then.
@@ -497,7 +499,7 @@ type LimpetServiceHandler interface {
 	// earlier links may be deleted: then the numbers jump.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest], *connect.ServerStream[api.WatchRunResponse]) error
 	// ListAttempts returns a record for each attempt of a run, and when and why its steps
-	// waited.
+	// waited; or the attempts that a worker had in a time, of whatever runs.
 	ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error)
 	// ReadLog streams what the run's steps have logged, in the order in which it was
 	// stored: what is there, or with follow until the run has ended.
