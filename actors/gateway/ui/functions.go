@@ -17,7 +17,7 @@ import (
 // functions are what the templates call.
 func (p *pages) functions() template.FuncMap {
 	return template.FuncMap{
-		"at":     func(t *timestamppb.Timestamp) string { return moment(t) },
+		"at":     func(t *timestamppb.Timestamp) string { return dateText(t) },
 		"iso":    func(t *timestamppb.Timestamp) string { return isoMoment(t) },
 		"ago":    func(t *timestamppb.Timestamp) string { return p.ago(t) },
 		"took":   func(from, to *timestamppb.Timestamp) took { return p.took(from, to) },
@@ -25,6 +25,7 @@ func (p *pages) functions() template.FuncMap {
 		"sum":    func(a, b int) int { return a + b },
 		"span":   func(d *durationpb.Duration) string { return spanText(d.AsDuration()) },
 		"list":   func(base string, choose bool, runs []*api.Run) listed { return listed{base, choose, runs} },
+		"drawn":  func(base, name string, t *timeline) drawing { return drawing{base, name, t} },
 		"status": func(s messages.RunStatus) string { return statusWord(s) },
 		"sticky": func(s messages.Sticky) string { return strings.TrimPrefix(s.String(), "STICKY_") },
 		"ran":    attemptTook,
@@ -43,8 +44,14 @@ type listed struct {
 	Runs   []*api.Run
 }
 
-// moment is a time as pages show it, in UTC.
-func moment(t *timestamppb.Timestamp) string {
+// drawing is a timeline with its name.
+type drawing struct {
+	Base, Name string
+	Timeline   *timeline
+}
+
+// dateText is a time as pages show it, in UTC.
+func dateText(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
 	}

@@ -33,6 +33,7 @@ type runPage struct {
 	// Left is how many attempts come before those that are listed.
 	Left    int
 	History *history
+	Log     runLog
 }
 
 // progressLine is what a step has told of how far it is.
@@ -81,7 +82,7 @@ func (p *pages) run(r *http.Request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := runPage{GetRunResponse: run, Told: told(r), Graph: drawGraph(nodesOfRun(run.GetSteps())), Input: previewOf(run.GetRun().GetInput()), Outputs: map[string]preview{}, History: h}
+	page := runPage{GetRunResponse: run, Told: told(r), Graph: drawGraph(nodesOfRun(run.GetSteps())), Input: previewOf(run.GetRun().GetInput()), Outputs: map[string]preview{}, History: h, Log: p.log(r.Context(), id)}
 	for _, s := range run.GetSteps() {
 		if len(s.GetOutput()) > 0 {
 			page.Outputs[s.GetName()] = previewOf(s.GetOutput())

@@ -137,9 +137,18 @@ func (f filters) chip(s messages.RunStatus, counts []*api.StatusCount) chip {
 
 func countText(c *api.StatusCount) string {
 	if c.GetMore() {
-		return fmt.Sprint(c.GetRuns(), "+")
+		return grouped(c.GetRuns()) + "+"
 	}
-	return fmt.Sprint(c.GetRuns())
+	return grouped(c.GetRuns())
+}
+
+// grouped is a number with its thousands set apart.
+func grouped(n int32) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "\u202f" + text[i:]
+	}
+	return text
 }
 
 func (p *pages) redirect(to string) answer {

@@ -19,6 +19,7 @@ const (
 	rowsMax  = 12
 	lanesMax = 50
 	barsMax  = 2000
+	marksMax = 500
 	// waitsDrawn of one attempt are drawn, the last ones.
 	waitsDrawn = 50
 	// narrow bars at one place are drawn as one.
@@ -31,6 +32,7 @@ type timeline struct {
 	Width, Height int
 	Lanes         []drawnLane
 	Arrows        []arrow
+	Marks         []mark
 	Ticks         []tick
 	Folds         []box
 	Controls      []control
@@ -39,6 +41,7 @@ type timeline struct {
 }
 
 type drawnLane struct {
+	of     lane
 	Name   string
 	Y      int
 	Height int
@@ -49,17 +52,33 @@ type drawnLane struct {
 	narrows map[int]int
 }
 
+// mark is a moment: a line through its lane with a sign at its foot.
+type mark struct {
+	X, Y1, Y2    int
+	Class, Title string
+	// Sign is what stands at the head of the line.
+	Sign string
+}
+
+// signs of marks by their class.
+var signs = map[string]string{"lost": "✕", "handoff": "⇄", "rebuild": "↻", "drain": "▽", "joined": "▲", "left": "▼"}
+
 // box is drawn; its title is what a pointer, or a screen reader, is told.
 type box struct {
 	X, Y, W, H   int
 	Class, Title string
 	Label        string
-	count        int
+	// Run is whose attempt it is, where several runs are drawn.
+	Run   string
+	count int
 }
 
 type arrow struct {
 	X, Y1, Y2 int
-	Title     string
+	// Head is the tip, as points of a polygon; Label is why, where there is room.
+	Head, Title, Label string
+	// Left says that the label stands left of the line.
+	Left bool
 }
 
 type tick struct {
@@ -85,7 +104,7 @@ func draw(s story, w window) *timeline {
 	y := axisHeight
 	heads := map[lane]int{}
 	for i, l := range lanes[max(0, len(lanes)-lanesMax):] {
-		d := drawnLane{Name: l.worker + " (" + l.incarnation + ")", Y: y, narrows: map[int]int{}}
+		d := drawnLane{of: l, Name: l.worker + " (" + l.incarnation + ")", Y: y, narrows: map[int]int{}}
 		heads[l] = y
 		rows := t.bars(&d, s, l, s.waitsIn(l, i == len(lanes)-1), sc)
 		d.Height = laneHead + max(1, rows)*(rowHeight+rowGap)
@@ -95,19 +114,45 @@ func draw(s story, w window) *timeline {
 	}
 	t.Height = y
 	t.arrows(s, heads, sc)
-	for i := range ticks + 1 {
-		if w.Fold {
-			break
-		}
-		at := from.Sub(s.from) + to.Sub(from)*time.Duration(i)/ticks
-		t.Ticks = append(t.Ticks, tick{timelineWidth * i / ticks, "+" + spanText(at)})
-	}
+	t.marks(s, sc)
+	t.ticks(s, from, to, w.Fold)
 	for _, p := range sc {
 		if p.folded {
 			t.Folds = append(t.Folds, box{X: int(p.x0), Y: 0, W: foldedWidth, H: y, Title: "folded: " + spanText(p.to.Sub(p.from)) + ", from +" + spanText(p.from.Sub(s.from))})
 		}
 	}
 	return t
+}
+
+// ticks are times since the beginning, or those of the clock for a worker.
+func (t *timeline) ticks(s story, from, to time.Time, fold bool) {
+	if fold {
+		return
+	}
+	for i := range ticks + 1 {
+		at := from.Add(to.Sub(from) * time.Duration(i) / ticks)
+		label := "+" + spanText(at.Sub(s.from))
+		if s.runs {
+			label = at.UTC().Format("15:04:05")
+		}
+		t.Ticks = append(t.Ticks, tick{timelineWidth * i / ticks, label})
+	}
+}
+
+// marks draws moments in their lanes.
+func (t *timeline) marks(s story, sc scale) {
+	at := map[lane]int{}
+	for i, l := range t.Lanes {
+		at[l.of] = i
+	}
+	for _, m := range s.marks {
+		i, there := at[m.lane]
+		if !there || !sc.shows(m.at, m.at) || len(t.Marks) == marksMax {
+			continue
+		}
+		l := t.Lanes[i]
+		t.Marks = append(t.Marks, mark{X: sc.x(m.at), Y1: l.Y, Y2: l.Y + l.Height, Class: m.class, Title: m.title + ", at " + m.at.UTC().Format("15:04:05.000"), Sign: signs[m.class]})
+	}
 }
 
 func seconds(s float64) time.Duration {
@@ -130,8 +175,14 @@ func (t *timeline) arrows(s story, heads map[lane]int, sc scale) {
 		if !there || laneFrom(b) == laneTo(b) || !sc.shows(at, at) {
 			continue
 		}
-		t.Arrows = append(t.Arrows, arrow{X: sc.x(at), Y1: y1 + laneHead, Y2: heads[laneTo(b)] + laneHead,
-			Title: fmt.Sprintf("moved from %s to %s: %s", b.GetFromWorker(), b.GetWorkerId(), b.GetReason().Words())})
+		x, y2 := sc.x(at), heads[laneTo(b)]+laneHead
+		y1 += laneHead
+		tip := 8
+		if y2 < y1 {
+			tip = -tip
+		}
+		t.Arrows = append(t.Arrows, arrow{X: x, Y1: y1, Y2: y2, Head: fmt.Sprintf("%d,%d %d,%d %d,%d", x-5, y2-tip, x+5, y2-tip, x, y2), Left: x > timelineWidth*3/4,
+			Title: fmt.Sprintf("moved from %s to %s: %s", b.GetFromWorker(), b.GetWorkerId(), b.GetReason().Words()), Label: b.GetReason().Words()})
 	}
 }
 
@@ -205,6 +256,7 @@ func (d *drawnLane) merge(a *api.Attempt, x int) bool {
 		b.count = 1
 	}
 	b.count++
+	b.Run = ""
 	b.Title = fmt.Sprintf("%d attempts; zoom in to tell them apart", b.count)
 	if a.GetOutcome() != "succeeded" {
 		b.Class = a.GetOutcome()
@@ -234,6 +286,9 @@ func (d *drawnLane) rowY(row int) int { return d.Y + laneHead + row*(rowHeight+r
 // bar draws an attempt from when it started, as far as that is known.
 func (d *drawnLane) bar(a *api.Attempt, row int, now time.Time, sc scale) {
 	title := fmt.Sprintf("%s, attempt %d: %s", a.GetStep(), a.GetNumber(), a.GetOutcome())
+	if a.GetRunId() != "" {
+		title = a.GetWorkflow() + " " + a.GetRunId() + ", " + title
+	}
 	if a.GetWhy() != "" {
 		title += ", " + a.GetWhy()
 	}
@@ -250,7 +305,7 @@ func (d *drawnLane) bar(a *api.Attempt, row int, now time.Time, sc scale) {
 	if w > 9*len(a.GetStep()) {
 		label = a.GetStep()
 	}
-	d.Bars = append(d.Bars, box{X: min(from, timelineWidth-w), Y: d.rowY(row), W: w, H: rowHeight, Class: class, Title: title, Label: label})
+	d.Bars = append(d.Bars, box{X: min(from, timelineWidth-w), Y: d.rowY(row), W: w, H: rowHeight, Class: class, Title: title, Label: label, Run: a.GetRunId()})
 }
 
 // bands draws when the run was bound to the lane, and when its worker was away.

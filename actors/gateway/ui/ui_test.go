@@ -171,7 +171,7 @@ func TestListOfRuns(t *testing.T) {
 	}
 	for _, want := range []string{"worker w1 is away", `href="/ui/runs/r1"`, "page=p2&amp;q=tenant%3D7&amp;status=running&amp;status=failed&amp;worker=w1&amp;workflow=build",
 		`class="chip on" href="/ui/?q=tenant%3D7&amp;status=failed&amp;worker=w1&amp;workflow=build"`, "First page", "took", "1 min 0 s",
-		`>running <span class="count">1000&#43;</span>`, `>set_aside <span class="count">0</span>`, `>canceled</a>`} {
+		`>running <span class="count">10 000&#43;</span>`, `>set_aside <span class="count">0</span>`, `>canceled</a>`} {
 		if want != "took" && !strings.Contains(body, want) {
 			t.Errorf("the list lacks %s:\n%s", want, body)
 		}
@@ -229,6 +229,11 @@ func movedRun() *service {
 		},
 	}
 	s.Attempts = attemptsOf(s.Entries, &messages.StepDefinition{Name: "a"}, &messages.StepDefinition{Name: "b", Parents: []string{"a"}})
+	s.Run.Run.Sentence = projection.Sentence(s.Run)
+	s.Log = []*messages.LogChunk{
+		{Step: "a", Attempt: 1, WorkerId: "w1", FirstLine: 1, LeftOut: 7, Lines: []*messages.LogLine{{AtWallUs: at(7).AsTime().UnixMicro(), Level: "INFO", Message: "read", Attributes: "files=3"}}},
+		{Step: "b", Attempt: 1, Lines: []*messages.LogLine{{AtWallUs: at(30).AsTime().UnixMicro(), Level: "WARN", Message: "the attempt was lost: worker lost"}}},
+	}
 	return s
 }
 
@@ -240,7 +245,8 @@ func TestPageOfARunThatMoved(t *testing.T) {
 		"The run is running, bound to w2, where it moved from w1: worker lost.",
 		"w1 (i1)", "w2 (i2)", "moved from w1 to w2: worker lost", "bound to w1, epoch 1", "w1 cannot be used: worker lost",
 		"a, attempt 1: succeeded, ran 9.0 s", "a, attempt 1 waits 6.0 s (queued): a slot of its worker", "b, attempt 2 waits 6.0 s (worker_lost): a worker: worker lost", "b, attempt 1: lost, worker lost, ran 15.0 s", "b, attempt 2: live",
-		"A late result was refused: attempt was lost", "step_dispatched", `"a": 1`, "The first 4 KiB of 7.8 KiB",
+		"A late result was refused: attempt was lost", `a, attempt 1 <span class="dim">w1</span> <span class="status lost">7 lines left out</span>`,
+		`<span class="level-info"><span class="dim">11:59:07.000</span> INFO  read  files=3`, `<span class="level-warn"><span class="dim">11:59:30.000</span> WARN  the attempt was lost: worker lost`, "step_dispatched", `"a": 1`, "The first 4 KiB of 7.8 KiB",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)

@@ -192,7 +192,7 @@ func (s *stage) showsAMove(t *testing.T, b *tab) {
 	b.until("the lost attempt on the killed worker's lane", `document.querySelectorAll("svg g:nth-of-type(1) rect.bar.lost").length === 1`)
 	b.until("the live one on the other lane", `document.querySelectorAll("svg g:nth-of-type(2) rect.bar.live").length === 1`)
 	b.until("the binding behind, hatched once the worker is lost", `document.querySelectorAll("svg rect.band.bound").length === 2 && document.querySelectorAll("svg rect.band.away").length === 1`)
-	b.until("an arrow with the reason", fmt.Sprintf(`document.querySelector("svg line.move title").textContent.startsWith("moved from %s to ") && document.querySelector("svg line.move title").textContent.endsWith(": worker lost")`, s.killed))
+	b.until("an arrow with the reason", fmt.Sprintf(`document.querySelector("svg g.move title").textContent.startsWith("moved from %s to ") && document.querySelector("svg g.move title").textContent.endsWith(": worker lost")`, s.killed))
 }
 
 func (s *stage) showsAWait(t *testing.T, b *tab) {

@@ -38,6 +38,10 @@ type Service struct {
 	Workers   []*api.Worker
 	Workflows []*api.Workflow
 	Members   []*api.Member
+	// Log is of the run, WorkerAttempts and Events are of every worker.
+	Log            []*messages.LogChunk
+	WorkerAttempts *api.ListAttemptsResponse
+	Events         []*api.WorkerEvent
 }
 
 func (s *Service) GetRun(_ context.Context, r *connect.Request[api.GetRunRequest]) (*connect.Response[api.GetRunResponse], error) {
@@ -50,10 +54,25 @@ func (s *Service) GetRun(_ context.Context, r *connect.Request[api.GetRunRequest
 // CountRuns counts many that run and two that failed.
 func (s *Service) CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
 	return connect.NewResponse(&api.CountRunsResponse{Counts: []*api.StatusCount{
-		{Status: messages.RunStatus_RUN_STATUS_RUNNING, Runs: 1000, More: true}, {Status: messages.RunStatus_RUN_STATUS_FAILED, Runs: 2}}}), nil
+		{Status: messages.RunStatus_RUN_STATUS_RUNNING, Runs: 10_000, More: true}, {Status: messages.RunStatus_RUN_STATUS_FAILED, Runs: 2}}}), nil
 }
 
-func (s *Service) ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+func (s *Service) ReadLog(_ context.Context, _ *connect.Request[api.ReadLogRequest], stream *connect.ServerStream[api.ReadLogResponse]) error {
+	for i, c := range s.Log {
+		if err := stream.Send(&api.ReadLogResponse{Place: int64(i + 1), Chunk: c}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) ListAttempts(_ context.Context, r *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
+	if r.Msg.GetWorkerId() != "" && s.WorkerAttempts != nil {
+		return connect.NewResponse(s.WorkerAttempts), nil
+	}
+	if r.Msg.GetWorkerId() != "" {
+		return connect.NewResponse(&api.ListAttemptsResponse{}), nil
+	}
 	if s.Attempts == nil {
 		return connect.NewResponse(&api.ListAttemptsResponse{}), nil
 	}
@@ -93,7 +112,7 @@ func (s *Service) ListWorkers(context.Context, *connect.Request[api.ListWorkersR
 func (s *Service) GetWorker(_ context.Context, r *connect.Request[api.GetWorkerRequest]) (*connect.Response[api.GetWorkerResponse], error) {
 	for _, w := range s.Workers {
 		if w.GetWorkerId() == r.Msg.GetWorkerId() {
-			return connect.NewResponse(&api.GetWorkerResponse{Worker: w}), nil
+			return connect.NewResponse(&api.GetWorkerResponse{Worker: w, Events: s.Events}), nil
 		}
 	}
 	return nil, api.ToConnect(messages.Errorf(messages.CodeUnknownWorker, "no worker %s", r.Msg.GetWorkerId()))
@@ -128,7 +147,7 @@ func Everywhere() *Service {
 	worker := &messages.WorkerRef{WorkerId: Hostile, Incarnation: Hostile}
 	failure := &messages.Failure{Code: Hostile, Message: Hostile, Stack: Hostile}
 	run := &api.Run{RunId: "r1", Workflow: Hostile, DefinitionHash: Hostile, Status: messages.RunStatus_RUN_STATUS_FAILED, WorkerId: Hostile, CreatedAt: At(0), FinishedAt: At(9),
-		Failure: failure, ParentRun: Hostile, Trigger: Hostile, Input: []byte(Hostile), Metadata: map[string]string{Hostile: Hostile}, WaitingFor: Hostile}
+		Failure: failure, ParentRun: Hostile, Trigger: Hostile, Input: []byte(Hostile), Metadata: map[string]string{Hostile: Hostile}, WaitingFor: Hostile, Sentence: Hostile}
 	return &Service{
 		Run: &api.GetRunResponse{
 			Run: run, Steps: []*api.Step{{Name: Hostile, Phase: Hostile, WorkerId: Hostile, Output: []byte(Hostile), Failure: failure, Parents: []string{Hostile},
@@ -149,6 +168,10 @@ func Everywhere() *Service {
 			{Entry: 2, At: At(9), Events: []*messages.Event{{Kind: &messages.Event_AttemptFailed{AttemptFailed: &messages.AttemptFailed{Step: Hostile, Attempt: 1, StartedUs: At(1).AsTime().UnixMicro(), Failure: failure}}},
 				{Kind: &messages.Event_RunEnded{RunEnded: &messages.RunEnded{Failure: failure}}}}},
 		},
+		Log: []*messages.LogChunk{{Step: Hostile, Attempt: 1, WorkerId: Hostile, LeftOut: 3, Lines: []*messages.LogLine{{Level: Hostile, Message: Hostile, Attributes: Hostile}}}},
+		WorkerAttempts: &api.ListAttemptsResponse{Attempts: []*api.Attempt{{RunId: Hostile, Workflow: Hostile, Step: Hostile, Number: 1, WorkerId: Hostile, Incarnation: Hostile,
+			SentAt: At(0), StartedAt: At(1), EndedAt: At(9), Outcome: Hostile, Why: Hostile}}},
+		Events: []*api.WorkerEvent{{At: At(2), Kind: Hostile, Incarnation: Hostile, Text: Hostile, Address: Hostile}},
 		Workers: []*api.Worker{{WorkerId: Hostile, Incarnation: Hostile, Pool: Hostile, State: Hostile, Labels: map[string]string{Hostile: Hostile}, Workflows: []string{Hostile},
 			Locals: []*api.LocalUse{{Name: Hostile}}}},
 		Workflows: []*api.Workflow{{Hash: Hostile, Definition: &messages.WorkflowDefinition{Name: Hostile, Pool: Hostile, OnEvents: []string{Hostile},
