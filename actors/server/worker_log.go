@@ -133,19 +133,36 @@ func (l *workerLog) see(id string, now workerSeen, reason messages.Reason) *work
 	}
 	l.seen[id] = now
 	switch {
-	case now.state == run.WorkerGone && reason == messages.Reason_REASON_WORKER_LEFT:
-		return workerLeft
-	case now.state == run.WorkerGone && reason == messages.Reason_REASON_WORKER_SUPERSEDED:
-		return workerSuperseded
 	case now.state == run.WorkerGone:
-		return workerLost
+		return goneBy(reason)
 	case now.state == run.WorkerDraining:
 		return workerDrains
-	case known && was.state == run.WorkerGone && was.incarnation == now.incarnation:
+	case !known:
+		return workerJoined
+	}
+	return upAfter(was, now)
+}
+
+// goneBy is the event of a worker that is gone.
+func goneBy(reason messages.Reason) *workerEvent {
+	switch reason {
+	case messages.Reason_REASON_WORKER_LEFT:
+		return workerLeft
+	case messages.Reason_REASON_WORKER_SUPERSEDED:
+		return workerSuperseded
+	}
+	return workerLost
+}
+
+// upAfter is the event of one that is up and was seen before.
+func upAfter(was, now workerSeen) *workerEvent {
+	same := was.incarnation == now.incarnation
+	switch {
+	case was.state == run.WorkerGone && same:
 		return workerBack
-	case known && was.state == run.WorkerGone:
+	case was.state == run.WorkerGone:
 		return workerRestarted
-	case known && was.state == run.WorkerDraining && was.incarnation == now.incarnation:
+	case was.state == run.WorkerDraining && same:
 		return workerUndrained
 	}
 	return workerJoined

@@ -23,9 +23,9 @@ const (
 
 // looks are the times that the lane of a worker can show, until now.
 var looks = []struct {
-	name string
-	time time.Duration
-}{{"5m", 5 * time.Minute}, {"15m", 15 * time.Minute}, {"1h", time.Hour}, {"6h", 6 * time.Hour}, {"24h", 24 * time.Hour}}
+	name, words string
+	time        time.Duration
+}{{"5m", "5 minutes", 5 * time.Minute}, {"15m", "15 minutes", 15 * time.Minute}, {"1h", "hour", time.Hour}, {"6h", "6 hours", 6 * time.Hour}, {"24h", "24 hours", 24 * time.Hour}}
 
 // workerPage is a worker, what it did, and the runs that are bound to it.
 type workerPage struct {
@@ -77,7 +77,7 @@ func (p *pages) lane(r *http.Request, page *workerPage) error {
 			look = l
 		}
 	}
-	page.Look = spanText(look.time)
+	page.Look = look.words
 	s := story{from: now.Add(-look.time), to: now, runs: true}
 	var err error
 	if s.attempts, page.Cut, err = p.attemptsOf(r, page.GetWorkerId(), s.from); err != nil {
@@ -143,7 +143,7 @@ func lookLinks(present string, fold bool) []control {
 	var links []control
 	for _, l := range looks {
 		if l.name != present {
-			links = append(links, control{"Last " + spanText(l.time), address(l.name, fold)})
+			links = append(links, control{"Last " + l.words, address(l.name, fold)})
 		}
 	}
 	return append(links, control{map[bool]string{false: "Fold idle time", true: "Show idle time"}[fold], address(present, !fold)})

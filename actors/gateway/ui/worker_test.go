@@ -29,7 +29,7 @@ func TestPageOfAWorker(t *testing.T) {
 	body = html.UnescapeString(body)
 	after := 0
 	for _, want := range []string{
-		"The last 5 min 0 s", ">Last 15 min 0 s<", ">w1 (i1)<", `href="/ui/runs/r1"`, "build r1, a, attempt 1: lost, worker lost, ran 19.0 s", ">w1 (i2)<", "build r2, b, attempt 3: live",
+		"The last 5 minutes", ">Last 15 minutes<", ">w1 (i1)<", `href="/ui/runs/r1"`, "build r1, a, attempt 1: lost, worker lost, ran 19.0 s", ">w1 (i2)<", "build r2, b, attempt 3: live",
 		`<g class="mark lost"><title>a worker is lost, at 11:59:20.000`, `<g class="mark joined"><title>a worker is back, as another process`, "limpet worker attempts",
 		`<span class="status joined">joined</span>`, `<span class="status gone">gone</span>`, `data-key="r2 b#3"`, `data-key="r1 a#1"`,
 	} {

@@ -409,15 +409,6 @@ func (f *Faulty) BoundCounts(ctx context.Context, pool string) (map[string]int, 
 	return m.BoundCounts(ctx, pool)
 }
 
-// CountRuns implements journal.Store.
-func (f *Faulty) CountRuns(ctx context.Context, filter journal.Filter, limit int) ([]journal.GroupCount, error) {
-	m, err := f.store()
-	if err != nil {
-		return nil, err
-	}
-	return m.CountRuns(ctx, filter, limit)
-}
-
 // List implements journal.Store.
 func (f *Faulty) List(ctx context.Context, filter journal.Filter, limit int, token string) ([]journal.Row, string, error) {
 	m, err := f.store()

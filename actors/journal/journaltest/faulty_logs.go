@@ -24,3 +24,12 @@ func (f *Faulty) ReadLog(ctx context.Context, runID string, after int64, bytesMa
 	}
 	return m.ReadLog(ctx, runID, after, bytesMax)
 }
+
+// CountRuns implements journal.Store.
+func (f *Faulty) CountRuns(ctx context.Context, filter journal.Filter, limit int) ([]journal.GroupCount, error) {
+	m, err := f.store()
+	if err != nil {
+		return nil, err
+	}
+	return m.CountRuns(ctx, filter, limit)
+}
