@@ -42,6 +42,7 @@ const (
 	CodeStaleAttempt         Code = "STALE_ATTEMPT"
 	CodeUserError            Code = "USER_ERROR"
 	CodeInvalidOutput        Code = "INVALID_OUTPUT"
+	CodeCodecFailed          Code = "CODEC_FAILED"
 	CodeStepPanicked         Code = "STEP_PANICKED"
 	CodeScheduleTimeout      Code = "SCHEDULE_TIMEOUT"
 	CodeExecutionTimeout     Code = "EXECUTION_TIMEOUT"
@@ -137,6 +138,7 @@ var catalogue = map[Code]entry{
 	CodeStickyNeedsLongLived: {KindFailedPrecondition, false, "serve a sticky workflow from a long-lived worker process, not from a webhook"},
 	CodeStaleAttempt:         {KindAborted, false, "the attempt is no longer the live one; nothing is to be done"},
 	CodeInvalidOutput:        {KindAborted, false, "the function returned what JSON cannot express, such as NaN or a channel: return another type or value"},
+	CodeCodecFailed:          {KindAborted, true, "give the worker, the client and the command line the codec that the payload was encoded with, and all keys that are still in use: Config.Codec, ClientConfig.Codec, --codec"},
 	CodeUserError:            {KindAborted, true, "the step function returned this error"},
 	CodeStepPanicked:         {KindAborted, true, "the step function panicked; the stack is in the failure"},
 	CodeScheduleTimeout:      {KindDeadlineExceeded, false, "start a worker that fits, free slots, or raise the step's schedule timeout"},

@@ -94,9 +94,6 @@ func PartsOf(all *AwaitCall) []*AwaitCall {
 	return parts
 }
 
-// HashInput names the input of a run where two are compared.
-func HashInput(input []byte) string { return digest(10, "input", string(input)) }
-
 // WorkerActorID names the actor of a worker's process. The incarnation is part
 // of it, so that a restarted process does not get the mail of its predecessor.
 func WorkerActorID(workerID, incarnation string) string {

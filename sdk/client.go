@@ -14,6 +14,8 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/limpetrun/limpet/messages"
+	"github.com/limpetrun/limpet/sdk/codec"
+	"github.com/limpetrun/limpet/sdk/internal/coded"
 )
 
 const (
@@ -46,6 +48,10 @@ type ClientConfig struct {
 	// OnRetry, if not nil, is told of each failed try before the next one. It
 	// is called on the goroutine of the call and must not block.
 	OnRetry func(Retry)
+	// Codec encodes the payloads that the client sends and decodes those that it gets;
+	// nil for none. One that it cannot decode stays as it is, and is ErrCodecFailed
+	// where its value is wanted.
+	Codec codec.Codec
 	// HTTPClient defaults to one that keeps up to 256 connections open. Its
 	// Timeout must be 0 or above 5 min, for waiting calls take long.
 	HTTPClient connect.HTTPClient
@@ -109,7 +115,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 		}
 		if !seen[base] {
 			seen[base] = true
-			c.servers = append(c.servers, newServer(strings.TrimSpace(address), base, config.Secret, httpClient))
+			c.servers = append(c.servers, newServer(strings.TrimSpace(address), base, config.options(), httpClient))
 		}
 	}
 	if len(faults) > 0 {
@@ -146,6 +152,15 @@ func baseURL(address string) (string, error) {
 		return "", messages.Errorf(messages.CodeInvalidArgument, "API address %q is neither host:port nor a URL of http or https", address)
 	}
 	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// options are those of every connection.
+func (c *ClientConfig) options() []connect.ClientOption {
+	interceptors := []connect.Interceptor{bearer(c.Secret)}
+	if c.Codec != nil {
+		interceptors = append(interceptors, coded.Interceptor(c.Codec))
+	}
+	return []connect.ClientOption{connect.WithInterceptors(interceptors...), connect.WithSendGzip(), connect.WithCompressMinBytes(64 << 10)}
 }
 
 // bearer adds the cluster's secret to every call.

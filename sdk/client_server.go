@@ -68,11 +68,10 @@ type server struct {
 
 type outCall struct{ cancel context.CancelCauseFunc }
 
-func newServer(address, base, secret string, client connect.HTTPClient) *server {
+func newServer(address, base string, options []connect.ClientOption, client connect.HTTPClient) *server {
 	return &server{
 		address: address, health: base + "/healthz", http: client, out: make(map[*outCall]struct{}), pauses: avoidPauses,
-		service: apiconnect.NewLimpetServiceClient(client, base,
-			connect.WithInterceptors(bearer(secret)), connect.WithSendGzip(), connect.WithCompressMinBytes(64<<10)),
+		service: apiconnect.NewLimpetServiceClient(client, base, options...),
 	}
 }
 

@@ -213,5 +213,5 @@
 // only if that cannot do its work twice.
 //
 // Imports only messages, messages/api, actors/attempt, actors/usercode,
-// cluster/backoff, cluster/inquire and sdk/internal/parts.
+// cluster/backoff, cluster/inquire, sdk/codec and what is internal to sdk.
 package sdk

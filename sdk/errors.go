@@ -56,6 +56,7 @@ var (
 	ErrWaitTimeout         = sentinel(messages.CodeWaitTimeout)
 	ErrSuspended           = sentinel(messages.CodeSuspended)
 	ErrStaleAttempt        = sentinel(messages.CodeStaleAttempt)
+	ErrCodecFailed         = sentinel(messages.CodeCodecFailed)
 	ErrUser                = sentinel(messages.CodeUserError)
 	ErrStepPanicked        = sentinel(messages.CodeStepPanicked)
 	ErrScheduleTimeout     = sentinel(messages.CodeScheduleTimeout)
@@ -117,6 +118,7 @@ var kept = map[Code]bool{
 	messages.CodeLimitExceeded:    true,
 	messages.CodeStateLost:        true,
 	messages.CodeStateNotBuilt:    true,
+	messages.CodeCodecFailed:      true,
 }
 
 // mistakes are codes of what a program does wrong however often it does it.

@@ -254,13 +254,6 @@ func eraseLocal[T, In any](l *local, config LocalConfig[T, In], input func([]byt
 	return kind
 }
 
-func decodeInput[In any](data []byte) (in In, err error) {
-	if err := decode(data, &in); err != nil {
-		return in, final(messages.Errorf(messages.CodeInvalidInput, "the input of the run is no %T: %w", in, err))
-	}
-	return in, nil
-}
-
 func localDefinition(l *attempt.Local) *messages.LocalDefinition {
 	return &messages.LocalDefinition{Name: l.Name, Shared: l.Shared(), Handoff: l.Handoff != nil}
 }

@@ -103,9 +103,9 @@ func AddStep[In, Out any](w *Workflow[In], name string, fn func(ctx Context, in 
 
 // execute is what the worker calls for one attempt.
 func execute[In, Out any](ctx Context, input []byte, fn func(Context, In) (Out, error)) ([]byte, error) {
-	var in In
-	if err := decode(input, &in); err != nil {
-		return nil, final(messages.Errorf(messages.CodeInvalidInput, "the input of the run is no %T: %w", in, err))
+	in, err := decodeInput[In](input)
+	if err != nil {
+		return nil, err
 	}
 	out, err := fn(ctx, in)
 	if err != nil {
@@ -123,13 +123,24 @@ func final(err *messages.Error) error {
 	return err
 }
 
+// decodeInput decodes the input of a run. One that does not fit will not fit later.
+func decodeInput[In any](data []byte) (in In, err error) {
+	if err = decode(data, &in); err == nil || errors.Is(err, ErrCodecFailed) {
+		return in, err
+	}
+	return in, final(messages.Errorf(messages.CodeInvalidInput, "the input of the run is no %T: %w", in, err))
+}
+
 // decode treats no data as null: a run may be started without an input.
 //
 // JSON has numbers that no float64 can hold. Where a value of type any would
 // get one, it and all other such values get a json.Number.
 func decode(data []byte, into any) error {
-	if len(data) == 0 {
+	switch {
+	case len(data) == 0:
 		data = []byte("null")
+	case messages.IsEncoded(data):
+		return messages.Errorf(messages.CodeCodecFailed, "%d bytes are encoded, and nothing here decodes them", len(data))
 	}
 	err := json.Unmarshal(data, into)
 	var misfit *json.UnmarshalTypeError

@@ -109,8 +109,13 @@ func (s Served) MayStartByEvent() error {
 }
 
 // CheckInput returns INVALID_INPUT or PAYLOAD_TOO_LARGE for an input that does
-// not fit the workflow.
-func (d *Definition) CheckInput(input []byte) error { return d.schema.Check(input) }
+// not fit the workflow. What an encoded one holds only its worker sees.
+func (d *Definition) CheckInput(input []byte) error {
+	if messages.IsEncoded(input) {
+		return messages.CheckPayload("the encoded input", input)
+	}
+	return d.schema.Check(input)
+}
 
 // Cache is a server's view of the recorded workflows: versions by hash, which
 // never change, and the current version of each name. It is safe for

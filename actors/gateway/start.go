@@ -54,7 +54,7 @@ func (b *batch) add(run *messages.StartRun) error {
 			b.known = map[string]int{}
 		}
 		b.known[run.GetRunId()] = i
-	} else if !bytes.Equal(b.runs[i].GetStart().GetInput(), run.GetStart().GetInput()) {
+	} else if !messages.SamePayload(b.runs[i].GetStart().GetInput(), run.GetStart().GetInput()) {
 		if key := run.GetStart().GetIdempotencyKey(); key != "" {
 			return messages.Errorf(messages.CodeIdempotencyMismatch, "the call has idempotency key %q twice, with different inputs", key)
 		}

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"time"
@@ -28,7 +27,7 @@ type Event struct {
 
 // same says that an event is another one again.
 func (e *Event) same(other *Event) bool {
-	return e.Key == other.Key && bytes.Equal(e.Payload, other.Payload)
+	return e.Key == other.Key && messages.SamePayload(e.Payload, other.Payload)
 }
 
 // Again is the error of an event whose id another one has that is kept; nil if it is

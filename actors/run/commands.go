@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +34,7 @@ func (m *Machine) start(in Start) {
 		return
 	}
 	have, input := m.s.Start, m.s.startInput()
-	if have.Workflow != in.Started.Workflow || !bytes.Equal(input, in.Started.Input) {
+	if have.Workflow != in.Started.Workflow || !messages.SamePayload(input, in.Started.Input) {
 		m.later(Reply{Token: in.Token, Err: messages.Errorf(messages.CodeIdempotencyMismatch,
 			"run %s was started with workflow %q and %d bytes of input; this start has workflow %q and another input of %d bytes",
 			m.s.RunID, have.Workflow, len(input), in.Started.Workflow, len(in.Started.Input))})

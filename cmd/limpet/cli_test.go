@@ -267,6 +267,9 @@ func TestServerStopsInOrderOnASignal(t *testing.T) {
 		if c.json != strings.HasPrefix(stdout.String(), `{"api":"127.0.0.1:7180","gossip":"127.0.0.1:7946","store":"`) {
 			t.Errorf("%v: %s", args, stdout)
 		}
+		if lines := "\n  pages   http://127.0.0.1:7180/ui/\n  gossip  127.0.0.1:7946\n"; strings.Contains(stdout.String(), lines) == c.json {
+			t.Errorf("%v: %s\nwant the lines%s", args, stdout, lines)
+		}
 		if steps := strings.Contains(stdout.String(), "limpet --address 127.0.0.1:7180 run start"); steps != (args[0] == "dev" && !c.json) {
 			t.Errorf("%v: next steps %v: %s", args, steps, stdout)
 		}

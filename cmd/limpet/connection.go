@@ -14,6 +14,7 @@ import (
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/codec"
 )
 
 // callTimeout limits calls that answer at once, with all their tries.
@@ -38,7 +39,7 @@ func (c *cli) connect() (*connection, error) {
 	// Each server's failure is said once while it lasts, whatever else fails.
 	said := map[string]time.Time{}
 	client, err := sdk.NewClient(sdk.ClientConfig{
-		Address: c.address, Secret: c.secret, ConnectFor: sdk.Never,
+		Address: c.address, Secret: c.secret, ConnectFor: sdk.Never, Codec: c.codec(),
 		OnRetry: func(r sdk.Retry) {
 			text, failure := messageOf(r.Err), r.Address+" "+string(messages.CodeOf(r.Err))
 			last := said[failure]
@@ -58,6 +59,15 @@ func (c *cli) connect() (*connection, error) {
 	}
 	conn.LimpetServiceClient, conn.client = client.Service(), client
 	return conn, nil
+}
+
+// codec is that of the payloads; nil for none. A program that it starts ends with this
+// one.
+func (c *cli) codec() codec.Codec {
+	if c.settings.Codec == "" {
+		return nil
+	}
+	return codec.Remote(c.settings.Codec)
 }
 
 // call makes one call with a limit on its time and returns the answer, or an

@@ -32,7 +32,7 @@ func (w eventWords) moment(us int64) string {
 func (w eventWords) text(e *messages.Event) (text, color string) {
 	switch k := e.GetKind().(type) {
 	case *messages.Event_RunStarted:
-		return fmt.Sprintf("run of %s started by %s, input %s", k.RunStarted.GetWorkflow(), k.RunStarted.GetTrigger(), brief(string(k.RunStarted.GetInput()), 60)), ""
+		return fmt.Sprintf("run of %s started by %s, input %s", k.RunStarted.GetWorkflow(), k.RunStarted.GetTrigger(), briefly(k.RunStarted.GetInput(), 60)), ""
 	case *messages.Event_CancelRequested:
 		text := "cancel requested"
 		if k.CancelRequested.GetWithoutEndStep() {
@@ -50,7 +50,7 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 		return "the outcome is decided, the end step follows: " + api.OutcomeText(k.RunEnding), phaseColor(statusName(k.RunEnding.GetStatus()))
 	case *messages.Event_RunContinued:
 		c := k.RunContinued
-		return fmt.Sprintf("goes on as new by step %s, input %s", c.GetStep(), brief(string(c.GetInput()), 60)), cyan
+		return fmt.Sprintf("goes on as new by step %s, input %s", c.GetStep(), briefly(c.GetInput(), 60)), cyan
 	case *messages.Event_RunEnded:
 		return runEndedText(k.RunEnded)
 	case *messages.Event_Bound:
@@ -66,7 +66,7 @@ func (w eventWords) text(e *messages.Event) (text, color string) {
 	case *messages.Event_CallRecorded:
 		return callText(k.CallRecorded)
 	case *messages.Event_Signaled:
-		return fmt.Sprintf("signal %s, message %s: %s", k.Signaled.GetName(), k.Signaled.GetMessageId(), brief(string(k.Signaled.GetPayload()), 60)), ""
+		return fmt.Sprintf("signal %s, message %s: %s", k.Signaled.GetName(), k.Signaled.GetMessageId(), briefly(k.Signaled.GetPayload(), 60)), ""
 	case *messages.Event_CallWaits:
 		return w.callWaits(k.CallWaits)
 	}
@@ -88,12 +88,12 @@ func (w eventWords) step(e *messages.Event) (text, color string, ok bool) {
 		return fmt.Sprintf("step %s runs (attempt %d)", k.StepStarted.GetStep(), k.StepStarted.GetAttempt()), "", true
 	case *messages.Event_StepProgressed:
 		p := k.StepProgressed
-		return fmt.Sprintf("step %s tells: %s (attempt %d)", p.GetStep(), brief(string(p.GetProgress()), 60), p.GetAttempt()), dim, true
+		return fmt.Sprintf("step %s tells: %s (attempt %d)", p.GetStep(), briefly(p.GetProgress(), 60), p.GetAttempt()), dim, true
 	case *messages.Event_StreamOpened:
 		s := k.StreamOpened
 		return fmt.Sprintf("step %s writes section %d of stream %s (attempt %d)", s.GetStep(), s.GetSection(), s.GetStream(), s.GetAttempt()), dim, true
 	case *messages.Event_StepSucceeded:
-		return fmt.Sprintf("step %s succeeded: %s", k.StepSucceeded.GetStep(), brief(string(k.StepSucceeded.GetOutput()), 60)), green, true
+		return fmt.Sprintf("step %s succeeded: %s", k.StepSucceeded.GetStep(), briefly(k.StepSucceeded.GetOutput(), 60)), green, true
 	case *messages.Event_AttemptFailed:
 		return w.attemptFailed(k.AttemptFailed), yellow, true
 	case *messages.Event_AttemptLost:
@@ -223,7 +223,7 @@ func callText(c *messages.CallRecorded) (text, color string) {
 	case c.GetChild() != nil:
 		return fmt.Sprintf("%s: child %s %s", text, c.GetChild().GetChildRun(), statusName(c.GetChild().GetStatus())), ""
 	case c.GetEvent() != nil:
-		return fmt.Sprintf("%s: event %s, id %s: %s", text, c.GetEvent().GetKey(), c.GetEvent().GetEventId(), brief(string(c.GetOutput()), 60)), ""
+		return fmt.Sprintf("%s: event %s, id %s: %s", text, c.GetEvent().GetKey(), c.GetEvent().GetEventId(), briefly(c.GetOutput(), 60)), ""
 	case kind == messages.CallKind_CALL_KIND_ALL:
 		return fmt.Sprintf("%s waits for %d things", text, c.GetCalls()), ""
 	case kind == messages.CallKind_CALL_KIND_SIGNAL:
@@ -233,7 +233,7 @@ func callText(c *messages.CallRecorded) (text, color string) {
 	case kind == messages.CallKind_CALL_KIND_SLEEP, kind == messages.CallKind_CALL_KIND_FIRST:
 		return text + ": its time came", ""
 	}
-	return text + ": " + brief(string(c.GetOutput()), 60), ""
+	return text + ": " + briefly(c.GetOutput(), 60), ""
 }
 
 func runEndedText(e *messages.RunEnded) (text, color string) {

@@ -192,6 +192,15 @@ func failureText(f *messages.Failure) string {
 	return f.GetCode() + ": " + line
 }
 
+// briefly cuts a payload for a table; of one that is encoded nobody wants to see the
+// beginning.
+func briefly(payload []byte, runes int) string {
+	if e, ok := messages.ParseEncoded(payload); ok {
+		return fmt.Sprintf("%d bytes, encoded (--codec decodes them)", len(e.Data))
+	}
+	return brief(string(payload), runes)
+}
+
 // brief cuts a text for a table.
 func brief(s string, runes int) string {
 	if utf8.RuneCountInString(s) <= runes {

@@ -109,3 +109,14 @@ func fill(m protoreflect.Message, enums map[protoreflect.FullName]protoreflect.E
 		}
 	}
 }
+
+// TestEncodedPayloads are not printed as what they are sent as.
+func TestEncodedPayloads(t *testing.T) {
+	encoded := messages.Encoded{Data: make([]byte, 1234), Same: "same"}.JSON()
+	if got, want := briefly(encoded, 60), "1234 bytes, encoded (--codec decodes them)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := briefly([]byte(`{"a":"0123456789"}`), 10), `{"a":"012…`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -206,21 +206,21 @@ func (c *cli) printSummary(r *api.Run) {
 		c.field("continued", fmt.Sprintf("%d times, last %s", n, c.clock(r.GetContinuedAt())))
 	}
 	c.field("took", c.lasted(began, r.GetFinishedAt()))
-	c.field("input", brief(string(r.GetInput()), 100))
+	c.field("input", briefly(r.GetInput(), 100))
 	c.field("metadata", pairs(r.GetMetadata()))
 }
 
 func (c *cli) printSteps(steps []*api.Step) {
 	t := &table{header: []string{"STEP", "PHASE", "WORKER", "ATTEMPTS", "FAILED", "LOST", "CALLS", "LAST CALL", "TOOK", "OUTPUT OR FAILURE"}}
 	for _, s := range steps {
-		outcome := string(s.GetOutput())
+		outcome := briefly(s.GetOutput(), 60)
 		if s.GetFailure() != nil {
-			outcome = failureText(s.GetFailure())
+			outcome = brief(failureText(s.GetFailure()), 60)
 		}
 		t.add(plain(s.GetName()), cell{s.GetPhase(), phaseColor(s.GetPhase())}, plain(s.GetWorkerId()),
 			number(s.GetAttempts()), nonZero(s.GetFailures()), nonZero(s.GetLost()),
 			nonZero(s.GetCalls()), plain(s.GetLastCall()),
-			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(brief(outcome, 60)))
+			plain(c.lasted(s.GetStartedAt(), s.GetEndedAt())), plain(outcome))
 	}
 	c.printTable(t)
 }
@@ -241,7 +241,7 @@ func (c *cli) printProgress(steps []*api.Step) {
 	t := &table{header: []string{"PROGRESS OF STEP", "ATTEMPT", "AT", "PROGRESS"}}
 	for _, s := range steps {
 		if len(s.GetProgress()) > 0 {
-			t.add(plain(s.GetName()), plain(fmt.Sprint(s.GetProgressAttempt())), plain(c.clock(s.GetProgressAt())), plain(brief(string(s.GetProgress()), 80)))
+			t.add(plain(s.GetName()), plain(fmt.Sprint(s.GetProgressAttempt())), plain(c.clock(s.GetProgressAt())), plain(briefly(s.GetProgress(), 80)))
 		}
 	}
 	if len(t.rows) > 0 {

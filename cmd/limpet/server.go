@@ -119,14 +119,10 @@ func (c *cli) printUp(s runningServer, f config.Values) error {
 	if c.json {
 		return json.NewEncoder(c.out.raw()).Encode(map[string]string{"api": s.APIAddress(), "gossip": s.GossipAddress(), "store": config.Redact(f.Store)})
 	}
-	c.out.printf("limpet server is up\n  API     http://%s\n%s  gossip  %s\n  store   %s\n", s.APIAddress(), pagesText(s, f), s.GossipAddress(), config.Redact(f.Store))
-	return nil
-}
-
-// pagesText is the line that says where the dashboard is; empty if it is off.
-func pagesText(s runningServer, f config.Values) string {
-	if f.UI != "on" {
-		return ""
+	c.out.printf("limpet server is up\n  API     http://%s\n", s.APIAddress())
+	if f.UI != "off" {
+		c.out.printf("  pages   http://%s/ui/\n", s.APIAddress())
 	}
-	return "  pages   http://" + s.APIAddress() + "/ui/\n"
+	c.out.printf("  gossip  %s\n  store   %s\n", s.GossipAddress(), config.Redact(f.Store))
+	return nil
 }

@@ -36,6 +36,7 @@ var wrongSettings = []struct {
 	{"moves-per-second", "-7", nil, messages.CodeInvalidArgument, "moves-per-second -7 is neither -1 nor from 1 to 1000000"},
 	{"held-load-bound", "0.5", nil, messages.CodeInvalidArgument, "held-load-bound 0.5 is neither -1 nor from 1 to 1000"},
 	{"held-load-free", "NaN", nil, messages.CodeInvalidArgument, "held-load-free NaN is neither -1 nor"},
+	{"codec", "ftp://host/codec", nil, messages.CodeInvalidArgument, `codec "ftp://host/codec" is neither a program nor a URL of http or https`},
 	{"preset", "fast", nil, messages.CodeInvalidArgument, `preset "fast" is none of local, lan, wan`},
 	{"log-level", "loud", nil, messages.CodeInvalidArgument, `log-level "loud" is none of debug, info, warn, error`},
 	{"log-json", "often", nil, messages.CodeInvalidArgument, "often"},

@@ -83,8 +83,10 @@ var policy = []layer{
 
 	// What users write against.
 	{"sdk/internal/parts", []string{"actors/attempt"}, shell},
-	{"sdk", []string{"sdk/internal/parts", "cluster/inquire", "messages/...", "actors/attempt", "actors/usercode"}, shell},
-	{"sdk/worker", []string{"sdk", "sdk/internal/parts", "actors/...", "cluster", "messages/..."}, shell},
+	{"sdk/codec", []string{"messages"}, shell},
+	{"sdk/internal/coded", []string{"sdk/codec", "actors/attempt", "messages"}, shell},
+	{"sdk", []string{"sdk/codec", "sdk/internal/coded", "sdk/internal/parts", "cluster/inquire", "messages/...", "actors/attempt", "actors/usercode"}, shell},
+	{"sdk/worker", []string{"sdk", "sdk/codec", "sdk/internal/coded", "sdk/internal/parts", "actors/...", "cluster", "messages/..."}, shell},
 	{"sdk/sdktest", []string{"sdk/...", "actors/...", "cluster/...", "messages/..."}, shell},
 
 	// The product; the laboratory is all other commands.

@@ -24,7 +24,7 @@
 // ends a worker returns when the worker is gone, while what the cluster makes of
 // it takes its time.
 //
-// Imports sdk, sdk/worker, actors/node, cluster, cluster/backoff, actors/attempt,
+// Imports sdk, sdk/codec, sdk/worker, actors/node, cluster, cluster/backoff, actors/attempt,
 // actors/journal, messages.
 package sdktest
 
@@ -42,6 +42,7 @@ import (
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/codec"
 	"github.com/limpetrun/limpet/sdk/worker"
 )
 
@@ -68,6 +69,8 @@ type Config struct {
 	// none of its runs. Defaults to 1 s, for a test does not wait for the 24 h of a
 	// server; negative: for ever.
 	UnservedAfter time.Duration
+	// Codec of the client, and of workers that have none of their own; nil for none.
+	Codec codec.Codec
 	// Logger of server and workers. Defaults to none.
 	Logger *slog.Logger
 }
@@ -154,7 +157,7 @@ func (e *Engine) start(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if e.client, err = sdk.NewClient(sdk.ClientConfig{Address: e.server.APIAddress()}); err != nil {
+	if e.client, err = sdk.NewClient(sdk.ClientConfig{Address: e.server.APIAddress(), Codec: e.config.Codec}); err != nil {
 		return err
 	}
 	workers := e.config.Workers
@@ -264,6 +267,9 @@ func (e *Engine) StartWorker(ctx context.Context, config worker.Config, workflow
 	config.Join, config.Preset = []string{e.JoinAddress()}, e.config.Preset
 	if config.Logger == nil {
 		config.Logger = e.config.Logger
+	}
+	if config.Codec == nil {
+		config.Codec = e.config.Codec
 	}
 	w, err := worker.New(config, workflows...)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/codec"
 	"github.com/limpetrun/limpet/sdk/internal/parts"
 )
 
@@ -107,6 +108,11 @@ type Config struct {
 	// ask for traces, OTEL_EXPORTER_OTLP_ENDPOINT for example. Context carries the span
 	// of the step: what the function makes itself nests below it, whoever makes it.
 	TracerProvider trace.TracerProvider
+
+	// Codec decodes the payloads that steps, queries and local state are given, and
+	// encodes those that they make; nil for none. Give it to clients as well, and to
+	// all workers of a workflow.
+	Codec codec.Codec
 
 	// Grace is how long running attempts may go on after Run's context ended;
 	// then their contexts end. Defaults to 30 s; NoGrace is none.
@@ -260,11 +266,11 @@ func (c Config) register(workflows []sdk.AnyWorkflow) (served, error) {
 			faults = append(faults, messages.Errorf(messages.CodeInvalidDefinition, "workflow %q is of pool %q, the worker of pool %q", d.GetName(), pool, c.Pool))
 		}
 		s.definitions = append(s.definitions, d)
-		s.functions[d.GetName()] = c.withLogger(parts.Functions(w))
+		s.functions[d.GetName()] = c.functions(parts.Functions(w))
 		if kept := parts.Locals(w); len(kept) > 0 {
-			s.locals[d.GetName()] = c.localsWithLogger(kept)
+			s.locals[d.GetName()] = c.locals(kept)
 		}
-		s.queries[d.GetName()] = c.queriesWithLogger(parts.Queries(w))
+		s.queries[d.GetName()] = c.queries(parts.Queries(w))
 	}
 	if err := messages.CheckWorkflows(s.definitions); err != nil && len(s.definitions) > 0 {
 		faults = append(faults, err)

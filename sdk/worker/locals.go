@@ -11,11 +11,12 @@ import (
 	"github.com/limpetrun/limpet/actors/local"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/coded"
 )
 
 // localsWithLogger are the locals of a workflow by name; the loggers of their
 // contexts derive from the worker's.
-func (c Config) localsWithLogger(kept []*attempt.Local) map[string]*attempt.Local {
+func (c Config) locals(kept []*attempt.Local) map[string]*attempt.Local {
 	wrapped := make(map[string]*attempt.Local, len(kept))
 	for _, l := range kept {
 		logged := *l
@@ -23,6 +24,9 @@ func (c Config) localsWithLogger(kept []*attempt.Local) map[string]*attempt.Loca
 			return l.Bind(sdk.WithLogger(ctx, c.Logger), b)
 		}
 		wrapped[l.Name] = &logged
+		if c.Codec != nil {
+			wrapped[l.Name] = coded.Local(c.Codec, &logged)
+		}
 	}
 	return wrapped
 }

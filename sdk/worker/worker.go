@@ -13,7 +13,7 @@
 // leaves nothing running when it returns, but step functions that ignore the
 // end of their context.
 //
-// Imports sdk, actors/worker, actors/attempt, actors/metrics, actors/tracing,
+// Imports sdk, sdk/codec, actors/worker, actors/attempt, actors/metrics, actors/tracing,
 // actors/gateway, cluster, messages.
 package worker
 
@@ -38,6 +38,7 @@ import (
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
+	"github.com/limpetrun/limpet/sdk/internal/coded"
 )
 
 // stopSlack is what a worker may take beyond its grace to deliver its results
@@ -270,23 +271,29 @@ func (w *Worker) grace() time.Duration {
 	return w.config.Grace
 }
 
-// withLogger lets the Context.Logger of steps derive from the worker's.
-func (c Config) withLogger(functions map[string]attempt.Function) map[string]attempt.Function {
+// functions are steps whose Context.Logger derives from the worker's, behind its codec.
+func (c Config) functions(functions map[string]attempt.Function) map[string]attempt.Function {
 	wrapped := make(map[string]attempt.Function, len(functions))
 	for name, f := range functions {
 		wrapped[name] = func(ctx context.Context, a *attempt.Attempt) ([]byte, error) {
 			return f(sdk.WithLogger(ctx, c.Logger), a)
 		}
+		if c.Codec != nil {
+			wrapped[name] = coded.Function(c.Codec, wrapped[name])
+		}
 	}
 	return wrapped
 }
 
-// queriesWithLogger does so for the contexts of queries.
-func (c Config) queriesWithLogger(queries map[string]attempt.Query) map[string]attempt.Query {
+// queries are the same for queries.
+func (c Config) queries(queries map[string]attempt.Query) map[string]attempt.Query {
 	wrapped := make(map[string]attempt.Query, len(queries))
 	for name, f := range queries {
 		wrapped[name] = func(ctx context.Context, q *attempt.Question) ([]byte, error) {
 			return f(sdk.WithLogger(ctx, c.Logger), q)
+		}
+		if c.Codec != nil {
+			wrapped[name] = coded.Query(c.Codec, wrapped[name])
 		}
 	}
 	return wrapped

@@ -3,6 +3,7 @@ package ui
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"unicode/utf8"
 
@@ -52,6 +53,10 @@ type preview struct {
 
 func previewOf(payload []byte) preview {
 	p := preview{Size: len(payload)}
+	if e, ok := messages.ParseEncoded(payload); ok {
+		p.Text = fmt.Sprintf("%d bytes, encoded: the command line decodes them, with --codec", len(e.Data))
+		return p
+	}
 	shown := payload
 	var indented bytes.Buffer
 	if len(payload) <= previewBytes && json.Indent(&indented, payload, "", "  ") == nil && indented.Len() <= previewBytes {

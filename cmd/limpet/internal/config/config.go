@@ -32,6 +32,7 @@ type Values struct {
 	Address    []string
 	Secret     string
 	SecretFile string
+	Codec      string
 
 	ID            string
 	Store         string
@@ -81,6 +82,8 @@ type Setting struct {
 
 	// choices are the only values, if there are any.
 	choices []string
+	// fault says what is wrong with a text; "" for nothing. nil: any is right.
+	fault func(text string) string
 	// A number is -1, or from least to most.
 	least, most float64
 	// A duration is -1s, or 0 if that is off, or from shortest to longest.
@@ -96,6 +99,15 @@ type Setting struct {
 }
 
 const century = 100 * 365 * 24 * time.Hour
+
+// codecFault is for a URL that nobody can ask.
+func codecFault(text string) string {
+	scheme, _, isURL := strings.Cut(text, "://")
+	if isURL && scheme != "http" && scheme != "https" && !strings.ContainsAny(scheme, " /") {
+		return "is neither a program nor a URL of http or https"
+	}
+	return ""
+}
 
 // Env is the setting's variable of the environment.
 func (s Setting) Env() string { return "LIMPET_" + strings.ToUpper(s.underscored()) }
@@ -137,6 +149,8 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Secret }},
 	{Name: "secret-file", Help: "file with the secret, which only its owner and group can read",
 		field: func(v *Values) any { return &v.SecretFile }},
+	{Name: "codec", Help: "what encodes and decodes payloads for the commands: a program with its arguments, or a URL; see go doc ./sdk/codec", fault: codecFault,
+		field: func(v *Values) any { return &v.Codec }},
 
 	{Name: "id", Help: "id of the server, the same at each start (default server/HOSTNAME)", Scope: Server,
 		field: func(v *Values) any { return &v.ID }},

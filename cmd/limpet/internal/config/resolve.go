@@ -220,6 +220,9 @@ func (r *resolver) check(s Setting) {
 		r.fault("%s: %s %s is neither -1 nor from %s to %s", r.origins[s.Name], s.Name, plain(number), plain(s.least), plain(s.most))
 	}
 	text, ok := s.field(r.values).(*string)
+	if ok && s.fault != nil && s.fault(*text) != "" {
+		r.fault("%s: %s %q %s", r.origins[s.Name], s.Name, *text, s.fault(*text))
+	}
 	if ok && s.choices != nil && !slices.Contains(s.choices, *text) {
 		r.fault("%s: %s %q is none of %s", r.origins[s.Name], s.Name, *text, strings.Join(s.choices, ", "))
 	}
