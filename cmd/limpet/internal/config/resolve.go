@@ -219,12 +219,20 @@ func (r *resolver) check(s Setting) {
 		plain := func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 		r.fault("%s: %s %s is neither -1 nor from %s to %s", r.origins[s.Name], s.Name, plain(number), plain(s.least), plain(s.most))
 	}
-	text, ok := s.field(r.values).(*string)
-	if ok && s.fault != nil && s.fault(*text) != "" {
-		r.fault("%s: %s %q %s", r.origins[s.Name], s.Name, *text, s.fault(*text))
+	if text, ok := s.field(r.values).(*string); ok {
+		r.checkText(s, *text)
 	}
-	if ok && s.choices != nil && !slices.Contains(s.choices, *text) {
-		r.fault("%s: %s %q is none of %s", r.origins[s.Name], s.Name, *text, strings.Join(s.choices, ", "))
+}
+
+func (r *resolver) checkText(s Setting, text string) {
+	if s.choices != nil && !slices.Contains(s.choices, text) {
+		r.fault("%s: %s %q is none of %s", r.origins[s.Name], s.Name, text, strings.Join(s.choices, ", "))
+	}
+	if s.fault == nil {
+		return
+	}
+	if fault := s.fault(text); fault != "" {
+		r.fault("%s: %s %q %s", r.origins[s.Name], s.Name, text, fault)
 	}
 }
 
