@@ -48,6 +48,7 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.GetRunRequest.run_id":              {"run id", required(CheckName)},
 	"limpet.api.v1.WaitRunRequest.run_id":             {"run id", required(CheckName)},
 	"limpet.api.v1.WatchRunRequest.run_id":            {"run id", required(CheckName)},
+	"limpet.api.v1.WatchRequest.position":             {"position", plainText("PositionBytesMax", PositionBytesMax)},
 	"limpet.api.v1.ListAttemptsRequest.run_id":        {"run id", optional(CheckName)},
 	"limpet.api.v1.ListAttemptsRequest.worker_id":     {"worker id", optional(CheckName)},
 	"limpet.api.v1.ListAttemptsRequest.page_token":    {"page_token", plainText("PageTokenBytesMax", PageTokenBytesMax)},

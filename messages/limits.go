@@ -84,6 +84,10 @@ const (
 	RequestBytesMax = 64 << 20
 	// PageSizeMax limits the runs of one page of a listing.
 	PageSizeMax = 1000
+	// NewsMax is how much of what happens a server keeps for who watches the cluster, the
+	// newest, and PositionBytesMax limits a place in that.
+	NewsMax          = 10_000
+	PositionBytesMax = 16 << 10
 	// WorkerEventsMax is how many events of workers a server keeps, the newest, and
 	// EventsOfWorkerMax how many of one worker it shows.
 	WorkerEventsMax   = 20_000

@@ -6168,6 +6168,274 @@ func (x *NumberedEntry) GetEntry() *Entry {
 	return nil
 }
 
+// WatchNews asks a server for what has happened there.
+type WatchNews struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	After  uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	WaitMs int64                  `protobuf:"varint,2,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// Empty for all.
+	Topics []string `protobuf:"bytes,3,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Only the number of the newest is asked for.
+	FromNow       bool `protobuf:"varint,4,opt,name=from_now,json=fromNow,proto3" json:"from_now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchNews) Reset() {
+	*x = WatchNews{}
+	mi := &file_wire_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchNews) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchNews) ProtoMessage() {}
+
+func (x *WatchNews) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchNews.ProtoReflect.Descriptor instead.
+func (*WatchNews) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *WatchNews) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *WatchNews) GetWaitMs() int64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *WatchNews) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *WatchNews) GetFromNow() bool {
+	if x != nil {
+		return x.FromNow
+	}
+	return false
+}
+
+type WatchNewsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	News  []*News                `protobuf:"bytes,1,rep,name=news,proto3" json:"news,omitempty"`
+	// All up to this number is told, or is of other topics.
+	Last uint64 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	// Some after the number that was asked for are kept no more.
+	Gap           bool `protobuf:"varint,3,opt,name=gap,proto3" json:"gap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchNewsReply) Reset() {
+	*x = WatchNewsReply{}
+	mi := &file_wire_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchNewsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchNewsReply) ProtoMessage() {}
+
+func (x *WatchNewsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchNewsReply.ProtoReflect.Descriptor instead.
+func (*WatchNewsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *WatchNewsReply) GetNews() []*News {
+	if x != nil {
+		return x.News
+	}
+	return nil
+}
+
+func (x *WatchNewsReply) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *WatchNewsReply) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
+// News is something that happened at a server; its fields are those of WatchResponse of
+// the API.
+type News struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts what has happened there.
+	Number        uint64    `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	AtUs          int64     `protobuf:"varint,2,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	Topic         string    `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	Kind          string    `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	RunId         string    `protobuf:"bytes,5,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Workflow      string    `protobuf:"bytes,6,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Status        RunStatus `protobuf:"varint,7,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	WorkerId      string    `protobuf:"bytes,8,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation   string    `protobuf:"bytes,9,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Epoch         uint64    `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Reason        Reason    `protobuf:"varint,11,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	Text          string    `protobuf:"bytes,12,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *News) Reset() {
+	*x = News{}
+	mi := &file_wire_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *News) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*News) ProtoMessage() {}
+
+func (x *News) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use News.ProtoReflect.Descriptor instead.
+func (*News) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *News) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *News) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *News) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *News) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *News) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *News) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *News) GetStatus() RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RunStatus_RUN_STATUS_UNSPECIFIED
+}
+
+func (x *News) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *News) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *News) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *News) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *News) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // MemberMeta is what a member gossips of itself; with the framing it has to
 // stay below 512 bytes. Its id and incarnation are in its name.
 type MemberMeta struct {
@@ -6188,7 +6456,7 @@ type MemberMeta struct {
 
 func (x *MemberMeta) Reset() {
 	*x = MemberMeta{}
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6200,7 +6468,7 @@ func (x *MemberMeta) String() string {
 func (*MemberMeta) ProtoMessage() {}
 
 func (x *MemberMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6213,7 +6481,7 @@ func (x *MemberMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberMeta.ProtoReflect.Descriptor instead.
 func (*MemberMeta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{79}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *MemberMeta) GetRole() string {
@@ -6263,7 +6531,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6275,7 +6543,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6288,7 +6556,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{80}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Activate) GetKind() string {
@@ -6319,7 +6587,7 @@ type ActivateReply struct {
 
 func (x *ActivateReply) Reset() {
 	*x = ActivateReply{}
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6331,7 +6599,7 @@ func (x *ActivateReply) String() string {
 func (*ActivateReply) ProtoMessage() {}
 
 func (x *ActivateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6344,7 +6612,7 @@ func (x *ActivateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateReply.ProtoReflect.Descriptor instead.
 func (*ActivateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{81}
+	return file_wire_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ActivateReply) GetAddress() string {
@@ -6390,7 +6658,7 @@ type DeclaredGone struct {
 
 func (x *DeclaredGone) Reset() {
 	*x = DeclaredGone{}
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6402,7 +6670,7 @@ func (x *DeclaredGone) String() string {
 func (*DeclaredGone) ProtoMessage() {}
 
 func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6415,7 +6683,7 @@ func (x *DeclaredGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclaredGone.ProtoReflect.Descriptor instead.
 func (*DeclaredGone) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{82}
+	return file_wire_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DeclaredGone) GetName() string {
@@ -6451,7 +6719,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6463,7 +6731,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6476,7 +6744,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{83}
+	return file_wire_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Ping) GetName() string {
@@ -6509,7 +6777,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6521,7 +6789,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6534,7 +6802,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{84}
+	return file_wire_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Pong) GetKnown() bool {
@@ -6588,7 +6856,7 @@ type LeaseAsk struct {
 
 func (x *LeaseAsk) Reset() {
 	*x = LeaseAsk{}
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6600,7 +6868,7 @@ func (x *LeaseAsk) String() string {
 func (*LeaseAsk) ProtoMessage() {}
 
 func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6613,7 +6881,7 @@ func (x *LeaseAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAsk.ProtoReflect.Descriptor instead.
 func (*LeaseAsk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{85}
+	return file_wire_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *LeaseAsk) GetName() string {
@@ -6682,7 +6950,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6694,7 +6962,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6707,7 +6975,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{86}
+	return file_wire_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *LeaseGrant) GetName() string {
@@ -6768,7 +7036,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[87]
+	mi := &file_wire_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6780,7 +7048,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[87]
+	mi := &file_wire_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6793,7 +7061,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{87}
+	return file_wire_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Heartbeat) GetServers() []string {
@@ -6850,7 +7118,7 @@ type ShardsReleased struct {
 
 func (x *ShardsReleased) Reset() {
 	*x = ShardsReleased{}
-	mi := &file_wire_proto_msgTypes[88]
+	mi := &file_wire_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6862,7 +7130,7 @@ func (x *ShardsReleased) String() string {
 func (*ShardsReleased) ProtoMessage() {}
 
 func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[88]
+	mi := &file_wire_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6875,7 +7143,7 @@ func (x *ShardsReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsReleased.ProtoReflect.Descriptor instead.
 func (*ShardsReleased) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{88}
+	return file_wire_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ShardsReleased) GetShards() []int32 {
@@ -6893,7 +7161,7 @@ type ShardsTaken struct {
 
 func (x *ShardsTaken) Reset() {
 	*x = ShardsTaken{}
-	mi := &file_wire_proto_msgTypes[89]
+	mi := &file_wire_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6905,7 +7173,7 @@ func (x *ShardsTaken) String() string {
 func (*ShardsTaken) ProtoMessage() {}
 
 func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[89]
+	mi := &file_wire_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6918,7 +7186,7 @@ func (x *ShardsTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardsTaken.ProtoReflect.Descriptor instead.
 func (*ShardsTaken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{89}
+	return file_wire_proto_rawDescGZIP(), []int{92}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -7446,7 +7714,30 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\x05error\"O\n" +
 	"\rNumberedEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12&\n" +
-	"\x05entry\x18\x02 \x01(\v2\x10.limpet.v1.EntryR\x05entry\"z\n" +
+	"\x05entry\x18\x02 \x01(\v2\x10.limpet.v1.EntryR\x05entry\"m\n" +
+	"\tWatchNews\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x17\n" +
+	"\await_ms\x18\x02 \x01(\x03R\x06waitMs\x12\x16\n" +
+	"\x06topics\x18\x03 \x03(\tR\x06topics\x12\x19\n" +
+	"\bfrom_now\x18\x04 \x01(\bR\afromNow\"[\n" +
+	"\x0eWatchNewsReply\x12#\n" +
+	"\x04news\x18\x01 \x03(\v2\x0f.limpet.v1.NewsR\x04news\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\x12\x10\n" +
+	"\x03gap\x18\x03 \x01(\bR\x03gap\"\xd2\x02\n" +
+	"\x04News\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x13\n" +
+	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x15\n" +
+	"\x06run_id\x18\x05 \x01(\tR\x05runId\x12\x1a\n" +
+	"\bworkflow\x18\x06 \x01(\tR\bworkflow\x12,\n" +
+	"\x06status\x18\a \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12\x1b\n" +
+	"\tworker_id\x18\b \x01(\tR\bworkerId\x12 \n" +
+	"\vincarnation\x18\t \x01(\tR\vincarnation\x12\x14\n" +
+	"\x05epoch\x18\n" +
+	" \x01(\x04R\x05epoch\x12)\n" +
+	"\x06reason\x18\v \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\f \x01(\tR\x04text\"z\n" +
 	"\n" +
 	"MemberMeta\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
@@ -7521,7 +7812,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 98)
 var file_wire_proto_goTypes = []any{
 	(ReleaseReason)(0),         // 0: limpet.v1.ReleaseReason
 	(*Dispatch)(nil),           // 1: limpet.v1.Dispatch
@@ -7603,116 +7894,122 @@ var file_wire_proto_goTypes = []any{
 	(*WatchRun)(nil),           // 77: limpet.v1.WatchRun
 	(*WatchRunReply)(nil),      // 78: limpet.v1.WatchRunReply
 	(*NumberedEntry)(nil),      // 79: limpet.v1.NumberedEntry
-	(*MemberMeta)(nil),         // 80: limpet.v1.MemberMeta
-	(*Activate)(nil),           // 81: limpet.v1.Activate
-	(*ActivateReply)(nil),      // 82: limpet.v1.ActivateReply
-	(*DeclaredGone)(nil),       // 83: limpet.v1.DeclaredGone
-	(*Ping)(nil),               // 84: limpet.v1.Ping
-	(*Pong)(nil),               // 85: limpet.v1.Pong
-	(*LeaseAsk)(nil),           // 86: limpet.v1.LeaseAsk
-	(*LeaseGrant)(nil),         // 87: limpet.v1.LeaseGrant
-	(*Heartbeat)(nil),          // 88: limpet.v1.Heartbeat
-	(*ShardsReleased)(nil),     // 89: limpet.v1.ShardsReleased
-	(*ShardsTaken)(nil),        // 90: limpet.v1.ShardsTaken
-	nil,                        // 91: limpet.v1.Dispatch.ParentsEntry
-	nil,                        // 92: limpet.v1.Dispatch.MetadataEntry
-	nil,                        // 93: limpet.v1.SpawnChild.MetadataEntry
-	nil,                        // 94: limpet.v1.KeyedRun.MetadataEntry
-	nil,                        // 95: limpet.v1.LocalKeys.KeysEntry
-	(Sticky)(0),                // 96: limpet.v1.Sticky
-	(Reason)(0),                // 97: limpet.v1.Reason
-	(*HandedState)(nil),        // 98: limpet.v1.HandedState
-	(*RunEnding)(nil),          // 99: limpet.v1.RunEnding
-	(*WorkerRef)(nil),          // 100: limpet.v1.WorkerRef
-	(*Failure)(nil),            // 101: limpet.v1.Failure
-	(ParentEnd)(0),             // 102: limpet.v1.ParentEnd
-	(*CallRecorded)(nil),       // 103: limpet.v1.CallRecorded
-	(CallKind)(0),              // 104: limpet.v1.CallKind
-	(*WaitBranch)(nil),         // 105: limpet.v1.WaitBranch
-	(*LogChunk)(nil),           // 106: limpet.v1.LogChunk
-	(*LabelRule)(nil),          // 107: limpet.v1.LabelRule
-	(WaitReason)(0),            // 108: limpet.v1.WaitReason
-	(*WorkerInfo)(nil),         // 109: limpet.v1.WorkerInfo
-	(*RunStarted)(nil),         // 110: limpet.v1.RunStarted
-	(*CancelRequested)(nil),    // 111: limpet.v1.CancelRequested
-	(*CameEvent)(nil),          // 112: limpet.v1.CameEvent
-	(RunStatus)(0),             // 113: limpet.v1.RunStatus
-	(*Entry)(nil),              // 114: limpet.v1.Entry
+	(*WatchNews)(nil),          // 80: limpet.v1.WatchNews
+	(*WatchNewsReply)(nil),     // 81: limpet.v1.WatchNewsReply
+	(*News)(nil),               // 82: limpet.v1.News
+	(*MemberMeta)(nil),         // 83: limpet.v1.MemberMeta
+	(*Activate)(nil),           // 84: limpet.v1.Activate
+	(*ActivateReply)(nil),      // 85: limpet.v1.ActivateReply
+	(*DeclaredGone)(nil),       // 86: limpet.v1.DeclaredGone
+	(*Ping)(nil),               // 87: limpet.v1.Ping
+	(*Pong)(nil),               // 88: limpet.v1.Pong
+	(*LeaseAsk)(nil),           // 89: limpet.v1.LeaseAsk
+	(*LeaseGrant)(nil),         // 90: limpet.v1.LeaseGrant
+	(*Heartbeat)(nil),          // 91: limpet.v1.Heartbeat
+	(*ShardsReleased)(nil),     // 92: limpet.v1.ShardsReleased
+	(*ShardsTaken)(nil),        // 93: limpet.v1.ShardsTaken
+	nil,                        // 94: limpet.v1.Dispatch.ParentsEntry
+	nil,                        // 95: limpet.v1.Dispatch.MetadataEntry
+	nil,                        // 96: limpet.v1.SpawnChild.MetadataEntry
+	nil,                        // 97: limpet.v1.KeyedRun.MetadataEntry
+	nil,                        // 98: limpet.v1.LocalKeys.KeysEntry
+	(Sticky)(0),                // 99: limpet.v1.Sticky
+	(Reason)(0),                // 100: limpet.v1.Reason
+	(*HandedState)(nil),        // 101: limpet.v1.HandedState
+	(*RunEnding)(nil),          // 102: limpet.v1.RunEnding
+	(*WorkerRef)(nil),          // 103: limpet.v1.WorkerRef
+	(*Failure)(nil),            // 104: limpet.v1.Failure
+	(ParentEnd)(0),             // 105: limpet.v1.ParentEnd
+	(*CallRecorded)(nil),       // 106: limpet.v1.CallRecorded
+	(CallKind)(0),              // 107: limpet.v1.CallKind
+	(*WaitBranch)(nil),         // 108: limpet.v1.WaitBranch
+	(*LogChunk)(nil),           // 109: limpet.v1.LogChunk
+	(*LabelRule)(nil),          // 110: limpet.v1.LabelRule
+	(WaitReason)(0),            // 111: limpet.v1.WaitReason
+	(*WorkerInfo)(nil),         // 112: limpet.v1.WorkerInfo
+	(*RunStarted)(nil),         // 113: limpet.v1.RunStarted
+	(*CancelRequested)(nil),    // 114: limpet.v1.CancelRequested
+	(*CameEvent)(nil),          // 115: limpet.v1.CameEvent
+	(RunStatus)(0),             // 116: limpet.v1.RunStatus
+	(*Entry)(nil),              // 117: limpet.v1.Entry
 }
 var file_wire_proto_depIdxs = []int32{
-	96,  // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
-	91,  // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
-	97,  // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
-	92,  // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
-	98,  // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
-	99,  // 5: limpet.v1.Dispatch.ending:type_name -> limpet.v1.RunEnding
-	97,  // 6: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
-	97,  // 7: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
+	99,  // 0: limpet.v1.Dispatch.sticky:type_name -> limpet.v1.Sticky
+	94,  // 1: limpet.v1.Dispatch.parents:type_name -> limpet.v1.Dispatch.ParentsEntry
+	100, // 2: limpet.v1.Dispatch.state_reason:type_name -> limpet.v1.Reason
+	95,  // 3: limpet.v1.Dispatch.metadata:type_name -> limpet.v1.Dispatch.MetadataEntry
+	101, // 4: limpet.v1.Dispatch.handed_off:type_name -> limpet.v1.HandedState
+	102, // 5: limpet.v1.Dispatch.ending:type_name -> limpet.v1.RunEnding
+	100, // 6: limpet.v1.Revoke.reason:type_name -> limpet.v1.Reason
+	100, // 7: limpet.v1.CancelAttempt.reason:type_name -> limpet.v1.Reason
 	0,   // 8: limpet.v1.RunReleased.reason:type_name -> limpet.v1.ReleaseReason
-	97,  // 9: limpet.v1.SuspendAttempt.reason:type_name -> limpet.v1.Reason
-	100, // 10: limpet.v1.SuspendAttempt.worker:type_name -> limpet.v1.WorkerRef
-	101, // 11: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
-	97,  // 12: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
-	98,  // 13: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
-	101, // 14: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
-	93,  // 15: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
-	102, // 16: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
-	101, // 17: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
-	103, // 18: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
-	101, // 19: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
-	103, // 20: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
-	101, // 21: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
-	104, // 22: limpet.v1.AwaitCall.kind:type_name -> limpet.v1.CallKind
-	105, // 23: limpet.v1.AwaitCall.branches:type_name -> limpet.v1.WaitBranch
+	100, // 9: limpet.v1.SuspendAttempt.reason:type_name -> limpet.v1.Reason
+	103, // 10: limpet.v1.SuspendAttempt.worker:type_name -> limpet.v1.WorkerRef
+	104, // 11: limpet.v1.Result.failure:type_name -> limpet.v1.Failure
+	100, // 12: limpet.v1.DispatchRefused.reason:type_name -> limpet.v1.Reason
+	101, // 13: limpet.v1.HandedOff.states:type_name -> limpet.v1.HandedState
+	104, // 14: limpet.v1.HandedOff.failure:type_name -> limpet.v1.Failure
+	96,  // 15: limpet.v1.SpawnChild.metadata:type_name -> limpet.v1.SpawnChild.MetadataEntry
+	105, // 16: limpet.v1.SpawnChild.on_parent_end:type_name -> limpet.v1.ParentEnd
+	104, // 17: limpet.v1.SpawnChildReply.error:type_name -> limpet.v1.Failure
+	106, // 18: limpet.v1.RecordCall.call:type_name -> limpet.v1.CallRecorded
+	104, // 19: limpet.v1.RecordCallReply.error:type_name -> limpet.v1.Failure
+	106, // 20: limpet.v1.RecordedCallsReply.calls:type_name -> limpet.v1.CallRecorded
+	104, // 21: limpet.v1.RecordedCallsReply.error:type_name -> limpet.v1.Failure
+	107, // 22: limpet.v1.AwaitCall.kind:type_name -> limpet.v1.CallKind
+	108, // 23: limpet.v1.AwaitCall.branches:type_name -> limpet.v1.WaitBranch
 	25,  // 24: limpet.v1.SendSignal.keyed:type_name -> limpet.v1.KeyedRun
-	94,  // 25: limpet.v1.KeyedRun.metadata:type_name -> limpet.v1.KeyedRun.MetadataEntry
+	97,  // 25: limpet.v1.KeyedRun.metadata:type_name -> limpet.v1.KeyedRun.MetadataEntry
 	28,  // 26: limpet.v1.WriteLogs.logs:type_name -> limpet.v1.WriteLog
-	106, // 27: limpet.v1.WriteLog.chunk:type_name -> limpet.v1.LogChunk
-	101, // 28: limpet.v1.WriteLogsReply.error:type_name -> limpet.v1.Failure
-	101, // 29: limpet.v1.OpenStreamReply.error:type_name -> limpet.v1.Failure
-	101, // 30: limpet.v1.WriteStreamReply.error:type_name -> limpet.v1.Failure
+	109, // 27: limpet.v1.WriteLog.chunk:type_name -> limpet.v1.LogChunk
+	104, // 28: limpet.v1.WriteLogsReply.error:type_name -> limpet.v1.Failure
+	104, // 29: limpet.v1.OpenStreamReply.error:type_name -> limpet.v1.Failure
+	104, // 30: limpet.v1.WriteStreamReply.error:type_name -> limpet.v1.Failure
 	36,  // 31: limpet.v1.ReadStreamReply.pieces:type_name -> limpet.v1.StreamPieces
-	101, // 32: limpet.v1.ReadStreamReply.error:type_name -> limpet.v1.Failure
-	96,  // 33: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
-	107, // 34: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
-	100, // 35: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
-	108, // 36: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
-	109, // 37: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
-	101, // 38: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
+	104, // 32: limpet.v1.ReadStreamReply.error:type_name -> limpet.v1.Failure
+	99,  // 33: limpet.v1.Place.sticky:type_name -> limpet.v1.Sticky
+	110, // 34: limpet.v1.Place.labels:type_name -> limpet.v1.LabelRule
+	103, // 35: limpet.v1.Placed.worker:type_name -> limpet.v1.WorkerRef
+	111, // 36: limpet.v1.PlaceWaiting.reason:type_name -> limpet.v1.WaitReason
+	112, // 37: limpet.v1.Register.worker:type_name -> limpet.v1.WorkerInfo
+	104, // 38: limpet.v1.RegisterReply.refused:type_name -> limpet.v1.Failure
 	51,  // 39: limpet.v1.LoadReport.locals:type_name -> limpet.v1.LocalUse
 	50,  // 40: limpet.v1.LoadsReply.loads:type_name -> limpet.v1.WorkerLoad
-	101, // 41: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
+	104, // 41: limpet.v1.BoundRunsReply.error:type_name -> limpet.v1.Failure
 	45,  // 42: limpet.v1.WorkerLoad.load:type_name -> limpet.v1.LoadReport
 	54,  // 43: limpet.v1.LocalKeysReply.keys:type_name -> limpet.v1.LocalKeys
-	95,  // 44: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
-	101, // 45: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
+	98,  // 44: limpet.v1.LocalKeys.keys:type_name -> limpet.v1.LocalKeys.KeysEntry
+	104, // 45: limpet.v1.DrainWorkerReply.error:type_name -> limpet.v1.Failure
 	58,  // 46: limpet.v1.StillBound.runs:type_name -> limpet.v1.BoundRun
-	109, // 47: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
-	110, // 48: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
-	111, // 49: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
+	112, // 47: limpet.v1.DescribeReply.worker:type_name -> limpet.v1.WorkerInfo
+	113, // 48: limpet.v1.StartRun.start:type_name -> limpet.v1.RunStarted
+	114, // 49: limpet.v1.StartRun.cancel:type_name -> limpet.v1.CancelRequested
 	68,  // 50: limpet.v1.StartRun.signal:type_name -> limpet.v1.SignalRun
 	63,  // 51: limpet.v1.StartRuns.runs:type_name -> limpet.v1.StartRun
 	66,  // 52: limpet.v1.StartRunsReply.runs:type_name -> limpet.v1.StartRunReply
-	101, // 53: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
-	112, // 54: limpet.v1.DeliverEvent.event:type_name -> limpet.v1.CameEvent
+	104, // 53: limpet.v1.StartRunReply.error:type_name -> limpet.v1.Failure
+	115, // 54: limpet.v1.DeliverEvent.event:type_name -> limpet.v1.CameEvent
 	71,  // 55: limpet.v1.DeliverEvent.failed:type_name -> limpet.v1.FailedWait
-	101, // 56: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
-	113, // 57: limpet.v1.FoundRun.status:type_name -> limpet.v1.RunStatus
-	96,  // 58: limpet.v1.FoundRun.sticky:type_name -> limpet.v1.Sticky
-	100, // 59: limpet.v1.FoundRun.bound_to:type_name -> limpet.v1.WorkerRef
-	97,  // 60: limpet.v1.FoundRun.lost_reason:type_name -> limpet.v1.Reason
-	101, // 61: limpet.v1.FoundRun.error:type_name -> limpet.v1.Failure
-	101, // 62: limpet.v1.AskWorkerReply.error:type_name -> limpet.v1.Failure
+	104, // 56: limpet.v1.CommandReply.error:type_name -> limpet.v1.Failure
+	116, // 57: limpet.v1.FoundRun.status:type_name -> limpet.v1.RunStatus
+	99,  // 58: limpet.v1.FoundRun.sticky:type_name -> limpet.v1.Sticky
+	103, // 59: limpet.v1.FoundRun.bound_to:type_name -> limpet.v1.WorkerRef
+	100, // 60: limpet.v1.FoundRun.lost_reason:type_name -> limpet.v1.Reason
+	104, // 61: limpet.v1.FoundRun.error:type_name -> limpet.v1.Failure
+	104, // 62: limpet.v1.AskWorkerReply.error:type_name -> limpet.v1.Failure
 	79,  // 63: limpet.v1.WatchRunReply.entries:type_name -> limpet.v1.NumberedEntry
-	113, // 64: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
-	101, // 65: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
-	114, // 66: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
-	101, // 67: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
-	68,  // [68:68] is the sub-list for method output_type
-	68,  // [68:68] is the sub-list for method input_type
-	68,  // [68:68] is the sub-list for extension type_name
-	68,  // [68:68] is the sub-list for extension extendee
-	0,   // [0:68] is the sub-list for field type_name
+	116, // 64: limpet.v1.WatchRunReply.status:type_name -> limpet.v1.RunStatus
+	104, // 65: limpet.v1.WatchRunReply.error:type_name -> limpet.v1.Failure
+	117, // 66: limpet.v1.NumberedEntry.entry:type_name -> limpet.v1.Entry
+	82,  // 67: limpet.v1.WatchNewsReply.news:type_name -> limpet.v1.News
+	116, // 68: limpet.v1.News.status:type_name -> limpet.v1.RunStatus
+	100, // 69: limpet.v1.News.reason:type_name -> limpet.v1.Reason
+	104, // 70: limpet.v1.ActivateReply.error:type_name -> limpet.v1.Failure
+	71,  // [71:71] is the sub-list for method output_type
+	71,  // [71:71] is the sub-list for method input_type
+	71,  // [71:71] is the sub-list for extension type_name
+	71,  // [71:71] is the sub-list for extension extendee
+	0,   // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -7732,7 +8029,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   95,
+			NumMessages:   98,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -118,6 +118,10 @@ func (s service) WatchRun(ctx context.Context, req *connect.Request[api.WatchRun
 	return s.client.pick(nil).service.WatchRun(ctx, req)
 }
 
+func (s service) Watch(ctx context.Context, req *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.WatchResponse], error) {
+	return s.client.pick(nil).service.Watch(ctx, req)
+}
+
 func (s service) ReadLog(ctx context.Context, req *connect.Request[api.ReadLogRequest]) (*connect.ServerStreamForClient[api.ReadLogResponse], error) {
 	return s.client.pick(nil).service.ReadLog(ctx, req)
 }

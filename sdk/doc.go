@@ -174,6 +174,8 @@
 //	ReasonBytesMax              1 KiB       reason of a cancel
 //	PageSizeMax                 1,000       runs of a page of a listing
 //	RunsCountedMax              10,000      runs of one kind that are counted; of more it is said that there are
+//	NewsMax                     10,000      things that happened that a server keeps for who watches the cluster
+//	PositionBytesMax            16 KiB      a place in what is watched
 //	WorkerEventsMax             20,000      events of workers that a server keeps, the newest
 //	EventsOfWorkerMax           200         of them of one worker that are shown
 //	PageTokenBytesMax           1 KiB       token of a page

@@ -44,6 +44,10 @@ type Backend interface {
 	LoadRun(ctx context.Context, runID string) (*api.GetRunResponse, error)
 	// Attempts returns the attempts of a run, and when its steps waited. UNKNOWN_RUN.
 	Attempts(ctx context.Context, runID string) (*api.ListAttemptsResponse, error)
+	// Watch calls each with what happens in the cluster, by topics, none for all: after a
+	// position, or from now on. It ends with the context, or with the error of each.
+	// INVALID_ARGUMENT for what is no position.
+	Watch(ctx context.Context, topics []string, position string, each func(*api.WatchResponse) error) error
 	// WorkerAttempts returns attempts that a worker had between two times, and the token of
 	// the next page.
 	WorkerAttempts(ctx context.Context, workerID string, from, to time.Time, limit int, token string) ([]*api.Attempt, string, error)

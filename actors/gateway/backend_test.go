@@ -162,6 +162,11 @@ func (e *fakeBackend) WorkerAttempts(_ context.Context, workerID string, from, t
 	return []*api.Attempt{{RunId: token, WorkerId: workerID, SentAt: api.Moment(from), EndedAt: api.Moment(to), Number: int32(limit)}}, "next", nil
 }
 
+// Watch tells of one thing, which says what was asked for, and then ends.
+func (e *fakeBackend) Watch(_ context.Context, topics []string, position string, each func(*api.WatchResponse) error) error {
+	return each(&api.WatchResponse{Position: position + "+", Topic: topics[0], Text: fmt.Sprint(topics)})
+}
+
 func (e *fakeBackend) WorkerEvents(workerID string) []*api.WorkerEvent {
 	return []*api.WorkerEvent{{Kind: "joined", Text: workerID}}
 }

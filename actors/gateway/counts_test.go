@@ -83,3 +83,32 @@ func TestListAttempts(t *testing.T) {
 		}
 	}
 }
+
+// What happens in the cluster is streamed by topics and from a position.
+func TestWatch(t *testing.T) {
+	c := client(t, serve(t, newFakeBackend(), Config{}))
+	stream, err := c.Watch(t.Context(), connect.NewRequest(&api.WatchRequest{Topics: []string{"workers", "runs"}, Position: "p"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for stream.Receive() {
+		if m := stream.Msg(); m.GetTopic() != "" {
+			got = append(got, m.GetPosition()+" "+m.GetTopic()+" "+m.GetText())
+		}
+	}
+	if err := stream.Err(); err != nil || len(got) != 1 || got[0] != "p+ workers [workers runs]" {
+		t.Errorf("streamed %q, %v", got, err)
+	}
+	for _, wrong := range []*api.WatchRequest{{Topics: []string{"all"}}, {Topics: []string{"runs", "runs", "runs", "runs"}}, {Topics: []string{"runs", ""}}} {
+		stream, err := c.Watch(t.Context(), connect.NewRequest(wrong))
+		if err == nil {
+			for stream.Receive() {
+			}
+			err = stream.Err()
+		}
+		if codeOf(err) != messages.CodeInvalidArgument {
+			t.Errorf("%.50v: %v", wrong, err)
+		}
+	}
+}

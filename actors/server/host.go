@@ -108,6 +108,8 @@ type Host struct {
 	unoffered atomic.Uint64
 	guard     *guard.Guard
 	parked    parkedCount
+	// news is what happens here.
+	news news
 	// moved is set anew when shards went to another server.
 	moved *notify.Value[struct{}]
 }
@@ -151,7 +153,8 @@ func (h *Host) Start() error {
 	}
 	h.pid = pid
 	h.stop = append(h.stop, h.roster.OnTold(func(c run.WorkerChanged) { h.handle(activation.News{Worker: c}) }),
-		h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone))
+		h.cfg.Node.Subscribe(h.viewChanged), h.cfg.Node.OnDeclaredGone(h.declaredGone),
+		h.cfg.Node.Subscribe(h.noteServers()), h.roster.OnEvent(h.noteWorker))
 	h.work.Go(h.servedLoop())
 	h.work.Go(h.events.sweepLoop)
 	if h.cfg.EventsKept > 0 {
@@ -207,6 +210,9 @@ func (h *Host) receive(ctx actor.Context) {
 	case *messages.WatchRun:
 		reply := replyWith(ctx)
 		h.background(func() { reply(h.watch(h.ctx, msg)) })
+	case *messages.WatchNews:
+		reply := replyWith(ctx)
+		h.background(func() { reply(h.news.await(h.ctx, msg)) })
 	case *messages.WriteLogs:
 		h.logs.write(msg, replyWith(ctx))
 	case *messages.WriteStream:

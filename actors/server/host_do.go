@@ -146,6 +146,7 @@ func (h *Host) appendParked(act activation.AppendParked) {
 // committed tells the logs and the hook of an entry.
 func (h *Host) committed(state *run.State, entry *messages.Entry) {
 	h.logs.note(state, entry)
+	h.noteRun(state, entry)
 	if f := h.cfg.Hooks.Committed; f != nil {
 		f(state, entry)
 	}

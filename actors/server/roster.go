@@ -145,6 +145,11 @@ func (r *Roster) Told() <-chan struct{} {
 // Events returns what was seen to become of a worker, in order: see workerHistory.
 func (r *Roster) Events(workerID string) []*api.WorkerEvent { return r.log.kept.of(workerID) }
 
+// OnEvent calls f with each event of a worker. f must be quick.
+func (r *Roster) OnEvent(f func(workerID string, e *api.WorkerEvent)) (cancel func()) {
+	return r.log.kept.added.Add(func(k keptEvent) { f(k.workerID, k.event) })
+}
+
 // NoteLoad keeps the last report of a worker, for listings.
 func (r *Roster) NoteLoad(report *messages.LoadReport) {
 	r.mu.Lock()

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -18,6 +19,8 @@ type workerHistory struct {
 	events []keptEvent
 	// next is where the next one goes, once there are as many as are kept.
 	next int
+	// added are told of each.
+	added notify.Hooks[keptEvent]
 }
 
 type keptEvent struct {
@@ -26,6 +29,7 @@ type keptEvent struct {
 }
 
 func (h *workerHistory) add(workerID string, e *api.WorkerEvent) {
+	defer h.added.Call(keptEvent{workerID, e})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.events) < messages.WorkerEventsMax {

@@ -127,3 +127,20 @@ func fakeWorkerAttempts(r *api.ListAttemptsRequest) *api.ListAttemptsResponse {
 	}
 	return &api.ListAttemptsResponse{NextPageToken: "p3", Attempts: []*api.Attempt{{RunId: "bad", Workflow: "ask", Step: "ask", Number: 2, SentAt: at(2), Outcome: api.OutcomeLive, Incarnation: "i2"}}}
 }
+
+// Watch tells of a run and of a worker, and has no more after that.
+func (f *fakeAPI) Watch(_ context.Context, req *connect.Request[api.WatchRequest], stream *connect.ServerStream[api.WatchResponse]) error {
+	if req.Msg.GetPosition() == "p2" {
+		return nil
+	}
+	for _, m := range []*api.WatchResponse{
+		{Position: "p0", At: at(0), Topic: api.TopicWatch, Kind: "gap", Server: "server-1"},
+		{Position: "p1", At: at(1), Topic: api.TopicRuns, Kind: "bound", RunId: "good", Workflow: "ask", Status: messages.RunStatus_RUN_STATUS_RUNNING, WorkerId: "gpu-1", Reason: messages.Reason_REASON_WORKER_LOST},
+		{Position: "p2", At: at(2), Topic: api.TopicWorkers, Kind: "gone", WorkerId: "gpu-2", Text: "a worker is lost", Server: "server-1"},
+	} {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

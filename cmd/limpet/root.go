@@ -61,7 +61,7 @@ NO_COLOR in the environment means no colours.
 	root.SetGlobalNormalizationFunc(byOtherName)
 	root.AddCommand(
 		c.serverCommand(), c.devCommand(), c.configCommand(),
-		c.runCommand(), c.eventCommand(),
+		c.runCommand(), c.watchCommand(), c.eventCommand(),
 		c.workerCommand(), c.memberCommand(), c.workflowCommand(),
 	)
 	version := c.versionCommand()

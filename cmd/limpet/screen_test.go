@@ -162,7 +162,7 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 	arguments := map[string][]string{
 		"limpet run start": {nasty, "--input", "{}", "--wait"}, "limpet run get": {nasty}, "limpet run attempts": {nasty}, "limpet run watch": {nasty}, "limpet run stream": {nasty, nasty, "--follow"}, "limpet run logs": {nasty},
 		"limpet run cancel": {nasty}, "limpet run ask": {nasty, nasty, "--arg", "{}"}, "limpet run signal": {nasty, nasty, "--payload", "{}"}, "limpet run replay": {nasty, "--step", nasty}, "limpet run list": {}, "limpet run count": {"--by-workflow"},
-		"limpet event push": {nasty}, "limpet event list": {}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker attempts": {nasty}, "limpet worker drain": {nasty},
+		"limpet watch": {}, "limpet event push": {nasty}, "limpet event list": {}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker attempts": {nasty}, "limpet worker drain": {nasty},
 		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty},
 		"limpet workflow retire": {nasty}, "limpet workflow restore": {nasty}, "limpet config": {"--id", nasty},
 		"limpet server": {}, "limpet dev": {}, "limpet version": {},

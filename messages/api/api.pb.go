@@ -2243,6 +2243,212 @@ func (x *WatchRunResponse) GetEvents() []*messages.Event {
 	return nil
 }
 
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Some of runs, workers and members; none: all of them.
+	Topics []string `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
+	// That of a response: what came after it is streamed. Empty: what comes from now on.
+	Position      string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_api_api_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WatchRequest) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// WatchResponse is one thing that happened. Those of one server come in order; each of
+// the runs is told of by the server that owns it.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the place after it: any server goes on from there.
+	Position string                 `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	At       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// runs, workers or members; watch, whatever was asked for, of the stream itself.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Of runs: started, bound, lost, restored, cancel_requested, replayed, continued or
+	// ended. Of workers: as of a WorkerEvent. Of members, which are servers: joined, left or
+	// changed. Of watch: begins, when a server is watched, and gap, when what happened
+	// there is not known, for it is gone or keeps only its newest 10,000: look at what there
+	// is now.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The server that tells of it.
+	Server   string             `protobuf:"bytes,5,opt,name=server,proto3" json:"server,omitempty"`
+	RunId    string             `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Workflow string             `protobuf:"bytes,7,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Status   messages.RunStatus `protobuf:"varint,8,opt,name=status,proto3,enum=limpet.v1.RunStatus" json:"status,omitempty"`
+	// A worker, or the one that the run is bound to.
+	WorkerId    string          `protobuf:"bytes,9,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Incarnation string          `protobuf:"bytes,10,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Epoch       uint64          `protobuf:"varint,11,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Reason      messages.Reason `protobuf:"varint,12,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	// In words; of a member its state.
+	Text          string `protobuf:"bytes,13,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_api_api_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *WatchResponse) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetStatus() messages.RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return messages.RunStatus(0)
+}
+
+func (x *WatchResponse) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetReason() messages.Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return messages.Reason(0)
+}
+
+func (x *WatchResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ListAttemptsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A run or a worker, not both.
@@ -2261,7 +2467,7 @@ type ListAttemptsRequest struct {
 
 func (x *ListAttemptsRequest) Reset() {
 	*x = ListAttemptsRequest{}
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2479,7 @@ func (x *ListAttemptsRequest) String() string {
 func (*ListAttemptsRequest) ProtoMessage() {}
 
 func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[26]
+	mi := &file_api_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2492,7 @@ func (x *ListAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{26}
+	return file_api_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListAttemptsRequest) GetRunId() string {
@@ -2349,7 +2555,7 @@ type ListAttemptsResponse struct {
 
 func (x *ListAttemptsResponse) Reset() {
 	*x = ListAttemptsResponse{}
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2567,7 @@ func (x *ListAttemptsResponse) String() string {
 func (*ListAttemptsResponse) ProtoMessage() {}
 
 func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[27]
+	mi := &file_api_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2580,7 @@ func (x *ListAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{27}
+	return file_api_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListAttemptsResponse) GetAttempts() []*Attempt {
@@ -2441,7 +2647,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2659,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[28]
+	mi := &file_api_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2672,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{28}
+	return file_api_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Attempt) GetStep() string {
@@ -2610,7 +2816,7 @@ type StepWait struct {
 
 func (x *StepWait) Reset() {
 	*x = StepWait{}
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2828,7 @@ func (x *StepWait) String() string {
 func (*StepWait) ProtoMessage() {}
 
 func (x *StepWait) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[29]
+	mi := &file_api_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2841,7 @@ func (x *StepWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepWait.ProtoReflect.Descriptor instead.
 func (*StepWait) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{29}
+	return file_api_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StepWait) GetStep() string {
@@ -2694,7 +2900,7 @@ type ReadLogRequest struct {
 
 func (x *ReadLogRequest) Reset() {
 	*x = ReadLogRequest{}
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2912,7 @@ func (x *ReadLogRequest) String() string {
 func (*ReadLogRequest) ProtoMessage() {}
 
 func (x *ReadLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[30]
+	mi := &file_api_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2925,7 @@ func (x *ReadLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogRequest.ProtoReflect.Descriptor instead.
 func (*ReadLogRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{30}
+	return file_api_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReadLogRequest) GetRunId() string {
@@ -2761,7 +2967,7 @@ type ReadLogResponse struct {
 
 func (x *ReadLogResponse) Reset() {
 	*x = ReadLogResponse{}
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2979,7 @@ func (x *ReadLogResponse) String() string {
 func (*ReadLogResponse) ProtoMessage() {}
 
 func (x *ReadLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[31]
+	mi := &file_api_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +2992,7 @@ func (x *ReadLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogResponse.ProtoReflect.Descriptor instead.
 func (*ReadLogResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{31}
+	return file_api_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReadLogResponse) GetPlace() int64 {
@@ -2818,7 +3024,7 @@ type ReadStreamRequest struct {
 
 func (x *ReadStreamRequest) Reset() {
 	*x = ReadStreamRequest{}
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3036,7 @@ func (x *ReadStreamRequest) String() string {
 func (*ReadStreamRequest) ProtoMessage() {}
 
 func (x *ReadStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[32]
+	mi := &file_api_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3049,7 @@ func (x *ReadStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadStreamRequest.ProtoReflect.Descriptor instead.
 func (*ReadStreamRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{32}
+	return file_api_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadStreamRequest) GetRunId() string {
@@ -2899,7 +3105,7 @@ type ReadStreamResponse struct {
 
 func (x *ReadStreamResponse) Reset() {
 	*x = ReadStreamResponse{}
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +3117,7 @@ func (x *ReadStreamResponse) String() string {
 func (*ReadStreamResponse) ProtoMessage() {}
 
 func (x *ReadStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[33]
+	mi := &file_api_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3130,7 @@ func (x *ReadStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadStreamResponse.ProtoReflect.Descriptor instead.
 func (*ReadStreamResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{33}
+	return file_api_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadStreamResponse) GetSection() int32 {
@@ -2975,7 +3181,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +3193,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[34]
+	mi := &file_api_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3206,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{34}
+	return file_api_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CancelRunRequest) GetRunId() string {
@@ -3032,7 +3238,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3250,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[35]
+	mi := &file_api_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3263,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{35}
+	return file_api_api_proto_rawDescGZIP(), []int{37}
 }
 
 type SignalRunRequest struct {
@@ -3075,7 +3281,7 @@ type SignalRunRequest struct {
 
 func (x *SignalRunRequest) Reset() {
 	*x = SignalRunRequest{}
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3293,7 @@ func (x *SignalRunRequest) String() string {
 func (*SignalRunRequest) ProtoMessage() {}
 
 func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[36]
+	mi := &file_api_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3306,7 @@ func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{36}
+	return file_api_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SignalRunRequest) GetRunId() string {
@@ -3139,7 +3345,7 @@ type SignalRunResponse struct {
 
 func (x *SignalRunResponse) Reset() {
 	*x = SignalRunResponse{}
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3151,7 +3357,7 @@ func (x *SignalRunResponse) String() string {
 func (*SignalRunResponse) ProtoMessage() {}
 
 func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[37]
+	mi := &file_api_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3164,7 +3370,7 @@ func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{37}
+	return file_api_api_proto_rawDescGZIP(), []int{39}
 }
 
 type AskRunRequest struct {
@@ -3182,7 +3388,7 @@ type AskRunRequest struct {
 
 func (x *AskRunRequest) Reset() {
 	*x = AskRunRequest{}
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3400,7 @@ func (x *AskRunRequest) String() string {
 func (*AskRunRequest) ProtoMessage() {}
 
 func (x *AskRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[38]
+	mi := &file_api_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3413,7 @@ func (x *AskRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRunRequest.ProtoReflect.Descriptor instead.
 func (*AskRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{38}
+	return file_api_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AskRunRequest) GetRunId() string {
@@ -3254,7 +3460,7 @@ type AskRunResponse struct {
 
 func (x *AskRunResponse) Reset() {
 	*x = AskRunResponse{}
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +3472,7 @@ func (x *AskRunResponse) String() string {
 func (*AskRunResponse) ProtoMessage() {}
 
 func (x *AskRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[39]
+	mi := &file_api_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +3485,7 @@ func (x *AskRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRunResponse.ProtoReflect.Descriptor instead.
 func (*AskRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{39}
+	return file_api_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AskRunResponse) GetAnswer() []byte {
@@ -3324,7 +3530,7 @@ type ReplayRunRequest struct {
 
 func (x *ReplayRunRequest) Reset() {
 	*x = ReplayRunRequest{}
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3542,7 @@ func (x *ReplayRunRequest) String() string {
 func (*ReplayRunRequest) ProtoMessage() {}
 
 func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[40]
+	mi := &file_api_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3555,7 @@ func (x *ReplayRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRunRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{40}
+	return file_api_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReplayRunRequest) GetRunId() string {
@@ -3381,7 +3587,7 @@ type ReplayRunResponse struct {
 
 func (x *ReplayRunResponse) Reset() {
 	*x = ReplayRunResponse{}
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3599,7 @@ func (x *ReplayRunResponse) String() string {
 func (*ReplayRunResponse) ProtoMessage() {}
 
 func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[41]
+	mi := &file_api_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3612,7 @@ func (x *ReplayRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRunResponse.ProtoReflect.Descriptor instead.
 func (*ReplayRunResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{41}
+	return file_api_api_proto_rawDescGZIP(), []int{43}
 }
 
 type PushEventRequest struct {
@@ -3423,7 +3629,7 @@ type PushEventRequest struct {
 
 func (x *PushEventRequest) Reset() {
 	*x = PushEventRequest{}
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +3641,7 @@ func (x *PushEventRequest) String() string {
 func (*PushEventRequest) ProtoMessage() {}
 
 func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[42]
+	mi := &file_api_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +3654,7 @@ func (x *PushEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventRequest.ProtoReflect.Descriptor instead.
 func (*PushEventRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{42}
+	return file_api_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PushEventRequest) GetKey() string {
@@ -3500,7 +3706,7 @@ type PushEventResponse struct {
 
 func (x *PushEventResponse) Reset() {
 	*x = PushEventResponse{}
-	mi := &file_api_api_proto_msgTypes[43]
+	mi := &file_api_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3718,7 @@ func (x *PushEventResponse) String() string {
 func (*PushEventResponse) ProtoMessage() {}
 
 func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[43]
+	mi := &file_api_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3731,7 @@ func (x *PushEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushEventResponse.ProtoReflect.Descriptor instead.
 func (*PushEventResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{43}
+	return file_api_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PushEventResponse) GetEventId() string {
@@ -3577,7 +3783,7 @@ type FailedCondition struct {
 
 func (x *FailedCondition) Reset() {
 	*x = FailedCondition{}
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3795,7 @@ func (x *FailedCondition) String() string {
 func (*FailedCondition) ProtoMessage() {}
 
 func (x *FailedCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[44]
+	mi := &file_api_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3808,7 @@ func (x *FailedCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedCondition.ProtoReflect.Descriptor instead.
 func (*FailedCondition) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{44}
+	return file_api_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FailedCondition) GetRunId() string {
@@ -3655,7 +3861,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3667,7 +3873,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[45]
+	mi := &file_api_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3680,7 +3886,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{45}
+	return file_api_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListEventsRequest) GetKey() string {
@@ -3723,7 +3929,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3735,7 +3941,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[46]
+	mi := &file_api_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3748,7 +3954,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{46}
+	return file_api_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListEventsResponse) GetEvents() []*KeptEvent {
@@ -3778,7 +3984,7 @@ type KeptEvent struct {
 
 func (x *KeptEvent) Reset() {
 	*x = KeptEvent{}
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3790,7 +3996,7 @@ func (x *KeptEvent) String() string {
 func (*KeptEvent) ProtoMessage() {}
 
 func (x *KeptEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[47]
+	mi := &file_api_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3803,7 +4009,7 @@ func (x *KeptEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptEvent.ProtoReflect.Descriptor instead.
 func (*KeptEvent) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{47}
+	return file_api_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *KeptEvent) GetEventId() string {
@@ -3845,7 +4051,7 @@ type RefusingWorkflow struct {
 
 func (x *RefusingWorkflow) Reset() {
 	*x = RefusingWorkflow{}
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3857,7 +4063,7 @@ func (x *RefusingWorkflow) String() string {
 func (*RefusingWorkflow) ProtoMessage() {}
 
 func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[48]
+	mi := &file_api_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3870,7 +4076,7 @@ func (x *RefusingWorkflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusingWorkflow.ProtoReflect.Descriptor instead.
 func (*RefusingWorkflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{48}
+	return file_api_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RefusingWorkflow) GetWorkflow() string {
@@ -3898,7 +4104,7 @@ type TriggeredRun struct {
 
 func (x *TriggeredRun) Reset() {
 	*x = TriggeredRun{}
-	mi := &file_api_api_proto_msgTypes[49]
+	mi := &file_api_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3910,7 +4116,7 @@ func (x *TriggeredRun) String() string {
 func (*TriggeredRun) ProtoMessage() {}
 
 func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[49]
+	mi := &file_api_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3923,7 +4129,7 @@ func (x *TriggeredRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggeredRun.ProtoReflect.Descriptor instead.
 func (*TriggeredRun) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{49}
+	return file_api_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TriggeredRun) GetRunId() string {
@@ -3955,7 +4161,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_api_api_proto_msgTypes[50]
+	mi := &file_api_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4173,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[50]
+	mi := &file_api_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4186,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{50}
+	return file_api_api_proto_rawDescGZIP(), []int{52}
 }
 
 type ListWorkersResponse struct {
@@ -3992,7 +4198,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_api_api_proto_msgTypes[51]
+	mi := &file_api_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4004,7 +4210,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[51]
+	mi := &file_api_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4017,7 +4223,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{51}
+	return file_api_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -4036,7 +4242,7 @@ type GetWorkerRequest struct {
 
 func (x *GetWorkerRequest) Reset() {
 	*x = GetWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[52]
+	mi := &file_api_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4048,7 +4254,7 @@ func (x *GetWorkerRequest) String() string {
 func (*GetWorkerRequest) ProtoMessage() {}
 
 func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[52]
+	mi := &file_api_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4061,7 +4267,7 @@ func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{52}
+	return file_api_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetWorkerRequest) GetWorkerId() string {
@@ -4084,7 +4290,7 @@ type GetWorkerResponse struct {
 
 func (x *GetWorkerResponse) Reset() {
 	*x = GetWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[53]
+	mi := &file_api_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4096,7 +4302,7 @@ func (x *GetWorkerResponse) String() string {
 func (*GetWorkerResponse) ProtoMessage() {}
 
 func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[53]
+	mi := &file_api_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,7 +4315,7 @@ func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{53}
+	return file_api_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetWorkerResponse) GetWorker() *Worker {
@@ -4145,7 +4351,7 @@ type WorkerEvent struct {
 
 func (x *WorkerEvent) Reset() {
 	*x = WorkerEvent{}
-	mi := &file_api_api_proto_msgTypes[54]
+	mi := &file_api_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4157,7 +4363,7 @@ func (x *WorkerEvent) String() string {
 func (*WorkerEvent) ProtoMessage() {}
 
 func (x *WorkerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[54]
+	mi := &file_api_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4170,7 +4376,7 @@ func (x *WorkerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerEvent.ProtoReflect.Descriptor instead.
 func (*WorkerEvent) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{54}
+	return file_api_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WorkerEvent) GetAt() *timestamppb.Timestamp {
@@ -4227,7 +4433,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[55]
+	mi := &file_api_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4239,7 +4445,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[55]
+	mi := &file_api_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4252,7 +4458,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{55}
+	return file_api_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -4279,7 +4485,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[56]
+	mi := &file_api_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4291,7 +4497,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[56]
+	mi := &file_api_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4304,7 +4510,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{56}
+	return file_api_api_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DrainWorkerResponse) GetWorker() *Worker {
@@ -4323,7 +4529,7 @@ type UndrainWorkerRequest struct {
 
 func (x *UndrainWorkerRequest) Reset() {
 	*x = UndrainWorkerRequest{}
-	mi := &file_api_api_proto_msgTypes[57]
+	mi := &file_api_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4335,7 +4541,7 @@ func (x *UndrainWorkerRequest) String() string {
 func (*UndrainWorkerRequest) ProtoMessage() {}
 
 func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[57]
+	mi := &file_api_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4348,7 +4554,7 @@ func (x *UndrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{57}
+	return file_api_api_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *UndrainWorkerRequest) GetWorkerId() string {
@@ -4367,7 +4573,7 @@ type UndrainWorkerResponse struct {
 
 func (x *UndrainWorkerResponse) Reset() {
 	*x = UndrainWorkerResponse{}
-	mi := &file_api_api_proto_msgTypes[58]
+	mi := &file_api_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4379,7 +4585,7 @@ func (x *UndrainWorkerResponse) String() string {
 func (*UndrainWorkerResponse) ProtoMessage() {}
 
 func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[58]
+	mi := &file_api_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4392,7 +4598,7 @@ func (x *UndrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*UndrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{58}
+	return file_api_api_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *UndrainWorkerResponse) GetWorker() *Worker {
@@ -4456,7 +4662,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_api_api_proto_msgTypes[59]
+	mi := &file_api_api_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4468,7 +4674,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[59]
+	mi := &file_api_api_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4481,7 +4687,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{59}
+	return file_api_api_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Worker) GetWorkerId() string {
@@ -4717,7 +4923,7 @@ type LocalUse struct {
 
 func (x *LocalUse) Reset() {
 	*x = LocalUse{}
-	mi := &file_api_api_proto_msgTypes[60]
+	mi := &file_api_api_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4729,7 +4935,7 @@ func (x *LocalUse) String() string {
 func (*LocalUse) ProtoMessage() {}
 
 func (x *LocalUse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[60]
+	mi := &file_api_api_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4742,7 +4948,7 @@ func (x *LocalUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalUse.ProtoReflect.Descriptor instead.
 func (*LocalUse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{60}
+	return file_api_api_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LocalUse) GetName() string {
@@ -4823,7 +5029,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_api_api_proto_msgTypes[61]
+	mi := &file_api_api_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4835,7 +5041,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[61]
+	mi := &file_api_api_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4848,7 +5054,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{61}
+	return file_api_api_proto_rawDescGZIP(), []int{63}
 }
 
 type ListMembersResponse struct {
@@ -4860,7 +5066,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_api_api_proto_msgTypes[62]
+	mi := &file_api_api_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4872,7 +5078,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[62]
+	mi := &file_api_api_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4885,7 +5091,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{62}
+	return file_api_api_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -4912,7 +5118,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_api_api_proto_msgTypes[63]
+	mi := &file_api_api_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5130,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[63]
+	mi := &file_api_api_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +5143,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{63}
+	return file_api_api_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Member) GetName() string {
@@ -4997,7 +5203,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_api_proto_msgTypes[64]
+	mi := &file_api_api_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5009,7 +5215,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[64]
+	mi := &file_api_api_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5022,7 +5228,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{64}
+	return file_api_api_proto_rawDescGZIP(), []int{66}
 }
 
 type ListWorkflowsResponse struct {
@@ -5034,7 +5240,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_api_proto_msgTypes[65]
+	mi := &file_api_api_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5252,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[65]
+	mi := &file_api_api_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5265,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{65}
+	return file_api_api_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -5093,7 +5299,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_api_proto_msgTypes[66]
+	mi := &file_api_api_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5105,7 +5311,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[66]
+	mi := &file_api_api_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5118,7 +5324,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{66}
+	return file_api_api_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Workflow) GetDefinition() *messages.WorkflowDefinition {
@@ -5186,7 +5392,7 @@ type RetireWorkflowRequest struct {
 
 func (x *RetireWorkflowRequest) Reset() {
 	*x = RetireWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[67]
+	mi := &file_api_api_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5198,7 +5404,7 @@ func (x *RetireWorkflowRequest) String() string {
 func (*RetireWorkflowRequest) ProtoMessage() {}
 
 func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[67]
+	mi := &file_api_api_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5211,7 +5417,7 @@ func (x *RetireWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{67}
+	return file_api_api_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RetireWorkflowRequest) GetWorkflow() string {
@@ -5230,7 +5436,7 @@ type RetireWorkflowResponse struct {
 
 func (x *RetireWorkflowResponse) Reset() {
 	*x = RetireWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[68]
+	mi := &file_api_api_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5242,7 +5448,7 @@ func (x *RetireWorkflowResponse) String() string {
 func (*RetireWorkflowResponse) ProtoMessage() {}
 
 func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[68]
+	mi := &file_api_api_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5255,7 +5461,7 @@ func (x *RetireWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RetireWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{68}
+	return file_api_api_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RetireWorkflowResponse) GetWorkflow() *Workflow {
@@ -5274,7 +5480,7 @@ type RestoreWorkflowRequest struct {
 
 func (x *RestoreWorkflowRequest) Reset() {
 	*x = RestoreWorkflowRequest{}
-	mi := &file_api_api_proto_msgTypes[69]
+	mi := &file_api_api_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5286,7 +5492,7 @@ func (x *RestoreWorkflowRequest) String() string {
 func (*RestoreWorkflowRequest) ProtoMessage() {}
 
 func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[69]
+	mi := &file_api_api_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5299,7 +5505,7 @@ func (x *RestoreWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{69}
+	return file_api_api_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RestoreWorkflowRequest) GetWorkflow() string {
@@ -5318,7 +5524,7 @@ type RestoreWorkflowResponse struct {
 
 func (x *RestoreWorkflowResponse) Reset() {
 	*x = RestoreWorkflowResponse{}
-	mi := &file_api_api_proto_msgTypes[70]
+	mi := &file_api_api_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5330,7 +5536,7 @@ func (x *RestoreWorkflowResponse) String() string {
 func (*RestoreWorkflowResponse) ProtoMessage() {}
 
 func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[70]
+	mi := &file_api_api_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5343,7 +5549,7 @@ func (x *RestoreWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*RestoreWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{70}
+	return file_api_api_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RestoreWorkflowResponse) GetWorkflow() *Workflow {
@@ -5362,7 +5568,7 @@ type ListWorkflowVersionsRequest struct {
 
 func (x *ListWorkflowVersionsRequest) Reset() {
 	*x = ListWorkflowVersionsRequest{}
-	mi := &file_api_api_proto_msgTypes[71]
+	mi := &file_api_api_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5374,7 +5580,7 @@ func (x *ListWorkflowVersionsRequest) String() string {
 func (*ListWorkflowVersionsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[71]
+	mi := &file_api_api_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5387,7 +5593,7 @@ func (x *ListWorkflowVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{71}
+	return file_api_api_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListWorkflowVersionsRequest) GetWorkflow() string {
@@ -5407,7 +5613,7 @@ type ListWorkflowVersionsResponse struct {
 
 func (x *ListWorkflowVersionsResponse) Reset() {
 	*x = ListWorkflowVersionsResponse{}
-	mi := &file_api_api_proto_msgTypes[72]
+	mi := &file_api_api_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5419,7 +5625,7 @@ func (x *ListWorkflowVersionsResponse) String() string {
 func (*ListWorkflowVersionsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[72]
+	mi := &file_api_api_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5432,7 +5638,7 @@ func (x *ListWorkflowVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{72}
+	return file_api_api_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListWorkflowVersionsResponse) GetVersions() []*WorkflowVersion {
@@ -5458,7 +5664,7 @@ type WorkflowVersion struct {
 
 func (x *WorkflowVersion) Reset() {
 	*x = WorkflowVersion{}
-	mi := &file_api_api_proto_msgTypes[73]
+	mi := &file_api_api_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5470,7 +5676,7 @@ func (x *WorkflowVersion) String() string {
 func (*WorkflowVersion) ProtoMessage() {}
 
 func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[73]
+	mi := &file_api_api_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5483,7 +5689,7 @@ func (x *WorkflowVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowVersion.ProtoReflect.Descriptor instead.
 func (*WorkflowVersion) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{73}
+	return file_api_api_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *WorkflowVersion) GetHash() string {
@@ -5532,7 +5738,7 @@ type UseWorkflowVersionRequest struct {
 
 func (x *UseWorkflowVersionRequest) Reset() {
 	*x = UseWorkflowVersionRequest{}
-	mi := &file_api_api_proto_msgTypes[74]
+	mi := &file_api_api_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5544,7 +5750,7 @@ func (x *UseWorkflowVersionRequest) String() string {
 func (*UseWorkflowVersionRequest) ProtoMessage() {}
 
 func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[74]
+	mi := &file_api_api_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5557,7 +5763,7 @@ func (x *UseWorkflowVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionRequest) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{74}
+	return file_api_api_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *UseWorkflowVersionRequest) GetWorkflow() string {
@@ -5583,7 +5789,7 @@ type UseWorkflowVersionResponse struct {
 
 func (x *UseWorkflowVersionResponse) Reset() {
 	*x = UseWorkflowVersionResponse{}
-	mi := &file_api_api_proto_msgTypes[75]
+	mi := &file_api_api_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5595,7 +5801,7 @@ func (x *UseWorkflowVersionResponse) String() string {
 func (*UseWorkflowVersionResponse) ProtoMessage() {}
 
 func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_api_proto_msgTypes[75]
+	mi := &file_api_api_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5608,7 +5814,7 @@ func (x *UseWorkflowVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseWorkflowVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseWorkflowVersionResponse) Descriptor() ([]byte, []int) {
-	return file_api_api_proto_rawDescGZIP(), []int{75}
+	return file_api_api_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
@@ -5834,7 +6040,25 @@ const file_api_api_proto_rawDesc = "" +
 	"\x10WatchRunResponse\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\x04R\x05entry\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12(\n" +
-	"\x06events\x18\x03 \x03(\v2\x10.limpet.v1.EventR\x06events\"\xe1\x01\n" +
+	"\x06events\x18\x03 \x03(\v2\x10.limpet.v1.EventR\x06events\"B\n" +
+	"\fWatchRequest\x12\x16\n" +
+	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\tR\bposition\"\x8e\x03\n" +
+	"\rWatchResponse\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\tR\bposition\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06server\x18\x05 \x01(\tR\x06server\x12\x15\n" +
+	"\x06run_id\x18\x06 \x01(\tR\x05runId\x12\x1a\n" +
+	"\bworkflow\x18\a \x01(\tR\bworkflow\x12,\n" +
+	"\x06status\x18\b \x01(\x0e2\x14.limpet.v1.RunStatusR\x06status\x12\x1b\n" +
+	"\tworker_id\x18\t \x01(\tR\bworkerId\x12 \n" +
+	"\vincarnation\x18\n" +
+	" \x01(\tR\vincarnation\x12\x14\n" +
+	"\x05epoch\x18\v \x01(\x04R\x05epoch\x12)\n" +
+	"\x06reason\x18\f \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\r \x01(\tR\x04text\"\xe1\x01\n" +
 	"\x13ListAttemptsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12.\n" +
@@ -6094,7 +6318,7 @@ const file_api_api_proto_rawDesc = "" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\"Q\n" +
 	"\x1aUseWorkflowVersionResponse\x123\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow2\xd8\x11\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow2\xa0\x12\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -6102,7 +6326,8 @@ const file_api_api_proto_rawDesc = "" +
 	"\bListRuns\x12\x1e.limpet.api.v1.ListRunsRequest\x1a\x1f.limpet.api.v1.ListRunsResponse\"\x00\x12P\n" +
 	"\tCountRuns\x12\x1f.limpet.api.v1.CountRunsRequest\x1a .limpet.api.v1.CountRunsResponse\"\x00\x12J\n" +
 	"\aWaitRun\x12\x1d.limpet.api.v1.WaitRunRequest\x1a\x1e.limpet.api.v1.WaitRunResponse\"\x00\x12O\n" +
-	"\bWatchRun\x12\x1e.limpet.api.v1.WatchRunRequest\x1a\x1f.limpet.api.v1.WatchRunResponse\"\x000\x01\x12Y\n" +
+	"\bWatchRun\x12\x1e.limpet.api.v1.WatchRunRequest\x1a\x1f.limpet.api.v1.WatchRunResponse\"\x000\x01\x12F\n" +
+	"\x05Watch\x12\x1b.limpet.api.v1.WatchRequest\x1a\x1c.limpet.api.v1.WatchResponse\"\x000\x01\x12Y\n" +
 	"\fListAttempts\x12\".limpet.api.v1.ListAttemptsRequest\x1a#.limpet.api.v1.ListAttemptsResponse\"\x00\x12L\n" +
 	"\aReadLog\x12\x1d.limpet.api.v1.ReadLogRequest\x1a\x1e.limpet.api.v1.ReadLogResponse\"\x000\x01\x12U\n" +
 	"\n" +
@@ -6137,7 +6362,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_api_api_proto_goTypes = []any{
 	(*ErrorDetail)(nil),                  // 0: limpet.api.v1.ErrorDetail
 	(*StartRunRequest)(nil),              // 1: limpet.api.v1.StartRunRequest
@@ -6165,239 +6390,246 @@ var file_api_api_proto_goTypes = []any{
 	(*WaitRunResponse)(nil),              // 23: limpet.api.v1.WaitRunResponse
 	(*WatchRunRequest)(nil),              // 24: limpet.api.v1.WatchRunRequest
 	(*WatchRunResponse)(nil),             // 25: limpet.api.v1.WatchRunResponse
-	(*ListAttemptsRequest)(nil),          // 26: limpet.api.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),         // 27: limpet.api.v1.ListAttemptsResponse
-	(*Attempt)(nil),                      // 28: limpet.api.v1.Attempt
-	(*StepWait)(nil),                     // 29: limpet.api.v1.StepWait
-	(*ReadLogRequest)(nil),               // 30: limpet.api.v1.ReadLogRequest
-	(*ReadLogResponse)(nil),              // 31: limpet.api.v1.ReadLogResponse
-	(*ReadStreamRequest)(nil),            // 32: limpet.api.v1.ReadStreamRequest
-	(*ReadStreamResponse)(nil),           // 33: limpet.api.v1.ReadStreamResponse
-	(*CancelRunRequest)(nil),             // 34: limpet.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),            // 35: limpet.api.v1.CancelRunResponse
-	(*SignalRunRequest)(nil),             // 36: limpet.api.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),            // 37: limpet.api.v1.SignalRunResponse
-	(*AskRunRequest)(nil),                // 38: limpet.api.v1.AskRunRequest
-	(*AskRunResponse)(nil),               // 39: limpet.api.v1.AskRunResponse
-	(*ReplayRunRequest)(nil),             // 40: limpet.api.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),            // 41: limpet.api.v1.ReplayRunResponse
-	(*PushEventRequest)(nil),             // 42: limpet.api.v1.PushEventRequest
-	(*PushEventResponse)(nil),            // 43: limpet.api.v1.PushEventResponse
-	(*FailedCondition)(nil),              // 44: limpet.api.v1.FailedCondition
-	(*ListEventsRequest)(nil),            // 45: limpet.api.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),           // 46: limpet.api.v1.ListEventsResponse
-	(*KeptEvent)(nil),                    // 47: limpet.api.v1.KeptEvent
-	(*RefusingWorkflow)(nil),             // 48: limpet.api.v1.RefusingWorkflow
-	(*TriggeredRun)(nil),                 // 49: limpet.api.v1.TriggeredRun
-	(*ListWorkersRequest)(nil),           // 50: limpet.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),          // 51: limpet.api.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),             // 52: limpet.api.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),            // 53: limpet.api.v1.GetWorkerResponse
-	(*WorkerEvent)(nil),                  // 54: limpet.api.v1.WorkerEvent
-	(*DrainWorkerRequest)(nil),           // 55: limpet.api.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),          // 56: limpet.api.v1.DrainWorkerResponse
-	(*UndrainWorkerRequest)(nil),         // 57: limpet.api.v1.UndrainWorkerRequest
-	(*UndrainWorkerResponse)(nil),        // 58: limpet.api.v1.UndrainWorkerResponse
-	(*Worker)(nil),                       // 59: limpet.api.v1.Worker
-	(*LocalUse)(nil),                     // 60: limpet.api.v1.LocalUse
-	(*ListMembersRequest)(nil),           // 61: limpet.api.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 62: limpet.api.v1.ListMembersResponse
-	(*Member)(nil),                       // 63: limpet.api.v1.Member
-	(*ListWorkflowsRequest)(nil),         // 64: limpet.api.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),        // 65: limpet.api.v1.ListWorkflowsResponse
-	(*Workflow)(nil),                     // 66: limpet.api.v1.Workflow
-	(*RetireWorkflowRequest)(nil),        // 67: limpet.api.v1.RetireWorkflowRequest
-	(*RetireWorkflowResponse)(nil),       // 68: limpet.api.v1.RetireWorkflowResponse
-	(*RestoreWorkflowRequest)(nil),       // 69: limpet.api.v1.RestoreWorkflowRequest
-	(*RestoreWorkflowResponse)(nil),      // 70: limpet.api.v1.RestoreWorkflowResponse
-	(*ListWorkflowVersionsRequest)(nil),  // 71: limpet.api.v1.ListWorkflowVersionsRequest
-	(*ListWorkflowVersionsResponse)(nil), // 72: limpet.api.v1.ListWorkflowVersionsResponse
-	(*WorkflowVersion)(nil),              // 73: limpet.api.v1.WorkflowVersion
-	(*UseWorkflowVersionRequest)(nil),    // 74: limpet.api.v1.UseWorkflowVersionRequest
-	(*UseWorkflowVersionResponse)(nil),   // 75: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 76: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 77: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	nil,                                  // 78: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 79: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 80: limpet.api.v1.CountRunsRequest.MetadataEntry
-	nil,                                  // 81: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 82: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 83: google.protobuf.Duration
-	(*messages.RunEnding)(nil),           // 84: limpet.v1.RunEnding
-	(*timestamppb.Timestamp)(nil),        // 85: google.protobuf.Timestamp
-	(messages.RunStatus)(0),              // 86: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 87: limpet.v1.Sticky
-	(*messages.Failure)(nil),             // 88: limpet.v1.Failure
-	(messages.CallKind)(0),               // 89: limpet.v1.CallKind
-	(messages.Reason)(0),                 // 90: limpet.v1.Reason
-	(*messages.Event)(nil),               // 91: limpet.v1.Event
-	(*messages.LogChunk)(nil),            // 92: limpet.v1.LogChunk
-	(*messages.WorkflowDefinition)(nil),  // 93: limpet.v1.WorkflowDefinition
+	(*WatchRequest)(nil),                 // 26: limpet.api.v1.WatchRequest
+	(*WatchResponse)(nil),                // 27: limpet.api.v1.WatchResponse
+	(*ListAttemptsRequest)(nil),          // 28: limpet.api.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),         // 29: limpet.api.v1.ListAttemptsResponse
+	(*Attempt)(nil),                      // 30: limpet.api.v1.Attempt
+	(*StepWait)(nil),                     // 31: limpet.api.v1.StepWait
+	(*ReadLogRequest)(nil),               // 32: limpet.api.v1.ReadLogRequest
+	(*ReadLogResponse)(nil),              // 33: limpet.api.v1.ReadLogResponse
+	(*ReadStreamRequest)(nil),            // 34: limpet.api.v1.ReadStreamRequest
+	(*ReadStreamResponse)(nil),           // 35: limpet.api.v1.ReadStreamResponse
+	(*CancelRunRequest)(nil),             // 36: limpet.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),            // 37: limpet.api.v1.CancelRunResponse
+	(*SignalRunRequest)(nil),             // 38: limpet.api.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),            // 39: limpet.api.v1.SignalRunResponse
+	(*AskRunRequest)(nil),                // 40: limpet.api.v1.AskRunRequest
+	(*AskRunResponse)(nil),               // 41: limpet.api.v1.AskRunResponse
+	(*ReplayRunRequest)(nil),             // 42: limpet.api.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),            // 43: limpet.api.v1.ReplayRunResponse
+	(*PushEventRequest)(nil),             // 44: limpet.api.v1.PushEventRequest
+	(*PushEventResponse)(nil),            // 45: limpet.api.v1.PushEventResponse
+	(*FailedCondition)(nil),              // 46: limpet.api.v1.FailedCondition
+	(*ListEventsRequest)(nil),            // 47: limpet.api.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 48: limpet.api.v1.ListEventsResponse
+	(*KeptEvent)(nil),                    // 49: limpet.api.v1.KeptEvent
+	(*RefusingWorkflow)(nil),             // 50: limpet.api.v1.RefusingWorkflow
+	(*TriggeredRun)(nil),                 // 51: limpet.api.v1.TriggeredRun
+	(*ListWorkersRequest)(nil),           // 52: limpet.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),          // 53: limpet.api.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),             // 54: limpet.api.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),            // 55: limpet.api.v1.GetWorkerResponse
+	(*WorkerEvent)(nil),                  // 56: limpet.api.v1.WorkerEvent
+	(*DrainWorkerRequest)(nil),           // 57: limpet.api.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),          // 58: limpet.api.v1.DrainWorkerResponse
+	(*UndrainWorkerRequest)(nil),         // 59: limpet.api.v1.UndrainWorkerRequest
+	(*UndrainWorkerResponse)(nil),        // 60: limpet.api.v1.UndrainWorkerResponse
+	(*Worker)(nil),                       // 61: limpet.api.v1.Worker
+	(*LocalUse)(nil),                     // 62: limpet.api.v1.LocalUse
+	(*ListMembersRequest)(nil),           // 63: limpet.api.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 64: limpet.api.v1.ListMembersResponse
+	(*Member)(nil),                       // 65: limpet.api.v1.Member
+	(*ListWorkflowsRequest)(nil),         // 66: limpet.api.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),        // 67: limpet.api.v1.ListWorkflowsResponse
+	(*Workflow)(nil),                     // 68: limpet.api.v1.Workflow
+	(*RetireWorkflowRequest)(nil),        // 69: limpet.api.v1.RetireWorkflowRequest
+	(*RetireWorkflowResponse)(nil),       // 70: limpet.api.v1.RetireWorkflowResponse
+	(*RestoreWorkflowRequest)(nil),       // 71: limpet.api.v1.RestoreWorkflowRequest
+	(*RestoreWorkflowResponse)(nil),      // 72: limpet.api.v1.RestoreWorkflowResponse
+	(*ListWorkflowVersionsRequest)(nil),  // 73: limpet.api.v1.ListWorkflowVersionsRequest
+	(*ListWorkflowVersionsResponse)(nil), // 74: limpet.api.v1.ListWorkflowVersionsResponse
+	(*WorkflowVersion)(nil),              // 75: limpet.api.v1.WorkflowVersion
+	(*UseWorkflowVersionRequest)(nil),    // 76: limpet.api.v1.UseWorkflowVersionRequest
+	(*UseWorkflowVersionResponse)(nil),   // 77: limpet.api.v1.UseWorkflowVersionResponse
+	nil,                                  // 78: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 79: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	nil,                                  // 80: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 81: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 82: limpet.api.v1.CountRunsRequest.MetadataEntry
+	nil,                                  // 83: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 84: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 85: google.protobuf.Duration
+	(*messages.RunEnding)(nil),           // 86: limpet.v1.RunEnding
+	(*timestamppb.Timestamp)(nil),        // 87: google.protobuf.Timestamp
+	(messages.RunStatus)(0),              // 88: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 89: limpet.v1.Sticky
+	(*messages.Failure)(nil),             // 90: limpet.v1.Failure
+	(messages.CallKind)(0),               // 91: limpet.v1.CallKind
+	(messages.Reason)(0),                 // 92: limpet.v1.Reason
+	(*messages.Event)(nil),               // 93: limpet.v1.Event
+	(*messages.LogChunk)(nil),            // 94: limpet.v1.LogChunk
+	(*messages.WorkflowDefinition)(nil),  // 95: limpet.v1.WorkflowDefinition
 }
 var file_api_api_proto_depIdxs = []int32{
-	83,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	76,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	85,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	78,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	1,   // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	2,   // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	9,   // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	10,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	12,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	16,  // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	77,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	84,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
+	79,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	86,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
 	8,   // 10: limpet.api.v1.GetRunResponse.links:type_name -> limpet.api.v1.Link
 	7,   // 11: limpet.api.v1.GetRunResponse.streams:type_name -> limpet.api.v1.Stream
-	85,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
-	86,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	87,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	85,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	85,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	88,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	78,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	85,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
-	85,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
-	85,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	85,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	85,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	88,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	87,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
+	88,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	89,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	87,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	87,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	90,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	80,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	87,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	87,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
+	87,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	87,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	87,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	90,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
 	11,  // 25: limpet.api.v1.Step.waits:type_name -> limpet.api.v1.CallWait
-	85,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
-	89,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
-	85,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
-	85,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
-	90,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	85,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	85,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	85,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	90,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	87,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
+	91,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
+	87,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
+	87,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
+	92,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	87,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	87,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	87,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	92,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	13,  // 35: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	14,  // 36: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	90,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	85,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	85,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	85,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	92,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	87,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	87,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	87,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	15,  // 41: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	88,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	86,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	86,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	85,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	85,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	79,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	90,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	88,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	88,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	87,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	87,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	81,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	9,   // 48: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	80,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
+	82,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
 	21,  // 50: limpet.api.v1.CountRunsResponse.counts:type_name -> limpet.api.v1.StatusCount
-	86,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
-	83,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	88,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
+	85,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	6,   // 53: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	85,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	91,  // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	85,  // 56: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
-	85,  // 57: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
-	28,  // 58: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
-	29,  // 59: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
-	85,  // 60: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
-	85,  // 61: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	85,  // 62: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	85,  // 63: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	88,  // 64: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
-	90,  // 65: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
-	85,  // 66: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
-	85,  // 67: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
-	92,  // 68: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
-	83,  // 69: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
-	81,  // 70: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
-	49,  // 71: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
-	48,  // 72: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
-	44,  // 73: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
-	85,  // 74: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	47,  // 75: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
-	85,  // 76: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
-	88,  // 77: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
-	59,  // 78: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
-	59,  // 79: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	54,  // 80: limpet.api.v1.GetWorkerResponse.events:type_name -> limpet.api.v1.WorkerEvent
-	85,  // 81: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
-	90,  // 82: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
-	83,  // 83: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
-	59,  // 84: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	59,  // 85: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	82,  // 86: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	85,  // 87: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	83,  // 88: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	90,  // 89: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
-	60,  // 90: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	83,  // 91: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
-	63,  // 92: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
-	66,  // 93: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	93,  // 94: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	85,  // 95: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	85,  // 96: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	85,  // 97: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	85,  // 98: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	85,  // 99: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
-	66,  // 100: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	66,  // 101: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
-	73,  // 102: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	85,  // 103: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	85,  // 104: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
-	66,  // 105: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	1,   // 106: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,   // 107: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,   // 108: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	17,  // 109: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	19,  // 110: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
-	22,  // 111: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	24,  // 112: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	26,  // 113: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
-	30,  // 114: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
-	32,  // 115: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
-	34,  // 116: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	36,  // 117: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
-	38,  // 118: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
-	40,  // 119: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	42,  // 120: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	45,  // 121: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
-	50,  // 122: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	52,  // 123: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	55,  // 124: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	57,  // 125: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	61,  // 126: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	64,  // 127: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	71,  // 128: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	74,  // 129: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	67,  // 130: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	69,  // 131: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	2,   // 132: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,   // 133: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,   // 134: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	18,  // 135: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	20,  // 136: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
-	23,  // 137: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	25,  // 138: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	27,  // 139: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
-	31,  // 140: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
-	33,  // 141: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
-	35,  // 142: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	37,  // 143: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
-	39,  // 144: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
-	41,  // 145: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	43,  // 146: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	46,  // 147: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
-	51,  // 148: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	53,  // 149: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	56,  // 150: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	58,  // 151: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	62,  // 152: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	65,  // 153: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	72,  // 154: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	75,  // 155: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	68,  // 156: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	70,  // 157: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	132, // [132:158] is the sub-list for method output_type
-	106, // [106:132] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	106, // [106:106] is the sub-list for extension extendee
-	0,   // [0:106] is the sub-list for field type_name
+	87,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	93,  // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	87,  // 56: limpet.api.v1.WatchResponse.at:type_name -> google.protobuf.Timestamp
+	88,  // 57: limpet.api.v1.WatchResponse.status:type_name -> limpet.v1.RunStatus
+	92,  // 58: limpet.api.v1.WatchResponse.reason:type_name -> limpet.v1.Reason
+	87,  // 59: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
+	87,  // 60: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
+	30,  // 61: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
+	31,  // 62: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
+	87,  // 63: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
+	87,  // 64: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	87,  // 65: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	87,  // 66: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	90,  // 67: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
+	92,  // 68: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
+	87,  // 69: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
+	87,  // 70: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
+	94,  // 71: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
+	85,  // 72: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
+	83,  // 73: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	51,  // 74: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
+	50,  // 75: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
+	46,  // 76: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
+	87,  // 77: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	49,  // 78: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
+	87,  // 79: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
+	90,  // 80: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	61,  // 81: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
+	61,  // 82: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	56,  // 83: limpet.api.v1.GetWorkerResponse.events:type_name -> limpet.api.v1.WorkerEvent
+	87,  // 84: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
+	92,  // 85: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
+	85,  // 86: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	61,  // 87: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	61,  // 88: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
+	84,  // 89: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	87,  // 90: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	85,  // 91: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	92,  // 92: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	62,  // 93: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
+	85,  // 94: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	65,  // 95: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
+	68,  // 96: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
+	95,  // 97: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	87,  // 98: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	87,  // 99: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	87,  // 100: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	87,  // 101: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	87,  // 102: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	68,  // 103: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	68,  // 104: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
+	75,  // 105: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
+	87,  // 106: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	87,  // 107: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	68,  // 108: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
+	1,   // 109: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,   // 110: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,   // 111: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	17,  // 112: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	19,  // 113: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
+	22,  // 114: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	24,  // 115: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	26,  // 116: limpet.api.v1.LimpetService.Watch:input_type -> limpet.api.v1.WatchRequest
+	28,  // 117: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
+	32,  // 118: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
+	34,  // 119: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
+	36,  // 120: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	38,  // 121: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	40,  // 122: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
+	42,  // 123: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	44,  // 124: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	47,  // 125: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
+	52,  // 126: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	54,  // 127: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	57,  // 128: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	59,  // 129: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	63,  // 130: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	66,  // 131: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	73,  // 132: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	76,  // 133: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	69,  // 134: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	71,  // 135: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	2,   // 136: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,   // 137: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,   // 138: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	18,  // 139: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	20,  // 140: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
+	23,  // 141: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	25,  // 142: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	27,  // 143: limpet.api.v1.LimpetService.Watch:output_type -> limpet.api.v1.WatchResponse
+	29,  // 144: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
+	33,  // 145: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
+	35,  // 146: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
+	37,  // 147: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	39,  // 148: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	41,  // 149: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
+	43,  // 150: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	45,  // 151: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	48,  // 152: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
+	53,  // 153: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	55,  // 154: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	58,  // 155: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	60,  // 156: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	64,  // 157: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	67,  // 158: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	74,  // 159: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	77,  // 160: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	70,  // 161: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	72,  // 162: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	136, // [136:163] is the sub-list for method output_type
+	109, // [109:136] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -6411,7 +6643,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   83,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

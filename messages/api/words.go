@@ -100,3 +100,11 @@ const (
 	// MemberLeaving is a worker whose process is to end.
 	MemberLeaving = "leaving"
 )
+
+// Topics of a watch; TopicWatch is of what befalls the watch itself.
+const (
+	TopicRuns    = "runs"
+	TopicWorkers = "workers"
+	TopicMembers = "members"
+	TopicWatch   = "watch"
+)

@@ -1,6 +1,7 @@
 package sdktest_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"testing"
@@ -96,4 +97,64 @@ func TestWhatAWorkerDid(t *testing.T) {
 	if want := "The run has succeeded, last on " + second + ", where it moved from " + first + ": worker lost."; err != nil || view.GetRun().GetSentence() != want {
 		t.Errorf("it says %q, want %q, %v", view.GetRun().GetSentence(), want, err)
 	}
+}
+
+// A watch of the cluster has runs and workers in one stream, goes on at a position without
+// leaving anything out, and says where that is too old.
+func TestWatchOfTheCluster(t *testing.T) {
+	w := sdk.NewWorkflow[int]("seen", sdk.WorkflowConfig{Sticky: sdk.Soft})
+	sdk.AddStep(w, "s", func(_ sdk.Context, in int) (int, error) { return in, nil })
+	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, w)
+	var run *sdk.Run
+	position := ""
+	var got []string
+	for item, err := range e.Client().Watch(t.Context()) {
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case item.GetKind() == "begins":
+			if run, err = w.Start(t.Context(), e.Client(), 1); err != nil {
+				t.Fatal(err)
+			}
+		case item.GetTopic() == api.TopicRuns && item.GetRunId() == run.ID():
+			got = append(got, item.GetKind()+" "+item.GetStatus().String())
+		}
+		if position = item.GetPosition(); len(got) == 1 {
+			break // the rest is for who goes on
+		}
+	}
+	if err := run.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.KillWorker("w1"); err != nil {
+		t.Fatal(err)
+	}
+	for item, err := range e.Client().Watch(t.Context(), &sdk.WatchOptions{Position: position}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, item.GetKind()+" "+item.GetWorkerId())
+		if item.GetTopic() == api.TopicWorkers && item.GetKind() == "gone" {
+			break
+		}
+	}
+	if want := []string{"started RUN_STATUS_RUNNING", "begins ", "bound " + workerOf(t, run), "ended " + workerOf(t, run), "gone w1"}; !slices.Equal(got, want) {
+		t.Errorf("told of %q, want %q", got, want)
+	}
+	other := base64.RawURLEncoding.EncodeToString([]byte("server-9~01k 12\n"))
+	for item, err := range e.Client().Watch(t.Context(), &sdk.WatchOptions{Position: other, Topics: []string{"workers"}}) {
+		if err != nil || item.GetKind() != "gap" || item.GetServer() != "server-9~01k" {
+			t.Errorf("after a place at a server that is gone: %v, %v", item, err)
+		}
+		break
+	}
+}
+
+func workerOf(t *testing.T, run *sdk.Run) string {
+	t.Helper()
+	got, err := run.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.GetRun().GetWorkerId()
 }

@@ -47,6 +47,8 @@ const (
 	LimpetServiceWaitRunProcedure = "/limpet.api.v1.LimpetService/WaitRun"
 	// LimpetServiceWatchRunProcedure is the fully-qualified name of the LimpetService's WatchRun RPC.
 	LimpetServiceWatchRunProcedure = "/limpet.api.v1.LimpetService/WatchRun"
+	// LimpetServiceWatchProcedure is the fully-qualified name of the LimpetService's Watch RPC.
+	LimpetServiceWatchProcedure = "/limpet.api.v1.LimpetService/Watch"
 	// LimpetServiceListAttemptsProcedure is the fully-qualified name of the LimpetService's
 	// ListAttempts RPC.
 	LimpetServiceListAttemptsProcedure = "/limpet.api.v1.LimpetService/ListAttempts"
@@ -115,6 +117,9 @@ type LimpetServiceClient interface {
 	// entry) until the run has ended. Of a run that went on as new the entries of
 	// earlier links may be deleted: then the numbers jump.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error)
+	// Watch streams what happens in the whole cluster, by topics: from now on, or after a
+	// place, until the caller goes.
+	Watch(context.Context, *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.WatchResponse], error)
 	// ListAttempts returns a record for each attempt of a run, and when and why its steps
 	// waited; or the attempts that a worker had in a time, of whatever runs.
 	ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error)
@@ -203,6 +208,12 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+LimpetServiceWatchRunProcedure,
 			connect.WithSchema(limpetServiceMethods.ByName("WatchRun")),
+			connect.WithClientOptions(opts...),
+		),
+		watch: connect.NewClient[api.WatchRequest, api.WatchResponse](
+			httpClient,
+			baseURL+LimpetServiceWatchProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("Watch")),
 			connect.WithClientOptions(opts...),
 		),
 		listAttempts: connect.NewClient[api.ListAttemptsRequest, api.ListAttemptsResponse](
@@ -331,6 +342,7 @@ type limpetServiceClient struct {
 	countRuns            *connect.Client[api.CountRunsRequest, api.CountRunsResponse]
 	waitRun              *connect.Client[api.WaitRunRequest, api.WaitRunResponse]
 	watchRun             *connect.Client[api.WatchRunRequest, api.WatchRunResponse]
+	watch                *connect.Client[api.WatchRequest, api.WatchResponse]
 	listAttempts         *connect.Client[api.ListAttemptsRequest, api.ListAttemptsResponse]
 	readLog              *connect.Client[api.ReadLogRequest, api.ReadLogResponse]
 	readStream           *connect.Client[api.ReadStreamRequest, api.ReadStreamResponse]
@@ -385,6 +397,11 @@ func (c *limpetServiceClient) WaitRun(ctx context.Context, req *connect.Request[
 // WatchRun calls limpet.api.v1.LimpetService.WatchRun.
 func (c *limpetServiceClient) WatchRun(ctx context.Context, req *connect.Request[api.WatchRunRequest]) (*connect.ServerStreamForClient[api.WatchRunResponse], error) {
 	return c.watchRun.CallServerStream(ctx, req)
+}
+
+// Watch calls limpet.api.v1.LimpetService.Watch.
+func (c *limpetServiceClient) Watch(ctx context.Context, req *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.WatchResponse], error) {
+	return c.watch.CallServerStream(ctx, req)
 }
 
 // ListAttempts calls limpet.api.v1.LimpetService.ListAttempts.
@@ -498,6 +515,9 @@ type LimpetServiceHandler interface {
 	// entry) until the run has ended. Of a run that went on as new the entries of
 	// earlier links may be deleted: then the numbers jump.
 	WatchRun(context.Context, *connect.Request[api.WatchRunRequest], *connect.ServerStream[api.WatchRunResponse]) error
+	// Watch streams what happens in the whole cluster, by topics: from now on, or after a
+	// place, until the caller goes.
+	Watch(context.Context, *connect.Request[api.WatchRequest], *connect.ServerStream[api.WatchResponse]) error
 	// ListAttempts returns a record for each attempt of a run, and when and why its steps
 	// waited; or the attempts that a worker had in a time, of whatever runs.
 	ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error)
@@ -582,6 +602,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		LimpetServiceWatchRunProcedure,
 		svc.WatchRun,
 		connect.WithSchema(limpetServiceMethods.ByName("WatchRun")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceWatchHandler := connect.NewServerStreamHandler(
+		LimpetServiceWatchProcedure,
+		svc.Watch,
+		connect.WithSchema(limpetServiceMethods.ByName("Watch")),
 		connect.WithHandlerOptions(opts...),
 	)
 	limpetServiceListAttemptsHandler := connect.NewUnaryHandler(
@@ -714,6 +740,8 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceWaitRunHandler.ServeHTTP(w, r)
 		case LimpetServiceWatchRunProcedure:
 			limpetServiceWatchRunHandler.ServeHTTP(w, r)
+		case LimpetServiceWatchProcedure:
+			limpetServiceWatchHandler.ServeHTTP(w, r)
 		case LimpetServiceListAttemptsProcedure:
 			limpetServiceListAttemptsHandler.ServeHTTP(w, r)
 		case LimpetServiceReadLogProcedure:
@@ -787,6 +815,10 @@ func (UnimplementedLimpetServiceHandler) WaitRun(context.Context, *connect.Reque
 
 func (UnimplementedLimpetServiceHandler) WatchRun(context.Context, *connect.Request[api.WatchRunRequest], *connect.ServerStream[api.WatchRunResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.WatchRun is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) Watch(context.Context, *connect.Request[api.WatchRequest], *connect.ServerStream[api.WatchResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.Watch is not implemented"))
 }
 
 func (UnimplementedLimpetServiceHandler) ListAttempts(context.Context, *connect.Request[api.ListAttemptsRequest]) (*connect.Response[api.ListAttemptsResponse], error) {
