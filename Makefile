@@ -6,16 +6,19 @@ TOOL  := $(GO) tool -modfile=.tools/go.mod
 SEED  ?= 1
 SEEDS ?= 10000
 BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
-TESTFLAGS ?= -timeout 12m
+# Without what debuggers read, which linking takes a third of its time for, and without vet,
+# which `make lint` runs.
+TESTFLAGS ?= -timeout 12m -vet=off -ldflags=-w
 DURATION ?= 2m
 # Groups of faults between commas; none is all that are possible here.
 FAULTS ?=
+FUZZTIME ?= 20s
 
 # The race detector needs a C compiler; without one the tests run, and say so.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim sims mutate chaos bench lint screenshots generate journals fresh verify move-module
+.PHONY: help build demo dev test sim sims fuzz mutate chaos bench lint screenshots generate journals fresh verify move-module
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +41,11 @@ test: ## All tests, with the race detector (PostgreSQL and Chromium are installe
 
 sims: ## Simulate many clusters: make sims SEEDS=20000
 	$(GO) test -timeout 60m ./actors/sim -run '^TestSim$$' -count=1 -v -seeds=$(SEEDS)
+
+fuzz: ## Feed arbitrary bytes to every decoder, each for a while: make fuzz FUZZTIME=1h
+	@for found in $$(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sed 's/:func /:/'); do \
+		$(GO) test "$$(dirname "$${found%:*}")" -run '^$$' -fuzz "^$${found##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
+	done
 
 mutate: ## Break rules of the cores in a copy, one by one: the simulation must notice each
 	$(GO) run ./cmd/mutate
