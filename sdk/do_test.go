@@ -267,6 +267,10 @@ func TestDoResultsThatCannotBeRecorded(t *testing.T) {
 		if string(sdk.CodeOf(err)) != code || !strings.Contains(err.Error(), `"think"`) {
 			t.Error(err)
 		}
+		size, limit := fmt.Sprint(messages.PayloadBytesMax+2), "PayloadBytesMax = "
+		if code == "PAYLOAD_TOO_LARGE" && (!strings.Contains(err.Error(), size) || !strings.Contains(err.Error(), limit)) {
+			t.Errorf("%v, without the size or the limit", err)
+		}
 		w := sdk.NewWorkflow[int]("w")
 		sdk.AddStep(w, "s", func(sdk.Context, int) (int, error) { return 0, err })
 		if f := failureOf(t, w, "s"); !f.Final || f.Code != code || strings.Contains(f.Message, code) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
+	"github.com/limpetrun/limpet/sdk/worker"
 )
 
 // rentals is a workflow whose step ends as its input says, and whose end step says what
@@ -32,7 +33,7 @@ func newRentals(name string, sticky sdk.Sticky, onEnd sdk.OnEndConfig, free func
 	r.state = sdk.NewLocal(r.w, sdk.LocalConfig[*box, string]{Release: r.release, Bind: func(ctx sdk.BindContext, _ string) (*box, error) { return r.bind(ctx, 0) }})
 	sdk.AddStep(r.w, "rent", r.rent, sdk.StepConfig{ExecutionTimeout: 100 * time.Millisecond, LostAttemptsMax: 1})
 	sdk.AddStep(r.w, "use", func(ctx sdk.Context, how string) (int, error) {
-		if how == "is canceled" || how == "loses its worker" {
+		if how == "is canceled" || how == "is terminated" || how == "loses its worker" {
 			// The two steps run beside each other: whoever ends the run is to find a box.
 			if _, err := r.state.Get(ctx); err != nil {
 				return 0, err
@@ -86,76 +87,92 @@ func (r *rentals) of(run string) []string {
 
 func nothing(sdk.Context, sdk.End) error { return nil }
 
-// TestAnEndStepRunsOnceForEachEnd: whatever ends a run, and whatever has started it. It
-// finds the run's state, which is released only afterwards, and who waits for the run
-// hears of its end after that.
-func TestAnEndStepRunsOnceForEachEnd(t *testing.T) {
-	r := newRentals("rentals", sdk.Soft, sdk.OnEndConfig{}, nothing)
-	parent := sdk.NewWorkflow[string]("renter")
+// starters are the ways in which a run of rentals is started. Each calls meanwhile while
+// the run goes on, and returns when that has ended.
+func (r *rentals) starters(t *testing.T, e *sdktest.Engine, meanwhile func(how string)) map[string]func(how string) (*sdk.Run, error) {
+	parent := sdk.NewWorkflow[string](r.w.Name() + "-parent")
 	sdk.AddStep(parent, "spawns", func(ctx sdk.Context, how string) (string, error) {
 		child, err := r.w.Spawn(ctx, how)
 		if err != nil {
 			return "", err
 		}
 		_ = child.Wait(ctx)
-		if n := len(r.of(child.ID())); n != 1 {
+		if n := len(r.of(child.ID())); (n == 1) == (how == "is terminated") {
 			return "", fmt.Errorf("the parent hears of the end after %d end steps", n)
 		}
 		return child.ID(), nil
 	})
-	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, r.w, parent)
-	ends := map[string]string{
-		"succeeds":    `its box: RUN_STATUS_SUCCEEDED ""`,
-		"fails":       `its box: RUN_STATUS_FAILED "rent"`,
-		"panics":      `its box: RUN_STATUS_FAILED "rent"`,
-		"times out":   `its box: RUN_STATUS_FAILED "rent"`,
-		"is canceled": `its box: RUN_STATUS_CANCELED ""`,
+	if err := e.StartWorker(t.Context(), worker.Config{ID: "parents"}, parent); err != nil {
+		t.Fatal(err)
 	}
-	cancels := func(how string) {
-		if how != "is canceled" {
-			return
-		}
-		if err := e.Client().Run(<-r.began).Cancel(t.Context(), "enough"); err != nil {
-			t.Error(err)
-		}
+	ended := func(run *sdk.Run, how string) (*sdk.Run, error) {
+		meanwhile(how)
+		_, err := run.Ended(t.Context())
+		return run, err
 	}
-	starts := map[string]func(how string) (string, error){
-		"by hand": func(how string) (string, error) {
+	return map[string]func(how string) (*sdk.Run, error){
+		"by hand": func(how string) (*sdk.Run, error) {
 			run, err := r.w.Start(t.Context(), e.Client(), how)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			cancels(how)
-			_, err = run.Ended(t.Context())
-			return run.ID(), err
+			return ended(run, how)
 		},
-		"by an event": func(how string) (string, error) {
-			pushed, err := e.Client().PushEvent(t.Context(), "rentals", how)
+		"by an event": func(how string) (*sdk.Run, error) {
+			pushed, err := e.Client().PushEvent(t.Context(), r.w.Name(), how)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			cancels(how)
-			_, err = pushed.Runs[0].Ended(t.Context())
-			return pushed.Runs[0].ID(), err
+			return ended(pushed.Runs[0].Run, how)
 		},
-		"by a parent": func(how string) (child string, err error) {
+		"by a parent": func(how string) (*sdk.Run, error) {
 			run, err := parent.Start(t.Context(), e.Client(), how)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			cancels(how)
+			meanwhile(how)
+			var child string
 			err = run.Result(t.Context(), &child)
-			return child, err
+			return e.Client().Run(child), err
 		},
 	}
-	for by, start := range starts {
+}
+
+// TestAnEndStepRunsOnceForEachEnd: whatever ends a run, and whatever has started it, but
+// for a cancel that is to be without it. It finds the run's state, which is released only
+// afterwards, and who waits for the run hears of its end after that.
+func TestAnEndStepRunsOnceForEachEnd(t *testing.T) {
+	r := newRentals("rentals", sdk.Soft, sdk.OnEndConfig{}, nothing)
+	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, r.w)
+	ends := map[string][]string{
+		"succeeds":      {`its box: RUN_STATUS_SUCCEEDED ""`},
+		"fails":         {`its box: RUN_STATUS_FAILED "rent"`},
+		"panics":        {`its box: RUN_STATUS_FAILED "rent"`},
+		"times out":     {`its box: RUN_STATUS_FAILED "rent"`},
+		"is canceled":   {`its box: RUN_STATUS_CANCELED ""`},
+		"is terminated": nil,
+	}
+	starters := r.starters(t, e, func(how string) {
+		cancel := (*sdk.Run).Cancel
+		switch how {
+		case "is terminated":
+			cancel = (*sdk.Run).CancelWithoutEnd
+		case "is canceled":
+		default:
+			return
+		}
+		if err := cancel(e.Client().Run(<-r.began), t.Context(), "enough"); err != nil {
+			t.Error(err)
+		}
+	})
+	for by, start := range starters {
 		for how, want := range ends {
-			id, err := start(how)
+			run, err := start(how)
 			if err != nil {
 				t.Fatalf("started %s, it %s: %v", by, how, err)
 			}
-			if said := r.of(id); len(said) != 1 || said[0] != want {
-				t.Errorf("started %s, it %s: its end step said %q, want %q once", by, how, said, want)
+			if said := r.of(run.ID()); !slices.Equal(said, want) {
+				t.Errorf("started %s, it %s: its end step said %q, want %q", by, how, said, want)
 			}
 			if released := r.next(t); !strings.HasSuffix(released, "run-ended") {
 				t.Errorf("started %s, it %s: released %s", by, how, released)
@@ -165,7 +182,7 @@ func TestAnEndStepRunsOnceForEachEnd(t *testing.T) {
 }
 
 // TestAnEndStepOfARunThatLostItsWorker is executed elsewhere, without the state, and
-// builds none.
+// builds none; whatever has started the run.
 func TestAnEndStepOfARunThatLostItsWorker(t *testing.T) {
 	r := newRentals("loses", sdk.Soft, sdk.OnEndConfig{}, func(ctx sdk.Context, _ sdk.End) error {
 		if b := ctx.Binding(); !b.StateNew || b.StateReason != sdk.ReasonWorkerLost {
@@ -174,27 +191,36 @@ func TestAnEndStepOfARunThatLostItsWorker(t *testing.T) {
 		return nil
 	})
 	e := sdktest.Start(t, sdktest.Config{Workers: sdktest.Workers("w1", "w2")}, r.w)
-	run, err := r.w.Start(t.Context(), e.Client(), "loses its worker")
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-r.began
-	bound := stepOf(t, run, "use").GetWorkerId()
-	if err := e.KillWorker(bound); err != nil {
-		t.Fatal(err)
-	}
-	view, err := run.Ended(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if said := r.of(run.ID()); len(said) != 1 || said[0] != `nothing: RUN_STATUS_FAILED "use"` {
-		t.Errorf("the end step said %q", said)
-	}
-	if end := stepOf(t, run, "free"); end.GetWorkerId() == bound || end.GetPhase() != "succeeded" || view.GetEnding().GetFailedStep() != "use" {
-		t.Errorf("%v, %v", end, view.GetEnding())
-	}
-	if n := r.built.Load(); n != 1 {
-		t.Errorf("%d boxes were built", n)
+	var bound string
+	starters := r.starters(t, e, func(string) {
+		run := e.Client().Run(<-r.began)
+		bound = stepOf(t, run, "use").GetWorkerId()
+		if err := e.KillWorker(bound); err != nil {
+			t.Fatal(err)
+		}
+	})
+	built := int32(0)
+	for by, start := range starters {
+		run, err := start("loses its worker")
+		if err != nil {
+			t.Fatal(by, err)
+		}
+		view, err := run.Get(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := r.of(run.ID()); len(said) != 1 || said[0] != `nothing: RUN_STATUS_FAILED "use"` {
+			t.Errorf("started %s: the end step said %q", by, said)
+		}
+		if end := stepOf(t, run, "free"); end.GetWorkerId() == bound || end.GetPhase() != "succeeded" || view.GetEnding().GetFailedStep() != "use" {
+			t.Errorf("started %s: %v, %v", by, end, view.GetEnding())
+		}
+		if built++; r.built.Load() != built {
+			t.Errorf("started %s: %d boxes were built of %d runs", by, r.built.Load(), built)
+		}
+		if err := e.StartWorker(t.Context(), worker.Config{ID: bound}, r.w); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
