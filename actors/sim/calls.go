@@ -72,8 +72,17 @@ func (f *function) record(i int, key string) {
 type callAnswer interface{ GetError() *messages.Failure }
 
 // ask asks the run of a function until it answers. One that is not the live attempt
-// any more ends.
+// any more ends. What it has written is stored before a call is recorded, or waits.
 func (f *function) ask(msg any, done func(callAnswer)) {
+	switch msg.(type) {
+	case *messages.RecordCall, *messages.AwaitCall:
+		f.flushed(func() { f.askRun(msg, done) })
+	default:
+		f.askRun(msg, done)
+	}
+}
+
+func (f *function) askRun(msg any, done func(callAnswer)) {
 	f.w.call(f.d.RunId, livesFor, func(sv *server, reply func(any)) {
 		sv.deliver(f.d.RunId, msg, asker(func(answer any) {
 			if failure := answer.(callAnswer).GetError(); failure == nil || !messages.Code(failure.Code).Retryable() || failure.Code == string(messages.CodeStaleAttempt) {

@@ -18,7 +18,7 @@
 //
 // Checked after every event:
 //
-//   - the invariants of the cores: run I1 to I18 at every durable event, slots W1
+//   - the invariants of the cores: run I1 to I19 at every durable event, slots W1
 //     to W9, placement P1 to P6, roster R1 and R7 to R9, activation A1 to A4 and
 //     H1 to H3
 //
@@ -78,6 +78,11 @@
 //   - what is on record of a step's progress is what its attempt has told; what an attempt
 //     told before it failed is on record with that, and is what the next one is given (I17)
 //
+//   - a stream has no gap, and nothing twice within a section; pieces are stored only while
+//     the attempt that has the section is live, by what is durable (I19); all that a step
+//     has written is stored when it has succeeded; each reader, by whatever server, gets all
+//     that is stored, in order
+//
 //   - a result is acknowledged only once nobody needs it any more
 //
 //   - a run that was acknowledged to its client is in the journal
@@ -111,5 +116,5 @@
 // grant is taken, no run counts as bound, and nothing is left in memory.
 //
 // Imports only activation, heap, run, roster, placement, slots, projection, timeline, journal,
-// cluster/lease, cluster/quorum and messages.
+// stream, cluster/lease, cluster/quorum and messages.
 package sim

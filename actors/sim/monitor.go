@@ -57,6 +57,9 @@ type monitor struct {
 	suspensions suspensions
 	// told counts what attempts have told of their progress.
 	told map[string]int64
+	// writers are of attempts that write to streams, readers of streams that are read.
+	writers map[string]*writer
+	readers map[string]*reader
 	// lapsed are what functions return whose lease ended before.
 	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
@@ -81,7 +84,7 @@ func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, suspects: map[string]bool{}, lossRecorded: map[string]int{},
-		lapsed: map[string]bool{}, told: map[string]int64{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}, ends: ends{}, links: links{map[string]bool{}, map[string]uint64{}},
+		lapsed: map[string]bool{}, told: map[string]int64{}, writers: map[string]*writer{}, readers: map[string]*reader{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}, ends: ends{}, links: links{map[string]bool{}, map[string]uint64{}},
 		calls: map[string]madeCall{}, letters: map[string]int{}, posted: map[string]bool{}, boxes: map[string][]string{}, listeners: listeners{waits: map[string]*listener{}}, suspensions: newSuspensions()}
 }
 
@@ -117,6 +120,7 @@ func (m *monitor) committed(runID string, data []byte) {
 		return
 	}
 	m.timesPassed(before, st)
+	m.readStreams(st)
 	for _, ev := range e.Events {
 		if err := m.event(before, st, ev); err != nil {
 			m.sim.fail("run %s, entry %d: %v", runID, st.Number, err)
@@ -182,7 +186,7 @@ func (m *monitor) attemptEvent(after *run.State, ev *messages.Event) error {
 		if err := m.allCalls(after, k.StepSucceeded.Step); err != nil {
 			return err
 		}
-		return m.succeeded(after.RunID, k.StepSucceeded)
+		return errors.Join(m.succeeded(after.RunID, k.StepSucceeded), m.wroteAll(after.RunID, k.StepSucceeded))
 	case *messages.Event_AttemptLost:
 		m.counts.Lost++
 		if k.AttemptLost.Reason == messages.Reason_REASON_UNKNOWN_TO_WORKER {

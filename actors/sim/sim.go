@@ -42,10 +42,12 @@ type Sim struct {
 	// storelessUntil is when a server, by its id, reaches the journal again.
 	storelessUntil map[string]time.Time
 	// clocks is nil where all of them are true.
-	clocks    *clocks
-	holding   holding
-	ends      dice
-	goesOn    dice
+	clocks  *clocks
+	holding holding
+	ends    dice
+	goesOn  dice
+	// reads draws what happens to streams.
+	reads     dice
 	keeping   keeping
 	clients   []*client
 	monitor   *monitor
@@ -123,6 +125,7 @@ func Run(seed uint64, traced bool, watch func(string)) (res Result) {
 	s.drawPosts(newDice(seed + postSeeds))
 	s.drawProgress(newDice(seed + progressSeeds))
 	s.drawContinuing(newDice(seed + continueSeeds))
+	s.drawStreams(newDice(seed + streamSeeds))
 	s.drawClocks(newDice(seed + clockSeeds))
 	s.begin()
 	s.cancelAgain()
@@ -220,9 +223,7 @@ func (s *Sim) unfinished() string {
 // leaks reports what is left although every run has ended.
 func (s *Sim) leaks() error {
 	var errs []error
-	if err := s.monitor.oneOfEach(); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, s.monitor.oneOfEach(), s.monitor.readAll())
 	leak := func(format string, args ...any) { errs = append(errs, fmt.Errorf("leak: "+format, args...)) }
 	for _, p := range s.procs {
 		switch {

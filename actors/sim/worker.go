@@ -315,6 +315,8 @@ type function struct {
 	// it says that it does nothing but wait.
 	asked int
 	said  uint64
+	// writer is the stream that it writes to, if any.
+	writer *writer
 }
 
 func (w *worker) startFunction(a slots.Action) {
@@ -332,6 +334,7 @@ func (w *worker) startFunction(a slots.Action) {
 	f.begin()
 	s.must(f.endStepBegins())
 	f.tells()
+	f.writes()
 	if f.plan.kills {
 		w.later(f.plan.takes/2, func() {
 			if w.alive && !f.over && s.faulty() {
@@ -365,8 +368,13 @@ func (f *function) key() string { return fmt.Sprintf("%s/%s#%d", f.d.RunId, f.d.
 // returns ends the function as planned.
 func (f *function) returns() {
 	f.w.sim.must(f.w.sim.monitor.notSuspended(f))
+	all, failure := f.streamed()
 	switch {
 	case f.over:
+	case !all:
+		f.flushed(f.returns)
+	case failure != nil:
+		f.end(nil, failure)
 	case f.plan.loses:
 		f.lose()
 	case f.plan.fails:

@@ -44,6 +44,8 @@ type behaviour struct {
 	posts       int
 	naps        []nap
 	tells       int
+	writes      int
+	stream      string
 	// continues is how likely its run is to go on as new.
 	continues float64
 }
@@ -64,8 +66,9 @@ type plan struct {
 	calls, receives                      int
 	patience                             time.Duration
 	naps                                 []nap
-	// tells is how often it tells its progress.
-	tells int
+	// tells is how often it tells its progress, writes how often it writes to its stream.
+	tells, writes int
+	stream        string
 	// continues: the run is to go on as new.
 	continues bool
 }
@@ -77,7 +80,7 @@ func (p *plan) makesCalls() bool {
 
 func (s *Sim) planOf(d *messages.Dispatch) plan {
 	b := s.work.byName[d.Workflow].steps[d.Step]
-	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls, receives: b.receives, patience: b.patience, naps: b.naps, tells: b.tells}
+	p := plan{takes: s.dice.between(b.least, b.most), stubborn: s.dice.chance(b.stubborn), children: b.children, calls: b.calls, receives: b.receives, patience: b.patience, naps: b.naps, tells: b.tells, writes: b.writes, stream: b.stream}
 	p.continues = s.monitor.runs[d.RunId].Continued < linksMost && s.goesOn.chance(b.continues)
 	if s.faulty() {
 		p.fails, p.kills = s.dice.chance(b.fails), !s.world.calm && s.dice.chance(b.kills)

@@ -91,7 +91,7 @@ func kinds(seeds int) []kind {
 		{mutations, always(simulation(seeds))}, {activationMutations, always(simulation(seeds))}, {heardMutations, always(simulation(seeds))},
 		{remoteMutations, always(nodes)}, {gossipMutations, always(crowds)},
 		{scripted, scripts}, {endMutations, always(simulation(seeds))}, {endScripted, scripts}, {continueMutations, always(simulation(seeds))}, {cutMutations, always(simulation(seeds))}, {continueScripted, scripts}, {quorumMutations, scripts}, {eventMutations, scripts}, {deliveryMutations, always(servers)},
-		{storedMutations, always(stores)}, {streamMutations, scripts},
+		{storedMutations, always(stores)}, {streamMutations, scripts}, {writtenMutations, always(simulation(seeds))},
 	}
 }
 

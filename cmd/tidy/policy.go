@@ -53,7 +53,7 @@ var policy = []layer{
 	{"actors/journal", []string{"cluster/notify", "messages"}, inert},
 	{"actors/activation", []string{"actors/run", "actors/shrinkmap", "actors/slots", "actors/journal", "messages"}, pure},
 	{"actors/projection", []string{"actors/run", "actors/roster", "actors/journal", "messages", "messages/api"}, pure},
-	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/projection", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/timeline", "actors/journal", "cluster/lease", "cluster/quorum", "messages"}, pure},
+	{"actors/sim", []string{"actors/activation", "actors/heap", "actors/projection", "actors/roster", "actors/run", "actors/placement", "actors/slots", "actors/timeline", "actors/journal", "actors/stream", "cluster/lease", "cluster/quorum", "messages"}, pure},
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
