@@ -3077,8 +3077,11 @@ type ReadStreamReply struct {
 	Pieces []*StreamPieces        `protobuf:"bytes,1,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	// There are no more, and will be none without a replay; without follow, there are no
 	// more now.
-	Ended         bool     `protobuf:"varint,2,opt,name=ended,proto3" json:"ended,omitempty"`
-	Error         *Failure `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Ended bool     `protobuf:"varint,2,opt,name=ended,proto3" json:"ended,omitempty"`
+	Error *Failure `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The wanted piece was cut with the link of the run that wrote it: the first section
+	// that is there. No pieces come with it.
+	CutTo         int32 `protobuf:"varint,4,opt,name=cut_to,json=cutTo,proto3" json:"cut_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3132,6 +3135,13 @@ func (x *ReadStreamReply) GetError() *Failure {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *ReadStreamReply) GetCutTo() int32 {
+	if x != nil {
+		return x.CutTo
+	}
+	return 0
 }
 
 // StreamPieces are pieces of one section that follow each other.
@@ -7470,11 +7480,12 @@ const file_wire_proto_rawDesc = "" +
 	"\asection\x18\x03 \x01(\x05R\asection\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06follow\x18\x05 \x01(\bR\x06follow\x12\x17\n" +
-	"\await_ms\x18\x06 \x01(\x03R\x06waitMs\"\x82\x01\n" +
+	"\await_ms\x18\x06 \x01(\x03R\x06waitMs\"\x99\x01\n" +
 	"\x0fReadStreamReply\x12/\n" +
 	"\x06pieces\x18\x01 \x03(\v2\x17.limpet.v1.StreamPiecesR\x06pieces\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\bR\x05ended\x12(\n" +
-	"\x05error\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x84\x01\n" +
+	"\x05error\x18\x03 \x01(\v2\x12.limpet.v1.FailureR\x05error\x12\x15\n" +
+	"\x06cut_to\x18\x04 \x01(\x05R\x05cutTo\"\x84\x01\n" +
 	"\fStreamPieces\x12\x18\n" +
 	"\asection\x18\x01 \x01(\x05R\asection\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x16\n" +

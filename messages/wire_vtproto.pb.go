@@ -2657,6 +2657,11 @@ func (m *ReadStreamReply) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.CutTo != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.CutTo))
+		i--
+		dAtA[i] = 0x20
+	}
 	if m.Error != nil {
 		size, err := m.Error.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -7434,6 +7439,9 @@ func (m *ReadStreamReply) SizeVT() (n int) {
 	if m.Error != nil {
 		l = m.Error.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.CutTo != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.CutTo))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -16444,6 +16452,25 @@ func (m *ReadStreamReply) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field CutTo", wireType)
+			}
+			m.CutTo = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.CutTo |= int32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -100,6 +100,9 @@ func ParseStreamPlace(text string) (p StreamPlace, err error) {
 type StreamPiece struct {
 	StreamPlace
 	Data []byte
+	// Cut: this is no piece. What was wanted before this place was cut with the links of
+	// the run that wrote it, see ContinueAs; the pieces from this place on follow.
+	Cut bool
 	// The attempt that wrote it; the same for all pieces of a section.
 	Step    string
 	Attempt int
@@ -115,7 +118,7 @@ type ReadStreamOptions struct {
 }
 
 // ReadStream yields the pieces of a stream of the run in order, each once and without
-// a gap. A connection that breaks is gone on with at another server where it was; an
+// a gap, but for what was cut, in the place of which it yields a StreamPiece that says so. A connection that breaks is gone on with at another server where it was; an
 // error is the last that is yielded. At most one ReadStreamOptions may be given.
 //
 // Errors: ErrUnknownRun; ErrUnknownStream, with Follow once the run has ended without
@@ -186,11 +189,17 @@ func (r *streamReader) read(ctx context.Context, s *server) (served bool, err er
 
 // take yields pieces, which are to be the next.
 func (r *streamReader) take(m *api.ReadStreamResponse) error {
-	if len(m.GetPieces()) == 0 {
+	if len(m.GetPieces()) == 0 && !m.GetCut() {
 		return nil
 	}
 	next := StreamPlace{max(r.next.Section, 1), max(r.next.Number, 1)}
 	got := StreamPlace{int(m.GetSection()), m.GetFirst()}
+	if m.GetCut() && got.Section > next.Section {
+		if r.next = got; !r.yield(&StreamPiece{StreamPlace: got, Cut: true}, nil) {
+			return errLeft
+		}
+		return nil
+	}
 	if got != next && (got.Section <= next.Section || got.Number != 1) {
 		return messages.Errorf(messages.CodeInternal, "the server sent piece %s of stream %q of run %s, next is %s", got, r.name, r.run.id, next)
 	}

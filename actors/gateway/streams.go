@@ -27,6 +27,12 @@ func (g *gateway) ReadStream(ctx context.Context, req *connect.Request[api.ReadS
 		if err := api.SayServed(stream); err != nil {
 			return err
 		}
+		if to := reply.GetCutTo(); to > 0 {
+			section, number = to, 1
+			if err := stream.Send(&api.ReadStreamResponse{Section: section, First: number, Cut: true}); err != nil {
+				return err
+			}
+		}
 		for _, p := range reply.GetPieces() {
 			section, number = p.GetSection(), p.GetFirst()+uint64(len(p.GetPieces()))
 			if err := stream.Send(&api.ReadStreamResponse{Section: p.GetSection(), First: p.GetFirst(), Pieces: p.GetPieces(), Step: p.GetStep(), Attempt: p.GetAttempt()}); err != nil {

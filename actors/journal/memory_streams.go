@@ -11,23 +11,35 @@ type memoryStreams map[string][]*memorySection
 
 type memorySection struct {
 	StreamSection
+	// began is the number of the entry that it began with.
+	began  uint64
 	pieces [][]byte
 }
 
 // changeStreams carries out what an entry says.
-func (r *memoryRun) changeStreams(changes []StreamChange) {
+func (r *memoryRun) changeStreams(entry uint64, changes []StreamChange) {
 	for _, c := range changes {
 		if r.streams == nil {
 			r.streams = memoryStreams{}
 		}
 		s := r.streams.section(c.Stream, c.Section)
 		if s == nil && c.Attempt != 0 {
-			s = &memorySection{StreamSection: StreamSection{Stream: c.Stream, Section: c.Section, Step: c.Step, Attempt: c.Attempt}}
+			s = &memorySection{began: entry, StreamSection: StreamSection{Stream: c.Stream, Section: c.Section, Step: c.Step, Attempt: c.Attempt}}
 			r.streams[c.Stream] = append(r.streams[c.Stream], s)
 		}
 		if s != nil {
 			s.Over = s.Over || c.Over
 		}
+	}
+}
+
+// cut forgets the sections that began with entries up to a number, but the newest of each
+// stream.
+func (m memoryStreams) cut(upTo uint64) {
+	for name, all := range m {
+		newest := len(all) - 1
+		kept := slices.DeleteFunc(slices.Clone(all[:newest]), func(s *memorySection) bool { return s.Over && s.began <= upTo })
+		m[name] = append(kept, all[newest])
 	}
 }
 
@@ -93,7 +105,9 @@ func (m *Memory) ReadStream(ctx context.Context, runID, stream string, from Stre
 	}
 	bytes := 0
 	for _, s := range run.streams[stream] {
-		page.Newest = s.Section
+		if page.Newest = s.Section; page.Oldest == 0 {
+			page.Oldest = s.Section
+		}
 		if s.Section == from.Section {
 			page.At = s.StreamSection
 		}

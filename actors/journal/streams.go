@@ -19,7 +19,9 @@ import (
 //	S1  the pieces of a section are numbered from 1, without a gap, and are never
 //	    changed
 //	S2  no piece is added to a section that is over
-//	S3  what was stored is there until its run is deleted
+//	S3  what was stored is there until its run is deleted, or the link of the run that
+//	    wrote it is cut: with the entries that an append cuts go the sections that began
+//	    with them, but the newest one of each stream, whose number goes on counting
 
 // StreamChange is a section that begins with an entry, or is over with it. One that is
 // there already does not begin again; what is not there is not over.
@@ -87,9 +89,10 @@ type StreamPieces struct {
 type StreamPage struct {
 	Pieces []StreamPieces
 	// At is the section of the place that was asked for; the zero value if there is
-	// none. Newest is the number of the newest section; 0 for none.
-	At     StreamSection
-	Newest int32
+	// none. Oldest and Newest are the numbers of the oldest and newest section that are
+	// there; 0 for none.
+	At             StreamSection
+	Oldest, Newest int32
 }
 
 // StreamInfo is one stream as a whole.

@@ -27,7 +27,7 @@ func (e *Engine) ReadStream(ctx context.Context, m *messages.ReadStream) (*messa
 	var reply *messages.ReadStreamReply
 	err := e.onOwner(ctx, m.RunId, func() { reply = e.host.streams.await(ctx, m) }, func(owner cluster.Member) (answered bool, err error) {
 		reply = e.host.streams.read(ctx, m)
-		if reply.Error != nil || reply.Ended || len(reply.Pieces) > 0 || time.Until(deadline) < time.Millisecond {
+		if hasAnswer(reply) || time.Until(deadline) < time.Millisecond {
 			return true, nil
 		}
 		wait := farWait(deadline)

@@ -124,7 +124,7 @@ func (s *streams) await(ctx context.Context, m *messages.ReadStream) *messages.R
 	for {
 		_, moved := h.moved.Watch()
 		reply := s.read(ctx, m)
-		if reply.Error != nil || reply.Ended || len(reply.Pieces) > 0 {
+		if hasAnswer(reply) {
 			return reply
 		}
 		if !h.owns(m.RunId) {
@@ -140,6 +140,11 @@ func (s *streams) await(ctx context.Context, m *messages.ReadStream) *messages.R
 			return reply
 		}
 	}
+}
+
+// hasAnswer says that a reply is one that nobody waits for any longer.
+func hasAnswer(r *messages.ReadStreamReply) bool {
+	return r.Error != nil || r.Ended || len(r.Pieces) > 0 || r.CutTo > 0
 }
 
 // newsOf says when there is more of a stream, or another entry of its run.
@@ -175,6 +180,9 @@ func (s *streams) readPage(ctx context.Context, m *messages.ReadStream) (*messag
 	page, err := store.ReadStream(ctx, m.RunId, m.Stream, from, streamPageBytes)
 	if err != nil {
 		return nil, err
+	}
+	if page.At.Section == 0 && from.Section < page.Oldest {
+		return &messages.ReadStreamReply{CutTo: page.Oldest}, nil
 	}
 	over := false
 	if len(page.Pieces) == 0 {

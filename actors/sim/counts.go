@@ -5,7 +5,7 @@ type counts struct {
 	Runs, Entries, Executed, Rebinds, Lost, Refused, Moves, Replays, Children, ChildrenAnew, ChildrenParted, Dormant, Conflicts, Admissions, Refusals, Successions, Leaves, Outages, Lapses int
 	Events, EventsCame                                                                                                                                                                      int
 	PassedOver, NotDelivered, StillBound                                                                                                                                                    int
-	Calls, CallsTaken, Signals, Received, WaitsOver, Suspended, BoundAnew, EndSteps, Continued, Cut, Posts, Alls, Timed, Told, PiecesStored, PiecesRead                                     int
+	Calls, CallsTaken, Signals, Received, WaitsOver, Suspended, BoundAnew, EndSteps, Continued, Cut, Posts, Alls, Timed, Told, PiecesStored, PiecesRead, StreamsCut                         int
 	Rebuilds, StateLost, HandOffs, HandOffsFailed, Drains, Strays, Severed, CutOffs, Absences, NotOffered, ClockSteps, Parked, Suspects, Spared, SlotsHeld, Overheld, MovesHeld             int
 }
 
@@ -38,6 +38,7 @@ func (c *counts) add(d counts) {
 	c.Told += d.Told
 	c.PiecesStored += d.PiecesStored
 	c.PiecesRead += d.PiecesRead
+	c.StreamsCut += d.StreamsCut
 	c.Cut += d.Cut
 	c.Events += d.Events
 	c.EventsCame += d.EventsCame

@@ -22,11 +22,12 @@ func (c *cli) runStreamCommand() *cobra.Command {
 		Long: `Print a stream of a run as it was written, byte by byte; a terminal gets what it would
 act upon as escapes. With --follow it goes on with what is written, until the run has ended,
 at another server if its own is lost. Each attempt that writes begins a section: where one
-follows another, a line on stderr says so.
+follows another, a line on stderr says so. So it does where pieces are not there any more,
+which were written by links of the run that were cut.
 
 --from names the first piece that is wanted: SECTION.NUMBER, as --json has them, or NUMBER in
 section 1. --json prints one object a line for each piece: its data in base64, and as text if
-it is UTF-8.`,
+it is UTF-8; with "cut" in the place of what is not there any more.`,
 		Example: `  limpet run stream 01k9w2c5m0 tokens --follow
   limpet run stream 01k9w2c5m0 tokens --from 2.17 --json`,
 		Args:              twoArgs("the id of a run", "the name of a stream"),
@@ -78,8 +79,14 @@ type piecePrinter struct {
 }
 
 func (p *piecePrinter) print(piece *sdk.StreamPiece) error {
-	if p.json {
+	switch {
+	case p.json:
 		return p.printPieceJSON(piece)
+	case piece.Cut:
+		if err := p.flush(); err != nil {
+			return err
+		}
+		return p.err.printf("\n-- what was before section %d was cut, with the links of the run that wrote it\n", piece.Section)
 	}
 	if p.section != 0 && p.section != piece.Section {
 		if err := p.flush(); err != nil {
@@ -132,12 +139,13 @@ func unfinished(data []byte) int {
 func (p *piecePrinter) printPieceJSON(piece *sdk.StreamPiece) error {
 	line := struct {
 		Attempt int    `json:"attempt"`
+		Cut     bool   `json:"cut,omitempty"`
 		Data    []byte `json:"data"`
 		Number  uint64 `json:"number,string"`
 		Section int    `json:"section"`
 		Step    string `json:"step"`
 		Text    string `json:"text,omitempty"`
-	}{Attempt: piece.Attempt, Data: piece.Data, Number: piece.Number, Section: piece.Section, Step: piece.Step}
+	}{Attempt: piece.Attempt, Cut: piece.Cut, Data: piece.Data, Number: piece.Number, Section: piece.Section, Step: piece.Step}
 	if utf8.Valid(piece.Data) {
 		line.Text = string(piece.Data)
 	}

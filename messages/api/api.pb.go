@@ -3089,7 +3089,7 @@ func (x *ReadStreamRequest) GetFollow() bool {
 
 // ReadStreamResponse has pieces of one section that follow each other. Those of a
 // stream come without a gap: each begins where the one before ended, or with number 1
-// of a later section.
+// of a later section. What is missing is said, by cut.
 type ReadStreamResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Section int32                  `protobuf:"varint,1,opt,name=section,proto3" json:"section,omitempty"`
@@ -3097,8 +3097,11 @@ type ReadStreamResponse struct {
 	First  uint64   `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	Pieces [][]byte `protobuf:"bytes,3,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	// The attempt that wrote the section.
-	Step          string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Step    string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// What was wanted before this place was cut, with the links of the run that wrote it.
+	// No pieces come with it; those of this place follow.
+	Cut           bool `protobuf:"varint,6,opt,name=cut,proto3" json:"cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3166,6 +3169,13 @@ func (x *ReadStreamResponse) GetAttempt() int32 {
 		return x.Attempt
 	}
 	return 0
+}
+
+func (x *ReadStreamResponse) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
 }
 
 type CancelRunRequest struct {
@@ -6113,13 +6123,14 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x18\n" +
 	"\asection\x18\x03 \x01(\x05R\asection\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x16\n" +
-	"\x06follow\x18\x05 \x01(\bR\x06follow\"\x8a\x01\n" +
+	"\x06follow\x18\x05 \x01(\bR\x06follow\"\x9c\x01\n" +
 	"\x12ReadStreamResponse\x12\x18\n" +
 	"\asection\x18\x01 \x01(\x05R\asection\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x16\n" +
 	"\x06pieces\x18\x03 \x03(\fR\x06pieces\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x05 \x01(\x05R\aattempt\"k\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12\x10\n" +
+	"\x03cut\x18\x06 \x01(\bR\x03cut\"k\n" +
 	"\x10CancelRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12(\n" +

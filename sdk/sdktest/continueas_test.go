@@ -252,13 +252,14 @@ func lastLink(t *testing.T, run *sdk.Run) time.Time {
 	return view.GetLinks()[len(view.GetLinks())-1].GetBeganAt().AsTime()
 }
 
-// TestWhatEachLinkHasStreamedStays: when links are cut from the journal, and when another
-// server goes on from what is left of it. The limits hold for all links together.
-func TestWhatEachLinkHasStreamedStays(t *testing.T) {
-	const changeOvers, names = 15, 6
+// TestWhatALinkHasStreamedIsCutWithIt: so a run may go on for as long as it likes, also by
+// another server. Readers are told of what is missing. The newest section of each stream
+// stays; the limits hold for all that is there.
+func TestWhatALinkHasStreamedIsCutWithIt(t *testing.T) {
+	const changeOvers, names, kept = 15, 6, 11
 	const more = messages.StreamsMax - names*(changeOvers+1) - 1
-	// All pieces leave less than a kilobyte.
-	piece := strings.Repeat("x", messages.StreamBytesMax/(changeOvers+1)-2*names)
+	// The pieces of the links that stay leave less than a kilobyte.
+	piece := strings.Repeat("x", messages.StreamBytesMax/kept/2-names)
 	w := sdk.NewWorkflow[int]("scribe", sdk.WorkflowConfig{Sticky: sdk.Soft})
 	began, goOn := make(chan bool), make(chan bool)
 	write := func(ctx sdk.Context, name, text string) error {
@@ -284,8 +285,10 @@ func TestWhatEachLinkHasStreamedStays(t *testing.T) {
 				return n, err
 			}
 		}
-		if err := write(ctx, "tokens", piece); err != nil {
-			return n, err
+		for range 2 {
+			if err := write(ctx, "tokens", piece); err != nil {
+				return n, err
+			}
 		}
 		if n < changeOvers {
 			return n, sdk.ContinueAs(ctx, w, n+1)
@@ -307,15 +310,16 @@ func TestWhatEachLinkHasStreamedStays(t *testing.T) {
 	if err := run.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var sections []int
-	for p, err := range run.ReadStream(t.Context(), "tokens") {
-		if err != nil || string(p.Data) != piece || p.Number != 1 || p.Attempt != p.Section {
-			t.Fatalf("%s of attempt %d, %d bytes: %v", p.StreamPlace, p.Attempt, len(p.Data), err)
+	const oldest = changeOvers + 2 - kept
+	for from, cut := range map[sdk.StreamPlace]bool{{}: true, {Section: 1, Number: 1}: true, {Section: oldest - 1, Number: 2}: true, {Section: oldest, Number: 1}: false} {
+		for _, follow := range []bool{false, true} {
+			wantKept(t, run, &sdk.ReadStreamOptions{From: from, Follow: follow}, cut, oldest, changeOvers+1, piece)
 		}
-		sections = append(sections, p.Section)
 	}
-	if len(sections) != changeOvers+1 || !slices.IsSorted(sections) {
-		t.Errorf("sections %v are there", sections)
+	for p, err := range run.ReadStream(t.Context(), "s0-0") {
+		if err != nil || p.Cut || p.Section != 1 || string(p.Data) != "x" {
+			t.Errorf("a stream that the first link alone wrote has %+v, %v", p, err)
+		}
 	}
 	view, err := run.Get(t.Context())
 	if err != nil || view.GetRun().GetContinued() != changeOvers || len(view.GetStreams()) != messages.StreamsMax {
@@ -326,5 +330,31 @@ func TestWhatEachLinkHasStreamedStays(t *testing.T) {
 			t.Errorf("nothing was cut, or %v", err)
 		}
 		break
+	}
+}
+
+// wantKept reads the pieces of sections that each have two, behind one that says that others
+// were cut, if they were.
+func wantKept(t *testing.T, run *sdk.Run, options *sdk.ReadStreamOptions, cut bool, oldest, newest int, piece string) {
+	t.Helper()
+	next := sdk.StreamPlace{Section: oldest, Number: 1}
+	for p, err := range run.ReadStream(t.Context(), "tokens", options) {
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case p.Cut && (!cut || p.Section != oldest || p.Number != 1 || p.Data != nil):
+			t.Errorf("%+v: %s is said to be the first that is there", options, p.StreamPlace)
+		case p.Cut:
+			cut = false
+		case cut || string(p.Data) != piece || p.StreamPlace != next || p.Attempt != p.Section:
+			t.Fatalf("%+v: %s of attempt %d, %d bytes, next is %s", options, p.StreamPlace, p.Attempt, len(p.Data), next)
+		case next.Number == 1:
+			next.Number = 2
+		default:
+			next = sdk.StreamPlace{Section: next.Section + 1, Number: 1}
+		}
+	}
+	if cut || next.Section != newest+1 {
+		t.Errorf("%+v: read up to %s of %d, what is missing was not said: %t", options, next, newest, cut)
 	}
 }

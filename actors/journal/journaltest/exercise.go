@@ -48,7 +48,7 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"LongHistory", testLongHistory},
 		{"Cut", testCut},
 		{"CutOfOneThatLost", testCutLost},
-		{"CutKeepsStreams", testCutKeepsStreams},
+		{"CutStreams", testCutStreams},
 		{"Active", testActive},
 		{"Heartbeats", testHeartbeats},
 		{"Presence", testPresence},

@@ -2,7 +2,6 @@ package journaltest
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -91,18 +90,19 @@ func testCutLost(t *testing.T, s journal.Store) {
 	wantEqual(t, "what is kept", string(must[[]byte](t)(s.Entry(ctx, "a", 1))), "a#1")
 }
 
-// testCutKeepsStreams: what a run has streamed stays when its entries are cut, in order and
-// to the byte, and counts.
-func testCutKeepsStreams(t *testing.T, s journal.Store) {
+// testCutStreams: what a run has streamed is cut with the entries that it began with, but for
+// the newest section of each stream, and does not count any more. What is left is in order and
+// to the byte.
+func testCutStreams(t *testing.T, s journal.Store) {
 	const links = 16
 	sections(t, s, "r", 1, opens("a", 1), opens("first", 1))
+	sections(t, s, "other", 1, opens("a", 1))
+	wantWritten(t, "another run", s.WriteStreams(t.Context(), []journal.StreamWrite{pieces("other", "a", 1, 1, "1")})[0], "", 1, 1)
 	wantWritten(t, "the first link", s.WriteStreams(t.Context(), []journal.StreamWrite{pieces("r", "first", 1, 1, "1")})[0], "", 1, 1)
-	var want []string
 	for link := int32(1); link <= links; link++ {
 		write := pieces("r", "a", link, 1, "x", "y")
-		write.BytesMax = 2*links + 1
-		wantWritten(t, "a link", s.WriteStreams(t.Context(), []journal.StreamWrite{write})[0], "", 2, int64(2*link+1))
-		want = append(want, fmt.Sprintf("%d.1:x %d.2:y", link, link))
+		write.BytesMax = 5 // of two links, and of the first stream
+		wantWritten(t, "a link", s.WriteStreams(t.Context(), []journal.StreamWrite{write})[0], "", 2, int64(2*min(link, 2)+1))
 		next := cutting("r", uint64(link)+1, 0)
 		next.Streams = []journal.StreamChange{closes("a", link), opens("a", link+1)}
 		if link == 1 {
@@ -114,13 +114,24 @@ func testCutKeepsStreams(t *testing.T, s journal.Store) {
 		wantCode(t, "append", s.Append(t.Context(), []journal.Append{next})[0], "")
 	}
 	wantEqual(t, "entries that were cut", must[journal.Record](t)(s.Load(t.Context(), "r")).After, uint64(links-1))
-	wantEqual(t, "a stream of all links", stream(t, s, "r", "a", journal.StreamPlace{}, 1<<20), strings.Join(want, " "))
+	wantEqual(t, "a stream of all links", stream(t, s, "r", "a", journal.StreamPlace{}, 1<<20), fmt.Sprintf("%d.1:x %d.2:y", links, links))
+	for section := int32(1); section <= links+1; section++ {
+		page := must[journal.StreamPage](t)(s.ReadStream(t.Context(), "r", "a", journal.StreamPlace{Section: section, Number: 1}, 1<<20))
+		if page.Oldest != links || page.Newest != links+1 || (page.At.Section == 0) != (section < links) {
+			t.Errorf("section %d of %d to %d: %+v", section, page.Oldest, page.Newest, page.At)
+		}
+	}
 	wantEqual(t, "one of the first link", stream(t, s, "r", "first", journal.StreamPlace{}, 1<<20), "1.1:1")
+	wantEqual(t, "one of another run", stream(t, s, "other", "a", journal.StreamPlace{}, 1<<20), "1.1:1")
+	infos := must[[]journal.StreamInfo](t)(s.Streams(t.Context(), "r"))
+	if len(infos) != 2 || infos[0].Pieces != 2 || infos[0].Bytes != 2 || infos[0].Newest.Section != links+1 {
+		t.Errorf("the streams are %+v", infos)
+	}
 	for _, late := range []journal.StreamWrite{pieces("r", "a", 1, 3, "x"), pieces("r", "a", links, 3, "x"), pieces("r", "first", 1, 2, "x")} {
 		wantWritten(t, "a section that is over", s.WriteStreams(t.Context(), []journal.StreamWrite{late})[0], messages.CodeStaleAttempt, 0, 0)
 	}
-	beyond := pieces("r", "a", links+1, 1, "x")
-	beyond.BytesMax = 2*links + 1
+	beyond := pieces("r", "a", links+1, 1, "x", "y", "z")
+	beyond.BytesMax = 5
 	wantWritten(t, "more than there may be", s.WriteStreams(t.Context(), []journal.StreamWrite{beyond})[0], messages.CodeLimitExceeded, 0, 0)
 	wantEqual(t, "waits", len(must[[]journal.EventWait](t)(s.EventWaitsOf(t.Context(), "r"))), links-1)
 }

@@ -89,6 +89,13 @@ WITH given AS MATERIALIZED (
 	DELETE FROM limpet_entries_aside a USING unnest($5::limpet_cut_1[]) c, given g
 	WHERE g.run_id = c.run_id AND g.number = g.has + 1 AND c.kept IS NULL AND a.run_id = c.run_id
 		AND NOT EXISTS (SELECT 1 FROM unnest($5::limpet_cut_1[]) k WHERE k.run_id = a.run_id AND k.kept = a.number)
+), forgotten AS (
+	DELETE FROM limpet_stream_sections x USING unnest($5::limpet_cut_1[]) c, given g, limpet_streams s
+	WHERE g.run_id = c.run_id AND g.number = g.has + 1 AND c.kept IS NULL AND s.run_id = c.run_id AND x.stream_id = s.id
+		AND x.began <= c.cut AND x.over AND x.section < (SELECT max(n.section) FROM limpet_stream_sections n WHERE n.stream_id = x.stream_id)
+	RETURNING x.stream_id, x.section
+), pieces AS (
+	DELETE FROM limpet_stream_pieces p USING forgotten f WHERE p.stream_id = f.stream_id AND p.section = f.section
 )`
 	refusedPart = `
 SELECT run_id, has FROM given WHERE number <> has + 1`

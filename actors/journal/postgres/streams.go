@@ -12,7 +12,7 @@ import (
 
 // The rows of $4 are changes of sections of the runs of elements.
 const streamsPart = `, sections AS MATERIALIZED (
-	SELECT c.* FROM unnest($4::limpet_stream_1[]) c JOIN given g ON g.run_id = c.run_id WHERE g.number = g.has + 1
+	SELECT c.*, g.number AS began FROM unnest($4::limpet_stream_1[]) c JOIN given g ON g.run_id = c.run_id WHERE g.number = g.has + 1
 ), named AS (
 	INSERT INTO limpet_streams (run_id, name) SELECT DISTINCT run_id, stream FROM sections WHERE attempt IS NOT NULL
 	ON CONFLICT DO NOTHING RETURNING id, run_id, name
@@ -20,8 +20,8 @@ const streamsPart = `, sections AS MATERIALIZED (
 	SELECT id, run_id, name FROM named UNION
 	SELECT s.id, s.run_id, s.name FROM sections c JOIN limpet_streams s ON s.run_id = c.run_id AND s.name = c.stream
 ), opened AS (
-	INSERT INTO limpet_stream_sections (stream_id, section, step, attempt, over)
-	SELECT s.id, c.section, c.step, c.attempt, c.over FROM sections c JOIN streams s ON s.run_id = c.run_id AND s.name = c.stream
+	INSERT INTO limpet_stream_sections (stream_id, section, step, attempt, over, began)
+	SELECT s.id, c.section, c.step, c.attempt, c.over, c.began FROM sections c JOIN streams s ON s.run_id = c.run_id AND s.name = c.stream
 	WHERE c.attempt IS NOT NULL ON CONFLICT DO NOTHING
 ), closed AS (
 	UPDATE limpet_stream_sections x SET over = true FROM sections c JOIN streams s ON s.run_id = c.run_id AND s.name = c.stream
@@ -44,7 +44,7 @@ const (
 		"FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::int8[]) g(stream_id, section, pieces, bytes) WHERE x.stream_id = g.stream_id AND x.section = g.section"
 
 	streamSQL     = "SELECT coalesce((SELECT id FROM limpet_streams WHERE run_id = r.run_id AND name = $2), 0) FROM limpet_runs r WHERE r.run_id = $1"
-	newestSQL     = "SELECT section FROM limpet_stream_sections WHERE stream_id = $1 ORDER BY section DESC LIMIT 1"
+	boundsSQL     = "SELECT coalesce(min(section), 0), coalesce(max(section), 0) FROM limpet_stream_sections WHERE stream_id = $1"
 	sectionsSQL   = "SELECT " + sectionColumns + " FROM limpet_stream_sections x JOIN limpet_streams s ON s.id = x.stream_id WHERE x.stream_id = $1 AND x.section = $2"
 	allStreamsSQL = "SELECT " + sectionColumns + " FROM limpet_streams s JOIN limpet_stream_sections x ON x.stream_id = s.id WHERE s.run_id = $1 ORDER BY s.name, x.section"
 	// The first rows from a place on, up to $4 bytes: what is beyond them is not sent.
@@ -225,13 +225,7 @@ func readStream(ctx context.Context, tx pgx.Tx, runID, stream string, from journ
 		return page, nil
 	}
 	var queries pgx.Batch
-	queries.Queue(newestSQL, id[0]).Query(func(rows pgx.Rows) error {
-		newest, err := pgx.CollectRows(rows, pgx.RowTo[int32])
-		if len(newest) > 0 {
-			page.Newest = newest[0]
-		}
-		return err
-	})
+	queries.Queue(boundsSQL, id[0]).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Oldest, &page.Newest) })
 	queries.Queue(sectionsSQL, id[0], from.Section).Query(func(rows pgx.Rows) error {
 		at, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (journal.StreamSection, error) { return scanSection(row) })
 		if len(at) > 0 {

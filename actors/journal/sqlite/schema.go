@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12, schema13, schema14, schema15, schema16},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12, schema13, schema14, schema15, schema16, schema17},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -267,4 +267,10 @@ CREATE TABLE entries_aside (
 	data   BLOB NOT NULL,
 	PRIMARY KEY (run, number)
 ) STRICT, WITHOUT ROWID;
+`
+
+// schema17: sections know the entry that they began with, so that they are cut with it.
+// Those of earlier versions stay until their run is deleted.
+const schema17 = `
+ALTER TABLE stream_sections ADD COLUMN began INTEGER NOT NULL DEFAULT 9223372036854775807;
 `

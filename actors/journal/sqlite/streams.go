@@ -9,17 +9,22 @@ import (
 )
 
 const (
-	beginSectionSQL = "INSERT OR IGNORE INTO stream_sections (run, stream, section, step, attempt) VALUES (?, ?, ?, ?, ?)"
+	beginSectionSQL = "INSERT OR IGNORE INTO stream_sections (run, stream, section, step, attempt, began) VALUES (?, ?, ?, ?, ?, ?)"
 	endSectionSQL   = "UPDATE stream_sections SET over = 1 WHERE run = ? AND stream = ? AND section = ?"
 	sectionColumns  = "stream, section, step, attempt, pieces, bytes, over"
 	sectionSQL      = "SELECT " + sectionColumns + " FROM stream_sections WHERE run = ? AND stream = ? AND section = ?"
 	sectionsSQL     = "SELECT " + sectionColumns + " FROM stream_sections WHERE run = (SELECT seq FROM runs WHERE run_id = ?) ORDER BY stream, section"
-	newestSQL       = "SELECT max(section) FROM stream_sections WHERE run = ? AND stream = ?"
+	boundsSQL       = "SELECT (SELECT min(section) FROM stream_sections WHERE run = ?1 AND stream = ?2), (SELECT max(section) FROM stream_sections WHERE run = ?1 AND stream = ?2)"
 	totalsSQL       = "SELECT coalesce(sum(bytes), 0), coalesce(sum(pieces), 0) FROM stream_sections WHERE run = ?"
 	addPiecesSQL    = "INSERT INTO stream_pieces (run, stream, section, first, last, data) VALUES (?, ?, ?, ?, ?, ?)"
 	grownSQL        = "UPDATE stream_sections SET pieces = pieces + ?, bytes = bytes + ? WHERE run = ? AND stream = ? AND section = ?"
 	piecesSQL       = "SELECT p.section, p.first, p.data, s.step, s.attempt FROM stream_pieces p JOIN stream_sections s USING (run, stream, section) " +
 		"WHERE p.run = ? AND p.stream = ? AND (p.section, p.last) >= (?, ?) ORDER BY p.section, p.last"
+	// cutSections are the sections of a run that an append cuts.
+	cutSections = "FROM stream_sections s WHERE run = ?1 AND began <= ?2 AND over AND section < " +
+		"(SELECT max(section) FROM stream_sections n WHERE n.run = s.run AND n.stream = s.stream)"
+	cutPiecesSQL   = "DELETE FROM stream_pieces WHERE run = ?1 AND (stream, section) IN (SELECT stream, section " + cutSections + ")"
+	cutSectionsSQL = "DELETE FROM stream_sections WHERE run = ?1 AND (stream, section) IN (SELECT stream, section " + cutSections + ")"
 )
 
 // exec executes a statement that returns nothing.
@@ -28,10 +33,10 @@ func (w *writer) exec(sql string, args ...any) error {
 }
 
 // changeStreams carries out what an entry changes of the sections of its run.
-func (w *writer) changeStreams(run int64, changes []journal.StreamChange) error {
+func (w *writer) changeStreams(run int64, entry uint64, changes []journal.StreamChange) error {
 	for _, c := range changes {
 		if c.Attempt != 0 {
-			if err := w.exec(beginSectionSQL, run, c.Stream, int64(c.Section), c.Step, int64(c.Attempt)); err != nil {
+			if err := w.exec(beginSectionSQL, run, c.Stream, int64(c.Section), c.Step, int64(c.Attempt), int64(entry)); err != nil {
 				return err
 			}
 		}
@@ -119,7 +124,10 @@ func (s *Store) ReadStream(ctx context.Context, runID, stream string, from journ
 		if err != nil {
 			return err
 		}
-		if err := each(conn, newestSQL, func(s *sqlite.Stmt) bool { page.Newest = int32(s.ColumnInt64(0)); return false }, run, stream); err != nil {
+		if err := each(conn, boundsSQL, func(s *sqlite.Stmt) bool {
+			page.Oldest, page.Newest = int32(s.ColumnInt64(0)), int32(s.ColumnInt64(1))
+			return false
+		}, run, stream); err != nil {
 			return err
 		}
 		if err := each(conn, sectionSQL, func(s *sqlite.Stmt) bool { page.At = readSection(s); return false }, run, stream, int64(from.Section)); err != nil {

@@ -170,7 +170,7 @@ func (w *writer) append(a *journal.Append) (refused, err error) {
 	if err := w.changeWaits(a.RunID, a.Waits); err != nil {
 		return nil, err
 	}
-	if err := w.changeStreams(known.seq, a.Streams); err != nil {
+	if err := w.changeStreams(known.seq, a.Number, a.Streams); err != nil {
 		return nil, err
 	}
 	known.last = a.Number
@@ -183,7 +183,8 @@ func (w *writer) append(a *journal.Append) (refused, err error) {
 	return nil, w.cut(known.seq, a)
 }
 
-// cut puts aside what an append keeps of the entries that it cuts, and deletes them.
+// cut puts aside what an append keeps of the entries that it cuts, and deletes them, with
+// the sections of streams that began with them.
 func (w *writer) cut(seq int64, a *journal.Append) error {
 	kept, err := json.Marshal(append([]uint64{}, a.Kept...))
 	if err != nil {
@@ -199,7 +200,10 @@ func (w *writer) cut(seq int64, a *journal.Append) error {
 			return err
 		}
 	}
-	return nil
+	if err := w.exec(cutPiecesSQL, seq, int64(a.Cut)); err != nil {
+		return err
+	}
+	return w.exec(cutSectionsSQL, seq, int64(a.Cut))
 }
 
 func (l *liveRun) entries() uint64 {
