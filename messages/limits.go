@@ -32,8 +32,9 @@ const (
 	StreamsMax = 100
 	// StreamPieceBytesMax limits one piece of a stream, in bytes.
 	StreamPieceBytesMax = 1 << 20
-	// StreamBytesMax limits what all steps of a run write to streams, in bytes, unless
-	// the server is set otherwise, and StreamPiecesMax how many pieces that are.
+	// StreamBytesMax limits what all steps of a run have written to streams and was not
+	// cut, in bytes, unless the server is set otherwise, and StreamPiecesMax how many
+	// pieces that are.
 	StreamBytesMax  = 16 << 20
 	StreamPiecesMax = 1_000_000
 	// StreamBufferBytesMax limits what an attempt has written to a stream and the store

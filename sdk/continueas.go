@@ -20,7 +20,8 @@ const continueName = "continue"
 //     who waits for it. It stays bound where it is, and finds its local state there.
 //   - Messages that were not received stay in its mailbox, in order. The id of a message
 //     is known for two links: one that is sent again within that time is not doubled.
-//   - Streams go on with the next section. What earlier links wrote stays, and counts.
+//   - Streams go on with the next section. What earlier links wrote stays, and counts,
+//     until they are cut.
 //   - It is no end of the run: no end step is executed, and no child is canceled. Keys of
 //     Spawn begin anew.
 //   - If the step fails it has no effect, and a retry need not call it again. If another
@@ -30,7 +31,8 @@ const continueName = "continue"
 //
 // The history is bounded: the journal has the entries of the present link and of the ten
 // before it. Of the newest hundred it is known when they began, and by which step. A message
-// that nobody receives stays as long as the run does.
+// that nobody receives stays as long as the run does. What a link has written to streams is
+// cut with it, but for the newest section of each stream; readers are told what is missing.
 //
 // ctx is the context of a step, or one derived from it. The input is what encoding/json
 // encodes, and must fit the workflow's input schema; it is recorded, so that a retried

@@ -15,7 +15,8 @@ import (
 )
 
 // Stream is what a step writes under a name, piece by piece, for others to read while it
-// is written and afterwards, until the run is deleted: Context.Stream. It is an
+// is written and afterwards, until the run is deleted, or the link of it is cut that has
+// written it, see ContinueAs: Context.Stream. It is an
 // io.Writer and an io.StringWriter. Its methods may be called concurrently.
 //
 // What an attempt writes is a section of the stream. A retry begins another section, and
@@ -39,8 +40,8 @@ func (c *stepContext) Stream(name string) *Stream { return &Stream{step: c, name
 // yet.
 //
 // Errors: ErrInvalidArgument for a name that is none; ErrPayloadTooLarge;
-// ErrLimitExceeded once the steps of the run have written 16 MiB, unless the servers are
-// set otherwise, or a million pieces; ErrStreamInUse while another step writes;
+// ErrLimitExceeded once the steps of the run have written 16 MiB that were not cut, unless
+// the servers are set otherwise, or a million pieces; ErrStreamInUse while another step writes;
 // ErrStaleAttempt, and the cause of the attempt's context once that has ended. A step
 // that was not told of an error by a Write or Flush fails with it.
 func (s *Stream) Write(piece []byte) (int, error) {

@@ -18,7 +18,8 @@ import (
 //	                    its entry. Steps begin anew, so that it is little.
 //	what was cut        The entries before a change-over, in the append of a later one.
 //	                    Those of messages that were not received are kept aside: the
-//	                    payload of a message is in its entry alone.
+//	                    payload of a message is in its entry alone. What was written to
+//	                    streams goes with the entries that let it be written.
 //	what is folded      from the entries that are left is the same state, once there is a
 //	                    change-over after the first one (I20).
 //

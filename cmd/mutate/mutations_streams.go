@@ -16,6 +16,8 @@ var storedMutations = []mutation{
 	{"streams: store pieces behind a gap", []change{{journalStreamsGo,
 		"	case w.First > s.Pieces+1:\n", "	case w.First > s.Pieces+1 && s.Attempt == 0:\n"}, {journalStreamsGo,
 		"	fresh = w.Pieces[s.Pieces+1-w.First:]\n", "	fresh = w.Pieces[max(s.Pieces+1, w.First)-w.First:]\n"}}},
+	{"streams: cut what goes on", []change{{"actors/journal/memory_streams.go",
+		"s.Over && s.began <= upTo", "s.Over"}}},
 	{"streams: store pieces of another attempt", []change{{journalStreamsGo,
 		"s.Step != w.Step || s.Attempt != w.Attempt:", "s.Step != w.Step:"}}},
 }
