@@ -38,8 +38,6 @@ var streamMutations = []mutation{
 var writtenMutations = []mutation{
 	{"written: take pieces of a section that is over", []change{{journalStreamsGo,
 		"	case s.Over:\n", "	case s.Over && s.Attempt == 0:\n"}}},
-	{"written: take pieces twice", []change{{journalStreamsGo,
-		"	fresh = w.Pieces[s.Pieces+1-w.First:]\n", "	fresh = w.Pieces\n"}}},
 	{"written: let a section outlast its attempt", []change{{runStreamsGo,
 		"st.Phase == Live && st.Attempt == of.Attempt {", "st.Attempt == of.Attempt {"}}},
 	{"written: have a retry write to the section before", []change{{runStreamsGo,
