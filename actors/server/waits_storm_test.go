@@ -186,7 +186,8 @@ func TestAMessageAtEachStageOfASuspension(t *testing.T) {
 
 // signalAt sends a message to a run at an entry of it, and says whether it has made so many
 // before it had any.
-func signalAt(t *testing.T, method string, entry int, later time.Duration) (made bool) {
+func signalAt(t *testing.T, method string, entry int, later time.Duration) bool {
+	var made atomic.Bool
 	hostBubble(t, func(w *hostWorld) {
 		def := w.Workflow("build", soft, waits(func() *messages.AwaitCall {
 			return &messages.AwaitCall{Kind: messages.CallKind_CALL_KIND_RECEIVE, TimeoutMs: time.Hour.Milliseconds(),
@@ -200,7 +201,7 @@ func signalAt(t *testing.T, method string, entry int, later time.Duration) (made
 		var n atomic.Int32
 		w.Store.Before(func(m, run string) error {
 			if m == method && run == "r1" && int(n.Add(1)) == entry {
-				made = true
+				made.Store(true)
 				time.AfterFunc(later, func() {
 					sent <- s.Host.Engine().SignalRun(context.Background(), &messages.SignalRun{RunId: "r1", Name: "ok", MessageId: "m", Payload: []byte("1")})
 				})
@@ -210,7 +211,7 @@ func signalAt(t *testing.T, method string, entry int, later time.Duration) (made
 		})
 		w.Start(s, "r1", def)
 		time.Sleep(10 * time.Second)
-		if !made {
+		if !made.Load() {
 			return // It is suspended, and makes no entry any more.
 		}
 		if err := <-sent; err != nil && entry > 1 {
@@ -218,5 +219,5 @@ func signalAt(t *testing.T, method string, entry int, later time.Duration) (made
 		}
 		w.Ends(s, "r1", time.Second, succeeded)
 	})
-	return made
+	return made.Load()
 }
