@@ -157,9 +157,6 @@ func (m *Memory) append(a *Append) error {
 	run.cutTo(a.Cut, a.Kept)
 	m.events.changeWaits(a.RunID, a.Waits)
 	run.changeStreams(a.Number, a.Streams)
-	if a.Cut > 0 {
-		run.streams.cut(a.Cut)
-	}
 	if a.Row != nil {
 		if has > 0 {
 			m.unlink(run)

@@ -16,6 +16,7 @@ func (r *memoryRun) cutTo(cut uint64, kept []uint64) {
 	if cut == 0 {
 		return
 	}
+	r.streams.cut(cut)
 	aside := make(map[uint64][]byte, len(kept))
 	for _, number := range kept {
 		if entry := r.entry(number); entry != nil {

@@ -53,8 +53,9 @@ type links struct {
 }
 
 // timesPassed checks the times of an entry; of one in which the run goes on as new, what
-// that keeps.
+// that keeps. What it opens for writing is read from then on.
 func (m *monitor) timesPassed(before, after *run.State) {
+	m.readStreams(after)
 	if after.Continued == before.Continued {
 		m.durations(before, after)
 		return

@@ -55,11 +55,8 @@ type monitor struct {
 	links links
 	// suspensions are of attempts that wait and were let go.
 	suspensions suspensions
-	// told counts what attempts have told of their progress.
-	told map[string]int64
-	// writers are of attempts that write to streams, readers of streams that are read.
-	writers map[string]*writer
-	readers map[string]*reader
+	// telling is what attempts tell and write, and who reads it.
+	telling
 	// lapsed are what functions return whose lease ended before.
 	lapsed map[string]bool
 	// handedUnder is the newest epoch of a run whose worker was asked for its
@@ -84,7 +81,7 @@ func newMonitor(s *Sim) *monitor {
 	return &monitor{sim: s, runs: map[string]*run.State{}, dispatched: map[string]dispatched{}, ran: map[string]string{},
 		withdrawn: map[string]bool{}, refused: map[string]bool{}, gone: map[string]bool{}, touched: map[string]time.Time{}, actors: map[string]*actor{}, spawned: map[string]*messages.ChildSpawned{},
 		outputs: map[string]string{}, saidLost: map[string]bool{}, suspects: map[string]bool{}, lossRecorded: map[string]int{},
-		lapsed: map[string]bool{}, told: map[string]int64{}, writers: map[string]*writer{}, readers: map[string]*reader{}, handedUnder: map[string]uint64{}, lostIn: map[string]int{}, ends: ends{}, links: links{map[string]bool{}, map[string]uint64{}},
+		lapsed: map[string]bool{}, telling: newTelling(), handedUnder: map[string]uint64{}, lostIn: map[string]int{}, ends: ends{}, links: links{map[string]bool{}, map[string]uint64{}},
 		calls: map[string]madeCall{}, letters: map[string]int{}, posted: map[string]bool{}, boxes: map[string][]string{}, listeners: listeners{waits: map[string]*listener{}}, suspensions: newSuspensions()}
 }
 
@@ -120,7 +117,6 @@ func (m *monitor) committed(runID string, data []byte) {
 		return
 	}
 	m.timesPassed(before, st)
-	m.readStreams(st)
 	for _, ev := range e.Events {
 		if err := m.event(before, st, ev); err != nil {
 			m.sim.fail("run %s, entry %d: %v", runID, st.Number, err)

@@ -23,6 +23,18 @@ const (
 	readPage  = 200
 )
 
+// telling is what attempts have told of their progress, by number, and write to streams; and
+// who reads these.
+type telling struct {
+	told    map[string]int64
+	writers map[string]*writer
+	readers map[string]*reader
+}
+
+func newTelling() telling {
+	return telling{map[string]int64{}, map[string]*writer{}, map[string]*reader{}}
+}
+
 // drawStreams says how much steps write, and where to.
 func (s *Sim) drawStreams(d dice) {
 	s.reads = d
