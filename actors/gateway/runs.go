@@ -308,7 +308,19 @@ func (g *gateway) ReplayRun(ctx context.Context, req *connect.Request[api.Replay
 	return connect.NewResponse(&api.ReplayRunResponse{}), nil
 }
 
-// ListMembers returns the members of the cluster that this server sees.
+// ListMembers returns the members of the cluster that this server sees, and how it fares
+// itself. Of the journal no more is said than that: its errors name places of the inside.
 func (g *gateway) ListMembers(ctx context.Context, _ *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
-	return connect.NewResponse(&api.ListMembersResponse{Members: g.backend.Members(ctx)}), nil
+	resp := &api.ListMembersResponse{Members: g.backend.Members(ctx)}
+	if g.config.Member != nil {
+		if err := g.config.Member(); err != nil {
+			resp.NotReady = err.Error()
+		}
+	}
+	if g.journal != nil {
+		if err := g.journal.ask(ctx); err != nil {
+			resp.JournalLost = "the journal does not answer"
+		}
+	}
+	return connect.NewResponse(resp), nil
 }

@@ -5068,8 +5068,12 @@ func (*ListMembersRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListMembersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Members []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	// In words: why the answering server takes no calls now; empty while it does.
+	NotReady string `protobuf:"bytes,2,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
+	// In words: why it does not reach its journal; empty while it does.
+	JournalLost   string `protobuf:"bytes,3,opt,name=journal_lost,json=journalLost,proto3" json:"journal_lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5109,6 +5113,20 @@ func (x *ListMembersResponse) GetMembers() []*Member {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *ListMembersResponse) GetNotReady() string {
+	if x != nil {
+		return x.NotReady
+	}
+	return ""
+}
+
+func (x *ListMembersResponse) GetJournalLost() string {
+	if x != nil {
+		return x.JournalLost
+	}
+	return ""
 }
 
 type Member struct {
@@ -6280,9 +6298,11 @@ const file_api_api_proto_rawDesc = "" +
 	"\breleases\x18\t \x01(\x03R\breleases\x12\x1c\n" +
 	"\tevictions\x18\n" +
 	" \x01(\x03R\tevictions\"\x14\n" +
-	"\x12ListMembersRequest\"F\n" +
+	"\x12ListMembersRequest\"\x86\x01\n" +
 	"\x13ListMembersResponse\x12/\n" +
-	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\"\xc0\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x15.limpet.api.v1.MemberR\amembers\x12\x1b\n" +
+	"\tnot_ready\x18\x02 \x01(\tR\bnotReady\x12!\n" +
+	"\fjournal_lost\x18\x03 \x01(\tR\vjournalLost\"\xc0\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +

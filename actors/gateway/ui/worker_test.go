@@ -40,3 +40,27 @@ func TestPageOfAWorker(t *testing.T) {
 		after += i
 	}
 }
+
+// The page of the cluster leads to workers by their ids, and says how their leases and the
+// journal fare; that of the workflows has the numbers of runs.
+func TestClusterAndWorkflows(t *testing.T) {
+	s := &service{
+		Members:     []*api.Member{{Name: "w1~i2", Role: api.RoleWorker, State: api.MemberReady}},
+		Workers:     []*api.Worker{{WorkerId: "w1", Incarnation: "i2", State: api.WorkerUp}},
+		Events:      []*api.WorkerEvent{{At: at(1), Kind: "lease_lost", Incarnation: "i1"}, {At: at(2), Kind: "lease_lost", Incarnation: "i2"}, {At: at(3), Kind: "lease_back", Incarnation: "i2"}},
+		Workflows:   []*api.Workflow{{Hash: "h", Definition: &messages.WorkflowDefinition{Name: "build"}}},
+		JournalLost: "it does not answer",
+	}
+	h := newPages(t, s, nil)
+	for path, wants := range map[string][]string{
+		"/ui/cluster":   {`<a href="/ui/workers/w1">w1</a>`, "held, lost before, last at 11:59:02", "The journal is out of reach"},
+		"/ui/workflows": {`<a class="quiet" href="/ui/?workflow=build&amp;status=failed">2 failed</a>`, "10\u202f000&#43; running"},
+	} {
+		_, body := ask(t, h, http.MethodGet, path, "")
+		for _, want := range wants {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s lacks %q:\n%s", path, want, body)
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -21,6 +22,8 @@ type workflowPage struct {
 	Told     string
 	Graph    *graph
 	Versions []*api.WorkflowVersion
+	// Counts are of all its runs.
+	Counts []statusCount
 	// On is how many of the newest runs are on each version, by hash.
 	On     map[string]int
 	Recent recent
@@ -28,7 +31,9 @@ type workflowPage struct {
 
 // recent is what the newest runs tell.
 type recent struct {
-	Runs     int
+	Runs int
+	// Rate at which they were started, from the first of them to the last.
+	Rate     string
 	Statuses []counted
 	// Took are times from start to end of those that succeeded, by share of them.
 	Took []percentile
@@ -73,6 +78,13 @@ func (p *pages) workflow(r *http.Request) (answer, error) {
 	}
 	w := all.Msg.GetWorkflows()[i]
 	page := workflowPage{Workflow: w, Told: told(r), Graph: drawGraph(nodesOf(w.GetDefinition())), Versions: versions.Msg.GetVersions(), On: map[string]int{}, Recent: lookBack(runs.Msg.GetRuns())}
+	counted, err := p.Client.CountRuns(r.Context(), connect.NewRequest(&api.CountRunsRequest{Workflow: name}))
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range counted.Msg.GetCounts() {
+		page.Counts = append(page.Counts, statusCount{c.GetStatus(), countText(c)})
+	}
 	for _, run := range runs.Msg.GetRuns() {
 		page.On[run.GetDefinitionHash()]++
 	}
@@ -81,7 +93,7 @@ func (p *pages) workflow(r *http.Request) (answer, error) {
 
 // lookBack sums up runs, the newest first.
 func lookBack(runs []*api.Run) recent {
-	r := recent{Runs: len(runs)}
+	r := recent{Runs: len(runs), Rate: rateOf(runs)}
 	byStatus := map[messages.RunStatus]int{}
 	var took []time.Duration
 	for _, run := range runs {
@@ -106,6 +118,22 @@ func lookBack(runs []*api.Run) recent {
 		}
 	}
 	return r
+}
+
+// rateOf says how often runs were started, the newest first; empty for fewer than two.
+func rateOf(runs []*api.Run) string {
+	if len(runs) < 2 {
+		return ""
+	}
+	between := runs[0].GetCreatedAt().AsTime().Sub(runs[len(runs)-1].GetCreatedAt().AsTime())
+	rate := float64(len(runs)-1) / max(between, time.Millisecond).Seconds()
+	switch {
+	case rate >= 1:
+		return fmt.Sprintf("%.3g a second", rate)
+	case rate*60 >= 1:
+		return fmt.Sprintf("%.3g a minute", rate*60)
+	}
+	return fmt.Sprintf("%.3g an hour", rate*3600)
 }
 
 func (r *recent) failed(f *messages.Failure, runID string) {

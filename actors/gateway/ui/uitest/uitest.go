@@ -38,6 +38,8 @@ type Service struct {
 	Workers   []*api.Worker
 	Workflows []*api.Workflow
 	Members   []*api.Member
+	// JournalLost is what is said of the journal.
+	JournalLost string
 	// Log is of the run, WorkerAttempts and Events are of every worker.
 	Log            []*messages.LogChunk
 	WorkerAttempts *api.ListAttemptsResponse
@@ -51,10 +53,14 @@ func (s *Service) GetRun(_ context.Context, r *connect.Request[api.GetRunRequest
 	return connect.NewResponse(s.Run), nil
 }
 
-// CountRuns counts many that run and two that failed.
-func (s *Service) CountRuns(context.Context, *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+// CountRuns counts many that run and two that failed, of the first workflow if there is one.
+func (s *Service) CountRuns(_ context.Context, r *connect.Request[api.CountRunsRequest]) (*connect.Response[api.CountRunsResponse], error) {
+	workflow := ""
+	if r.Msg.GetByWorkflow() && len(s.Workflows) > 0 {
+		workflow = s.Workflows[0].GetDefinition().GetName()
+	}
 	return connect.NewResponse(&api.CountRunsResponse{Counts: []*api.StatusCount{
-		{Status: messages.RunStatus_RUN_STATUS_RUNNING, Runs: 10_000, More: true}, {Status: messages.RunStatus_RUN_STATUS_FAILED, Runs: 2}}}), nil
+		{Workflow: workflow, Status: messages.RunStatus_RUN_STATUS_RUNNING, Runs: 10_000, More: true}, {Workflow: workflow, Status: messages.RunStatus_RUN_STATUS_FAILED, Runs: 2}}}), nil
 }
 
 func (s *Service) ReadLog(_ context.Context, _ *connect.Request[api.ReadLogRequest], stream *connect.ServerStream[api.ReadLogResponse]) error {
@@ -136,7 +142,7 @@ func (s *Service) ListWorkflows(context.Context, *connect.Request[api.ListWorkfl
 }
 
 func (s *Service) ListMembers(context.Context, *connect.Request[api.ListMembersRequest]) (*connect.Response[api.ListMembersResponse], error) {
-	return connect.NewResponse(&api.ListMembersResponse{Members: s.Members}), nil
+	return connect.NewResponse(&api.ListMembersResponse{Members: s.Members, JournalLost: s.JournalLost}), nil
 }
 
 // Hostile would run on a page that does not escape it.
