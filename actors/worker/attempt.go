@@ -84,11 +84,12 @@ func (a *attemptActor) run() {
 	w.cfg.Hooks.started(a.dispatch)
 	defer func() {
 		unlabelled()
+		cause := context.Cause(ctx) // before it ends by this
 		ctx.end(context.Canceled)
 		a.calls.ended()
 		spanEnds(end.failure)
 		w.news.came(attemptIDOf(a.dispatch))
-		a.logEnd(end.failure)
+		a.logEnd(end.failure, cause)
 		a.calls.logEnded()
 		w.cfg.Hooks.ended(a.dispatch, end.failure, time.Since(started))
 		// Before the run hears of it: what it sends next may ask for the state.
@@ -127,12 +128,23 @@ func (a *attemptActor) run() {
 	}
 }
 
-// logEnd says in the worker's log that a step failed; a panic comes with its stack.
-func (a *attemptActor) logEnd(f *messages.Failure) {
+// logEnd says in the worker's log that a step failed; a panic comes with its stack. If
+// the attempt's context had ended, the cause of that is why, and not what the function
+// made of it: a step of a run that was canceled has not failed.
+func (a *attemptActor) logEnd(f *messages.Failure, cause error) {
 	if f == nil || f.Code == string(messages.CodeSuspended) || a.logPanic(f) {
 		return
 	}
-	a.log().Warn("an attempt of a step failed", "code", f.Code, "error", f.Message)
+	if cause == nil {
+		a.log().Warn("an attempt of a step failed", "code", f.Code, "error", f.Message)
+		return
+	}
+	why := messages.ToFailure(cause)
+	if why.Code == string(messages.CodeCanceled) {
+		a.log().Info("an attempt of a step was canceled", "why", why.Message, "error", f.Message)
+		return
+	}
+	a.log().Warn("an attempt of a step failed", "code", why.Code, "error", why.Message, "returned", f.Message)
 }
 
 // logPanic does so of a panic; false for another failure.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,7 +252,8 @@ func (s *fakeServer) Done() <-chan error         { return s.done }
 func (s *fakeServer) Stop(context.Context) error { s.stopped = true; return nil }
 
 func TestServerStopsInOrderOnASignal(t *testing.T) {
-	for _, args := range [][]string{{"server"}, {"dev"}, {"server", "--json"}, {"dev", "--json"}} {
+	pages := regexp.MustCompile(`(?m)^  pages   http://127\.0\.0\.1:7180/ui/$`)
+	for _, args := range [][]string{{"server"}, {"server", "--ui=read-only"}, {"server", "--ui=off"}, {"dev"}, {"server", "--json"}, {"dev", "--json"}} {
 		c, stdout, stderr := testCLI(nil)
 		s := &fakeServer{done: make(chan error)}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -267,8 +270,8 @@ func TestServerStopsInOrderOnASignal(t *testing.T) {
 		if c.json != strings.HasPrefix(stdout.String(), `{"api":"127.0.0.1:7180","gossip":"127.0.0.1:7946","store":"`) {
 			t.Errorf("%v: %s", args, stdout)
 		}
-		if lines := "\n  pages   http://127.0.0.1:7180/ui/\n  gossip  127.0.0.1:7946\n"; strings.Contains(stdout.String(), lines) == c.json {
-			t.Errorf("%v: %s\nwant the lines%s", args, stdout, lines)
+		if named := pages.MatchString(stdout.String()); named != !(c.json || slices.Contains(args, "--ui=off")) {
+			t.Errorf("%v: where its pages are: %v: %s", args, named, stdout)
 		}
 		if steps := strings.Contains(stdout.String(), "limpet --address 127.0.0.1:7180 run start"); steps != (args[0] == "dev" && !c.json) {
 			t.Errorf("%v: next steps %v: %s", args, steps, stdout)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
@@ -51,6 +52,49 @@ func TestFailuresOfStepsAreLogged(t *testing.T) {
 		`step=errs attempt=1 code=USER_ERROR error="disk full"`,
 		`msg="a step panicked" worker=worker-1 workflow=fails run=` + run.ID() + ` step=panics attempt=1 error="step \"panics\" panicked: no disk" stack=`,
 		"log_test.go",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log)
+		}
+	}
+}
+
+// Why the context of an attempt ended is in the log as it is, and not what the
+// function made of it; a step whose run was canceled has not failed.
+func TestEndsOfContextsAreLogged(t *testing.T) {
+	begun := make(chan struct{})
+	waits := func(ctx sdk.Context, _ int) (int, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	slow := sdk.NewWorkflow[int]("slow")
+	sdk.AddStep(slow, "slow", waits, sdk.StepConfig{ExecutionTimeout: 10 * time.Millisecond})
+	long := sdk.NewWorkflow[int]("long")
+	sdk.AddStep(long, "long", waits)
+	log := &lockedBuffer{}
+	e := sdktest.Start(t, sdktest.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, slow, long)
+	for _, w := range []*sdk.Workflow[int]{slow, long} {
+		run, err := w.Start(t.Context(), e.Client(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-begun
+		if w == long {
+			if err := run.Cancel(t.Context(), "enough"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := run.Ended(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	for _, want := range []string{
+		`step=slow attempt=1 code=EXECUTION_TIMEOUT error="step \"slow\" attempt 1 has reached its execution timeout" returned="context deadline exceeded"`,
+		`level=INFO msg="an attempt of a step was canceled" worker=worker-1 workflow=long`,
+		`why="step \"long\" was canceled: enough"`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, log)
