@@ -158,6 +158,9 @@ func (a *Activation) restore(msg *Loaded, now time.Time) {
 		a.loadFailed(err, early)
 		return
 	}
+	if at := a.m.State().At; at.After(now) {
+		a.act(Seen{At: at})
+	}
 	a.handle(run.TakeUp{Absences: a.facts.Absences(), InTurn: a.inTurn}, now)
 	for _, e := range early {
 		switch {

@@ -41,6 +41,7 @@
 //	A8  a call that asks again is told that there is no news only when the journal,
 //	    read after that, shows the activation to be the newest; else it is refused
 //	    and asks the next one
+//	A9  the clock of a server is not behind the newest entry of a run in its memory
 //
 // Invariants of a host, the first three and H8 checked by Host.Check:
 //

@@ -147,6 +147,13 @@ type (
 		Failures int
 		Err      error
 	}
+	// Seen: the run that was loaded has an entry of a time that this server's clock has
+	// not come to. It goes on from there before the next action is carried out, else
+	// nothing of the run would come due until it has come as far by itself.
+	Seen struct {
+		run.Extra
+		At time.Time
+	}
 	// LoadFailed and AppendFailed report what went wrong.
 	LoadFailed struct {
 		run.Extra

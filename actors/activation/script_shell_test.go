@@ -203,6 +203,9 @@ func (s *script) ownAction(a *Activation, action Action) {
 			rec, _ := s.store.Entries(context.Background(), a.RunID, act.After, 1)
 			s.mailboxes = append(s.mailboxes, mail{a, Compared{Of: act, More: len(rec.Entries) > 0, Err: err}, nil})
 		})
+	case Seen:
+		s.line(a, "the clock goes on by %s", act.At.Sub(s.now))
+		s.now = act.At
 	case LoadAgain:
 		s.handle(Again{a.RunID, act})
 	case LoadFailed:

@@ -50,6 +50,7 @@ import (
 //	reads wait | work               they are answered by the next two lines only
 //	read, read fails | corrupt
 //	elsewhere cancels r1            another server appends to the run
+//	elsewhere starts r1 ahead=10s   its clock is ahead
 //	elsewhere starts r1 | ends r1
 //	owns 0,1 of=s2                  the view: s2 owns the other shards; 0,1/2,3 are two
 //	                                views before any run hears of the first
@@ -305,7 +306,9 @@ func (s *script) command(words []string) {
 	case "read":
 		s.answerRead(word(1))
 	case "elsewhere":
-		s.elsewhere(word(1), word(2))
+		ahead, err := time.ParseDuration(named("ahead", "0s"))
+		s.must(err)
+		s.elsewhere(word(1), word(2), s.now.Add(ahead))
 	case "lease":
 		s.mark++
 		s.terms[word(1)] = [2]uint64{s.mark, number(word(2))}
@@ -454,7 +457,7 @@ func workerRef(id string) *messages.WorkerRef {
 }
 
 // elsewhere lets another server, which took the run for its own, go on with it.
-func (s *script) elsewhere(what, id string) {
+func (s *script) elsewhere(what, id string, now time.Time) {
 	m := run.New(id, s.def, run.Config{})
 	var in run.Input = run.Start{Started: s.startOf(id, "1").Start}
 	if what != "starts" {
@@ -466,12 +469,12 @@ func (s *script) elsewhere(what, id string) {
 		in = run.Cancel{Reason: "elsewhere"}
 	}
 	if what == "ends" {
-		m.Handle(run.TakeUp{}, s.now)
+		m.Handle(run.TakeUp{}, now)
 		in = run.FromWorker{Message: s.result(id, &messages.Result_Output{Output: []byte("1")})}
 	}
-	actions := m.Handle(in, s.now)
+	actions := m.Handle(in, now)
 	if what == "starts" {
-		actions = m.Handle(run.TimerDue{}, s.now.Add(time.Second))
+		actions = m.Handle(run.TimerDue{}, now.Add(time.Second))
 	}
 	for _, action := range actions {
 		if act, ok := action.(run.Append); ok {

@@ -234,10 +234,7 @@ func (c *Clock) take(ctx context.Context, r timeline.Reading) {
 	c.steps += len(found.Steps)
 	count := c.steps
 	c.mu.Unlock()
-	if found.Behind > 0 {
-		c.cfg.Logger.Warn("the clock of this server stood still, and takes over that of another one", "for", found.Behind.Round(time.Millisecond))
-		c.Moved()
-	}
+	c.caughtUp(found.Behind, "the clock of this server stood still, and takes over that of another one")
 	if found.Keep != nil {
 		c.keep(ctx, r.Version, found.Keep)
 	}
@@ -250,6 +247,28 @@ func (c *Clock) take(ctx context.Context, r timeline.Reading) {
 			"by", (s.Ahead - ahead).Round(time.Millisecond), "steps", count)
 		ahead = s.Ahead
 	}
+}
+
+// Seen says that something stored is of an engine time. A clock that is behind it by a
+// second or more goes on from there.
+func (c *Clock) Seen(at time.Time) {
+	if c == nil {
+		return
+	}
+	elapsed := c.elapsed()
+	c.mu.Lock()
+	behind := c.line.Seen(at, elapsed)
+	c.mu.Unlock()
+	c.caughtUp(behind, "the clock of this server was behind what is stored, and goes on from there")
+}
+
+// caughtUp says and tells that the clock was behind by so much, if it was.
+func (c *Clock) caughtUp(behind time.Duration, what string) {
+	if behind <= 0 {
+		return
+	}
+	c.cfg.Logger.Warn(what, "for", behind.Round(time.Millisecond))
+	c.Moved()
 }
 
 // keep has the store remember. Another server may have come in between: then that

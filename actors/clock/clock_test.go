@@ -13,6 +13,28 @@ import (
 	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 )
 
+// A clock that is behind what is stored goes on from there, and tells who sleeps; one
+// that is not says nothing.
+func TestClockGoesOnFromWhatIsStored(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		c, stop := newStoreClock(0).follow(t, nil)
+		defer stop()
+		told := 0
+		defer c.OnMoved(func() { told++ })()
+		c.Seen(c.Now().Add(-time.Hour))
+		if differsBy(t, c, 0, time.Millisecond); told != 0 {
+			t.Error("told of an old entry")
+		}
+		c.Seen(c.Now().Add(time.Minute))
+		if differsBy(t, c, time.Minute, time.Millisecond); told != 1 {
+			t.Errorf("told %d times", told)
+		}
+		time.Sleep(time.Minute)
+		differsBy(t, c, time.Minute, 100*time.Millisecond)
+		(*Clock)(nil).Seen(time.Now())
+	})
+}
+
 // storeClock is a store whose wall clock is off by a while, and which takes its
 // time.
 type storeClock struct {

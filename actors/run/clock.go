@@ -6,7 +6,9 @@ import "time"
 // within an activation, and not behind the newest entry, which may come from a server
 // whose clock is ahead. Then it stands still until that of this one has come as far: a
 // server that is behind catches up at once when it reads the store's, and what counted
-// on from there would come too early.
+// on from there would come too early. The server goes on from there as soon as it has
+// loaded the run (activation.Seen), if it is behind by more than a second: so nothing
+// comes later than by that.
 type clock struct {
 	now time.Time
 }

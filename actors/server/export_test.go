@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -26,6 +27,9 @@ const (
 
 // Owns says that the run's shard is this server's.
 func (h *Host) Owns(runID string) bool { return h.owns(runID) }
+
+// Now is engine time, as the host has it.
+func (h *Host) Now() time.Time { return h.clock.Now() }
 
 // Awake are those of the runs that are in memory.
 func (h *Host) Awake(ids []string) (n int) {

@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/limpetrun/limpet/actors/actorstest"
 	"github.com/limpetrun/limpet/actors/attempt"
+	"github.com/limpetrun/limpet/actors/journal"
+	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/cluster"
@@ -61,6 +65,36 @@ func TestHostWakesARunAtItsTime(t *testing.T) {
 			w.T.Fatalf("dormant without a time: %+v", row)
 		}
 		w.Ends(s, "r1", 15*time.Second, succeeded)
+	})
+}
+
+// A run whose newest entry is of a server that was ahead, and is no more, does not stand
+// still until the clock of its next server is as far: that goes on from there.
+func TestHostGoesOnFromTheNewestEntry(t *testing.T) {
+	hostBubble(t, func(w *hostWorld) {
+		def := w.Workflow("build", soft, failOnce)
+		w.Record(def)
+		ahead := time.Now().Add(time.Hour)
+		m := run.New("r1", def, run.Config{})
+		m.Handle(run.Start{Started: actorstest.StartOf("r1", def).Start}, ahead)
+		for _, act := range m.Handle(run.TimerDue{}, ahead.Add(time.Second)) {
+			if entry, ok := act.(run.Append); ok {
+				data, err := proto.Marshal(entry.Entry)
+				if err != nil {
+					w.T.Fatal(err)
+				}
+				row := projection.Row(m.State(), messages.Shard("r1"))
+				if err := w.Store.Store.Append(w.T.Context(), []journal.Append{{RunID: "r1", Number: 1, Entry: data, Row: row}})[0]; err != nil {
+					w.T.Fatal(err)
+				}
+			}
+		}
+		s := w.Server("s1")
+		w.Worker("w1", def)
+		w.Ends(s, "r1", 15*time.Second, succeeded)
+		if now := s.Host.Now(); now.Before(ahead) {
+			w.T.Errorf("the server's clock is %v behind what is stored", ahead.Sub(now))
+		}
 	})
 }
 

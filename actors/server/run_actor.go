@@ -128,6 +128,8 @@ func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 	case activation.Load:
 		root, self := ctx.ActorSystem().Root, a.self
 		a.host.loader.Schedule(func() { root.Send(self, a.host.load(a.id)) })
+	case activation.Seen:
+		a.host.clock.Seen(act.At)
 	case activation.Resolve:
 		a.resolve(ctx, act)
 	case activation.StartCanceled:

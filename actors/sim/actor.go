@@ -152,6 +152,10 @@ func (a *actor) doOwn(action activation.Action) {
 	switch act := action.(type) {
 	case activation.Load:
 		a.sv.load(a)
+	case activation.Seen:
+		if a.sv.line != nil {
+			a.sv.line.Seen(act.At, a.sv.monotonic())
+		}
 	case activation.Resolve:
 		a.resolve(act)
 	case activation.StartCanceled:

@@ -13,6 +13,9 @@
 //	    that has come farther: one that was suspended catches up, with a record
 //	    that is as old as the others could not reach the store. What it has taken
 //	    up before counts from too early a time, by so much.
+//	    What is stored may have come farther than any record, of a server that was
+//	    killed before it kept how far it was: who reads it goes on from there, else
+//	    nothing would come due for what is stored until this clock is as far.
 //	E3  The time in which no server was there counts, by the store's wall clock,
 //	    and only if it went forward. A server that begins finds out first whether
 //	    others are there: nothing is stored before Known.
@@ -151,6 +154,17 @@ func (l *Line) Read(r Reading) (f Found) {
 		f.Keep = &Record{Engine: engine, Wall: r.Wall, Steps: steps[max(0, len(steps)-stepsMax):]}
 	}
 	return f
+}
+
+// Seen takes note of an engine time that something stored has: a server has come that
+// far. It returns by how much this one was behind, if it takes that over, else 0: less
+// than StepFrom is what two servers may differ by.
+func (l *Line) Seen(at time.Time, elapsed time.Duration) (behind time.Duration) {
+	if behind = at.Sub(l.Now(elapsed)); !l.known || behind < StepFrom {
+		return 0
+	}
+	l.at = at
+	return behind
 }
 
 // engine is engine time at a reading, of which this line has its own idea; not sure

@@ -131,6 +131,42 @@ func TestTimeWithoutServersCounts(t *testing.T) {
 	}
 }
 
+// A server that was killed kept its time up to a minute before, and the wall clock was
+// set back meanwhile: the next one goes on from the newest entry that it reads. One that
+// is behind another one by less than two may differ by changes nothing.
+func TestTimeGoesOnFromWhatIsStored(t *testing.T) {
+	w := &world{alone: true}
+	s := w.start(0)
+	begin := s.now()
+	if s.line = New(epoch, 0); s.line.Seen(begin.Add(time.Hour), 0) != 0 || s.now().After(begin) {
+		t.Error("a time was taken over before the beginning was over")
+	}
+	s = w.start(0)
+	w.runs(50*time.Second, s)
+	newest := s.now()
+	w.off -= time.Hour
+	s = w.start(0)
+	if behind := newest.Sub(s.now()); behind < 40*time.Second {
+		t.Fatalf("it begins %v behind the newest entry: nothing to test", behind)
+	}
+	if s.line.Seen(s.now().Add(StepFrom-time.Millisecond), s.elapsed()) != 0 {
+		t.Error("it goes on by less than a step")
+	}
+	if behind := s.line.Seen(newest, s.elapsed()); behind < 40*time.Second || !s.now().Equal(newest) {
+		t.Errorf("it was behind by %v, and shows %v", behind, s.now().Sub(newest))
+	}
+	if s.line.Seen(newest.Add(-time.Hour), s.elapsed()) != 0 || !s.now().Equal(newest) {
+		t.Error("an old entry changes it")
+	}
+	w.runs(10*time.Second, s)
+	w.wants(t, s, 60*time.Second, begin)
+	// It is kept for the next one, and the wall clock is known.
+	w.wants(t, w.start(0), 60*time.Second, begin)
+	if got := Wall(s.line.Steps(), s.now()); got.Sub(w.wall()).Abs() > time.Millisecond {
+		t.Errorf("the wall clock shows %v, %v was made of engine time", w.wall(), got)
+	}
+}
+
 // A server that begins while the wall clock of others' store steps does not take
 // the step for time without servers.
 func TestAStepWhileAServerBegins(t *testing.T) {

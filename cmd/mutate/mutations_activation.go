@@ -190,6 +190,8 @@ var scripted = []mutation{
 		"		a.held.Add(e, e.message)\n", "		a.pass(e)\n"}}},
 	{"activation: retire without passing on", []change{{retireGo,
 		"	for _, e := range a.held.Take() {\n		a.pass(e)\n", "	for _, e := range a.held.Take() {\n		_ = e\n"}}},
+	{"activation: leave the clock behind what is stored", []change{{activationGo,
+		"		a.act(Seen{At: at})\n", ""}}},
 	{"activation: lose what comes early", []change{{activationGo,
 		"	early := a.early.Take()\n", "	early := a.early.Take()[:0]\n"}}},
 	{"activation: keep all that comes while the journal is out of reach", []change{{activationGo,
