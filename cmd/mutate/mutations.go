@@ -78,8 +78,6 @@ var mutations = []mutation{
 	{"run: accept the result of an old epoch", []change{
 		{attemptsGo, "st.Phase == Live && st.Attempt == msg.GetAttempt() &&", "st.Phase == Live &&"},
 		{attemptsGo, "if !live || !sameProcess(m.s.Steps[i].Worker, from) || m.s.Steps[i].Epoch != r.Epoch {", "if !live {"}}},
-	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
-		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
 	{"room: send more than the worker has slots", []change{{roomGo,
 		"		r.slots = max(2, ", "		r.slots = max(1000, "}}},
 	{"run: rebind a HARD run", []change{{placingGo,

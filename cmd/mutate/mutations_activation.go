@@ -39,6 +39,8 @@ var activationMutations = []mutation{
 // scripted are rules whose breaking a cluster makes up for: the scripts of their
 // package must notice.
 var scripted = []mutation{
+	{"run: acknowledge an attempt of another activation", []change{{attemptsGo,
+		"	if r.Attempt <= st.Attempt {\n", "	if r.Attempt > st.Attempt {\n		return\n	}\n	if r.Attempt <= st.Attempt {\n"}}},
 	{"run: compare the progress of an attempt with that of another one", []change{{progressGo,
 		"p != nil && p.Attempt == st.Attempt && serial <= p.Serial:", "p != nil && serial <= p.Serial:"}}},
 	{"run: drop what a lost attempt has told since the last record", []change{{attemptsGo,
