@@ -147,15 +147,21 @@ func (a *actor) doOne(action activation.Action) {
 	}
 }
 
+// loadFailed tells the host; what can never be read is a fault.
+func (a *actor) loadFailed(err error) {
+	if code := messages.CodeOf(err); code != messages.CodeUnknownRun && !code.Retryable() {
+		a.sv.sim.fail("run %s cannot be read: %v", a.id(), err)
+	}
+	a.sv.handle(activation.Failed{RunID: a.id(), Err: err})
+}
+
 func (a *actor) doOwn(action activation.Action) {
 	s := a.sv.sim
 	switch act := action.(type) {
 	case activation.Load:
 		a.sv.load(a)
 	case activation.Seen:
-		if a.sv.line != nil {
-			a.sv.line.Seen(act.At, a.sv.monotonic())
-		}
+		a.sv.seen(act.At)
 	case activation.Resolve:
 		a.resolve(act)
 	case activation.StartCanceled:
@@ -175,10 +181,7 @@ func (a *actor) doOwn(action activation.Action) {
 	case activation.LoadAgain:
 		a.sv.handle(activation.Again{RunID: a.id(), LoadAgain: act})
 	case activation.LoadFailed:
-		if code := messages.CodeOf(act.Err); code != messages.CodeUnknownRun && !code.Retryable() {
-			s.fail("run %s cannot be read: %v", a.id(), act.Err)
-		}
-		a.sv.handle(activation.Failed{RunID: a.id(), Err: act.Err})
+		a.loadFailed(act.Err)
 	case activation.AppendFailed:
 		if messages.CodeOf(act.Err) == messages.CodeJournalConflict {
 			s.monitor.counts.Conflicts++

@@ -101,6 +101,13 @@ func (sv *server) engine() time.Time {
 	return sv.line.Now(sv.monotonic())
 }
 
+// seen has the server go on from the time of what it has read, if it is behind.
+func (sv *server) seen(at time.Time) {
+	if sv.line != nil {
+		sv.line.Seen(at, sv.monotonic())
+	}
+}
+
 // followClock begins to read the store's clock. No server begins before it has, nor
 // opens its ports.
 func (sv *server) followClock() {
