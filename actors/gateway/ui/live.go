@@ -33,8 +33,10 @@ const (
 	// rendersMax is how many pages are made for all of them at a time: many viewers
 	// see changes later, and runs go on as fast.
 	rendersMax = 2
-	// pageEvery is the shortest time between two versions of a page.
-	pageEvery = time.Second
+	// pageEvery is the shortest time between two versions of a page, and as much more for
+	// each streamsPerPause browsers.
+	pageEvery       = time.Second
+	streamsPerPause = 100
 	// runEvery is after what time the page of a run is made anew though nothing new is
 	// in the history: the picture grows.
 	runEvery = 5 * time.Second
@@ -66,6 +68,8 @@ type version struct {
 	Mark string    `json:"mark"`
 	At   time.Time `json:"at"`
 	HTML string    `json:"html"`
+	// data is the version as it is sent: made once for all who get it.
+	data string
 }
 
 type topic struct {
@@ -191,11 +195,7 @@ func (s stream) tell(topics []*topic, marks []string) error {
 			continue
 		}
 		marks[i] = v.Mark
-		data, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if err := s.say("id: " + strings.Join(marks, ",") + "\nevent: page\ndata: " + string(data) + "\n\n"); err != nil {
+		if err := s.say("id: " + strings.Join(marks, ",") + "\nevent: page\ndata: " + v.data + "\n\n"); err != nil {
 			return err
 		}
 	}
@@ -248,14 +248,22 @@ func (l *live) see(address string, wake chan struct{}) (t *topic, done func()) {
 	}
 }
 
+// pause is the time between two versions of a page: it grows with the browsers that are
+// pushed to, so that what these cost has a bound.
+func (l *live) pause() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pages.every * time.Duration(1+l.streams/streamsPerPause)
+}
+
 // follow makes the page again and again.
 func (l *live) follow(ctx context.Context, t *topic) {
-	wait := func(<-chan struct{}) error { return backoff.Sleep(ctx, l.pages.every) }
+	wait := func(<-chan struct{}) error { return backoff.Sleep(ctx, l.pause()) }
 	news := make(chan struct{}, 1)
 	if id, ok := strings.CutPrefix(pathOf(t.address), "/runs/"); ok {
 		go l.watch(ctx, id, news)
 		wait = func(news <-chan struct{}) error {
-			if err := backoff.Sleep(ctx, l.pages.every); err != nil {
+			if err := backoff.Sleep(ctx, l.pause()); err != nil {
 				return err
 			}
 			select {
@@ -335,7 +343,10 @@ func (l *live) render(ctx context.Context, address string) (version, bool) {
 		return version{}, false
 	}
 	sum := sha256.Sum256(elapsed.ReplaceAll([]byte(main), nil))
-	return version{See: address, Mark: base64.RawURLEncoding.EncodeToString(sum[:9]), At: l.pages.now().UTC(), HTML: main}, true
+	v := version{See: address, Mark: base64.RawURLEncoding.EncodeToString(sum[:9]), At: l.pages.now().UTC(), HTML: main}
+	data, err := json.Marshal(v)
+	v.data = string(data)
+	return v, err == nil
 }
 
 // made is a page in memory.

@@ -223,3 +223,13 @@ func TestADeafBrowserLosesItsStream(t *testing.T) {
 type wrapping struct{ http.ResponseWriter }
 
 func (w wrapping) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// The more browsers are pushed to, the less often pages are made for them.
+func TestPagesAreMadeLessOftenForMany(t *testing.T) {
+	l := &live{pages: &pages{Config: Config{every: time.Second}}}
+	for streams, want := range map[int]time.Duration{0: time.Second, 99: time.Second, 100: 2 * time.Second, 1000: 11 * time.Second} {
+		if l.streams = streams; l.pause() != want {
+			t.Errorf("for %d browsers a page is made each %v, want %v", streams, l.pause(), want)
+		}
+	}
+}
