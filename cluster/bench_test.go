@@ -27,15 +27,15 @@ func pair(b *testing.B) (server, worker *cluster.Node) {
 		}
 		return pid, err
 	}
-	_, err := cluster.Start(b.Context(), cluster.Config{
+	_, err := cluster.Start(b.Context(), cluster.Anything(cluster.Config{
 		Role: cluster.RoleServer, ID: "a", Logger: quiet,
 		Prepare: func(n *cluster.Node) error { server = n; return nil },
 		Kinds:   []cluster.Kind{{Name: cluster.KindRun, Activate: activate}},
-	})
+	}))
 	if err != nil {
 		b.Fatal(err)
 	}
-	worker, err = cluster.Start(b.Context(), cluster.Config{Role: cluster.RoleWorker, ID: "w", Logger: quiet, Join: []string{server.Self().GossipAddress}})
+	worker, err = cluster.Start(b.Context(), cluster.Anything(cluster.Config{Role: cluster.RoleWorker, ID: "w", Logger: quiet, Join: []string{server.Self().GossipAddress}}))
 	if err != nil {
 		b.Fatal(err)
 	}

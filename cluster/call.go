@@ -46,14 +46,14 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 		}
 		view, changed := n.members.views.Watch()
 		owner, _ := view.OwnerOf(kind, id)
-		reply, err := n.try(ctx, identity{kind, id}, owner, pid, msg, length)
+		reply, err := n.try(ctx, virtualActor{kind, id}, owner, pid, msg, length)
 		if err == nil || messages.CodeOf(err) == messages.CodePayloadTooLarge {
 			return reply, err
 		}
 		if cause == nil || ctx.Err() == nil { // The end of ctx says less than why it came to that.
 			cause = err
 		}
-		n.lookup.evict(identity{kind, id}, pid)
+		n.lookup.evict(virtualActor{kind, id}, pid)
 		if errors.Is(err, errTimeout) {
 			length = min(2*length, callTryMost)
 		}
@@ -65,7 +65,7 @@ func (n *Node) Call(ctx context.Context, kind, id string, msg proto.Message) (pr
 
 // try asks once, for at most d, and gives up when the view gives the identity
 // another owner, or when the node stops.
-func (n *Node) try(ctx context.Context, id identity, owner Member, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
+func (n *Node) try(ctx context.Context, id virtualActor, owner Member, pid *actor.PID, msg proto.Message, d time.Duration) (proto.Message, error) {
 	if err := n.fits(pid, msg); err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (n *Node) fits(pid *actor.PID, msg proto.Message) error {
 func (n *Node) send(pid *actor.PID, msg proto.Message) *answer {
 	a := &answer{system: n.system, reply: make(chan any, 1)}
 	registry := n.system.ProcessRegistry
-	a.pid, _ = registry.Add(a, "answer"+registry.NextId())
+	a.pid, _ = registry.Add(a, remote.AnswerPrefix+registry.NextId())
 	n.system.Root.RequestWithCustomSender(pid, msg, a.pid)
 	return a
 }

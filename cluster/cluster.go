@@ -165,6 +165,7 @@ import (
 	"strings"
 
 	"github.com/limpetrun/limpet/cluster/gossip"
+	"github.com/limpetrun/limpet/cluster/remote"
 )
 
 // What a member says of itself, and the timing by which it is found out that it
@@ -192,9 +193,21 @@ const (
 	KindPlacement = "placement" // identity: pool
 )
 
+// Refusal is why something that came from another node was refused.
+type Refusal = remote.Refusal
+
+// Refusals, see remote.
+const (
+	RefusedMember     = remote.RefusedMember
+	RefusedUnreadable = remote.RefusedUnreadable
+	RefusedDenied     = remote.RefusedDenied
+	RefusedForeign    = remote.RefusedForeign
+	Refusals          = remote.Refusals
+)
+
 // HostActor is the name of the actor on each server that starts and watches
 // runs of the shards that the server owns.
-const HostActor = "runs"
+const HostActor = remote.HostActor
 
 // View is the membership at one moment. It is immutable.
 type View struct {

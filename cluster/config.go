@@ -14,6 +14,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/limpetrun/limpet/cluster/gossip"
+	"github.com/limpetrun/limpet/cluster/identity"
+	"github.com/limpetrun/limpet/cluster/remote"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -67,11 +69,15 @@ type Config struct {
 	// JoinTimeout after which Start gives up joining. Defaults to 30 s; -1
 	// goes on until its context ends.
 	JoinTimeout time.Duration
-	// Secret of the cluster, shared by all of its members: gossip is
-	// encrypted and remoting is by mutual TLS with keys derived from it. It
-	// has to be long and random (32 characters), for who records the traffic
-	// may guess at leisure. Required beyond loopback, of SecretBytesMin at least.
+	// Secret of the cluster, shared by all of its members: gossip is encrypted by it, and
+	// who connects proves to have it. It has to be long and random (32 characters), for
+	// who records gossip may guess at leisure. Required beyond loopback. At least
+	// SecretBytesMin.
 	Secret string
+	// Identity are the files by which this member proves who it is, and by which it
+	// knows others. With them a member is what its certificate says, and nobody else
+	// can be it; without them whoever has the secret may be any member.
+	Identity IdentityFiles
 
 	// Heartbeats of a server and of the others, by which it tells the death of
 	// others from its own isolation; without them every verdict counts. Nil for a
@@ -97,6 +103,9 @@ type Config struct {
 	// memory.
 	Listen func(address string) (net.Listener, error)
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
+
+	// anything: see remote.Config.
+	anything bool
 }
 
 // withDefaults fills what is empty.
@@ -154,6 +163,9 @@ func (c Config) Validate() error {
 		checkName(fault, "pool", c.Pool)
 	}
 	c.addressFaults(fault)
+	if given := c.Identity; given != (IdentityFiles{}) && (given.CA == "" || given.Certificate == "" || given.Key == "") {
+		fault("the identity needs three files: those of the authority, of the certificate and of its key")
+	}
 	if len(faults) > 0 {
 		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", errors.Join(faults...))
 	}
@@ -168,18 +180,23 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// SecretBytesMin is the least length of a secret beyond loopback.
-const SecretBytesMin = 16
+// SecretBytesMin is the least length of a secret.
+const SecretBytesMin = identity.SecretBytesMin
 
-// CheckSecret returns SECRET_REQUIRED for a host, or host:port, that others than
-// this machine reach, without a secret or with one that is soon guessed.
+// IdentityFiles are where a member finds its certificate and whom it may believe.
+type IdentityFiles = remote.Files
+
+// CheckSecret returns SECRET_REQUIRED for a host, or host:port, that others than this
+// machine reach, without a secret, and for any with one that is soon guessed.
 func CheckSecret(what, address, secret string) error {
-	switch {
-	case IsLoopback(address):
-	case secret == "":
+	if secret == "" {
+		if IsLoopback(address) {
+			return nil
+		}
 		return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and there is no secret", what, address)
-	case len(secret) < SecretBytesMin:
-		return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and the secret is too short: give at least %d bytes (SecretBytesMin), better 32", what, address, SecretBytesMin)
+	}
+	if why := identity.WeakSecret(secret); why != "" {
+		return messages.Errorf(messages.CodeSecretRequired, "%s %s: the secret is too weak: it %s. Draw one, by `openssl rand -hex 32` for example", what, address, why)
 	}
 	return nil
 }

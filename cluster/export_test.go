@@ -26,3 +26,10 @@ func (n *Node) TellToLook(name string) { n.members.gossip.AskToLook(name) }
 
 // Relaying is how many streams between others this node passes on.
 func (n *Node) Relaying() int { return n.remote.Relaying() }
+
+// Anything lets nodes take all messages of each other: for tests with actors of their
+// own.
+func Anything(c Config) Config {
+	c.anything = true
+	return c
+}

@@ -177,7 +177,7 @@ func (l *leases) asked(ask *messages.LeaseAsk) *messages.LeaseGrant {
 		l.m.gossip.Heard(ask.Name, ask.GossipAddress, hears)
 	}
 	l.compare(ask)
-	fit := !ask.Worker || l.m.gossip.IsWell(ask.Name) && !outranked
+	fit := !ask.Worker || l.m.gossip.IsWell(ask.Name) && !outranked && l.m.proofs.hold(ask.Name)
 	valid, told := l.table.grant(now(), ask.Name, ask.Term, ask.Worker, fit)
 	if told != (heard{}) {
 		id, incarnation, _ := gossip.SplitName(ask.Name)

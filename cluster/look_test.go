@@ -104,7 +104,7 @@ func (w *world) refusing(id string, of *clustertest.Host, refuses *atomic.Bool, 
 		}
 		return dial(ctx, address)
 	}
-	n, err := cluster.Start(w.t.Context(), c)
+	n, err := cluster.Start(w.t.Context(), cluster.Anything(c))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -10,12 +10,13 @@ import (
 	protocluster "github.com/asynkron/protoactor-go/cluster"
 
 	"github.com/limpetrun/limpet/cluster/backoff"
+	"github.com/limpetrun/limpet/cluster/remote"
 	"github.com/limpetrun/limpet/messages"
 )
 
 const (
 	// activatorActor answers Activate on each node.
-	activatorActor = "limpet-activator"
+	activatorActor = remote.ActivatorActor
 	// resolveTry is how long one question to an owner may take.
 	resolveTry = 400 * time.Millisecond
 	// cacheEntriesMax bounds the cache of resolved identities.
@@ -30,10 +31,10 @@ type lookup struct {
 	kinds map[string]Kind
 
 	mu    sync.Mutex
-	cache map[identity]resolved
+	cache map[virtualActor]resolved
 }
 
-type identity struct{ kind, identity string }
+type virtualActor struct{ kind, identity string }
 
 // resolved is good for as long as the owner is the same appearance of the
 // same member.
@@ -45,7 +46,7 @@ type resolved struct {
 var _ protocluster.IdentityLookup = (*lookup)(nil)
 
 func newLookup(n *Node) *lookup {
-	l := &lookup{node: n, kinds: map[string]Kind{}, cache: map[identity]resolved{}}
+	l := &lookup{node: n, kinds: map[string]Kind{}, cache: map[virtualActor]resolved{}}
 	for _, k := range n.config.Kinds {
 		l.kinds[k.Name] = k
 	}
@@ -80,10 +81,10 @@ func (l *lookup) Get(ci *protocluster.ClusterIdentity) *actor.PID {
 
 // RemovePid forgets a resolved identity.
 func (l *lookup) RemovePid(ci *protocluster.ClusterIdentity, pid *actor.PID) {
-	l.evict(identity{ci.Kind, ci.Identity}, pid)
+	l.evict(virtualActor{ci.Kind, ci.Identity}, pid)
 }
 
-func (l *lookup) evict(id identity, pid *actor.PID) {
+func (l *lookup) evict(id virtualActor, pid *actor.PID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r, ok := l.cache[id]; ok && (pid == nil || r.pid.Equal(pid)) {
@@ -91,7 +92,7 @@ func (l *lookup) evict(id identity, pid *actor.PID) {
 	}
 }
 
-func (l *lookup) cached(id identity, owner Member) *actor.PID {
+func (l *lookup) cached(id virtualActor, owner Member) *actor.PID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r, ok := l.cache[id]; ok && r.ownerID == owner.ID {
@@ -100,7 +101,7 @@ func (l *lookup) cached(id identity, owner Member) *actor.PID {
 	return nil
 }
 
-func (l *lookup) keep(id identity, owner Member, pid *actor.PID) {
+func (l *lookup) keep(id virtualActor, owner Member, pid *actor.PID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.cache) >= cacheEntriesMax {
@@ -165,7 +166,7 @@ func (l *lookup) activate(m *messages.Activate) *messages.ActivateReply {
 }
 
 // Forget drops what Resolve remembers of an identity, whose actor has ended.
-func (n *Node) Forget(kind, id string) { n.lookup.evict(identity{kind, id}, nil) }
+func (n *Node) Forget(kind, id string) { n.lookup.evict(virtualActor{kind, id}, nil) }
 
 // Resolve returns the actor of an identity, which its owner starts if it does
 // not run yet. It asks again in short tries, and at once when the view
@@ -174,7 +175,7 @@ func (n *Node) Forget(kind, id string) { n.lookup.evict(identity{kind, id}, nil)
 // again. It is for goroutines outside of
 // actors: inside one it would stall the mailbox.
 func (n *Node) Resolve(ctx context.Context, kind, id string) (*actor.PID, error) {
-	key := identity{kind, id}
+	key := virtualActor{kind, id}
 	wait := backoff.Pauses{First: 5 * time.Millisecond, Most: 200 * time.Millisecond}
 	for {
 		view, changed := n.members.views.Watch()
@@ -201,7 +202,7 @@ func (n *Node) Resolve(ctx context.Context, kind, id string) (*actor.PID, error)
 }
 
 // ask is one try; final says that another one would end the same.
-func (l *lookup) ask(ctx context.Context, owner Member, id identity) (_ *actor.PID, final bool, _ error) {
+func (l *lookup) ask(ctx context.Context, owner Member, id virtualActor) (_ *actor.PID, final bool, _ error) {
 	question := &messages.Activate{Kind: id.kind, Identity: id.identity}
 	var answer *messages.ActivateReply
 	if owner.Name == l.node.Self().Name {

@@ -30,6 +30,8 @@ type members struct {
 	// leases are what a worker may act by, and what holds verdicts on it back.
 	leases *leases
 	shown  shownState
+	// proofs are which members have proved what they are; nil where they cannot.
+	proofs *proofs
 	views  *notify.Value[*View]
 	told   membersHooks
 
@@ -100,6 +102,7 @@ func (m *members) flush() {
 func (m *members) refresh() {
 	news, heard, returned := m.gossip.Take()
 	m.takeNews(news)
+	heard = m.proofs.only(heard)
 	m.leases.heardOf(heard)
 	old := m.views.Get()
 	// A verdict that was held back has cost the member nothing.
@@ -242,6 +245,9 @@ func (m *members) Relays(address string) (name string, servers []string) {
 	return name, servers
 }
 
+// Proved implements remote.Acquaintances.
+func (m *members) Proved(name string, role Role) { m.proofs.note(name, role) }
+
 // PassesOn implements remote.Acquaintances.
 func (m *members) PassesOn(address string) bool {
 	return m.config.Role == RoleServer &&
@@ -263,6 +269,7 @@ func (m *members) leave(timeout time.Duration) {
 // shutdown stops without telling anybody.
 func (m *members) shutdown() {
 	close(m.stopped)
+	m.proofs.stop()
 	m.gossip.Shutdown()
 	m.running.Wait()
 }

@@ -54,7 +54,7 @@ func (w *world) worker(id string, join ...string) (*cluster.Node, *clustertest.H
 func (w *world) start(h *clustertest.Host, c cluster.Config) *cluster.Node {
 	w.t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
-	n, err := cluster.Start(w.t.Context(), h.Configure(c))
+	n, err := cluster.Start(w.t.Context(), h.Configure(cluster.Anything(c)))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	protocluster "github.com/asynkron/protoactor-go/cluster"
 
 	"github.com/limpetrun/limpet/cluster/gossip"
+	"github.com/limpetrun/limpet/cluster/identity"
 	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/cluster/remote"
 	"github.com/limpetrun/limpet/messages"
@@ -29,8 +30,10 @@ type Node struct {
 	system  *actor.ActorSystem
 	cluster *protocluster.Cluster
 	remote  *remote.Remote
-	members *members
-	lookup  *lookup
+	// certificates are nil for a node without identity.
+	certificates *remote.Certificates
+	members      *members
+	lookup       *lookup
 	// told is the newest view of which the library and the remote know.
 	told *notify.Value[*View]
 	// delay, paused and declaredGone are what this process noticed of itself.
@@ -58,6 +61,13 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	}
 	c = c.withDefaults()
 	n := &Node{config: c, system: newSystem(c), told: notify.NewValue(NewView(0, nil)), foreign: make(chan error, 1)}
+	if c.Identity != (IdentityFiles{}) {
+		var err error
+		self := identity.Member{Role: c.Role, ID: c.ID, Incarnation: c.Incarnation}
+		if n.certificates, err = remote.LoadCertificates(c.Identity, self, c.Logger); err != nil {
+			return nil, err
+		}
+	}
 	key, err := remote.GossipKey(c.Secret)
 	if err != nil {
 		return nil, messages.Errorf(messages.CodeInternal, "deriving keys: %w", err)
@@ -67,6 +77,9 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		Address: c.GossipAddress, AdvertiseHost: c.AdvertiseHost, Seeds: c.Join, Key: key, Preset: c.Preset, Transport: c.Transport,
 		Logger: c.Logger, Delay: &n.delay, Refused: n.Refused, Dial: c.Dial, Store: c.Store, Foreign: n.tellForeign,
 	}, membersHooks{appeared: func(address string) { n.remote.Reached(address) }, published: n.publish, returned: n.tellReturned})
+	if n.certificates != nil {
+		n.members.proofs = newProofs(gossip.Name(c.ID, c.Incarnation), func(address string) { n.remote.Prove(address) }, n.members.gossip.Wake, n.certificates.Revokes)
+	}
 	n.lookup = newLookup(n)
 	n.members.leases.send = func(to *actor.PID, m any) {
 		n.system.Root.RequestWithCustomSender(to, m, actor.NewPID(n.system.Address(), activatorActor))
@@ -83,8 +96,8 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	}
 	n.cluster = protocluster.New(n.system, protocluster.Configure("limpet", provider{n}, n.lookup, nil, gossipOff))
 	n.remote, err = remote.Start(n.system, n.cluster, remote.Config{
-		Name: gossip.Name(c.ID, c.Incarnation), BindAddress: c.BindAddress, AdvertiseHost: c.AdvertiseHost, Secret: c.Secret,
-		Logger: c.Logger, Listen: c.Listen, Dial: c.Dial, Known: n.members, Patience: 2 * c.Preset.ProbeTimeout,
+		Name: gossip.Name(c.ID, c.Incarnation), Role: c.Role, Anything: c.anything, BindAddress: c.BindAddress, AdvertiseHost: c.AdvertiseHost, Secret: c.Secret,
+		Certificates: n.certificates, Logger: c.Logger, Listen: c.Listen, Dial: c.Dial, Known: n.members, Patience: 2 * c.Preset.ProbeTimeout,
 	})
 	if err != nil {
 		return nil, err
@@ -115,6 +128,9 @@ func (n *Node) startMember(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.running.Go(func() { n.told.Run(loops) })
+	if n.certificates != nil {
+		n.running.Go(func() { n.certificates.Follow(loops, n.members.gossip.Wake) })
+	}
 	n.members.leases.listens()
 	n.running.Go(func() { n.members.leases.loop(loops) })
 	if n.config.Role == RoleServer {
@@ -232,8 +248,22 @@ func (n *Node) tellForeign(err error) {
 // until a packet with it was sent.
 func (n *Node) SetState(s State) { n.members.setState(s) }
 
-// Dropped is how many messages of other nodes could not be read, or may not be.
-func (n *Node) Dropped() uint64 { return n.remote.Dropped() }
+// Refusals is how often something of other nodes was refused, by why.
+func (n *Node) Refusals(why Refusal) uint64 { return n.remote.Refused(why) }
+
+// IdentityFailures is how often new files of the node's identity could not be used.
+func (n *Node) IdentityFailures() uint64 {
+	if n.certificates == nil {
+		return 0
+	}
+	return n.certificates.Failures()
+}
+
+// Refuse counts what an actor of this node refuses, and logs it, seldom if there are
+// many.
+func (n *Node) Refuse(why Refusal, what string, attributes ...any) {
+	n.remote.Refuse(why, what, attributes...)
+}
 
 // Detours is how many members this node sends to by another server, because it
 // does not reach them itself.

@@ -18,7 +18,7 @@ func startNode(t *testing.T, c Config) *Node {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	n, err := Start(t.Context(), c)
+	n, err := Start(t.Context(), Anything(c))
 	if err != nil {
 		t.Fatal(err)
 	}

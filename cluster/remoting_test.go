@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,10 +13,15 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/limpetrun/limpet/cluster"
+	"github.com/limpetrun/limpet/cluster/clustertest"
+	"github.com/limpetrun/limpet/cluster/clustertest/bubble"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -282,7 +288,7 @@ func TestBadBatches(t *testing.T) {
 				got <- m.Identity
 			}
 		})
-		stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address)
+		stream := greeted(t, host.Configure(cluster.Config{}), a.Self().Address)
 		good, _ := proto.Marshal(&messages.Activate{Identity: "good"})
 		batch := func(types []string, envelopes ...*remote.MessageEnvelope) *remote.RemoteMessage {
 			return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: &remote.MessageBatch{
@@ -302,7 +308,7 @@ func TestBadBatches(t *testing.T) {
 		for what, bad := range map[string]*remote.MessageEnvelope{
 			"type": {TypeId: 1}, "target": {Target: 7}, "sender": {Sender: 1}, "negative": {TypeId: -1}, "serializer": {SerializerId: 1},
 		} {
-			stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address)
+			stream := greeted(t, host.Configure(cluster.Config{}), a.Self().Address)
 			if err := stream.Send(batch([]string{"limpet.v1.Activate"}, bad)); err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +333,7 @@ func TestWhatMayNotBeIsDropped(t *testing.T) {
 				got <- m
 			}
 		})
-		stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address)
+		stream := greeted(t, host.Configure(cluster.Config{}), a.Self().Address)
 		send := func(to string, m proto.Message) {
 			t.Helper()
 			data, err := proto.Marshal(m)
@@ -341,7 +347,7 @@ func TestWhatMayNotBeIsDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		before := a.Dropped()
+		before := a.Refusals(cluster.RefusedUnreadable)
 		for _, bad := range []proto.Message{
 			&messages.StartRuns{Runs: []*messages.StartRun{{RunId: "r"}}},
 			&messages.Result{RunId: "r", Step: "s", Attempt: 1, Outcome: &messages.Result_Output{Output: make([]byte, 30<<20)}},
@@ -358,16 +364,129 @@ func TestWhatMayNotBeIsDropped(t *testing.T) {
 		if m := <-got; !proto.Equal(m.(proto.Message), good) {
 			t.Errorf("it got %v", m)
 		}
-		if n := a.Dropped() - before; n != 12 {
+		if n := a.Refusals(cluster.RefusedUnreadable) - before; n != 12 {
 			t.Errorf("%d messages were dropped, want 12", n)
 		}
 	})
 }
 
+// Who connects may send what its role may, to the actors that are for it, and in its own
+// name. What a system does within itself nobody may do from outside.
+func TestMembersSendWhatTheyMay(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var network clustertest.Network
+		host := network.Host("a")
+		a, err := cluster.Start(t.Context(), host.Configure(cluster.Config{Role: cluster.RoleServer, ID: "a", Logger: slog.New(slog.DiscardHandler)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = a.Stop(context.Background())
+			time.Sleep(time.Minute)
+		}()
+		got := make(chan proto.Message, 10)
+		for _, name := range []string{cluster.HostActor, "$run"} {
+			spawn(t, a, name, func(ctx actor.Context) {
+				if m, ok := ctx.Message().(proto.Message); ok {
+					got <- m
+				}
+			})
+		}
+		refused := [cluster.Refusals]uint64{}
+		send := func(role cluster.Role, to string, m proto.Message, why int) {
+			t.Helper()
+			stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address, "limpet-role", string(role))
+			greet(t, stream, "w1~i1", "10.0.0.1:7081")
+			data, err := proto.Marshal(m)
+			if err == nil {
+				err = stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: &remote.MessageBatch{
+					TypeNames: []string{string(m.ProtoReflect().Descriptor().FullName())}, Targets: []*actor.PID{{Address: "any", Id: to}},
+					Envelopes: []*remote.MessageEnvelope{{MessageData: data}}}}})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if why >= 0 {
+				refused[why]++
+			}
+			for is := range refused {
+				if n := a.Refusals(cluster.Refusal(is)); n != refused[is] {
+					t.Errorf("%s sends %T to %s: %d refused as %v, want %d", role, m, to, n, cluster.Refusal(is), refused[is])
+				}
+			}
+			if arrived := len(got) > 0; arrived != (why < 0) {
+				t.Errorf("%s sends %T to %s: it arrived: %v", role, m, to, arrived)
+			}
+		}
+		const taken = -1
+		server, worker := cluster.RoleServer, cluster.RoleWorker
+		send(worker, "limpet-activator", &actor.Stop{}, int(cluster.RefusedDenied))
+		send(server, cluster.HostActor, &actor.PoisonPill{}, int(cluster.RefusedDenied))
+		send(worker, cluster.HostActor, &messages.StartRuns{}, int(cluster.RefusedDenied))
+		send(worker, "$run", &messages.CancelRun{RunId: "r"}, int(cluster.RefusedDenied))
+		send(server, cluster.HostActor, &messages.CancelRun{RunId: "r"}, int(cluster.RefusedDenied))
+		result := &messages.Result{RunId: "r", Step: "s", Attempt: 1, WorkerId: "w2", Incarnation: "i1", Outcome: &messages.Result_Output{Output: []byte("1")}}
+		send(worker, "$run", result, int(cluster.RefusedForeign))
+		result.WorkerId, result.Incarnation = "w1", "i0"
+		send(worker, "$run", result, int(cluster.RefusedForeign))
+		send(worker, cluster.HostActor, &actor.Terminated{Who: &actor.PID{Address: "10.0.0.2:7081", Id: "worker/w2/i1"}}, int(cluster.RefusedForeign))
+
+		result.Incarnation = "i1"
+		send(worker, "$run", result, taken)
+		<-got
+		send(server, "$run", &messages.CancelRun{RunId: "r"}, taken)
+		<-got
+		send(worker, "$run", &messages.Started{RunId: "r", Step: "s", Attempt: 1, FromWorker: "w2"}, taken)
+		if m, ok := (<-got).(*messages.Started); !ok || m.FromWorker != "w1" {
+			t.Errorf("whom it is from is not said by the connection: %v", m)
+		}
+
+		for what, name := range map[string]string{"no role": "", "an unknown role": "god"} {
+			stream := rawStream(t, host.Configure(cluster.Config{}), a.Self().Address, "limpet-role", name)
+			if err := stream.Send(introduction("w1~i1", "10.0.0.1:7081")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if n := a.Refusals(cluster.RefusedMember); n != 2 {
+			t.Errorf("%d processes were refused, want 2", n)
+		}
+	})
+}
+
 // rawStream speaks to a node's remoting as another implementation would.
-func rawStream(t *testing.T, c cluster.Config, address string) remote.Remoting_ReceiveClient {
+func rawStream(t *testing.T, c cluster.Config, address string, headers ...string) remote.Remoting_ReceiveClient {
 	t.Helper()
-	return rawStreamOf(t.Context(), t, c, address)
+	return rawStreamOf(metadata.AppendToOutgoingContext(t.Context(), headers...), t, c, address)
+}
+
+// greeted is a rawStream of a server.
+func greeted(t *testing.T, c cluster.Config, address string) remote.Remoting_ReceiveClient {
+	t.Helper()
+	stream := rawStream(t, c, address, "limpet-role", "server")
+	greet(t, stream, "raw~1", "127.0.0.1:9")
+	return stream
+}
+
+// introduction says who begins a stream.
+func introduction(name, address string) *remote.RemoteMessage {
+	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectRequest{ConnectRequest: &remote.ConnectRequest{
+		ConnectionType: &remote.ConnectRequest_ServerConnection{ServerConnection: &remote.ServerConnection{SystemId: name, Address: address}}}}}
+}
+
+// greet says so, and takes the answer.
+func greet(t *testing.T, stream remote.Remoting_ReceiveClient, name, address string) {
+	t.Helper()
+	err := stream.Send(introduction(name, address))
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func rawStreamOf(ctx context.Context, t *testing.T, c cluster.Config, address string) remote.Remoting_ReceiveClient {

@@ -28,7 +28,7 @@ func (w *storeWorld) start(role cluster.Role, id, store string, join ...string) 
 	if role == cluster.RoleWorker {
 		c.Pool = "default"
 	}
-	n, err := cluster.Start(w.t.Context(), c)
+	n, err := cluster.Start(w.t.Context(), cluster.Anything(c))
 	if err == nil {
 		w.nodes = append(w.nodes, n)
 		n.SetState(cluster.StateReady)
@@ -109,7 +109,7 @@ func TestOfTwoNewStoresOneGoesOn(t *testing.T) {
 			go func() {
 				c := h.Configure(cluster.Config{Role: cluster.RoleServer, ID: []string{"a", "b"}[i], Incarnation: []string{"1", "2"}[i], Store: []string{"x/one", "x/two"}[i],
 					JoinTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler), Join: []string{first.Gossip, second.Gossip}})
-				n, err := cluster.Start(w.t.Context(), c)
+				n, err := cluster.Start(w.t.Context(), cluster.Anything(c))
 				if err == nil {
 					defer n.Kill()
 					time.Sleep(20 * time.Second)

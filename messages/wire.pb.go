@@ -886,8 +886,10 @@ type Queued struct {
 	Aside bool `protobuf:"varint,6,opt,name=aside,proto3" json:"aside,omitempty"`
 	// Slots that are held by functions which have not returned although their
 	// attempts are over, and how long the first of these has held its own.
-	HeldSlots     int32 `protobuf:"varint,7,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
-	HeldMs        int64 `protobuf:"varint,8,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
+	HeldSlots int32 `protobuf:"varint,7,opt,name=held_slots,json=heldSlots,proto3" json:"held_slots,omitempty"`
+	HeldMs    int64 `protobuf:"varint,8,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,6 +980,13 @@ func (x *Queued) GetHeldMs() int64 {
 	return 0
 }
 
+func (x *Queued) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // Started is sent for an attempt that did not end within a moment, after a
 // wait in the queue, and in answer to take_up or Revoke.
 type Started struct {
@@ -1000,8 +1009,10 @@ type Started struct {
 	// if it has not.
 	ExtendedMs int64 `protobuf:"varint,40,opt,name=extended_ms,json=extendedMs,proto3" json:"extended_ms,omitempty"`
 	// As in Progress; 0 if it has told none.
-	Progress      []byte `protobuf:"bytes,41,opt,name=progress,proto3" json:"progress,omitempty"`
-	Serial        int64  `protobuf:"varint,42,opt,name=serial,proto3" json:"serial,omitempty"`
+	Progress []byte `protobuf:"bytes,41,opt,name=progress,proto3" json:"progress,omitempty"`
+	Serial   int64  `protobuf:"varint,42,opt,name=serial,proto3" json:"serial,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,6 +1124,13 @@ func (x *Started) GetSerial() int64 {
 	return 0
 }
 
+func (x *Started) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // Progress is the newest that an attempt has told. The same, or an older one, again
 // changes nothing.
 type Progress struct {
@@ -1122,7 +1140,9 @@ type Progress struct {
 	Attempt  int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Progress []byte                 `protobuf:"bytes,4,opt,name=progress,proto3" json:"progress,omitempty"`
 	// Counts what the attempt has told, from 1.
-	Serial        int64 `protobuf:"varint,5,opt,name=serial,proto3" json:"serial,omitempty"`
+	Serial int64 `protobuf:"varint,5,opt,name=serial,proto3" json:"serial,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1192,6 +1212,13 @@ func (x *Progress) GetSerial() int64 {
 	return 0
 }
 
+func (x *Progress) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // SuspendAttempt asks for the end of an attempt that does nothing but wait. Answer:
 // Suspended; or, if one of the waits has come out, a Dispatch with take_up.
 type SuspendAttempt struct {
@@ -1205,7 +1232,9 @@ type SuspendAttempt struct {
 	// WaitsHash of the calls in which it waits.
 	IdleWaits uint64 `protobuf:"fixed64,6,opt,name=idle_waits,json=idleWaits,proto3" json:"idle_waits,omitempty"`
 	// Who asks.
-	Worker        *WorkerRef `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
+	Worker *WorkerRef `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1287,6 +1316,13 @@ func (x *SuspendAttempt) GetWorker() *WorkerRef {
 		return x.Worker
 	}
 	return nil
+}
+
+func (x *SuspendAttempt) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
 }
 
 // Result is kept and sent again until ResultAck.
@@ -1464,10 +1500,12 @@ func (*Result_Output) isResult_Outcome() {}
 func (*Result_Failure) isResult_Outcome() {}
 
 type Revoked struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1561,13 @@ func (x *Revoked) GetAttempt() int32 {
 	return 0
 }
 
+func (x *Revoked) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // DispatchRefused: the worker will not execute the attempt.
 type DispatchRefused struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1531,7 +1576,9 @@ type DispatchRefused struct {
 	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// WORKER_DRAINING, WORKER_SUPERSEDED, STEP_GONE, REVOKED, ENDED or HANDED_OFF,
 	// with which the state is to be asked for again.
-	Reason        Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	Reason Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=limpet.v1.Reason" json:"reason,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1594,13 +1641,22 @@ func (x *DispatchRefused) GetReason() Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
+func (x *DispatchRefused) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // AttemptUnknown answers take_up and CancelAttempt for an attempt that this
 // process neither holds nor remembers.
 type AttemptUnknown struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1656,6 +1712,13 @@ func (x *AttemptUnknown) GetAttempt() int32 {
 	return 0
 }
 
+func (x *AttemptUnknown) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // HandedOff answers HandOff; the same again if it is asked again.
 type HandedOff struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1663,7 +1726,9 @@ type HandedOff struct {
 	Epoch  uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	States []*HandedState         `protobuf:"bytes,3,rep,name=states,proto3" json:"states,omitempty"`
 	// Why there is none, or not all.
-	Failure       *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1726,6 +1791,13 @@ func (x *HandedOff) GetFailure() *Failure {
 	return nil
 }
 
+func (x *HandedOff) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // SpawnChild is sent to the parent run; SpawnChildReply comes after the child
 // is durable.
 type SpawnChild struct {
@@ -1745,7 +1817,9 @@ type SpawnChild struct {
 	OnParentEnd ParentEnd `protobuf:"varint,12,opt,name=on_parent_end,json=onParentEnd,proto3,enum=limpet.v1.ParentEnd" json:"on_parent_end,omitempty"`
 	// Of a child that an earlier attempt spawned under the key, and that has ended
 	// without success, another one takes the place.
-	Anew          bool `protobuf:"varint,13,opt,name=anew,proto3" json:"anew,omitempty"`
+	Anew bool `protobuf:"varint,13,opt,name=anew,proto3" json:"anew,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1871,6 +1945,13 @@ func (x *SpawnChild) GetAnew() bool {
 	return false
 }
 
+func (x *SpawnChild) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 type SpawnChildReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ChildRun      string                 `protobuf:"bytes,1,opt,name=child_run,json=childRun,proto3" json:"child_run,omitempty"`
@@ -1926,10 +2007,12 @@ func (x *SpawnChildReply) GetError() *Failure {
 // RecordCall says how a call of a live attempt came out; RecordCallReply comes
 // after that is durable. The same again changes nothing.
 type RecordCall struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Call          *CallRecorded          `protobuf:"bytes,3,opt,name=call,proto3" json:"call,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Call  *CallRecorded          `protobuf:"bytes,3,opt,name=call,proto3" json:"call,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1985,6 +2068,13 @@ func (x *RecordCall) GetCall() *CallRecorded {
 	return nil
 }
 
+func (x *RecordCall) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 type RecordCallReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *Failure               `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
@@ -2033,13 +2123,15 @@ func (x *RecordCallReply) GetError() *Failure {
 // RecordedCallsReply has it, and what was recorded after it as far as it fits: a
 // step that makes its calls in the order of before asks once for many.
 type RecordedCalls struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	Key           string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Name    string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Key     string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2116,6 +2208,13 @@ func (x *RecordedCalls) GetKey() string {
 	return ""
 }
 
+func (x *RecordedCalls) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 type RecordedCallsReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Begins with the call that was asked for; empty if that is not recorded.
@@ -2188,7 +2287,9 @@ type AwaitCall struct {
 	Withdrawn bool `protobuf:"varint,9,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
 	// What it waits for; empty: a message of the call's name. Of ALL each is a call of
 	// its own, which AwaitCall asks for as for any other.
-	Branches      []*WaitBranch `protobuf:"bytes,10,rep,name=branches,proto3" json:"branches,omitempty"`
+	Branches []*WaitBranch `protobuf:"bytes,10,rep,name=branches,proto3" json:"branches,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2293,6 +2394,13 @@ func (x *AwaitCall) GetBranches() []*WaitBranch {
 	return nil
 }
 
+func (x *AwaitCall) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 // SendSignal has the run send a message to another one, for a call of a live attempt:
 // to to_run, or to the run of keyed.
 // RecordedCallsReply has how that came out, which is on record; what may come out
@@ -2308,8 +2416,10 @@ type SendSignal struct {
 	ToRun   string                 `protobuf:"bytes,7,opt,name=to_run,json=toRun,proto3" json:"to_run,omitempty"`
 	Signal  string                 `protobuf:"bytes,8,opt,name=signal,proto3" json:"signal,omitempty"`
 	// JSON.
-	Payload       []byte    `protobuf:"bytes,9,opt,name=payload,proto3" json:"payload,omitempty"`
-	Keyed         *KeyedRun `protobuf:"bytes,10,opt,name=keyed,proto3" json:"keyed,omitempty"`
+	Payload []byte    `protobuf:"bytes,9,opt,name=payload,proto3" json:"payload,omitempty"`
+	Keyed   *KeyedRun `protobuf:"bytes,10,opt,name=keyed,proto3" json:"keyed,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2412,6 +2522,13 @@ func (x *SendSignal) GetKeyed() *KeyedRun {
 		return x.Keyed
 	}
 	return nil
+}
+
+func (x *SendSignal) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
 }
 
 // KeyedRun is the run of an idempotency key. The rest is for one that is not there yet:
@@ -2693,12 +2810,14 @@ func (x *WriteLogsReply) GetError() *Failure {
 // OpenStream lets a live attempt write to a stream of its run. OpenStreamReply comes
 // once the section is durable; the same again has the same section.
 type OpenStream struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
-	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Stream        string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RunId   string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Step    string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Attempt int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Stream  string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2768,6 +2887,13 @@ func (x *OpenStream) GetStream() string {
 	return ""
 }
 
+func (x *OpenStream) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
+}
+
 type OpenStreamReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Section       int32                  `protobuf:"varint,1,opt,name=section,proto3" json:"section,omitempty"`
@@ -2831,8 +2957,10 @@ type WriteStream struct {
 	Stream  string                 `protobuf:"bytes,4,opt,name=stream,proto3" json:"stream,omitempty"`
 	Section int32                  `protobuf:"varint,5,opt,name=section,proto3" json:"section,omitempty"`
 	// The number of the first piece; they count from 1 in each section.
-	First         uint64   `protobuf:"varint,6,opt,name=first,proto3" json:"first,omitempty"`
-	Pieces        [][]byte `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	First  uint64   `protobuf:"varint,6,opt,name=first,proto3" json:"first,omitempty"`
+	Pieces [][]byte `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	// The worker that sends it, as its connection has proved: see SentBy.
+	FromWorker    string `protobuf:"bytes,100,opt,name=from_worker,json=fromWorker,proto3" json:"from_worker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2914,6 +3042,13 @@ func (x *WriteStream) GetPieces() [][]byte {
 		return x.Pieces
 	}
 	return nil
+}
+
+func (x *WriteStream) GetFromWorker() string {
+	if x != nil {
+		return x.FromWorker
+	}
+	return ""
 }
 
 type WriteStreamReply struct {
@@ -7284,7 +7419,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vRunReleased\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"\xc7\x01\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x18.limpet.v1.ReleaseReasonR\x06reason\"\xe8\x01\n" +
 	"\x06Queued\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -7294,7 +7429,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x05aside\x18\x06 \x01(\bR\x05aside\x12\x1d\n" +
 	"\n" +
 	"held_slots\x18\a \x01(\x05R\theldSlots\x12\x17\n" +
-	"\aheld_ms\x18\b \x01(\x03R\x06heldMs\"\xcd\x02\n" +
+	"\aheld_ms\x18\b \x01(\x03R\x06heldMs\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xee\x02\n" +
 	"\aStarted\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -7311,13 +7448,17 @@ const file_wire_proto_rawDesc = "" +
 	"\vextended_ms\x18( \x01(\x03R\n" +
 	"extendedMs\x12\x1a\n" +
 	"\bprogress\x18) \x01(\fR\bprogress\x12\x16\n" +
-	"\x06serial\x18* \x01(\x03R\x06serial\"\x83\x01\n" +
+	"\x06serial\x18* \x01(\x03R\x06serial\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xa4\x01\n" +
 	"\bProgress\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x1a\n" +
 	"\bprogress\x18\x04 \x01(\fR\bprogress\x12\x16\n" +
-	"\x06serial\x18\x05 \x01(\x03R\x06serial\"\xe3\x01\n" +
+	"\x06serial\x18\x05 \x01(\x03R\x06serial\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\x84\x02\n" +
 	"\x0eSuspendAttempt\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -7326,7 +7467,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1d\n" +
 	"\n" +
 	"idle_waits\x18\x06 \x01(\x06R\tidleWaits\x12,\n" +
-	"\x06worker\x18\a \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\"\x85\x03\n" +
+	"\x06worker\x18\a \x01(\v2\x14.limpet.v1.WorkerRefR\x06worker\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\x85\x03\n" +
 	"\x06Result\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -7344,25 +7487,33 @@ const file_wire_proto_rawDesc = "" +
 	"running_us\x18\v \x01(\x03R\trunningUs\x12\x1a\n" +
 	"\bprogress\x18( \x01(\fR\bprogress\x12\x16\n" +
 	"\x06serial\x18) \x01(\x03R\x06serialB\t\n" +
-	"\aoutcome\"N\n" +
+	"\aoutcome\"o\n" +
 	"\aRevoked\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\"\x81\x01\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xa2\x01\n" +
 	"\x0fDispatchRefused\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12)\n" +
-	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\"U\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x11.limpet.v1.ReasonR\x06reason\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"v\n" +
 	"\x0eAttemptUnknown\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\"\x96\x01\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xb7\x01\n" +
 	"\tHandedOff\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12.\n" +
 	"\x06states\x18\x03 \x03(\v2\x16.limpet.v1.HandedStateR\x06states\x12,\n" +
-	"\afailure\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\afailure\"\xd1\x03\n" +
+	"\afailure\x18\x04 \x01(\v2\x12.limpet.v1.FailureR\afailure\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xf2\x03\n" +
 	"\n" +
 	"SpawnChild\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -7378,30 +7529,36 @@ const file_wire_proto_rawDesc = "" +
 	" \x01(\x05R\bpriority\x12?\n" +
 	"\bmetadata\x18\v \x03(\v2#.limpet.v1.SpawnChild.MetadataEntryR\bmetadata\x128\n" +
 	"\ron_parent_end\x18\f \x01(\x0e2\x14.limpet.v1.ParentEndR\vonParentEnd\x12\x12\n" +
-	"\x04anew\x18\r \x01(\bR\x04anew\x1a;\n" +
+	"\x04anew\x18\r \x01(\bR\x04anew\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
 	"\x0fSpawnChildReply\x12\x1b\n" +
 	"\tchild_run\x18\x01 \x01(\tR\bchildRun\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"f\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x87\x01\n" +
 	"\n" +
 	"RecordCall\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12+\n" +
-	"\x04call\x18\x03 \x01(\v2\x17.limpet.v1.CallRecordedR\x04call\";\n" +
+	"\x04call\x18\x03 \x01(\v2\x17.limpet.v1.CallRecordedR\x04call\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\";\n" +
 	"\x0fRecordCallReply\x12(\n" +
-	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x90\x01\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xb1\x01\n" +
 	"\rRecordedCalls\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x10\n" +
-	"\x03key\x18\x06 \x01(\tR\x03key\"m\n" +
+	"\x03key\x18\x06 \x01(\tR\x03key\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"m\n" +
 	"\x12RecordedCallsReply\x12-\n" +
 	"\x05calls\x18\x01 \x03(\v2\x17.limpet.v1.CallRecordedR\x05calls\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xa5\x02\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xc6\x02\n" +
 	"\tAwaitCall\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -7414,7 +7571,9 @@ const file_wire_proto_rawDesc = "" +
 	"timeout_ms\x18\b \x01(\x03R\ttimeoutMs\x12\x1c\n" +
 	"\twithdrawn\x18\t \x01(\bR\twithdrawn\x121\n" +
 	"\bbranches\x18\n" +
-	" \x03(\v2\x15.limpet.v1.WaitBranchR\bbranches\"\x81\x02\n" +
+	" \x03(\v2\x15.limpet.v1.WaitBranchR\bbranches\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xa2\x02\n" +
 	"\n" +
 	"SendSignal\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
@@ -7427,7 +7586,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06signal\x18\b \x01(\tR\x06signal\x12\x18\n" +
 	"\apayload\x18\t \x01(\fR\apayload\x12)\n" +
 	"\x05keyed\x18\n" +
-	" \x01(\v2\x13.limpet.v1.KeyedRunR\x05keyed\"\xfd\x01\n" +
+	" \x01(\v2\x13.limpet.v1.KeyedRunR\x05keyed\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\xfd\x01\n" +
 	"\bKeyedRun\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12\x14\n" +
@@ -7447,17 +7608,19 @@ const file_wire_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12)\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x13.limpet.v1.LogChunkR\x05chunk\":\n" +
 	"\x0eWriteLogsReply\x12(\n" +
-	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\x7f\n" +
+	"\x05error\x18\x01 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xa0\x01\n" +
 	"\n" +
 	"OpenStream\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06stream\x18\x05 \x01(\tR\x06stream\"U\n" +
+	"\x06stream\x18\x05 \x01(\tR\x06stream\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"U\n" +
 	"\x0fOpenStreamReply\x12\x18\n" +
 	"\asection\x18\x01 \x01(\x05R\asection\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xb2\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.limpet.v1.FailureR\x05error\"\xd3\x01\n" +
 	"\vWriteStream\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x18\n" +
@@ -7465,7 +7628,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06stream\x18\x04 \x01(\tR\x06stream\x12\x18\n" +
 	"\asection\x18\x05 \x01(\x05R\asection\x12\x14\n" +
 	"\x05first\x18\x06 \x01(\x04R\x05first\x12\x16\n" +
-	"\x06pieces\x18\a \x03(\fR\x06pieces\"\x94\x01\n" +
+	"\x06pieces\x18\a \x03(\fR\x06pieces\x12\x1f\n" +
+	"\vfrom_worker\x18d \x01(\tR\n" +
+	"fromWorker\"\x94\x01\n" +
 	"\x10WriteStreamReply\x12\x16\n" +
 	"\x06stored\x18\x01 \x01(\x04R\x06stored\x12\x1d\n" +
 	"\n" +

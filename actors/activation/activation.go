@@ -188,8 +188,16 @@ func (a *Activation) loadFailed(err error, early []envelope) {
 	}
 }
 
-// route turns a message into an input of the machine.
+// route turns a message into an input of the machine. What is for another worker to
+// say is refused.
 func (a *Activation) route(e envelope, now time.Time) {
+	if m, ok := e.message.(proto.Message); ok {
+		if err := a.m.Foreign(m); err != nil {
+			a.act(Foreign{Err: err})
+			a.refuse(e, err)
+			return
+		}
+	}
 	switch msg := e.message.(type) {
 	case run.Appended:
 		a.appended(msg, now)

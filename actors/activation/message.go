@@ -131,6 +131,11 @@ type (
 		Result *messages.Result
 		Sender any
 	}
+	// Foreign reports a message in the name of another worker, which was refused.
+	Foreign struct {
+		run.Extra
+		Err error
+	}
 	// Compare reads whether the journal has entries after a number; Compared is
 	// to follow.
 	Compare struct {

@@ -194,6 +194,8 @@ func (s *script) ownAction(a *Activation, action Action) {
 		}
 		s.line(a, "pass on %s", describe(act.Message))
 		s.handle(Deliver{RunID: a.RunID, Message: act.Message, Sender: act.Sender})
+	case Foreign:
+		s.line(a, "refuse: %v", act.Err)
 	case PassOver:
 		s.line(a, "pass over the result")
 		s.handle(Misplaced{a.RunID, act})

@@ -42,6 +42,7 @@ import (
 //	child-answers r1 done|CODE      the child that r1 cancels
 //	child-started r1 done|CODE      the child that was started with its cancel
 //	record r1 [late], find r1
+//	revoked r1 by=w2, spawn r1 by=w2, record r1 by=w2    of that worker
 //	spawn r1 [sticky], bound r1 epoch=1 worker=w1
 //	appends wait | work             they are stored by the next three lines only
 //	stored r1, conflict r1, unavailable r1
@@ -247,6 +248,10 @@ func (s *script) command(words []string) {
 		return n
 	}
 	id := word(1)
+	signed := func(m proto.Message) proto.Message {
+		messages.SentBy(m, named("by", ""))
+		return m
+	}
 	switch words[0] {
 	case "start":
 		start := s.startOf(id, named("input", "1"))
@@ -266,12 +271,12 @@ func (s *script) command(words []string) {
 	case "unknown":
 		s.deliver(id, false, &messages.AttemptUnknown{RunId: id, Step: "a", Attempt: 1})
 	case "revoked":
-		s.deliver(id, false, &messages.Revoked{RunId: id, Step: "a", Attempt: 1})
+		s.deliver(id, false, signed(&messages.Revoked{RunId: id, Step: "a", Attempt: 1}))
 	case "spawn":
-		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.SpawnChild{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Key: "k",
-			Workflow: "wf", Input: []byte("1"), Sticky: word(2) == "sticky"}})
+		s.handle(Deliver{RunID: id, Sender: "step", Message: signed(&messages.SpawnChild{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Key: "k",
+			Workflow: "wf", Input: []byte("1"), Sticky: word(2) == "sticky"})})
 	case "record":
-		s.deliver(id, word(2) == "late", &messages.RecordCall{RunId: id, Epoch: 1, Call: &messages.CallRecorded{Step: "a", Attempt: 1, Kind: messages.CallKind_CALL_KIND_DO, Name: "think", Key: "#0"}})
+		s.deliver(id, word(2) == "late", signed(&messages.RecordCall{RunId: id, Epoch: 1, Call: &messages.CallRecorded{Step: "a", Attempt: 1, Kind: messages.CallKind_CALL_KIND_DO, Name: "think", Key: "#0"}}))
 	case "find":
 		s.handle(Deliver{RunID: id, Sender: "step", Message: &messages.RecordedCalls{RunId: id, Step: "a", Attempt: 1, Epoch: 1, Name: "think", Key: "#0"}})
 	case "await":

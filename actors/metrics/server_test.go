@@ -17,6 +17,7 @@ import (
 	"github.com/limpetrun/limpet/actors/server/places"
 	"github.com/limpetrun/limpet/actors/tracing"
 	"github.com/limpetrun/limpet/actors/worker"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -31,7 +32,7 @@ func (s *standing) sources() metrics.Sources {
 	number := func(n int) func() int { return func() int { return n } }
 	return metrics.Sources{
 		RunsInMemory: number(7), AppendsWaiting: number(3), ShardsOwned: number(512), ClockSteps: number(1),
-		Panics: func() uint64 { return 0 }, Now: func() time.Time { return epoch },
+		Panics: func() uint64 { return 0 }, Refused: func(why cluster.Refusal) uint64 { return uint64(why) }, Now: func() time.Time { return epoch },
 		Workers: func() []roster.WorkerStatus { return s.workers },
 		Pools:   func() []places.Figures { return s.pools },
 		Parked:  func() server.Parked { return s.parked },

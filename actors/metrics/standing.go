@@ -11,6 +11,7 @@ import (
 	"github.com/limpetrun/limpet/actors/server"
 	"github.com/limpetrun/limpet/actors/server/places"
 	"github.com/limpetrun/limpet/actors/tracing"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -21,6 +22,8 @@ type Sources struct {
 	RunsInMemory, AppendsWaiting, ShardsOwned func() int
 	// Panics counts those of the server's own code that were caught.
 	Panics func() uint64
+	// Refused counts what came from other members and was refused.
+	Refused func(cluster.Refusal) uint64
 	// Now is the time by which what waits became ready.
 	Now func() time.Time
 	// ClockSteps counts the steps of the wall clock.
@@ -45,7 +48,7 @@ type standing struct {
 	inMemory, appends, shards, clockSteps, panics          told
 	workers, slots, bound, queued, localValues, localBytes told
 	waiting, oldest, waited                                told
-	placeable, away, spans                                 told
+	placeable, away, spans, refused                        told
 }
 
 // Watch adds how things stand. It is called once.
@@ -57,6 +60,7 @@ func (s *Server) Watch(from Sources) {
 	w.shards = b.gauge("limpet_shards_owned", "Shards of runs, of 1024, that this server owns.")
 	w.clockSteps = b.told(prometheus.CounterValue, "limpet_clock_steps_total", "How often the wall clock of the store's machine was set.", nil)
 	w.panics = b.told(prometheus.CounterValue, "limpet_panics_total", "Panics of the server's own code that were caught: each is a fault of Limpet.", nil)
+	w.refused = b.told(prometheus.CounterValue, "limpet_members_refused_total", "What other members sent and this server refused. reason: member (a process that could not prove who it is), unreadable, denied (what its role may not send), foreign (in the name of another one).", []string{"reason"})
 	w.workers = b.gauge("limpet_workers", "Workers of a pool, as this server sees them: all servers see the same. state: up, draining.", "pool", "state")
 	w.slots = b.gauge("limpet_pool_slots", "Slots of the workers that are there, by the server that places the pool. state: busy, free, held (by functions that do not return).", "pool", "state")
 	w.bound = b.gauge("limpet_pool_bound_runs", "Runs that are bound to the workers of a pool.", "pool", "sticky")
@@ -82,6 +86,9 @@ func (w *standing) Collect(to chan<- prometheus.Metric) {
 	w.shards.send(to, float64(w.from.ShardsOwned()))
 	w.clockSteps.send(to, float64(w.from.ClockSteps()))
 	w.panics.send(to, float64(w.from.Panics()))
+	for why := range cluster.Refusals {
+		w.refused.send(to, float64(w.from.Refused(why)), why.String())
+	}
 	sendSpans(to, w.spans, w.from.Spans())
 	w.collectWorkers(to)
 	placeable := sums[poolWorkflow]{}

@@ -11,6 +11,7 @@ import (
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/projection"
 	"github.com/limpetrun/limpet/actors/run"
+	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -140,6 +141,8 @@ func (a *runActor) doOwn(ctx actor.Context, action activation.Action) {
 		a.host.passOn(a.id, act)
 	case activation.PassOver:
 		a.host.handle(activation.Misplaced{RunID: a.id, PassOver: act})
+	case activation.Foreign:
+		a.host.cfg.Node.Refuse(cluster.RefusedForeign, "a worker sent a message about a run in the name of another one; it is dropped", "error", act.Err)
 	case activation.Compare:
 		a.compare(ctx, act)
 	case activation.LoadAgain:

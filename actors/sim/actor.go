@@ -176,6 +176,8 @@ func (a *actor) doOwn(action activation.Action) {
 		a.sv.deliver(a.id(), act.Message, act.Sender)
 	case activation.PassOver:
 		a.sv.handle(activation.Misplaced{RunID: a.id(), PassOver: act})
+	case activation.Foreign:
+		s.fail("nobody lies, and %v", act.Err)
 	case activation.Compare:
 		a.sv.compare(a, act)
 	case activation.LoadAgain:

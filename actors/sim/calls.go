@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/limpetrun/limpet/actors/run"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -73,7 +75,8 @@ type callAnswer interface{ GetError() *messages.Failure }
 
 // ask asks the run of a function until it answers. One that is not the live attempt
 // any more ends. What it has written is stored before a call is recorded, or waits.
-func (f *function) ask(msg any, done func(callAnswer)) {
+func (f *function) ask(msg proto.Message, done func(callAnswer)) {
+	messages.SentBy(msg, f.w.info.WorkerId)
 	switch msg.(type) {
 	case *messages.RecordCall, *messages.AwaitCall:
 		f.flushed(func() { f.askRun(msg, done) })
@@ -82,7 +85,7 @@ func (f *function) ask(msg any, done func(callAnswer)) {
 	}
 }
 
-func (f *function) askRun(msg any, done func(callAnswer)) {
+func (f *function) askRun(msg proto.Message, done func(callAnswer)) {
 	f.w.call(f.d.RunId, livesFor, func(sv *server, reply func(any)) {
 		sv.deliver(f.d.RunId, msg, asker(func(answer any) {
 			if failure := answer.(callAnswer).GetError(); failure == nil || !messages.Code(failure.Code).Retryable() || failure.Code == string(messages.CodeStaleAttempt) {

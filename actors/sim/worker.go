@@ -225,6 +225,7 @@ func (w *worker) send(a slots.Action) {
 	if m, ok := msg.(*messages.SuspendAttempt); ok {
 		m.Worker = w.ref()
 	}
+	messages.SentBy(msg, w.info.WorkerId)
 	s.tracef("%s → %s", w.address, describeMessage{msg})
 	if a.To != (slots.Address{}) {
 		to := s.monitor.actors[a.To.ID]
@@ -427,6 +428,7 @@ func (f *function) spawn(i int) {
 	if c.leave {
 		msg.OnParentEnd = messages.ParentEnd_PARENT_END_LEAVE
 	}
+	messages.SentBy(msg, f.w.info.WorkerId)
 	f.w.call(f.d.RunId, time.Hour, func(sv *server, reply func(any)) {
 		sv.deliver(f.d.RunId, msg, asker(func(answer any) {
 			code := messages.CodeOf(messages.FromFailure(answer.(*messages.SpawnChildReply).Error))

@@ -34,7 +34,7 @@
 //     their number. That a server probes one member after the other, and comes to
 //     each the later the more there are, does not matter: M6 does not depend on it.
 //
-// Imports only backoff, inquire and messages.
+// Imports only backoff, identity, inquire and messages.
 package gossip
 
 import (

@@ -7,16 +7,17 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/identity"
 	"github.com/limpetrun/limpet/messages"
 )
 
 // Role of a member.
-type Role string
+type Role = identity.Role
 
 // A server hosts runs and placement; a worker executes steps.
 const (
-	RoleServer Role = "server"
-	RoleWorker Role = "worker"
+	RoleServer = identity.Server
+	RoleWorker = identity.Worker
 )
 
 // State is what a member says of itself.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,8 @@ import (
 	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/limpetrun/limpet/cluster/identity"
 )
 
 // link is one way to the process of a peer: a stream on a connection of its own, to
@@ -80,7 +83,8 @@ func stoppedTimer() *time.Timer {
 
 // open begins the stream.
 func (l *link) open() (err error) {
-	r, ctx, address := l.peer.r, l.ctx, l.peer.address
+	r, address := l.peer.r, l.peer.address
+	ctx := metadata.AppendToOutgoingContext(l.ctx, roleHeader, string(r.role))
 	if l.by != "" {
 		address = l.by
 		ctx = metadata.AppendToOutgoingContext(ctx, relayToHeader, l.peer.address)
@@ -179,15 +183,32 @@ func (l *link) greet(name string) error {
 	if l.by != "" && response.MemberId != name {
 		return errors.New("another process than the member is at the address")
 	}
-	p.box.named(response.MemberId)
-	if l.by != "" {
-		return nil
-	}
 	header, err := l.stream.Header()
-	if err == nil && (len(header.Get(strangerHeader)) > 0 || !p.r.known.Knows(response.MemberId)) {
+	if err == nil {
+		err = l.proves(response.MemberId, header)
+	}
+	if err != nil || l.by != "" {
+		return err
+	}
+	if len(header.Get(strangerHeader)) > 0 || !p.r.known.Knows(response.MemberId) {
 		p.r.known.Introduce(response.MemberId, p.address)
 	}
-	return err
+	return nil
+}
+
+// proves checks that the certificate of who is connected to lets it be the process, or
+// pass on to it, and remembers who is there.
+func (l *link) proves(name string, header metadata.MD) error {
+	p := l.peer
+	is := identity.Member{Role: identity.Role(strings.Join(header.Get(roleHeader), ","))}
+	is.ID, is.Incarnation, _ = strings.Cut(name, "~")
+	if err := p.r.admits(l.stream.Context(), is, l.by != ""); err != nil {
+		p.r.refuse(RefusedMember, "a process that this one connects to is not believed", "at", p.address, "error", err)
+		return err
+	}
+	p.box.named(name, is.Role)
+	p.r.known.Proved(name, is.Role)
+	return nil
 }
 
 // attend begins to listen to what comes back, and to look after the link.

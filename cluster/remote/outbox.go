@@ -5,6 +5,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/cluster/identity"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -31,8 +32,9 @@ type outbox struct {
 	bytes     int
 	finishing bool
 	closed    bool
-	// name of the process at the other end, once it is known.
+	// name of the process at the other end, and what it is, once it is known.
 	name string
+	role identity.Role
 	// watches by the id of the watcher and of the watched.
 	watches map[watching]*actor.PID
 }
@@ -139,10 +141,17 @@ func (b *outbox) empty() (queue []outgoing, watches map[watching]*actor.PID) {
 	return queue, watches
 }
 
-func (b *outbox) named(name string) {
+func (b *outbox) named(name string, role identity.Role) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.name = name
+	b.name, b.role = name, role
+}
+
+// process is at the other end, as it has proved.
+func (b *outbox) process() (name string, role identity.Role) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.name, b.role
 }
 
 func (b *outbox) processName() string {

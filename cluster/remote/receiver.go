@@ -1,18 +1,24 @@
 package remote
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"strings"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/limpetrun/limpet/cluster/identity"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -27,28 +33,31 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 	if to := header(stream, relayToHeader); to != "" {
 		return s.r.relay(stream, to)
 	}
-	name := ""
+	var by *Sender
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			if name != "" {
-				s.r.known.Broke(name, "")
+			if by != nil {
+				s.r.known.Broke(by.Name, "")
 			}
 			return err
 		}
 		switch {
 		case m.GetConnectRequest().GetServerConnection() != nil:
-			name = m.GetConnectRequest().GetServerConnection().GetSystemId()
-			s.r.known.Met(name)
-			err = s.greet(stream, m.GetConnectRequest().GetServerConnection())
+			if by, err = s.r.introduced(stream, m.GetConnectRequest().GetServerConnection()); err == nil {
+				s.r.known.Met(by.Name)
+				err = s.greet(stream, by)
+			}
 		case m.GetConnectRequest() != nil: // It asks whether what it sent has come.
 			err = stream.Send(s.r.signature())
+		case by == nil:
+			err = status.Error(codes.Unauthenticated, "say who you are before anything else")
 		case m.GetMessageBatch() != nil:
-			s.r.known.Met(name)
-			err = s.deliver(m.GetMessageBatch())
+			s.r.known.Met(by.Name)
+			err = s.deliver(m.GetMessageBatch(), by)
 		}
 		if err != nil {
 			return err
@@ -56,19 +65,79 @@ func (s receiver) Receive(stream remote.Remoting_ReceiveServer) error {
 	}
 }
 
+// introduced is who the process at the other end of a stream is: what it says, as far as
+// its certificate lets it be that. A server that passes the stream on has checked it.
+func (r *Remote) introduced(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) (*Sender, error) {
+	by, err := sender(header(stream, roleHeader), of)
+	if err == nil {
+		err = r.admits(stream.Context(), by.Member, header(stream, relayedByHeader) != "")
+	}
+	if err != nil {
+		r.refuseMember(addressOf(stream.Context()), err)
+		return nil, status.Error(codes.Unauthenticated, err.Error())
+	}
+	r.known.Proved(by.Name, by.Role)
+	return by, nil
+}
+
+// admits says why the holder of a connection's certificate is not the member that it says.
+func (r *Remote) admits(ctx context.Context, is identity.Member, passedOn bool) error {
+	if r.certificates == nil {
+		return nil
+	}
+	pattern := provedOf(ctx)
+	switch {
+	case pattern == nil:
+		return fmt.Errorf("%s shows no certificate", is.URI())
+	case passedOn && pattern.Role != identity.Server:
+		return fmt.Errorf("%s passes on what %s says, which only servers may", pattern.URI(), is.URI())
+	case !passedOn && !pattern.Admits(is.Role, is.ID):
+		return fmt.Errorf("it says that it is %s, and its certificate is of %s", is.URI(), pattern.URI())
+	}
+	return r.certificates.Revokes(is)
+}
+
+// sender reads what a process says of itself.
+func sender(role string, of *remote.ServerConnection) (*Sender, error) {
+	id, incarnation, ok := strings.Cut(of.GetSystemId(), "~")
+	by := &Sender{Member: identity.Member{Role: identity.Role(role), ID: id, Incarnation: incarnation}, Name: of.GetSystemId(), Address: of.GetAddress()}
+	switch by.role = roleOf(by.Role); {
+	case !ok || id == "" || incarnation == "" || by.Address == "":
+		return nil, fmt.Errorf("%q at %q is not the name and the address of a process", of.GetSystemId(), of.GetAddress())
+	case by.role == 0:
+		return nil, fmt.Errorf("%s says that it is a %q, which is no role", of.GetSystemId(), role)
+	}
+	return by, nil
+}
+
+// refuseMember counts a process that is not let in.
+func (r *Remote) refuseMember(from net.Addr, err error) {
+	r.refuse(RefusedMember, "a process that connected is not let in", "from", from, "error", err)
+}
+
+// addressOf is where a stream comes from.
+func addressOf(ctx context.Context) net.Addr {
+	if p, ok := grpcpeer.FromContext(ctx); ok {
+		return p.Addr
+	}
+	return nil
+}
+
 // greet tells the peer the name of this process, and whether it has heard of the
 // peer.
-func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *remote.ServerConnection) error {
+func (s receiver) greet(stream remote.Remoting_ReceiveServer, of *Sender) error {
 	if header(stream, relayedByHeader) == "" {
-		s.r.Reached(of.GetAddress())
+		s.r.Reached(of.Address)
 	} else {
-		s.r.doubt(of.GetAddress())
+		s.r.doubt(of.Address)
 	}
-	if !s.r.known.Knows(of.GetSystemId()) {
-		s.r.known.Introduce(of.GetSystemId(), of.GetAddress())
-		if err := stream.SetHeader(metadata.Pairs(strangerHeader, "1")); err != nil {
-			return err
-		}
+	said := metadata.Pairs(roleHeader, string(s.r.role))
+	if !s.r.known.Knows(of.Name) {
+		s.r.known.Introduce(of.Name, of.Address)
+		said.Append(strangerHeader, "1")
+	}
+	if err := stream.SetHeader(said); err != nil {
+		return err
 	}
 	return stream.Send(s.r.signature())
 }
@@ -78,47 +147,73 @@ func (r *Remote) signature() *remote.RemoteMessage {
 	return &remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectResponse{ConnectResponse: &remote.ConnectResponse{MemberId: r.name}}}
 }
 
-// deliver passes on the messages of a batch. One of a type that this process
-// does not know, as a newer peer may send, is left out: the library panics,
-// which ends the process.
-func (s receiver) deliver(b *remote.MessageBatch) error {
-	types := make([]protoreflect.MessageType, len(b.TypeNames))
-	for i, name := range b.TypeNames {
+// kind is a type of messages in a batch.
+type kind struct {
+	new   protoreflect.MessageType
+	right right
+}
+
+// kinds looks up the types of a batch. One that this process does not know, as a newer
+// peer may send, and one that nobody may send, are nil: their messages are dropped. The
+// library would panic, which ends the process.
+func (s receiver) kinds(names []string, by *Sender) []kind {
+	kinds := make([]kind, len(names))
+	for i, name := range names {
 		t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))
 		if err != nil {
-			s.r.log.Warn("a peer sent a message of an unknown type; it is dropped", "type", name)
+			s.r.refuse(RefusedUnreadable, "a peer sent a message of an unknown type; it is dropped", "type", name, "from", by.Name)
 			continue
 		}
-		types[i] = t
+		if kinds[i].right = rights[name]; kinds[i].right.from == 0 && !s.r.anything {
+			s.r.refuse(RefusedDenied, "a peer sent a message that nobody may send; it is dropped", "type", name, "from", by.Name)
+			continue
+		}
+		kinds[i].new = t
 	}
+	return kinds
+}
+
+// deliver passes on the messages of a batch that may be.
+func (s receiver) deliver(b *remote.MessageBatch, by *Sender) error {
+	kinds := s.kinds(b.TypeNames, by)
 	for _, e := range b.Envelopes {
-		if !within(e.TypeId, len(types)) || !within(e.Target, len(b.Targets)) || !within(e.Sender, len(b.Senders)+1) {
+		if !within(e.TypeId, len(kinds)) || !within(e.Target, len(b.Targets)) || !within(e.Sender, len(b.Senders)+1) {
 			return status.Error(codes.InvalidArgument, "a batch that refers to what is not in it")
 		}
 		if e.SerializerId != 0 {
 			return status.Errorf(codes.InvalidArgument, "serializer %d is not supported", e.SerializerId)
 		}
-		if types[e.TypeId] == nil {
+		kind, target := &kinds[e.TypeId], b.Targets[e.Target]
+		if kind.new == nil {
 			continue
 		}
-		m := types[e.TypeId].New().Interface()
+		if !kind.right.mayReach(by, placeOf(target.GetId())) && !s.r.anything {
+			s.r.refuse(RefusedDenied, "a peer sent a message that its role may not send, or not to that actor; it is dropped",
+				"type", b.TypeNames[e.TypeId], "from", by.Name, "role", by.Role, "to", target.GetId())
+			continue
+		}
+		m := kind.new.New().Interface()
 		if err := messages.Unmarshal(e.MessageData, m); err != nil {
-			s.r.refuse("a peer sent a message that cannot be read; it is dropped", b.TypeNames[e.TypeId], err)
+			s.r.refuse(RefusedUnreadable, "a peer sent a message that cannot be read; it is dropped", "type", b.TypeNames[e.TypeId], "from", by.Name, "error", err)
 			continue
 		}
 		if err := arrives(m); err != nil {
-			s.r.refuse("a peer sent a message that may not be; it is dropped", b.TypeNames[e.TypeId], err)
+			s.r.refuse(RefusedUnreadable, "a peer sent a message that may not be; it is dropped", "type", b.TypeNames[e.TypeId], "from", by.Name, "error", err)
 			continue
 		}
 		var sender *actor.PID
 		if e.Sender > 0 {
 			sender = withRequest(b.Senders[e.Sender-1], e.SenderRequestId)
 		}
+		if err := kind.right.takes(m, sender, by); err != nil {
+			s.r.refuse(RefusedForeign, "a peer sent a message in the name of another one; it is dropped", "type", b.TypeNames[e.TypeId], "from", by.Name, "error", err)
+			continue
+		}
 		var header map[string]string
 		if e.MessageHeader != nil {
 			header = e.MessageHeader.HeaderData
 		}
-		s.r.deliver(withRequest(b.Targets[e.Target], e.TargetRequestId), header, m, sender)
+		s.r.deliver(withRequest(target, e.TargetRequestId), header, m, sender)
 	}
 	return nil
 }
@@ -141,14 +236,6 @@ func named(what string, pid *actor.PID) error {
 		return messages.Errorf(messages.CodeInvalidArgument, "%s is not named", what)
 	}
 	return nil
-}
-
-// refuse counts a message that is dropped. A peer that sends many is not worth a
-// line of the log for each.
-func (r *Remote) refuse(what, typeName string, err error) {
-	if n := r.dropped.Add(1); n&(n-1) == 0 {
-		r.log.Warn(what, "type", typeName, "error", err, "dropped_so_far", n)
-	}
 }
 
 func within(i int32, n int) bool { return i >= 0 && int(i) < n }

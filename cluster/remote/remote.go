@@ -16,6 +16,9 @@
 //     letter, and every watcher of an actor behind it gets Terminated.
 //   - W4. Nothing that a peer sends ends the process. Each message is checked by
 //     messages.CheckFields before an actor sees it.
+//   - W7. Who connects says first who it is. Each message is bound to that: the table of
+//     rights says which types the role may send to which actors, and what a message says
+//     of its sender is true. All else is dropped, and counted.
 //   - W5. Each peer's queue is bounded in bytes.
 //   - W6. A cut between two nodes holds up what one sends to the other for 3 times
 //     Config.Patience at most, if both reach one other server; a question and its
@@ -61,7 +64,7 @@
 // link.mu its connection. The last two know neither peer nor table, so their locks
 // are always the inner ones.
 //
-// Imports only messages.
+// Imports only identity and messages.
 package remote
 
 import (
@@ -87,6 +90,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/cluster/identity"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -104,38 +108,49 @@ const (
 	flushTime    = 100 * time.Millisecond
 )
 
-// Config of a node's Remote. Every field is required but AdvertiseHost and Secret.
+// Config of a node's Remote. Every field is required but AdvertiseHost, Secret,
+// Certificates and Anything.
 type Config struct {
-	// Name of this process.
+	// Name of this process, and what it is.
 	Name string
+	Role identity.Role
 	// BindAddress to listen at, host:port, and the host that others reach it by if
 	// that is another one.
 	BindAddress, AdvertiseHost string
-	// Secret of the cluster; without one connections are in plain text.
-	Secret string
-	Logger *slog.Logger
-	Listen func(address string) (net.Listener, error)
-	Dial   func(ctx context.Context, address string) (net.Conn, error)
-	Known  Acquaintances
+	// Secret of the cluster, which each end of a connection proves to have, and the
+	// Certificates by which it proves who it is. Without both connections are in plain
+	// text.
+	Secret       string
+	Certificates *Certificates
+	Logger       *slog.Logger
+	Listen       func(address string) (net.Listener, error)
+	Dial         func(ctx context.Context, address string) (net.Conn, error)
+	Known        Acquaintances
 	// Patience is how long a process on the direct way has to answer before others
 	// are tried beside it.
 	Patience time.Duration
+	// Anything lets all members send each other everything. It is for tests with actors
+	// of their own.
+	Anything bool
 }
 
 // Remote is the connections of a node. Its methods may be called concurrently.
 type Remote struct {
-	system      *actor.ActorSystem
-	log         *slog.Logger
-	name        string
-	known       Acquaintances
-	patience    time.Duration
-	dial        func(context.Context, string) (net.Conn, error)
-	credentials credentials.TransportCredentials
-	listener    net.Listener
-	server      *grpc.Server
-	serving     sync.WaitGroup
-	// dropped counts messages of peers that could not be read or may not be.
-	dropped atomic.Uint64
+	system       *actor.ActorSystem
+	log          *slog.Logger
+	name         string
+	known        Acquaintances
+	patience     time.Duration
+	dial         func(context.Context, string) (net.Conn, error)
+	credentials  credentials.TransportCredentials
+	listener     net.Listener
+	server       *grpc.Server
+	serving      sync.WaitGroup
+	role         identity.Role
+	certificates *Certificates
+	refusals     refusals
+	// anything lets everybody send everything: see Config.
+	anything bool
 	// relaying counts the streams that this node passes on, detours the links of its
 	// own that another one does.
 	relaying, detours atomic.Int64
@@ -164,6 +179,8 @@ type Acquaintances interface {
 	// Relays names the member at an address, and the addresses of servers that may
 	// pass on what this node has for it. None if no member is there.
 	Relays(address string) (name string, servers []string)
+	// Proved says that a process has proved on a connection what it is.
+	Proved(name string, role identity.Role)
 	// PassesOn says that this node passes on what others have for an address: it is
 	// a server, and a member is there.
 	PassesOn(address string) bool
@@ -185,11 +202,10 @@ func Start(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config) (
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "bind address %s: %w", c.BindAddress, err)
 	}
 	r := &Remote{
-		system: system, log: c.Logger, listener: listener, name: c.Name, known: c.Known, patience: c.Patience, dial: c.Dial,
+		system: system, log: c.Logger, listener: listener, name: c.Name, role: c.Role, certificates: c.Certificates, anything: c.Anything, known: c.Known, patience: c.Patience, dial: c.Dial,
 		peers: map[string]*peer{}, refused: map[string]time.Time{},
 	}
-	var serverSide credentials.TransportCredentials
-	if r.credentials, serverSide, err = transportCredentials(c.Secret); err != nil {
+	if r.credentials, err = newMembers(c, r.refuseMember); err != nil {
 		_ = listener.Close()
 		return nil, messages.Errorf(messages.CodeInternal, "deriving keys: %w", err)
 	}
@@ -200,7 +216,7 @@ func Start(system *actor.ActorSystem, cluster *protocluster.Cluster, c Config) (
 	cluster.Remote = remote.NewRemote(system, remote.Configure("", 0))
 
 	r.server = grpc.NewServer(
-		grpc.Creds(serverSide),
+		grpc.Creds(r.credentials), grpc.ConnectionTimeout(2*handshakeTime),
 		grpc.MaxRecvMsgSize(messageBytesMax), grpc.MaxSendMsgSize(messageBytesMax),
 		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(4<<20),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
@@ -309,8 +325,17 @@ func (r *Remote) peer(address string) *peer {
 	return p
 }
 
-// Dropped is how many messages of peers could not be read, or may not be.
-func (r *Remote) Dropped() uint64 { return r.dropped.Load() }
+// Refused is how often something of other nodes was refused, by why.
+func (r *Remote) Refused(why Refusal) uint64 { return r.refusals[why].Load() }
+
+// Refuse counts what an actor of this node refuses.
+func (r *Remote) Refuse(why Refusal, what string, attributes ...any) {
+	r.refuse(why, what, attributes...)
+}
+
+func (r *Remote) refuse(why Refusal, what string, attributes ...any) {
+	r.refusals.count(why, r.log, what, attributes...)
+}
 
 // Detours is to how many addresses messages go by a server.
 func (r *Remote) Detours() int { return int(r.detours.Load()) }
@@ -338,6 +363,20 @@ func (r *Remote) doubt(address string) {
 	if p, ok := r.peers[address]; ok {
 		p.doubt()
 	}
+}
+
+// Prove has whoever is at an address prove what it is: Acquaintances hear of it. It does
+// not wait.
+func (r *Remote) Prove(address string) {
+	go func() {
+		p := r.peer(address)
+		if p == nil {
+			return
+		}
+		if name, role := p.box.process(); name != "" {
+			r.known.Proved(name, role)
+		}
+	}()
 }
 
 // forget takes a peer that ended out of the table.
@@ -433,55 +472,4 @@ func (r *Remote) Stop() {
 	r.server.Stop()
 	_ = r.listener.Close() // if nobody has served it
 	r.serving.Wait()
-}
-
-// remoteProcess stands for an actor of another node.
-type remoteProcess struct{ r *Remote }
-
-var _ actor.Process = remoteProcess{}
-
-func (p remoteProcess) SendUserMessage(pid *actor.PID, message any) {
-	header, m, sender := actor.UnwrapEnvelope(message)
-	p.r.send(pid, header, m, sender)
-}
-
-func (p remoteProcess) SendSystemMessage(pid *actor.PID, message any) {
-	switch m := message.(type) {
-	case *actor.Watch:
-		p.r.watch(m.Watcher, pid)
-	case *actor.Unwatch:
-		p.r.unwatch(m.Watcher, pid)
-	}
-	p.r.send(pid, nil, message, nil)
-}
-
-func (p remoteProcess) Stop(pid *actor.PID) { p.r.send(pid, nil, &actor.Stop{}, nil) }
-
-// watch remembers who has to be told when the connection ends.
-func (r *Remote) watch(watcher, watchee *actor.PID) {
-	for {
-		p := r.peer(watchee.Address)
-		if p == nil {
-			r.tellTerminated(watcher.Id, watchee, actor.TerminatedReason_AddressTerminated)
-			return
-		}
-		if p.box.watch(watcher.Id, watchee) {
-			return
-		}
-	}
-}
-
-func (r *Remote) unwatch(watcher, watchee *actor.PID) {
-	r.mu.Lock()
-	p, ok := r.peers[watchee.Address]
-	r.mu.Unlock()
-	if ok {
-		p.box.unwatch(watcher.Id, watchee)
-	}
-}
-
-func (r *Remote) tellTerminated(watcher string, who *actor.PID, why actor.TerminatedReason) {
-	if process, ok := r.system.ProcessRegistry.GetLocal(watcher); ok {
-		process.SendSystemMessage(r.system.NewLocalPID(watcher), &actor.Terminated{Who: who, Why: why})
-	}
 }

@@ -43,6 +43,7 @@ var policy = []layer{
 	{"cluster/notify", nil, inert},
 	{"cluster/backoff", nil, inert},
 	{"cluster/inquire", nil, shell},
+	{"cluster/identity", nil, pure},
 	{"actors/run", []string{"messages"}, pure},
 	{"actors/placement", []string{"actors/heap", "messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
@@ -57,9 +58,10 @@ var policy = []layer{
 
 	// Shells.
 	{"actors/journal/...", []string{"actors/journal/...", "messages"}, shell},
-	{"cluster/remote", []string{"messages"}, shell},
-	{"cluster/gossip", []string{"cluster/inquire", "messages"}, shell},
-	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/inquire", "cluster/remote", "cluster/gossip", "messages"}, shell},
+	{"cluster/authority", []string{"cluster/identity"}, shell},
+	{"cluster/remote", []string{"cluster/identity", "messages"}, shell},
+	{"cluster/gossip", []string{"cluster/identity", "cluster/inquire", "messages"}, shell},
+	{"cluster", []string{"cluster/lease", "cluster/quorum", "cluster/notify", "cluster/inquire", "cluster/remote", "cluster/gossip", "cluster/identity", "messages"}, shell},
 	{"cluster/clustertest", []string{"cluster", "cluster/gossip", "messages"}, shell},
 	{"cluster/clustertest/bubble", nil, shell},
 	{"actors/pool", nil, shell},
@@ -72,7 +74,7 @@ var policy = []layer{
 	{"actors/server/places", []string{"actors/clock", "actors/definitions", "actors/guard", "actors/server", "actors/run", "actors/placement", "actors/journal", "cluster", "messages"}, shell},
 	{"actors/tracing", []string{"actors/run", "messages"}, shell},
 	{"actors/worker", []string{"actors/slots", "actors/attempt", "actors/stream", "actors/local", "actors/pool", "actors/tracing", "actors/usercode", "cluster", "messages"}, shell},
-	{"actors/metrics", []string{"actors/journal", "actors/placement", "actors/roster", "actors/run", "actors/server", "actors/server/places", "actors/tracing", "actors/worker", "messages"}, shell},
+	{"actors/metrics", []string{"actors/journal", "actors/placement", "actors/roster", "actors/run", "actors/server", "actors/server/places", "actors/tracing", "actors/worker", "cluster", "messages"}, shell},
 	{"actors/actorstest", []string{"actors/...", "cluster/...", "messages"}, shell}, // imported by tests only
 
 	// Assembly.
