@@ -92,6 +92,9 @@ limpet_journal_append_seconds_count 1
 limpet_journal_conflicts_total 1
 limpet_journal_retries_total 1
 limpet_journal_waiting_entries 3
+limpet_members_refused_total{reason="denied"} 2
+limpet_members_refused_total{reason="foreign"} 3
+limpet_members_refused_total{reason="unreadable"} 1
 limpet_pool_bound_runs{pool="gpu",sticky="hard"} 3
 limpet_pool_bound_runs{pool="gpu",sticky="soft"} 3
 limpet_pool_local_bytes{local="model",pool="gpu"} 150
