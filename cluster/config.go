@@ -177,6 +177,9 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
+	if c.Secret != "" { // Others of this machine may guess, too.
+		return checkStrength("", c.Secret)
+	}
 	return nil
 }
 
@@ -187,16 +190,21 @@ const SecretBytesMin = identity.SecretBytesMin
 type IdentityFiles = remote.Files
 
 // CheckSecret returns SECRET_REQUIRED for a host, or host:port, that others than this
-// machine reach, without a secret, and for any with one that is soon guessed.
+// machine reach, without a secret or with one that is soon guessed.
 func CheckSecret(what, address, secret string) error {
+	if IsLoopback(address) {
+		return nil
+	}
 	if secret == "" {
-		if IsLoopback(address) {
-			return nil
-		}
 		return messages.Errorf(messages.CodeSecretRequired, "%s %s is beyond loopback and there is no secret", what, address)
 	}
+	return checkStrength(what+" "+address+" is beyond loopback and ", secret)
+}
+
+// checkStrength refuses a secret that is soon guessed.
+func checkStrength(where, secret string) error {
 	if why := identity.WeakSecret(secret); why != "" {
-		return messages.Errorf(messages.CodeSecretRequired, "%s %s: the secret is too weak: it %s. Draw one, by `openssl rand -hex 32` for example", what, address, why)
+		return messages.Errorf(messages.CodeSecretRequired, "%sthe secret is too weak: it %s; `openssl rand -hex 32` draws one", where, why)
 	}
 	return nil
 }

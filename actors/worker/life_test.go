@@ -120,7 +120,7 @@ func TestWorkerDeclaredGone(t *testing.T) {
 	<-entered
 	<-entered
 	s.node.System().Root.Send(actor.NewPID(w.pid.Address, "limpet-activator"),
-		&messages.DeclaredGone{Name: w.node.Self().Name, By: s.node.Self().Name})
+		&messages.DeclaredGone{Name: w.node.Self().Name, By: s.node.Self().Name, ByRole: string(cluster.RoleServer)})
 	r, _ := nextHeard[*messages.Result](s)
 	if r.RunId != "soft" || !r.Canceled || r.GetFailure().GetCode() != "WORKER_LOST" {
 		t.Fatalf("heard %v", r)
