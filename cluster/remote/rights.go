@@ -156,6 +156,8 @@ var rights = map[string]right{
 	"limpet.v1.StartRunsReply":   {from: fromServer, to: toAnswer},
 	"limpet.v1.ReadStream":       {from: fromServer, to: toHost},
 	"limpet.v1.ReadStreamReply":  {from: fromServer, to: toAnswer},
+	"limpet.v1.WatchNews":        {from: fromServer, to: toHost},
+	"limpet.v1.WatchNewsReply":   {from: fromServer, to: toAnswer},
 	"limpet.v1.ShardsReleased":   {from: fromServer, to: toHost},
 	"limpet.v1.ShardsTaken":      {from: fromServer, to: toAnswer},
 	"limpet.v1.PlacementStarted": {from: fromServer, to: toHost},

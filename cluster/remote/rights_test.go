@@ -20,7 +20,7 @@ var rewrite = flag.Bool("rewrite", false, "record the rights")
 
 // parts are messages of the wire that only come in others, or in packets.
 var parts = []string{
-	"BoundRun", "FailedWait", "Heartbeat", "KeyedRun", "LocalKeys", "LocalUse", "MemberMeta", "NumberedEntry", "StartRun",
+	"BoundRun", "FailedWait", "Heartbeat", "KeyedRun", "LocalKeys", "LocalUse", "MemberMeta", "News", "NumberedEntry", "StartRun",
 	"StartRunReply", "StreamPieces", "WorkerLoad", "WriteLog",
 }
 
