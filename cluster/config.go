@@ -163,12 +163,22 @@ func (c Config) Validate() error {
 		checkName(fault, "pool", c.Pool)
 	}
 	c.addressFaults(fault)
-	if given := c.Identity; given != (IdentityFiles{}) && (given.CA == "" || given.Certificate == "" || given.Key == "") {
-		fault("the identity needs three files: those of the authority, of the certificate and of its key")
-	}
+	c.identityFaults(fault)
 	if len(faults) > 0 {
 		return messages.Errorf(messages.CodeInvalidArgument, "node configuration: %w", errors.Join(faults...))
 	}
+	return c.checkSecret()
+}
+
+// identityFaults checks that no file is missing.
+func (c Config) identityFaults(fault func(string, ...any)) {
+	if given := c.Identity; given != (IdentityFiles{}) && (given.CA == "" || given.Certificate == "" || given.Key == "") {
+		fault("the identity needs three files: those of the authority, of the certificate and of its key")
+	}
+}
+
+// checkSecret returns SECRET_REQUIRED for one that is missing or soon guessed.
+func (c Config) checkSecret() error {
 	for _, at := range [][2]string{{"bind address", c.BindAddress}, {"gossip address", c.GossipAddress}, {"advertised host", c.AdvertiseHost}} {
 		if at[1] == "" {
 			continue

@@ -191,12 +191,8 @@ func (a *Activation) loadFailed(err error, early []envelope) {
 // route turns a message into an input of the machine. What is for another worker to
 // say is refused.
 func (a *Activation) route(e envelope, now time.Time) {
-	if m, ok := e.message.(proto.Message); ok {
-		if err := a.m.Foreign(m); err != nil {
-			a.act(Foreign{Err: err})
-			a.refuse(e, err)
-			return
-		}
+	if a.foreign(e) {
+		return
 	}
 	switch msg := e.message.(type) {
 	case run.Appended:
@@ -228,6 +224,20 @@ func (a *Activation) route(e envelope, now time.Time) {
 	default:
 		a.ofHost(e, now)
 	}
+}
+
+// foreign refuses what is for another worker to say.
+func (a *Activation) foreign(e envelope) bool {
+	m, ok := e.message.(proto.Message)
+	if !ok {
+		return false
+	}
+	err := a.m.Foreign(m)
+	if err != nil {
+		a.act(Foreign{Err: err})
+		a.refuse(e, err)
+	}
+	return err != nil
 }
 
 // ofStep is what a worker says of an attempt, or a step of its calls.
