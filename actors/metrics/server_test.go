@@ -32,7 +32,7 @@ func (s *standing) sources() metrics.Sources {
 	number := func(n int) func() int { return func() int { return n } }
 	return metrics.Sources{
 		RunsInMemory: number(7), AppendsWaiting: number(3), ShardsOwned: number(512), ClockSteps: number(1),
-		Panics: func() uint64 { return 0 }, Refused: func(why cluster.Refusal) uint64 { return uint64(why) }, Now: func() time.Time { return epoch },
+		Panics: func() uint64 { return 0 }, IdentityFailures: func() uint64 { return 4 }, Refused: func(why cluster.Refusal) uint64 { return uint64(why) }, Now: func() time.Time { return epoch },
 		Workers: func() []roster.WorkerStatus { return s.workers },
 		Pools:   func() []places.Figures { return s.pools },
 		Parked:  func() server.Parked { return s.parked },
@@ -92,6 +92,7 @@ limpet_journal_append_seconds_count 1
 limpet_journal_conflicts_total 1
 limpet_journal_retries_total 1
 limpet_journal_waiting_entries 3
+limpet_member_identity_failures_total 4
 limpet_members_refused_total{reason="denied"} 2
 limpet_members_refused_total{reason="foreign"} 3
 limpet_members_refused_total{reason="unreadable"} 1

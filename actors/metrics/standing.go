@@ -24,6 +24,8 @@ type Sources struct {
 	Panics func() uint64
 	// Refused counts what came from other members and was refused.
 	Refused func(cluster.Refusal) uint64
+	// IdentityFailures counts new files of the server's identity that could not be used.
+	IdentityFailures func() uint64
 	// Now is the time by which what waits became ready.
 	Now func() time.Time
 	// ClockSteps counts the steps of the wall clock.
@@ -48,7 +50,7 @@ type standing struct {
 	inMemory, appends, shards, clockSteps, panics          told
 	workers, slots, bound, queued, localValues, localBytes told
 	waiting, oldest, waited                                told
-	placeable, away, spans, refused                        told
+	placeable, away, spans, refused, identity              told
 }
 
 // Watch adds how things stand. It is called once.
@@ -61,6 +63,7 @@ func (s *Server) Watch(from Sources) {
 	w.clockSteps = b.told(prometheus.CounterValue, "limpet_clock_steps_total", "How often the wall clock of the store's machine was set.", nil)
 	w.panics = b.told(prometheus.CounterValue, "limpet_panics_total", "Panics of the server's own code that were caught: each is a fault of Limpet.", nil)
 	w.refused = b.told(prometheus.CounterValue, "limpet_members_refused_total", "What other members sent and this server refused. reason: member (a process that could not prove who it is), unreadable, denied (what its role may not send), foreign (in the name of another one).", []string{"reason"})
+	w.identity = b.told(prometheus.CounterValue, "limpet_member_identity_failures_total", "New files of this server's identity as a member that could not be used: the old ones stay in use.", nil)
 	w.workers = b.gauge("limpet_workers", "Workers of a pool, as this server sees them: all servers see the same. state: up, draining.", "pool", "state")
 	w.slots = b.gauge("limpet_pool_slots", "Slots of the workers that are there, by the server that places the pool. state: busy, free, held (by functions that do not return).", "pool", "state")
 	w.bound = b.gauge("limpet_pool_bound_runs", "Runs that are bound to the workers of a pool.", "pool", "sticky")
@@ -86,6 +89,7 @@ func (w *standing) Collect(to chan<- prometheus.Metric) {
 	w.shards.send(to, float64(w.from.ShardsOwned()))
 	w.clockSteps.send(to, float64(w.from.ClockSteps()))
 	w.panics.send(to, float64(w.from.Panics()))
+	w.identity.send(to, float64(w.from.IdentityFailures()))
 	for why := range cluster.Refusals {
 		w.refused.send(to, float64(w.from.Refused(why)), why.String())
 	}

@@ -27,7 +27,7 @@ func (s *Server) committed(traces *tracing.Provider) func(*run.State, *messages.
 // membership tells.
 func (s *Server) measure(node *cluster.Node, placements *places.Places, traces *tracing.Provider) {
 	s.metrics.Watch(metrics.Sources{
-		RunsInMemory: s.host.ActiveRuns, AppendsWaiting: s.committer.Waiting, Panics: s.host.Panics, Refused: node.Refusals,
+		RunsInMemory: s.host.ActiveRuns, AppendsWaiting: s.committer.Waiting, Panics: s.host.Panics, Refused: node.Refusals, IdentityFailures: node.IdentityFailures,
 		ShardsOwned: func() int { return len(s.host.OwnedShards()) },
 		Now:         s.clock.Now, ClockSteps: s.clock.Steps,
 		Workers: s.roster.Workers, Pools: placements.Figures, Parked: s.host.Parked, Spans: traces.Figures,

@@ -59,6 +59,8 @@ type Config struct {
 	Join []string
 	// Secret is required to listen beyond loopback.
 	Secret string
+	// Identity of the server among members; empty for none.
+	Identity cluster.IdentityFiles
 	// Preset of the membership's timing. Default cluster.LocalConfig.
 	Preset cluster.Preset
 	// Retention of finished runs. Default DefaultRetention; negative keeps
@@ -130,7 +132,7 @@ func (c Config) Validate() error {
 func (c Config) membership() cluster.Config {
 	return cluster.Config{
 		Role: cluster.RoleServer, ID: c.ID, BindAddress: c.Bind, GossipAddress: c.Gossip, AdvertiseHost: c.AdvertiseHost,
-		Join: c.Join, Secret: c.Secret, Preset: c.Preset, Logger: c.Logger,
+		Join: c.Join, Secret: c.Secret, Identity: c.Identity, Preset: c.Preset, Logger: c.Logger,
 	}
 }
 

@@ -53,7 +53,7 @@ func variables() (server, workers []string) {
 // the same to both. Only those of a worker say so in their name.
 func TestNoVariableHasTwoMeanings(t *testing.T) {
 	server, workers := variables()
-	same := []string{"LIMPET_SECRET", "LIMPET_SECRET_FILE", "LIMPET_PRESET"}
+	same := []string{"LIMPET_SECRET", "LIMPET_SECRET_FILE", "LIMPET_MEMBER_CA_FILE", "LIMPET_MEMBER_CERT_FILE", "LIMPET_MEMBER_KEY_FILE", "LIMPET_MEMBER_REVOKED_FILE", "LIMPET_PRESET"}
 	var both []string
 	for _, variable := range workers {
 		if slices.Contains(server, variable) {

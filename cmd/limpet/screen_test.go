@@ -165,7 +165,7 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 		"limpet watch": {}, "limpet event push": {nasty}, "limpet event list": {}, "limpet worker list": {}, "limpet worker get": {nasty}, "limpet worker attempts": {nasty}, "limpet worker drain": {nasty},
 		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty},
 		"limpet workflow retire": {nasty}, "limpet workflow restore": {nasty}, "limpet config": {"--id", nasty},
-		"limpet server": {}, "limpet dev": {}, "limpet version": {},
+		"limpet ca init": {"--dir", nasty}, "limpet ca issue": {nasty, "--out", nasty}, "limpet server": {}, "limpet dev": {}, "limpet version": {},
 	}
 	for _, n := range []*nastyAPI{{enum: 1}, {enum: 2}, {enum: 3}, {enum: 4}, {enum: 99}, {fail: true}} {
 		server := httptest.NewServer(n)

@@ -71,7 +71,7 @@ func nodeConfig(f config.Values) (node.Config, error) {
 	}
 	c := node.Config{
 		ID: f.ID, APIListen: f.Listen, Bind: f.Bind, Gossip: f.Gossip, AdvertiseHost: f.AdvertiseHost,
-		Join: f.Join, Secret: f.Secret, Preset: preset, Retention: f.Retention, EventsKept: f.EventsKept, StreamBytesMax: int64(f.StreamBytesMax),
+		Join: f.Join, Secret: f.Secret, Identity: identityFiles(f), Preset: preset, Retention: f.Retention, EventsKept: f.EventsKept, StreamBytesMax: int64(f.StreamBytesMax),
 		Profiles: f.Pprof, UnservedAfter: cmp.Or(f.UnservedAfter, -1),
 		Placement: placement.Config{MovesPerSecond: f.MovesPerSecond, HeldLoadBound: f.HeldLoadBound, HeldLoadFree: f.HeldLoadFree},
 	}
@@ -86,6 +86,11 @@ func nodeConfig(f config.Values) (node.Config, error) {
 	return c, c.Validate()
 }
 
+// identityFiles are those of the server as a member.
+func identityFiles(f config.Values) cluster.IdentityFiles {
+	return cluster.IdentityFiles{CA: f.MemberCAFile, Certificate: f.MemberCertFile, Key: f.MemberKeyFile, Revoked: f.MemberRevokedFile}
+}
+
 // checkSettings returns what nodeConfig refuses, with where each setting comes
 // from that may be at fault and is not a default.
 func (c *cli) checkSettings(f config.Values) error {
@@ -95,7 +100,7 @@ func (c *cli) checkSettings(f config.Values) error {
 		return err
 	}
 	var given []string
-	for _, name := range []string{"id", "store", "listen", "bind", "gossip", "advertise-host", "join", "secret", "pprof", "ui-prefix"} {
+	for _, name := range []string{"id", "store", "listen", "bind", "gossip", "advertise-host", "join", "secret", "member-ca-file", "member-cert-file", "member-key-file", "member-revoked-file", "pprof", "ui-prefix"} {
 		if origin := c.origins[name]; origin.Source != config.Default {
 			given = append(given, name+" by "+origin.String())
 		}

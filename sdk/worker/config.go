@@ -91,8 +91,12 @@ type Config struct {
 	// AdvertiseHost is the host by which others reach both; required when they
 	// are bound to no specific one.
 	AdvertiseHost string
-	// Secret of the cluster. Required beyond loopback.
+	// Secret of the cluster. Required beyond loopback; at least 16 bytes.
 	Secret string
+	// Identity are the files by which the worker proves who it is, where the cluster has
+	// an authority (see limpet ca --help): all but Revoked, or none. They are read again
+	// when they change. Empty: whoever has the secret is believed.
+	Identity cluster.IdentityFiles
 	// Preset of the membership's timing, the same as the servers'. Defaults to
 	// cluster.LocalConfig.
 	Preset cluster.Preset

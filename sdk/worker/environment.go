@@ -38,6 +38,10 @@ var environment = []Variable{
 		c.Secret, err = cluster.ReadSecretFile(path)
 		return err
 	}},
+	{"LIMPET_MEMBER_CA_FILE", "PEM file with the authorities of the certificates of members", "", text(func(c *Config) *string { return &c.Identity.CA })},
+	{"LIMPET_MEMBER_CERT_FILE", "PEM file with the certificate of this worker as a member", "", text(func(c *Config) *string { return &c.Identity.Certificate })},
+	{"LIMPET_MEMBER_KEY_FILE", "PEM file with the key of that certificate", "", text(func(c *Config) *string { return &c.Identity.Key })},
+	{"LIMPET_MEMBER_REVOKED_FILE", "file with serial numbers and identities of members that are revoked", "", text(func(c *Config) *string { return &c.Identity.Revoked })},
 	{"LIMPET_WORKER_SLOTS", "how many attempts run at once (default GOMAXPROCS)", "LIMPET_SLOTS", number(func(c *Config) *int { return &c.Slots })},
 	{"LIMPET_WORKER_STICKY_RUNS_MAX", "how many live sticky runs may be bound to the worker (default no limit)", "LIMPET_STICKY_RUNS_MAX", number(func(c *Config) *int { return &c.StickyRunsMax })},
 	{"LIMPET_WORKER_KEPT_MAX", "how many steps that do nothing but wait are kept, before the longest are suspended early (default 10000)", "", number(func(c *Config) *int { return &c.KeptMax })},
@@ -82,7 +86,7 @@ func Environment() []Variable { return slices.Clone(environment) }
 // leaves its field zero, which is the field's default. Set what the program
 // itself decides on the result, then call New, which checks it all.
 //
-// LIMPET_SECRET, LIMPET_SECRET_FILE and LIMPET_PRESET mean the same to servers.
+// LIMPET_SECRET, LIMPET_SECRET_FILE, LIMPET_MEMBER_… and LIMPET_PRESET mean the same to servers.
 // All others begin with LIMPET_WORKER_. LIMPET_JOIN is understood for
 // LIMPET_WORKER_JOIN where that is empty or not set, and so are the other names
 // without WORKER but LIMPET_ID, LIMPET_METRICS_LISTEN and LIMPET_END_IF_HELD_FOR; New then warns of each in the log.

@@ -254,7 +254,7 @@ func (w *Worker) clusterConfig() cluster.Config {
 	c := cluster.Config{
 		Role: cluster.RoleWorker, ID: w.config.ID, Incarnation: w.incarnation, Pool: w.config.Pool,
 		BindAddress: w.config.BindAddress, GossipAddress: w.config.GossipAddress, AdvertiseHost: w.config.AdvertiseHost,
-		Join: w.config.Join, JoinTimeout: w.config.JoinTimeout, Secret: w.config.Secret,
+		Join: w.config.Join, JoinTimeout: w.config.JoinTimeout, Secret: w.config.Secret, Identity: w.config.Identity,
 		Preset: w.config.Preset, Logger: w.config.Logger,
 	}
 	if w.config.Cluster != nil {

@@ -32,7 +32,9 @@ type Values struct {
 	Address    []string
 	Secret     string
 	SecretFile string
-	Codec      string
+	// Files of the identity of the server, among members.
+	MemberCAFile, MemberCertFile, MemberKeyFile, MemberRevokedFile string
+	Codec                                                          string
 
 	ID            string
 	Store         string
@@ -168,6 +170,14 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.Gossip }},
 	{Name: "advertise-host", Help: "IP or name that others reach bind and gossip by; needed when these are of every address, such as :7946", Scope: Server,
 		field: func(v *Values) any { return &v.AdvertiseHost }},
+	{Name: "member-ca-file", Help: "PEM file with the authorities of the certificates of members, see limpet ca --help; with it a member is what its certificate says", Scope: Server,
+		field: func(v *Values) any { return &v.MemberCAFile }},
+	{Name: "member-cert-file", Help: "PEM file with the certificate of this server as a member", Scope: Server,
+		field: func(v *Values) any { return &v.MemberCertFile }},
+	{Name: "member-key-file", Help: "PEM file with the key of that certificate", Scope: Server,
+		field: func(v *Values) any { return &v.MemberKeyFile }},
+	{Name: "member-revoked-file", Help: "file with serial numbers and identities of members that are revoked, one a line", Scope: Server,
+		field: func(v *Values) any { return &v.MemberRevokedFile }},
 	{Name: "join", Help: "gossip addresses of servers to join, one that answers is enough; a name stands for all its addresses; its own may be among them", Scope: Server,
 		field: func(v *Values) any { return &v.Join }},
 	{Name: "preset", Default: "local", Help: "timing of the membership: local, lan or wan; the same for all members", Scope: Server, choices: []string{"local", "lan", "wan"},
