@@ -98,7 +98,7 @@ func (a *Activation) Begin(now time.Time) []Action {
 	switch {
 	case a.fresh != nil:
 		a.def = a.fresh
-		a.m = run.New(a.RunID, a.def, *a.cfg)
+		a.m = run.New(a.RunID, a.def, a.cfg)
 	case a.read != nil:
 		read := a.read
 		a.read = nil
@@ -111,8 +111,8 @@ func (a *Activation) Begin(now time.Time) []Action {
 }
 
 // Receive takes a message of the mailbox. While the run is loaded, and after the
-// activation has retired, messages are kept or passed on. The actions belong to
-// the caller.
+// activation has retired, messages are kept or passed on. The actions are to be
+// carried out before the next message.
 func (a *Activation) Receive(message, sender any, now time.Time) []Action {
 	loaded, isLoaded := message.(*Loaded)
 	switch {
@@ -151,7 +151,7 @@ func (a *Activation) restore(msg *Loaded, now time.Time) {
 	err := msg.Err
 	if err == nil {
 		a.def = msg.Def
-		a.m, err = run.Restore(a.RunID, msg.Def, msg.Record.Entries, *a.cfg)
+		a.m, err = run.Restore(a.RunID, msg.Def, msg.Record.Entries, a.cfg)
 	}
 	early := a.early.Take()
 	if err != nil {

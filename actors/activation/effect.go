@@ -26,8 +26,10 @@ type (
 )
 
 // handle gives an input to the machine. The machine's own slice carries the
-// actions on: there is one for each message of each run.
+// actions on, for there is one for each message of each run; those that are there
+// already are kept, for they may be in it.
 func (a *Activation) handle(in run.Input, now time.Time) {
+	a.out = slices.Clone(a.out)
 	actions := a.m.Handle(in, now)
 	kept := actions[:0]
 	for _, action := range actions {

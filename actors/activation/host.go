@@ -106,6 +106,7 @@ func NewHost(cfg HostConfig) *Host {
 	cfg.LineMax = cmp.Or(cfg.LineMax, LineMax)
 	cfg.LineLeast = cmp.Or(cfg.LineLeast, LineLeast)
 	cfg.Run.InfoOf, cfg.Run.ToEngine = cfg.Facts.InfoOf, cfg.Facts.ToEngine
+	cfg.Run = *cfg.Run.Complete()
 	return &Host{cfg: cfg, facts: cfg.Facts, owned: make([]bool, cfg.Shards), aside: map[string]time.Time{},
 		lines: map[int64]*line{}, parking: map[string]*parking{}}
 }

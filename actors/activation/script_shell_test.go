@@ -145,7 +145,7 @@ func (s *script) action(a *Activation, action Action) {
 		}
 		s.mailboxes = append(s.mailboxes, mail{a, placed, nil})
 	case run.Withdraw, run.Unbound, run.Watch, run.Unwatch:
-	case run.SetTimer:
+	case *run.SetTimer:
 		if s.runTimers[a] = act.At; act.At.IsZero() {
 			delete(s.runTimers, a)
 		}

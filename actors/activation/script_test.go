@@ -463,12 +463,12 @@ func workerRef(id string) *messages.WorkerRef {
 
 // elsewhere lets another server, which took the run for its own, go on with it.
 func (s *script) elsewhere(what, id string, now time.Time) {
-	m := run.New(id, s.def, run.Config{})
+	m := run.New(id, s.def, &run.Config{})
 	var in run.Input = run.Start{Started: s.startOf(id, "1").Start}
 	if what != "starts" {
 		record, err := s.store.Load(context.Background(), id)
 		if err == nil {
-			m, err = run.Restore(id, s.def, record.Entries, run.Config{})
+			m, err = run.Restore(id, s.def, record.Entries, &run.Config{})
 		}
 		s.must(err)
 		in = run.Cancel{Reason: "elsewhere"}

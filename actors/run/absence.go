@@ -81,12 +81,12 @@ func earlier(a, b time.Time) time.Time {
 
 // noteStall notes that the timer comes late.
 func (m *Machine) noteStall() {
-	if m.timer.IsZero() || m.now.Before(m.timer.Add(stalledFrom)) {
+	if m.timer.At.IsZero() || m.now.Before(m.timer.At.Add(stalledFrom)) {
 		return
 	}
 	known := m.absences[max(0, len(m.absences)-absencesMax):]
-	m.absences = append(slices.Clip(known), Absence{m.timer, m.now})
-	m.timer = time.Time{}
+	m.absences = append(slices.Clip(known), Absence{m.timer.At, m.now})
+	m.timer.At = time.Time{}
 	m.tryAgain()
 }
 

@@ -11,11 +11,16 @@ import (
 // place of the first: while a journal is out of reach nobody acknowledges a
 // result, and so it comes every few seconds. The zero value is empty.
 type Backlog[T any] struct {
-	items  []T
-	keys   []repeatKey
-	sizes  []int
+	items  []backlogged[T]
 	places map[repeatKey]int // nil while there are few
 	bytes  int
+}
+
+// backlogged is an item, and what its message counts.
+type backlogged[T any] struct {
+	item T
+	key  repeatKey
+	size int
 }
 
 // fewWait is how many are searched one by one.
@@ -108,11 +113,11 @@ func (b *Backlog[T]) Add(item T, message any) {
 	key, size := keyOf(message), BytesOf(message)
 	b.bytes += size
 	if i, ok := b.find(key); ok {
-		b.bytes -= b.sizes[i]
-		b.items[i], b.sizes[i] = item, size
+		b.bytes -= b.items[i].size
+		b.items[i].item, b.items[i].size = item, size
 		return
 	}
-	b.items, b.keys, b.sizes = append(b.items, item), append(b.keys, key), append(b.sizes, size)
+	b.items = append(b.items, backlogged[T]{item, key, size})
 	if b.places != nil {
 		b.places[key] = len(b.items) - 1
 	}
@@ -122,18 +127,18 @@ func (b *Backlog[T]) find(key repeatKey) (int, bool) {
 	if key.kind == 0 {
 		return 0, false
 	}
-	if b.places == nil && len(b.keys) > fewWait {
-		b.places = make(map[repeatKey]int, 2*len(b.keys))
-		for i, k := range b.keys {
-			b.places[k] = i
+	if b.places == nil && len(b.items) > fewWait {
+		b.places = make(map[repeatKey]int, 2*len(b.items))
+		for i := range b.items {
+			b.places[b.items[i].key] = i
 		}
 	}
 	if b.places != nil {
 		i, ok := b.places[key]
 		return i, ok
 	}
-	for i := range b.keys {
-		if b.keys[i] == key {
+	for i := range b.items {
+		if b.items[i].key == key {
 			return i, true
 		}
 	}
@@ -142,7 +147,13 @@ func (b *Backlog[T]) find(key repeatKey) (int, bool) {
 
 // Take empties the backlog.
 func (b *Backlog[T]) Take() []T {
-	items := b.items
+	if len(b.items) == 0 {
+		return nil
+	}
+	items := make([]T, len(b.items))
+	for i := range b.items {
+		items[i] = b.items[i].item
+	}
 	*b = Backlog[T]{}
 	return items
 }

@@ -22,7 +22,7 @@ type caller struct {
 
 func newCaller(t *testing.T) *caller {
 	def := &messages.WorkflowDefinition{Name: "wf", Steps: []*messages.StepDefinition{{Name: "a"}}}
-	c := &caller{t: t, m: New("r", def, Config{}), now: scriptEpoch}
+	c := &caller{t: t, m: New("r", def, &Config{}), now: scriptEpoch}
 	c.do(c.m.Handle(Start{Started: &messages.RunStarted{Workflow: "wf", Trigger: "api"}}, c.now))
 	return c
 }

@@ -151,11 +151,17 @@ func (s *State) undecided(about func(callWait) bool) []waiting {
 	var all []waiting
 	for i := range s.Steps {
 		st := &s.Steps[i]
+		if len(st.waits) == 0 {
+			continue // as most: this is asked with each input
+		}
 		for key, w := range st.waits {
 			if st.awaits(w) && about(w) {
 				all = append(all, waiting{w, i, key})
 			}
 		}
+	}
+	if len(all) < 2 {
+		return all
 	}
 	slices.SortFunc(all, func(a, b waiting) int { return cmp.Compare(a.turn, b.turn) })
 	return all

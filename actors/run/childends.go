@@ -92,6 +92,9 @@ func (s *State) spawned(runID string) bool {
 func (s *State) awaitedChildren() (children map[string]time.Time) {
 	for i := range s.Steps {
 		st := &s.Steps[i]
+		if len(st.waits) == 0 {
+			continue // as most: this is asked with each input
+		}
 		for _, w := range st.waits {
 			if !st.awaits(w) {
 				continue
@@ -235,7 +238,7 @@ func (m *Machine) tells() bool {
 		return false
 	case t.at.IsZero() || m.due(t.at.Add(m.cfg.ResendAfter)):
 		t.at = m.now
-		m.out = append(m.out, TellParent{Of: t.of, Message: &messages.ChildEnded{RunId: m.s.Start.ParentRun, ChildRun: m.s.RunID}})
+		m.do(TellParent{Of: t.of, Message: &messages.ChildEnded{RunId: m.s.Start.ParentRun, ChildRun: m.s.RunID}})
 	}
 	return true
 }

@@ -6,40 +6,38 @@ import (
 	"github.com/limpetrun/limpet/messages"
 )
 
-// contact is what an activation knows of a live attempt beyond the journal.
+// contact is what an activation knows of a live attempt beyond the journal. Small
+// fields stand together: there is one for each step in memory.
 type contact struct {
 	// heard: the worker has answered the last message about it; heardAt: when
 	// it last said anything.
-	heard   bool
-	heardAt time.Time
-	// unread is what the worker was sent, in bytes, until it has answered.
-	unread int
+	heard bool
 	// shares: it was sent without the input, for the worker should have it.
 	shares bool
 	// takeUp: the attempt was dispatched by an earlier activation, or the
 	// worker was out of reach since; takenUpAt says when it was asked for.
-	takeUp    bool
-	takenUpAt time.Time
-	// queued at the worker, with so many ahead of so many slots.
-	queued       bool
+	takeUp bool
+	// queued at the worker, with so many ahead of so many slots. aside: it waits for
+	// suspects, not for a slot.
+	queued, aside bool
+	waitingChild  bool
+	// cleansUp: it runs while the run is canceled, and has not been told so.
+	cleansUp     bool
 	ahead, slots int32
-	// aside: it waits for suspects, not for a slot.
-	aside bool
 	// held slots of these, by functions that do not return, since heldAt.
-	held   int32
-	heldAt time.Time
-	sentAt time.Time
+	held int32
+	// revoke is the reason of an unanswered Revoke; 0 if there is none.
+	revoke messages.Reason
+
+	heardAt, takenUpAt, heldAt, sentAt time.Time
+	// unread is what the worker was sent, in bytes, until it has answered.
+	unread int
 	// startedUs is a start that is not recorded before recordAt; 0 for none.
 	startedUs int64
 	recordAt  time.Time
-	// revoke is the reason of an unanswered Revoke; 0 if there is none.
-	revoke       messages.Reason
-	waitingChild bool
 	// idleWaits names the calls in which it does nothing but wait, by what its worker
 	// said last; 0 if that has not said so.
 	idleWaits uint64
-	// cleansUp: it runs while the run is canceled, and has not been told so.
-	cleansUp bool
 	// executesTo is when its execution timeout ends, by what its worker said last;
 	// zero if it has said nothing of that, or the attempt stands still.
 	executesTo time.Time

@@ -32,6 +32,6 @@ func (m *Machine) refuseDead(in Input) {
 		token = in.Token
 	}
 	if token != nil {
-		m.out = append(m.out, Reply{Token: token, Err: err})
+		m.do(Reply{Token: token, Err: err})
 	}
 }

@@ -138,7 +138,7 @@ func historyDefs() (defs []*messages.WorkflowDefinition) {
 
 // setAsideOrGoesOn restores a run, and gives it what comes to every run.
 func setAsideOrGoesOn(def *messages.WorkflowDefinition, entries [][]byte) error {
-	m, err := Restore("r", def, entries, Config{})
+	m, err := Restore("r", def, entries, &Config{})
 	switch {
 	case messages.CodeOf(err) == messages.CodeRunSetAside:
 		return nil

@@ -407,7 +407,8 @@ type InLine struct {
 	Bytes int
 }
 
-// SetTimer replaces the run's only timer; the zero time takes it back.
+// SetTimer replaces the run's only timer; the zero time takes it back. It is the
+// machine's, and holds until the next input: one is made for nearly each of them.
 type SetTimer struct{ At time.Time }
 
 // Unoffered says that steps have waited for long for what nobody offers, once that
@@ -435,6 +436,6 @@ func (SeekEvents) action()   {}
 func (SignalOther) action()  {}
 func (ReadCalls) action()    {}
 func (Reply) action()        {}
-func (SetTimer) action()     {}
+func (*SetTimer) action()    {}
 func (Unoffered) action()    {}
 func (Stop) action()         {}

@@ -144,6 +144,6 @@ func (m *Machine) inLine() int64 {
 func (m *Machine) tellLine() {
 	if line := m.inLine(); line != m.lining.told {
 		m.lining.told = line
-		m.out = append(m.out, InLine{line, len(m.s.Start.GetInput())})
+		m.do(InLine{line, len(m.s.Start.GetInput())})
 	}
 }

@@ -28,7 +28,7 @@ func TestStartParkedIsAsAMachineParks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := Restore("r", def, [][]byte{data}, Config{})
+		m, err := Restore("r", def, [][]byte{data}, &Config{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -62,6 +62,19 @@ type Config struct {
 	// LinksKept is how many links before the present one stay in the journal of a run
 	// that goes on as new. Default 10.
 	LinksKept int
+
+	complete bool
+}
+
+// Complete returns it with the defaults for its zero fields; c itself if it has them.
+// Machines share it, so it is not changed any more.
+func (c *Config) Complete() *Config {
+	if c.complete {
+		return c
+	}
+	all := c.withDefaults()
+	all.complete = true
+	return &all
 }
 
 func (c Config) withDefaults() Config {
@@ -100,7 +113,7 @@ func (c Config) withDefaults() Config {
 // Machine runs one activation of a run. It is not safe for concurrent use.
 type Machine struct {
 	s   *State
-	cfg Config
+	cfg *Config
 	clock
 
 	// The turn, and whether its entry is in flight: then inputs wait in queue.
@@ -111,8 +124,9 @@ type Machine struct {
 	dead bool
 	// out is the answer to the present input; timer what the last SetTimer asked
 	// for.
-	out   []Action
-	timer time.Time
+	out     []Action
+	outRoom actionRoom
+	timer   SetTimer
 
 	// What the activation knows beyond the journal: contacts of live attempts,
 	// by the index of their step; and the rest, each in a file of its own.
@@ -141,14 +155,14 @@ type Machine struct {
 }
 
 // New makes the machine of a run that has no entry yet.
-func New(runID string, def *messages.WorkflowDefinition, cfg Config) *Machine {
+func New(runID string, def *messages.WorkflowDefinition, cfg *Config) *Machine {
 	return over(NewState(runID, def), cfg)
 }
 
 // Restore makes the machine of a run from its entries; the first input is to
 // be TakeUp. Errors: RUN_SET_ASIDE, also for a state that breaks an invariant:
 // going on with it could run a step twice.
-func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, cfg Config) (*Machine, error) {
+func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, cfg *Config) (*Machine, error) {
 	s, err := Fold(runID, def, entries)
 	if err != nil {
 		return nil, err
@@ -159,9 +173,9 @@ func Restore(runID string, def *messages.WorkflowDefinition, entries [][]byte, c
 	return over(s, cfg), nil
 }
 
-func over(s *State, cfg Config) *Machine {
+func over(s *State, cfg *Config) *Machine {
 	n := len(s.Steps)
-	return &Machine{s: s, cfg: cfg.withDefaults(), clock: clock{now: s.At}, turn: turn{row: s.rowKey()},
+	return &Machine{s: s, cfg: cfg.Complete(), clock: clock{now: s.At}, turn: turn{row: s.rowKey()},
 		contacts: make([]contact, n), questions: newQuestions(n), events: eventSeeks{stored: s.eventWaits()}}
 }
 
@@ -175,13 +189,13 @@ func (m *Machine) Appending() bool { return m.appending }
 // Waiting is what the inputs count that wait for the append in flight, in bytes.
 func (m *Machine) Waiting() int { return m.queue.Bytes() }
 
-// Handle takes an input and returns what is to be done, in order. The slice
-// belongs to the caller.
+// Handle takes an input and returns what is to be done, in order. The slice is the
+// machine's, and holds until the next input; the caller may change it.
 func (m *Machine) Handle(in Input, now time.Time) []Action {
 	m.set(now)
-	m.out = nil
+	m.out = m.outRoom.empty()
 	if due, ok := in.(TimerDue); ok && due.Moved {
-		m.timer = time.Time{}
+		m.timer.At = time.Time{}
 	}
 	m.noteStall()
 	done, isAppended := in.(Appended)
@@ -211,7 +225,7 @@ func (m *Machine) appended(err error) {
 		m.die(err)
 		return
 	}
-	m.out = append(m.out, m.turn.done()...)
+	m.out = m.turn.done(m.out)
 	m.questions.spent = nil
 	m.turn.row = m.s.rowKey()
 	for _, in := range m.queue.Take() {
@@ -230,20 +244,20 @@ func (m *Machine) die(err error) {
 	for _, a := range m.turn.after {
 		switch a := a.(type) {
 		case Reply:
-			m.out = append(m.out, Reply{Token: a.Token, Err: err})
+			m.do(Reply{Token: a.Token, Err: err})
 		case ReadCalls:
-			m.out = append(m.out, Reply{Token: a.Token, Err: err})
+			m.do(Reply{Token: a.Token, Err: err})
 		}
 	}
 	for _, token := range slices.Concat(m.children.giveUp(), m.asks.giveUp(), m.sends.giveUp()) {
-		m.out = append(m.out, Reply{Token: token, Err: err})
+		m.do(Reply{Token: token, Err: err})
 	}
 	for _, in := range m.queue.Take() {
 		m.refuseDead(in)
 	}
 	m.turn.after = nil
 	m.withdrawAll()
-	m.out = append(m.out, Stop{})
+	m.do(Stop{})
 }
 
 func (m *Machine) elsewhere() error {
@@ -268,7 +282,7 @@ func (m *Machine) finish() {
 		m.append()
 		return
 	}
-	m.out = append(m.out, m.turn.done()...)
+	m.out = m.turn.done(m.out)
 	m.rest()
 	if m.turn.any() {
 		m.append()
@@ -291,7 +305,7 @@ func (m *Machine) append() {
 	if m.turn.continued {
 		a.Cut, a.Kept = m.s.cut(m.cfg.LinksKept)
 	}
-	m.out = append(m.out, a)
+	m.do(a)
 	m.s.Number++
 	m.s.passed(m.turn.at)
 }
@@ -302,8 +316,11 @@ func (m *Machine) emit(ev *messages.Event) {
 	m.s.apply(ev, m.turn.at)
 }
 
+// do adds an action to the answer.
+func (m *Machine) do(a Action) { m.out = append(m.out, a) }
+
 // later adds an action to be done once the turn is durable.
-func (m *Machine) later(a Action) { m.turn.after = append(m.turn.after, a) }
+func (m *Machine) later(a Action) { m.turn.later(a) }
 
 // decide handles one input. What follows from the new state is advance's.
 func (m *Machine) decide(in Input) {
@@ -330,7 +347,7 @@ func (m *Machine) decideOne(in Input) {
 		m.absences = in.Absences
 		m.tryAgain()
 	case TimerDue:
-		m.timer = time.Time{}
+		m.timer.At = time.Time{}
 	case FromWorker:
 		m.fromWorker(in.Message)
 	case Placed:

@@ -106,7 +106,7 @@ func (m *Machine) wakesAgain() bool {
 
 func (m *Machine) stop() {
 	if m.presence.stop() {
-		m.out = append(m.out, Stop{})
+		m.do(Stop{})
 	}
 }
 

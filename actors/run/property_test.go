@@ -46,8 +46,8 @@ type property struct {
 	slots    int // of each worker, as far as the server knows
 }
 
-func (p *property) config() Config {
-	return Config{InfoOf: func(*messages.WorkerRef) *messages.WorkerInfo { return &messages.WorkerInfo{Slots: int32(p.slots)} }}
+func (p *property) config() *Config {
+	return &Config{InfoOf: func(*messages.WorkerRef) *messages.WorkerInfo { return &messages.WorkerInfo{Slots: int32(p.slots)} }}
 }
 
 // hasRoom checks that an entry sends no more than the worker has slots.
@@ -239,7 +239,7 @@ func (p *property) handle(in Input) {
 			p.hasRoom(a.Entry)
 		case Ask:
 			p.asked = append(p.asked, a.Message)
-		case SetTimer:
+		case *SetTimer:
 			if p.timer = a.At; !p.timer.IsZero() {
 				p.timer = p.timer.Add(-p.clock)
 			}

@@ -226,7 +226,7 @@ func (m *Machine) ask(k int, w wish) {
 		p.Step, p.Steps, p.Labels = st.Name, []string{st.Name}, m.s.Def.LabelsOfStep(st)
 	}
 	m.questions.open[k] = &question{ask: p, began: m.now, askedAt: m.now, hold: true}
-	m.out = append(m.out, Ask{p})
+	m.do(Ask{p})
 }
 
 // heldKeys are the hashes by which placement knows the shared local state that
@@ -246,7 +246,7 @@ func (m *Machine) heldKeys() []uint64 {
 // askAgain repeats a question; what was sent is not changed any more.
 func (m *Machine) askAgain(q *question) {
 	q.askedAt, q.answered = m.now, false
-	m.out = append(m.out, Ask{proto.Clone(q.ask).(*messages.Place)})
+	m.do(Ask{proto.Clone(q.ask).(*messages.Place)})
 }
 
 // askAll asks every open question again.
@@ -323,5 +323,5 @@ func (m *Machine) withdrawAll() {
 
 // giveBack says that a question, or the grant that answers it, is not wanted.
 func (m *Machine) giveBack(step string, question uint64) {
-	m.out = append(m.out, Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: step, Pool: m.pool(), Question: question}})
+	m.do(Withdraw{&messages.WithdrawPlace{RunId: m.s.RunID, Step: step, Pool: m.pool(), Question: question}})
 }

@@ -53,11 +53,11 @@ func TestUnreadableHistoryIsSetAside(t *testing.T) {
 		"a binding to nobody":                {entry(t, startedEvent), entry(t, &messages.Event{Kind: &messages.Event_Bound{Bound: &messages.Bound{Epoch: 1}}})},
 		"an attempt under no binding":        {entry(t, startedEvent), entry(t, dispatched("a"))},
 	} {
-		if _, err := Restore("r", def, entries, Config{}); messages.CodeOf(err) != messages.CodeRunSetAside {
+		if _, err := Restore("r", def, entries, &Config{}); messages.CodeOf(err) != messages.CodeRunSetAside {
 			t.Errorf("%s: %v, want RUN_SET_ASIDE", name, err)
 		}
 	}
-	if _, err := Restore("r", def, [][]byte{entry(t, startedEvent), entry(t, boundEvent(1, "w1")), entry(t, dispatchedEvent("a", 1, 1, "w1"))}, Config{}); err != nil {
+	if _, err := Restore("r", def, [][]byte{entry(t, startedEvent), entry(t, boundEvent(1, "w1")), entry(t, dispatchedEvent("a", 1, 1, "w1"))}, &Config{}); err != nil {
 		t.Errorf("a sound history: %v", err)
 	}
 }
@@ -73,7 +73,7 @@ type driver struct {
 }
 
 func newDriver(def *messages.WorkflowDefinition) *driver {
-	return &driver{m: New("r", def, Config{}), now: scriptEpoch, sent: map[string]*messages.Dispatch{}}
+	return &driver{m: New("r", def, &Config{}), now: scriptEpoch, sent: map[string]*messages.Dispatch{}}
 }
 
 func (d *driver) handle(in Input) {
@@ -156,7 +156,7 @@ func TestEntriesAreBounded(t *testing.T) {
 
 // A dropped activation answers everybody and does nothing any more.
 func TestDroppedMachineIsSilent(t *testing.T) {
-	m := New("r", definition(0, &messages.StepDefinition{Name: "a"}), Config{})
+	m := New("r", definition(0, &messages.StepDefinition{Name: "a"}), &Config{})
 	m.Handle(Start{Started: &messages.RunStarted{Workflow: "wf"}, Token: 1}, scriptEpoch)
 	m.Handle(Drop{}, scriptEpoch)
 	actions := m.Handle(Cancel{Token: 2}, scriptEpoch)

@@ -101,7 +101,7 @@ func (s *script) print(action Action) {
 		s.printf("read calls from entry %d for %v", a.From, a.Token)
 	case Reply:
 		s.reply(a)
-	case SetTimer:
+	case *SetTimer:
 		if s.timer = a.At; !s.timer.IsZero() {
 			s.timer = s.timer.Add(-s.clock)
 		}

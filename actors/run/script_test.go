@@ -120,7 +120,9 @@ type script struct {
 	wall     time.Duration  // what the wall clock is ahead of engine time
 }
 
-func (s *script) config() Config { return Config{LinksKept: 1, InfoOf: s.infoOf, ToEngine: s.toEngine} }
+func (s *script) config() *Config {
+	return &Config{LinksKept: 1, InfoOf: s.infoOf, ToEngine: s.toEngine}
+}
 
 func (s *script) toEngine(wall time.Time) time.Time { return wall.Add(-s.wall) }
 

@@ -31,10 +31,24 @@ func (p Phase) String() string { return phaseNames[p] }
 // Ended says that no attempt of the step will follow.
 func (p Phase) Ended() bool { return p >= Succeeded }
 
-// Step is the state of one step.
+// Step is the state of one step. Small fields stand together: the servers have many.
 type Step struct {
-	Def     *messages.StepDefinition
-	Phase   Phase
+	Def   *messages.StepDefinition
+	Phase Phase
+	// StartRecorded: the history tells of its start, not only of its end.
+	StartRecorded bool
+	// wantsState: the step once found its state lost, so that it counts as one
+	// that needs it. spoilt: state was lost while the attempt was live, perhaps
+	// what it had built by then.
+	wantsState, spoilt bool
+	// NotOffered: it is on record that nobody offers what the step waits for.
+	NotOffered bool
+	// rerun: a replay named the step, so that its run does not go on as new before it
+	// has ended.
+	rerun bool
+	// SuspendReason, SuspendedAt and suspendedEpoch are of the newest suspension.
+	SuspendReason messages.Reason
+
 	parents []int
 	// children are the steps that have this one as a parent.
 	children []int
@@ -57,23 +71,15 @@ type Step struct {
 	// Waited is how long the newest attempt waited from ready to started, Queued
 	// the part of it after it was sent; zero until the start is known.
 	Waited, Queued time.Duration
-	// StartRecorded: the history tells of its start, not only of its end.
-	StartRecorded bool
-	Output        []byte
-	Failure       *messages.Failure
-	SkipReason    string
+	Output         []byte
+	Failure        *messages.Failure
+	SkipReason     string
 	// Rebuild is set while the step, which had succeeded, is executed again for
 	// the local state that it builds.
 	Rebuild *Rebuild
 	// BuiltEpoch is the newest epoch under which the step succeeded or was
 	// rebuilt, and its local state is there; 0 for none.
 	BuiltEpoch uint64
-	// wantsState: the step once found its state lost, so that it counts as one
-	// that needs it. spoilt: state was lost while the attempt was live, perhaps
-	// what it had built by then.
-	wantsState, spoilt bool
-	// NotOffered: it is on record that nobody offers what the step waits for.
-	NotOffered bool
 	// calls are those that are recorded, as long as another execution of the step
 	// may ask for them; recorded counts them, and lastCall is the newest.
 	calls    map[callKey]recordedCall
@@ -82,14 +88,9 @@ type Step struct {
 	// waits are the calls that wait.
 	waits map[callKey]callWait
 	// Progress is the newest that is recorded; nil for none.
-	Progress *Progress
-	// SuspendedAt, SuspendReason and suspendedEpoch are of the newest suspension.
+	Progress       *Progress
 	SuspendedAt    time.Time
-	SuspendReason  messages.Reason
 	suspendedEpoch uint64
-	// rerun: a replay named the step, so that its run does not go on as new before it
-	// has ended.
-	rerun bool
 	// next is the input with which the run is to go on as new, should the step succeed;
 	// nil for none.
 	next []byte
@@ -158,16 +159,21 @@ func (c *Child) runID() string {
 	return c.RunID
 }
 
-// State is a run, folded from its entries.
+// State is a run, folded from its entries. Small fields stand together, as in Step.
 type State struct {
 	RunID string
 	// Number of the newest entry, and the latest time of all.
-	Number  uint64
-	At      time.Time
-	Def     *messages.WorkflowDefinition
-	Start   *messages.RunStarted
-	Status  messages.RunStatus
-	Failure *messages.Failure
+	Number uint64
+	At     time.Time
+	Def    *messages.WorkflowDefinition
+	Start  *messages.RunStarted
+	Status messages.RunStatus
+	// StateLost: a step found the local state of the epoch gone, and none has
+	// ended since.
+	StateLost bool
+	// awaitsEvents: a call has waited for an event.
+	awaitsEvents bool
+	Failure      *messages.Failure
 	// Ending is the outcome for which the end step is executed, or was; nil if none is
 	// decided.
 	Ending *messages.RunEnding
@@ -200,9 +206,6 @@ type State struct {
 	// a later epoch is new to the run.
 	WorkedEpoch  uint64
 	workedWorker string
-	// StateLost: a step found the local state of the epoch gone, and none has
-	// ended since.
-	StateLost bool
 	// Handed is what the worker of an earlier epoch gave away, until a step has
 	// ended under a later one; nil if there is nothing.
 	Handed *messages.StateHandedOff
@@ -212,8 +215,6 @@ type State struct {
 	mailbox  map[string][]letter
 	unread   int
 	signaled sentIDs
-	// awaitsEvents: a call has waited for an event.
-	awaitsEvents bool
 	// Streams that steps have written to, in the order in which they began.
 	// streamChanges are those since the last entry.
 	Streams       []Stream
@@ -258,18 +259,33 @@ func NewState(runID string, def *messages.WorkflowDefinition) *State {
 			s.index[d.Name] = i
 		}
 	}
-	parents := make([]int, 0, edges)
-	for i, d := range def.Steps {
-		from := len(parents)
-		for _, p := range d.Parents {
-			j, _ := s.stepAt(p)
-			parents = append(parents, j)
-			s.Steps[j].children = append(s.Steps[j].children, i)
-		}
-		s.Steps[i].parents = parents[from:len(parents):len(parents)]
-	}
+	s.link(make([]int, 0, 2*edges))
 	s.findBuilders()
 	return s
+}
+
+// link notes parents and children of all steps in the given room: that is one object
+// for all of them.
+func (s *State) link(room []int) {
+	for i := range s.Steps {
+		from := len(room)
+		for _, p := range s.Steps[i].Def.Parents {
+			j, _ := s.stepAt(p)
+			room = append(room, j)
+			s.Steps[j].children = room[:len(s.Steps[j].children)+1] // counts them for now
+		}
+		s.Steps[i].parents = room[from:len(room):len(room)]
+	}
+	for j := range s.Steps {
+		from, n := len(room), len(s.Steps[j].children)
+		room = room[:from+n]
+		s.Steps[j].children = room[from : from : from+n]
+	}
+	for i := range s.Steps {
+		for _, j := range s.Steps[i].parents {
+			s.Steps[j].children = append(s.Steps[j].children, i)
+		}
+	}
 }
 
 // stepAt is the index of the step of a name; false if there is none.

@@ -172,9 +172,9 @@ func (m *Machine) resend() {
 // setTimer asks for the earliest time at which something is to be done.
 func (m *Machine) setTimer() {
 	at := m.nextTimer()
-	if !at.Equal(m.timer) {
-		m.timer = at
-		m.out = append(m.out, SetTimer{at})
+	if !at.Equal(m.timer.At) {
+		m.timer.At = at
+		m.do(&m.timer)
 	}
 }
 
@@ -213,7 +213,7 @@ func (m *Machine) nextTimer() time.Time {
 		m.attemptTimers(&next)
 		next.addIf(m.notOfferedAt())
 		m.questions.timers(&next, m.now, m.cfg.ResendAfter)
-		m.leaving.timers(&next, &m.cfg)
+		m.leaving.timers(&next, m.cfg)
 		m.bindingTimers(&next)
 		m.children.timers(&next, m.cfg.ResendAfter)
 		m.presence.timers(&next, m.cfg.DormantAfter)
@@ -266,7 +266,9 @@ func (m *Machine) stateDeadline() time.Time {
 			next.add(later(at, m.triedBy(i)))
 		}
 		next.addIf(m.executionDeadline(i))
-		m.waitTimers(st, &next)
+		if len(st.waits) > 0 {
+			m.waitTimers(st, &next)
+		}
 	}
 	m.askTimers(&next)
 	m.seekTimers(&next)

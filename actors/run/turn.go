@@ -19,6 +19,7 @@ type turn struct {
 	// after are the actions to be done once the events are durable; acks come
 	// last of them.
 	after, acks []Action
+	afterRoom   actionRoom
 	// row is what the stored row shows of the state before the turn.
 	row rowKey
 	// continued: the run goes on as new in it.
@@ -37,6 +38,7 @@ const turnBytesMax = 16 << 20
 func (t *turn) record(ev *messages.Event, now time.Time) {
 	if len(t.events) == 0 {
 		t.at = now
+		t.events = make([]*messages.Event, 0, 4)
 	}
 	t.events = append(t.events, ev)
 }
@@ -64,13 +66,37 @@ func (t *turn) entry() *messages.Entry {
 
 // close puts the acknowledgements after all other actions, so that a draining
 // worker gets the next dispatch before it hears that a result is recorded.
-func (t *turn) close() { t.after, t.acks = append(t.after, t.acks...), nil }
+func (t *turn) close() {
+	for _, ack := range t.acks {
+		t.later(ack)
+	}
+	t.acks = nil
+}
 
-// done takes the actions: what caused them is durable.
-func (t *turn) done() []Action {
-	after := t.after
+// later adds an action to be done once the events are durable.
+func (t *turn) later(a Action) {
+	if t.after == nil {
+		t.after = t.afterRoom.empty()
+	}
+	t.after = append(t.after, a)
+}
+
+// done moves the actions to others: what caused them is durable.
+func (t *turn) done(to []Action) []Action {
+	to = append(to, t.after...)
+	t.afterRoom.empty()
 	t.after, t.boundNow, t.continued = nil, false, false
-	return after
+	return to
+}
+
+// actionRoom has room for as many actions as most lists have, so that none is made
+// for each input.
+type actionRoom [4]Action
+
+// empty returns the room as an empty list; what was in it is forgotten.
+func (r *actionRoom) empty() []Action {
+	clear(r[:])
+	return r[:0]
 }
 
 // rowKey is the part of the state that the stored row shows.

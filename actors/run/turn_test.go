@@ -23,11 +23,11 @@ func TestTurn(t *testing.T) {
 	if e := turn.entry(); len(e.Events) != 2 || e.AtUs != scriptEpoch.UnixMicro() || turn.any() {
 		t.Fatalf("entry %v, more to append: %v", e, turn.any())
 	}
-	actions := turn.done()
+	actions := turn.done(nil)
 	if len(actions) != 2 || actions[0] != (Reply{Token: "after"}) || actions[1] != (Reply{Token: "ack"}) {
 		t.Fatalf("actions %v", actions)
 	}
-	if turn.boundNow || len(turn.done()) > 0 {
+	if turn.boundNow || len(turn.done(nil)) > 0 {
 		t.Fatal("the next turn begins with what the last one had")
 	}
 }

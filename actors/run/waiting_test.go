@@ -70,7 +70,7 @@ func TestWaitingIsNamedAsItIsNow(t *testing.T) {
 func hardScript(t *testing.T) *script {
 	def := &messages.WorkflowDefinition{Name: "wf", Sticky: messages.Sticky_STICKY_HARD, Steps: []*messages.StepDefinition{
 		{Name: "a", ScheduleTimeoutMs: 60_000, LostAttemptsMax: 100}, {Name: "b", Parents: []string{"a"}}}}
-	return &script{t: t, d: &datadriven.TestData{}, def: def, m: New(scriptRun, def, Config{}), now: scriptEpoch,
+	return &script{t: t, d: &datadriven.TestData{}, def: def, m: New(scriptRun, def, &Config{}), now: scriptEpoch,
 		folded: NewState(scriptRun, def), names: map[uint64]string{}, open: map[string]uint64{}}
 }
 

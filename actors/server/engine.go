@@ -315,7 +315,7 @@ func (e *Engine) stored(ctx context.Context, runID string) (record journal.Recor
 	if err != nil {
 		return record, nil, err
 	}
-	m, err = run.Restore(runID, def.Def, record.Entries, run.Config{})
+	m, err = run.Restore(runID, def.Def, record.Entries, &run.Config{})
 	return record, m, err
 }
 

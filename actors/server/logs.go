@@ -107,8 +107,11 @@ func (l *logs) note(state *run.State, entry *messages.Entry) {
 	w := logWrites{reply: func(proto.Message) {}} // the history says it too
 	failed := map[string]bool{}
 	for i, ev := range entry.Events {
+		if !endsBadly(ev) {
+			continue // as most, of which nothing is made
+		}
 		c := failureIn(state, ev)
-		if c == nil || ev.GetStepFailed() != nil && failed[c.Step] {
+		if ev.GetStepFailed() != nil && failed[c.Step] {
 			continue
 		}
 		failed[c.Step] = ev.GetAttemptFailed() != nil
@@ -119,8 +122,16 @@ func (l *logs) note(state *run.State, entry *messages.Entry) {
 	}
 }
 
-// failureIn is the line of an event that ends an attempt, or a step, without success;
-// nil for others.
+// endsBadly says that an event ends an attempt, or a step, without success.
+func endsBadly(ev *messages.Event) bool {
+	switch ev.Kind.(type) {
+	case *messages.Event_AttemptFailed, *messages.Event_AttemptLost, *messages.Event_StepFailed:
+		return true
+	}
+	return false
+}
+
+// failureIn is the line of an event that ends badly.
 func failureIn(state *run.State, ev *messages.Event) *messages.LogChunk {
 	c := &messages.LogChunk{}
 	line := &messages.LogLine{AtWallUs: time.Now().UnixMicro(), Level: "ERROR"}
@@ -135,8 +146,6 @@ func failureIn(state *run.State, ev *messages.Event) *messages.LogChunk {
 	case *messages.Event_StepFailed:
 		c.Step, c.Attempt, f = k.StepFailed.Step, state.Step(k.StepFailed.Step).Attempt, k.StepFailed.Failure
 		line.Message = "the step failed: "
-	default:
-		return nil
 	}
 	if f != nil {
 		line.Message += f.Message

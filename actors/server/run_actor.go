@@ -113,7 +113,7 @@ func (a *runActor) doOne(ctx actor.Context, action activation.Action) {
 		}
 	case run.InLine:
 		a.host.handle(activation.Lined{Activation: a.core, InLine: act})
-	case run.SetTimer:
+	case *run.SetTimer:
 		a.host.timers.reset(a.timer, act.At)
 	case run.Stop:
 		a.retire(ctx)

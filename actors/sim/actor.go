@@ -138,7 +138,7 @@ func (a *actor) doOne(action activation.Action) {
 		a.sv.handle(activation.Start{Starting: st})
 	case run.InLine:
 		a.sv.handle(activation.Lined{Activation: a.core, InLine: act})
-	case run.SetTimer:
+	case *run.SetTimer:
 		a.setTimer(act.At)
 	case run.Stop:
 		a.retire()

@@ -68,7 +68,7 @@ func (d describeAction) String() string {
 		return describeMessage{a.Message}.String()
 	case run.Unbound:
 		return describeMessage{a.Message}.String()
-	case run.SetTimer:
+	case *run.SetTimer:
 		return fmt.Sprintf("timer at %.4f", a.At.Sub(epoch).Seconds())
 	case run.Reply:
 		return fmt.Sprintf("reply %s %v", a.ChildRun, a.Err)
