@@ -160,7 +160,7 @@ func (p *peer) use(l *link) (*link, error) {
 // pump sends batches until the link breaks, or the peer ends. It begins with those
 // of which it is not known that they came by the link before.
 func (p *peer) pump(l *link) error {
-	p.unanswered.asked = 0
+	p.unanswered.linkEnded()
 	for _, m := range p.unanswered.batches {
 		if err := l.stream.Send(m); err != nil {
 			return err
@@ -176,6 +176,11 @@ func (p *peer) pump(l *link) error {
 			}
 			if err := l.stream.Send(m); err != nil {
 				return err
+			}
+			if p.unanswered.many() {
+				if err := p.ask(l); err != nil {
+					return err
+				}
 			}
 		} else if last {
 			// The other side answers the end of the stream with its own: until
@@ -205,12 +210,19 @@ func (p *peer) turn(l *link, idle bool) error {
 		p.unanswered.answered()
 		p.expect(l)
 	case <-l.ask.C:
-		p.unanswered.ask()
-		return l.stream.Send(question)
+		if !p.unanswered.asking {
+			return p.ask(l)
+		}
 	case <-l.ctx.Done():
 		return context.Cause(l.ctx)
 	}
 	return nil
+}
+
+// ask asks whether what was sent has come.
+func (p *peer) ask(l *link) error {
+	p.unanswered.ask()
+	return l.stream.Send(question)
 }
 
 // expect has it asked soon whether what was sent has come, if it is not known.

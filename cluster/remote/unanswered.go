@@ -10,6 +10,9 @@ const (
 	// askFraction of the patience passes until it is asked whether what was sent has
 	// come.
 	askFraction = 3
+	// askBytes of what was sent are asked about at once: what is kept under load costs
+	// memory, and work for whoever frees it.
+	askBytes = 256 << 10
 	// unansweredBytesMax bounds what is kept to be sent again by another link.
 	unansweredBytesMax = 2 * batchBytesMax
 	// linkBytesPerSecond is what the slowest link carries that is not taken for cut.
@@ -29,8 +32,10 @@ type unanswered struct {
 	batches []*remote.RemoteMessage
 	sizes   []int
 	bytes   int
-	// asked of them, from the first one on, a question was sent after.
-	asked int
+	// asked of them, from the first one on, a question was sent after. asking: it was
+	// not answered yet, and so there is no other: an answer does not say to which.
+	asked  int
+	asking bool
 }
 
 // add keeps a batch that is sent; it says whether it is the only one. The oldest are
@@ -44,13 +49,19 @@ func (u *unanswered) add(m *remote.RemoteMessage, size int) (first bool) {
 	return len(u.batches) == 1
 }
 
-// ask notes that a question was sent.
-func (u *unanswered) ask() { u.asked = len(u.batches) }
+// many says that it is time for a question, for so much is kept.
+func (u *unanswered) many() bool { return !u.asking && u.bytes >= askBytes }
+
+// ask notes that a question is sent.
+func (u *unanswered) ask() { u.asked, u.asking = len(u.batches), true }
+
+// linkEnded: a question that was sent by it is not answered any more.
+func (u *unanswered) linkEnded() { u.asked, u.asking = 0, false }
 
 // answered takes the answer to it.
 func (u *unanswered) answered() {
 	u.drop(u.asked)
-	u.asked = 0
+	u.asked, u.asking = 0, false
 }
 
 func (u *unanswered) drop(n int) {

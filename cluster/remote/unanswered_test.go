@@ -56,3 +56,29 @@ func TestWhatIsUnansweredIsBounded(t *testing.T) {
 		t.Fatal("a batch over the bound is not kept alone")
 	}
 }
+
+// Much is asked about at once, by one question at a time: an answer to an earlier one
+// says nothing of what was sent after that.
+func TestMuchIsAskedAboutAtOnce(t *testing.T) {
+	var u unanswered
+	m := &remote.RemoteMessage{}
+	if u.add(m, askBytes-1); u.many() {
+		t.Fatal("a question, and there is little to ask about")
+	}
+	if u.add(m, 1); !u.many() {
+		t.Fatal("no question, and there is much to ask about")
+	}
+	u.ask()
+	u.add(m, 2*unansweredBytesMax) // so that what was asked about is let go of
+	if u.many() {
+		t.Fatal("a second question before the first is answered")
+	}
+	u.answered()
+	if len(u.batches) != 1 || !u.many() {
+		t.Fatalf("%d batches are left, of those that no question was about; asked about: %v", len(u.batches), u.many())
+	}
+	u.ask()
+	if u.linkEnded(); len(u.batches) != 1 || !u.many() {
+		t.Fatal("the next link does not ask for what the last one sent")
+	}
+}
