@@ -5,6 +5,7 @@ GO    ?= go
 TOOL  := $(GO) tool -modfile=.tools/go.mod
 SEED  ?= 1
 SEEDS ?= 10000
+BASE  ?= main
 BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
 # Without what debuggers read, which linking takes a third of its time for, and without vet,
 # which `make lint` runs.
@@ -18,10 +19,10 @@ FUZZTIME ?= 20s
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test sim sims fuzz mutate chaos bench lint screenshots generate journals fresh verify move-module
+.PHONY: help build demo dev test sim sims fuzz mutate chaos bench bench-compare lint screenshots generate journals fresh verify move-module
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the limpet command into .bin/limpet
 	$(GO) build -o .bin/limpet ./cmd/limpet
@@ -60,6 +61,14 @@ chaos: ## Break a cluster and check every promise: make chaos SEED=7 DURATION=2m
 
 bench: ## Measure: make bench BENCH="--workload fan --sticky hard"
 	$(GO) run ./cmd/bench $(BENCH)
+
+bench-compare: ## Compare with another revision, in turns: make bench-compare BASE=main~20 BENCH="--store postgres --rounds 5"
+	rm -rf .bin/base .bin/base.tar && mkdir -p .bin/base
+	git archive --output .bin/base.tar $(BASE) && tar -xf .bin/base.tar -C .bin/base
+	cd .bin/base && $(GO) build -o ../bench-base ./cmd/bench
+	rm -rf .bin/base .bin/base.tar
+	$(GO) build -o .bin/bench ./cmd/bench
+	.bin/bench --against .bin/bench-base --limits=false $(BENCH)
 
 # A function that branches more often says why, and has //gocyclo:ignore.
 lint: ## gofmt, go vet, staticcheck, gocyclo and the house rules

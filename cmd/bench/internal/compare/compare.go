@@ -56,6 +56,10 @@ type Figure struct {
 	Other float64 `json:"other"`
 	// ChangePercent is from Other to This; 0 if Other is 0.
 	ChangePercent float64 `json:"change_percent"`
+	// RatioLeast and RatioMost are those of This to Other in one round: how far the
+	// rounds differ. 0 if a round lacks the figure, or Other was 0.
+	RatioLeast float64 `json:"ratio_least"`
+	RatioMost  float64 `json:"ratio_most"`
 }
 
 // Comparison of two builds.
@@ -158,9 +162,25 @@ func compared(rounds int, this, other samples) *Comparison {
 		if f.Other != 0 {
 			f.ChangePercent = 100 * (f.This - f.Other) / f.Other
 		}
+		f.RatioLeast, f.RatioMost = spread(this.values[name], other.values[name])
 		c.Figures = append(c.Figures, f)
 	}
 	return c
+}
+
+// spread is the least and the largest ratio of two figures of the same round.
+func spread(this, other []float64) (least, most float64) {
+	if len(this) != len(other) || slices.Contains(other, 0) {
+		return 0, 0
+	}
+	for round := range this {
+		ratio := this[round] / other[round]
+		if round == 0 {
+			least, most = ratio, ratio
+		}
+		least, most = min(least, ratio), max(most, ratio)
+	}
+	return least, most
 }
 
 func median(values []float64) float64 {
@@ -173,9 +193,9 @@ func median(values []float64) float64 {
 func (c *Comparison) Table() string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "median of %d\tother\tthis\tchange\t\n", c.Rounds)
+	fmt.Fprintf(w, "median of %d\tother\tthis\tchange\tby round\t\n", c.Rounds)
 	for _, f := range c.Figures {
-		fmt.Fprintf(w, "%s\t%.6g\t%.6g\t%+.1f %%\t\n", f.Name, f.Other, f.This, f.ChangePercent)
+		fmt.Fprintf(w, "%s\t%.6g\t%.6g\t%+.1f %%\t%.2f to %.2f\t\n", f.Name, f.Other, f.This, f.ChangePercent, f.RatioLeast, f.RatioMost)
 	}
 	_ = w.Flush()
 	return out.String()

@@ -37,11 +37,11 @@ func TestBothAreMeasuredInTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Figure{{"runs_per_s", 160, 200, -20}, {"limits.fsync", 4, 8, -50}}
+	want := []Figure{{"runs_per_s", 160, 200, -20, 160. / 300, 1.5}, {"limits.fsync", 4, 8, -50, 4. / 9, 4. / 7}}
 	if !slices.Equal(c.Figures, want) {
 		t.Errorf("%+v, want %+v", c.Figures, want)
 	}
-	if table := c.Table(); !strings.Contains(table, "-20.0 %") {
+	if table := c.Table(); !strings.Contains(table, "-20.0 %") || !strings.Contains(table, "0.53 to 1.50") {
 		t.Error(table)
 	}
 	ran, err := os.ReadFile(log)
@@ -60,6 +60,14 @@ func TestWhatGoesWrongIsSaid(t *testing.T) {
 		_, err := Run(t.Context(), Config{Other: []string{"sh", "-c", script}, Rounds: 1, Progress: t.Logf})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", script, err)
+		}
+	}
+}
+
+func TestNoSpreadIsMadeUp(t *testing.T) {
+	for _, c := range [][2][]float64{{{1, 2}, {1}}, {{1, 2}, {1, 0}}} {
+		if least, most := spread(c[0], c[1]); least != 0 || most != 0 {
+			t.Errorf("%v: %v to %v", c, least, most)
 		}
 	}
 }
