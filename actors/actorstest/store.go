@@ -59,6 +59,14 @@ func (s *HookedStore) Load(ctx context.Context, runID string) (journal.Record, e
 	return s.Store.Load(ctx, runID)
 }
 
+// Entries implements journal.Store.
+func (s *HookedStore) Entries(ctx context.Context, runID string, after uint64, limit int) (journal.Record, error) {
+	if err := s.call("Entries", runID); err != nil {
+		return journal.Record{}, err
+	}
+	return s.Store.Entries(ctx, runID, after, limit)
+}
+
 func (s *HookedStore) Definition(ctx context.Context, hash string) (journal.Definition, error) {
 	if err := s.call("Definition", hash); err != nil {
 		return journal.Definition{}, err

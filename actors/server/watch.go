@@ -22,6 +22,10 @@ const watchWaitMax = 5 * time.Minute
 // sent away.
 const elsewherePause = 20 * time.Millisecond
 
+// readPause is for how long a wait for the end of a run that is in memory here begins
+// without the store: many have ended by then.
+const readPause = 50 * time.Millisecond
+
 // watch returns the entries after a number, or waits for the next ones, or for
 // the run's end. Entries of this server come by the committer's feed; when the
 // run goes to another server, that one is to be asked.
@@ -31,6 +35,9 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 	wait := min(time.Duration(w.WaitMs)*time.Millisecond, watchWaitMax)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
+	if status, ended := h.endsSoon(ctx, w, news); ended {
+		return &messages.WatchRunReply{Ended: true, Status: status}
+	}
 	for {
 		_, moved := h.moved.Watch()
 		reply, err := h.read(ctx, w)
@@ -56,6 +63,26 @@ func (h *Host) watch(ctx context.Context, w *messages.WatchRun) *messages.WatchR
 			return reply
 		}
 	}
+}
+
+// endsSoon waits for a moment for the end of a run that is in memory, if nothing but
+// the end is asked for.
+func (h *Host) endsSoon(ctx context.Context, w *messages.WatchRun, news <-chan messages.RunStatus) (messages.RunStatus, bool) {
+	h.mu.RLock()
+	here := h.core.Active(w.RunId) != nil
+	h.mu.RUnlock()
+	if !here || !w.UntilEnded || !w.WithoutEntries {
+		return 0, false
+	}
+	pause := time.NewTimer(min(readPause, time.Duration(w.WaitMs)*time.Millisecond))
+	defer pause.Stop()
+	select {
+	case status := <-news:
+		return status, true
+	case <-pause.C:
+	case <-ctx.Done():
+	}
+	return 0, false
 }
 
 // newsOf has the run's status with each entry that this server stores, or only
