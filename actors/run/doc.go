@@ -17,6 +17,7 @@
 // Where it is:
 //
 //	state.go apply.go check.go     the state, how events fold into it, invariants
+//	config.go                      the times of a machine, and what it may ask
 //	input.go machine.go turn.go    what comes in, what goes out, and one turn
 //	backlog.go                     what waits for the append in flight
 //	calls.go callwaits.go          durable calls of steps, and what they wait for
