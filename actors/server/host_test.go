@@ -75,7 +75,7 @@ func TestHostGoesOnFromTheNewestEntry(t *testing.T) {
 		def := w.Workflow("build", soft, failOnce)
 		w.Record(def)
 		ahead := time.Now().Add(time.Hour)
-		m := run.New("r1", def, run.Config{})
+		m := run.New("r1", def, &run.Config{})
 		m.Handle(run.Start{Started: actorstest.StartOf("r1", def).Start}, ahead)
 		for _, act := range m.Handle(run.TimerDue{}, ahead.Add(time.Second)) {
 			if entry, ok := act.(run.Append); ok {
