@@ -79,6 +79,8 @@ const (
 	CodeCertificateRefused   Code = "CERTIFICATE_REFUSED"
 	CodeSecretRequired       Code = "SECRET_REQUIRED"
 	CodeUnauthenticated      Code = "UNAUTHENTICATED"
+	CodePermissionDenied     Code = "PERMISSION_DENIED"
+	CodeUnknownToken         Code = "UNKNOWN_TOKEN"
 	CodeJoinFailed           Code = "JOIN_FAILED"
 	CodeUnavailable          Code = "UNAVAILABLE"
 	CodeDeadline             Code = "DEADLINE_EXCEEDED"
@@ -96,6 +98,7 @@ const (
 	KindFailedPrecondition Kind = "failed_precondition"
 	KindResourceExhausted  Kind = "resource_exhausted"
 	KindUnauthenticated    Kind = "unauthenticated"
+	KindPermissionDenied   Kind = "permission_denied"
 	KindUnavailable        Kind = "unavailable"
 	KindDeadlineExceeded   Kind = "deadline_exceeded"
 	KindAborted            Kind = "aborted"
@@ -175,7 +178,9 @@ var catalogue = map[Code]entry{
 	CodeWrongAddress:         {KindInvalidArgument, false, "give the address of a server's API: `limpet server` prints it, 127.0.0.1:7080 if nothing is said"},
 	CodeCertificateRefused:   {KindUnauthenticated, false, "let this machine trust who has signed the certificate (SSL_CERT_FILE names a file of such), or use a name that the certificate is for"},
 	CodeSecretRequired:       {KindFailedPrecondition, false, "set a secret to listen beyond loopback, or bind to 127.0.0.1"},
-	CodeUnauthenticated:      {KindUnauthenticated, false, "give the cluster's secret"},
+	CodeUnauthenticated:      {KindUnauthenticated, false, "give a token that is good (LIMPET_TOKEN), or the cluster's secret (LIMPET_SECRET)"},
+	CodePermissionDenied:     {KindPermissionDenied, false, "use a token with the role and the workflows that the message names; `limpet token create` makes one"},
+	CodeUnknownToken:         {KindNotFound, false, "check the id with `limpet token list`; a token that was revoked is not there any more"},
 	CodeJoinFailed:           {KindUnavailable, true, "check that a server listens at the join address and that the secrets are the same"},
 	CodeUnavailable:          {KindUnavailable, true, "try again"},
 	CodeDeadline:             {KindDeadlineExceeded, true, "try again, or wait longer"},
@@ -221,6 +226,8 @@ func (c Code) HTTPStatus() int {
 		return http.StatusTooManyRequests
 	case KindUnauthenticated:
 		return http.StatusUnauthorized
+	case KindPermissionDenied:
+		return http.StatusForbidden
 	case KindUnavailable:
 		return http.StatusServiceUnavailable
 	case KindDeadlineExceeded:

@@ -91,6 +91,12 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.UseWorkflowVersionRequest.workflow":   {"workflow", required(CheckName)},
 	"limpet.api.v1.UseWorkflowVersionRequest.hash":       {"hash", required(CheckName)},
 
+	"limpet.api.v1.CreateTokenRequest.name":            {"the name of a token", required(CheckName)},
+	"limpet.api.v1.CreateTokenRequest.role":            {"role", checkRole},
+	"limpet.api.v1.CreateTokenRequest.workflow_prefix": {"workflow_prefix", optional(CheckName)},
+	"limpet.api.v1.CreateTokenRequest.pool":            {"pool", optional(CheckName)},
+	"limpet.api.v1.RevokeTokenRequest.id":              {"token id", required(CheckName)},
+
 	"limpet.v1.SpawnChild.key":      {"spawn key", required(CheckKey)},
 	"limpet.v1.SpawnChild.workflow": {"workflow", required(CheckName)},
 	"limpet.v1.SpawnChild.priority": {"priority", checkPriority},
@@ -207,6 +213,13 @@ func each(check rule) rule {
 
 func checkPriority(words string, v reflect.Value) error {
 	return validatePriority(words, int32(v.Int()))
+}
+
+func checkRole(words string, v reflect.Value) error {
+	if _, ok := Role_name[int32(v.Int())]; !ok || v.Int() == 0 {
+		return Errorf(CodeInvalidArgument, "%s %d is none of read, run, operate and admin", words, v.Int())
+	}
+	return nil
 }
 
 func checkWait(words string, v reflect.Value) error {

@@ -13,6 +13,8 @@ const (
 	// the result of a call, a signal, and the argument and answer of a query, each in
 	// bytes of JSON.
 	PayloadBytesMax = 1 << 20
+	// TokensMax limits the tokens for the API.
+	TokensMax = 1000
 	// StepsMax limits the steps of a workflow.
 	StepsMax = 1000
 	// AttemptsMax limits the attempts of a run, over all its steps.

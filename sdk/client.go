@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ const (
 	tryTimeout = 10 * time.Second
 	// connectForDefault is the default of ClientConfig.ConnectFor.
 	connectForDefault = 30 * time.Second
+	// tokenVariable holds the token of a client that is given none.
+	tokenVariable = "LIMPET_TOKEN"
 )
 
 // ClientConfig says which cluster a Client talks to.
@@ -33,8 +36,12 @@ type ClientConfig struct {
 	Address string
 	// Addresses of further servers. Which of all is gone to first is drawn.
 	Addresses []string
-	// Secret of the cluster; empty for none. Sent with every call, so use https
-	// beyond machines and networks that you trust.
+	// Token for the API, as `limpet token create` shows it; empty for none, or for
+	// LIMPET_TOKEN of the environment if Secret is empty, too. Sent with every call, so
+	// use https beyond machines and networks that you trust.
+	Token string
+	// Secret of the cluster, which may do everything; empty for none. Not sent if there
+	// is a Token.
 	Secret string
 	// RetryFor is how long a call is sent again, from its first failure on.
 	// Defaults to as long as the call's context lasts. Never, or any other
@@ -156,14 +163,14 @@ func baseURL(address string) (string, error) {
 
 // options are those of every connection.
 func (c *ClientConfig) options() []connect.ClientOption {
-	interceptors := []connect.Interceptor{bearer(c.Secret)}
+	interceptors := []connect.Interceptor{bearer(cmp.Or(c.Token, c.Secret, os.Getenv(tokenVariable)))}
 	if c.Codec != nil {
 		interceptors = append(interceptors, coded.Interceptor(c.Codec))
 	}
 	return []connect.ClientOption{connect.WithInterceptors(interceptors...), connect.WithSendGzip(), connect.WithCompressMinBytes(64 << 10)}
 }
 
-// bearer adds the cluster's secret to every call.
+// bearer adds the token, or the cluster's secret, to every call.
 type bearer string
 
 func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {

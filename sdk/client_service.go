@@ -241,3 +241,21 @@ func (s service) RestoreWorkflow(ctx context.Context, req *connect.Request[api.R
 func (s service) ListWorkflows(ctx context.Context, req *connect.Request[api.ListWorkflowsRequest]) (*connect.Response[api.ListWorkflowsResponse], error) {
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListWorkflows, req.Msg))
 }
+
+func (s service) CreateToken(ctx context.Context, req *connect.Request[api.CreateTokenRequest]) (*connect.Response[api.CreateTokenResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.CreateToken, req.Msg))
+}
+
+func (s service) ListTokens(ctx context.Context, req *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListTokens, req.Msg))
+}
+
+// RevokeToken is done if an earlier try has revoked the token.
+func (s service) RevokeToken(ctx context.Context, req *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error) {
+	var resent bool
+	res, err := call(ctx, s.client, callOptions{tryTimeout: tryTimeout, resent: &resent}, apiconnect.LimpetServiceClient.RevokeToken, req.Msg)
+	if resent && messages.CodeOf(err) == messages.CodeUnknownToken {
+		res, err = &api.RevokeTokenResponse{}, nil
+	}
+	return wrapped(res, err)
+}

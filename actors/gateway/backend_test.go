@@ -193,7 +193,7 @@ func (e *fakeBackend) LoadRun(_ context.Context, runID string) (*api.GetRunRespo
 		status = messages.RunStatus_RUN_STATUS_SUCCEEDED
 	}
 	e.goesOn = max(0, e.goesOn-1)
-	return &api.GetRunResponse{Run: &api.Run{RunId: runID, Workflow: start.GetWorkflow(), Input: start.GetInput(), Status: status}}, nil
+	return &api.GetRunResponse{Run: &api.Run{RunId: runID, Workflow: start.GetWorkflow(), Pool: start.GetPool(), Input: start.GetInput(), Status: status}}, nil
 }
 
 func (e *fakeBackend) CancelRun(_ context.Context, msg *messages.CancelRun) error {

@@ -7,6 +7,7 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 )
@@ -34,7 +35,7 @@ func StartMetrics(ctx context.Context, address, secret string, metrics http.Hand
 	}
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", metrics)
-	return startBeside(ctx, "metrics address", address, secret, routes)
+	return startBeside(ctx, "metrics address", address, access.NewSecretDoors(secret), metricsRoute, routes)
 }
 
 // CheckProfiles returns INVALID_ARGUMENT for an address that others than this
@@ -49,9 +50,10 @@ func CheckProfiles(address string) error {
 	return nil
 }
 
-// StartProfiles serves the profiles of this process, /debug/pprof/, to all of this
-// machine. Errors are those of CheckProfiles, and ADDRESS_IN_USE.
-func StartProfiles(ctx context.Context, address string) (*Beside, error) {
+// StartProfiles serves the profiles of this process, /debug/pprof/, to who has the
+// secret, if there is one: they show what is in memory. Errors are those of
+// CheckProfiles, and ADDRESS_IN_USE.
+func StartProfiles(ctx context.Context, address, secret string) (*Beside, error) {
 	if err := CheckProfiles(address); err != nil {
 		return nil, err
 	}
@@ -62,16 +64,16 @@ func StartProfiles(ctx context.Context, address string) (*Beside, error) {
 	routes.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	routes.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	routes.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return startBeside(ctx, "profiles address", address, "", routes)
+	return startBeside(ctx, "profiles address", address, access.NewSecretDoors(secret), "GET /debug/pprof/", routes)
 }
 
-func startBeside(ctx context.Context, what, address, secret string, routes http.Handler) (*Beside, error) {
+func startBeside(ctx context.Context, what, address string, doors access.Doors, route string, routes http.Handler) (*Beside, error) {
 	listener, err := listen(ctx, what, address)
 	if err != nil {
 		return nil, err
 	}
 	b := &Beside{listener: listener, http: &http.Server{
-		Handler:           newGuard(secret, cluster.IsLoopback(address), listener.Addr().String(), routes),
+		Handler:           newGuard(doors, route, cluster.IsLoopback(address), listener.Addr().String(), routes),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}}
 	go func() { _ = b.http.Serve(listener) }() // it ends with Stop

@@ -83,11 +83,11 @@ func TestWhereMetricsAndProfilesAreRefused(t *testing.T) {
 		}
 	}
 	for _, address := range []string{"0.0.0.0:0", ":6060", "10.0.0.5:6060", "nonsense"} {
-		if b, err := StartProfiles(t.Context(), address); b != nil || messages.CodeOf(err) != messages.CodeInvalidArgument {
+		if b, err := StartProfiles(t.Context(), address, ""); b != nil || messages.CodeOf(err) != messages.CodeInvalidArgument {
 			t.Errorf("profiles at %s: %v", address, err)
 		}
 	}
-	profiles, err := StartProfiles(t.Context(), "127.0.0.1:0")
+	profiles, err := StartProfiles(t.Context(), "127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestWhereMetricsAndProfilesAreRefused(t *testing.T) {
 	if status, _ := page(t, "http://"+profiles.Address()+"/debug/pprof/", "Host", "evil.example"); status != 401 {
 		t.Errorf("a page of another name gets profiles: %d", status)
 	}
-	if b, err := StartProfiles(t.Context(), profiles.Address()); b != nil || messages.CodeOf(err) != messages.CodeAddressInUse {
+	if b, err := StartProfiles(t.Context(), profiles.Address(), ""); b != nil || messages.CodeOf(err) != messages.CodeAddressInUse {
 		t.Errorf("the same address again: %v", err)
 	}
 }

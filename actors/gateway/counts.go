@@ -23,6 +23,9 @@ func (g *gateway) CountRuns(ctx context.Context, req *connect.Request[api.CountR
 	if err != nil {
 		return nil, err
 	}
+	if groups, err = g.countsWithin(ctx, groups); err != nil {
+		return nil, err
+	}
 	if !r.GetByWorkflow() {
 		for i := range groups {
 			groups[i].Workflow = ""

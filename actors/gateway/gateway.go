@@ -1,21 +1,22 @@
 // Package gateway is the API of a server: LimpetService over the Connect
 // protocol, gRPC and gRPC-Web on one port, with health checks beside it.
 //
-// Data flow: HTTP request → deadline of its body → guard (host, origin, secret,
-// size) → requests by hand → codec (shape, counts) → handler: check everything → Backend → answer. Errors of the catalogue become Connect
+// Data flow: HTTP request → deadline of its body → guard (host, origin, token,
+// size) → requests by hand → codec (shape, counts) → what the caller may → handler: check everything → Backend → answer. Errors of the catalogue become Connect
 // errors with an ErrorDetail in one place, the interceptor.
 //
 // Invariants:
 //
 //	G1: nothing reaches the backend before the whole request has been checked.
 //	G2: a call that starts runs is answered after they are durable.
-//	G3: a request is accepted beyond loopback only with the cluster's secret.
+//	G3: a request is accepted beyond loopback only with a token or the cluster's
+//	    secret, and does what the tables of package access say, within its limits.
 //	G4: no secret and no payload is logged, and no caller is told a path, an
 //	    address or a database of the inside.
 //	G5: a request costs at most four times RequestBytesMax of memory, and a
 //	    connection whose request does not go on is ended.
 //
-// Imports only definitions, journal (filters), tracing, cluster/backoff, messages,
+// Imports only access, definitions, journal (filters, tokens), tracing, cluster/backoff, messages,
 // messages/api and the Connect library.
 package gateway
 
@@ -33,6 +34,8 @@ import (
 	"connectrpc.com/connect"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/limpetrun/limpet/actors/access"
+	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -56,7 +59,7 @@ type Config struct {
 	// Listen is the host:port of the API. Defaults to 127.0.0.1:7080; port 0
 	// takes any free port.
 	Listen string
-	// Secret, if not empty, is wanted as a bearer token in each call. Required
+	// Secret, if not empty, or a token is wanted as a bearer token in each call. Required
 	// to listen beyond loopback.
 	Secret string
 	// Member returns why the server can route no calls, for /readyz: it has not
@@ -78,7 +81,11 @@ type Config struct {
 	// is for it to say: it gets requests for this server from no other web page, with
 	// or without the secret. Its streams end when stopping does, for Server.Stop waits
 	// for them.
-	Pages func(stopping context.Context, client apiconnect.LimpetServiceClient) http.Handler
+	// Each call of the client says by its context who it is for (access.With): the doors
+	// say who that may be.
+	Pages func(stopping context.Context, client apiconnect.LimpetServiceClient, doors access.Doors) http.Handler
+	// Access has the tokens of callers. nil: there are none, only the secret.
+	Access journal.AccessStore
 	// Tracer makes spans of calls that start runs; nil: none. The caller's span is kept
 	// either way.
 	Tracer trace.Tracer
@@ -92,10 +99,13 @@ type Config struct {
 // PagesPath is where the pages for people are.
 const PagesPath = "/ui/"
 
+const metricsRoute = "GET /metrics"
+
 // gateway implements apiconnect.LimpetServiceHandler.
 type gateway struct {
 	backend Backend
 	config  Config
+	doors   *doors
 	// journal is nil if it cannot be asked for.
 	journal *probe
 	// notReady is why the server is to get no new calls; nil while it is.
@@ -115,7 +125,7 @@ func fastGzip() connect.Compressor {
 // handler returns all routes. local says that only this machine can connect.
 func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
-		connect.WithInterceptors(outcomes{}, refused{}, coded{g}, traced{g.config.Tracer}, wallTime{g.config.Times}),
+		connect.WithInterceptors(outcomes{}, refused{}, coded{g}, traced{g.config.Tracer}, permitted{g}, wallTime{g.config.Times}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(messages.RequestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
@@ -124,7 +134,7 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		codecs(),
 	)
 	routes := http.NewServeMux()
-	routes.Handle(path, counted(g.config.Called, path, newGuard(g.config.Secret, local, address, handwritten{service, path})))
+	routes.Handle(path, counted(g.config.Called, path, newGuard(g.doors, "", local, address, handwritten{service, path})))
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		alive := map[string]any{"alive": true}
 		if g.config.Times != nil {
@@ -134,11 +144,11 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 	})
 	routes.HandleFunc("GET /readyz", g.serveReady)
 	if g.config.Pages != nil {
-		pages := g.config.Pages(g.stopping, apiconnect.NewLimpetServiceClient(inProcess{service}, "http://this.server"))
-		routes.Handle(PagesPath, newGuard("", local, address, pages))
+		pages := g.config.Pages(g.stopping, apiconnect.NewLimpetServiceClient(inProcess{service}, "http://this.server"), g.doors)
+		routes.Handle(PagesPath, newGuard(nil, "", local, address, pages))
 	}
 	if g.config.Metrics != nil {
-		routes.Handle("GET /metrics", newGuard(g.config.Secret, local, address, g.config.Metrics))
+		routes.Handle(metricsRoute, newGuard(g.doors, metricsRoute, local, address, g.config.Metrics))
 	}
 	return bodyDeadline(g.config.bodyStall, routes)
 }

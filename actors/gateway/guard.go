@@ -1,14 +1,14 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
 
 	"connectrpc.com/connect"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/cluster"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
@@ -24,25 +24,29 @@ type guard struct {
 	local   bool
 	address string
 	origin  *http.CrossOriginProtection
-	// want is the hash of the secret; nil wants none. Hashes have one length,
-	// so that comparing them tells nothing of the secret.
-	want []byte
+	// doors say who calls; nil leaves that to who stands behind.
+	doors access.Doors
+	// route is the pattern of what stands behind, for access.Routes; empty for procedures,
+	// which are asked by their names.
+	route string
 }
 
-func newGuard(secret string, local bool, address string, next http.Handler) *guard {
-	g := &guard{
-		next: next, writer: connect.NewErrorWriter(),
+func newGuard(doors access.Doors, route string, local bool, address string, next http.Handler) *guard {
+	return &guard{
+		next: next, writer: connect.NewErrorWriter(), doors: doors, route: route,
 		local: local, address: address, origin: http.NewCrossOriginProtection(),
 	}
-	if secret != "" {
-		sum := sha256.Sum256([]byte(secret))
-		g.want = sum[:]
-	}
-	return g
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := g.check(r); err != nil {
+	err := g.check(r)
+	if err == nil && g.doors != nil {
+		var done func()
+		if r, done, err = g.entered(r); err == nil {
+			defer done()
+		}
+	}
+	if err != nil {
 		noteOutcome(r.Context(), err)
 		if g.writer.IsSupported(r) {
 			_ = g.writer.Write(w, r, api.ToConnect(err)) // the caller has gone
@@ -61,20 +65,41 @@ func (g *guard) check(r *http.Request) *messages.Error {
 	if err := g.origin.Check(r); err != nil {
 		return messages.Errorf(messages.CodeUnauthenticated, "calls from web pages of other origins are refused: %w", err)
 	}
-	if g.want != nil {
-		if r.Header.Get("Authorization") == "" {
-			return messages.Errorf(messages.CodeUnauthenticated, "the call carries no secret, and this cluster has one")
-		}
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		sum := sha256.Sum256([]byte(token))
-		if subtle.ConstantTimeCompare(sum[:], g.want) != 1 {
-			return messages.Errorf(messages.CodeUnauthenticated, "the secret of the call is not the cluster's")
-		}
-	}
 	if r.ContentLength > messages.RequestBytesMax {
 		return messages.Errorf(messages.CodeLimitExceeded, "the request has %d bytes, more than RequestBytesMax = %d", r.ContentLength, messages.RequestBytesMax)
 	}
 	return nil
+}
+
+// entered lets a caller in who may: what is behind is told who that is, by its context,
+// which also ends when the caller may call no more. A token comes in the header and
+// nowhere else: what is in a URL lies in the logs of proxies.
+func (g *guard) entered(r *http.Request) (*http.Request, func(), *messages.Error) {
+	presented, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	caller, err := g.doors.Enter(r.Context(), presented, fromOf(r))
+	if err == nil && g.route != "" {
+		if refused := caller.Refused(g.route, access.Routes[g.route]); refused != nil {
+			err = refused
+		}
+	}
+	if err != nil {
+		var refused *messages.Error
+		if !errors.As(err, &refused) {
+			refused = messages.Errorf(messages.CodeUnavailable, "the call ended: %w", err)
+		}
+		return r, nil, refused
+	}
+	ctx, done := g.doors.Attend(r.Context(), caller)
+	return r.WithContext(access.With(ctx, caller)), done, nil
+}
+
+// fromOf is the address that a request comes from, without its port.
+func fromOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 func (g *guard) ownHost(hostport string) bool {

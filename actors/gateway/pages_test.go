@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -20,8 +21,14 @@ import (
 // themselves; and they get no requests of other web pages.
 func TestPages(t *testing.T) {
 	fake := newFakeBackend()
-	pages := func(_ context.Context, c apiconnect.LimpetServiceClient) http.Handler {
+	pages := func(_ context.Context, c apiconnect.LimpetServiceClient, doors access.Doors) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, unsaid := c.ListWorkers(r.Context(), connect.NewRequest(&api.ListWorkersRequest{}))
+			if messages.CodeOf(api.FromConnect(unsaid)) != messages.CodeUnauthenticated {
+				t.Errorf("a call for nobody: %v", unsaid)
+			}
+			caller, _ := doors.Again(r.Context(), access.Secret, "")
+			r = r.WithContext(access.With(r.Context(), caller))
 			_, err := c.GetRun(r.Context(), connect.NewRequest(&api.GetRunRequest{RunId: r.URL.Query().Get("run")}))
 			code := messages.CodeOf(api.FromConnect(err))
 			_, err = c.ListWorkflows(r.Context(), connect.NewRequest(&api.ListWorkflowsRequest{}))
@@ -86,7 +93,7 @@ func TestPagesWatch(t *testing.T) {
 // What pages stream arrives at once, with a deadline for each write, through all that
 // stands before them; and it ends with the server, which does not wait for it.
 func TestPagesStreamUntilTheServerStops(t *testing.T) {
-	pages := func(stopping context.Context, _ apiconnect.LimpetServiceClient) http.Handler {
+	pages := func(stopping context.Context, _ apiconnect.LimpetServiceClient, _ access.Doors) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			control := http.NewResponseController(w)
 			err := control.SetWriteDeadline(time.Now().Add(time.Minute))

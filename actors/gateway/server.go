@@ -75,7 +75,8 @@ func Serve(listener net.Listener, backend Backend, c Config) *Server {
 	c.bodyStall = cmp.Or(c.bodyStall, bodyStallMax)
 	local := cluster.IsLoopback(c.Listen)
 	stopping, stop := context.WithCancel(context.Background())
-	g := &gateway{backend: backend, config: c, stopping: stopping, journal: newProbe(c.Journal)}
+	g := &gateway{backend: backend, config: c, stopping: stopping, journal: newProbe(c.Journal), doors: newDoors(stopping, c.Secret, c.Access, c.Times, c.Logger)}
+	go g.doors.keep()
 	s := &Server{gateway: g, listener: listener, stop: stop, done: make(chan error, 1)}
 	s.http = &http.Server{
 		Handler:           g.handler(local, listener.Addr().String()),

@@ -29,7 +29,7 @@ func (g *gateway) GetWorker(ctx context.Context, req *connect.Request[api.GetWor
 			return connect.NewResponse(&api.GetWorkerResponse{Worker: w, Events: g.backend.WorkerEvents(id)}), nil
 		}
 	}
-	return nil, messages.Errorf(messages.CodeUnknownWorker, "this server has seen no worker %q", id)
+	return nil, noWorker(id)
 }
 
 // DrainWorker lets a worker take on nothing new.

@@ -400,6 +400,7 @@ type Store interface {
 	EventStore
 	LogStore
 	StreamStore
+	AccessStore
 
 	// NotePresence notes that a server is there at a time, durably, and returns the
 	// stretches in which servers noted so, in order. Notes no further apart than

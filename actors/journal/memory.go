@@ -40,6 +40,7 @@ type Memory struct {
 	keptTime    KeptTime
 	events      memoryEvents
 	logPlace    int64
+	access      memoryAccess
 }
 
 var _ Store = (*Memory)(nil)

@@ -4,7 +4,7 @@
 // Data flow: Config → Start → Server; Stop takes the parts down in the
 // opposite order.
 //
-// Imports server, places, gateway, metrics, tracing, definitions, clock, journal, placement,
+// Imports access, server, places, gateway, metrics, tracing, definitions, clock, journal, placement,
 // cluster, messages.
 package node
 
@@ -17,6 +17,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/actors/clock"
 	"github.com/limpetrun/limpet/actors/definitions"
 	"github.com/limpetrun/limpet/actors/gateway"
@@ -83,7 +84,7 @@ type Config struct {
 	Local func() time.Time
 	// Pages makes the pages for people, at /ui/ of the API: see gateway.Config. nil:
 	// there are none.
-	Pages func(context.Context, apiconnect.LimpetServiceClient) http.Handler
+	Pages func(context.Context, apiconnect.LimpetServiceClient, access.Doors) http.Handler
 	// Profiles is the address at which net/http/pprof serves, of loopback; empty:
 	// nowhere.
 	Profiles string
@@ -178,7 +179,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if c.Profiles != "" {
-		if s.profiles, err = gateway.StartProfiles(ctx, c.Profiles); err != nil {
+		if s.profiles, err = gateway.StartProfiles(ctx, c.Profiles, c.Secret); err != nil {
 			_ = listener.Close()
 			return nil, err
 		}
@@ -195,7 +196,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	s.api = gateway.Serve(listener, s.host.Engine(), gateway.Config{
 		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Times: s.clock, Logger: c.Logger,
-		Metrics: s.metrics.Handler(), Called: s.metrics.Called, Pages: c.Pages, Tracer: c.Traces.Tracer(),
+		Metrics: s.metrics.Handler(), Called: s.metrics.Called, Pages: c.Pages, Access: c.Store, Tracer: c.Traces.Tracer(),
 	})
 	s.givesBack()
 	c.Logger.Info("server is up", "id", c.ID, "api", s.api.Address(), "gossip", s.node.Self().GossipAddress, "actors", s.node.Self().Address)

@@ -232,7 +232,7 @@ func TestExitCodesOfTheCatalogue(t *testing.T) {
 		messages.CodeIdempotencyMismatch: exitPrecondition, messages.CodeRunFinished: exitPrecondition, messages.CodeAddressInUse: exitPrecondition,
 		messages.CodeJournalInUse: exitPrecondition, messages.CodeSecretRequired: exitPrecondition,
 		messages.CodeUnavailable: exitUnavailable, messages.CodeJoinFailed: exitUnavailable, messages.CodeDeadline: exitTimeout,
-		messages.CodeUnauthenticated: exitRefused, messages.CodeInternal: exitFailed, messages.CodeJournalCorrupt: exitFailed,
+		messages.CodeUnauthenticated: exitRefused, messages.CodePermissionDenied: exitRefused, messages.CodeUnknownToken: exitNotFound, messages.CodeInternal: exitFailed, messages.CodeJournalCorrupt: exitFailed,
 	} {
 		if got := exitCode(code); got != want {
 			t.Errorf("%s: exit %d, want %d", code, got, want)

@@ -53,7 +53,7 @@ func (c *cli) completes(names offer) cobra.CompletionFunc {
 		if c.resolve(cmd) != nil {
 			return nil, in
 		}
-		client, err := sdk.NewClient(sdk.ClientConfig{Address: c.address, Secret: c.secret, RetryFor: sdk.Never, ConnectFor: sdk.Never})
+		client, err := sdk.NewClient(sdk.ClientConfig{Address: c.address, Secret: c.secret, Token: c.token, RetryFor: sdk.Never, ConnectFor: sdk.Never})
 		if err != nil {
 			return nil, in
 		}

@@ -54,7 +54,7 @@ func (c *cli) resolve(cmd *cobra.Command) error {
 		}
 		c.origins = origins
 	}
-	c.address, c.secret = strings.Join(c.settings.Address, ","), c.settings.Secret
+	c.address, c.secret, c.token = strings.Join(c.settings.Address, ","), c.settings.Secret, c.settings.Token
 	return nil
 }
 

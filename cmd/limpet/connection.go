@@ -39,7 +39,7 @@ func (c *cli) connect() (*connection, error) {
 	// Each server's failure is said once while it lasts, whatever else fails.
 	said := map[string]time.Time{}
 	client, err := sdk.NewClient(sdk.ClientConfig{
-		Address: c.address, Secret: c.secret, ConnectFor: sdk.Never, Codec: c.codec(),
+		Address: c.address, Secret: c.secret, Token: c.token, ConnectFor: sdk.Never, Codec: c.codec(),
 		OnRetry: func(r sdk.Retry) {
 			text, failure := messageOf(r.Err), r.Address+" "+string(messages.CodeOf(r.Err))
 			last := said[failure]
@@ -94,24 +94,27 @@ func callWithin[Req, Resp any](ctx context.Context, within time.Duration, conn *
 
 // flags are those that fill in a field of a request, by the field's full name.
 var flags = map[string]string{
-	"limpet.api.v1.StartRunRequest.idempotency_key":   "--key",
-	"limpet.api.v1.StartRunRequest.priority":          "--priority",
-	"limpet.api.v1.StartRunRequest.metadata":          "--meta",
-	"limpet.api.v1.StartRunRequest.signal_name":       "--signal",
-	"limpet.api.v1.StartRunRequest.signal_message_id": "--signal-id",
-	"limpet.api.v1.CancelRunRequest.reason":           "--reason",
-	"limpet.api.v1.CancelRunRequest.without_end_step": "--without-end-step",
-	"limpet.api.v1.ReplayRunRequest.steps":            "--step",
-	"limpet.api.v1.ListRunsRequest.workflow":          "--workflow",
-	"limpet.api.v1.ListRunsRequest.worker_id":         "--worker",
-	"limpet.api.v1.ListRunsRequest.parent_run":        "--parent",
-	"limpet.api.v1.ListRunsRequest.metadata":          "--meta",
-	"limpet.api.v1.ListRunsRequest.page_token":        "--page-token",
-	"limpet.api.v1.SignalRunRequest.message_id":       "--id",
-	"limpet.api.v1.PushEventRequest.event_id":         "--id",
-	"limpet.api.v1.PushEventRequest.metadata":         "--meta",
-	"limpet.api.v1.ListEventsRequest.key":             "--key",
-	"limpet.api.v1.ListEventsRequest.page_token":      "--page-token",
+	"limpet.api.v1.CreateTokenRequest.role":            "--role",
+	"limpet.api.v1.CreateTokenRequest.workflow_prefix": "--workflows",
+	"limpet.api.v1.CreateTokenRequest.pool":            "--pool",
+	"limpet.api.v1.StartRunRequest.idempotency_key":    "--key",
+	"limpet.api.v1.StartRunRequest.priority":           "--priority",
+	"limpet.api.v1.StartRunRequest.metadata":           "--meta",
+	"limpet.api.v1.StartRunRequest.signal_name":        "--signal",
+	"limpet.api.v1.StartRunRequest.signal_message_id":  "--signal-id",
+	"limpet.api.v1.CancelRunRequest.reason":            "--reason",
+	"limpet.api.v1.CancelRunRequest.without_end_step":  "--without-end-step",
+	"limpet.api.v1.ReplayRunRequest.steps":             "--step",
+	"limpet.api.v1.ListRunsRequest.workflow":           "--workflow",
+	"limpet.api.v1.ListRunsRequest.worker_id":          "--worker",
+	"limpet.api.v1.ListRunsRequest.parent_run":         "--parent",
+	"limpet.api.v1.ListRunsRequest.metadata":           "--meta",
+	"limpet.api.v1.ListRunsRequest.page_token":         "--page-token",
+	"limpet.api.v1.SignalRunRequest.message_id":        "--id",
+	"limpet.api.v1.PushEventRequest.event_id":          "--id",
+	"limpet.api.v1.PushEventRequest.metadata":          "--meta",
+	"limpet.api.v1.ListEventsRequest.key":              "--key",
+	"limpet.api.v1.ListEventsRequest.page_token":       "--page-token",
 }
 
 // flagOf names a field as the command line does; other fields are arguments.

@@ -119,7 +119,7 @@ func exitCode(code messages.Code) int {
 		return exitUnavailable
 	case messages.KindDeadlineExceeded:
 		return exitTimeout
-	case messages.KindUnauthenticated:
+	case messages.KindUnauthenticated, messages.KindPermissionDenied:
 		return exitRefused
 	}
 	return exitFailed

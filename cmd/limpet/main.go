@@ -46,11 +46,12 @@ type cli struct {
 	start func(context.Context, config.Values, *slog.Logger) (runningServer, error)
 
 	// settings are filled before the command's own code runs; origins say where
-	// each comes from. address and secret are two of them.
+	// each comes from. address, secret and token are three of them.
 	settings config.Values
 	origins  config.Origins
 	address  string
 	secret   string
+	token    string
 
 	json  bool
 	color string

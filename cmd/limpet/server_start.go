@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/actors/gateway/ui"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
@@ -79,8 +80,8 @@ func nodeConfig(f config.Values) (node.Config, error) {
 		return c, err
 	}
 	if f.UI != "off" {
-		c.Pages = func(stopping context.Context, client apiconnect.LimpetServiceClient) http.Handler {
-			return ui.New(stopping, ui.Config{Client: client, Secret: f.Secret, Prefix: f.UIPrefix, ReadOnly: f.UI == "read-only"})
+		c.Pages = func(stopping context.Context, client apiconnect.LimpetServiceClient, doors access.Doors) http.Handler {
+			return ui.New(stopping, ui.Config{Client: client, Secret: f.Secret, Doors: doors, Prefix: f.UIPrefix, ReadOnly: f.UI == "read-only"})
 		}
 	}
 	return c, c.Validate()

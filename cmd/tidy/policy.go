@@ -48,6 +48,7 @@ var policy = []layer{
 	{"actors/placement", []string{"actors/heap", "messages"}, pure},
 	{"actors/slots", []string{"actors/heap", "messages"}, pure},
 	{"actors/attempt", []string{"messages"}, pure},
+	{"actors/access", []string{"messages"}, pure},
 	{"actors/stream", []string{"messages"}, pure},
 	{"actors/local", []string{"actors/attempt", "messages"}, pure},
 	{"actors/roster", []string{"actors/heap", "actors/run", "actors/shrinkmap", "messages"}, pure},
@@ -79,8 +80,8 @@ var policy = []layer{
 
 	// Assembly.
 	{"actors/gateway/ui/uitest", []string{"messages/..."}, shell},
-	{"actors/gateway/ui", []string{"cluster/notify", "messages/..."}, shell},
-	{"actors/gateway", []string{"actors/definitions", "actors/journal", "actors/tracing", "cluster", "messages/..."}, shell},
+	{"actors/gateway/ui", []string{"actors/access", "cluster/notify", "messages/..."}, shell},
+	{"actors/gateway", []string{"actors/access", "actors/definitions", "actors/journal", "actors/tracing", "cluster", "messages/..."}, shell},
 	{"actors/node", []string{"actors/...", "cluster/...", "messages/..."}, shell},
 
 	// What users write against.

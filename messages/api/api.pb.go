@@ -5852,11 +5852,433 @@ func (x *UseWorkflowVersionResponse) GetWorkflow() *Workflow {
 	return nil
 }
 
+type CreateTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For people: who or what has it.
+	Name string        `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role messages.Role `protobuf:"varint,2,opt,name=role,proto3,enum=limpet.v1.Role" json:"role,omitempty"`
+	// Only workflows whose names begin so; empty for all.
+	WorkflowPrefix string `protobuf:"bytes,3,opt,name=workflow_prefix,json=workflowPrefix,proto3" json:"workflow_prefix,omitempty"`
+	// Only workflows and workers of this pool; empty for all.
+	Pool string `protobuf:"bytes,4,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Inputs, outputs, signals, events, logs, streams and answers are not shown to it.
+	HidePayloads bool `protobuf:"varint,5,opt,name=hide_payloads,json=hidePayloads,proto3" json:"hide_payloads,omitempty"`
+	// How long it is good, from 1 s to 10 years; unset for ever.
+	ExpiresIn     *durationpb.Duration `protobuf:"bytes,6,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_api_api_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *CreateTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetRole() messages.Role {
+	if x != nil {
+		return x.Role
+	}
+	return messages.Role(0)
+}
+
+func (x *CreateTokenRequest) GetWorkflowPrefix() string {
+	if x != nil {
+		return x.WorkflowPrefix
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetHidePayloads() bool {
+	if x != nil {
+		return x.HidePayloads
+	}
+	return false
+}
+
+func (x *CreateTokenRequest) GetExpiresIn() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return nil
+}
+
+type CreateTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It is shown here and never again.
+	Secret        string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	Token         *Token `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_api_api_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *CreateTokenResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *CreateTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// Token is what is known of a token, which is not the token itself.
+type Token struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Role           messages.Role          `protobuf:"varint,3,opt,name=role,proto3,enum=limpet.v1.Role" json:"role,omitempty"`
+	WorkflowPrefix string                 `protobuf:"bytes,4,opt,name=workflow_prefix,json=workflowPrefix,proto3" json:"workflow_prefix,omitempty"`
+	Pool           string                 `protobuf:"bytes,5,opt,name=pool,proto3" json:"pool,omitempty"`
+	HidePayloads   bool                   `protobuf:"varint,6,opt,name=hide_payloads,json=hidePayloads,proto3" json:"hide_payloads,omitempty"`
+	CreatedAt      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Unset for never.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Who made it: the id of a token, or "secret" or "local".
+	CreatedBy     string `protobuf:"bytes,9,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	Expired       bool   `protobuf:"varint,10,opt,name=expired,proto3" json:"expired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_api_api_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetRole() messages.Role {
+	if x != nil {
+		return x.Role
+	}
+	return messages.Role(0)
+}
+
+func (x *Token) GetWorkflowPrefix() string {
+	if x != nil {
+		return x.WorkflowPrefix
+	}
+	return ""
+}
+
+func (x *Token) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *Token) GetHidePayloads() bool {
+	if x != nil {
+		return x.HidePayloads
+	}
+	return false
+}
+
+func (x *Token) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Token) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Token) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *Token) GetExpired() bool {
+	if x != nil {
+		return x.Expired
+	}
+	return false
+}
+
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_api_api_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{81}
+}
+
+type ListTokensResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By their ids. Those that were revoked are not there any more.
+	Tokens        []*Token `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_api_api_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type RevokeTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRequest) Reset() {
+	*x = RevokeTokenRequest{}
+	mi := &file_api_api_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRequest) ProtoMessage() {}
+
+func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *RevokeTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RevokeTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenResponse) Reset() {
+	*x = RevokeTokenResponse{}
+	mi := &file_api_api_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenResponse) ProtoMessage() {}
+
+func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{84}
+}
+
 var File_api_api_proto protoreflect.FileDescriptor
 
 const file_api_api_proto_rawDesc = "" +
 	"\n" +
-	"\rapi/api.proto\x12\rlimpet.api.v1\x1a\x10definition.proto\x1a\vevent.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x01\n" +
+	"\rapi/api.proto\x12\rlimpet.api.v1\x1a\faccess.proto\x1a\x10definition.proto\x1a\vevent.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x01\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x1c\n" +
@@ -6349,7 +6771,39 @@ const file_api_api_proto_rawDesc = "" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\"Q\n" +
 	"\x1aUseWorkflowVersionResponse\x123\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow2\xa0\x12\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x17.limpet.api.v1.WorkflowR\bworkflow\"\xe9\x01\n" +
+	"\x12CreateTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.limpet.v1.RoleR\x04role\x12'\n" +
+	"\x0fworkflow_prefix\x18\x03 \x01(\tR\x0eworkflowPrefix\x12\x12\n" +
+	"\x04pool\x18\x04 \x01(\tR\x04pool\x12#\n" +
+	"\rhide_payloads\x18\x05 \x01(\bR\fhidePayloads\x128\n" +
+	"\n" +
+	"expires_in\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\texpiresIn\"Y\n" +
+	"\x13CreateTokenResponse\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12*\n" +
+	"\x05token\x18\x02 \x01(\v2\x14.limpet.api.v1.TokenR\x05token\"\xe1\x02\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x0f.limpet.v1.RoleR\x04role\x12'\n" +
+	"\x0fworkflow_prefix\x18\x04 \x01(\tR\x0eworkflowPrefix\x12\x12\n" +
+	"\x04pool\x18\x05 \x01(\tR\x04pool\x12#\n" +
+	"\rhide_payloads\x18\x06 \x01(\bR\fhidePayloads\x129\n" +
+	"\n" +
+	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\t \x01(\tR\tcreatedBy\x12\x18\n" +
+	"\aexpired\x18\n" +
+	" \x01(\bR\aexpired\"\x13\n" +
+	"\x11ListTokensRequest\"B\n" +
+	"\x12ListTokensResponse\x12,\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x14.limpet.api.v1.TokenR\x06tokens\"$\n" +
+	"\x12RevokeTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
+	"\x13RevokeTokenResponse2\xa5\x14\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -6379,7 +6833,11 @@ const file_api_api_proto_rawDesc = "" +
 	"\x14ListWorkflowVersions\x12*.limpet.api.v1.ListWorkflowVersionsRequest\x1a+.limpet.api.v1.ListWorkflowVersionsResponse\"\x00\x12k\n" +
 	"\x12UseWorkflowVersion\x12(.limpet.api.v1.UseWorkflowVersionRequest\x1a).limpet.api.v1.UseWorkflowVersionResponse\"\x00\x12_\n" +
 	"\x0eRetireWorkflow\x12$.limpet.api.v1.RetireWorkflowRequest\x1a%.limpet.api.v1.RetireWorkflowResponse\"\x00\x12b\n" +
-	"\x0fRestoreWorkflow\x12%.limpet.api.v1.RestoreWorkflowRequest\x1a&.limpet.api.v1.RestoreWorkflowResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
+	"\x0fRestoreWorkflow\x12%.limpet.api.v1.RestoreWorkflowRequest\x1a&.limpet.api.v1.RestoreWorkflowResponse\"\x00\x12V\n" +
+	"\vCreateToken\x12!.limpet.api.v1.CreateTokenRequest\x1a\".limpet.api.v1.CreateTokenResponse\"\x00\x12S\n" +
+	"\n" +
+	"ListTokens\x12 .limpet.api.v1.ListTokensRequest\x1a!.limpet.api.v1.ListTokensResponse\"\x00\x12V\n" +
+	"\vRevokeToken\x12!.limpet.api.v1.RevokeTokenRequest\x1a\".limpet.api.v1.RevokeTokenResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
 
 var (
 	file_api_api_proto_rawDescOnce sync.Once
@@ -6393,7 +6851,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_api_api_proto_goTypes = []any{
 	(*ErrorDetail)(nil),                  // 0: limpet.api.v1.ErrorDetail
 	(*StartRunRequest)(nil),              // 1: limpet.api.v1.StartRunRequest
@@ -6473,194 +6931,215 @@ var file_api_api_proto_goTypes = []any{
 	(*WorkflowVersion)(nil),              // 75: limpet.api.v1.WorkflowVersion
 	(*UseWorkflowVersionRequest)(nil),    // 76: limpet.api.v1.UseWorkflowVersionRequest
 	(*UseWorkflowVersionResponse)(nil),   // 77: limpet.api.v1.UseWorkflowVersionResponse
-	nil,                                  // 78: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 79: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	nil,                                  // 80: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 81: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 82: limpet.api.v1.CountRunsRequest.MetadataEntry
-	nil,                                  // 83: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 84: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 85: google.protobuf.Duration
-	(*messages.RunEnding)(nil),           // 86: limpet.v1.RunEnding
-	(*timestamppb.Timestamp)(nil),        // 87: google.protobuf.Timestamp
-	(messages.RunStatus)(0),              // 88: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 89: limpet.v1.Sticky
-	(*messages.Failure)(nil),             // 90: limpet.v1.Failure
-	(messages.CallKind)(0),               // 91: limpet.v1.CallKind
-	(messages.Reason)(0),                 // 92: limpet.v1.Reason
-	(*messages.Event)(nil),               // 93: limpet.v1.Event
-	(*messages.LogChunk)(nil),            // 94: limpet.v1.LogChunk
-	(*messages.WorkflowDefinition)(nil),  // 95: limpet.v1.WorkflowDefinition
+	(*CreateTokenRequest)(nil),           // 78: limpet.api.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),          // 79: limpet.api.v1.CreateTokenResponse
+	(*Token)(nil),                        // 80: limpet.api.v1.Token
+	(*ListTokensRequest)(nil),            // 81: limpet.api.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),           // 82: limpet.api.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),           // 83: limpet.api.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),          // 84: limpet.api.v1.RevokeTokenResponse
+	nil,                                  // 85: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 86: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	nil,                                  // 87: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 88: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 89: limpet.api.v1.CountRunsRequest.MetadataEntry
+	nil,                                  // 90: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 91: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 92: google.protobuf.Duration
+	(*messages.RunEnding)(nil),           // 93: limpet.v1.RunEnding
+	(*timestamppb.Timestamp)(nil),        // 94: google.protobuf.Timestamp
+	(messages.RunStatus)(0),              // 95: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 96: limpet.v1.Sticky
+	(*messages.Failure)(nil),             // 97: limpet.v1.Failure
+	(messages.CallKind)(0),               // 98: limpet.v1.CallKind
+	(messages.Reason)(0),                 // 99: limpet.v1.Reason
+	(*messages.Event)(nil),               // 100: limpet.v1.Event
+	(*messages.LogChunk)(nil),            // 101: limpet.v1.LogChunk
+	(*messages.WorkflowDefinition)(nil),  // 102: limpet.v1.WorkflowDefinition
+	(messages.Role)(0),                   // 103: limpet.v1.Role
 }
 var file_api_api_proto_depIdxs = []int32{
-	85,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	78,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	92,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	85,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	1,   // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	2,   // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	9,   // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	10,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	12,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	16,  // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	79,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	86,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
+	86,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	93,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
 	8,   // 10: limpet.api.v1.GetRunResponse.links:type_name -> limpet.api.v1.Link
 	7,   // 11: limpet.api.v1.GetRunResponse.streams:type_name -> limpet.api.v1.Stream
-	87,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
-	88,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	89,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	87,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	87,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	90,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	80,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	87,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
-	87,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
-	87,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	87,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	87,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	90,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	94,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
+	95,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	96,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	94,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	94,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	97,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	87,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	94,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	94,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
+	94,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	94,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	94,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	97,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
 	11,  // 25: limpet.api.v1.Step.waits:type_name -> limpet.api.v1.CallWait
-	87,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
-	91,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
-	87,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
-	87,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
-	92,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	87,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	87,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	87,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	92,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	94,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
+	98,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
+	94,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
+	94,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
+	99,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	94,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	94,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	94,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	99,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	13,  // 35: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	14,  // 36: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	92,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	87,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	87,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	87,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	99,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	94,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	94,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	94,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	15,  // 41: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	90,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	88,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	88,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	87,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	87,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	81,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	97,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	95,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	95,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	94,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	94,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	88,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	9,   // 48: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	82,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
+	89,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
 	21,  // 50: limpet.api.v1.CountRunsResponse.counts:type_name -> limpet.api.v1.StatusCount
-	88,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
-	85,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	95,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
+	92,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	6,   // 53: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	87,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	93,  // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	87,  // 56: limpet.api.v1.WatchResponse.at:type_name -> google.protobuf.Timestamp
-	88,  // 57: limpet.api.v1.WatchResponse.status:type_name -> limpet.v1.RunStatus
-	92,  // 58: limpet.api.v1.WatchResponse.reason:type_name -> limpet.v1.Reason
-	87,  // 59: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
-	87,  // 60: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
+	94,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	100, // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	94,  // 56: limpet.api.v1.WatchResponse.at:type_name -> google.protobuf.Timestamp
+	95,  // 57: limpet.api.v1.WatchResponse.status:type_name -> limpet.v1.RunStatus
+	99,  // 58: limpet.api.v1.WatchResponse.reason:type_name -> limpet.v1.Reason
+	94,  // 59: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
+	94,  // 60: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
 	30,  // 61: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
 	31,  // 62: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
-	87,  // 63: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
-	87,  // 64: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	87,  // 65: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	87,  // 66: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	90,  // 67: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
-	92,  // 68: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
-	87,  // 69: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
-	87,  // 70: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
-	94,  // 71: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
-	85,  // 72: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
-	83,  // 73: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	94,  // 63: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
+	94,  // 64: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	94,  // 65: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	94,  // 66: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	97,  // 67: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
+	99,  // 68: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
+	94,  // 69: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
+	94,  // 70: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
+	101, // 71: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
+	92,  // 72: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
+	90,  // 73: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
 	51,  // 74: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
 	50,  // 75: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
 	46,  // 76: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
-	87,  // 77: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	94,  // 77: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
 	49,  // 78: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
-	87,  // 79: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
-	90,  // 80: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	94,  // 79: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
+	97,  // 80: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
 	61,  // 81: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
 	61,  // 82: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	56,  // 83: limpet.api.v1.GetWorkerResponse.events:type_name -> limpet.api.v1.WorkerEvent
-	87,  // 84: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
-	92,  // 85: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
-	85,  // 86: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	94,  // 84: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
+	99,  // 85: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
+	92,  // 86: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
 	61,  // 87: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	61,  // 88: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	84,  // 89: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	87,  // 90: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	85,  // 91: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	92,  // 92: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	91,  // 89: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	94,  // 90: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	92,  // 91: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	99,  // 92: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
 	62,  // 93: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	85,  // 94: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	92,  // 94: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
 	65,  // 95: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
 	68,  // 96: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	95,  // 97: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	87,  // 98: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	87,  // 99: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	87,  // 100: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	87,  // 101: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	87,  // 102: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	102, // 97: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	94,  // 98: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	94,  // 99: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	94,  // 100: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	94,  // 101: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	94,  // 102: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
 	68,  // 103: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
 	68,  // 104: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
 	75,  // 105: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	87,  // 106: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	87,  // 107: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	94,  // 106: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	94,  // 107: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
 	68,  // 108: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	1,   // 109: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,   // 110: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,   // 111: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	17,  // 112: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	19,  // 113: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
-	22,  // 114: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	24,  // 115: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	26,  // 116: limpet.api.v1.LimpetService.Watch:input_type -> limpet.api.v1.WatchRequest
-	28,  // 117: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
-	32,  // 118: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
-	34,  // 119: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
-	36,  // 120: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	38,  // 121: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
-	40,  // 122: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
-	42,  // 123: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	44,  // 124: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	47,  // 125: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
-	52,  // 126: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	54,  // 127: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	57,  // 128: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	59,  // 129: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	63,  // 130: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	66,  // 131: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	73,  // 132: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	76,  // 133: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	69,  // 134: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	71,  // 135: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	2,   // 136: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,   // 137: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,   // 138: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	18,  // 139: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	20,  // 140: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
-	23,  // 141: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	25,  // 142: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	27,  // 143: limpet.api.v1.LimpetService.Watch:output_type -> limpet.api.v1.WatchResponse
-	29,  // 144: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
-	33,  // 145: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
-	35,  // 146: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
-	37,  // 147: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	39,  // 148: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
-	41,  // 149: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
-	43,  // 150: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	45,  // 151: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	48,  // 152: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
-	53,  // 153: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	55,  // 154: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	58,  // 155: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	60,  // 156: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	64,  // 157: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	67,  // 158: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	74,  // 159: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	77,  // 160: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	70,  // 161: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	72,  // 162: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	136, // [136:163] is the sub-list for method output_type
-	109, // [109:136] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	109, // [109:109] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	103, // 109: limpet.api.v1.CreateTokenRequest.role:type_name -> limpet.v1.Role
+	92,  // 110: limpet.api.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	80,  // 111: limpet.api.v1.CreateTokenResponse.token:type_name -> limpet.api.v1.Token
+	103, // 112: limpet.api.v1.Token.role:type_name -> limpet.v1.Role
+	94,  // 113: limpet.api.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	94,  // 114: limpet.api.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	80,  // 115: limpet.api.v1.ListTokensResponse.tokens:type_name -> limpet.api.v1.Token
+	1,   // 116: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,   // 117: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,   // 118: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	17,  // 119: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	19,  // 120: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
+	22,  // 121: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	24,  // 122: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	26,  // 123: limpet.api.v1.LimpetService.Watch:input_type -> limpet.api.v1.WatchRequest
+	28,  // 124: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
+	32,  // 125: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
+	34,  // 126: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
+	36,  // 127: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	38,  // 128: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	40,  // 129: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
+	42,  // 130: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	44,  // 131: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	47,  // 132: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
+	52,  // 133: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	54,  // 134: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	57,  // 135: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	59,  // 136: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	63,  // 137: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	66,  // 138: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	73,  // 139: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	76,  // 140: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	69,  // 141: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	71,  // 142: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	78,  // 143: limpet.api.v1.LimpetService.CreateToken:input_type -> limpet.api.v1.CreateTokenRequest
+	81,  // 144: limpet.api.v1.LimpetService.ListTokens:input_type -> limpet.api.v1.ListTokensRequest
+	83,  // 145: limpet.api.v1.LimpetService.RevokeToken:input_type -> limpet.api.v1.RevokeTokenRequest
+	2,   // 146: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,   // 147: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,   // 148: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	18,  // 149: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	20,  // 150: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
+	23,  // 151: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	25,  // 152: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	27,  // 153: limpet.api.v1.LimpetService.Watch:output_type -> limpet.api.v1.WatchResponse
+	29,  // 154: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
+	33,  // 155: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
+	35,  // 156: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
+	37,  // 157: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	39,  // 158: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	41,  // 159: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
+	43,  // 160: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	45,  // 161: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	48,  // 162: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
+	53,  // 163: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	55,  // 164: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	58,  // 165: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	60,  // 166: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	64,  // 167: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	67,  // 168: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	74,  // 169: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	77,  // 170: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	70,  // 171: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	72,  // 172: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	79,  // 173: limpet.api.v1.LimpetService.CreateToken:output_type -> limpet.api.v1.CreateTokenResponse
+	82,  // 174: limpet.api.v1.LimpetService.ListTokens:output_type -> limpet.api.v1.ListTokensResponse
+	84,  // 175: limpet.api.v1.LimpetService.RevokeToken:output_type -> limpet.api.v1.RevokeTokenResponse
+	146, // [146:176] is the sub-list for method output_type
+	116, // [116:146] is the sub-list for method input_type
+	116, // [116:116] is the sub-list for extension type_name
+	116, // [116:116] is the sub-list for extension extendee
+	0,   // [0:116] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -6674,7 +7153,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   85,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

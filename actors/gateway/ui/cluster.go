@@ -33,7 +33,7 @@ func (p *pages) workers(r *http.Request) (answer, error) {
 			page.Bound += w.GetBoundRuns()
 		}
 	}
-	return p.show("workers", "Workers", "workers", page)
+	return p.show(r, "workers", "Workers", "workers", page)
 }
 
 // listedWorkflow is a workflow of the list, with how many runs it has of the statuses.
@@ -65,7 +65,7 @@ func (p *pages) workflows(r *http.Request) (answer, error) {
 	for _, w := range resp.Msg.GetWorkflows() {
 		all = append(all, listedWorkflow{w, counts[w.GetDefinition().GetName()]})
 	}
-	return p.show("workflows", "Workflows", "workflows", all)
+	return p.show(r, "workflows", "Workflows", "workflows", all)
 }
 
 type clusterPage struct {
@@ -108,7 +108,7 @@ func (p *pages) cluster(r *http.Request) (answer, error) {
 		page.Workers = append(page.Workers, w)
 	}
 	slices.SortFunc(page.Servers, func(a, b *api.Member) int { return cmp.Compare(a.GetName(), b.GetName()) })
-	return p.show("cluster", "Cluster", "cluster", page)
+	return p.show(r, "cluster", "Cluster", "cluster", page)
 }
 
 // leaseOf says how the lease of a process of a worker fares; of one that cannot be asked

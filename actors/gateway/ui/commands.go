@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -38,6 +39,8 @@ type field struct {
 // confirmed on a page of its own, and done by POST: so it needs no script, and nothing
 // is done by a link.
 type command struct {
+	// procedure of the API that it calls.
+	procedure   string
 	Title, Says string
 	// Target is what it is done to: run, worker, workflow, or nothing.
 	Target string
@@ -59,25 +62,25 @@ type result struct {
 // commands by their names in forms. Each is a call of the API; an id that is drawn with
 // the form lets it be sent twice and done once.
 var commands = map[string]command{
-	"cancel": {Title: "Cancel", Target: "run", Says: "The run is asked to end: what it executes is canceled, and its end step runs unless it is left out.", Done: "The run was asked to end.",
+	"cancel": {procedure: "CancelRun", Title: "Cancel", Target: "run", Says: "The run is asked to end: what it executes is canceled, and its end step runs unless it is left out.", Done: "The run was asked to end.",
 		Fields: []field{{Name: "reason", Label: "Reason, kept in the history", Kind: "text"}, {Name: "without_end", Label: "Without its end step", Kind: "check"}},
 		do: func(ctx context.Context, p *pages, run string, form url.Values) (result, error) {
 			_, err := p.Client.CancelRun(ctx, connect.NewRequest(&api.CancelRunRequest{RunId: run, Reason: form.Get("reason"), WithoutEndStep: form.Get("without_end") != ""}))
 			return result{}, err
 		}},
-	"replay": {Title: "Replay", Target: "run", Says: "Steps of the run that has ended are executed again, with all that follow from them.", Done: "The run goes on.",
+	"replay": {procedure: "ReplayRun", Title: "Replay", Target: "run", Says: "Steps of the run that has ended are executed again, with all that follow from them.", Done: "The run goes on.",
 		Fields: []field{{Name: "steps", Label: "Steps, with blanks between; none means all", Kind: "text"}},
 		do: func(ctx context.Context, p *pages, run string, form url.Values) (result, error) {
 			_, err := p.Client.ReplayRun(ctx, connect.NewRequest(&api.ReplayRunRequest{RunId: run, Steps: strings.Fields(form.Get("steps")), RequestId: form.Get("id")}))
 			return result{}, err
 		}},
-	"signal": {Title: "Send a signal", Target: "run", Says: "The message goes into the run's mailbox, where a step receives it.", Done: "The message is in the run's mailbox.",
+	"signal": {procedure: "SignalRun", Title: "Send a signal", Target: "run", Says: "The message goes into the run's mailbox, where a step receives it.", Done: "The message is in the run's mailbox.",
 		Fields: []field{{Name: "name", Label: "Name of the signal", Kind: "text", Required: true}, {Name: "payload", Label: "Payload, in JSON", Kind: "area"}},
 		do: func(ctx context.Context, p *pages, run string, form url.Values) (result, error) {
 			_, err := p.Client.SignalRun(ctx, connect.NewRequest(&api.SignalRunRequest{RunId: run, Name: form.Get("name"), Payload: payloadOf(form), MessageId: form.Get("id")}))
 			return result{}, err
 		}},
-	"ask": {Title: "Ask", Target: "run", Says: "The live state of the run is asked on the worker that the run is bound to. It changes nothing.", Done: "The worker has answered.",
+	"ask": {procedure: "AskRun", Title: "Ask", Target: "run", Says: "The live state of the run is asked on the worker that the run is bound to. It changes nothing.", Done: "The worker has answered.",
 		Fields: []field{{Name: "query", Label: "Name of the query", Kind: "text", Required: true}, {Name: "payload", Label: "Argument, in JSON", Kind: "area"}},
 		do: func(ctx context.Context, p *pages, run string, form url.Values) (result, error) {
 			resp, err := p.Client.AskRun(ctx, connect.NewRequest(&api.AskRunRequest{RunId: run, Query: form.Get("query"), Arg: payloadOf(form)}))
@@ -86,7 +89,7 @@ var commands = map[string]command{
 			}
 			return result{Text: fmt.Sprintf("%s, epoch %d, says: %s", resp.Msg.GetWorkerId(), resp.Msg.GetEpoch(), previewOf(resp.Msg.GetAnswer()).Text)}, nil
 		}},
-	"start": {Title: "Start a run", Target: "workflow", Says: "A run of the workflow's current version is started.", Done: "The run was started.",
+	"start": {procedure: "StartRun", Title: "Start a run", Target: "workflow", Says: "A run of the workflow's current version is started.", Done: "The run was started.",
 		Fields: []field{{Name: "payload", Label: "Input, in JSON", Kind: "area"}, {Name: "key", Label: "Idempotency key", Kind: "text"}},
 		do: func(ctx context.Context, p *pages, workflow string, form url.Values) (result, error) {
 			request := &api.StartRunRequest{Workflow: workflow, Input: payloadOf(form), IdempotencyKey: form.Get("key")}
@@ -99,28 +102,28 @@ var commands = map[string]command{
 			}
 			return result{Target: resp.Msg.GetRunId(), Link: p.link("run", resp.Msg.GetRunId())}, nil
 		}},
-	"event": {Title: "Push an event", Says: "Workflows that the event triggers start a run each, and calls that wait for it go on.", Done: "The event was pushed.",
+	"event": {procedure: "PushEvent", Title: "Push an event", Says: "Workflows that the event triggers start a run each, and calls that wait for it go on.", Done: "The event was pushed.",
 		Fields: []field{{Name: "key", Label: "Key", Kind: "text", Required: true}, {Name: "payload", Label: "Payload, in JSON", Kind: "area"}},
 		do:     pushEvent},
-	"drain": {Title: "Drain", Target: "worker", Says: "The worker takes on nothing new. SOFT runs leave it, HARD runs are served until the deadline; then what still runs is canceled.", Done: "The worker drains.",
+	"drain": {procedure: "DrainWorker", Title: "Drain", Target: "worker", Says: "The worker takes on nothing new. SOFT runs leave it, HARD runs are served until the deadline; then what still runs is canceled.", Done: "The worker drains.",
 		Fields: []field{{Name: "deadline", Label: "Deadline, such as 10m; none is the worker's own", Kind: "text"}},
 		do:     drainWorker},
-	"undrain": {Title: "Undrain", Target: "worker", Says: "The worker takes on new runs again.", Done: "The worker takes on new runs again.",
+	"undrain": {procedure: "UndrainWorker", Title: "Undrain", Target: "worker", Says: "The worker takes on new runs again.", Done: "The worker takes on new runs again.",
 		do: func(ctx context.Context, p *pages, worker string, _ url.Values) (result, error) {
 			_, err := p.Client.UndrainWorker(ctx, connect.NewRequest(&api.UndrainWorkerRequest{WorkerId: worker}))
 			return result{}, err
 		}},
-	"retire": {Title: "Retire", Target: "workflow", Says: "The workflow starts no new runs; those that there are go on.", Done: "The workflow is retired.",
+	"retire": {procedure: "RetireWorkflow", Title: "Retire", Target: "workflow", Says: "The workflow starts no new runs; those that there are go on.", Done: "The workflow is retired.",
 		do: func(ctx context.Context, p *pages, workflow string, _ url.Values) (result, error) {
 			_, err := p.Client.RetireWorkflow(ctx, connect.NewRequest(&api.RetireWorkflowRequest{Workflow: workflow}))
 			return result{}, err
 		}},
-	"restore": {Title: "Restore", Target: "workflow", Says: "The workflow starts new runs again.", Done: "The workflow starts new runs again.",
+	"restore": {procedure: "RestoreWorkflow", Title: "Restore", Target: "workflow", Says: "The workflow starts new runs again.", Done: "The workflow starts new runs again.",
 		do: func(ctx context.Context, p *pages, workflow string, _ url.Values) (result, error) {
 			_, err := p.Client.RestoreWorkflow(ctx, connect.NewRequest(&api.RestoreWorkflowRequest{Workflow: workflow}))
 			return result{}, err
 		}},
-	"use": {Title: "Use a version", Target: "workflow", Says: "New runs start with this version, until another one is registered that was never there before.", Done: "New runs start with that version.",
+	"use": {procedure: "UseWorkflowVersion", Title: "Use a version", Target: "workflow", Says: "New runs start with this version, until another one is registered that was never there before.", Done: "New runs start with that version.",
 		Fields: []field{{Name: "hash", Label: "Hash of the version, or how it begins", Kind: "text", Required: true}},
 		do: func(ctx context.Context, p *pages, workflow string, form url.Values) (result, error) {
 			_, err := p.Client.UseWorkflowVersion(ctx, connect.NewRequest(&api.UseWorkflowVersionRequest{Workflow: workflow, Hash: form.Get("hash")}))
@@ -178,7 +181,7 @@ type confirmPage struct {
 }
 
 // asked returns the command of a form and what it is to be done to.
-func (p *pages) asked(form url.Values) (string, command, []string, error) {
+func (p *pages) asked(ctx context.Context, form url.Values) (string, command, []string, error) {
 	name := form.Get("do")
 	c, ok := commands[name]
 	switch {
@@ -186,7 +189,12 @@ func (p *pages) asked(form url.Values) (string, command, []string, error) {
 		return "", command{}, nil, messages.Errorf(messages.CodeUnauthenticated, "this server's pages are for reading only: use the command line, or the pages of another server")
 	case !ok:
 		return "", command{}, nil, messages.Errorf(messages.CodeInvalidArgument, "%.64q is no command of these pages", name)
-	case c.Target == "":
+	}
+	caller, _ := access.From(ctx)
+	if refused := caller.Refused(c.Title, access.Procedures[c.procedure]); refused != nil {
+		return "", command{}, nil, refused
+	}
+	if c.Target == "" {
 		return name, c, []string{""}, nil
 	}
 	names := form[c.Target]
@@ -199,7 +207,7 @@ func (p *pages) asked(form url.Values) (string, command, []string, error) {
 // confirm shows what a command is to do, and to what.
 func (p *pages) confirm(r *http.Request) (answer, error) {
 	q := r.URL.Query()
-	name, c, names, err := p.asked(q)
+	name, c, names, err := p.asked(r.Context(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +221,7 @@ func (p *pages) confirm(r *http.Request) (answer, error) {
 	} else {
 		page.Count = strconv.Itoa(len(names))
 	}
-	return p.show("confirm", c.Title, "commands", page)
+	return p.show(r, "confirm", c.Title, "commands", page)
 }
 
 // done does a command. That the form is of this server was checked before; that it was
@@ -225,7 +233,7 @@ func (p *pages) done(r *http.Request) (answer, error) {
 	if !p.tokenHolds(r) {
 		return nil, messages.Errorf(messages.CodeUnauthenticated, "the form is too old, or of another browser: go back, load the page anew and send it again")
 	}
-	name, c, names, err := p.asked(r.PostForm)
+	name, c, names, err := p.asked(r.Context(), r.PostForm)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +253,7 @@ func (p *pages) done(r *http.Request) (answer, error) {
 	if len(results) == 1 && !failed && results[0].Text == "" {
 		return p.redirect(results[0].Link + "?done=" + name), nil
 	}
-	return p.show("result", c.Title, "commands", map[string]any{"Done": c.Done, "Results": results, "Failed": failed})
+	return p.show(r, "result", c.Title, "commands", map[string]any{"Done": c.Done, "Results": results, "Failed": failed})
 }
 
 // told is what a page says of the command that led to it.

@@ -16,6 +16,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/cluster/notify"
 	"github.com/limpetrun/limpet/messages"
@@ -50,15 +51,15 @@ const (
 )
 
 // live pushes pages that have changed to the browsers that show them. A topic is the
-// address of a page; while somebody sees it, it is made again and again, once for all
-// who do, and told when it has changed.
+// address of a page for those who may see the same; while somebody sees it, it is made
+// again and again, once for all who do, and told when it has changed.
 type live struct {
 	pages    *pages
 	stopping context.Context
 	renders  chan struct{} // holds one element for each page that is being made
 
 	mu      sync.Mutex
-	topics  map[string]*topic
+	topics  map[topicKey]*topic
 	streams int
 }
 
@@ -72,8 +73,14 @@ type version struct {
 	data string
 }
 
-type topic struct {
+// topicKey: callers who may see the same are shown the same.
+type topicKey struct {
+	view    access.View
 	address string
+}
+
+type topic struct {
+	topicKey
 	viewers int // under the lock of live
 	stop    context.CancelFunc
 	changed notify.Hooks[struct{}]
@@ -89,7 +96,7 @@ func (t *topic) now() version {
 }
 
 func newLive(stopping context.Context, p *pages) *live {
-	return &live{pages: p, stopping: stopping, renders: make(chan struct{}, rendersMax), topics: map[string]*topic{}}
+	return &live{pages: p, stopping: stopping, renders: make(chan struct{}, rendersMax), topics: map[topicKey]*topic{}}
 }
 
 // seen are the pages that a browser asks for, with the marks of the versions that it
@@ -129,10 +136,8 @@ func liveView(path string) bool {
 // read, or the server stops.
 func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 	addresses, marks, err := seen(r)
+	caller, _ := access.From(r.Context())
 	switch {
-	case !l.pages.maySee(r):
-		http.Error(w, "log in", http.StatusUnauthorized)
-		return
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -144,7 +149,7 @@ func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 	wake := make(chan struct{}, 1)
 	topics := make([]*topic, len(addresses))
 	for i, a := range addresses {
-		t, done := l.see(a, wake)
+		t, done := l.see(topicKey{caller.View, a}, wake)
 		topics[i] = t
 		defer done()
 	}
@@ -153,7 +158,7 @@ func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 	out := stream{w, http.NewResponseController(w)}
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
-	for err := out.say(": here\n\n"); err == nil && l.pages.maySee(r); {
+	for err := out.say(": here\n\n"); err == nil && l.mayStill(r, caller); {
 		if err = out.tell(topics, marks); err != nil {
 			return
 		}
@@ -167,6 +172,13 @@ func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// mayStill asks anew for a caller whose pass may be over. That a token is, ends the
+// request's context.
+func (l *live) mayStill(r *http.Request, caller access.Caller) bool {
+	now, err := l.pages.caller(r.WithContext(access.Without(r.Context())))
+	return err == nil && now.View == caller.View
 }
 
 // stream is the way to a browser.
@@ -220,14 +232,14 @@ func (l *live) leave() {
 
 // see begins to follow a page: wake gets an element when it has changed. The topic ends
 // with its last viewer.
-func (l *live) see(address string, wake chan struct{}) (t *topic, done func()) {
+func (l *live) see(key topicKey, wake chan struct{}) (t *topic, done func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t = l.topics[address]
+	t = l.topics[key]
 	if t == nil {
-		ctx, stop := context.WithCancel(l.stopping)
-		t = &topic{address: address, stop: stop}
-		l.topics[address] = t
+		ctx, stop := context.WithCancel(access.With(l.stopping, access.Caller{Who: access.Pages, View: key.view}))
+		t = &topic{topicKey: key, stop: stop}
+		l.topics[key] = t
 		go l.follow(ctx, t)
 	}
 	t.viewers++
@@ -243,7 +255,7 @@ func (l *live) see(address string, wake chan struct{}) (t *topic, done func()) {
 		defer l.mu.Unlock()
 		if t.viewers--; t.viewers == 0 {
 			t.stop()
-			delete(l.topics, address)
+			delete(l.topics, key)
 		}
 	}
 }
@@ -314,9 +326,6 @@ func (l *live) watch(ctx context.Context, runID string, news chan<- struct{}) {
 	}
 }
 
-// ownKey marks requests that are made here: who may see the page was asked before.
-type ownKey struct{}
-
 // elapsed is what a browser counts on by itself.
 var elapsed = regexp.MustCompile(`data-since="[^"]*">[^<]*<`)
 
@@ -329,7 +338,7 @@ func (l *live) render(ctx context.Context, address string) (version, bool) {
 	case <-ctx.Done():
 		return version{}, false
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, ownKey{}, true), renderMax)
+	ctx, cancel := context.WithTimeout(ctx, renderMax)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/ui"+address, nil)
 	if err != nil {

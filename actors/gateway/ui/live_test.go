@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -150,7 +151,7 @@ func TestStreamsEnd(t *testing.T) {
 	p := newUI(t.Context(), pagesConfig(t, everywhere()))
 	stopping, stop := context.WithCancel(t.Context())
 	l := newLive(stopping, p)
-	server := httptest.NewServer(http.HandlerFunc(l.serve))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.serve(w, forEverything(r)) }))
 	defer server.Close()
 	for range 50 {
 		r := follow(t, server, "see=/&see=/workers&see=/runs/r1", "")
@@ -185,6 +186,11 @@ func waitFor(t *testing.T, what string, so func() bool) {
 	}
 }
 
+// forEverything is a request as the routes let it through.
+func forEverything(r *http.Request) *http.Request {
+	return r.WithContext(access.With(r.Context(), access.Caller{Who: access.Local, View: access.Everything}))
+}
+
 // deaf is a connection that takes no more.
 type deaf struct {
 	http.ResponseWriter
@@ -214,7 +220,7 @@ func TestADeafBrowserLosesItsStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.serve(wrapping{d}, r)
+	l.serve(wrapping{d}, forEverything(r))
 	if d.writes != 2 || d.deadlines != d.writes || l.streams != 0 {
 		t.Errorf("%d writes, %d deadlines, %d streams", d.writes, d.deadlines, l.streams)
 	}

@@ -101,7 +101,7 @@ func (p *pages) run(r *http.Request) (answer, error) {
 	page.Timeline = draw(story, windowOf(r.URL.Query()))
 	more := max(0, len(story.attempts)-shownAttempts)
 	page.Attempts, page.Left = story.attempts[more:], more+int(attempts.Msg.GetLeftOut())
-	return p.show("run", "Run "+id, "runs", page)
+	return p.show(r, "run", "Run "+id, "runs", page)
 }
 
 // payload is the input of a run, or the output of a step, as a file.

@@ -111,7 +111,7 @@ func (p *pages) runs(r *http.Request) (answer, error) {
 	if q.Get("page") != "" {
 		page.First = f.address("")
 	}
-	return p.show("runs", "Runs", "runs", page)
+	return p.show(r, "runs", "Runs", "runs", page)
 }
 
 // chip is the list with one status more, or less.

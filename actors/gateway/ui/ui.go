@@ -10,9 +10,10 @@
 // Rules:
 //
 //	D1: what a page shows comes from the API, by its client; nothing is read around it.
-//	D2: a page can be seen by who may call the API. A browser shows that it has the
-//	    secret by a cookie, which it gets for the secret; without a secret the server
-//	    listens on loopback, and whoever reaches it sees the pages.
+//	D2: a page shows and does what its caller may with the API, which is asked as that
+//	    caller. A browser shows who that is by a cookie, which it gets for a token or the
+//	    secret and which has neither; it is good as long as these are. Without a secret
+//	    the server listens on loopback, and whoever reaches it may do everything.
 //	D3: nothing comes from elsewhere, and nothing runs but the two scripts: the policy
 //	    allows the style sheet, these and forms to this server, and nothing inline.
 //	D4: all that users wrote is escaped by html/template; no text is marked as safe.
@@ -24,7 +25,7 @@
 //	D7: a browser has one stream, which its tabs share, for it has six connections. Who
 //	    does not read it, or may not any more, loses it.
 //
-// Imports messages, messages/api, cluster/notify.
+// Imports access, messages, messages/api, cluster/notify.
 package ui
 
 import (
@@ -44,6 +45,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 	"github.com/limpetrun/limpet/messages/api/apiconnect"
@@ -55,6 +57,8 @@ type Config struct {
 	Client apiconnect.LimpetServiceClient
 	// Secret of the cluster; empty if it has none.
 	Secret string
+	// Doors say who a browser is for. Defaults to those of the secret.
+	Doors access.Doors
 	// Prefix is what a proxy has put before /ui/ for browsers, such as /limpet.
 	Prefix string
 	// ReadOnly pages have nothing done: they show.
@@ -84,6 +88,8 @@ type pages struct {
 	views  map[string]*template.Template
 	assets map[string]asset
 	routes *http.ServeMux
+	// patterns of the routes.
+	patterns []string
 }
 
 // asset is a file that pages need; its address changes with what is in it.
@@ -116,6 +122,9 @@ func newUI(stopping context.Context, c Config) *pages {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	if c.Doors == nil {
+		c.Doors = access.NewSecretDoors(c.Secret)
+	}
 	c.every = cmp.Or(c.every, pageEvery)
 	p := &pages{Config: c, base: c.Prefix + "/ui", key: []byte(c.Secret), views: map[string]*template.Template{}, assets: map[string]asset{}, routes: http.NewServeMux()}
 	if c.Secret == "" {
@@ -125,18 +134,18 @@ func newUI(stopping context.Context, c Config) *pages {
 		p.views[name] = template.Must(template.New("").Funcs(p.functions()).ParseFS(pageFiles, "pages/frame.html", "pages/"+name+".html"))
 	}
 	p.serveAssets()
-	p.routes.HandleFunc("GET /ui/login", p.login)
-	p.routes.HandleFunc("POST /ui/login", p.loggedIn)
-	p.routes.HandleFunc("POST /ui/logout", p.loggedOut)
+	p.handle("GET /ui/login", p.login)
+	p.handle("POST /ui/login", p.loggedIn)
+	p.handle("POST /ui/logout", p.loggedOut)
 	for path, page := range map[string]func(*http.Request) (answer, error){
 		"/ui/{$}": p.runs, "/ui/runs/{id...}": p.run, "/ui/payload": p.payload, "/ui/workers": p.workers, "/ui/workers/{id...}": p.worker,
 		"/ui/workflows": p.workflows, "/ui/workflows/{name...}": p.workflow, "/ui/cluster": p.cluster, "/ui/confirm": p.confirm,
 	} {
-		p.routes.HandleFunc("GET "+path, p.page(page))
+		p.handle("GET "+path, p.page(page))
 	}
-	p.routes.HandleFunc("POST /ui/do", p.page(p.done))
-	p.routes.HandleFunc("GET /ui/live", newLive(stopping, p).serve)
-	p.routes.HandleFunc("GET /ui/", p.page(func(*http.Request) (answer, error) {
+	p.handle("POST /ui/do", p.page(p.done))
+	p.handle(livePattern, newLive(stopping, p).serve)
+	p.handle("GET /ui/", p.page(func(*http.Request) (answer, error) {
 		return nil, messages.Errorf(messages.CodeInvalidArgument, "there is no such page")
 	}))
 	return p
@@ -153,7 +162,7 @@ func (p *pages) serveAssets() {
 		name := path.Base(file)
 		a := asset{address: p.base + "/" + name + "?v=" + hex.EncodeToString(sum[:6]), kind: kinds[path.Ext(name)], data: data}
 		p.assets[name] = a
-		p.routes.HandleFunc("GET /ui/"+name, func(w http.ResponseWriter, _ *http.Request) {
+		p.handle("GET /ui/"+name, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", a.kind)
 			w.Header().Set("Cache-Control", "max-age=300")
 			_, _ = w.Write(a.data) // the browser has gone
@@ -186,22 +195,57 @@ type frame struct {
 	Base     string
 	Secret   bool
 	ReadOnly bool
+	View     access.View
 	Now      time.Time
 	// Address of an asset by its name.
 	Address func(name string) string
 	Page    any
 }
 
+// May says whether the page has a command, by its name in forms.
+func (f frame) May(do string) bool { return !f.ReadOnly && f.View.MayCall(commands[do].procedure) }
+
 // Live says whether the page is pushed.
 func (f frame) Live() bool { return f.Here != "" && f.Here != "commands" }
 
-// page wraps what makes a page: who may see it, and what it shows of an error.
-func (p *pages) page(make func(*http.Request) (answer, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !p.maySee(r) {
-			http.Redirect(w, r, p.base+"/login?"+url.Values{"to": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
+// handle adds a route: what stands behind gets requests of callers who may ask for it, by
+// access.Routes, and their contexts say who that is.
+func (p *pages) handle(pattern string, behind http.HandlerFunc) {
+	wanted := access.Routes[pattern]
+	p.patterns = append(p.patterns, pattern)
+	p.routes.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if wanted.Public {
+			behind(w, r)
 			return
 		}
+		caller, err := p.caller(r)
+		switch {
+		case messages.CodeOf(err) == messages.CodeUnauthenticated && pattern == livePattern:
+			http.Error(w, "log in", http.StatusUnauthorized)
+			return
+		case messages.CodeOf(err) == messages.CodeUnauthenticated:
+			http.Redirect(w, r, p.base+"/login?"+url.Values{"to": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
+			return
+		case err == nil:
+			if refused := caller.Refused(pattern, wanted); refused != nil {
+				err = refused
+			}
+		}
+		ctx, done := p.Doors.Attend(access.With(r.Context(), caller), caller)
+		defer done()
+		if err != nil {
+			p.refuse(w, r.WithContext(ctx), err)
+			return
+		}
+		behind(w, r.WithContext(ctx))
+	})
+}
+
+const livePattern = "GET /ui/live"
+
+// page wraps what makes a page, and shows an error.
+func (p *pages) page(make func(*http.Request) (answer, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, commandBytesMax)
 		write, err := make(r)
 		if err != nil {
@@ -213,10 +257,11 @@ func (p *pages) page(make func(*http.Request) (answer, error)) http.HandlerFunc 
 }
 
 // show renders a view; it is whole before anything of it is sent.
-func (p *pages) show(view, title, here string, page any) (answer, error) {
+func (p *pages) show(r *http.Request, view, title, here string, page any) (answer, error) {
+	caller, _ := access.From(r.Context())
 	var body bytes.Buffer
 	err := p.views[view].ExecuteTemplate(&body, "frame", frame{
-		Title: title, Here: here, Base: p.base, Secret: p.Secret != "", ReadOnly: p.ReadOnly, Now: p.now().UTC(),
+		Title: title, Here: here, Base: p.base, Secret: p.Secret != "", ReadOnly: p.ReadOnly, View: caller.View, Now: p.now().UTC(),
 		Address: func(name string) string { return p.assets[name].address }, Page: page,
 	})
 	if err != nil {
@@ -248,7 +293,7 @@ func (p *pages) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if code == messages.CodeInternal {
 		p.Logger.Error("a page failed", "path", r.URL.Path, "error", err)
 	}
-	write, failed := p.show("error", "Error", "", shown)
+	write, failed := p.show(r, "error", "Error", "", shown)
 	if failed != nil {
 		http.Error(w, shown.Message, code.HTTPStatus())
 		return

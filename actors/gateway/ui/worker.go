@@ -65,7 +65,7 @@ func (p *pages) worker(r *http.Request) (answer, error) {
 		return nil, err
 	}
 	slices.Reverse(page.Events)
-	return p.show("worker", "Worker "+id, "workers", page)
+	return p.show(r, "worker", "Worker "+id, "workers", page)
 }
 
 // lane draws what the worker did.

@@ -88,7 +88,7 @@ func (p *pages) workflow(r *http.Request) (answer, error) {
 	for _, run := range runs.Msg.GetRuns() {
 		page.On[run.GetDefinitionHash()]++
 	}
-	return p.show("workflow", "Workflow "+name, "workflows", page)
+	return p.show(r, "workflow", "Workflow "+name, "workflows", page)
 }
 
 // lookBack sums up runs, the newest first.

@@ -78,6 +78,8 @@ func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options
 		{"StreamsAndEntries", testStreamsAndEntries},
 		{"StreamsAreDeleted", testStreamsAreDeleted},
 		{"ConcurrentStreams", testConcurrentStreams},
+		{"Tokens", testTokens},
+		{"Audit", testAudit},
 		{"DeleteFinished", testDeleteFinished},
 		{"DeleteFamilies", testDeleteFamilies},
 		{"DeleteLargeFamily", testDeleteLargeFamily},

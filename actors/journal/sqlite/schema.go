@@ -15,7 +15,7 @@ const (
 // ever added; each runs in one transaction.
 var schema = sqlitemigration.Schema{
 	AppID:      applicationID,
-	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12, schema13, schema14, schema15, schema16, schema17},
+	Migrations: []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9, schema10, schema11, schema12, schema13, schema14, schema15, schema16, schema17, schema18},
 }
 
 // Phases of a run, what the partial indexes tell rows apart by.
@@ -273,4 +273,20 @@ CREATE TABLE entries_aside (
 // Those of earlier versions stay until their run is deleted.
 const schema17 = `
 ALTER TABLE stream_sections ADD COLUMN began INTEGER NOT NULL DEFAULT 9223372036854775807;
+`
+
+// schema18: tokens for the API, and what was done by it. Numbers of deleted chunks of
+// audit do not come again, for a reader may be at one.
+const schema18 = `
+CREATE TABLE tokens (
+	id   TEXT PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit (
+	seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+	at      INTEGER NOT NULL,
+	records INTEGER NOT NULL,
+	data    BLOB NOT NULL
+) STRICT;
 `

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/actors/gateway/ui"
 	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/actors/journal/postgres"
@@ -72,8 +73,8 @@ func (s *serverChild) Start(ctx context.Context, config json.RawMessage) (any, e
 	s.server, err = node.Start(ctx, node.Config{
 		ID: c.ID, Store: s.store, APIListen: c.Addresses.API, Bind: c.Addresses.Actors, Gossip: c.Addresses.Gossip,
 		Join: c.Join, Preset: cluster.LocalConfig(), Placement: c.Placement, Logger: processLogger(),
-		Pages: func(stopping context.Context, client apiconnect.LimpetServiceClient) http.Handler {
-			return ui.New(stopping, ui.Config{Client: client, Logger: processLogger()})
+		Pages: func(stopping context.Context, client apiconnect.LimpetServiceClient, doors access.Doors) http.Handler {
+			return ui.New(stopping, ui.Config{Client: client, Doors: doors, Logger: processLogger()})
 		},
 	})
 	if err != nil {

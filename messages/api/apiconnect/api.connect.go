@@ -99,6 +99,15 @@ const (
 	// LimpetServiceRestoreWorkflowProcedure is the fully-qualified name of the LimpetService's
 	// RestoreWorkflow RPC.
 	LimpetServiceRestoreWorkflowProcedure = "/limpet.api.v1.LimpetService/RestoreWorkflow"
+	// LimpetServiceCreateTokenProcedure is the fully-qualified name of the LimpetService's CreateToken
+	// RPC.
+	LimpetServiceCreateTokenProcedure = "/limpet.api.v1.LimpetService/CreateToken"
+	// LimpetServiceListTokensProcedure is the fully-qualified name of the LimpetService's ListTokens
+	// RPC.
+	LimpetServiceListTokensProcedure = "/limpet.api.v1.LimpetService/ListTokens"
+	// LimpetServiceRevokeTokenProcedure is the fully-qualified name of the LimpetService's RevokeToken
+	// RPC.
+	LimpetServiceRevokeTokenProcedure = "/limpet.api.v1.LimpetService/RevokeToken"
 )
 
 // LimpetServiceClient is a client for the limpet.api.v1.LimpetService service.
@@ -155,6 +164,13 @@ type LimpetServiceClient interface {
 	RetireWorkflow(context.Context, *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error)
 	// RestoreWorkflow takes that back.
 	RestoreWorkflow(context.Context, *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error)
+	// CreateToken makes a token for the API. Its answer alone has the token: the journal
+	// keeps a hash. A call that was sent twice may leave a token that nobody knows;
+	// ListTokens has it.
+	CreateToken(context.Context, *connect.Request[api.CreateTokenRequest]) (*connect.Response[api.CreateTokenResponse], error)
+	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
+	// RevokeToken ends a token on all servers within seconds, and what it has open.
+	RevokeToken(context.Context, *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error)
 }
 
 // NewLimpetServiceClient constructs a client for the limpet.api.v1.LimpetService service. By
@@ -330,6 +346,24 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("RestoreWorkflow")),
 			connect.WithClientOptions(opts...),
 		),
+		createToken: connect.NewClient[api.CreateTokenRequest, api.CreateTokenResponse](
+			httpClient,
+			baseURL+LimpetServiceCreateTokenProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("CreateToken")),
+			connect.WithClientOptions(opts...),
+		),
+		listTokens: connect.NewClient[api.ListTokensRequest, api.ListTokensResponse](
+			httpClient,
+			baseURL+LimpetServiceListTokensProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ListTokens")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeToken: connect.NewClient[api.RevokeTokenRequest, api.RevokeTokenResponse](
+			httpClient,
+			baseURL+LimpetServiceRevokeTokenProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("RevokeToken")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -362,6 +396,9 @@ type limpetServiceClient struct {
 	useWorkflowVersion   *connect.Client[api.UseWorkflowVersionRequest, api.UseWorkflowVersionResponse]
 	retireWorkflow       *connect.Client[api.RetireWorkflowRequest, api.RetireWorkflowResponse]
 	restoreWorkflow      *connect.Client[api.RestoreWorkflowRequest, api.RestoreWorkflowResponse]
+	createToken          *connect.Client[api.CreateTokenRequest, api.CreateTokenResponse]
+	listTokens           *connect.Client[api.ListTokensRequest, api.ListTokensResponse]
+	revokeToken          *connect.Client[api.RevokeTokenRequest, api.RevokeTokenResponse]
 }
 
 // StartRun calls limpet.api.v1.LimpetService.StartRun.
@@ -499,6 +536,21 @@ func (c *limpetServiceClient) RestoreWorkflow(ctx context.Context, req *connect.
 	return c.restoreWorkflow.CallUnary(ctx, req)
 }
 
+// CreateToken calls limpet.api.v1.LimpetService.CreateToken.
+func (c *limpetServiceClient) CreateToken(ctx context.Context, req *connect.Request[api.CreateTokenRequest]) (*connect.Response[api.CreateTokenResponse], error) {
+	return c.createToken.CallUnary(ctx, req)
+}
+
+// ListTokens calls limpet.api.v1.LimpetService.ListTokens.
+func (c *limpetServiceClient) ListTokens(ctx context.Context, req *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
+	return c.listTokens.CallUnary(ctx, req)
+}
+
+// RevokeToken calls limpet.api.v1.LimpetService.RevokeToken.
+func (c *limpetServiceClient) RevokeToken(ctx context.Context, req *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error) {
+	return c.revokeToken.CallUnary(ctx, req)
+}
+
 // LimpetServiceHandler is an implementation of the limpet.api.v1.LimpetService service.
 type LimpetServiceHandler interface {
 	StartRun(context.Context, *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error)
@@ -553,6 +605,13 @@ type LimpetServiceHandler interface {
 	RetireWorkflow(context.Context, *connect.Request[api.RetireWorkflowRequest]) (*connect.Response[api.RetireWorkflowResponse], error)
 	// RestoreWorkflow takes that back.
 	RestoreWorkflow(context.Context, *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error)
+	// CreateToken makes a token for the API. Its answer alone has the token: the journal
+	// keeps a hash. A call that was sent twice may leave a token that nobody knows;
+	// ListTokens has it.
+	CreateToken(context.Context, *connect.Request[api.CreateTokenRequest]) (*connect.Response[api.CreateTokenResponse], error)
+	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
+	// RevokeToken ends a token on all servers within seconds, and what it has open.
+	RevokeToken(context.Context, *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error)
 }
 
 // NewLimpetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -724,6 +783,24 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("RestoreWorkflow")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceCreateTokenHandler := connect.NewUnaryHandler(
+		LimpetServiceCreateTokenProcedure,
+		svc.CreateToken,
+		connect.WithSchema(limpetServiceMethods.ByName("CreateToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceListTokensHandler := connect.NewUnaryHandler(
+		LimpetServiceListTokensProcedure,
+		svc.ListTokens,
+		connect.WithSchema(limpetServiceMethods.ByName("ListTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
+	limpetServiceRevokeTokenHandler := connect.NewUnaryHandler(
+		LimpetServiceRevokeTokenProcedure,
+		svc.RevokeToken,
+		connect.WithSchema(limpetServiceMethods.ByName("RevokeToken")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/limpet.api.v1.LimpetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LimpetServiceStartRunProcedure:
@@ -780,6 +857,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceRetireWorkflowHandler.ServeHTTP(w, r)
 		case LimpetServiceRestoreWorkflowProcedure:
 			limpetServiceRestoreWorkflowHandler.ServeHTTP(w, r)
+		case LimpetServiceCreateTokenProcedure:
+			limpetServiceCreateTokenHandler.ServeHTTP(w, r)
+		case LimpetServiceListTokensProcedure:
+			limpetServiceListTokensHandler.ServeHTTP(w, r)
+		case LimpetServiceRevokeTokenProcedure:
+			limpetServiceRevokeTokenHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -895,4 +978,16 @@ func (UnimplementedLimpetServiceHandler) RetireWorkflow(context.Context, *connec
 
 func (UnimplementedLimpetServiceHandler) RestoreWorkflow(context.Context, *connect.Request[api.RestoreWorkflowRequest]) (*connect.Response[api.RestoreWorkflowResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.RestoreWorkflow is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) CreateToken(context.Context, *connect.Request[api.CreateTokenRequest]) (*connect.Response[api.CreateTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.CreateToken is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListTokens is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) RevokeToken(context.Context, *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.RevokeToken is not implemented"))
 }

@@ -35,6 +35,8 @@ type Values struct {
 	// Files of the identity of the server, among members.
 	MemberCAFile, MemberCertFile, MemberKeyFile, MemberRevokedFile string
 	Codec                                                          string
+	Token                                                          string
+	TokenFile                                                      string
 
 	ID            string
 	Store         string
@@ -153,6 +155,10 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.SecretFile }},
 	{Name: "codec", Help: "what encodes and decodes payloads for the commands: a program with its arguments, or a URL; see go doc ./sdk/codec", fault: codecFault,
 		field: func(v *Values) any { return &v.Codec }},
+	{Name: "token", Help: "token of the API to call with, in place of the secret; better in a file or in the environment", hidden: true, from: "token-file",
+		field: func(v *Values) any { return &v.Token }},
+	{Name: "token-file", Help: "file with the token, which only its owner and group can read",
+		field: func(v *Values) any { return &v.TokenFile }},
 
 	{Name: "id", Help: "id of the server, the same at each start (default server/HOSTNAME)", Scope: Server,
 		field: func(v *Values) any { return &v.ID }},
