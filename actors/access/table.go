@@ -38,6 +38,8 @@ var Procedures = map[string]Permission{
 	"ListMembers":          {Least: read},
 	"ListWorkflows":        {Least: read},
 	"ListWorkflowVersions": {Least: read},
+	// It tells of all runs, and of which workers there are.
+	"Watch": {Least: read, Whole: true},
 	// An event comes to whoever waits for it, in any workflow.
 	"ListEvents": {Least: read, Whole: true},
 

@@ -37,7 +37,7 @@ Each flag may also be given by the environment or by a file; ` + "`limpet config
 the same ones, and prints what is in force and where it comes from.
 
 The dashboard is at /ui/ of the API, the metrics at /metrics: for who may call the
-API. A browser shows that by a pass, which it gets for the secret.
+API. A browser shows that by a pass, which it gets for a token or the secret.
 
 Several servers share one PostgreSQL database. A server waits for a database that
 does not answer, up to --store-wait; one that refuses ends it at once.

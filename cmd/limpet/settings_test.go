@@ -68,6 +68,8 @@ var wrongSettings = []struct {
 	{"member-cert-file", "/s1.pem", nil, messages.CodeInvalidArgument, "the identity needs three files"},
 	{"member-key-file", "/s1.key", nil, messages.CodeInvalidArgument, "the identity needs three files"},
 	{"member-revoked-file", "/revoked", nil, messages.CodeInvalidArgument, "the identity needs three files"},
+	{"token", "hush", nil, messages.CodeInvalidArgument, "token does not begin with lpt_"},
+	{"token-file", "/does/not/exist", nil, messages.CodeInvalidArgument, "open /does/not/exist"},
 	{"pprof", "0.0.0.0:6060", nil, messages.CodeInvalidArgument, "beyond loopback"},
 	{"ui", "perhaps", nil, messages.CodeInvalidArgument, "perhaps"},
 	{"ui-prefix", "limpet", nil, messages.CodeInvalidArgument, "give a path such as /limpet"},

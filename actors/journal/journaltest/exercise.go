@@ -30,6 +30,8 @@ type Options struct {
 // Exercise checks every sentence of the contract of journal.Store. open
 // returns an empty store, which the suite closes or leaves to t.Cleanup; it
 // and Reopen are called from tests that run in parallel.
+//
+//tidy:long one line for each test
 func Exercise(t *testing.T, open func(t *testing.T) journal.Store, opts *Options) {
 	for _, test := range []struct {
 		name string

@@ -15,7 +15,7 @@
 // line of the file a value is from, and every error and `limpet config` say that.
 // What remains for them is the order of four sources.
 //
-// Imports cluster (the names of presets, secret files), messages.
+// Imports cluster (the names of presets, secret files), access (how tokens begin), messages.
 package config
 
 import (
@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/limpetrun/limpet/actors/access"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -84,6 +85,8 @@ type Setting struct {
 	Help  string
 	Scope Scope
 
+	// begins is how a text begins, if it is given.
+	begins string
 	// choices are the only values, if there are any.
 	choices []string
 	// fault says what is wrong with a text; "" for nothing. nil: any is right.
@@ -155,7 +158,7 @@ var Table = []Setting{
 		field: func(v *Values) any { return &v.SecretFile }},
 	{Name: "codec", Help: "what encodes and decodes payloads for the commands: a program with its arguments, or a URL; see go doc ./sdk/codec", fault: codecFault,
 		field: func(v *Values) any { return &v.Codec }},
-	{Name: "token", Help: "token of the API to call with, in place of the secret; better in a file or in the environment", hidden: true, from: "token-file",
+	{Name: "token", Help: "token of the API to call with, in place of the secret; better in a file or in the environment", hidden: true, begins: access.TokenPrefix, from: "token-file",
 		field: func(v *Values) any { return &v.Token }},
 	{Name: "token-file", Help: "file with the token, which only its owner and group can read",
 		field: func(v *Values) any { return &v.TokenFile }},

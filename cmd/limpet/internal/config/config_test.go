@@ -116,6 +116,9 @@ func TestPrecedence(t *testing.T) {
 						given[i] = write(t, "secret "+text)
 					}
 				}
+				for i, text := range given {
+					given[i] = s.begins + text
+				}
 				env, lines, args := map[string]string{}, "# settings\n", []string{}
 				want, from, name := s.Default, Default, "default"
 				if ways&1 != 0 {

@@ -228,6 +228,9 @@ func (r *resolver) checkText(s Setting, text string) {
 	if s.choices != nil && !slices.Contains(s.choices, text) {
 		r.fault("%s: %s %q is none of %s", r.origins[s.Name], s.Name, text, strings.Join(s.choices, ", "))
 	}
+	if s.begins != "" && text != "" && !strings.HasPrefix(text, s.begins) {
+		r.fault("%s: %s does not begin with %s", r.origins[s.Name], s.Name, s.begins)
+	}
 	if s.fault == nil {
 		return
 	}
