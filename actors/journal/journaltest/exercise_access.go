@@ -17,7 +17,9 @@ func testTokens(t *testing.T, s journal.Store) {
 	}
 	want := func(what string, tokens ...journal.Token) {
 		t.Helper()
-		wantEqual(t, what, must[[]journal.Token](t)(s.Tokens(ctx)), tokens)
+		if got := must[[]journal.Token](t)(s.Tokens(ctx)); len(got)+len(tokens) > 0 {
+			wantEqual(t, what, got, tokens)
+		}
 	}
 	want("none")
 	put("b", "1")
