@@ -66,7 +66,7 @@ func waitingFor(row *journal.Row) string {
 	case row.Line != 0:
 		return fmt.Sprintf("its turn: others of workflow %q wait longer for a worker of pool %q", row.Workflow, row.Pool)
 	case !row.WakeAt.IsZero():
-		return "until " + row.WakeAt.UTC().Format(time.RFC3339)
+		return "what is due at " + row.WakeAt.UTC().Format(time.RFC3339)
 	case row.WakeOnGone != "":
 		return fmt.Sprintf("a step on worker %q", row.WakeOnGone)
 	}

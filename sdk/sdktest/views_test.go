@@ -47,7 +47,7 @@ func TestListingSaysWhatTheRunSays(t *testing.T) {
 		return in, nil
 	}, sdk.StepConfig{Retries: 1, Backoff: 30 * time.Hour, BackoffMax: 30 * time.Hour})
 	e := sdktest.Start(t, sdktest.Config{}, hard)
-	for in, want := range map[int]string{0: "", 1: "until 20"} {
+	for in, want := range map[int]string{0: "", 1: "what is due at 20"} {
 		run, err := hard.Start(t.Context(), e.Client(), in)
 		if err != nil {
 			t.Fatal(err)
