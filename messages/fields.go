@@ -48,6 +48,7 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.GetRunRequest.run_id":              {"run id", required(CheckName)},
 	"limpet.api.v1.WaitRunRequest.run_id":             {"run id", required(CheckName)},
 	"limpet.api.v1.WatchRunRequest.run_id":            {"run id", required(CheckName)},
+	"limpet.api.v1.WatchRequest.topics":               {"topic", each(required(CheckName))},
 	"limpet.api.v1.WatchRequest.position":             {"position", plainText("PositionBytesMax", PositionBytesMax)},
 	"limpet.api.v1.ListAttemptsRequest.run_id":        {"run id", optional(CheckName)},
 	"limpet.api.v1.ListAttemptsRequest.worker_id":     {"worker id", optional(CheckName)},
@@ -285,6 +286,7 @@ var countMax = map[string]CountMax{
 	"limpet.api.v1.ListRunsRequest.metadata":  {"MetadataMax", MetadataMax},
 	"limpet.api.v1.CountRunsRequest.metadata": {"MetadataMax", MetadataMax},
 	"limpet.api.v1.ListRunsRequest.statuses":  {"StatusesMax", StatusesMax},
+	"limpet.api.v1.WatchRequest.topics":       {"TopicsMax", TopicsMax},
 }
 
 // CountMaxOf returns the limit of a field by its full name; false if it has

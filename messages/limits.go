@@ -133,6 +133,8 @@ const (
 	FailureStackBytesMax   = 64 << 10
 	// StatusesMax limits the statuses that a listing asks for.
 	StatusesMax = 16
+	// TopicsMax limits the topics that a watch of the cluster asks for.
+	TopicsMax = 8
 	// OnEventsMax limits the event keys of a workflow.
 	OnEventsMax = 100
 	// LabelRulesMax limits the label rules of a workflow or of a step.

@@ -100,7 +100,7 @@ func TestWatch(t *testing.T) {
 	if err := stream.Err(); err != nil || len(got) != 1 || got[0] != "p+ workers [workers runs]" {
 		t.Errorf("streamed %q, %v", got, err)
 	}
-	for _, wrong := range []*api.WatchRequest{{Topics: []string{"all"}}, {Topics: []string{"runs", "runs", "runs", "runs"}}, {Topics: []string{"runs", ""}}} {
+	for _, wrong := range []*api.WatchRequest{{Topics: []string{"all"}}, {Topics: []string{"runs", ""}}} {
 		stream, err := c.Watch(t.Context(), connect.NewRequest(wrong))
 		if err == nil {
 			for stream.Receive() {

@@ -22,9 +22,6 @@ func (g *gateway) Watch(ctx context.Context, req *connect.Request[api.WatchReque
 			return messages.Errorf(messages.CodeInvalidArgument, "topic %.100q is none: it is one of %s, %s and %s", t, api.TopicRuns, api.TopicWorkers, api.TopicMembers)
 		}
 	}
-	if len(topics) > topicsMax {
-		return messages.Errorf(messages.CodeInvalidArgument, "%d topics, of which there are %d", len(topics), topicsMax)
-	}
 	ctx, cancel := g.untilStop(ctx)
 	defer cancel()
 	return g.backend.Watch(ctx, topics, req.Msg.GetPosition(), func(r *api.WatchResponse) error {
@@ -34,6 +31,3 @@ func (g *gateway) Watch(ctx context.Context, req *connect.Request[api.WatchReque
 		return stream.Send(r)
 	})
 }
-
-// topicsMax is how many there are.
-const topicsMax = 3
