@@ -100,13 +100,9 @@ type TokenRecord struct {
 	CreatedUs int64 `protobuf:"varint,8,opt,name=created_us,json=createdUs,proto3" json:"created_us,omitempty"`
 	ExpiresUs int64 `protobuf:"varint,9,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"`
 	// Who made it: the id of a token, or "secret" or "local".
-	CreatedBy string `protobuf:"bytes,10,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
-	// Quotas; 0 is no limit.
-	CallsPerSecond int32 `protobuf:"varint,11,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
-	RunsMax        int32 `protobuf:"varint,12,opt,name=runs_max,json=runsMax,proto3" json:"runs_max,omitempty"`
-	BytesPerSecond int64 `protobuf:"varint,13,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	CreatedBy     string `protobuf:"bytes,10,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TokenRecord) Reset() {
@@ -207,27 +203,6 @@ func (x *TokenRecord) GetCreatedBy() string {
 		return x.CreatedBy
 	}
 	return ""
-}
-
-func (x *TokenRecord) GetCallsPerSecond() int32 {
-	if x != nil {
-		return x.CallsPerSecond
-	}
-	return 0
-}
-
-func (x *TokenRecord) GetRunsMax() int32 {
-	if x != nil {
-		return x.RunsMax
-	}
-	return 0
-}
-
-func (x *TokenRecord) GetBytesPerSecond() int64 {
-	if x != nil {
-		return x.BytesPerSecond
-	}
-	return 0
 }
 
 // AuditRecord is what somebody has done, or was refused. Like ones that follow each
@@ -406,7 +381,7 @@ var File_access_proto protoreflect.FileDescriptor
 
 const file_access_proto_rawDesc = "" +
 	"\n" +
-	"\faccess.proto\x12\tlimpet.v1\"\x98\x03\n" +
+	"\faccess.proto\x12\tlimpet.v1\"\xa9\x02\n" +
 	"\vTokenRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -421,10 +396,7 @@ const file_access_proto_rawDesc = "" +
 	"expires_us\x18\t \x01(\x03R\texpiresUs\x12\x1d\n" +
 	"\n" +
 	"created_by\x18\n" +
-	" \x01(\tR\tcreatedBy\x12(\n" +
-	"\x10calls_per_second\x18\v \x01(\x05R\x0ecallsPerSecond\x12\x19\n" +
-	"\bruns_max\x18\f \x01(\x05R\arunsMax\x12(\n" +
-	"\x10bytes_per_second\x18\r \x01(\x03R\x0ebytesPerSecond\"\xe8\x01\n" +
+	" \x01(\tR\tcreatedBy\"\xe8\x01\n" +
 	"\vAuditRecord\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x12\x12\n" +

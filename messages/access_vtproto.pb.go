@@ -48,21 +48,6 @@ func (m *TokenRecord) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.BytesPerSecond != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.BytesPerSecond))
-		i--
-		dAtA[i] = 0x68
-	}
-	if m.RunsMax != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RunsMax))
-		i--
-		dAtA[i] = 0x60
-	}
-	if m.CallsPerSecond != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.CallsPerSecond))
-		i--
-		dAtA[i] = 0x58
-	}
 	if len(m.CreatedBy) > 0 {
 		i -= len(m.CreatedBy)
 		copy(dAtA[i:], m.CreatedBy)
@@ -316,15 +301,6 @@ func (m *TokenRecord) SizeVT() (n int) {
 	l = len(m.CreatedBy)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-	}
-	if m.CallsPerSecond != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.CallsPerSecond))
-	}
-	if m.RunsMax != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.RunsMax))
-	}
-	if m.BytesPerSecond != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.BytesPerSecond))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -693,63 +669,6 @@ func (m *TokenRecord) UnmarshalVT(dAtA []byte) error {
 			}
 			m.CreatedBy = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
-		case 11:
-			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field CallsPerSecond", wireType)
-			}
-			m.CallsPerSecond = 0
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				m.CallsPerSecond |= int32(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-		case 12:
-			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field RunsMax", wireType)
-			}
-			m.RunsMax = 0
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				m.RunsMax |= int32(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-		case 13:
-			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field BytesPerSecond", wireType)
-			}
-			m.BytesPerSecond = 0
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				m.BytesPerSecond |= int64(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

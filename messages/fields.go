@@ -97,6 +97,10 @@ var fieldRules = map[string]FieldRule{
 	"limpet.api.v1.CreateTokenRequest.workflow_prefix": {"workflow_prefix", optional(CheckName)},
 	"limpet.api.v1.CreateTokenRequest.pool":            {"pool", optional(CheckName)},
 	"limpet.api.v1.RevokeTokenRequest.id":              {"token id", required(CheckName)},
+	"limpet.api.v1.ListAuditRequest.who":               {"who", optional(CheckName)},
+	"limpet.api.v1.ListAuditRequest.action":            {"action", plainText("NameBytesMax", NameBytesMax)},
+	"limpet.api.v1.ListAuditRequest.target":            {"target", optional(CheckName)},
+	"limpet.api.v1.ListAuditRequest.page_token":        {"page_token", plainText("PageTokenBytesMax", PageTokenBytesMax)},
 
 	"limpet.v1.SpawnChild.key":      {"spawn key", required(CheckKey)},
 	"limpet.v1.SpawnChild.workflow": {"workflow", required(CheckName)},

@@ -15,6 +15,8 @@ const (
 	PayloadBytesMax = 1 << 20
 	// TokensMax limits the tokens for the API.
 	TokensMax = 1000
+	// AuditRecordsMax limits the records of the audit log: the oldest are deleted.
+	AuditRecordsMax = 1_000_000
 	// StepsMax limits the steps of a workflow.
 	StepsMax = 1000
 	// AttemptsMax limits the attempts of a run, over all its steps.

@@ -246,6 +246,10 @@ func (s service) CreateToken(ctx context.Context, req *connect.Request[api.Creat
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.CreateToken, req.Msg))
 }
 
+func (s service) ListAudit(ctx context.Context, req *connect.Request[api.ListAuditRequest]) (*connect.Response[api.ListAuditResponse], error) {
+	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListAudit, req.Msg))
+}
+
 func (s service) ListTokens(ctx context.Context, req *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
 	return wrapped(call(ctx, s.client, shortCall, apiconnect.LimpetServiceClient.ListTokens, req.Msg))
 }

@@ -181,6 +181,7 @@
 //	PageTokenBytesMax           1 KiB       token of a page
 //	StatusesMax                 16          statuses that a listing asks for
 //	TokensMax                   1,000       tokens of the API that are not revoked
+//	AuditRecordsMax             1,000,000   records of the audit log, which are kept for 90 days
 //	TopicsMax                   8           topics that a watch of the cluster asks for
 //	FailureMessageBytesMax      16 KiB      message of a step's failure; the rest is cut off
 //	FailureStackBytesMax        64 KiB      stack of a step's panic; the rest is cut off

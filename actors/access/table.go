@@ -61,6 +61,7 @@ var Procedures = map[string]Permission{
 	"CreateToken": {Least: admin, Command: true, Whole: true},
 	"RevokeToken": {Least: admin, Command: true, Whole: true},
 	"ListTokens":  {Least: admin, Whole: true},
+	"ListAudit":   {Least: admin, Whole: true},
 }
 
 // Routes of HTTP by their patterns, beside the procedures. What a page shows and does

@@ -73,7 +73,7 @@ func startBeside(ctx context.Context, what, address string, doors access.Doors, 
 		return nil, err
 	}
 	b := &Beside{listener: listener, http: &http.Server{
-		Handler:           newGuard(doors, route, cluster.IsLoopback(address), listener.Addr().String(), routes),
+		Handler:           newGuard(doors, nil, route, cluster.IsLoopback(address), listener.Addr().String(), routes),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}}
 	go func() { _ = b.http.Serve(listener) }() // it ends with Stop

@@ -84,7 +84,10 @@ type Config struct {
 	// Each call of the client says by its context who it is for (access.With): the doors
 	// say who that may be.
 	Pages func(stopping context.Context, client apiconnect.LimpetServiceClient, doors access.Doors) http.Handler
-	// Access has the tokens of callers. nil: there are none, only the secret.
+	// ID of the server, for the audit log.
+	ID string
+	// Access has the tokens of callers and the audit log. nil: there are none, only the
+	// secret.
 	Access journal.AccessStore
 	// Tracer makes spans of calls that start runs; nil: none. The caller's span is kept
 	// either way.
@@ -92,8 +95,8 @@ type Config struct {
 	// Logger gets internal errors and panics. Defaults to slog.Default().
 	Logger *slog.Logger
 
-	// bodyStall is bodyStallMax, but for tests.
-	bodyStall time.Duration
+	// bodyStall is bodyStallMax, and auditApart is gatherFor, but for tests.
+	bodyStall, auditApart time.Duration
 }
 
 // PagesPath is where the pages for people are.
@@ -106,6 +109,7 @@ type gateway struct {
 	backend Backend
 	config  Config
 	doors   *doors
+	audit   *audit
 	// journal is nil if it cannot be asked for.
 	journal *probe
 	// notReady is why the server is to get no new calls; nil while it is.
@@ -125,7 +129,7 @@ func fastGzip() connect.Compressor {
 // handler returns all routes. local says that only this machine can connect.
 func (g *gateway) handler(local bool, address string) http.Handler {
 	path, service := apiconnect.NewLimpetServiceHandler(g,
-		connect.WithInterceptors(outcomes{}, refused{}, coded{g}, traced{g.config.Tracer}, permitted{g}, wallTime{g.config.Times}),
+		connect.WithInterceptors(outcomes{}, refused{}, coded{g}, audited{g.audit}, traced{g.config.Tracer}, permitted{g}, wallTime{g.config.Times}),
 		connect.WithRecover(g.recovered),
 		connect.WithReadMaxBytes(messages.RequestBytesMax),
 		// Preparing gzip costs more than the rest of a small answer.
@@ -134,7 +138,7 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 		codecs(),
 	)
 	routes := http.NewServeMux()
-	routes.Handle(path, counted(g.config.Called, path, newGuard(g.doors, "", local, address, handwritten{service, path})))
+	routes.Handle(path, counted(g.config.Called, path, newGuard(g.doors, g.audit, "", local, address, handwritten{service, path})))
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		alive := map[string]any{"alive": true}
 		if g.config.Times != nil {
@@ -144,11 +148,11 @@ func (g *gateway) handler(local bool, address string) http.Handler {
 	})
 	routes.HandleFunc("GET /readyz", g.serveReady)
 	if g.config.Pages != nil {
-		pages := g.config.Pages(g.stopping, apiconnect.NewLimpetServiceClient(inProcess{service}, "http://this.server"), g.doors)
-		routes.Handle(PagesPath, newGuard(nil, "", local, address, pages))
+		pages := g.config.Pages(g.stopping, apiconnect.NewLimpetServiceClient(inProcess{service}, "http://this.server"), auditedDoors{g.doors, g.audit})
+		routes.Handle(PagesPath, newGuard(nil, nil, "", local, address, pages))
 	}
 	if g.config.Metrics != nil {
-		routes.Handle(metricsRoute, newGuard(g.doors, metricsRoute, local, address, g.config.Metrics))
+		routes.Handle(metricsRoute, newGuard(g.doors, g.audit, metricsRoute, local, address, g.config.Metrics))
 	}
 	return bodyDeadline(g.config.bodyStall, routes)
 }

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/http"
+	"path"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -26,14 +28,16 @@ type guard struct {
 	origin  *http.CrossOriginProtection
 	// doors say who calls; nil leaves that to who stands behind.
 	doors access.Doors
+	// audit notes who is refused; nil leaves that to who stands behind.
+	audit *audit
 	// route is the pattern of what stands behind, for access.Routes; empty for procedures,
 	// which are asked by their names.
 	route string
 }
 
-func newGuard(doors access.Doors, route string, local bool, address string, next http.Handler) *guard {
+func newGuard(doors access.Doors, audit *audit, route string, local bool, address string, next http.Handler) *guard {
 	return &guard{
-		next: next, writer: connect.NewErrorWriter(), doors: doors, route: route,
+		next: next, writer: connect.NewErrorWriter(), doors: doors, audit: audit, route: route,
 		local: local, address: address, origin: http.NewCrossOriginProtection(),
 	}
 }
@@ -48,6 +52,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		noteOutcome(r.Context(), err)
+		g.noteRefusal(r, err)
 		if g.writer.IsSupported(r) {
 			_ = g.writer.Write(w, r, api.ToConnect(err)) // the caller has gone
 			return
@@ -91,6 +96,18 @@ func (g *guard) entered(r *http.Request) (*http.Request, func(), *messages.Error
 	}
 	ctx, done := g.doors.Attend(r.Context(), caller)
 	return r.WithContext(access.With(ctx, caller)), done, nil
+}
+
+// noteRefusal notes who was not let in. A procedure that there is not is none of theirs.
+func (g *guard) noteRefusal(r *http.Request, err *messages.Error) {
+	if g.audit == nil || !isRefusal(err) {
+		return
+	}
+	action := cmp.Or(g.route, path.Base(r.URL.Path))
+	if _, ok := access.Procedures[action]; !ok && g.route == "" {
+		action = "unknown"
+	}
+	g.audit.note(access.Caller{Who: access.Anonymous, From: fromOf(r)}, action, "", 1, err)
 }
 
 // fromOf is the address that a request comes from, without its port.

@@ -72,11 +72,13 @@ func Serve(listener net.Listener, backend Backend, c Config) *Server {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.bodyStall = cmp.Or(c.bodyStall, bodyStallMax)
+	c.bodyStall, c.auditApart = cmp.Or(c.bodyStall, bodyStallMax), cmp.Or(c.auditApart, gatherFor)
 	local := cluster.IsLoopback(c.Listen)
 	stopping, stop := context.WithCancel(context.Background())
 	g := &gateway{backend: backend, config: c, stopping: stopping, journal: newProbe(c.Journal), doors: newDoors(stopping, c.Secret, c.Access, c.Times, c.Logger)}
+	g.audit = newAudit(c, g.doors.now)
 	go g.doors.keep()
+	go g.audit.keep(stopping)
 	s := &Server{gateway: g, listener: listener, stop: stop, done: make(chan error, 1)}
 	s.http = &http.Server{
 		Handler:           g.handler(local, listener.Addr().String()),
@@ -134,6 +136,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.NotReady("the server is stopping")
 	s.stop()
 	err := s.http.Shutdown(ctx)
+	if s.gateway.audit.flush(ctx) != nil {
+		s.gateway.config.Logger.Warn("the end of the audit log is not written")
+	}
 	if err != nil {
 		_ = s.http.Close() // the listener is closed already
 	}

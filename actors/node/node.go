@@ -195,7 +195,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.api = gateway.Serve(listener, s.host.Engine(), gateway.Config{
-		Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Times: s.clock, Logger: c.Logger,
+		ID: c.ID, Listen: c.APIListen, Secret: c.Secret, Member: s.member, Journal: s.journal.check, Times: s.clock, Logger: c.Logger,
 		Metrics: s.metrics.Handler(), Called: s.metrics.Called, Pages: c.Pages, Access: c.Store, Tracer: c.Traces.Tracer(),
 	})
 	s.givesBack()

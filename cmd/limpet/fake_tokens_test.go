@@ -35,6 +35,23 @@ func (f *fakeAPI) RevokeToken(_ context.Context, req *connect.Request[api.Revoke
 	return connect.NewResponse(&api.RevokeTokenResponse{}), nil
 }
 
+func (f *fakeAPI) ListAudit(_ context.Context, req *connect.Request[api.ListAuditRequest]) (*connect.Response[api.ListAuditResponse], error) {
+	if err := f.note(req.Header(), "list audit "+req.Msg.String()); err != nil {
+		return nil, err
+	}
+	if f.empty {
+		return connect.NewResponse(&api.ListAuditResponse{}), nil
+	}
+	if req.Msg.GetPageToken() == "" {
+		return connect.NewResponse(&api.ListAuditResponse{NextPageToken: "7", Entries: []*api.AuditEntry{
+			{At: at(0), Who: "3f0c9a51d2e4b687", Name: "ci", From: "10.0.0.7", Action: "StartRuns", Target: "ask", Count: 2, Targets: 40, Server: "server/a"},
+		}}), nil
+	}
+	return connect.NewResponse(&api.ListAuditResponse{Entries: []*api.AuditEntry{
+		{At: at(0), Who: "anonymous", From: "10.0.0.66", Action: "CancelRun", Count: 3, Targets: 3, Code: "UNAUTHENTICATED", Server: "server/a"},
+	}}), nil
+}
+
 // A token is sent in place of the secret, from wherever it is given.
 func TestTokenInPlaceOfTheSecret(t *testing.T) {
 	f := &fakeAPI{secret: "lpt_a"}

@@ -62,7 +62,7 @@ NO_COLOR in the environment means no colours.
 	root.AddCommand(
 		c.serverCommand(), c.devCommand(), c.configCommand(),
 		c.runCommand(), c.watchCommand(), c.eventCommand(),
-		c.workerCommand(), c.memberCommand(), c.workflowCommand(), c.caCommand(), c.tokenCommand(),
+		c.workerCommand(), c.memberCommand(), c.workflowCommand(), c.caCommand(), c.tokenCommand(), c.auditCommand(),
 	)
 	version := c.versionCommand()
 	version.Annotations = map[string]string{takesSettings: takesNone}

@@ -166,7 +166,7 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 		"limpet worker undrain": {nasty}, "limpet member list": {}, "limpet workflow list": {}, "limpet workflow versions": {nasty}, "limpet workflow use": {nasty, nasty},
 		"limpet workflow retire": {nasty}, "limpet workflow restore": {nasty}, "limpet config": {"--id", nasty},
 		"limpet ca init": {"--dir", nasty}, "limpet ca issue": {nasty, "--out", nasty}, "limpet server": {}, "limpet dev": {}, "limpet version": {},
-		"limpet token create": {nasty, "--role", "run"}, "limpet token list": {}, "limpet token revoke": {nasty},
+		"limpet token create": {nasty, "--role", "run"}, "limpet token list": {}, "limpet audit": {}, "limpet token revoke": {nasty},
 	}
 	for _, n := range []*nastyAPI{{enum: 1}, {enum: 2}, {enum: 3}, {enum: 4}, {enum: 99}, {fail: true}} {
 		server := httptest.NewServer(n)

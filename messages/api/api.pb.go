@@ -6274,6 +6274,283 @@ func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
 	return file_api_api_proto_rawDescGZIP(), []int{84}
 }
 
+type ListAuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who did it: the id of a token, or "secret", "local" or "anonymous". Empty: all.
+	Who string `protobuf:"bytes,1,opt,name=who,proto3" json:"who,omitempty"`
+	// The name of a procedure, such as CancelRun. Empty: all.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// What it was done to. Empty: all.
+	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// Only what was refused or failed.
+	Failed bool `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Only what was done since then.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// At most PageSizeMax; 0 for 50. A page may have more, for what was written at once is
+	// not parted, and fewer, for it is looked through in pieces.
+	PageSize      int32  `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditRequest) Reset() {
+	*x = ListAuditRequest{}
+	mi := &file_api_api_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditRequest) ProtoMessage() {}
+
+func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditRequest) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *ListAuditRequest) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *ListAuditRequest) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ListAuditRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *ListAuditRequest) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *ListAuditRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListAuditRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListAuditResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Entries []*AuditEntry          `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditResponse) Reset() {
+	*x = ListAuditResponse{}
+	mi := &file_api_api_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditResponse) ProtoMessage() {}
+
+func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditResponse) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *ListAuditResponse) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListAuditResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// AuditEntry is what somebody has done, or was refused. Like ones that follow each other
+// closely are one entry with a count.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the first.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// The id of a token, or "secret", "local" or "anonymous"; empty for many.
+	Who string `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	// The name of that token.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The IP address that the call came from.
+	From   string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	// What it was done to: the first, if there were several.
+	Target string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
+	// How many like it there were, and how many things they were done to in all.
+	Count   int64 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	Targets int64 `protobuf:"varint,8,opt,name=targets,proto3" json:"targets,omitempty"`
+	// Why it was not done: a code of the catalogue; empty if it was done.
+	Code          string `protobuf:"bytes,9,opt,name=code,proto3" json:"code,omitempty"`
+	Server        string `protobuf:"bytes,10,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_api_api_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_api_api_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_api_api_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *AuditEntry) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetTargets() int64 {
+	if x != nil {
+		return x.Targets
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
 var File_api_api_proto protoreflect.FileDescriptor
 
 const file_api_api_proto_rawDesc = "" +
@@ -6803,7 +7080,32 @@ const file_api_api_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x14.limpet.api.v1.TokenR\x06tokens\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
-	"\x13RevokeTokenResponse2\xa5\x14\n" +
+	"\x13RevokeTokenResponse\"\xda\x01\n" +
+	"\x10ListAuditRequest\x12\x10\n" +
+	"\x03who\x18\x01 \x01(\tR\x03who\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\bR\x06failed\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +
+	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\"p\n" +
+	"\x11ListAuditResponse\x123\n" +
+	"\aentries\x18\x01 \x03(\v2\x19.limpet.api.v1.AuditEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfe\x01\n" +
+	"\n" +
+	"AuditEntry\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x16\n" +
+	"\x06action\x18\x05 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x06 \x01(\tR\x06target\x12\x14\n" +
+	"\x05count\x18\a \x01(\x03R\x05count\x12\x18\n" +
+	"\atargets\x18\b \x01(\x03R\atargets\x12\x12\n" +
+	"\x04code\x18\t \x01(\tR\x04code\x12\x16\n" +
+	"\x06server\x18\n" +
+	" \x01(\tR\x06server2\xf7\x14\n" +
 	"\rLimpetService\x12M\n" +
 	"\bStartRun\x12\x1e.limpet.api.v1.StartRunRequest\x1a\x1f.limpet.api.v1.StartRunResponse\"\x00\x12P\n" +
 	"\tStartRuns\x12\x1f.limpet.api.v1.StartRunsRequest\x1a .limpet.api.v1.StartRunsResponse\"\x00\x12G\n" +
@@ -6837,7 +7139,8 @@ const file_api_api_proto_rawDesc = "" +
 	"\vCreateToken\x12!.limpet.api.v1.CreateTokenRequest\x1a\".limpet.api.v1.CreateTokenResponse\"\x00\x12S\n" +
 	"\n" +
 	"ListTokens\x12 .limpet.api.v1.ListTokensRequest\x1a!.limpet.api.v1.ListTokensResponse\"\x00\x12V\n" +
-	"\vRevokeToken\x12!.limpet.api.v1.RevokeTokenRequest\x1a\".limpet.api.v1.RevokeTokenResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
+	"\vRevokeToken\x12!.limpet.api.v1.RevokeTokenRequest\x1a\".limpet.api.v1.RevokeTokenResponse\"\x00\x12P\n" +
+	"\tListAudit\x12\x1f.limpet.api.v1.ListAuditRequest\x1a .limpet.api.v1.ListAuditResponse\"\x00B*Z(github.com/limpetrun/limpet/messages/apib\x06proto3"
 
 var (
 	file_api_api_proto_rawDescOnce sync.Once
@@ -6851,7 +7154,7 @@ func file_api_api_proto_rawDescGZIP() []byte {
 	return file_api_api_proto_rawDescData
 }
 
-var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_api_api_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_api_api_proto_goTypes = []any{
 	(*ErrorDetail)(nil),                  // 0: limpet.api.v1.ErrorDetail
 	(*StartRunRequest)(nil),              // 1: limpet.api.v1.StartRunRequest
@@ -6938,208 +7241,216 @@ var file_api_api_proto_goTypes = []any{
 	(*ListTokensResponse)(nil),           // 82: limpet.api.v1.ListTokensResponse
 	(*RevokeTokenRequest)(nil),           // 83: limpet.api.v1.RevokeTokenRequest
 	(*RevokeTokenResponse)(nil),          // 84: limpet.api.v1.RevokeTokenResponse
-	nil,                                  // 85: limpet.api.v1.StartRunRequest.MetadataEntry
-	nil,                                  // 86: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	nil,                                  // 87: limpet.api.v1.Run.MetadataEntry
-	nil,                                  // 88: limpet.api.v1.ListRunsRequest.MetadataEntry
-	nil,                                  // 89: limpet.api.v1.CountRunsRequest.MetadataEntry
-	nil,                                  // 90: limpet.api.v1.PushEventRequest.MetadataEntry
-	nil,                                  // 91: limpet.api.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),          // 92: google.protobuf.Duration
-	(*messages.RunEnding)(nil),           // 93: limpet.v1.RunEnding
-	(*timestamppb.Timestamp)(nil),        // 94: google.protobuf.Timestamp
-	(messages.RunStatus)(0),              // 95: limpet.v1.RunStatus
-	(messages.Sticky)(0),                 // 96: limpet.v1.Sticky
-	(*messages.Failure)(nil),             // 97: limpet.v1.Failure
-	(messages.CallKind)(0),               // 98: limpet.v1.CallKind
-	(messages.Reason)(0),                 // 99: limpet.v1.Reason
-	(*messages.Event)(nil),               // 100: limpet.v1.Event
-	(*messages.LogChunk)(nil),            // 101: limpet.v1.LogChunk
-	(*messages.WorkflowDefinition)(nil),  // 102: limpet.v1.WorkflowDefinition
-	(messages.Role)(0),                   // 103: limpet.v1.Role
+	(*ListAuditRequest)(nil),             // 85: limpet.api.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),            // 86: limpet.api.v1.ListAuditResponse
+	(*AuditEntry)(nil),                   // 87: limpet.api.v1.AuditEntry
+	nil,                                  // 88: limpet.api.v1.StartRunRequest.MetadataEntry
+	nil,                                  // 89: limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	nil,                                  // 90: limpet.api.v1.Run.MetadataEntry
+	nil,                                  // 91: limpet.api.v1.ListRunsRequest.MetadataEntry
+	nil,                                  // 92: limpet.api.v1.CountRunsRequest.MetadataEntry
+	nil,                                  // 93: limpet.api.v1.PushEventRequest.MetadataEntry
+	nil,                                  // 94: limpet.api.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),          // 95: google.protobuf.Duration
+	(*messages.RunEnding)(nil),           // 96: limpet.v1.RunEnding
+	(*timestamppb.Timestamp)(nil),        // 97: google.protobuf.Timestamp
+	(messages.RunStatus)(0),              // 98: limpet.v1.RunStatus
+	(messages.Sticky)(0),                 // 99: limpet.v1.Sticky
+	(*messages.Failure)(nil),             // 100: limpet.v1.Failure
+	(messages.CallKind)(0),               // 101: limpet.v1.CallKind
+	(messages.Reason)(0),                 // 102: limpet.v1.Reason
+	(*messages.Event)(nil),               // 103: limpet.v1.Event
+	(*messages.LogChunk)(nil),            // 104: limpet.v1.LogChunk
+	(*messages.WorkflowDefinition)(nil),  // 105: limpet.v1.WorkflowDefinition
+	(messages.Role)(0),                   // 106: limpet.v1.Role
 }
 var file_api_api_proto_depIdxs = []int32{
-	92,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
-	85,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
+	95,  // 0: limpet.api.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	88,  // 1: limpet.api.v1.StartRunRequest.metadata:type_name -> limpet.api.v1.StartRunRequest.MetadataEntry
 	1,   // 2: limpet.api.v1.StartRunsRequest.runs:type_name -> limpet.api.v1.StartRunRequest
 	2,   // 3: limpet.api.v1.StartRunsResponse.runs:type_name -> limpet.api.v1.StartRunResponse
 	9,   // 4: limpet.api.v1.GetRunResponse.run:type_name -> limpet.api.v1.Run
 	10,  // 5: limpet.api.v1.GetRunResponse.steps:type_name -> limpet.api.v1.Step
 	12,  // 6: limpet.api.v1.GetRunResponse.bindings:type_name -> limpet.api.v1.BindingRecord
 	16,  // 7: limpet.api.v1.GetRunResponse.children:type_name -> limpet.api.v1.Child
-	86,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
-	93,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
+	89,  // 8: limpet.api.v1.GetRunResponse.unread_signals:type_name -> limpet.api.v1.GetRunResponse.UnreadSignalsEntry
+	96,  // 9: limpet.api.v1.GetRunResponse.ending:type_name -> limpet.v1.RunEnding
 	8,   // 10: limpet.api.v1.GetRunResponse.links:type_name -> limpet.api.v1.Link
 	7,   // 11: limpet.api.v1.GetRunResponse.streams:type_name -> limpet.api.v1.Stream
-	94,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
-	95,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
-	96,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
-	94,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	94,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	97,  // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
-	87,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
-	94,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
-	94,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
-	94,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	94,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	94,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	97,  // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
+	97,  // 12: limpet.api.v1.Link.began_at:type_name -> google.protobuf.Timestamp
+	98,  // 13: limpet.api.v1.Run.status:type_name -> limpet.v1.RunStatus
+	99,  // 14: limpet.api.v1.Run.sticky:type_name -> limpet.v1.Sticky
+	97,  // 15: limpet.api.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	97,  // 16: limpet.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	100, // 17: limpet.api.v1.Run.failure:type_name -> limpet.v1.Failure
+	90,  // 18: limpet.api.v1.Run.metadata:type_name -> limpet.api.v1.Run.MetadataEntry
+	97,  // 19: limpet.api.v1.Run.replayed_at:type_name -> google.protobuf.Timestamp
+	97,  // 20: limpet.api.v1.Run.continued_at:type_name -> google.protobuf.Timestamp
+	97,  // 21: limpet.api.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	97,  // 22: limpet.api.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	97,  // 23: limpet.api.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	100, // 24: limpet.api.v1.Step.failure:type_name -> limpet.v1.Failure
 	11,  // 25: limpet.api.v1.Step.waits:type_name -> limpet.api.v1.CallWait
-	94,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
-	98,  // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
-	94,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
-	94,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
-	99,  // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
-	94,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
-	94,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
-	94,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
-	99,  // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
+	97,  // 26: limpet.api.v1.Step.progress_at:type_name -> google.protobuf.Timestamp
+	101, // 27: limpet.api.v1.CallWait.kind:type_name -> limpet.v1.CallKind
+	97,  // 28: limpet.api.v1.CallWait.until:type_name -> google.protobuf.Timestamp
+	97,  // 29: limpet.api.v1.CallWait.since:type_name -> google.protobuf.Timestamp
+	102, // 30: limpet.api.v1.BindingRecord.reason:type_name -> limpet.v1.Reason
+	97,  // 31: limpet.api.v1.BindingRecord.at:type_name -> google.protobuf.Timestamp
+	97,  // 32: limpet.api.v1.BindingRecord.until:type_name -> google.protobuf.Timestamp
+	97,  // 33: limpet.api.v1.BindingRecord.lost_at:type_name -> google.protobuf.Timestamp
+	102, // 34: limpet.api.v1.BindingRecord.lost_reason:type_name -> limpet.v1.Reason
 	13,  // 35: limpet.api.v1.BindingRecord.rebuilds:type_name -> limpet.api.v1.Rebuild
 	14,  // 36: limpet.api.v1.BindingRecord.hand_off:type_name -> limpet.api.v1.HandOff
-	99,  // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
-	94,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
-	94,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
-	94,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
+	102, // 37: limpet.api.v1.Rebuild.reason:type_name -> limpet.v1.Reason
+	97,  // 38: limpet.api.v1.Rebuild.began_at:type_name -> google.protobuf.Timestamp
+	97,  // 39: limpet.api.v1.Rebuild.ended_at:type_name -> google.protobuf.Timestamp
+	97,  // 40: limpet.api.v1.HandOff.at:type_name -> google.protobuf.Timestamp
 	15,  // 41: limpet.api.v1.HandOff.locals:type_name -> limpet.api.v1.HandedLocal
-	97,  // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
-	95,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
-	95,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
-	94,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	94,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	88,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
+	100, // 42: limpet.api.v1.HandOff.failure:type_name -> limpet.v1.Failure
+	98,  // 43: limpet.api.v1.Child.status:type_name -> limpet.v1.RunStatus
+	98,  // 44: limpet.api.v1.ListRunsRequest.statuses:type_name -> limpet.v1.RunStatus
+	97,  // 45: limpet.api.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	97,  // 46: limpet.api.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	91,  // 47: limpet.api.v1.ListRunsRequest.metadata:type_name -> limpet.api.v1.ListRunsRequest.MetadataEntry
 	9,   // 48: limpet.api.v1.ListRunsResponse.runs:type_name -> limpet.api.v1.Run
-	89,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
+	92,  // 49: limpet.api.v1.CountRunsRequest.metadata:type_name -> limpet.api.v1.CountRunsRequest.MetadataEntry
 	21,  // 50: limpet.api.v1.CountRunsResponse.counts:type_name -> limpet.api.v1.StatusCount
-	95,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
-	92,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
+	98,  // 51: limpet.api.v1.StatusCount.status:type_name -> limpet.v1.RunStatus
+	95,  // 52: limpet.api.v1.WaitRunRequest.wait:type_name -> google.protobuf.Duration
 	6,   // 53: limpet.api.v1.WaitRunResponse.run:type_name -> limpet.api.v1.GetRunResponse
-	94,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
-	100, // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
-	94,  // 56: limpet.api.v1.WatchResponse.at:type_name -> google.protobuf.Timestamp
-	95,  // 57: limpet.api.v1.WatchResponse.status:type_name -> limpet.v1.RunStatus
-	99,  // 58: limpet.api.v1.WatchResponse.reason:type_name -> limpet.v1.Reason
-	94,  // 59: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
-	94,  // 60: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
+	97,  // 54: limpet.api.v1.WatchRunResponse.at:type_name -> google.protobuf.Timestamp
+	103, // 55: limpet.api.v1.WatchRunResponse.events:type_name -> limpet.v1.Event
+	97,  // 56: limpet.api.v1.WatchResponse.at:type_name -> google.protobuf.Timestamp
+	98,  // 57: limpet.api.v1.WatchResponse.status:type_name -> limpet.v1.RunStatus
+	102, // 58: limpet.api.v1.WatchResponse.reason:type_name -> limpet.v1.Reason
+	97,  // 59: limpet.api.v1.ListAttemptsRequest.from:type_name -> google.protobuf.Timestamp
+	97,  // 60: limpet.api.v1.ListAttemptsRequest.to:type_name -> google.protobuf.Timestamp
 	30,  // 61: limpet.api.v1.ListAttemptsResponse.attempts:type_name -> limpet.api.v1.Attempt
 	31,  // 62: limpet.api.v1.ListAttemptsResponse.waits:type_name -> limpet.api.v1.StepWait
-	94,  // 63: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
-	94,  // 64: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	94,  // 65: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	94,  // 66: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	97,  // 67: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
-	99,  // 68: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
-	94,  // 69: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
-	94,  // 70: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
-	101, // 71: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
-	92,  // 72: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
-	90,  // 73: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
+	97,  // 63: limpet.api.v1.Attempt.ready_at:type_name -> google.protobuf.Timestamp
+	97,  // 64: limpet.api.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	97,  // 65: limpet.api.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	97,  // 66: limpet.api.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	100, // 67: limpet.api.v1.Attempt.failure:type_name -> limpet.v1.Failure
+	102, // 68: limpet.api.v1.Attempt.reason:type_name -> limpet.v1.Reason
+	97,  // 69: limpet.api.v1.StepWait.from:type_name -> google.protobuf.Timestamp
+	97,  // 70: limpet.api.v1.StepWait.until:type_name -> google.protobuf.Timestamp
+	104, // 71: limpet.api.v1.ReadLogResponse.chunk:type_name -> limpet.v1.LogChunk
+	95,  // 72: limpet.api.v1.AskRunRequest.timeout:type_name -> google.protobuf.Duration
+	93,  // 73: limpet.api.v1.PushEventRequest.metadata:type_name -> limpet.api.v1.PushEventRequest.MetadataEntry
 	51,  // 74: limpet.api.v1.PushEventResponse.runs:type_name -> limpet.api.v1.TriggeredRun
 	50,  // 75: limpet.api.v1.PushEventResponse.refused:type_name -> limpet.api.v1.RefusingWorkflow
 	46,  // 76: limpet.api.v1.PushEventResponse.failed_conditions:type_name -> limpet.api.v1.FailedCondition
-	94,  // 77: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	97,  // 77: limpet.api.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
 	49,  // 78: limpet.api.v1.ListEventsResponse.events:type_name -> limpet.api.v1.KeptEvent
-	94,  // 79: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
-	97,  // 80: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
+	97,  // 79: limpet.api.v1.KeptEvent.pushed_at:type_name -> google.protobuf.Timestamp
+	100, // 80: limpet.api.v1.RefusingWorkflow.failure:type_name -> limpet.v1.Failure
 	61,  // 81: limpet.api.v1.ListWorkersResponse.workers:type_name -> limpet.api.v1.Worker
 	61,  // 82: limpet.api.v1.GetWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	56,  // 83: limpet.api.v1.GetWorkerResponse.events:type_name -> limpet.api.v1.WorkerEvent
-	94,  // 84: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
-	99,  // 85: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
-	92,  // 86: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
+	97,  // 84: limpet.api.v1.WorkerEvent.at:type_name -> google.protobuf.Timestamp
+	102, // 85: limpet.api.v1.WorkerEvent.reason:type_name -> limpet.v1.Reason
+	95,  // 86: limpet.api.v1.DrainWorkerRequest.deadline:type_name -> google.protobuf.Duration
 	61,  // 87: limpet.api.v1.DrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
 	61,  // 88: limpet.api.v1.UndrainWorkerResponse.worker:type_name -> limpet.api.v1.Worker
-	91,  // 89: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
-	94,  // 90: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	92,  // 91: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
-	99,  // 92: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
+	94,  // 89: limpet.api.v1.Worker.labels:type_name -> limpet.api.v1.Worker.LabelsEntry
+	97,  // 90: limpet.api.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	95,  // 91: limpet.api.v1.Worker.drain_left:type_name -> google.protobuf.Duration
+	102, // 92: limpet.api.v1.Worker.state_reason:type_name -> limpet.v1.Reason
 	62,  // 93: limpet.api.v1.Worker.locals:type_name -> limpet.api.v1.LocalUse
-	92,  // 94: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
+	95,  // 94: limpet.api.v1.Worker.held_for:type_name -> google.protobuf.Duration
 	65,  // 95: limpet.api.v1.ListMembersResponse.members:type_name -> limpet.api.v1.Member
 	68,  // 96: limpet.api.v1.ListWorkflowsResponse.workflows:type_name -> limpet.api.v1.Workflow
-	102, // 97: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
-	94,  // 98: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
-	94,  // 99: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
-	94,  // 100: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
-	94,  // 101: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
-	94,  // 102: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
+	105, // 97: limpet.api.v1.Workflow.definition:type_name -> limpet.v1.WorkflowDefinition
+	97,  // 98: limpet.api.v1.Workflow.registered_at:type_name -> google.protobuf.Timestamp
+	97,  // 99: limpet.api.v1.Workflow.chosen_at:type_name -> google.protobuf.Timestamp
+	97,  // 100: limpet.api.v1.Workflow.retired_at:type_name -> google.protobuf.Timestamp
+	97,  // 101: limpet.api.v1.Workflow.unserved_since:type_name -> google.protobuf.Timestamp
+	97,  // 102: limpet.api.v1.Workflow.left_out_since:type_name -> google.protobuf.Timestamp
 	68,  // 103: limpet.api.v1.RetireWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
 	68,  // 104: limpet.api.v1.RestoreWorkflowResponse.workflow:type_name -> limpet.api.v1.Workflow
 	75,  // 105: limpet.api.v1.ListWorkflowVersionsResponse.versions:type_name -> limpet.api.v1.WorkflowVersion
-	94,  // 106: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
-	94,  // 107: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
+	97,  // 106: limpet.api.v1.WorkflowVersion.registered_at:type_name -> google.protobuf.Timestamp
+	97,  // 107: limpet.api.v1.WorkflowVersion.chosen_at:type_name -> google.protobuf.Timestamp
 	68,  // 108: limpet.api.v1.UseWorkflowVersionResponse.workflow:type_name -> limpet.api.v1.Workflow
-	103, // 109: limpet.api.v1.CreateTokenRequest.role:type_name -> limpet.v1.Role
-	92,  // 110: limpet.api.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	106, // 109: limpet.api.v1.CreateTokenRequest.role:type_name -> limpet.v1.Role
+	95,  // 110: limpet.api.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
 	80,  // 111: limpet.api.v1.CreateTokenResponse.token:type_name -> limpet.api.v1.Token
-	103, // 112: limpet.api.v1.Token.role:type_name -> limpet.v1.Role
-	94,  // 113: limpet.api.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	94,  // 114: limpet.api.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	106, // 112: limpet.api.v1.Token.role:type_name -> limpet.v1.Role
+	97,  // 113: limpet.api.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	97,  // 114: limpet.api.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
 	80,  // 115: limpet.api.v1.ListTokensResponse.tokens:type_name -> limpet.api.v1.Token
-	1,   // 116: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
-	3,   // 117: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
-	5,   // 118: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
-	17,  // 119: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
-	19,  // 120: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
-	22,  // 121: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
-	24,  // 122: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
-	26,  // 123: limpet.api.v1.LimpetService.Watch:input_type -> limpet.api.v1.WatchRequest
-	28,  // 124: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
-	32,  // 125: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
-	34,  // 126: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
-	36,  // 127: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
-	38,  // 128: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
-	40,  // 129: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
-	42,  // 130: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
-	44,  // 131: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
-	47,  // 132: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
-	52,  // 133: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
-	54,  // 134: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
-	57,  // 135: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
-	59,  // 136: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
-	63,  // 137: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
-	66,  // 138: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
-	73,  // 139: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
-	76,  // 140: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
-	69,  // 141: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
-	71,  // 142: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
-	78,  // 143: limpet.api.v1.LimpetService.CreateToken:input_type -> limpet.api.v1.CreateTokenRequest
-	81,  // 144: limpet.api.v1.LimpetService.ListTokens:input_type -> limpet.api.v1.ListTokensRequest
-	83,  // 145: limpet.api.v1.LimpetService.RevokeToken:input_type -> limpet.api.v1.RevokeTokenRequest
-	2,   // 146: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
-	4,   // 147: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
-	6,   // 148: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
-	18,  // 149: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
-	20,  // 150: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
-	23,  // 151: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
-	25,  // 152: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
-	27,  // 153: limpet.api.v1.LimpetService.Watch:output_type -> limpet.api.v1.WatchResponse
-	29,  // 154: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
-	33,  // 155: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
-	35,  // 156: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
-	37,  // 157: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
-	39,  // 158: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
-	41,  // 159: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
-	43,  // 160: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
-	45,  // 161: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
-	48,  // 162: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
-	53,  // 163: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
-	55,  // 164: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
-	58,  // 165: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
-	60,  // 166: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
-	64,  // 167: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
-	67,  // 168: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
-	74,  // 169: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
-	77,  // 170: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
-	70,  // 171: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
-	72,  // 172: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
-	79,  // 173: limpet.api.v1.LimpetService.CreateToken:output_type -> limpet.api.v1.CreateTokenResponse
-	82,  // 174: limpet.api.v1.LimpetService.ListTokens:output_type -> limpet.api.v1.ListTokensResponse
-	84,  // 175: limpet.api.v1.LimpetService.RevokeToken:output_type -> limpet.api.v1.RevokeTokenResponse
-	146, // [146:176] is the sub-list for method output_type
-	116, // [116:146] is the sub-list for method input_type
-	116, // [116:116] is the sub-list for extension type_name
-	116, // [116:116] is the sub-list for extension extendee
-	0,   // [0:116] is the sub-list for field type_name
+	97,  // 116: limpet.api.v1.ListAuditRequest.since:type_name -> google.protobuf.Timestamp
+	87,  // 117: limpet.api.v1.ListAuditResponse.entries:type_name -> limpet.api.v1.AuditEntry
+	97,  // 118: limpet.api.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	1,   // 119: limpet.api.v1.LimpetService.StartRun:input_type -> limpet.api.v1.StartRunRequest
+	3,   // 120: limpet.api.v1.LimpetService.StartRuns:input_type -> limpet.api.v1.StartRunsRequest
+	5,   // 121: limpet.api.v1.LimpetService.GetRun:input_type -> limpet.api.v1.GetRunRequest
+	17,  // 122: limpet.api.v1.LimpetService.ListRuns:input_type -> limpet.api.v1.ListRunsRequest
+	19,  // 123: limpet.api.v1.LimpetService.CountRuns:input_type -> limpet.api.v1.CountRunsRequest
+	22,  // 124: limpet.api.v1.LimpetService.WaitRun:input_type -> limpet.api.v1.WaitRunRequest
+	24,  // 125: limpet.api.v1.LimpetService.WatchRun:input_type -> limpet.api.v1.WatchRunRequest
+	26,  // 126: limpet.api.v1.LimpetService.Watch:input_type -> limpet.api.v1.WatchRequest
+	28,  // 127: limpet.api.v1.LimpetService.ListAttempts:input_type -> limpet.api.v1.ListAttemptsRequest
+	32,  // 128: limpet.api.v1.LimpetService.ReadLog:input_type -> limpet.api.v1.ReadLogRequest
+	34,  // 129: limpet.api.v1.LimpetService.ReadStream:input_type -> limpet.api.v1.ReadStreamRequest
+	36,  // 130: limpet.api.v1.LimpetService.CancelRun:input_type -> limpet.api.v1.CancelRunRequest
+	38,  // 131: limpet.api.v1.LimpetService.SignalRun:input_type -> limpet.api.v1.SignalRunRequest
+	40,  // 132: limpet.api.v1.LimpetService.AskRun:input_type -> limpet.api.v1.AskRunRequest
+	42,  // 133: limpet.api.v1.LimpetService.ReplayRun:input_type -> limpet.api.v1.ReplayRunRequest
+	44,  // 134: limpet.api.v1.LimpetService.PushEvent:input_type -> limpet.api.v1.PushEventRequest
+	47,  // 135: limpet.api.v1.LimpetService.ListEvents:input_type -> limpet.api.v1.ListEventsRequest
+	52,  // 136: limpet.api.v1.LimpetService.ListWorkers:input_type -> limpet.api.v1.ListWorkersRequest
+	54,  // 137: limpet.api.v1.LimpetService.GetWorker:input_type -> limpet.api.v1.GetWorkerRequest
+	57,  // 138: limpet.api.v1.LimpetService.DrainWorker:input_type -> limpet.api.v1.DrainWorkerRequest
+	59,  // 139: limpet.api.v1.LimpetService.UndrainWorker:input_type -> limpet.api.v1.UndrainWorkerRequest
+	63,  // 140: limpet.api.v1.LimpetService.ListMembers:input_type -> limpet.api.v1.ListMembersRequest
+	66,  // 141: limpet.api.v1.LimpetService.ListWorkflows:input_type -> limpet.api.v1.ListWorkflowsRequest
+	73,  // 142: limpet.api.v1.LimpetService.ListWorkflowVersions:input_type -> limpet.api.v1.ListWorkflowVersionsRequest
+	76,  // 143: limpet.api.v1.LimpetService.UseWorkflowVersion:input_type -> limpet.api.v1.UseWorkflowVersionRequest
+	69,  // 144: limpet.api.v1.LimpetService.RetireWorkflow:input_type -> limpet.api.v1.RetireWorkflowRequest
+	71,  // 145: limpet.api.v1.LimpetService.RestoreWorkflow:input_type -> limpet.api.v1.RestoreWorkflowRequest
+	78,  // 146: limpet.api.v1.LimpetService.CreateToken:input_type -> limpet.api.v1.CreateTokenRequest
+	81,  // 147: limpet.api.v1.LimpetService.ListTokens:input_type -> limpet.api.v1.ListTokensRequest
+	83,  // 148: limpet.api.v1.LimpetService.RevokeToken:input_type -> limpet.api.v1.RevokeTokenRequest
+	85,  // 149: limpet.api.v1.LimpetService.ListAudit:input_type -> limpet.api.v1.ListAuditRequest
+	2,   // 150: limpet.api.v1.LimpetService.StartRun:output_type -> limpet.api.v1.StartRunResponse
+	4,   // 151: limpet.api.v1.LimpetService.StartRuns:output_type -> limpet.api.v1.StartRunsResponse
+	6,   // 152: limpet.api.v1.LimpetService.GetRun:output_type -> limpet.api.v1.GetRunResponse
+	18,  // 153: limpet.api.v1.LimpetService.ListRuns:output_type -> limpet.api.v1.ListRunsResponse
+	20,  // 154: limpet.api.v1.LimpetService.CountRuns:output_type -> limpet.api.v1.CountRunsResponse
+	23,  // 155: limpet.api.v1.LimpetService.WaitRun:output_type -> limpet.api.v1.WaitRunResponse
+	25,  // 156: limpet.api.v1.LimpetService.WatchRun:output_type -> limpet.api.v1.WatchRunResponse
+	27,  // 157: limpet.api.v1.LimpetService.Watch:output_type -> limpet.api.v1.WatchResponse
+	29,  // 158: limpet.api.v1.LimpetService.ListAttempts:output_type -> limpet.api.v1.ListAttemptsResponse
+	33,  // 159: limpet.api.v1.LimpetService.ReadLog:output_type -> limpet.api.v1.ReadLogResponse
+	35,  // 160: limpet.api.v1.LimpetService.ReadStream:output_type -> limpet.api.v1.ReadStreamResponse
+	37,  // 161: limpet.api.v1.LimpetService.CancelRun:output_type -> limpet.api.v1.CancelRunResponse
+	39,  // 162: limpet.api.v1.LimpetService.SignalRun:output_type -> limpet.api.v1.SignalRunResponse
+	41,  // 163: limpet.api.v1.LimpetService.AskRun:output_type -> limpet.api.v1.AskRunResponse
+	43,  // 164: limpet.api.v1.LimpetService.ReplayRun:output_type -> limpet.api.v1.ReplayRunResponse
+	45,  // 165: limpet.api.v1.LimpetService.PushEvent:output_type -> limpet.api.v1.PushEventResponse
+	48,  // 166: limpet.api.v1.LimpetService.ListEvents:output_type -> limpet.api.v1.ListEventsResponse
+	53,  // 167: limpet.api.v1.LimpetService.ListWorkers:output_type -> limpet.api.v1.ListWorkersResponse
+	55,  // 168: limpet.api.v1.LimpetService.GetWorker:output_type -> limpet.api.v1.GetWorkerResponse
+	58,  // 169: limpet.api.v1.LimpetService.DrainWorker:output_type -> limpet.api.v1.DrainWorkerResponse
+	60,  // 170: limpet.api.v1.LimpetService.UndrainWorker:output_type -> limpet.api.v1.UndrainWorkerResponse
+	64,  // 171: limpet.api.v1.LimpetService.ListMembers:output_type -> limpet.api.v1.ListMembersResponse
+	67,  // 172: limpet.api.v1.LimpetService.ListWorkflows:output_type -> limpet.api.v1.ListWorkflowsResponse
+	74,  // 173: limpet.api.v1.LimpetService.ListWorkflowVersions:output_type -> limpet.api.v1.ListWorkflowVersionsResponse
+	77,  // 174: limpet.api.v1.LimpetService.UseWorkflowVersion:output_type -> limpet.api.v1.UseWorkflowVersionResponse
+	70,  // 175: limpet.api.v1.LimpetService.RetireWorkflow:output_type -> limpet.api.v1.RetireWorkflowResponse
+	72,  // 176: limpet.api.v1.LimpetService.RestoreWorkflow:output_type -> limpet.api.v1.RestoreWorkflowResponse
+	79,  // 177: limpet.api.v1.LimpetService.CreateToken:output_type -> limpet.api.v1.CreateTokenResponse
+	82,  // 178: limpet.api.v1.LimpetService.ListTokens:output_type -> limpet.api.v1.ListTokensResponse
+	84,  // 179: limpet.api.v1.LimpetService.RevokeToken:output_type -> limpet.api.v1.RevokeTokenResponse
+	86,  // 180: limpet.api.v1.LimpetService.ListAudit:output_type -> limpet.api.v1.ListAuditResponse
+	150, // [150:181] is the sub-list for method output_type
+	119, // [119:150] is the sub-list for method input_type
+	119, // [119:119] is the sub-list for extension type_name
+	119, // [119:119] is the sub-list for extension extendee
+	0,   // [0:119] is the sub-list for field type_name
 }
 
 func init() { file_api_api_proto_init() }
@@ -7153,7 +7464,7 @@ func file_api_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_api_proto_rawDesc), len(file_api_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   92,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

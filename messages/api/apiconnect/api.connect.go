@@ -108,6 +108,8 @@ const (
 	// LimpetServiceRevokeTokenProcedure is the fully-qualified name of the LimpetService's RevokeToken
 	// RPC.
 	LimpetServiceRevokeTokenProcedure = "/limpet.api.v1.LimpetService/RevokeToken"
+	// LimpetServiceListAuditProcedure is the fully-qualified name of the LimpetService's ListAudit RPC.
+	LimpetServiceListAuditProcedure = "/limpet.api.v1.LimpetService/ListAudit"
 )
 
 // LimpetServiceClient is a client for the limpet.api.v1.LimpetService service.
@@ -171,6 +173,8 @@ type LimpetServiceClient interface {
 	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
 	// RevokeToken ends a token on all servers within seconds, and what it has open.
 	RevokeToken(context.Context, *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error)
+	// ListAudit returns what was done by the API and refused by it, the newest first.
+	ListAudit(context.Context, *connect.Request[api.ListAuditRequest]) (*connect.Response[api.ListAuditResponse], error)
 }
 
 // NewLimpetServiceClient constructs a client for the limpet.api.v1.LimpetService service. By
@@ -364,6 +368,12 @@ func NewLimpetServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(limpetServiceMethods.ByName("RevokeToken")),
 			connect.WithClientOptions(opts...),
 		),
+		listAudit: connect.NewClient[api.ListAuditRequest, api.ListAuditResponse](
+			httpClient,
+			baseURL+LimpetServiceListAuditProcedure,
+			connect.WithSchema(limpetServiceMethods.ByName("ListAudit")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -399,6 +409,7 @@ type limpetServiceClient struct {
 	createToken          *connect.Client[api.CreateTokenRequest, api.CreateTokenResponse]
 	listTokens           *connect.Client[api.ListTokensRequest, api.ListTokensResponse]
 	revokeToken          *connect.Client[api.RevokeTokenRequest, api.RevokeTokenResponse]
+	listAudit            *connect.Client[api.ListAuditRequest, api.ListAuditResponse]
 }
 
 // StartRun calls limpet.api.v1.LimpetService.StartRun.
@@ -551,6 +562,11 @@ func (c *limpetServiceClient) RevokeToken(ctx context.Context, req *connect.Requ
 	return c.revokeToken.CallUnary(ctx, req)
 }
 
+// ListAudit calls limpet.api.v1.LimpetService.ListAudit.
+func (c *limpetServiceClient) ListAudit(ctx context.Context, req *connect.Request[api.ListAuditRequest]) (*connect.Response[api.ListAuditResponse], error) {
+	return c.listAudit.CallUnary(ctx, req)
+}
+
 // LimpetServiceHandler is an implementation of the limpet.api.v1.LimpetService service.
 type LimpetServiceHandler interface {
 	StartRun(context.Context, *connect.Request[api.StartRunRequest]) (*connect.Response[api.StartRunResponse], error)
@@ -612,6 +628,8 @@ type LimpetServiceHandler interface {
 	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
 	// RevokeToken ends a token on all servers within seconds, and what it has open.
 	RevokeToken(context.Context, *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error)
+	// ListAudit returns what was done by the API and refused by it, the newest first.
+	ListAudit(context.Context, *connect.Request[api.ListAuditRequest]) (*connect.Response[api.ListAuditResponse], error)
 }
 
 // NewLimpetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -801,6 +819,12 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(limpetServiceMethods.ByName("RevokeToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	limpetServiceListAuditHandler := connect.NewUnaryHandler(
+		LimpetServiceListAuditProcedure,
+		svc.ListAudit,
+		connect.WithSchema(limpetServiceMethods.ByName("ListAudit")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/limpet.api.v1.LimpetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LimpetServiceStartRunProcedure:
@@ -863,6 +887,8 @@ func NewLimpetServiceHandler(svc LimpetServiceHandler, opts ...connect.HandlerOp
 			limpetServiceListTokensHandler.ServeHTTP(w, r)
 		case LimpetServiceRevokeTokenProcedure:
 			limpetServiceRevokeTokenHandler.ServeHTTP(w, r)
+		case LimpetServiceListAuditProcedure:
+			limpetServiceListAuditHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -990,4 +1016,8 @@ func (UnimplementedLimpetServiceHandler) ListTokens(context.Context, *connect.Re
 
 func (UnimplementedLimpetServiceHandler) RevokeToken(context.Context, *connect.Request[api.RevokeTokenRequest]) (*connect.Response[api.RevokeTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.RevokeToken is not implemented"))
+}
+
+func (UnimplementedLimpetServiceHandler) ListAudit(context.Context, *connect.Request[api.ListAuditRequest]) (*connect.Response[api.ListAuditResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("limpet.api.v1.LimpetService.ListAudit is not implemented"))
 }

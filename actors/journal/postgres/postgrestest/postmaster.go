@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/limpetrun/limpet/cluster/backoff"
 	"github.com/limpetrun/limpet/messages"
 )
 
@@ -90,26 +92,49 @@ func (s *Server) start(ctx context.Context) error {
 	if s.running != nil {
 		return messages.Errorf(messages.CodeInvalidArgument, "PostgreSQL on port %d is running already", s.port)
 	}
+	for try := 1; ; try++ {
+		p, err := s.launch(ctx)
+		if err == nil {
+			s.running = p
+			s.cfg.Logger.Info("PostgreSQL is up", "port", s.port, "pid", p.process.Pid)
+			return nil
+		}
+		// The processes of one that was killed are still about to end.
+		if !strings.Contains(err.Error(), "is still in use") || try == startTries || backoff.Sleep(ctx, startPause) != nil {
+			return err
+		}
+	}
+}
+
+const (
+	startTries = 100
+	startPause = 100 * time.Millisecond
+)
+
+// launch starts the server and waits until it takes connections.
+func (s *Server) launch(ctx context.Context) (*postmaster, error) {
 	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return messages.Errorf(messages.CodeInternal, "log of PostgreSQL: %w", err)
+		return nil, messages.Errorf(messages.CodeInternal, "log of PostgreSQL: %w", err)
 	}
 	// The server has a descriptor of its own.
 	defer func() { _ = log.Close() }()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, messages.Errorf(messages.CodeInternal, "log of PostgreSQL: %w", err)
+	}
 	cmd := s.account.command(s.cfg.Command, filepath.Join(s.programs, "postgres"), s.settings()...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
 	p, err := launch(cmd)
 	if err != nil {
-		return messages.Errorf(messages.CodeInternal, "start PostgreSQL: %w", err)
+		return nil, messages.Errorf(messages.CodeInternal, "start PostgreSQL: %w", err)
 	}
 	if err := s.waitReady(ctx, p); err != nil {
 		killErr := p.kill()
 		<-p.ended
-		return messages.Errorf(messages.CodeInternal, "PostgreSQL on port %d does not start: %w; the end of its log:\n%s", s.port, errors.Join(err, killErr), s.logEnd())
+		return nil, messages.Errorf(messages.CodeInternal, "PostgreSQL on port %d does not start: %w; the end of its log:\n%s", s.port, errors.Join(err, killErr), s.logEnd(before))
 	}
-	s.running = p
-	s.cfg.Logger.Info("PostgreSQL is up", "port", s.port, "pid", p.process.Pid)
-	return nil
+	return p, nil
 }
 
 func (s *Server) pidFile() string { return filepath.Join(s.data(), "postmaster.pid") }
@@ -139,12 +164,12 @@ func (s *Server) waitReady(ctx context.Context, p *postmaster) error {
 // logEndBytes is how much of the log an error shows.
 const logEndBytes = 2000
 
-func (s *Server) logEnd() string {
+func (s *Server) logEnd(from int64) string {
 	text, err := os.ReadFile(s.LogFile())
 	if err != nil {
 		return err.Error()
 	}
-	return string(text[max(0, len(text)-logEndBytes):])
+	return string(text[max(0, min(int(from), len(text)), len(text)-logEndBytes):])
 }
 
 // Stop shuts the server down: it ends its sessions and writes a checkpoint. A
