@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/limpetrun/limpet/actors/journal"
 	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/messages/api"
 )
@@ -18,6 +19,9 @@ const (
 	// through: the next page goes on from there.
 	auditRead   = 50
 	auditLooked = 1000
+	// auditSlack is how much later than others a chunk may be written that began before:
+	// its server had no journal, or another clock.
+	auditSlack = time.Hour
 )
 
 // ListAudit returns what was done, the newest first. What this server has noted is
@@ -45,36 +49,51 @@ func (g *gateway) ListAudit(ctx context.Context, req *connect.Request[api.ListAu
 	if err := g.audit.flush(ctx); err != nil {
 		return nil, err
 	}
-	answer := &api.ListAuditResponse{}
-	for looked := 0; ; looked += auditRead {
+	answer, err := g.auditPage(ctx, r, since, before, size)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// auditPage looks through chunk after chunk until there are size entries.
+func (g *gateway) auditPage(ctx context.Context, r *api.ListAuditRequest, since time.Time, before int64, size int) (*api.ListAuditResponse, error) {
+	page := &api.ListAuditResponse{}
+	for looked := 0; looked < auditLooked; looked += auditRead {
 		chunks, err := g.config.Access.ReadAudit(ctx, before, auditRead)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range chunks {
 			before = c.Seq
-			records := &messages.AuditRecords{}
-			if err := proto.Unmarshal(c.Data, records); err != nil {
-				return nil, messages.Errorf(messages.CodeJournalCorrupt, "chunk %d of the audit log: %w", c.Seq, err)
+			if err := addAudit(page, r, since, c); err != nil {
+				return nil, err
 			}
-			for _, record := range slices.Backward(records.GetRecords()) {
-				if wanted(r, since, record) {
-					answer.Entries = append(answer.Entries, auditEntry(record))
-				}
-			}
-			if len(answer.Entries) >= size {
-				answer.NextPageToken = strconv.FormatInt(before, 10)
-				return connect.NewResponse(answer), nil
+			if len(page.Entries) >= size {
+				page.NextPageToken = strconv.FormatInt(before, 10)
+				return page, nil
 			}
 		}
-		switch {
-		case len(chunks) < auditRead, !since.IsZero() && chunks[len(chunks)-1].At.Before(since.Add(-time.Hour)):
-			return connect.NewResponse(answer), nil
-		case looked >= auditLooked:
-			answer.NextPageToken = strconv.FormatInt(before, 10)
-			return connect.NewResponse(answer), nil
+		if len(chunks) < auditRead || !since.IsZero() && chunks[len(chunks)-1].At.Before(since.Add(-auditSlack)) {
+			return page, nil
 		}
 	}
+	page.NextPageToken = strconv.FormatInt(before, 10)
+	return page, nil
+}
+
+// addAudit adds what is wanted of a chunk, the newest first.
+func addAudit(page *api.ListAuditResponse, r *api.ListAuditRequest, since time.Time, c journal.AuditChunk) error {
+	records := &messages.AuditRecords{}
+	if err := proto.Unmarshal(c.Data, records); err != nil {
+		return messages.Errorf(messages.CodeJournalCorrupt, "chunk %d of the audit log: %w", c.Seq, err)
+	}
+	for _, record := range slices.Backward(records.GetRecords()) {
+		if wanted(r, since, record) {
+			page.Entries = append(page.Entries, auditEntry(record))
+		}
+	}
+	return nil
 }
 
 // auditBefore reads a page token: the number of the last chunk of the page before.
