@@ -222,7 +222,7 @@ func (p *peerChild) Start(ctx context.Context, _ json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := &messages.ResultAck{RunId: "run", Step: "step", Attempt: 1}
+	answer := &messages.CommandReply{} // what one server answers another
 	_, err = p.node.System().Root.SpawnNamed(actor.PropsFromFunc(func(c actor.Context) {
 		if _, ok := c.Message().(*messages.Result); ok && c.Sender() != nil {
 			c.Respond(answer)
