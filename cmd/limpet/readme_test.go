@@ -44,6 +44,7 @@ func TestReadme(t *testing.T) {
 		}
 		line = strings.Replace(strings.ReplaceAll(line, "RUN", run), ".bin/limpet", limpet, 1)
 		cmd := exec.CommandContext(ctx, "sh", "-c", line)
+		cmd.WaitDelay = time.Second // what the shell has started may outlive it
 		cmd.Dir, cmd.Env = "../..", append(os.Environ(), "LIMPET_ADDRESS="+api)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

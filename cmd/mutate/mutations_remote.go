@@ -26,7 +26,7 @@ var remoteMutations = []mutation{
 	{"remote: seek another way to a process that is slow", []change{{linkGo,
 		"		if l.peer.accepts(l.ctx) {", "		if l.peer == nil {"}}},
 	{"remote: wait for one's own silence when the other side comes by a server", []change{{takesGo,
-		"		s.r.doubt(of.GetAddress())\n", ""}}},
+		"		s.r.doubt(of.Address)\n", ""}}},
 	{"remote: pass on to who is no member", []change{{relayGo,
 		" || !r.known.PassesOn(to) {", " {"}}},
 	{"remote: pass on what was passed on", []change{{relayGo,

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpetrun/limpet/messages"
 	"github.com/limpetrun/limpet/sdk"
 	"github.com/limpetrun/limpet/sdk/sdktest"
 	"github.com/limpetrun/limpet/sdk/worker"
@@ -194,6 +195,8 @@ func TestAnEndStepOfARunThatLostItsWorker(t *testing.T) {
 	var bound string
 	starters := r.starters(t, e, func(string) {
 		run := e.Client().Run(<-r.began)
+		// The other step, which runs beside it, is not to be lost with the worker.
+		untilEvent(t, run, func(ev *messages.Event) bool { return ev.GetStepSucceeded().GetStep() == "rent" })
 		bound = stepOf(t, run, "use").GetWorkerId()
 		if err := e.KillWorker(bound); err != nil {
 			t.Fatal(err)

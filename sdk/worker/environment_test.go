@@ -24,6 +24,7 @@ func TestConfigFromEnv(t *testing.T) {
 	}
 	given := map[string]string{
 		"LIMPET_WORKER_ID": "gpu/1", "LIMPET_WORKER_JOIN": "limpet-servers:7946, 10.0.0.12:7946,", "LIMPET_WORKER_JOIN_TIMEOUT": "-1s",
+		"LIMPET_MEMBER_CA_FILE": "ca.pem", "LIMPET_MEMBER_CERT_FILE": "gpu.pem", "LIMPET_MEMBER_KEY_FILE": "gpu.key", "LIMPET_MEMBER_REVOKED_FILE": "revoked",
 		"LIMPET_SECRET_FILE": secret, "LIMPET_WORKER_SLOTS": "8", "LIMPET_WORKER_STICKY_RUNS_MAX": "100", "LIMPET_WORKER_LABELS": "gpu=a100, zone = b=c",
 		"LIMPET_WORKER_POOL": "gpu", "LIMPET_WORKER_BIND": ":7081", "LIMPET_WORKER_GOSSIP": ":7946", "LIMPET_WORKER_ADVERTISE_HOST": "10.1.2.3",
 		"LIMPET_PRESET": "lan", "LIMPET_WORKER_GRACE": "5m", "LIMPET_WORKER_END_IF_HELD_FOR": "10m", "LIMPET_WORKER_METRICS_LISTEN": ":9464",
@@ -39,6 +40,7 @@ func TestConfigFromEnv(t *testing.T) {
 		StickyRunsMax: 100, Labels: map[string]string{"gpu": "a100", "zone": "b=c"}, Pool: "gpu", BindAddress: ":7081",
 		GossipAddress: ":7946", AdvertiseHost: "10.1.2.3", Preset: cluster.LANConfig(), Grace: 5 * time.Minute, EndIfHeldFor: 10 * time.Minute, MetricsListen: ":9464",
 		KeptMax: 50, KeptBytesMax: 6_000_000_000,
+		Identity:        cluster.IdentityFiles{CA: "ca.pem", Certificate: "gpu.pem", Key: "gpu.key", Revoked: "revoked"},
 		SharedLocalsMax: 7, SharedLocalsBytesMax: 5_000_000_000, SharedLocalsIdle: 90 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(c, want) {
