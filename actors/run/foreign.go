@@ -19,7 +19,9 @@ func (m *Machine) Foreign(msg proto.Message) error {
 	what := string(proto.MessageName(msg).Name())
 	switch msg := msg.(type) {
 	case *messages.HandedOff:
-		of = m.s.Binding.Worker
+		if msg.Epoch == m.s.Binding.Epoch {
+			of = m.s.Binding.Worker
+		}
 	case *messages.RecordCall:
 		of = m.holder(&messages.Started{Step: msg.Call.GetStep(), Attempt: msg.Call.GetAttempt()})
 	case attemptMessage:

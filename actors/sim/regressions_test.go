@@ -25,6 +25,7 @@ var regressions = []struct {
 	{"a drain that was over before the roster heard of it", 9787},
 	{"a lease that lasts while all servers are away, and a server that takes long to listen", 3110},
 	{"a replay that has its run go on as new at once, and does not execute its steps", 2218},
+	{"a late word of a hand-off by a worker that the run has left", 2239},
 	{"such a replay of a run that nobody has room for", 2364},
 }
 

@@ -2,5 +2,5 @@
 
 package sim
 
-// seedsDefault is how many seeds TestSim simulates: three minutes of two cores.
-const seedsDefault = 4000
+// seedsDefault is how many seeds TestSim simulates: two minutes of two cores.
+const seedsDefault = 2500

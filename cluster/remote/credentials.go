@@ -148,7 +148,7 @@ func (m *members) handshake(ctx context.Context, raw net.Conn, conn *tls.Conn, p
 
 // Info implements credentials.TransportCredentials.
 func (m *members) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: "limpet"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials: nothing in it changes.
