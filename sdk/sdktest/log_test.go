@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -92,11 +93,12 @@ func TestEndsOfContextsAreLogged(t *testing.T) {
 	log.mu.Lock()
 	defer log.mu.Unlock()
 	for _, want := range []string{
-		`step=slow attempt=1 code=EXECUTION_TIMEOUT error="step \"slow\" attempt 1 has reached its execution timeout" returned="context deadline exceeded"`,
+		// The context's own clock and that of the worker both end it, in words of their own.
+		`step=slow attempt=1 code=EXECUTION_TIMEOUT error="step \\"slow\\" attempt 1 (has reached its execution timeout|ran longer than its execution timeout of 10ms)" returned="context deadline exceeded"`,
 		`level=INFO msg="an attempt of a step was canceled" worker=worker-1 workflow=long`,
-		`why="step \"long\" was canceled: enough"`,
+		`why="step \\"long\\" was canceled: enough"`,
 	} {
-		if !strings.Contains(log.String(), want) {
+		if !regexp.MustCompile(want).MatchString(log.String()) {
 			t.Errorf("the log lacks %s:\n%s", want, log)
 		}
 	}
