@@ -8,9 +8,8 @@ SEEDS ?= 10000
 BASE  ?= main
 BENCH ?= --workload chain3 --sticky soft --store sqlite --runs 2000 --workers 2 --slots 100
 # Without what debuggers read, which linking takes a third of its time for, and without vet,
-# which `make lint` runs. Many tests wait for time to pass, so there is room for one package
-# more than there are cores.
-TESTFLAGS ?= -timeout 12m -vet=off -ldflags=-w -p $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+# which `make lint` runs.
+TESTFLAGS ?= -timeout 12m -vet=off -ldflags=-w
 DURATION ?= 2m
 # Groups of faults between commas; none is all that are possible here.
 FAULTS ?=

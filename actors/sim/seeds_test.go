@@ -2,5 +2,5 @@
 
 package sim
 
-// seedsDefault is how many seeds TestSim simulates: two minutes of two cores.
-const seedsDefault = 2500
+// seedsDefault is how many seeds TestSim simulates: a minute and a half of two cores.
+const seedsDefault = 2000

@@ -203,7 +203,8 @@ func TestTraceOfARunThatMoved(t *testing.T) {
 		if _, err := sdk.Do(ctx, "charge", func(sdk.Context) (string, error) { return secret, nil }); err != nil {
 			return "", err
 		}
-		spawned, err := child.Spawn(ctx, in)
+		// It may end after its parent.
+		spawned, err := child.Spawn(ctx, in, &sdk.SpawnOptions{OnParentEnd: sdk.LeaveChild})
 		if err != nil {
 			return "", err
 		}
