@@ -72,6 +72,11 @@ func (a *audit) note(by access.Caller, action, target string, targets int64, err
 	a.mu.Lock()
 	a.book.Note(r)
 	a.mu.Unlock()
+	a.wake()
+}
+
+// wake says that there is something to write.
+func (a *audit) wake() {
 	select {
 	case a.noted <- struct{}{}:
 	default:
@@ -124,10 +129,7 @@ func (a *audit) flush(ctx context.Context) error {
 		a.mu.Lock()
 		a.book.Return(records)
 		a.mu.Unlock()
-		select {
-		case a.noted <- struct{}{}:
-		default:
-		}
+		a.wake()
 		return err
 	}
 	if time.Since(a.trimmed) > trimEvery {
